@@ -1,0 +1,95 @@
+"""Dashpot: regularization for PyTorch. Apply any recipe to any model in any training loop, and see what it earned."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dashpot.core.batch import Batch
+from dashpot.core.errors import (
+    ConfigError,
+    ConflictError,
+    DashpotError,
+    DataError,
+    DivergedError,
+    StorageError,
+    UnknownNameError,
+    UsageError,
+)
+from dashpot.core.recipe import Recipe
+from dashpot.core.select import Where
+from dashpot.core.session import Session
+from dashpot.core.technique import Technique, Verdict
+from dashpot.fit import FitResult, fit
+from dashpot.scores import scores
+from dashpot.techniques import (
+    EMA,
+    L1,
+    L2,
+    SAM,
+    Dropout,
+    EarlyStopping,
+    ElasticNet,
+    GradientClipping,
+    InputNoise,
+    LabelSmoothing,
+    Mixup,
+    WeightDecay,
+)
+
+if TYPE_CHECKING:
+    from dashpot.estimators import DashpotClassifier, DashpotRegressor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EMA",
+    "L1",
+    "L2",
+    "SAM",
+    "Batch",
+    "ConfigError",
+    "ConflictError",
+    "DashpotClassifier",
+    "DashpotError",
+    "DashpotRegressor",
+    "DataError",
+    "DivergedError",
+    "Dropout",
+    "EarlyStopping",
+    "ElasticNet",
+    "FitResult",
+    "GradientClipping",
+    "InputNoise",
+    "LabelSmoothing",
+    "Mixup",
+    "Recipe",
+    "Session",
+    "StorageError",
+    "Technique",
+    "UnknownNameError",
+    "UsageError",
+    "Verdict",
+    "WeightDecay",
+    "Where",
+    "fit",
+    "scores",
+]
+
+# What needs scikit-learn loads on first use.
+_LAZY = {
+    "DashpotClassifier": "dashpot.estimators",
+    "DashpotRegressor": "dashpot.estimators",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+        globals()[name] = value  # once only; also shadows the submodule of the same name
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

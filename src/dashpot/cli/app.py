@@ -1,0 +1,63 @@
+"""The commands, and the frame around them that turns errors into one message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from dashpot.core.errors import DashpotError
+
+app = typer.Typer(
+    name="dashpot",
+    help="Regularization for PyTorch: apply any recipe, and see what each ingredient earned.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from dashpot import __version__
+
+        typer.echo(f"dashpot {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 2 one clear message about what was wrong, 130 interrupted."""
+    from dashpot.cli import compare, fit, predict, techniques
+
+    for module in (fit, predict, compare, techniques):
+        module.register(app)
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except DashpotError as error:
+        _say(f"error: {error}")
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == 130:  # what typer makes of Ctrl-C
+            _say("interrupted. Finished epochs and splits are saved; `dashpot fit ... --out FOLDER --resume` goes on where a fit was.")
+        raise
+    except BrokenPipeError:
+        # The reader has gone (`| head`): nothing more to say, not even at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None) -> None:
+    _say(f"warning: {message}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,77 @@
+"""``dashpot compare``: what did each technique earn?"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from dashpot.cli.options import Data, Device, Epochs, Out, RecipeFile, Seed, TargetName, Task, With, read_recipe
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="compare")(compare)
+
+
+def compare(
+    data: Data = None,
+    target: TargetName = None,
+    task: Task = None,
+    with_: With = None,
+    recipe: RecipeFile = None,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Splits; the same for every arm.")] = 3,
+    out: Out = None,
+    seed: Seed = 0,
+    epochs: Epochs = None,
+    device: Device = "auto",
+) -> None:
+    """Train the network without regularization, with each technique alone and with all of them, on the same splits, beside linear models and boosted trees."""
+    from rich.console import Console
+
+    from dashpot.compare import compare as run
+    from dashpot.compare import default_recipe
+    from dashpot.data import load_problem
+    from dashpot.report.figures import compare_figure
+    from dashpot.report.table import compare_table, notes
+    from dashpot.runs import next_folder, open_folder, write_json
+
+    chosen = read_recipe(recipe, with_)
+    problem = load_problem(data, target, task)
+    if not chosen:
+        chosen = default_recipe(problem.task)
+        typer.echo(f"no technique was named; comparing {chosen}", err=True)
+    folder = open_folder(out or next_folder("compare"))
+    latest: list[dict[str, Any]] = []
+
+    def keep(record: dict[str, Any]) -> None:
+        latest[:] = [record]
+        write_json(folder / "compare.json", record)
+
+    def show() -> None:
+        record = latest[0]
+        console = Console() if sys.stdout.isatty() else Console(width=100)
+        console.print(compare_table(record))
+        for line in notes(record):
+            console.print(line, highlight=False)
+        png, _ = compare_figure(record, folder / "compare")
+        typer.echo(f"figure: {png}")
+
+    try:
+        run(problem, chosen, repeats=repeats, epochs=epochs, seed=seed, device=device, note=lambda text: typer.echo(text, err=True), keep=keep)
+    except KeyboardInterrupt:
+        if not latest:
+            raise
+        typer.echo(f"interrupted after {latest[0]['repeats']} of {repeats} splits; this is what they say:", err=True)
+        _drop_partial(latest[0])
+        write_json(folder / "compare.json", latest[0])
+        show()
+        raise typer.Exit(130) from None
+    show()
+
+
+def _drop_partial(record: dict[str, Any]) -> None:
+    """Leave only the splits that every arm has seen."""
+    for arm in record["arms"]:
+        arm["runs"] = [run for run in arm["runs"] if run["repeat"] < record["repeats"]]

@@ -1,0 +1,91 @@
+"""``dashpot fit``: train the built-in network with a recipe and save all that is needed to use, check and repeat it."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from dashpot.cli.options import Data, Device, Epochs, Out, RecipeFile, Seed, TargetName, Task, With, read_recipe
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="fit")(fit)
+
+
+def fit(
+    data: Data = None,
+    target: TargetName = None,
+    task: Task = None,
+    with_: With = None,
+    recipe: RecipeFile = None,
+    out: Out = None,
+    seed: Seed = 0,
+    epochs: Epochs = None,
+    device: Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+) -> None:
+    """Train the built-in network on 60 % of DATA, watch it on 20 %, and report on the last 20 %."""
+    from dashpot.compare import Schedule, exact_zeros, split_scores, train
+    from dashpot.core.errors import ConfigError
+    from dashpot.data import load_problem
+    from dashpot.machine import machine, versions
+    from dashpot.report.figures import curves_figure
+    from dashpot.runs import METRICS, discarded_unless_started, next_folder, open_folder, save_model, save_setup, write_json
+
+    chosen = read_recipe(recipe, with_)
+    if resume and out is None:
+        raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")
+    problem = load_problem(data, target, task)
+    split = problem.split(seed)
+    prepared = problem.prepare(split.train)
+    plan = Schedule.default(problem.kind, len(split.train), epochs)
+    folder = open_folder(out or next_folder("fit"), resume=resume)
+    started = time.perf_counter()
+    with discarded_unless_started(folder):
+        result = train(
+            problem,
+            prepared,
+            split,
+            chosen,
+            plan,
+            seed=seed,
+            device=device,
+            checkpoint=folder,
+            resume=resume,
+            before=lambda network: save_setup(folder, network, prepared, chosen),
+        )
+    save_model(folder, result.model)
+    measured = split_scores(result.model, prepared, split)
+    metric = "accuracy" if problem.task == "classification" else "r2"
+    share, layers = exact_zeros(result.model)
+    metrics: dict[str, Any] = {
+        **measured,
+        "gaps": {f"train - {part}": measured["train"][metric] - measured[part][metric] for part in ("valid", "test")},
+        "exact_zeros": {"all": share, **layers},
+        "epochs": len(result.history),
+        "best_epoch": result.best_epoch,
+        "stopped": result.stopped,
+        "diverged": result.diverged,
+        "seconds": time.perf_counter() - started,
+        "seed": seed,
+        "data": {"name": problem.name, "rows": problem.n, "fingerprint": problem.fingerprint},
+        "versions": versions(),
+        "machine": machine(),
+    }
+    write_json(folder / METRICS, metrics)
+    if result.history:
+        curves_figure(result.history, folder / "curves", f"{problem.name}: {chosen}", result.best_epoch)
+    result.check()
+    _print(result.plan, measured, share, str(folder), problem.task)
+
+
+def _print(plan: str, measured: dict[str, dict[str, float]], zeros: float, folder: str, task: str) -> None:
+    typer.echo(plan)
+    names = list(measured["test"])
+    typer.echo("\n" + " " * 12 + "".join(f"{name.replace('_', ' '):>20}" for name in names))
+    for part, values in measured.items():
+        typer.echo(f"{part:<12}" + "".join(f"{values[name]:>20.4f}" for name in names))
+    typer.echo(f"\nexact zeros: {zeros:.1%} of the weights\nsaved in {folder}")

@@ -1,0 +1,36 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dashpot.core.codec import loads, parse
+from dashpot.core.errors import StorageError
+from dashpot.core.recipe import Recipe
+
+Data = Annotated[
+    Path | None,
+    typer.Argument(help="CSV, CSV.gz, Parquet, .npz, or a folder of class folders of images. Without it: scikit-learn's digits.", show_default=False),
+]
+TargetName = Annotated[str | None, typer.Option("--target", help="The column to predict.")]
+Task = Annotated[str | None, typer.Option("--task", help="classification or regression; guessed from the target by default.")]
+With = Annotated[list[str] | None, typer.Option("--with", help="A technique, such as mixup:alpha=0.2; repeat for more.", metavar="TECHNIQUE")]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe.toml; --with adds to it.")]
+Out = Annotated[Path | None, typer.Option("--out", help="A new folder for the results; runs/<command>-<n> by default.")]
+Seed = Annotated[int, typer.Option("--seed", min=0)]
+Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="By default about 3,000 steps (1,000 for images).")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
+
+
+def read_recipe(file: Path | None, texts: list[str] | None) -> Recipe:
+    """The recipe of ``--recipe`` and ``--with`` together."""
+    recipe = Recipe()
+    if file is not None:
+        try:
+            recipe = loads(file.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise StorageError(f"--recipe {file} cannot be read: {error}. Check the path.") from error
+    return recipe | Recipe(parse(text) for text in texts or ())

@@ -1,0 +1,36 @@
+"""``dashpot predict``: a saved run on new data."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="predict")(predict)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished `dashpot fit`.")],
+    data: Annotated[Path, typer.Argument(help="Data as for fit; columns are found by name, in any order.")],
+    out: Annotated[Path, typer.Option("--out", help="The CSV file to write.")],
+) -> None:
+    """Predict for DATA with the network in RUN."""
+    from dashpot.core.files import write_atomic
+    from dashpot.data import load_rows
+    from dashpot.runs import load_run, predictions
+
+    network, preprocessing, target = load_run(run)
+    x, names = load_rows(data, preprocessing)
+    columns = {"row": names, **predictions(network, x, target)}
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    write_atomic(out, buffer.getvalue())
+    typer.echo(f"{len(names):,} predictions in {out}")

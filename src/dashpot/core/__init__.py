@@ -1,0 +1,1 @@
+"""The core: what a technique, a recipe and a session are."""

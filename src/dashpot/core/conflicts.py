@@ -1,0 +1,47 @@
+"""What cannot act together is found here, at attach, before any work."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dashpot.core.errors import ConflictError
+from dashpot.core.stepper import Actor
+from dashpot.core.view import ModelView
+
+PROXIMAL = "proximal step"
+
+
+def check(actors: list[Actor], view: ModelView, *, batch_size: int | None, closure: bool, acts_on_model: bool) -> frozenset[str]:
+    """Refuse what cannot work.
+
+    Returns:
+        The names of the parameters that a proximal step keeps sparse.
+
+    Raises:
+        ConflictError: with the techniques and the model's parts named.
+    """
+    holders: dict[tuple[str, str], str] = {}
+    for technique, ctx in actors:
+        for slot, target in technique.claims(view):
+            other = holders.setdefault((slot, target), ctx.path)
+            if other != ctx.path:
+                place = f" of {target!r}" if target else ""
+                raise ConflictError(
+                    f"{other} and {ctx.path} both want the {slot}{place}, and neither order is right. Keep one, or give them disjoint `on`."
+                )
+        if technique.evaluations > 1 and not closure:
+            raise ConflictError(
+                f"{type(technique).__name__} needs a second gradient in each step. Call optimizer.step(closure) in the loop and attach with closure=True."
+            )
+    if acts_on_model and (
+        isinstance(view.wrapper, torch._dynamo.eval_frame.OptimizedModule) or getattr(view.wrapper, "_compiled_call_impl", None) is not None
+    ):
+        raise ConflictError("the model is compiled already, and hooks added now would be ignored. Attach first, then call torch.compile.")
+    if batch_size == 1:
+        norm = next((name for name, module in view.modules.items() if isinstance(module, nn.BatchNorm1d)), None)
+        if norm is not None:
+            raise ConflictError(f"batch_size must be at least 2, got 1: the batch normalization {norm!r} cannot train on one sample.")
+    for technique, ctx in actors:
+        technique.check(view, ctx)
+    return frozenset(target for slot, target in holders if slot == PROXIMAL)

@@ -1,0 +1,68 @@
+"""Every error that Dashpot raises on purpose.
+
+    DashpotError
+    ├── ConfigError (ValueError)        a parameter has a value that its rule forbids
+    │   └── UnknownNameError            a name nobody knows; the nearest known one is suggested
+    ├── ConflictError (ValueError)      two choices that cannot act together, found at attach
+    ├── DataError (ValueError)          the data cannot be used as they are
+    ├── UsageError (RuntimeError)       a call came too early, too late or not at all
+    ├── DivergedError (ArithmeticError) the loss became NaN or infinite
+    └── StorageError (OSError)          a file could not be read or written
+
+Each names the parameter, the rule, the value it got and the way out, in that order, in one message.
+The command line prints that message and exits with 2; it never shows a traceback for these.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DashpotError(Exception):
+    """The root: ``except DashpotError`` catches all that Dashpot raises on purpose."""
+
+
+class ConfigError(DashpotError, ValueError):
+    """A parameter has a value that its rule forbids."""
+
+    def __init__(self, parameter: str, rule: str, value: object, remedy: str = "") -> None:
+        self.parameter, self.rule, self.value, self.remedy = parameter, rule, value, remedy
+        super().__init__(f"{parameter} must be {rule}, got {value!r}." + (f" {remedy}" if remedy else ""))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.parameter, self.rule, self.value, self.remedy)
+
+
+class UnknownNameError(ConfigError):
+    """A name nobody knows."""
+
+    def __init__(self, parameter: str, value: str, known: Iterable[str], remedy: str = "") -> None:
+        self.known = tuple(known)
+        near = difflib.get_close_matches(value, self.known, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]!r}?" if near else ""
+        super().__init__(parameter, f"one of {', '.join(self.known) or '(none)'}", value, " ".join(filter(None, (hint, remedy))))
+        self._remedy = remedy
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.parameter, self.value, self.known, self._remedy)
+
+
+class ConflictError(DashpotError, ValueError):
+    """Two choices that cannot act together; raised at attach, before any work."""
+
+
+class DataError(DashpotError, ValueError):
+    """The data cannot be used as they are."""
+
+
+class UsageError(DashpotError, RuntimeError):
+    """A call came too early, too late or not at all."""
+
+
+class DivergedError(DashpotError, ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+class StorageError(DashpotError, OSError):
+    """A file could not be read or written."""

@@ -1,0 +1,37 @@
+"""``Session.plan()``: what acts where, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from dashpot.core.stepper import Actor
+from dashpot.core.view import ModelView
+
+if TYPE_CHECKING:
+    from dashpot.core.recipe import Recipe
+
+_LABELS = {
+    "on_batch": "batch",
+    "on_model": "model",
+    "on_loss": "loss",
+    "on_gradient": "gradient",
+    "on_update": "before update",
+    "on_step": "after update",
+    "on_epoch": "epoch",
+    "weights": "evaluation",
+    "final": "at the end",
+}
+
+
+def plan_text(recipe: Recipe, at: Mapping[str, list[Actor]], view: ModelView) -> str:
+    """One line for each (point, technique), in the order of a training step."""
+    total = sum(p.numel() for p in view.parameters.values())
+    lines = [f"{recipe}", f"on {type(view.model).__name__} ({total:,} trainable values) with {type(view.optimizer).__name__}"]
+    told: set[str] = set()
+    for point, label in _LABELS.items():
+        for technique, ctx in at[point]:
+            text = technique.summary if ctx.path in told else technique.describe(view)
+            told.add(ctx.path)
+            lines.append(f"  {label:<13} {ctx.path:<18} {text}")
+    return "\n".join(lines)

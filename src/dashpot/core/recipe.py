@@ -1,0 +1,99 @@
+"""``Recipe``: an ordered, immutable combination of techniques, itself used like one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from dashpot.core.errors import ConfigError
+from dashpot.core.space import Domain
+from dashpot.core.technique import Technique
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from dashpot.core.session import Session
+
+
+class Recipe(tuple[Technique, ...]):
+    """An ordered, immutable, hashable combination of techniques.
+
+    >>> from dashpot import L1, Mixup
+    >>> recipe = Mixup(alpha=0.2) | L1(strength=1e-4)
+    >>> print(recipe)
+    Mixup(alpha=0.2) | L1(strength=0.0001)
+    >>> recipe == Mixup(alpha=0.2) | L1(strength=1e-4)
+    True
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, techniques: Iterable[Technique] = ()) -> Recipe:
+        items = tuple(techniques)
+        for item in items:
+            if not isinstance(item, Technique):
+                raise ConfigError("a recipe's part", "a Technique", item, "Combine techniques with |, such as Mixup() | L1().")
+        return super().__new__(cls, items)
+
+    def __or__(self, other: Technique | Recipe) -> Recipe:
+        if isinstance(other, Technique):
+            return Recipe((*self, other))
+        if isinstance(other, Recipe):
+            return Recipe((*self, *other))
+        return NotImplemented
+
+    def paths(self) -> list[str]:
+        """A stable name for each technique: its kind, with ``.2``, ``.3`` for repeats. Adding another kind renames none."""
+        counts: dict[str, int] = {}
+        result = []
+        for technique in self:
+            counts[technique.name] = counts.get(technique.name, 0) + 1
+            result.append(technique.name if counts[technique.name] == 1 else f"{technique.name}.{counts[technique.name]}")
+        return result
+
+    def space(self) -> dict[str, Domain]:
+        """What a search may vary: ``"l1.strength"`` -> its domain."""
+        return {f"{path}.{name}": domain for path, t in zip(self.paths(), self, strict=True) for name, domain in t.space().items()}
+
+    def attach(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        seed: int = 0,
+        classes: int | None = None,
+        targets: str | None = None,
+        batch_size: int | None = None,
+        closure: bool = False,
+        ignore_index: int | None = None,
+    ) -> Session:
+        """Attach to a model and its optimizer; every conflict is found here, before any work.
+
+        Args:
+            model: any module, before ``torch.compile`` if a technique acts on the model.
+            optimizer: any torch optimizer; its ``step`` drives whatever acts on gradients and weights.
+            seed: of all of the recipe's draws.
+            classes: how many classes there are; mixing integer targets needs it.
+            targets: ``"classes"``, ``"values"`` or ``"multilabel"``; what is known is checked now rather than at the first batch.
+            batch_size: the smallest batch to come; batches of one are refused where batch normalization cannot train on them.
+            closure: the loop calls ``optimizer.step(closure)``, so that a technique may ask for another gradient.
+            ignore_index: the class that marks positions without a target; they are left out of the mean.
+
+        Returns:
+            The session: the one mutable object. Close it, or use it in ``with``.
+
+        Raises:
+            ConflictError: two techniques want one slot, a need is missing, or the model cannot bear a technique.
+        """
+        from dashpot.core.session import Session
+
+        return Session(
+            self, model, optimizer, seed=seed, classes=classes, targets=targets, batch_size=batch_size, closure=closure, ignore_index=ignore_index
+        )
+
+    def __str__(self) -> str:
+        return " | ".join(map(str, self)) or "Recipe()"
+
+    def __repr__(self) -> str:
+        return f"Recipe({', '.join(map(str, self))})"

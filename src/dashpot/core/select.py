@@ -1,0 +1,164 @@
+"""``Where``: which parameters, or which modules, a technique acts on.
+
+A ``Where`` is an expression over *roles*, *names* and *types*, written in Python or as text::
+
+    weights                        what decay and sparsity are meant for: no biases, norms or embeddings
+    weights | embeddings           either
+    weights & ~Where.name("head.*")
+    "weights & ~name:head.*"       the same as text (in TOML and on the command line)
+    "type:Conv2d"                  by the type of the owning module
+
+``&`` binds tighter than ``|``; ``~`` applies to one term. Roles are found from the type of the owning module, never
+from the name or the number of dimensions alone, so a one-dimensional scale of an unknown module counts as ``scales``, not ``weights``.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from dashpot.core.errors import ConfigError
+
+PARAMETER_ROLES = ("weights", "biases", "norms", "embeddings", "scales")
+MODULE_ROLES = ("activations", "dropouts", "linears", "convolutions", "hidden")
+ROLES = (*PARAMETER_ROLES, *MODULE_ROLES, "everything")
+
+_NORMS: tuple[type, ...] = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
+_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+_ACTIVATIONS: tuple[type, ...] = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.GLU),
+    *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Softplus, nn.Softsign, nn.Tanhshrink),
+)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_WEIGHTED = (nn.Linear, nn.Bilinear, *_CONVOLUTIONS, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
+
+
+def parameter_role(module: nn.Module, name: str, parameter: Tensor) -> str:
+    """The role of ``module``'s own parameter ``name``."""
+    if isinstance(module, _NORMS):
+        return "norms"
+    if isinstance(module, _EMBEDDINGS):
+        return "embeddings"
+    leaf = name.removeprefix("in_proj_")
+    if leaf.startswith("bias") or leaf.endswith("_bias"):
+        return "biases"
+    if isinstance(module, _WEIGHTED) or parameter.ndim >= 2:
+        return "weights"
+    return "scales"
+
+
+def module_role(module: nn.Module) -> str:
+    """The role of a module, or ``""``."""
+    for role, types in (
+        ("dropouts", _DROPOUTS),
+        ("activations", _ACTIVATIONS),
+        ("linears", (nn.Linear, nn.Bilinear)),
+        ("convolutions", _CONVOLUTIONS),
+    ):
+        if isinstance(module, types):
+            return role
+    return ""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One test: ``role``, ``name:glob`` or ``type:ClassName``, possibly negated."""
+
+    kind: str
+    value: str
+    negated: bool = False
+
+    def matches(self, role: str, name: str, module: nn.Module) -> bool:
+        if self.kind == "role":
+            hit = self.value in ("everything", role)
+        elif self.kind == "name":
+            hit = fnmatch.fnmatchcase(name, self.value)
+        else:
+            hit = any(cls.__name__ == self.value for cls in type(module).__mro__)
+        return hit != self.negated
+
+    def __str__(self) -> str:
+        return ("~" if self.negated else "") + (self.value if self.kind == "role" else f"{self.kind}:{self.value}")
+
+
+@dataclass(frozen=True)
+class Where:
+    """A disjunction of conjunctions of terms; build it with ``|``, ``&`` and ``~`` from the ready-made ones."""
+
+    clauses: tuple[tuple[Term, ...], ...]
+
+    @staticmethod
+    def name(glob: str) -> Where:
+        """By the full dotted name, with ``*`` and ``?``."""
+        return Where(((Term("name", glob),),))
+
+    @staticmethod
+    def type(cls: type[nn.Module] | str) -> Where:
+        """By the type of the module (of the owning module, for parameters), base classes included."""
+        return Where(((Term("type", cls if isinstance(cls, str) else cls.__name__),),))
+
+    @staticmethod
+    def role(role: str) -> Where:
+        return Where(((Term("role", role),),))
+
+    @staticmethod
+    def parse(text: str) -> Where:
+        """Read the text form.
+
+        Raises:
+            ConfigError: an empty or unknown term.
+        """
+        clauses = []
+        for clause in text.split("|"):
+            terms = []
+            for raw in clause.split("&"):
+                word = raw.strip()
+                negated = word.startswith("~")
+                word = word.removeprefix("~").strip()
+                kind, colon, value = word.partition(":")
+                if colon and kind in ("name", "type") and value:
+                    terms.append(Term(kind, value, negated))
+                elif word in ROLES:
+                    terms.append(Term("role", word, negated))
+                else:
+                    raise ConfigError(f"term {word!r}", f"name:GLOB, type:CLASS or one of {', '.join(ROLES)}", text)
+            clauses.append(tuple(terms))
+        return Where(tuple(clauses))
+
+    def matches(self, role: str, name: str, module: nn.Module) -> bool:
+        return any(all(term.matches(role, name, module) for term in clause) for clause in self.clauses)
+
+    def names_role(self, role: str) -> bool:
+        """Whether the expression speaks of ``role``."""
+        return any(term.kind == "role" and term.value == role for clause in self.clauses for term in clause)
+
+    def __or__(self, other: Where) -> Where:
+        return Where(self.clauses + other.clauses)
+
+    def __and__(self, other: Where) -> Where:
+        return Where(tuple(left + right for left in self.clauses for right in other.clauses))
+
+    def __invert__(self) -> Where:
+        result = Where(((),))
+        for clause in self.clauses:
+            result &= Where(tuple((Term(term.kind, term.value, not term.negated),) for term in clause))
+        return result
+
+    def __str__(self) -> str:
+        return " | ".join(" & ".join(map(str, clause)) for clause in self.clauses)
+
+    def __repr__(self) -> str:
+        return f"Where({str(self)!r})"
+
+
+weights = Where.role("weights")
+biases = Where.role("biases")
+norms = Where.role("norms")
+embeddings = Where.role("embeddings")
+everything = Where.role("everything")
+activations = Where.role("activations")
+hidden = Where.role("hidden")

@@ -1,0 +1,311 @@
+"""``Session``: a recipe attached to a model and an optimizer; the one mutable object."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dashpot.core import conflicts
+from dashpot.core.batch import Batch
+from dashpot.core.context import Context
+from dashpot.core.errors import ConfigError, UsageError
+from dashpot.core.plan import plan_text
+from dashpot.core.rng import stream
+from dashpot.core.stepper import Actor, Stepper
+from dashpot.core.technique import Handle, Scores, Verdict
+from dashpot.core.view import ModelView
+
+if TYPE_CHECKING:
+    from dashpot.core.recipe import Recipe
+
+POINTS = ("on_model", "on_batch", "on_loss", "on_gradient", "on_update", "on_step", "on_epoch", "weights", "final")
+
+
+class Session:
+    """A recipe at work. Made by :meth:`Recipe.attach`.
+
+    A recipe that acts on the model, gradients or weights needs nothing but the attachment; one that acts on inputs or
+    losses needs two calls in the loop::
+
+        with recipe.attach(model, optimizer, seed=0, classes=10) as session:
+            for x, y in loader:
+                batch = session.batch(x, y)
+                out = model(batch.x)
+                session.loss(cross_entropy(out, batch.y, reduction="none"), out).backward()
+                optimizer.step(); optimizer.zero_grad()
+
+    Leaving ``with`` in whatever way puts the final weights (the best or the averaged ones) into the model and takes every hook away.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        seed: int,
+        classes: int | None,
+        targets: str | None,
+        batch_size: int | None,
+        closure: bool,
+        ignore_index: int | None,
+    ) -> None:
+        if targets not in (None, "classes", "values", "multilabel"):
+            raise ConfigError("targets", "one of classes, values, multilabel or None", targets)
+        self.recipe, self.optimizer, self.seed = recipe, optimizer, seed
+        self.classes, self.targets, self.ignore_index = classes, targets, ignore_index
+        self.view = ModelView(model, optimizer)
+        self.step = self.epochs = self.micro = 0
+        self.rank = torch.distributed.get_rank() if torch.distributed.is_available() and torch.distributed.is_initialized() else 0
+        self.current: Batch | None = None
+        self._next_micro = 0
+        self._called: set[str] = set()
+        self._clocks: list[Tensor] = []
+        self._closed = self._finished = False
+        self._handles: list[Handle] = []
+        self.actors: list[Actor] = [(t, Context(self, path, stream(seed, path))) for path, t in zip(recipe.paths(), recipe, strict=True)]
+        self._at: dict[str, list[Actor]] = {
+            point: sorted((actor for actor in self.actors if actor[0].defines(point)), key=lambda actor: actor[0].order) for point in POINTS
+        }
+        self.sparse = conflicts.check(self.actors, self.view, batch_size=batch_size, closure=closure, acts_on_model=bool(self._at["on_model"]))
+        try:
+            for technique, ctx in self.actors:
+                ctx.state = technique.init(self.view, ctx)
+            for technique, ctx in self._at["on_model"]:
+                self._handles.extend(technique.on_model(self.view, ctx))
+            if self.actors:
+                self._handles.append(Stepper(self, self._at["on_gradient"], self._at["on_update"], self._at["on_step"]))
+        except BaseException:
+            self._remove_handles()
+            raise
+
+    # --- what a loop calls -------------------------------------------------------------------------------------------
+
+    def batch(self, x: Any, y: Any, weight: Tensor | None = None) -> Batch:
+        """Pass one micro-batch through the techniques that act on inputs and targets.
+
+        Args:
+            x: the input, [batch, ...].
+            y: the target.
+            weight: sample weights [batch].
+
+        Returns:
+            The batch to train on. In evaluation mode it is the one that came.
+        """
+        self._demand_open()
+        batch = Batch(x, y, y, weight)
+        if self.view.model.training:
+            self.micro, self._next_micro = self._next_micro, self._next_micro + 1
+            self.current = batch
+            for technique, ctx in self._at["on_batch"]:
+                self.current = batch = technique.on_batch(batch, ctx)
+            self._called.add("on_batch")
+        self.current = batch
+        return batch
+
+    def loss(self, per_sample: Tensor, out: Any = None) -> Tensor:
+        """Reduce a per-sample loss, once, after the techniques that act on losses.
+
+        Args:
+            per_sample: the criterion with ``reduction="none"``, [batch] or [batch, ...].
+            out: the model's output; techniques such as label smoothing read it.
+
+        Returns:
+            The scalar to call ``backward`` on: the mean over samples, weighted by the batch's sample weights, without ignored positions.
+        """
+        self._demand_open()
+        if per_sample.ndim == 0:
+            raise UsageError('session.loss needs the loss of each sample, got one number. Compute the criterion with reduction="none".')
+        if self.view.model.training:
+            for technique, ctx in self._at["on_loss"]:
+                per_sample = technique.on_loss(per_sample, out, ctx)
+            self._called.add("on_loss")
+        weight = self._weights_of(per_sample)
+        if weight is None:
+            return per_sample.mean()
+        return (per_sample * weight).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+
+    def epoch(self, scores: Scores) -> Verdict:
+        """Close an epoch with its scores, such as ``{"val_loss": 0.3}``; take them inside :meth:`evaluate`."""
+        self._demand_open()
+        self.epochs += 1
+        verdicts = [technique.on_epoch(scores, ctx) for technique, ctx in self._at["on_epoch"]]
+        return Verdict(
+            stop=any(v.stop for v in verdicts),
+            best=any(v.best for v in verdicts),
+            reason="; ".join(v.reason for v in verdicts if v.stop and v.reason),
+        )
+
+    @contextlib.contextmanager
+    def evaluate(self) -> Iterator[nn.Module]:
+        """Evaluation mode, with the averaged weights in place if the recipe keeps any; the raw ones are back afterwards."""
+        model = self.view.model
+        modes = {module: module.training for module in model.modules()}
+        tensors = _tensors(model)
+        averaged = {} if self._finished else self._averaged()
+        saved = {name: tensors[name].detach().clone() for name in averaged}
+        self.view.wrapper.eval()
+        _load(tensors, averaged)
+        try:
+            yield self.view.wrapper
+        finally:
+            _load(tensors, saved)
+            for module, mode in modes.items():
+                module.training = mode
+
+    def finish(self) -> None:
+        """Put the final weights into the model: the best ones where a technique keeps them, else the averaged, else the last."""
+        if self._finished:
+            return
+        chosen = self._averaged()
+        for technique, ctx in self._at["final"]:
+            chosen = {**chosen, **(technique.final(ctx) or {})}
+        _load(_tensors(self.view.model), chosen)
+        self._finished = True
+
+    def close(self) -> None:
+        """Take every hook away. The model is plain again; weights stay as they are."""
+        self._remove_handles()
+        self._closed = True
+
+    def export(self) -> nn.Module:
+        """A plain deep copy of the model with its final weights and no trace of Dashpot, in evaluation mode."""
+        twin = copy.deepcopy(self.view.model)
+        for handle in self._handles:
+            if strip := getattr(handle, "strip", None):
+                strip(twin)
+        if not self._finished:
+            chosen = self._averaged()
+            for technique, ctx in self._at["final"]:
+                chosen = {**chosen, **(technique.final(ctx) or {})}
+            _load(_tensors(twin), chosen)
+        return twin.eval()
+
+    def plan(self) -> str:
+        """What acts where, on how many parameters, in the order in which it acts."""
+        return plan_text(self.recipe, self._at, self.view)
+
+    # --- state -------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters and the state of each technique; random streams need none."""
+        from dashpot.core.codec import to_dict
+
+        return {
+            "recipe": to_dict(self.recipe),
+            "seed": self.seed,
+            "step": self.step,
+            "epochs": self.epochs,
+            "techniques": {ctx.path: ctx.state for _, ctx in self.actors},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state`` was taken.
+
+        Raises:
+            ConfigError: it belongs to another recipe or seed.
+        """
+        from dashpot.core.codec import from_dict
+
+        theirs = from_dict(state["recipe"])
+        if theirs != self.recipe:
+            raise ConfigError(
+                "recipe", f"the one that the saved state belongs to ({theirs})", str(self.recipe), "Attach that recipe, or start afresh."
+            )
+        if state["seed"] != self.seed:
+            raise ConfigError("seed", f"the one that the saved state belongs to ({state['seed']})", self.seed)
+        self.step, self.epochs = int(state["step"]), int(state["epochs"])
+        for _, ctx in self.actors:
+            ctx.state = _adopt(ctx.state, state["techniques"][ctx.path])
+        self.rewind()
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A deep copy of the parameters and buffers that evaluation sees."""
+        current = {name: tensor.detach().clone() for name, tensor in _tensors(self.view.model).items()}
+        return {**current, **{name: tensor.detach().clone() for name, tensor in self._averaged().items()}}
+
+    # --- for the stepper and the contexts ----------------------------------------------------------------------------
+
+    def new_clock(self) -> Tensor:
+        clock = torch.tensor([self.step, 0])
+        self._clocks.append(clock)
+        return clock
+
+    def rewind(self) -> None:
+        """Back to the first micro-batch of this optimizer step."""
+        self._next_micro = 0
+        for clock in self._clocks:
+            clock.copy_(torch.tensor([self.step, 0]))
+
+    def advance(self) -> None:
+        """An optimizer step is done."""
+        self.step += 1
+        self.current = None
+        self._called.clear()
+        self.rewind()
+
+    def demand_calls(self) -> None:
+        """Say so if the loop left out a call that the recipe needs."""
+        for point, call in (("on_batch", "session.batch(x, y)"), ("on_loss", "session.loss(per_sample, out)")):
+            if self._at[point] and point not in self._called:
+                names = ", ".join(type(t).__name__ for t, _ in self._at[point])
+                raise UsageError(f"{call} was not called in training mode before optimizer.step(), and the recipe needs it for: {names}.")
+
+    def _averaged(self) -> dict[str, Tensor]:
+        chosen: dict[str, Tensor] = {}
+        for technique, ctx in self._at["weights"]:
+            chosen.update(technique.weights(ctx) or {})
+        return chosen
+
+    def _weights_of(self, per_sample: Tensor) -> Tensor | None:
+        batch = self.current
+        if batch is None or (batch.weight is None and self.ignore_index is None):
+            return None
+        weight = torch.ones_like(per_sample)
+        if batch.weight is not None:
+            weight = weight * batch.weight.to(per_sample).reshape(-1, *[1] * (per_sample.ndim - 1))
+        if self.ignore_index is not None and isinstance(batch.truth, Tensor) and not batch.truth.is_floating_point():
+            weight = weight * (batch.truth != self.ignore_index)
+        return weight
+
+    def _demand_open(self) -> None:
+        if self._closed:
+            raise UsageError("this session is closed. Attach the recipe again.")
+
+    def _remove_handles(self) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not self._closed:
+            self.finish()
+            self.close()
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+@torch.no_grad()
+def _load(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, value in values.items():
+        tensors[name].copy_(value)
+
+
+def _adopt(old: Any, new: Any) -> Any:
+    """``new`` with its tensors where those of ``old`` live."""
+    if isinstance(new, Tensor):
+        return new.detach().clone().to(device=old.device, dtype=old.dtype) if isinstance(old, Tensor) else new.detach().clone()
+    if isinstance(new, Mapping):
+        return {key: _adopt(old.get(key) if isinstance(old, Mapping) else None, value) for key, value in new.items()}
+    return copy.deepcopy(new)

@@ -1,0 +1,147 @@
+"""The two optimizer hooks that drive whatever acts on gradients and weights.
+
+Riding on ``Optimizer.register_step_pre_hook`` and ``register_step_post_hook`` lets any torch optimizer, Lightning,
+Hugging Face and skorch work unchanged, and makes every technique act once per optimizer step, however many micro-batches it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from dashpot.core.errors import UsageError
+from dashpot.core.passes import GlobalRandomness, frozen_statistics, without_sync
+from dashpot.core.select import Where
+from dashpot.core.view import Params
+
+if TYPE_CHECKING:
+    from dashpot.core.context import Context
+    from dashpot.core.session import Session
+    from dashpot.core.technique import Technique
+
+Actor = tuple["Technique", "Context"]
+
+
+class Stepper:
+    """Runs the gradient, update and step methods around ``optimizer.step``."""
+
+    def __init__(self, session: Session, gradient: list[Actor], update: list[Actor], step: list[Actor]) -> None:
+        self._session, self._gradient, self._update, self._step = session, gradient, update, step
+        self._layout: tuple[int, ...] = ()
+        self._params: dict[int, Params] = {}
+        self._skipped = False
+        optimizer = session.optimizer
+        self._handles = [optimizer.register_step_pre_hook(self.before), optimizer.register_step_post_hook(self.after)]
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """The optimizer's pre-hook."""
+        found_inf = getattr(optimizer, "found_inf", None)
+        self._skipped = found_inf is not None and bool(found_inf)
+        if self._skipped:
+            return None
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")  # args[0] is the optimizer
+        if closure is None:
+            self._session.demand_calls()
+            needy = next((t for t, _ in self._gradient if t.evaluations > 1), None)
+            if needy is not None:
+                raise UsageError(
+                    f"{type(needy).__name__} needs a second gradient, but optimizer.step() was called without a closure. "
+                    "Call optimizer.step(closure), where closure() clears the gradients, computes the loss, calls backward and returns the loss; "
+                    "GradScaler cannot take one, so use bfloat16 autocast without a scaler."
+                )
+        if closure is None or not (self._gradient or self._update):
+            self._unscale(optimizer)
+            self._gradients(len(self._gradient), None)
+            self._run_updates()
+            return None
+        passes = _Passes(self._session, closure, sum(t.evaluations - 1 for t, _ in self._gradient) + 1)
+        self._gradients(len(self._gradient), passes)
+        self._session.demand_calls()
+        self._run_updates()
+        # The closure has been evaluated; the optimizer, which would evaluate it again, gets the loss instead.
+        return (optimizer, lambda: passes.loss, *args[2:]), {k: v for k, v in kwargs.items() if k != "closure"}
+
+    def after(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The optimizer's post-hook. With a fused optimizer and GradScaler it fires on a skipped step too: then nothing may advance."""
+        if self._skipped:
+            self._session.rewind()
+            return
+        with torch.no_grad():
+            for technique, ctx in self._step:
+                technique.on_step(self._params_of(technique).live(), ctx)
+        self._session.advance()
+
+    def _run_updates(self) -> None:
+        with torch.no_grad():
+            for technique, ctx in self._update:
+                technique.on_update(self._params_of(technique).live(), ctx)
+
+    def _gradients(self, upto: int, passes: Callable[[], None] | None) -> None:
+        """Leave the gradients as the first ``upto`` techniques make them. One that asks for another gradient gets it
+        as all before it make it: ``L2() | SAM()`` ascends on the loss with its L2 term."""
+        if upto == 0:
+            if passes is not None:
+                passes()
+            return
+        self._gradients(upto - 1, passes)
+        technique, ctx = self._gradient[upto - 1]
+        with torch.no_grad():
+            work = technique.on_gradient(self._params_of(technique).live(), ctx)
+            if work is not None:
+                with contextlib.closing(work):
+                    for _ in work:
+                        self._gradients(upto - 1, passes)
+
+    def _params_of(self, technique: Technique) -> Params:
+        layout = self._session.view.layout()
+        if layout != self._layout:
+            self._layout, self._params = layout, {}
+        params = self._params.get(id(technique))
+        if params is None:
+            on = getattr(technique, "on", None)
+            params = self._params[id(technique)] = self._session.view.params(on if isinstance(on, Where) else None)
+        return params
+
+    def _unscale(self, optimizer: Optimizer) -> None:
+        """A fused optimizer under GradScaler unscales inside its kernel; techniques that read gradients need them unscaled before."""
+        scale: Tensor | None = getattr(optimizer, "grad_scale", None)
+        if scale is None or not self._gradient:
+            return
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        torch._foreach_mul_(grads, scale.to(grads[0].device).double().reciprocal().float())
+        optimizer.grad_scale = None  # type: ignore[attr-defined]  # GradScaler sets and deletes this attribute itself
+
+
+class _Passes:
+    """Evaluates a closure so that each further pass sees what the first one saw."""
+
+    def __init__(self, session: Session, closure: Callable[[], Any], expected: int) -> None:
+        self._session, self._closure, self._left = session, closure, expected
+        self._randomness = GlobalRandomness(session.view.model) if expected > 1 else None
+        self._first = True
+        self.loss: Any = None
+
+    def __call__(self) -> None:
+        self._session.rewind()
+        self._left -= 1
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            if self._left > 0:
+                stack.enter_context(without_sync(self._session.view.wrapper))
+            if not self._first:
+                stack.enter_context(frozen_statistics(self._session.view.model))
+                if self._randomness is not None:
+                    self._randomness.restore()
+            loss = self._closure()
+        if self._first:
+            # The loss at the weights that the step starts from is the one to report.
+            self.loss, self._first = loss, False

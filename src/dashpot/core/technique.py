@@ -1,0 +1,196 @@
+"""``Technique``: one regularizer, and the points of a training step at which it may act.
+
+A technique is a frozen dataclass of hyper-parameters. Its maths lives beside it in pure functions on tensors, written for one
+model, with strengths that may be 0-d tensors and with random draws as arguments; the ``on_*`` methods only fetch, call and store.
+Define the methods you need: the session looks once, at attach, at which ones a class defines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform
+
+from torch import Tensor
+
+from dashpot.core.batch import Batch
+from dashpot.core.select import Where
+from dashpot.core.space import Domain, FieldSpec, fields_of
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from dashpot.core.context import Context
+    from dashpot.core.recipe import Recipe
+    from dashpot.core.session import Session
+    from dashpot.core.view import ModelView, Params
+
+State = dict[str, Any]
+Scores = Mapping[str, float]
+
+
+class Handle(Protocol):
+    """What ``on_model`` returns: something that can be taken away again."""
+
+    def remove(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an epoch's scores lead to.
+
+    Attributes:
+        stop: training should end here.
+        best: this epoch is the best so far.
+        reason: why, in a few words.
+    """
+
+    stop: bool = False
+    best: bool = False
+    reason: str = ""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Technique:
+    """The base of every regularizer. Every subclass becomes a frozen, keyword-only dataclass by itself.
+
+    Class attributes:
+        version: raised when the meaning of a field changes; recipes carry it.
+        summary: what it does, in a few words, for lists and plans.
+        exclusive: slots that one technique of a recipe may hold at most, such as ``"average"``.
+        order: its place among those that act at the same point of a step, low first; ties keep the recipe's order.
+        evaluations: gradients it needs per step; above 1 the optimizer must be stepped with a closure.
+        waivers: laws that do not hold for it, each with the reason, which its card prints.
+    """
+
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = ""
+    exclusive: ClassVar[tuple[str, ...]] = ()
+    order: ClassVar[int] = 0
+    evaluations: ClassVar[int] = 1
+    waivers: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        dataclass(frozen=True, kw_only=True)(cls)
+
+    def __post_init__(self) -> None:
+        for spec in fields_of(type(self)).values():
+            value = spec.domain.check(f"{type(self).__name__}.{spec.name}", getattr(self, spec.name))
+            object.__setattr__(self, spec.name, value)
+        self.validate()
+
+    def validate(self) -> None:
+        """Check rules that concern several fields at once; raise :class:`~dashpot.core.errors.ConfigError`."""
+
+    # --- the points of a training step -------------------------------------------------------------------------------
+
+    def check(self, view: ModelView, ctx: Context) -> None:
+        """Refuse at attach, before any work, what this technique cannot do for this model; raise ConflictError."""
+
+    def claims(self, view: ModelView) -> Iterable[tuple[str, str]]:
+        """The (slot, target) pairs that no other technique of the recipe may hold, such as ``("dropout", "body.2")``."""
+        return [(slot, "") for slot in self.exclusive]
+
+    def init(self, view: ModelView, ctx: Context) -> State:
+        """Named tensors and numbers to keep between steps; tensors are keyed by parameter name."""
+        return {}
+
+    def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
+        """Install hooks; once, at attach."""
+        raise NotImplementedError
+
+    def on_batch(self, batch: Batch, ctx: Context) -> Batch:
+        """Change input and target of one micro-batch; never in place."""
+        raise NotImplementedError
+
+    def on_loss(self, loss: Tensor, out: Any, ctx: Context) -> Tensor:
+        """Change the per-sample loss, before it is reduced once by the session."""
+        raise NotImplementedError
+
+    def on_gradient(self, params: Params, ctx: Context) -> Generator[None, None, None] | None:
+        """Change gradients. As a generator, a bare ``yield`` means: evaluate loss and gradients again."""
+        raise NotImplementedError
+
+    def on_update(self, params: Params, ctx: Context) -> None:
+        """Change weights just before the optimizer's update; the gradients are final."""
+        raise NotImplementedError
+
+    def on_step(self, params: Params, ctx: Context) -> None:
+        """Change weights or state just after the optimizer's update."""
+        raise NotImplementedError
+
+    def on_epoch(self, scores: Scores, ctx: Context) -> Verdict:
+        """Judge an epoch by its scores."""
+        raise NotImplementedError
+
+    def weights(self, ctx: Context) -> Mapping[str, Tensor] | None:
+        """Tensors (parameters and buffers by name) to evaluate with, in place of the raw ones."""
+        raise NotImplementedError
+
+    def final(self, ctx: Context) -> Mapping[str, Tensor] | None:
+        """Tensors (parameters and buffers by name) to leave in the model at the end."""
+        raise NotImplementedError
+
+    # --- the rest is derived -----------------------------------------------------------------------------------------
+
+    @classmethod
+    def kind(cls) -> str:
+        """The name in recipes and on the command line: the class name in kebab case, ``LabelSmoothing`` -> ``label-smoothing``."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
+
+    @property
+    def name(self) -> str:
+        return self.kind()
+
+    @classmethod
+    def fields(cls) -> dict[str, FieldSpec]:
+        """Hyper-parameters with their domains."""
+        return fields_of(cls)
+
+    @classmethod
+    def off_values(cls) -> dict[str, Any]:
+        """The field values at which it does nothing, or an empty mapping where there are none."""
+        return {spec.name: spec.domain.off for spec in fields_of(cls).values() if spec.domain.off is not None}
+
+    def space(self) -> dict[str, Domain]:
+        """The fields that a search may vary, by name."""
+        return {spec.name: spec.domain for spec in fields_of(type(self)).values() if getattr(spec.domain, "search", None)}
+
+    def describe(self, view: ModelView) -> str:
+        """Where it acts, for :meth:`Session.plan`."""
+        on = getattr(self, "on", None)
+        if not isinstance(on, Where):
+            return self.summary
+        params, chosen = view.params(on), view.names(on)
+        text = f"{self.summary}: {len(params)} tensors, {sum(p.numel() for p in params.tensors):,} values ({on})"
+        left = len(chosen) - len(params)
+        return text + (f"; {left} more are not in the optimizer and are left alone" if left else "")
+
+    def defines(self, method: str) -> bool:
+        """Whether this class defines one of the ``on_*`` methods."""
+        return getattr(type(self), method) is not getattr(Technique, method)
+
+    def __or__(self, other: Technique | Recipe) -> Recipe:
+        from dashpot.core.recipe import Recipe
+
+        return Recipe((self,)) | other
+
+    def attach(self, model: nn.Module, optimizer: Optimizer, **options: Any) -> Session:
+        """Attach this one technique; see :meth:`Recipe.attach`."""
+        from dashpot.core.recipe import Recipe
+
+        return Recipe((self,)).attach(model, optimizer, **options)
+
+    def __str__(self) -> str:
+        changed = [f"{s.name}={_text(getattr(self, s.name))}" for s in fields_of(type(self)).values() if getattr(self, s.name) != s.default]
+        head = next(iter(fields_of(type(self)).values()), None)
+        if head is not None and not any(part.startswith(f"{head.name}=") for part in changed):
+            changed.insert(0, f"{head.name}={_text(getattr(self, head.name))}")
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else repr(str(value)) if isinstance(value, Where) else repr(value)

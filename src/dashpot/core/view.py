@@ -1,0 +1,128 @@
+"""What a technique may see of a model: its parameters with their roles, its modules, and the optimizer's groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dashpot.core.select import Where, module_role, parameter_role
+
+Group = dict[str, Any]
+
+
+class Params:
+    """An aligned list of parameters with their names and the optimizer groups that update them.
+
+    Attributes:
+        names: full dotted names.
+        tensors: the parameters; a technique may write to them under ``no_grad``, which the session has switched on.
+        groups: for each parameter its (live) optimizer group, so ``groups[i]["lr"]`` is its current learning rate.
+    """
+
+    def __init__(self, names: list[str], tensors: list[Tensor], groups: list[Group]) -> None:
+        self.names, self.tensors, self.groups = names, tensors, groups
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor, Group]]:
+        return zip(self.names, self.tensors, self.groups, strict=True)
+
+    @property
+    def grads(self) -> list[Tensor]:
+        """The gradients; every parameter here has one while a step is under way."""
+        return [p.grad for p in self.tensors if p.grad is not None]
+
+    def live(self) -> Params:
+        """Those that have a gradient: an optimizer passes over the others, and so do we."""
+        if all(p.grad is not None for p in self.tensors):
+            return self
+        kept = [i for i, p in enumerate(self.tensors) if p.grad is not None]
+        return Params([self.names[i] for i in kept], [self.tensors[i] for i in kept], [self.groups[i] for i in kept])
+
+
+class ModelView:
+    """The model as techniques see it.
+
+    Attributes:
+        model: the plain module, out of any ``torch.compile`` or DistributedDataParallel wrapper.
+        parameters: trainable parameters by name; a shared one once, under its first name.
+        roles: the role of each of them.
+        modules: all submodules by name.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
+        self.wrapper = model
+        self.model = unwrap(model)
+        self.optimizer = optimizer
+        self.parameters: dict[str, nn.Parameter] = {}
+        self.roles: dict[str, str] = {}
+        self._owners: dict[str, nn.Module] = {}
+        self.modules: dict[str, nn.Module] = dict(self.model.named_modules())
+        seen: set[int] = set()
+        for prefix, module in self.modules.items():
+            for leaf, parameter in module.named_parameters(recurse=False):
+                if id(parameter) in seen or not parameter.requires_grad:
+                    continue
+                seen.add(id(parameter))
+                name = f"{prefix}.{leaf}" if prefix else leaf
+                self.parameters[name] = parameter
+                self.roles[name] = parameter_role(module, leaf, parameter)
+                self._owners[name] = module
+        self._buffer_places = [
+            (f"{prefix}.{leaf}" if prefix else leaf, module, leaf) for prefix, module in self.modules.items() for leaf in module._buffers
+        ]
+        self._layout: tuple[int, ...] = ()
+        self._group_of: dict[int, int] = {}
+
+    def names(self, on: Where) -> list[str]:
+        """The parameters that ``on`` selects, whether or not the optimizer updates them."""
+        return [name for name in self.parameters if on.matches(self.roles[name], name, self._owners[name])]
+
+    def params(self, on: Where | None = None) -> Params:
+        """The selected parameters that the optimizer updates, with their groups as they are now."""
+        self._refresh()
+        names = [n for n in (self.parameters if on is None else self.names(on)) if id(self.parameters[n]) in self._group_of]
+        tensors: list[Tensor] = [self.parameters[n] for n in names]
+        groups = [self.optimizer.param_groups[self._group_of[id(p)]] for p in tensors]
+        return Params(names, tensors, groups)
+
+    def buffers(self) -> list[tuple[str, Tensor]]:
+        """The buffers by name as they are now (moving a model replaces them), without walking the module tree again."""
+        return [(name, buffer) for name, owner, leaf in self._buffer_places if (buffer := owner._buffers[leaf]) is not None]
+
+    def layout(self) -> tuple[int, ...]:
+        """Changes when the optimizer's groups are replaced or added to; then cached :class:`Params` are stale."""
+        return tuple(part for group in self.optimizer.param_groups for part in (id(group), len(group["params"])))
+
+    def places(self, on: Where) -> dict[str, nn.Module]:
+        """The modules that ``on`` selects. The role ``hidden`` means: existing dropout modules where the model has any, else its activations."""
+        fallback = "dropouts" if any(module_role(m) == "dropouts" for m in self.modules.values()) else "activations"
+        chosen: dict[str, nn.Module] = {}
+        for name, module in self.modules.items():
+            role = module_role(module)
+            aliases = ("hidden", role) if role == fallback else (role,)
+            if name and any(on.matches(alias, name, module) for alias in aliases) and not (on.names_role("everything") and any(module.children())):
+                chosen[name] = module
+        return chosen
+
+    def _refresh(self) -> None:
+        layout = self.layout()
+        if layout != self._layout:
+            self._layout = layout
+            self._group_of = {id(p): i for i, group in enumerate(self.optimizer.param_groups) for p in group["params"]}
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The plain module under ``torch.compile`` and DistributedDataParallel."""
+    while True:
+        if isinstance(model, torch._dynamo.eval_frame.OptimizedModule):
+            model = model._orig_mod
+        elif isinstance(model, torch.nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            return model

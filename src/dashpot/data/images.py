@@ -1,0 +1,132 @@
+"""Images: folders of class folders, and arrays of pixels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dashpot.core.errors import DataError, StorageError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True)
+class ImagePreprocessing:
+    """Pixels from 0..255 to standardized channels.
+
+    Attributes:
+        channels, height, width: what the network takes; other sizes are resized (bilinear).
+        mean, scale: for each channel, from the training images.
+    """
+
+    channels: int
+    height: int
+    width: int
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    kind: str = "image"
+
+    @staticmethod
+    def fit(pixels: np.ndarray, train: np.ndarray) -> ImagePreprocessing:
+        """Learn from the images ``train`` of ``pixels`` [n, channels, height, width]."""
+        picked = pixels[train].astype(np.float32) / 255
+        scale = picked.std(axis=(0, 2, 3))
+        channels, height, width = pixels.shape[1:]
+        return ImagePreprocessing(
+            channels, height, width, tuple(map(float, picked.mean(axis=(0, 2, 3)))), tuple(float(s) if s > 1e-6 else 1.0 for s in scale)
+        )
+
+    def transform(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 [n, channels, height, width].
+
+        Raises:
+            DataError: images of another shape.
+        """
+        if pixels.shape[1:] != (self.channels, self.height, self.width):
+            raise DataError(
+                f"images must be {self.channels} x {self.height} x {self.width}, as in training, got {' x '.join(map(str, pixels.shape[1:]))}."
+            )
+        mean, scale = (np.array(v, dtype=np.float32).reshape(1, -1, 1, 1) for v in (self.mean, self.scale))
+        result: np.ndarray = (pixels.astype(np.float32) / 255 - mean) / scale
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> ImagePreprocessing:
+        """The inverse of :meth:`to_dict`."""
+        fixed: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        return ImagePreprocessing(**fixed)
+
+
+def image_files(folder: Path) -> tuple[list[Path], list[str]]:
+    """Every image below ``folder`` and the name of its class folder; images right in ``folder`` have the class ``""``."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise DataError(f"folder {folder} must hold images ({', '.join(SUFFIXES)}) in one folder per class, found none.")
+    return files, [path.relative_to(folder).parts[0] if path.parent != folder else "" for path in files]
+
+
+def read_images(files: list[Path], shape: tuple[int, int, int] | None = None) -> np.ndarray:
+    """Pixels as uint8 [n, channels, height, width].
+
+    Args:
+        shape: channels, height and width to convert to; by default grey only if all are, and the most frequent size.
+
+    Raises:
+        DataError: a file that is no complete image.
+    """
+    from PIL import Image, ImageFile, UnidentifiedImageError
+
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+    images: list[Image.Image] = []
+    for path in files:
+        try:
+            with Image.open(path) as image:
+                image.load()
+                images.append(image.convert("L") if image.mode in ("1", "L", "I;16") else image.convert("RGB"))
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"image {path} must be complete and readable, got: {error}. Replace or remove the file.") from None
+    if shape is None:
+        size = Counter(image.size for image in images).most_common(1)[0][0]
+        shape = (1 if all(image.mode == "L" for image in images) else 3, size[1], size[0])
+    channels, height, width = shape
+    out = np.empty((len(images), channels, height, width), dtype=np.uint8)
+    for i, picture in enumerate(images):
+        converted = picture.convert("L" if channels == 1 else "RGB")
+        if converted.size != (width, height):
+            converted = converted.resize((width, height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(converted)
+        out[i] = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+    return out
+
+
+def as_pixels(name: str, x: np.ndarray) -> np.ndarray:
+    """An array of images as [n, channels, height, width]: [n, h, w] is grey, [n, h, w, c] is turned.
+
+    Raises:
+        DataError: another shape.
+    """
+    if x.ndim == 3:
+        return x[:, None]
+    if x.ndim == 4 and x.shape[-1] in (1, 3):
+        return x.transpose(0, 3, 1, 2)
+    if x.ndim == 4 and x.shape[1] in (1, 3):
+        return x
+    raise DataError(
+        f"{name} must be [n, features] or images [n, h, w], [n, h, w, channels] or [n, channels, h, w] with 1 or 3 channels, got {list(x.shape)}."
+    )
+
+
+def existing(path: Path) -> Path:
+    """``path``, or StorageError."""
+    if not path.exists():
+        raise StorageError(f"data {str(path)!r} must exist, and there is no such file or folder. Check the path.")
+    return path

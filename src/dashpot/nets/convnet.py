@@ -1,0 +1,53 @@
+"""The default network for small images."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions with batch normalization and a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.act1, self.act2 = nn.ReLU(), nn.ReLU()
+        self.shortcut = (
+            nn.Identity()
+            if inputs == outputs and stride == 1
+            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
+        result: Tensor = self.act2(h + self.shortcut(x))
+        return result
+
+
+class ConvNet(nn.Module):
+    """A small residual network for images of at least 8 x 8: a stem, three stages that halve the size, mean over positions, Dropout (at
+    rate 0 until a recipe sets it; after the last batch normalization, where it does no harm), Linear.
+
+    Args:
+        channels, outputs: of the image, and of logits.
+        width: channels of the first stage; the others have twice and four times as many.
+    """
+
+    def __init__(self, channels: int, outputs: int, *, width: int = 16) -> None:
+        super().__init__()
+        self.options = {"channels": channels, "outputs": outputs, "width": width}
+        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.stages = nn.Sequential(_Block(width, width, 1), _Block(width, 2 * width, 2), _Block(2 * width, 4 * width, 2))
+        self.dropout = nn.Dropout(0.0)
+        self.head = nn.Linear(4 * width, outputs)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels, height, width] to [batch, outputs]."""
+        result: Tensor = self.head(self.dropout(self.stages(self.stem(x)).mean(dim=(2, 3))))
+        return result

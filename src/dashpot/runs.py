@@ -1,0 +1,125 @@
+"""A saved run: a folder of safetensors, TOML and JSON. Loading one never runs code that a stranger put there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dashpot import nets
+from dashpot.core.codec import dumps
+from dashpot.core.errors import ConfigError, ConflictError, StorageError
+from dashpot.core.files import write_atomic
+from dashpot.core.recipe import Recipe
+from dashpot.data import ImagePreprocessing, Prepared, Preprocessing, Target
+from dashpot.training.checkpoint import FILE as CHECKPOINT
+
+MODEL, RECIPE, PREPROCESSING, METRICS = "model.safetensors", "recipe.toml", "preprocessing.json", "metrics.json"
+
+
+def open_folder(out: str | Path, *, resume: bool = False) -> Path:
+    """Make ``out`` ready to be written to.
+
+    Raises:
+        ConfigError: it is not empty, and the run is not resumed.
+        StorageError: it cannot be made.
+    """
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError("--out", "a folder", str(folder))
+    if folder.exists() and any(folder.iterdir()) and not resume:
+        raise ConfigError("--out", "a new or empty folder", str(folder), "Name another one, or pass --resume to go on with the run in it.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"--out {folder} cannot be made: {error.strerror}. Name another place.") from error
+    return folder
+
+
+@contextlib.contextmanager
+def discarded_unless_started(folder: Path) -> Iterator[None]:
+    """Take the setup files away again if the recipe is refused before anything was trained, so that a corrected command can use the folder."""
+    try:
+        yield
+    except (ConfigError, ConflictError):
+        if not (folder / CHECKPOINT).exists():
+            for name in (RECIPE, PREPROCESSING):
+                (folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def next_folder(kind: str, root: str | Path = "runs") -> Path:
+    """The first of ``runs/fit-1``, ``runs/fit-2``, ... that does not exist."""
+    n = 1
+    while (Path(root) / f"{kind}-{n}").exists():
+        n += 1
+    return Path(root) / f"{kind}-{n}"
+
+
+def save_setup(folder: Path, network: nn.Module, prepared: Prepared, recipe: Recipe) -> None:
+    """What is known before training: recipe, preprocessing, and the shape of the network."""
+    write_atomic(folder / RECIPE, dumps(recipe))
+    target = prepared.target
+    setup = {
+        "inputs": prepared.preprocessing.to_dict(),
+        "target": {"task": target.task, "classes": list(target.classes), "mean": target.mean, "scale": target.scale},
+        "network": nets.describe(network),
+    }
+    write_json(folder / PREPROCESSING, setup)
+
+
+def save_model(folder: Path, network: nn.Module) -> None:
+    """The final weights."""
+    from safetensors.torch import save
+
+    write_atomic(folder / MODEL, save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Readable JSON, written as a whole."""
+    write_atomic(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def load_run(folder: str | Path) -> tuple[nn.Module, Preprocessing | ImagePreprocessing, Target]:
+    """The network of a finished run, in evaluation mode, with how to prepare its inputs and read its outputs.
+
+    Raises:
+        StorageError: a file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    if not (folder / MODEL).exists():
+        raise StorageError(f"RUN must be the folder of a finished `dashpot fit`; {folder / MODEL} does not exist.")
+    try:
+        setup = json.loads((folder / PREPROCESSING).read_text())
+        kind = setup["inputs"]["kind"]
+        preprocessing = (Preprocessing if kind == "table" else ImagePreprocessing).from_dict(setup["inputs"])
+        target = Target(setup["target"]["task"], tuple(setup["target"]["classes"]), setup["target"]["mean"], setup["target"]["scale"])
+        network = nets.from_description(setup["network"])
+        network.load_state_dict(load_file(folder / MODEL))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise StorageError(f"the run in {folder} is damaged: {error}. Train it again.") from error
+    return network.eval(), preprocessing, target
+
+
+def predictions(network: nn.Module, x: torch.Tensor, target: Target) -> dict[str, list[Any]]:
+    """Columns of a prediction table: ``prediction``, and the probability of each class."""
+    from dashpot.scores import predict
+
+    out = predict(network, x).float()
+    if target.task == "regression":
+        return {"prediction": (out[:, 0].double() * target.scale + target.mean).tolist()}
+    probability = out.softmax(dim=1)
+    columns: dict[str, list[Any]] = {"prediction": [target.classes[i] for i in probability.argmax(dim=1).tolist()]}
+    for i, name in enumerate(target.classes):
+        columns[f"p({name})"] = probability[:, i].tolist()
+    return columns

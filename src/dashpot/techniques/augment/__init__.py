@@ -1,0 +1,1 @@
+"""Input augmentation and mixing."""

@@ -1,0 +1,56 @@
+"""Input noise: add Gaussian noise to the inputs while training."""
+
+from typing import Annotated
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dashpot.core.batch import Batch
+from dashpot.core.context import Context
+from dashpot.core.errors import UsageError
+from dashpot.core.space import Range
+from dashpot.core.technique import Technique
+
+
+def input_noise(
+    x: Float[Tensor, "batch *shape"], noise: Float[Tensor, "batch *shape"], std: float | Float[Tensor, ""]
+) -> Float[Tensor, "batch *shape"]:
+    """``x + std * noise``."""
+    return x + std * noise
+
+
+class InputNoise(Technique):
+    r"""Add Gaussian noise to the inputs while training.
+
+    .. math:: \tilde x = x + \sigma \varepsilon, \quad \varepsilon \sim N(0, 1)
+
+    For small σ this penalizes the squared gradient of the output with respect to the input, σ²/2 of it for a squared loss.
+
+    Args:
+        std: σ >= 0, in the units of the input; for standardized features 0.05 to 0.3 is usual. 0 is off.
+
+    Raises:
+        UsageError: inputs that are not floating point.
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Linear(4, 1)
+        >>> session = dashpot.InputNoise(std=0.1).attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> x = torch.zeros(8, 4)
+        >>> bool((session.batch(x, x[:, 0]).x != x).all())
+        True
+
+    Paper: Bishop, "Training with Noise is Equivalent to Tikhonov Regularization", Neural Computation 1995.
+
+    When not to use it: features on different scales (standardize first), one-hot or count features, inputs whose small differences carry the label.
+    """
+
+    summary = "adds Gaussian noise to the inputs"
+
+    std: Annotated[float, Range(0.0, float("inf"), search=(0.01, 0.5), log=True, off=0.0)] = 0.1
+
+    def on_batch(self, batch: Batch, ctx: Context) -> Batch:
+        if not (isinstance(batch.x, Tensor) and batch.x.is_floating_point()):
+            raise UsageError("InputNoise needs a floating-point input tensor. Convert it first.")
+        noise = ctx.draws().normal(batch.x.shape, batch.x.device, batch.x.dtype)
+        return batch.replace(x=input_noise(batch.x, noise, self.std))

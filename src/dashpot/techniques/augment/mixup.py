@@ -1,0 +1,102 @@
+"""Mixup: train on blends of pairs of samples."""
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from dashpot.core.batch import Batch
+from dashpot.core.context import Context
+from dashpot.core.errors import ConflictError, UsageError
+from dashpot.core.space import Range
+from dashpot.core.technique import Technique
+from dashpot.core.view import ModelView
+
+
+def mixup(x: Float[Tensor, "batch *shape"], partner: Float[Tensor, "batch *shape"], share: Float[Tensor, " batch"]) -> Float[Tensor, "batch *shape"]:
+    """Blend each sample with its partner: ``share * x + (1 - share) * partner``, one share per sample; exact at 0 and 1."""
+    weight = share.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    return torch.lerp(partner, x, weight)
+
+
+def class_probabilities(y: Int[Tensor, " batch"], classes: int) -> Float[Tensor, "batch {classes}"]:
+    """One-hot rows."""
+    return (y.unsqueeze(-1) == torch.arange(classes, device=y.device)).float()
+
+
+def mix_weighted(
+    y: Shaped[Tensor, "batch *shape"], weight: Float[Tensor, " batch"], order: Int[Tensor, " batch"], share: Float[Tensor, " batch"]
+) -> tuple[Float[Tensor, "batch *shape"], Float[Tensor, " batch"]]:
+    """Targets and weights of mixed samples, such that a loss linear in the target counts each part with its own sample's weight.
+
+    The new weight is ``share * w_i + (1 - share) * w_j``; the part of sample i in the new target is its share of that.
+    """
+    mixed = mixup(weight, weight[order], share)
+    part = share * weight / mixed.clamp(min=torch.finfo(mixed.dtype).tiny)
+    return mixup(y, y[order], part), mixed
+
+
+class Mixup(Technique):
+    r"""Train on blends of pairs of samples, and of their targets.
+
+    .. math:: \tilde x = \lambda x_i + (1-\lambda) x_j, \quad \tilde y = \lambda y_i + (1-\lambda) y_j, \quad \lambda \sim \mathrm{Beta}(\alpha, \alpha)
+
+    One λ for each sample and a random permutation for the pairs; odd batches work and the caller's batch is not changed. Integer targets [batch]
+    become class probabilities [batch, classes] (attach with ``classes=``); float targets, [batch] or [batch, k], are blended as they are. With sample
+    weights, each part of a blend counts with the weight of the sample it came from.
+
+    Args:
+        alpha: shape of the Beta distribution, >= 0. 0 is off, 0.1 to 0.4 usual, 1 makes λ uniform.
+
+    Raises:
+        ConflictError: integer multi-label targets, which have no class probabilities; pass them as floats.
+        UsageError: inputs that are not floating point, or integer targets while the number of classes is unknown.
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Linear(4, 3)
+        >>> session = dashpot.Mixup(alpha=0.4).attach(model, torch.optim.SGD(model.parameters(), lr=0.1), classes=3)
+        >>> batch = session.batch(torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2]))
+        >>> batch.y.shape, batch.truth.shape
+        (torch.Size([6, 3]), torch.Size([6]))
+
+    Paper: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
+
+    When not to use it: where a blend of two inputs means nothing (token ids, one-hot codes of few levels with strong interactions), or where
+    calibrated confidence on clean inputs matters more than accuracy. It lowers the best weight decay: tune the two together.
+    """
+
+    summary = "blends pairs of samples and their targets"
+
+    alpha: Annotated[float, Range(0.0, float("inf"), search=(0.05, 2.0), log=True, off=0.0)] = 0.2
+
+    def check(self, view: ModelView, ctx: Context) -> None:
+        if ctx.targets == "multilabel":
+            raise ConflictError("Mixup cannot mix integer multi-label targets. Pass them as floats with targets='values', or leave Mixup out.")
+
+    def on_batch(self, batch: Batch, ctx: Context) -> Batch:
+        if not (isinstance(batch.x, Tensor) and batch.x.is_floating_point()):
+            raise UsageError("Mixup needs a floating-point input tensor. Convert it first, or mix embeddings instead.")
+        if self.alpha == 0:
+            return batch
+        draws = ctx.draws()
+        n, device = batch.x.shape[0], batch.x.device
+        share, order = draws.beta(self.alpha, n, device), draws.permutation(n, device)
+        y = _blendable(batch.y, ctx.classes)
+        if batch.weight is None:
+            return batch.replace(x=mixup(batch.x, batch.x[order], share), y=mixup(y, y[order], share))
+        y, weight = mix_weighted(y, batch.weight.float(), order, share)
+        return batch.replace(x=mixup(batch.x, batch.x[order], share), y=y, weight=weight)
+
+
+def _blendable(y: Tensor, classes: int | None) -> Tensor:
+    if y.is_floating_point():
+        return y
+    if y.ndim != 1:
+        raise UsageError(
+            f"Mixup needs integer targets of shape [batch], got {list(y.shape)}: integer multi-label targets cannot be mixed. Pass them as floats."
+        )
+    if classes is None:
+        raise UsageError("Mixup needs to know how many classes there are. Attach with classes=, or pass class probabilities.")
+    return class_probabilities(y, classes)

@@ -1,0 +1,153 @@
+"""Dropout: zero random activations while training, in any model."""
+
+import warnings
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from dashpot.core.context import Context
+from dashpot.core.errors import ConflictError, UsageError
+from dashpot.core.rng import uniform_at
+from dashpot.core.select import Where, hidden
+from dashpot.core.space import Range, Selection
+from dashpot.core.technique import Handle, Technique
+from dashpot.core.view import ModelView
+
+
+class DropoutOrderWarning(UserWarning):
+    """Dropout stands before a batch normalization."""
+
+
+def dropout(x: Float[Tensor, "*shape"], uniform: Float[Tensor, "*shape"], p: float | Float[Tensor, ""]) -> Float[Tensor, "*shape"]:
+    """Zero where ``uniform < p``, scale the rest by ``1 / (1 - p)``. ``p = 0`` is the identity and ``p = 1`` gives zeros, gradients included."""
+    rate = torch.as_tensor(p, dtype=torch.float32)
+    scale = 1 / torch.clamp(1 - rate, min=torch.finfo(torch.float32).tiny)
+    return x * ((uniform >= rate) * scale).to(x.dtype)
+
+
+class Dropout(Technique):
+    r"""Zero random activations while training; the rest is scaled up so that the mean stays.
+
+    .. math:: \tilde h = \frac{m}{1-p} h, \quad m \sim \mathrm{Bernoulli}(1-p)
+
+    Goes into any model, without surgery, by forward hooks. Existing ``nn.Dropout`` modules are taken over: their own rate rests while the
+    technique is attached and is back after ``close()``. In evaluation mode nothing happens. The masks depend on seed, step, micro-batch and
+    module only, the same in eager and compiled code; SAM's second pass sees the same ones.
+
+    Args:
+        p: probability of *dropping* an activation, in [0, 1], as in PyTorch (the first paper writes p for keeping). 0 is off.
+        on: after which modules, by role, type or name. ``hidden`` (the default): the model's own dropout modules where it has any, else its activations.
+
+    Raises:
+        ConflictError: no module matches ``on`` (a model with functional activations only: name its modules), or a compiled model.
+
+    Warns:
+        DropoutOrderWarning: a batch normalization follows. Dropout shifts the variance between training and evaluation (Li et al., CVPR 2019).
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+        >>> with dashpot.Dropout(p=0.5).attach(model, torch.optim.SGD(model.parameters(), lr=0.1)) as session:
+        ...     x = torch.ones(16, 4)
+        ...     bool((model(x) == model(x)).all())
+        False
+
+    Paper: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014.
+
+    When not to use it: before batch normalization; in convolutions, whose neighbours carry the same information; in small networks that underfit.
+    Inside activation checkpointing it is refused, as the recomputed mask would differ.
+    """
+
+    summary = "zeroes random activations"
+
+    p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.6), off=0.0)] = 0.1
+    on: Annotated[Where, Selection()] = hidden
+
+    def claims(self, view: ModelView) -> Iterable[tuple[str, str]]:
+        return [("dropout", name) for name in view.places(self.on)]
+
+    def check(self, view: ModelView, ctx: Context) -> None:
+        places = view.places(self.on)
+        if not places:
+            raise ConflictError(
+                f"Dropout.on ({self.on}) matches no module of {type(view.model).__name__}. "
+                f"Name modules by type or glob, such as on='type:Linear'; the model has {', '.join(sorted({type(m).__name__ for m in view.modules.values()}))}."
+            )
+        names = list(view.modules)
+        for place in places:
+            after = next((n for n in names[names.index(place) + 1 :] if isinstance(view.modules[n], _NormBase)), None)
+            if after is not None and self.p > 0:
+                warnings.warn(
+                    f"Dropout at {place!r} stands before the batch normalization {after!r}, whose statistics it shifts between training and evaluation. "
+                    "Place it after the last one with on=.",
+                    DropoutOrderWarning,
+                    stacklevel=6,
+                )
+                return
+
+    def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
+        # Each place draws from a stream named after it, so adding a place shifts no other's masks.
+        return [_Installed(module, ctx.clock(), _place_key(ctx.key, name), self.p) for name, module in view.places(self.on).items()]
+
+    def describe(self, view: ModelView) -> str:
+        places = list(view.places(self.on))
+        shown = ", ".join(places[:4]) + (f", ... {len(places) - 4} more" if len(places) > 4 else "")
+        return f"{self.summary} with p={self.p:g} after {len(places)} modules: {shown}"
+
+
+def _place_key(key: int, name: str) -> int:
+    from dashpot.core.rng import stream
+
+    return stream(key, name)
+
+
+class _Hook:
+    """The forward hook. A class of its own, so that it can be found in a copy, pickled, and compiled."""
+
+    def __init__(self, key: int, clock: Tensor, rate: Tensor, own: float | None) -> None:
+        self.key, self.clock, self.rate, self.own = key, clock, rate, own
+        self.tick = torch.tensor([0, 1])
+
+    def __call__(self, module: nn.Module, args: Any, out: Any) -> Tensor | None:
+        if not module.training:
+            return None
+        if not isinstance(out, Tensor):
+            raise UsageError(f"Dropout acts on tensors, but {type(module).__name__} returns {type(out).__name__}. Choose other modules with on=.")
+        if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+            raise UsageError(
+                "Dropout cannot act inside activation checkpointing: the mask of the second forward pass would differ. Choose other modules with on=."
+            )
+        uniform = uniform_at(self.key, self.clock, out.shape, out.device)
+        self.clock.add_(self.tick)
+        return dropout(out, uniform, self.rate)
+
+
+class _Installed:
+    """One hook in place."""
+
+    def __init__(self, module: nn.Module, clock: Tensor, key: int, p: float) -> None:
+        own = getattr(module, "p", None) if isinstance(module, nn.modules.dropout._DropoutNd) else None
+        self._module = module
+        self._hook = _Hook(key, clock, torch.tensor(p), own)
+        self._handle = module.register_forward_hook(self._hook)
+        if own is not None:
+            module.p = 0.0  # type: ignore[assignment]
+
+    def remove(self) -> None:
+        self._hook.rate.zero_()  # code compiled with the hook inside keeps it; at rate 0 it is the identity
+        self._handle.remove()
+        if self._hook.own is not None:
+            self._module.p = self._hook.own  # type: ignore[assignment]
+
+    def strip(self, twin: nn.Module) -> None:
+        """Take the hooks out of a deep copy of the model."""
+        for module in twin.modules():
+            for number, hook in list(module._forward_hooks.items()):
+                if isinstance(hook, _Hook):
+                    del module._forward_hooks[number]
+                    if hook.own is not None:
+                        module.p = hook.own  # type: ignore[assignment]

@@ -1,0 +1,74 @@
+"""Gradient clipping: bound the gradient before the step."""
+
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dashpot.core.context import Context
+from dashpot.core.space import Choice, Range
+from dashpot.core.technique import Technique
+from dashpot.core.view import Params
+
+
+def clip_coefficient(norm: Float[Tensor, ""], maximum: float | Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """``min(1, maximum / norm)``, with torch's guard of 1e-6 in the denominator."""
+    return torch.clamp(maximum / (norm + 1e-6), max=1.0)
+
+
+def clip_value(gradient: Float[Tensor, "*shape"], maximum: float | Float[Tensor, ""]) -> Float[Tensor, "*shape"]:
+    """Each entry into ``[-maximum, maximum]``."""
+    bound = torch.as_tensor(maximum, dtype=gradient.dtype)
+    return torch.minimum(torch.maximum(gradient, -bound), bound)
+
+
+def total_norm(gradients: list[Tensor]) -> Float[Tensor, ""]:
+    """The 2-norm of all gradients as one vector."""
+    norms = torch.stack([norm.float() for norm in torch._foreach_norm(gradients)])
+    total: Tensor = torch.linalg.vector_norm(norms)
+    return total
+
+
+class GradientClipping(Technique):
+    r"""Bound the gradient before the step.
+
+    .. math:: g \leftarrow g \cdot \min\Big(1, \frac{\mathrm{maximum}}{\lVert g \rVert_2 + 10^{-6}}\Big)
+              \quad\text{or, by value,}\quad g_i \leftarrow \mathrm{clip}(g_i, -\mathrm{maximum}, \mathrm{maximum})
+
+    The norm is that of all gradients together; it acts once per optimizer step, after accumulation, on unscaled gradients (also with a fused
+    optimizer under GradScaler).
+
+    Args:
+        maximum: > 0, in the units of the gradient; infinity is off.
+        by: ``"norm"`` keeps the direction, ``"value"`` bounds each entry.
+
+    Example:
+        >>> import torch, dashpot
+        >>> w = torch.nn.Linear(1, 1, bias=False)
+        >>> optimizer = torch.optim.SGD(w.parameters(), lr=1.0)
+        >>> with dashpot.GradientClipping(maximum=0.5).attach(w, optimizer):
+        ...     before = w.weight.item()
+        ...     (100 * w(torch.ones(1, 1))).sum().backward(); _ = optimizer.step()
+        >>> round(before - w.weight.item(), 4)
+        0.5
+
+    Paper: Pascanu et al., "On the Difficulty of Training Recurrent Neural Networks", ICML 2013.
+
+    When not to use it: it is no cure for a learning rate that is too high throughout; under Adam a constant bound that always binds changes little.
+    """
+
+    summary = "bounds the gradient"
+
+    maximum: Annotated[float, Range(0.0, float("inf"), search=(0.1, 10.0), log=True, off=float("inf"), open="low")] = 1.0
+    by: Annotated[Literal["norm", "value"], Choice(("norm", "value"))] = "norm"
+
+    def on_gradient(self, params: Params, ctx: Context) -> None:
+        grads = params.grads
+        if not grads:
+            return
+        if self.by == "value":
+            for g in grads:
+                g.copy_(clip_value(g, self.maximum))
+        else:
+            torch._foreach_mul_(grads, clip_coefficient(total_norm(grads), self.maximum))

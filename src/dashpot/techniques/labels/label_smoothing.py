@@ -1,0 +1,79 @@
+"""Label smoothing: give every class a small share of the target."""
+
+from typing import Annotated, Any
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import log_softmax, softplus
+
+from dashpot.core.context import Context
+from dashpot.core.errors import ConflictError, UsageError
+from dashpot.core.space import Range
+from dashpot.core.technique import Technique
+from dashpot.core.view import ModelView
+
+
+def label_smoothing(
+    loss: Float[Tensor, "batch *rest"], logits: Float[Tensor, "batch classes *rest"], smoothing: float | Float[Tensor, ""]
+) -> Float[Tensor, "batch *rest"]:
+    """``(1 - smoothing) * loss + smoothing * (cross entropy against the uniform distribution)``."""
+    uniform = -log_softmax(logits, dim=1).mean(dim=1)
+    return (1 - smoothing) * loss + smoothing * uniform.to(loss.dtype)
+
+
+def binary_label_smoothing(
+    loss: Float[Tensor, "*shape"], logits: Float[Tensor, "*shape"], smoothing: float | Float[Tensor, ""]
+) -> Float[Tensor, "*shape"]:
+    """The same for independent yes/no targets: each moves towards one half."""
+    even = (softplus(logits) + softplus(-logits)) / 2
+    return (1 - smoothing) * loss + smoothing * even.to(loss.dtype)
+
+
+class LabelSmoothing(Technique):
+    r"""Give every class a small share of the target.
+
+    .. math:: \ell_s = (1-s)\,\ell + s \cdot \frac1C \sum_c -\log p_c
+
+    It works on the loss, not on the target, so it smooths once whatever the target is: integer classes, mixed (Mixup) or soft ones. ``out`` must be
+    logits (or log-probabilities) [batch, classes, ...]. Class weights are given as sample weights, to ``session.batch(x, y, weight)``: both parts
+    of the loss are then weighted by the weight of the sample's class. Positions with ``ignore_index`` stay out.
+    With ``targets="multilabel"`` (binary cross entropy, out of the loss's shape) each yes/no target moves towards one half.
+
+    Args:
+        smoothing: s in [0, 1]. 0 is off, 0.1 usual.
+
+    Raises:
+        ConflictError: targets that are values.
+        UsageError: ``session.loss`` got no ``out``, or one whose shape does not fit the loss.
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Linear(4, 3)
+        >>> session = dashpot.LabelSmoothing(smoothing=0.1).attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> x, y = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+        >>> batch = session.batch(x, y); out = model(batch.x)
+        >>> loss = session.loss(torch.nn.functional.cross_entropy(out, batch.y, reduction="none"), out)
+        >>> bool(torch.isclose(loss, torch.nn.functional.cross_entropy(out, y, label_smoothing=0.1)))
+        True
+
+    Paper: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016.
+
+    When not to use it: where probabilities of rare classes matter (every class gets at least about s/C), or before distillation from this network.
+    """
+
+    summary = "gives every class a small share of the target"
+
+    smoothing: Annotated[float, Range(0.0, 1.0, search=(0.01, 0.3), log=True, off=0.0)] = 0.1
+
+    def check(self, view: ModelView, ctx: Context) -> None:
+        if ctx.targets == "values":
+            raise ConflictError("LabelSmoothing needs classes, but the targets are values. Leave it out for regression.")
+
+    def on_loss(self, loss: Tensor, out: Any, ctx: Context) -> Tensor:
+        if not isinstance(out, Tensor):
+            raise UsageError("LabelSmoothing needs the model's output: call session.loss(per_sample, out).")
+        if ctx.targets == "multilabel" and out.shape == loss.shape:
+            return binary_label_smoothing(loss, out, self.smoothing)
+        if out.ndim < 2 or (out.shape[0], *out.shape[2:]) != tuple(loss.shape):
+            raise UsageError(f"LabelSmoothing needs logits [batch, classes, ...] for a loss of shape {list(loss.shape)}, got {list(out.shape)}.")
+        return label_smoothing(loss, out, self.smoothing)

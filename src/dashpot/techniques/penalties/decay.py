@@ -1,0 +1,24 @@
+"""The warning shared by the two ways to decay weights."""
+
+from __future__ import annotations
+
+import warnings
+
+from dashpot.core.select import Where
+from dashpot.core.view import ModelView
+
+
+class DoubleDecayWarning(UserWarning):
+    """Decay is set in the optimizer and in the recipe."""
+
+
+def warn_double_decay(name: str, view: ModelView, on: Where) -> None:
+    """Warn where the optimizer decays parameters that the recipe decays too."""
+    rate = max((group.get("weight_decay", 0) for _, _, group in view.params(on)), default=0)
+    if rate:
+        optimizer = type(view.optimizer).__name__
+        warnings.warn(
+            f"decay is set twice: {optimizer} has weight_decay={rate:g} and the recipe has {name}. Give {optimizer} weight_decay=0 to keep the recipe's.",
+            DoubleDecayWarning,
+            stacklevel=7,
+        )

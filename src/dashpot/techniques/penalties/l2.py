@@ -1,0 +1,69 @@
+"""L2: the squared norm of the weights, coupled, in the gradient."""
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dashpot.core.context import Context
+from dashpot.core.select import Where, weights
+from dashpot.core.space import Range, Selection
+from dashpot.core.technique import Technique
+from dashpot.core.view import ModelView, Params
+from dashpot.techniques.penalties.decay import warn_double_decay
+
+
+def l2_value(w: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """``strength / 2 * sum w^2``."""
+    return strength / 2 * w.square().sum()
+
+
+def l2_gradient(w: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]) -> Float[Tensor, "*shape"]:
+    """``strength * w``."""
+    return strength * w
+
+
+class L2(Technique):
+    r"""Penalize the squared norm of the weights, coupled: its gradient is added to the loss's and goes through the optimizer.
+
+    .. math:: \min_w\; \mathrm{loss}(w) + \frac{\mathrm{strength}}{2} \sum_i w_i^2, \qquad g \leftarrow g + \mathrm{strength} \cdot w
+
+    This is what ``weight_decay`` means in torch's ``SGD`` and ``Adam``, bit for bit, but for weights only. With Adam the preconditioner rescales
+    it; :class:`WeightDecay` is the decoupled one of ``AdamW``.
+
+    Args:
+        strength: >= 0, torch's ``weight_decay``; 0 is off. A formula ``c * |w|^2`` without the half means ``strength = 2 * c``; scikit-learn's ``Ridge(alpha)``
+            does not divide the squared error by n: for a mean squared error, ``strength = 2 * alpha / n``.
+        on: which parameters. Weights by default: no biases, norms or embeddings.
+
+    Warns:
+        DoubleDecayWarning: the optimizer has a ``weight_decay`` of its own.
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> with dashpot.L2(strength=1.0).attach(model, optimizer):
+        ...     before = model.weight.detach().clone()
+        ...     (0 * model(torch.ones(1, 2))).sum().backward(); _ = optimizer.step()
+        >>> bool(torch.allclose(model.weight, 0.9 * before))
+        True
+
+    Paper: Krogh and Hertz, "A Simple Weight Decay Can Improve Generalization", NeurIPS 1991.
+
+    When not to use it: with Adam prefer :class:`WeightDecay`, unless the objective itself must be the penalized one. In front of a
+    normalization the scale of weights does not matter to the output, and L2 only changes the effective learning rate.
+    """
+
+    summary = "adds strength x weight to the gradient"
+
+    strength: Annotated[float, Range(0.0, float("inf"), search=(1e-6, 1e-1), log=True, off=0.0)] = 1e-4
+    on: Annotated[Where, Selection()] = weights
+
+    def check(self, view: ModelView, ctx: Context) -> None:
+        warn_double_decay("L2", view, self.on)
+
+    def on_gradient(self, params: Params, ctx: Context) -> None:
+        if len(params):
+            torch._foreach_add_(params.grads, params.tensors, alpha=self.strength)

@@ -1,0 +1,94 @@
+"""Early stopping: end training when a score no longer improves, and keep the best weights."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from torch import Tensor
+
+from dashpot.core.context import Context
+from dashpot.core.errors import ConfigError, UnknownNameError
+from dashpot.core.space import Choice, Flag, Name, Range
+from dashpot.core.technique import Scores, State, Technique, Verdict
+from dashpot.core.view import ModelView
+
+_DEFAULT_MONITOR = "val_loss"
+
+
+def improves(score: float, best: float | None, mode: str, min_delta: float) -> bool:
+    """Whether ``score`` beats ``best`` by more than ``min_delta``. NaN never does; a tie keeps the earlier."""
+    if math.isnan(score):
+        return False
+    if best is None:
+        return True
+    return score < best - min_delta if mode == "min" else score > best + min_delta
+
+
+class EarlyStopping(Technique):
+    r"""End training when a score has not improved for a while, and leave the best weights in the model.
+
+    An epoch improves if :math:`s < s_\mathrm{best} - \delta` (mode ``min``) or :math:`s > s_\mathrm{best} + \delta` (mode ``max``); δ is absolute, so negative scores
+    are no trouble. NaN is never best and a tie keeps the earlier. The best weights are a deep copy (of the averages, if the recipe keeps any); they
+    are saved in the session's state and put back on every way out: stopped, ran to the end, interrupted.
+
+    Args:
+        monitor: the score to watch, a key of what ``session.epoch`` gets.
+        mode: ``"min"`` or ``"max"``. Never guessed from the name: it must be given for any monitor but the default ``val_loss``.
+        patience: stop once this many epochs in a row brought no improvement; 0 acts as 1.
+        min_delta: δ >= 0, in the units of the score.
+        min_epochs: no stop before this many epochs. What happened before counts for patience, but an improvement at the last moment still saves the run.
+        restore: put the best weights back; without it the last ones stay.
+
+    Raises:
+        ConfigError: a monitor without a mode.
+        UnknownNameError: ``session.epoch`` got scores without the monitored one.
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Linear(1, 1)
+        >>> session = dashpot.EarlyStopping(patience=2).attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> [session.epoch({"val_loss": loss}).stop for loss in (3.0, 2.0, 2.5, 2.0)]
+        [False, False, False, True]
+
+    Paper: Prechelt, "Early Stopping - But When?", Neural Networks: Tricks of the Trade 1998.
+
+    When not to use it: with a schedule that needs its whole length (cosine to zero) keep the best weights but set patience high. Do not report the score
+    on the split that stopped the training.
+    """
+
+    summary = "stops when the score no longer improves and keeps the best weights"
+    exclusive = ("best weights",)
+    waivers: ClassVar[Mapping[str, str]] = {"off": "it has no strength: leaving it out is its off"}
+
+    monitor: Annotated[str, Name()] = _DEFAULT_MONITOR
+    mode: Annotated[Literal["min", "max"] | None, Choice(("min", "max"), optional=True)] = None
+    patience: Annotated[int, Range(0, float("inf"), integer=True)] = 10
+    min_delta: Annotated[float, Range(0.0, float("inf"))] = 0.0
+    min_epochs: Annotated[int, Range(0, float("inf"), integer=True)] = 0
+    restore: Annotated[bool, Flag()] = True
+
+    def validate(self) -> None:
+        if self.mode is None and self.monitor != _DEFAULT_MONITOR:
+            raise ConfigError(
+                "EarlyStopping.mode", f"'min' or 'max' for the monitor {self.monitor!r}", None, "A direction is never guessed from a name."
+            )
+
+    def init(self, view: ModelView, ctx: Context) -> State:
+        return {"best": None, "best_epoch": 0, "weights": {}}
+
+    def on_epoch(self, scores: Scores, ctx: Context) -> Verdict:
+        if self.monitor not in scores:
+            raise UnknownNameError("EarlyStopping.monitor", self.monitor, scores, "Pass it in the scores of session.epoch.")
+        score, state = float(scores[self.monitor]), ctx.state
+        better = improves(score, state["best"], self.mode or "min", self.min_delta)
+        if better:
+            state["best"], state["best_epoch"] = score, ctx.epoch
+            state["weights"] = ctx.snapshot() if self.restore else {}
+        waited = ctx.epoch - state["best_epoch"]
+        stop = waited > 0 and waited >= max(self.patience, 1) and ctx.epoch >= self.min_epochs
+        reason = f"{self.monitor} has not improved for {waited} epochs; best {state['best']} at epoch {state['best_epoch']}" if stop else ""
+        return Verdict(stop=stop, best=better, reason=reason)
+
+    def final(self, ctx: Context) -> Mapping[str, Tensor]:
+        weights: dict[str, Tensor] = ctx.state["weights"]
+        return weights

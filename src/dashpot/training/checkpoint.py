@@ -1,0 +1,82 @@
+"""Checkpoints of a training: one file, replaced as a whole after each epoch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from dashpot.core.errors import ConfigError, StorageError
+from dashpot.core.files import write_atomic
+from dashpot.core.session import Session
+from dashpot.core.tree import load_tree, save_tree
+
+FILE, HISTORY = "checkpoint.safetensors", "history.jsonl"
+History = list[dict[str, float]]
+
+
+class Checkpoint:
+    """The checkpoint of one training in ``folder``; without a folder every method does nothing.
+
+    Args:
+        settings: what must be the same for a resumed run to be the same run.
+    """
+
+    def __init__(self, folder: str | Path | None, settings: Mapping[str, Any]) -> None:
+        self._folder = Path(folder) if folder is not None else None
+        self._settings = dict(settings)
+        if self._folder is not None:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StorageError(f"checkpoint folder {folder} cannot be made: {error.strerror}. Name another place.") from error
+
+    @property
+    def exists(self) -> bool:
+        return self._folder is not None and (self._folder / FILE).exists()
+
+    def save(self, model: nn.Module, optimizer: Optimizer, session: Session, history: History, stopped: str) -> None:
+        """After an epoch."""
+        if self._folder is None:
+            return
+        tree = {
+            "settings": self._settings,
+            "model": dict(model.state_dict()),
+            "optimizer": optimizer.state_dict(),
+            "session": session.state_dict(),
+            "history": history,
+            "stopped": stopped,
+        }
+        save_tree(tree, self._folder / FILE)
+        write_atomic(self._folder / HISTORY, "".join(json.dumps(row) + "\n" for row in history))
+
+    def load(self, model: nn.Module, optimizer: Optimizer, session: Session) -> tuple[History, str]:
+        """Put everything back as it was.
+
+        Returns:
+            The history so far, and why the run had stopped (``""`` if it had not).
+
+        Raises:
+            ConfigError: the checkpoint belongs to other settings, data, recipe or model.
+            StorageError: the file cannot be read.
+        """
+        assert self._folder is not None
+        tree = load_tree(self._folder / FILE)
+        for name, value in tree["settings"].items():
+            if self._settings.get(name) != value:
+                raise ConfigError(
+                    name, f"{value!r} as in the saved run in {self._folder}", self._settings.get(name), "Resume with that, or start in a new folder."
+                )
+        session.load_state_dict(tree["session"])
+        try:
+            model.load_state_dict(tree["model"])
+            optimizer.load_state_dict(tree["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(
+                "model", "the one that the checkpoint was made with", type(model).__name__, str(error).splitlines()[-1].strip()
+            ) from None
+        return tree["history"], tree["stopped"]
