@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dashpot.core.errors import ConfigError, DivergedError
+from dashpot.core.errors import ConfigError, ConflictError, DivergedError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import derive, stream
 from dashpot.core.space import Range, check_number, check_whole
@@ -118,6 +118,9 @@ def fit(
     recipe = Recipe((recipe,)) if isinstance(recipe, Technique) else recipe or Recipe()
     train = Batches("data", data, batch_size, seed, place)
     held_out = Batches("valid", valid, batch_size, seed, place) if valid is not None else None
+    for technique in recipe:
+        if held_out is None and str(getattr(technique, "monitor", "")).startswith("val_"):
+            raise ConflictError(f"{technique} watches a validation score, but there are no validation data. Pass valid=, or monitor='train_loss'.")
     x, y, _ = train.first()
     criterion = loss or default_criterion(y)
     optimizer = _optimizer(model, optimizer, lr)

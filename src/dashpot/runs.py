@@ -69,7 +69,7 @@ def save_setup(folder: Path, network: nn.Module, prepared: Prepared, recipe: Rec
     target = prepared.target
     setup = {
         "inputs": prepared.preprocessing.to_dict(),
-        "target": {"task": target.task, "classes": list(target.classes), "mean": target.mean, "scale": target.scale},
+        "target": {"task": target.task, "classes": list(target.classes), "mean": target.mean, "scale": target.scale, "name": target.name},
         "network": nets.describe(network),
     }
     write_json(folder / PREPROCESSING, setup)
@@ -103,7 +103,7 @@ def load_run(folder: str | Path) -> tuple[nn.Module, Preprocessing | ImagePrepro
         setup = json.loads((folder / PREPROCESSING).read_text())
         kind = setup["inputs"]["kind"]
         preprocessing = (Preprocessing if kind == "table" else ImagePreprocessing).from_dict(setup["inputs"])
-        target = Target(setup["target"]["task"], tuple(setup["target"]["classes"]), setup["target"]["mean"], setup["target"]["scale"])
+        target = Target(**{**setup["target"], "classes": tuple(setup["target"]["classes"])})
         network = nets.from_description(setup["network"])
         network.load_state_dict(load_file(folder / MODEL))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:

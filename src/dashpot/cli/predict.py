@@ -26,7 +26,7 @@ def predict(
     from dashpot.runs import load_run, predictions
 
     network, preprocessing, target = load_run(run)
-    x, names = load_rows(data, preprocessing)
+    x, names = load_rows(data, preprocessing, target.name)
     columns = {"row": names, **predictions(network, x, target)}
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform, runtime_checkable
 
 from torch import Tensor
 
@@ -31,6 +31,7 @@ State = dict[str, Any]
 Scores = Mapping[str, float]
 
 
+@runtime_checkable
 class Handle(Protocol):
     """What ``on_model`` returns: something that can be taken away again."""
 

@@ -51,11 +51,11 @@ def load_problem(source: str | Path | None = None, target: str | None = None, ta
         raise DataError(f"target must be a column of {path.name}, got {target!r}. {hint}")
     if len(rows.names) < 2:
         raise DataError(f"{path.name} must have a column besides the target.")
-    return Problem(path.name.split(".")[0], rows.without(target), rows.column(target), task)
+    return Problem(path.name.split(".")[0], rows.without(target), rows.column(target), task, target_name=target)
 
 
-def load_rows(source: str | Path, preprocessing: Preprocessing | ImagePreprocessing) -> tuple[Any, list[str]]:
-    """Read data to predict for, as tensors that fit ``preprocessing``.
+def load_rows(source: str | Path, preprocessing: Preprocessing | ImagePreprocessing, target: str = "") -> tuple[Any, list[str]]:
+    """Read data to predict for, as tensors that fit ``preprocessing``. A column called ``target`` is passed over.
 
     Returns:
         The inputs, and a name for each row (its number, or the image's path).
@@ -78,6 +78,8 @@ def load_rows(source: str | Path, preprocessing: Preprocessing | ImagePreprocess
         rows = read_table(path)
     if len(rows) == 0:
         raise DataError(f"{path.name} must have rows, got an empty table.")
+    if target in rows.names and target not in (*preprocessing.numeric, *preprocessing.nominal):
+        rows = rows.without(target)
     return torch.from_numpy(preprocessing.transform(rows)), [str(i) for i in range(len(rows))]
 
 
@@ -109,7 +111,7 @@ def read_table(path: Path) -> Rows:
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an ``.npz``; pickled objects in it are never loaded."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except ValueError as error:
         raise DataError(f"{path.name} must hold plain arrays of numbers, got: {error}") from None

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dashpot.core.errors import DataError
+from dashpot.core.errors import ConfigError, DataError
 from dashpot.data.images import ImagePreprocessing
 from dashpot.data.preprocessing import Preprocessing
 from dashpot.data.rows import Rows
@@ -33,6 +33,7 @@ class Target:
     classes: tuple[str, ...] = ()
     mean: float = 0.0
     scale: float = 1.0
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,17 @@ class Problem:
     """
 
     def __init__(
-        self, name: str, inputs: Rows | np.ndarray, target: np.ndarray, task: str | None = None, fixed_test: np.ndarray | None = None
+        self,
+        name: str,
+        inputs: Rows | np.ndarray,
+        target: np.ndarray,
+        task: str | None = None,
+        fixed_test: np.ndarray | None = None,
+        target_name: str = "",
     ) -> None:
+        if task not in (None, "classification", "regression"):
+            raise ConfigError("task", "classification or regression", task)
+        self.target_name = target_name
         self.name, self.inputs, self.fixed_test = name, inputs, fixed_test
         self.kind = "table" if isinstance(inputs, Rows) else "image"
         self.n = len(inputs)
@@ -113,12 +123,12 @@ class Problem:
 
     def prepare(self, train: np.ndarray) -> Prepared:
         """Everything as tensors; each statistic is from the rows ``train`` only."""
-        target = Target(self.task, self.classes)
+        target = Target(self.task, self.classes, name=self.target_name)
         if self.task == "classification":
             y = torch.from_numpy(self.labels)
         else:
             scale = float(self.labels[train].std()) or 1.0
-            target = Target(self.task, (), float(self.labels[train].mean()), scale)
+            target = Target(self.task, (), float(self.labels[train].mean()), scale, self.target_name)
             y = torch.from_numpy(((self.labels - target.mean) / target.scale).astype(np.float32))
         if isinstance(self.inputs, Rows):
             table = Preprocessing.fit(self.inputs, train)
@@ -128,12 +138,13 @@ class Problem:
 
 
 def guess_task(target: np.ndarray) -> str:
-    """Text, booleans and up to 20 distinct whole numbers are classes; everything else is values."""
+    """Text, booleans and up to 20 distinct whole numbers (three rows each at least) are classes; everything else is values."""
     if target.dtype == object or target.dtype.kind in "bUS":
         return "classification"
     finite = target[np.isfinite(target.astype(np.float64))]
     whole = np.all(finite == np.round(finite))
-    return "classification" if whole and len(np.unique(finite)) <= 20 else "regression"
+    distinct = len(np.unique(finite))
+    return "classification" if whole and distinct <= 20 and len(finite) >= 3 * distinct else "regression"
 
 
 def encode(target: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:

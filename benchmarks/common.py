@@ -1,0 +1,60 @@
+"""What all benchmarks share: arms in turn in one process, ratios, and a result file that names the machine."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dashpot.machine import machine, versions
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def interleave(arms: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each arm in each round, after one uncounted round; the order within a round is random, so drift of the machine hits all arms alike."""
+    for arm in arms.values():
+        arm()
+    order, times = list(arms), {name: [] for name in arms}
+    shuffle = random.Random(0)
+    for _ in range(rounds):
+        shuffle.shuffle(order)
+        for name in order:
+            started = time.perf_counter()
+            arms[name]()
+            times[name].append(time.perf_counter() - started)
+    return times
+
+
+def ratios(times: Mapping[str, Sequence[float]], to: str) -> dict[str, dict[str, float]]:
+    """For each arm its time over that of ``to``, round by round: median and quartiles."""
+    result = {}
+    for name, values in times.items():
+        if name != to:
+            low, middle, high = statistics.quantiles([a / b for a, b in zip(values, times[to], strict=True)], n=4)
+            result[name] = {"median": round(middle, 3), "quartiles": [round(low, 3), round(high, 3)]}
+    return result
+
+
+def write_result(name: str, record: Mapping[str, Any]) -> None:
+    """Print ``record`` and write it to ``benchmarks/results/<name>.json`` with date, machine and versions."""
+    import torch
+
+    RESULTS.mkdir(exist_ok=True)
+    whole = {**record, "threads": torch.get_num_threads(), "date": datetime.date.today().isoformat(), "machine": machine(), "versions": versions()}
+    text = json.dumps(_rounded(whole), indent=1)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    print(json.dumps({key: value for key, value in _rounded(record).items() if key != "seconds"}, indent=1))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,12 @@
+"""The laws that every technique keeps, for third parties too::
+
+from dashpot.testing import LAWS, Row, run_laws
+
+def test_my_technique():
+    run_laws(Row(MyTechnique(strength=0.5)))
+"""
+
+from dashpot.testing.laws import LAWS, Pure, Row, run_laws
+from dashpot.testing.toys import Toy, train
+
+__all__ = ["LAWS", "Pure", "Row", "Toy", "run_laws", "train"]

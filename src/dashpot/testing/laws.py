@@ -1,0 +1,301 @@
+"""The laws, as functions of a row. Each raises AssertionError with what went wrong."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dashpot.core import codec
+from dashpot.core.errors import ConfigError
+from dashpot.core.recipe import Recipe
+from dashpot.core.space import Choice, Domain, Flag, Name, Range, Selection
+from dashpot.core.technique import Technique
+from dashpot.techniques.augment.input_noise import InputNoise
+from dashpot.techniques.augment.mixup import Mixup
+from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.testing.toys import Toy, train
+
+
+@dataclass(frozen=True)
+class Pure:
+    """A pure function of a technique.
+
+    Attributes:
+        function: of tensors.
+        arguments: makes its arguments in a dtype; strengths as 0-d tensors.
+        strength: the position of the strength among them, or None.
+        reference: the same in NumPy float64, written independently.
+        differentiable: in its first argument, at the arguments given.
+    """
+
+    function: Callable[..., Tensor]
+    arguments: Callable[[torch.dtype], tuple[Any, ...]]
+    reference: Callable[..., Any]
+    strength: int | None = None
+    differentiable: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """A technique at a strong setting, with what the laws need to know of it."""
+
+    technique: Technique
+    toy: Toy = Toy()  # noqa: RUF009  (frozen)
+    functions: tuple[Pure, ...] = ()
+
+
+def off_equals_absent(row: Row) -> None:
+    """At its off value a technique changes nothing, bit for bit."""
+    off = row.technique.off_values()
+    assert off or "off" in row.technique.waivers, f"{row.technique.name} has no off value and no waiver"
+    if off:
+        silent = replace(row.technique, **dict([next(iter(off.items()))]))  # type: ignore[type-var]  # every subclass is a dataclass
+        _same(train(row.toy, silent)[0], train(row.toy, Recipe())[0], "off differs from absent")
+
+
+def acts(row: Row) -> None:
+    """At its strong setting it does something: to training, to evaluation, or to the verdict."""
+    trained, session = train(row.toy, row.technique)
+    plain, _ = train(row.toy, Recipe())
+    evaluated = session.snapshot()
+    changed = any(not torch.equal(trained[k], plain[k]) for k in plain) or any(not torch.equal(evaluated[k], trained[k]) for k in trained)
+    assert changed or row.technique.defines("on_epoch"), f"{row.technique} does nothing"
+
+
+def same_key_same_draw(row: Row) -> None:
+    """The same seed gives the same weights, whatever global random state, and another technique beside it shifts no draw."""
+    first, _ = train(row.toy, row.technique)
+    torch.rand(7)
+    _same(train(row.toy, row.technique)[0], first, "the same seed gave other weights")
+    silent = Mixup(alpha=0.0) if isinstance(row.technique, InputNoise) else InputNoise(std=0.0)
+    _same(train(row.toy, silent | row.technique)[0], first, "a technique before it shifted its draws")
+
+
+def inputs_not_mutated(row: Row) -> None:
+    """The caller's batch stays as it was."""
+    model = row.toy.network()
+    session = row.toy.attach(row.technique, model, torch.optim.SGD(model.parameters(), lr=0.1))
+    x, y = row.toy.data()
+    before = x.clone(), y.clone()
+    batch = session.batch(x, y)
+    out = model(batch.x)
+    session.loss(row.toy.loss(out, batch.y), out)
+    assert torch.equal(x, before[0]), "the caller's batch was changed"
+    assert torch.equal(y, before[1]), "the caller's batch was changed"
+    assert batch.truth is y, "the truth is not the target that came"
+
+
+def resume_is_exact(row: Row) -> None:
+    """Saved, loaded into new objects and continued: the same bits as without interruption; also what evaluation sees."""
+    whole, session = train(row.toy, row.technique, micro=2)
+    parts, resumed = train(row.toy, row.technique, micro=2, interrupt=3)
+    _same(parts, whole, "a resumed run differs")
+    _same(resumed.snapshot(), session.snapshot(), "a resumed run evaluates differently")
+
+
+def close_leaves_no_trace(row: Row) -> None:
+    """After close() the model is plain: no hooks, the same keys, picklable, the same outputs."""
+    model = row.toy.network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    row.toy.attach(row.technique, model, optimizer).close()
+    plain = row.toy.network()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules()), "hooks remain on the model"
+    assert not optimizer._optimizer_step_pre_hooks, "hooks remain on the optimizer"
+    assert not optimizer._optimizer_step_post_hooks, "hooks remain on the optimizer"
+    assert list(model.state_dict()) == list(plain.state_dict()), "state-dict keys changed"
+    x, _ = row.toy.data()
+    assert torch.equal(pickle.loads(pickle.dumps(model))(x), plain(x)), "outputs in training mode changed"
+
+
+def evaluation_untouched(row: Row) -> None:
+    """In evaluation mode outputs, batches and losses are those of the plain model."""
+    model, plain = row.toy.network().eval(), row.toy.network().eval()
+    session = row.toy.attach(row.technique, model, torch.optim.SGD(model.parameters(), lr=0.1))
+    x, y = row.toy.data()
+    batch = session.batch(x, y)
+    out = model(batch.x)
+    assert torch.equal(out, plain(x)), "evaluation changed"
+    assert torch.equal(session.loss(row.toy.loss(out, batch.y), out), row.toy.loss(plain(x), y).mean()), "the validation loss changed"
+
+
+def export_is_plain(row: Row) -> None:
+    """export() is a model without hooks that evaluates as the session does."""
+    _, session = train(row.toy, row.technique)
+    x, _ = row.toy.data()
+    with session.evaluate() as model:
+        expected = model(x)
+    twin = session.export()
+    assert torch.equal(twin(x), expected), "the export evaluates differently"
+    assert not any(m._forward_hooks for m in twin.modules()), "the export has hooks"
+
+
+def codec_round_trip(row: Row) -> None:
+    """Python, dict, TOML and command-line text say the same."""
+    technique = row.technique
+    assert codec.from_dict(codec.to_dict(technique)) == Recipe((technique,)), "dict"
+    assert codec.loads(codec.dumps(technique)) == Recipe((technique,)), "TOML"
+    assert codec.parse(codec.to_text(technique)) == technique, "command-line text"
+    assert hash(technique) == hash(replace(technique)), "hash"  # type: ignore[type-var]
+
+
+def fields_refuse(row: Row) -> None:
+    """Every field refuses values outside its domain, naming field, rule and value."""
+    for name, spec in row.technique.fields().items():
+        for bad in bad_values(spec.domain):
+            try:
+                replace(row.technique, **{name: bad})  # type: ignore[type-var]
+            except ConfigError as error:
+                told = str(error)
+                assert name in told, told
+                assert repr(bad) in told, told
+                assert "must be" in told, told
+            else:
+                raise AssertionError(f"{type(row.technique).__name__}.{name} accepted {bad!r}")
+
+
+def keeps_dtype(row: Row) -> None:
+    """float64, float32 and bfloat16 in, the same out."""
+    for pure in row.functions:
+        for dtype in (torch.float64, torch.float32, torch.bfloat16):
+            assert pure.function(*pure.arguments(dtype)).dtype == dtype, f"{_name(pure)} changes {dtype}"
+
+
+def agrees_with_reference(row: Row) -> None:
+    """Equal to an independent float64 reference."""
+    for pure in row.functions:
+        arguments = pure.arguments(torch.float64)
+        expected = pure.reference(*(a.numpy() if isinstance(a, Tensor) else a for a in arguments))
+        np.testing.assert_allclose(pure.function(*arguments).numpy(), expected, rtol=1e-6, atol=1e-9, err_msg=_name(pure))
+
+
+def does_not_write(row: Row) -> None:
+    """A pure function leaves its arguments alone."""
+    for pure in row.functions:
+        arguments = pure.arguments(torch.float32)
+        before = [a.clone() if isinstance(a, Tensor) else a for a in arguments]
+        pure.function(*arguments)
+        for old, new in zip(before, arguments, strict=True):
+            assert not isinstance(new, Tensor) or torch.equal(old, new), f"{_name(pure)} writes to its argument"
+
+
+def vmaps_over_strengths(row: Row) -> None:
+    """A population's strengths in one call: bit for bit what each gives alone."""
+    for pure in row.functions:
+        if pure.strength is None:
+            continue
+        arguments = list(pure.arguments(torch.float32))
+        strengths = arguments[pure.strength] * torch.tensor([0.0, 0.5, 1.0])
+        alone = [pure.function(*(s if i == pure.strength else a for i, a in enumerate(arguments))) for s in strengths]
+        dims = tuple(0 if i == pure.strength else None for i in range(len(arguments)))
+        arguments[pure.strength] = strengths
+        together = torch.func.vmap(pure.function, in_dims=dims)(*arguments)
+        assert torch.equal(together, torch.stack(alone)), f"{_name(pure)} differs under vmap"
+
+
+def differentiates(row: Row) -> None:
+    """Gradients agree with finite differences in float64."""
+    for pure in row.functions:
+        if pure.differentiable:
+            first, *rest = pure.arguments(torch.float64)
+            assert torch.autograd.gradcheck(lambda x, f=pure.function, r=tuple(rest): f(x, *r), first.requires_grad_()), _name(pure)
+
+
+def compiles(row: Row) -> None:
+    """One graph, and the same numbers as eager."""
+    for pure in row.functions:
+        arguments = pure.arguments(torch.float32)
+        compiled = torch.compile(pure.function, fullgraph=True)
+        torch.testing.assert_close(compiled(*arguments), pure.function(*arguments), msg=_name(pure))
+
+
+def prox_is_optimal(row: Row) -> None:
+    """No point of a fine grid beats the proximal map; it is non-expansive; zero stays zero; stationarity vanishes at its result."""
+    penalty = row.technique
+    if not isinstance(penalty, Penalty):
+        return
+    generator = torch.Generator().manual_seed(0)
+    w = 3 * torch.randn(40, generator=generator, dtype=torch.float64)
+    grid = torch.linspace(-10, 10, 1001, dtype=torch.float64)
+    for step in (0.1, 1.0, 7.0):
+        u = penalty.prox(w, step)
+        cost = torch.stack([step * penalty.value(point.reshape(1)) for point in grid])
+        for start, found in zip(w, u, strict=True):
+            mine = (found - start).square() / 2 + step * penalty.value(found.reshape(1))
+            assert mine <= ((grid - start).square() / 2 + cost).min() + 1e-9, f"a grid point beats the map at {float(start)}"
+        v = 3 * torch.randn(40, generator=generator, dtype=torch.float64)
+        assert (penalty.prox(v, step) - u).norm() <= (v - w).norm() + 1e-12, "the map expands"
+        assert penalty.stationarity(u, (w - u) / -step).abs().max() < 1e-9, "the result is not stationary"
+    zero = torch.zeros(3)
+    assert torch.equal(penalty.prox(zero, 0.0), zero), "prox(0, 0) is not 0"
+    assert torch.equal(penalty.prox(w, 0.0), w), "a step of 0 moves weights"
+
+
+LAWS: dict[str, Callable[[Row], None]] = {
+    law.__name__: law
+    for law in (
+        off_equals_absent,
+        acts,
+        same_key_same_draw,
+        inputs_not_mutated,
+        resume_is_exact,
+        close_leaves_no_trace,
+        evaluation_untouched,
+        export_is_plain,
+        codec_round_trip,
+        fields_refuse,
+        keeps_dtype,
+        agrees_with_reference,
+        does_not_write,
+        vmaps_over_strengths,
+        differentiates,
+        prox_is_optimal,
+        compiles,
+    )
+}
+
+
+def run_laws(row: Row, *, without: tuple[str, ...] = ()) -> None:
+    """Every law on one row.
+
+    Args:
+        without: names of laws to leave out, such as ``("compiles",)`` where there is no compiler.
+    """
+    for name, law in LAWS.items():
+        if name not in without:
+            law(row)
+
+
+def bad_values(domain: Domain) -> list[Any]:
+    """Values that ``domain`` must refuse."""
+    if isinstance(domain, Range):
+        bad: list[Any] = [math.nan, True, "a word", [1.0], 1j]
+        bad += [] if math.isinf(domain.low) else [domain.low - 1] + ([domain.low] if domain.open in ("low", "both") else [])
+        bad += [] if math.isinf(domain.high) else [domain.high + 1] + ([domain.high] if domain.open in ("high", "both") else [])
+        bad += [0.5 + max(domain.low, 0)] if domain.integer else []
+        bad += [math.inf] if domain.off != math.inf else []
+        return bad + ([] if domain.optional else [None])
+    if isinstance(domain, Choice):
+        return ["a word", True, 1]
+    if isinstance(domain, Flag):
+        return [1, "yes", None]
+    if isinstance(domain, Selection):
+        return [3, "a word", "name:", None]
+    if isinstance(domain, Name):
+        return ["", 3, None]
+    raise AssertionError(f"no bad values known for {domain}")
+
+
+def _same(got: dict[str, Tensor], expected: dict[str, Tensor], message: str) -> None:
+    for name, tensor in expected.items():
+        assert torch.equal(got[name], tensor), f"{message}, in {name}"
+
+
+def _name(pure: Pure) -> str:
+    return str(getattr(pure.function, "__name__", pure.function))

@@ -1,0 +1,25 @@
+"""Shared by all tests."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shapes", action="store_true", help="check the jaxtyping shapes of the pure functions at run time")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--shapes"):
+        from jaxtyping import install_import_hook
+
+        # Before anything imports dashpot; the hook rewrites modules as they load.
+        install_import_hook("dashpot.techniques", "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Two workers on two cores: a thread pool each would only get in the other's way."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,56 @@
+"""Two ranks under DistributedDataParallel, over gloo on this machine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+import dashpot
+
+pytestmark = pytest.mark.distributed
+RECIPE = (
+    dashpot.InputNoise(std=0.1) | dashpot.SAM(rho=0.1) | dashpot.GradientClipping(maximum=0.5) | dashpot.L1(strength=0.01) | dashpot.EMA(decay=0.9)
+)
+
+
+def work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    model = DistributedDataParallel(nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    session = RECIPE.attach(model, optimizer, closure=True)
+    x = torch.randn(32, 4, generator=torch.Generator().manual_seed(1))[rank::2]
+    noise = []
+    for _ in range(5):
+        batch = session.batch(x, x[:, 0])
+        noise.append(batch.x - x)
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = session.loss((model(batch.x)[:, 0] - batch.y).square())  # noqa: B023
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+    torch.save({"state": session.snapshot(), "raw": dict(model.module.state_dict()), "noise": noise}, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_ranks_agree_on_weights_and_differ_in_noise() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        mp.spawn(work, args=(folder,), nprocs=2)
+        first, second = (torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    for key in ("state", "raw"):
+        for name, tensor in first[key].items():
+            assert torch.equal(tensor, second[key][name]), (key, name)
+    assert not torch.equal(first["noise"][0], second["noise"][0])

@@ -1,0 +1,111 @@
+"""The house itself: rooms, public surface, docs, examples."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dashpot
+from dashpot.core.codec import registry
+
+SOURCE = Path(dashpot.__file__).parent
+# A room may import those on its left side and itself; `None` stands for the package's own __init__.
+ROOMS = [
+    ["core"],
+    ["techniques", "scores", "machine"],
+    ["training", "data", "nets", "testing", "report"],
+    ["fit", "references"],
+    ["estimators", "compare", "runs"],
+    ["cli"],
+]
+FLOOR = {room: i for i, floor in enumerate(ROOMS) for room in floor}
+# The seam between core and techniques: the codec must find every technique, and does so on call, not at import.
+ALLOWED = {("core.codec", "techniques")}
+
+
+def imports() -> list[tuple[str, str]]:
+    found = []
+    for path in SOURCE.rglob("*.py"):
+        module = ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else []
+            )
+            if isinstance(node, ast.ImportFrom) and node.module == "dashpot":
+                names = [f"dashpot.{alias.name}" for alias in node.names if (SOURCE / alias.name).is_dir() or (SOURCE / f"{alias.name}.py").exists()]
+            found += [(module, name.removeprefix("dashpot.")) for name in names if name.startswith("dashpot.")]
+    return found
+
+
+def test_no_room_imports_upwards() -> None:
+    wrong = [
+        (module, imported)
+        for module, imported in imports()
+        if module not in ("__init__", "__main__")
+        and FLOOR[imported.split(".")[0]] > FLOOR[module.split(".")[0]]
+        and (module, imported.split(".")[0]) not in ALLOWED
+    ]
+    assert not wrong
+
+
+def test_rooms_of_one_floor_do_not_import_each_other_in_circles() -> None:
+    edges = {(m.split(".")[0], i.split(".")[0]) for m, i in imports() if m.split(".")[0] != i.split(".")[0]}
+    assert not {(a, b) for a, b in edges if (b, a) in edges and (f"{a}.codec", b) not in ALLOWED and (f"{b}.codec", a) not in ALLOWED}
+
+
+def test_the_public_surface_is_whole_and_documented() -> None:
+    assert list(dashpot.__all__) == sorted(set(dashpot.__all__), key=dashpot.__all__.index)
+    for name in dashpot.__all__:
+        assert (getattr(dashpot, name).__doc__ or "").strip(), name
+    assert set(dashpot.__all__) <= set(dir(dashpot))
+    assert all(cls.__name__ in dashpot.__all__ for cls in registry().values() if cls.__module__.startswith("dashpot."))
+
+
+@pytest.mark.parametrize("cls", [c for c in registry().values() if c.__module__.startswith("dashpot.")], ids=lambda c: c.kind())
+def test_every_technique_has_a_whole_card(cls: type[dashpot.Technique]) -> None:
+    doc = cls.__doc__ or ""
+    for part in ("Args:", "Example:", "Paper", "When not to use it", ":math:" if cls.kind() == "early-stopping" else ".. math::"):
+        assert part in doc, part
+    for name in cls.fields():
+        assert f"{name}:" in doc or f"{name}, " in doc or f", {name}:" in doc, name
+
+
+MODULES = sorted(m.name for m in pkgutil.walk_packages(dashpot.__path__, "dashpot.") if not m.name.endswith("__main__"))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_run(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_examples_in_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = Path(__file__).parents[1] / "README.md"
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testfile(str(readme), module_relative=False)
+    assert result.failed == 0
+    assert result.attempted >= 15
+
+
+def test_import_loads_nothing_heavy() -> None:
+    code = "import sys, dashpot; print([m for m in ('sklearn', 'polars', 'pandas', 'matplotlib', 'rich', 'typer', 'PIL') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_shapes_are_checked() -> None:
+    """The reference tests once more, with every jaxtyping shape of the pure functions checked as they run."""
+    command = [sys.executable, "-m", "pytest", "--shapes", "-q", "-p", "no:xdist", "tests/test_laws.py", "tests/reference/test_torch_parity.py"]
+    chosen = ["-k", "not compiles and (reference or dtype or resume or parity)"]
+    done = subprocess.run([*command, *chosen], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "passed" in done.stdout
