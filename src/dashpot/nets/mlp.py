@@ -19,10 +19,7 @@ class MLP(nn.Module):
         self.options = {"inputs": inputs, "outputs": outputs, "width": width, "depth": depth}
         layers: list[nn.Module] = []
         for i in range(depth):
-            linear = nn.Linear(inputs if i == 0 else width, width)
-            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
-            nn.init.zeros_(linear.bias)
-            layers += [linear, nn.ReLU(), nn.Dropout(0.0)]
+            layers += [nn.Linear(inputs if i == 0 else width, width), nn.ReLU(), nn.Dropout(0.0)]
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(width if depth else inputs, outputs)
 
