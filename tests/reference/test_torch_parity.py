@@ -239,6 +239,20 @@ class TestSAM:
         torch.testing.assert_close(train(dashpot.L2(strength=0.5) | dashpot.SAM(rho=0.2), 0.0), train(dashpot.Recipe((dashpot.SAM(rho=0.2),)), 0.5))
 
 
+def test_ema_of_bfloat16_weights_moves() -> None:
+    model = nn.Linear(4, 4, bias=False).bfloat16()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    session = dashpot.EMA(decay=0.999, warmup=False).attach(model, optimizer)
+    start = model.weight.detach().float().clone()
+    with torch.no_grad():
+        model.weight.add_(1.0)
+    for _ in range(700):
+        model.weight.grad = torch.zeros_like(model.weight)
+        optimizer.step()
+    share = (session.snapshot()["weight"].float() - start) / (model.weight.detach().float() - start)
+    torch.testing.assert_close(share, torch.full_like(share, 1 - 0.999**700), rtol=0.02, atol=0.02)
+
+
 def test_ema_against_a_loop_by_hand() -> None:
     model, (x, y) = network(), data()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -3,34 +3,97 @@
 from __future__ import annotations
 
 import inspect
+import re
+import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from dashpot.core.select import Where
-from dashpot.core.space import Range
+from dashpot.core.space import Domain, FieldSpec, Range
 from dashpot.core.technique import Technique
 
 
-def card(cls: type[Technique]) -> str:
-    """The card of a technique as plain text: what it does, its formula, its fields, its paper, when not to use it."""
-    lines = [f"{cls.kind()} (version {cls.version}): {cls.summary}", "", inspect.cleandoc(cls.__doc__ or ""), "", "Fields:"]
-    for name, spec in cls.fields().items():
-        lines.append(f"  {name} = {_text(spec.default)}: {spec.domain.rule}")
-        if isinstance(spec.domain, Range):
-            if spec.domain.search:
-                low, high = spec.domain.search
-                lines.append(f"      searched from {low:g} to {high:g}" + (" on a log scale" if spec.domain.log else ""))
-            if spec.domain.off is not None:
-                lines.append(f"      off at {spec.domain.off:g}")
+def card(cls: type[Technique], width: int = 100) -> str:
+    """The card of a technique as plain text: what it does, its formula, its fields, its paper, when not to use it.
+
+    Args:
+        cls: a technique's class.
+        width: columns; code and formulas keep their own lines.
+
+    Example:
+        >>> from dashpot import L1
+        >>> print(card(L1).splitlines()[0])
+        l1 (version 1): soft-thresholds weights to exact zeros
+    """
+    lines = [f"{cls.kind()} (version {cls.version}): {cls.summary}", "", *_prose(inspect.cleandoc(cls.__doc__ or ""), width), "", "Fields:"]
+    for spec in cls.fields().values():
+        lines += textwrap.wrap(_field(spec), width, initial_indent="  ", subsequent_indent="      ", break_long_words=False)
+        facts = _facts(spec.domain)
+        if facts:
+            lines.append("      " + "; ".join(facts))
+    if not cls.fields():
+        lines.append("  none")
+    if cls.evaluations > 1:
+        lines.append(f"Gradients per step: {cls.evaluations}; the optimizer is stepped with a closure.")
     for law, reason in cls.waivers.items():
-        lines.append(f"Law not kept, {law}: {reason}")
+        lines += textwrap.wrap(f"Law not kept, {law}: {reason}", width, subsequent_indent="    ")
     return "\n".join(lines)
 
 
-def listing(classes: dict[str, type[Technique]]) -> str:
+def listing(classes: Mapping[str, type[Technique]]) -> str:
     """One line for each technique."""
-    width = max(map(len, classes))
+    width = max(map(len, classes), default=0)
     return "\n".join(f"{name:<{width}}  {cls.summary}" for name, cls in classes.items())
+
+
+def _field(spec: FieldSpec) -> str:
+    return f"{spec.name} = {_text(spec.default)}: {spec.domain.rule}"
+
+
+def _facts(domain: Domain) -> list[str]:
+    """Where a search looks, and which value is off."""
+    search = getattr(domain, "search", None)
+    facts = []
+    if isinstance(domain, Range) and domain.search is not None:
+        low, high = domain.search
+        facts.append(f"searched from {low:g} to {high:g}" + (" on a log scale" if domain.log else ""))
+    elif search is True:
+        facts.append("searched over all values")
+    if domain.off is not None:
+        facts.append(f"off at {_text(domain.off)}")
+    return facts
 
 
 def _text(value: Any) -> str:
     return str(value) if isinstance(value, Where) else f"{value:g}" if isinstance(value, float) else repr(value)
+
+
+def _prose(text: str, width: int) -> list[str]:
+    """The docstring for a terminal: paragraphs filled, Sphinx's marks taken off, code and formulas left alone."""
+    lines: list[str] = []
+    for block in re.split(r"\n\s*\n", text):
+        if block.lstrip().startswith(".. math::"):
+            lines += ["  " + line.strip() for line in block.replace(".. math::", "", 1).strip().splitlines()]
+        else:
+            lines += _paragraph(block.splitlines(), width)
+        lines.append("")
+    return lines[:-1]
+
+
+def _paragraph(block: list[str], width: int) -> list[str]:
+    lines: list[str] = []
+    code = False
+    for line in block:
+        indent = len(line) - len(line.lstrip())
+        code = code or line.lstrip().startswith(">>>")
+        if code:
+            lines.append(line)
+            continue
+        line = re.sub(r":\w+:`~?(?:[\w.]*\.)?([\w ]+)`", r"\1", line).replace("``", "`")
+        hanging = " " * (indent + 4 * (indent > 0))
+        # A line goes on with the one before it where it is set as its continuation.
+        goes_on = bool(lines) and (indent == 0 or indent > 4) and not lines[-1].endswith(":")
+        start = lines.pop().rstrip() + " " + line.strip() if goes_on and len(lines[-1]) > 0 else line
+        base = len(start) - len(start.lstrip())
+        lines += textwrap.wrap(start, width, subsequent_indent=hanging if not goes_on else " " * (base if base != 4 else 8), break_long_words=False)
+    return lines

@@ -1,147 +1,248 @@
-"""Figures, as PNG and SVG, without any global plotting state."""
+"""Figures of a comparison and of a training run, as PNG and SVG."""
 
 from __future__ import annotations
 
-import io
-import textwrap
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dashpot.core.files import write_atomic
-from dashpot.report.stats import Row, summarize
-from dashpot.report.table import METRICS
+from dashpot.report.stats import Interval, Row, summarize
+from dashpot.report.style import BLUE, FAINT, GREY, INK, METRICS, ORANGE, QUIET, clean, head, house, layout, save, signed, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart with any colour vision.
-BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"
-
 
 def compare_figure(record: Mapping[str, Any], stem: str | Path) -> tuple[Path, Path]:
-    """What each arm earned over the plain network, with intervals, and beside it the train-test gap and the exact zeros.
+    """What each arm earned over the plain network, with intervals, and beside it the score, the train-test gap and the exact zeros.
+
+    Args:
+        record: as :func:`dashpot.compare.compare` makes it.
+        stem: the path without its ending.
 
     Returns:
         The paths of the PNG and the SVG.
+
+    Raises:
+        StorageError: a file could not be written.
     """
+    return save(draw_compare(record), stem)
+
+
+def draw_compare(record: Mapping[str, Any]) -> Figure:
+    """The figure of :func:`compare_figure`, not yet written."""
     from matplotlib.figure import Figure
 
-    rows = [row for row in summarize(record) if row.score is not None]
-    metric = METRICS[record["metric"]]
-    with_zeros = any(row.zeros for row in rows)
-    height = 1.7 + 0.42 * len(rows)
-    figure = Figure(figsize=(11.5, height), layout="constrained", facecolor="white")
-    grid = figure.add_gridspec(1, 3 if with_zeros else 2, width_ratios=[3, 1.3, 1.1] if with_zeros else [3, 1.3])
-    main = figure.add_subplot(grid[0])
-    names = [textwrap.shorten(row.name, 44, placeholder=" ...") for row in rows]
-    positions = list(range(len(rows)))
-    plain = next((row for row in rows if row.name == "plain"), None)
+    rows = summarize(record)
+    metric = METRICS.get(record["metric"], record["metric"])
+    plain = next(row for row in rows if row.baseline)
+    references = next((i for i, row in enumerate(rows) if row.kind == "reference"), len(rows))
+    # A line of its own, with their name, sets the references apart.
+    apart = 0 < references < len(rows)
+    positions = [i + (apart and i >= references) for i in range(len(rows))]
+    names = [wrap(row.label, 34, 3) for row in rows]
+    pitch = 0.24 + 0.16 * max(name.count("\n") + 1 for name in names)
+    zeros = any(row.zeros for row in rows)
+    with house():
+        figure = Figure(figsize=(11.5, 1.75 + pitch * (positions[-1] + 1)), layout=layout())
+        widths = [3.2, 0.75, 1.35, 1.2][: 4 if zeros else 3]
+        panels = [figure.add_subplot(cell) for cell in figure.add_gridspec(1, len(widths), width_ratios=widths)]
+        for axes in panels:
+            axes.set_ylim(positions[-1] + 0.55, -0.55)
+            for position in positions[::2]:
+                axes.axhspan(position - 0.5, position + 0.5, color=FAINT, linewidth=0, zorder=0)
+            clean(axes)
+            axes.tick_params(axis="y", left=False, labelleft=axes is panels[0], pad=6)
+        ticks = list(zip(positions, names, strict=True)) + ([(references, "references")] if apart else [])
+        panels[0].set_yticks([at for at, _ in ticks], [name for _, name in ticks])
+        if apart:
+            panels[0].get_yticklabels()[-1].set(color=QUIET, style="italic")
+        clipped = _main(panels[0], positions, rows, metric, plain)
+        _scores(panels[1], positions, rows, metric)
+        _bars(panels[2], positions, rows, [(row.gap, signed(row.gap or 0.0)) for row in rows], "gap: train − test")
+        if zeros:
+            _bars(panels[3], positions, rows, [(row.zeros, f"{row.zeros or 0.0:.0%}".replace("%", " %")) for row in rows], "exact zeros in weights")
+            panels[3].set_xlim(0, 1.4)
+            panels[3].set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+        head(figure, f"{record['dataset']}: what each technique earned in test {metric}, {_count(record['repeats'])}", _small_print(rows, clipped))
+    return figure
 
-    main.axvline(0, color=INK, linewidth=1, zorder=1)
+
+def _main(axes: Axes, positions: Sequence[int], rows: Sequence[Row], metric: str, plain: Row) -> bool:
+    """Differences from the plain network, or the scores themselves if it failed; returns whether an interval is cut off."""
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
+    values = [_value(row, plain.score is not None) for row in rows]
+    low, high = _limits([value for value in values if value is not None])
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]) if any(values) else NullLocator())
+    axes.grid(axis="x", color="#E3E5E8", linewidth=0.8)
+    if plain.score is None:
+        axes.set_title(f"test {metric}: {plain.name} failed, so no differences", loc="left", fontsize=10, color=INK)
+    else:
+        axes.set_title(f"test {metric} minus that of {plain.name}", loc="left", fontsize=10, color=INK)
+        axes.axvline(0, color=INK, linewidth=1, zorder=2)
+    clipped = False
+    for position, row, value in zip(positions, rows, values, strict=True):
+        if value is None:
+            text = f"failed on {_count(row.planned, 'all ')}" if row.score is None else f"no split in common with {plain.name}"
+            left = low + high > 0  # the wider side of the zero line
+            shade = {"facecolor": FAINT if position % 2 == 0 else "white", "edgecolor": "none", "pad": 2}
+            place, side = (0.985, "right") if left else (0.015, "left")
+            axes.text(
+                place, position, text, transform=axes.get_yaxis_transform(), ha=side, va="center_baseline", fontsize=9, color=ORANGE, bbox=shade, zorder=3
+            )
+            continue
+        if value.low is not None and value.high is not None:
+            ends = max(value.low, low), min(value.high, high)
+            axes.plot(ends, [position, position], color=_colour(row), linewidth=2.2, solid_capstyle="butt", zorder=3)
+            for end, beyond, marker in ((low, value.low < low, "<"), (high, value.high > high, ">")):
+                if beyond:
+                    clipped = True
+                    axes.plot(end, position, marker, color=_colour(row), markersize=7, clip_on=False, zorder=4)
+        marker, size = ("D", 7.0) if row.baseline else ("s", 7.5) if row.kind == "reference" else ("o", 8.0)
+        axes.plot(value.mean, position, marker, color=_colour(row), markersize=size, markeredgecolor="white", markeredgewidth=1, zorder=5)
+    return clipped
+
+
+def _value(row: Row, differences: bool) -> Interval | None:
+    if row.score is None:
+        return None
+    if not differences:
+        return Interval(row.score, None, None)
+    return Interval(0.0, None, None) if row.baseline else row.difference
+
+
+def _limits(values: Sequence[Interval]) -> tuple[float, float]:
+    """An axis that shows every mean, and intervals up to a few times the usual length: one wild interval must not hide the rest."""
+    means = [value.mean for value in values] or [0.0]
+    low, high = min(means), max(means)
+    arms = [(value.low, value.high) for value in values if value.low is not None and value.high is not None]
+    if arms:
+        middle = statistics.median((b - a) / 2 for a, b in arms)
+        reach = max(2.5 * middle, (high - low) / 2)
+        low = min(low, max(min(a for a, _ in arms), low - reach))
+        high = max(high, min(max(b for _, b in arms), high + reach))
+    margin = 0.06 * (high - low) or max(0.05 * abs(high), 1e-3)
+    return low - margin, high + margin
+
+
+def _scores(axes: Axes, positions: Sequence[int], rows: Sequence[Row], metric: str) -> None:
+    axes.set_title(f"test {metric}" if len(metric) < 12 else "test", loc="center", fontsize=10, color=INK)
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
     for position, row in zip(positions, rows, strict=True):
-        _difference(main, position, row)
-    main.set_yticks(positions, names)
-    main.set_xlabel(f"difference in test {metric} from the plain network" + (f" ({plain.score:.4f})" if plain and plain.score is not None else ""))
-    _bars(figure.add_subplot(grid[1], sharey=main), positions, rows, [row.gap for row in rows], f"train - test {metric}", "{:+.3f}")
-    if with_zeros:
-        zeros = figure.add_subplot(grid[2], sharey=main)
-        _bars(zeros, positions, rows, [None if row.zeros is None else 100 * row.zeros for row in rows], "exact zeros, % of weights", "{:.0f} %")
-        zeros.set_xlim(0, 128)
-        zeros.set_xticks([0, 50, 100])
-    first_reference = next((i for i, row in enumerate(rows) if row.kind == "reference"), None)
-    for axes in figure.axes:
-        _clean(axes)
-        if first_reference:
-            axes.axhline(first_reference - 0.5, color="#CCCCCC", linewidth=0.8)
-        if axes is not main:
-            axes.tick_params(axis="y", left=False, labelleft=False)
-    main.set_ylim(len(rows) - 0.5, -0.5)
-    repeats = record["repeats"]
-    spread = f"mean and 95 % interval over {repeats} splits" if repeats > 1 else "one split, so no intervals"
-    figure.suptitle(f"{record['dataset']}: what each technique earned ({spread})", x=0.01, ha="left", fontsize=13, color=INK)
-    return save(figure, stem)
+        if row.score is not None:
+            text = f"{row.score:.4f}" if abs(row.score) < 100 else f"{row.score:.4g}"
+            axes.text(0.5, position, text.replace("-", "−"), transform=axes.get_yaxis_transform(), ha="center", va="center_baseline", fontsize=9, color=INK)
 
 
-def curves_figure(history: Sequence[Mapping[str, float]], stem: str | Path, title: str, best_epoch: int | None = None) -> tuple[Path, Path]:
-    """Loss and metric over the epochs for training and validation, the gap between them shaded, the chosen epoch marked.
+def _bars(axes: Axes, positions: Sequence[int], rows: Sequence[Row], values: Sequence[tuple[float | None, str]], title: str) -> None:
+    from matplotlib.ticker import MaxNLocator, NullLocator
 
-    Returns:
-        The paths of the PNG and the SVG.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10.5, 4.2), layout="constrained", facecolor="white")
-    metric = "accuracy" if history and "train_accuracy" in history[0] else "r2"
-    for axes, name in zip(figure.subplots(1, 2), ("loss", metric), strict=True):
-        epochs = [row["epoch"] for row in history]
-        train = [row[f"train_{name}"] for row in history]
-        marker = "o" if len(history) < 3 else None
-        axes.plot(epochs, train, color=BLUE, linewidth=1.8, label="training", marker=marker)
-        if history and f"val_{name}" in history[0]:
-            val = [row[f"val_{name}"] for row in history]
-            axes.plot(epochs, val, color=ORANGE, linewidth=1.8, label="validation", marker=marker)
-            axes.fill_between(epochs, train, val, color=ORANGE, alpha=0.12, linewidth=0, label="gap")
-        if best_epoch:
-            axes.axvline(best_epoch, color=GREEN, linewidth=1.2, linestyle="--", label=f"best epoch, {best_epoch}")
-        if name == "loss" and train and min(train) > 0 and max(train) / min(train) > 30:
-            axes.set_yscale("log")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(METRICS[name])
-        axes.grid(True, color="#EEEEEE", linewidth=0.8)
-        axes.legend(frameon=False, loc="best")
-        _clean(axes)
-    figure.suptitle(textwrap.shorten(title, 110, placeholder=" ..."), x=0.01, ha="left", fontsize=12, color=INK)
-    return save(figure, stem)
-
-
-def save(figure: Figure, stem: str | Path) -> tuple[Path, Path]:
-    """Write ``stem.png`` and ``stem.svg``, each as a whole; the same figure gives the same bytes."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    paths = Path(f"{stem}.png"), Path(f"{stem}.svg")
-    with matplotlib.rc_context({"svg.hashsalt": "dashpot", "svg.fonttype": "none", "font.family": ["DejaVu Sans"]}):
-        for path, options in zip(paths, ({"dpi": 130, "metadata": {"Software": None}}, {"metadata": {"Date": None}}), strict=True):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=path.suffix[1:], **options)  # type: ignore[arg-type]
-            write_atomic(path, buffer.getvalue())
-    return paths
+    lengths = [value or 0.0 for value, _ in values]
+    bars = axes.barh(positions, lengths, height=0.5, color=[_colour(row) for row in rows], zorder=3)
+    axes.bar_label(bars, labels=["" if value is None else text for value, text in values], padding=4, fontsize=9, color=INK)
+    low, high = min(0.0, *lengths), max(0.0, *lengths)
+    room = 0.45 * ((high - low) or 1.0)
+    axes.set_xlim(low - (room if low < 0 else 0), high + (room if high > 0 or low == 0 else 0))
+    axes.axvline(0, color=INK, linewidth=1, zorder=4)
+    axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]) if any(lengths) else NullLocator())
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
 
 
 def _colour(row: Row) -> str:
-    return GREY if row.kind == "reference" else INK if row.name == "plain" else BLUE
+    return GREY if row.kind == "reference" else INK if row.baseline else BLUE
 
 
-def _difference(axes: Axes, position: int, row: Row) -> None:
-    if row.difference is None:
-        axes.plot(0, position, "D", color=INK, markersize=6, zorder=3)
-        return
-    mean, low, high = row.difference.mean, row.difference.low, row.difference.high
-    if low is not None and high is not None:
-        axes.plot([low, high], [position, position], color=_colour(row), linewidth=2.2, solid_capstyle="round", zorder=2)
-    axes.plot(mean, position, "s" if row.kind == "reference" else "o", color=_colour(row), markersize=7, zorder=3)
+def _count(splits: int, many: str = "") -> str:
+    return "1 split" if splits == 1 else f"{many}{splits} splits"
 
 
-def _bars(axes: Axes, positions: Sequence[int], rows: Sequence[Row], values: Sequence[float | None], label: str, form: str) -> None:
-    lengths = [value or 0.0 for value in values]
-    bars = axes.barh(positions, lengths, height=0.55, color=[_colour(row) for row in rows], alpha=0.85)
-    axes.bar_label(bars, labels=["" if value is None else form.format(value) for value in values], padding=4, fontsize=8.5, color=INK)
-    low, high = min(0.0, *lengths), max(0.0, *lengths)
-    room = 0.38 * ((high - low) or 1.0)
-    axes.set_xlim(low - (room if low < 0 else 0), high + room)
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_xlabel(label)
-    axes.locator_params(axis="x", nbins=3)
+def _small_print(rows: Sequence[Row], clipped: bool) -> str:
+    differences = [row.difference for row in rows if row.difference is not None]
+    if not differences:
+        return ""
+    if all(difference.low is None for difference in differences):
+        return "One split, so no intervals." if max(row.planned for row in rows) == 1 else "Too few splits for intervals."
+    text = "Marks: means over the splits. Lines: 95 % intervals of the paired difference, by the corrected resampled t test."
+    return text + (" An arrow: the interval goes on; the table has it in full." if clipped else "")
 
 
-def _clean(axes: Axes) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#BBBBBB")
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.xaxis.label.set_fontsize(9.5)
-    axes.yaxis.label.set_fontsize(9.5)
+def curves_figure(history: Sequence[Mapping[str, float]], stem: str | Path, title: str, best_epoch: int | None = None) -> tuple[Path, Path]:
+    """Loss and metric over the epochs for training and validation, the gap between them shaded, the best epoch marked.
+
+    Args:
+        history: a row per epoch with ``epoch``, ``train_loss`` and, where there are, ``val_loss``, ``train_accuracy`` or ``train_r2``, ``val_*``.
+        stem: the path without its ending.
+        title: above the figure.
+        best_epoch: the epoch whose weights were kept; without it the lowest validation loss is marked, and called that.
+
+    Returns:
+        The paths of the PNG and the SVG.
+
+    Raises:
+        StorageError: a file could not be written.
+    """
+    return save(draw_curves(history, title, best_epoch), stem)
+
+
+def draw_curves(history: Sequence[Mapping[str, float]], title: str, best_epoch: int | None = None) -> Figure:
+    """The figure of :func:`curves_figure`, not yet written."""
+    from matplotlib.figure import Figure
+
+    first: Mapping[str, float] = history[0] if history else {}
+    panels = ["loss", *(name for name in ("accuracy", "r2") if f"train_{name}" in first)][:2]
+    losses = {row["epoch"]: row["val_loss"] for row in history if math.isfinite(row.get("val_loss", math.nan))}
+    mark, words = best_epoch, "best epoch"
+    if best_epoch is None and losses:
+        mark, words = int(min(losses, key=lambda epoch: losses[epoch])), "lowest validation loss: epoch"
+    with house():
+        figure = Figure(figsize=(10.5, 4.6), layout=layout())
+        for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            _curve(axes, history, name, mark, f"{words} {mark}")
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        if handles:
+            figure.legend(handles, labels, loc="outside lower left", ncols=len(handles), frameon=False, fontsize=9.5)
+        head(figure, title)
+    return figure
+
+
+def _curve(axes: Axes, history: Sequence[Mapping[str, float]], name: str, mark: int | None, words: str) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    epochs = [row["epoch"] for row in history]
+    lines = {part: [row[f"{part}_{name}"] for row in history] for part in ("train", "val") if history and f"{part}_{name}" in history[0]}
+    marker = "o" if len(history) < 3 else None
+    for part, colour, label in (("train", BLUE, "training"), ("val", ORANGE, "validation")):
+        if part in lines:
+            axes.plot(epochs, lines[part], color=colour, linewidth=2, label=label, marker=marker, zorder=3)
+    if len(lines) == 2:
+        axes.fill_between(epochs, lines["train"], lines["val"], color=GREY, alpha=0.16, linewidth=0, label="gap", zorder=1)
+    if mark is not None:
+        axes.axvline(mark, color=INK, linewidth=1.1, linestyle=(0, (4, 3)), label=words, zorder=2)
+        for part, colour in (("train", BLUE), ("val", ORANGE)):
+            at = [value for epoch, value in zip(epochs, lines.get(part, ()), strict=False) if epoch == mark]
+            axes.plot([mark] * len(at), at, "o", color=colour, markersize=8, markeredgecolor="white", markeredgewidth=1.2, zorder=4)
+    values = [value for line in lines.values() for value in line if math.isfinite(value)]
+    caption = METRICS[name]
+    if name == "loss" and values and min(values) > 0 and max(values) / min(values) > 30:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        caption += ", log scale"
+    elif name == "r2" and values and min(values) < -0.5 < 0 < statistics.median(values):
+        # The first epochs may be far below 0 and would flatten all the rest.
+        axes.set_ylim(-0.5, max(values) + 0.05 * (max(values) + 0.5))
+        caption += ", cut off at −0.5"
+    axes.set_title(caption, loc="left", fontsize=10.5, color=INK)
+    axes.set_xlabel("epoch", fontsize=9.5, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    if len(history) == 1:
+        axes.set_xlim(epochs[0] - 0.5, epochs[0] + 0.5)
+    axes.grid(color="#E9EBEE", linewidth=0.8)
+    clean(axes)
+    axes.tick_params(axis="y", left=False)

@@ -62,13 +62,15 @@ class EMA(Technique):
     warmup: Annotated[bool, Flag()] = True
 
     def init(self, view: ModelView, ctx: Context) -> State:
-        return {"average": {name: tensor.detach().clone() for name, tensor in _averaged_tensors(view).items()}}
+        # At least float32: in bfloat16 a share of 1 - 0.999 of most differences rounds to nothing, and the average would stand still.
+        tensors = _averaged_tensors(view).items()
+        return {"average": {name: t.detach().to(torch.promote_types(t.dtype, torch.float32), copy=True) for name, t in tensors}}
 
     def on_step(self, params: Params, ctx: Context) -> None:
         current = _averaged_tensors(ctx.view)
         averages = [ctx.state["average"][name] for name in current]
         decay = warmed_up(self.decay, ctx.step) if self.warmup else self.decay
-        torch._foreach_lerp_(averages, list(current.values()), 1 - decay)
+        torch._foreach_lerp_(averages, [t.to(a.dtype) for a, t in zip(averages, current.values(), strict=True)], 1 - decay)
 
     def weights(self, ctx: Context) -> Mapping[str, Tensor]:
         average: dict[str, Tensor] = ctx.state["average"]

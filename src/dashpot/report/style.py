@@ -1,0 +1,109 @@
+"""How every figure looks, and how it reaches the disk."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dashpot.core.files import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+# Okabe and Ito's palette: told apart with any colour vision.
+BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"
+FAINT, QUIET = "#F5F6F7", "#5F6368"
+
+METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "r2": "R²", "rmse": "RMSE", "loss": "loss"}
+
+# Text stays text in the SVG, with Matplotlib's default list of fallbacks; names from data may hold dollar signs, which are no mathematics.
+_STYLE = {"svg.hashsalt": "dashpot", "svg.fonttype": "none", "text.parse_math": False, "figure.facecolor": "white", "axes.axisbelow": True}
+_LOCK = threading.RLock()
+
+
+@contextmanager
+def house() -> Iterator[None]:
+    """Matplotlib's own defaults with the house's changes, whatever the user's settings are; those are back afterwards."""
+    import matplotlib
+
+    # The settings belong to the process, so two threads must not hold them at once.
+    with _LOCK, matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def save(figure: Figure, stem: str | Path) -> tuple[Path, Path]:
+    """Write ``stem.png`` and ``stem.svg``, each as a whole; the same figure gives the same bytes.
+
+    Raises:
+        StorageError: a file could not be written; what stood there before is untouched.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    paths = Path(f"{stem}.png"), Path(f"{stem}.svg")
+    options: tuple[Mapping[str, Any], ...] = ({"dpi": 144, "metadata": {"Software": None}}, {"metadata": {"Date": None, "Creator": None}})
+    drawn = []
+    with house(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)  # a box in a name from data is no reason to stop
+        for path, option in zip(paths, options, strict=True):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=path.suffix[1:], **option)
+            drawn.append(buffer.getvalue())
+    for path, data in zip(paths, drawn, strict=True):
+        write_atomic(path, data)
+    return paths
+
+
+def wrap(text: str, width: int, lines: int) -> str:
+    """``text`` on at most so many lines; what does not fit is left out of the middle, since names differ at their ends.
+
+    >>> print(wrap("weight-decay + dropout + mixup + l1:strength=1", 16, 2))
+    weight-decay + …
+    l1:strength=1
+    """
+    text = " ".join(text.split())
+    parts = textwrap.wrap(text, width) or [""]
+    if len(parts) <= lines:
+        return "\n".join(parts)
+    # The head with its sign of omission, and as many last lines as remain, broken from the end.
+    tail = [line[::-1] for line in textwrap.wrap(text[::-1], width)[: lines - 1]][::-1]
+    head = textwrap.wrap(text, width - 2)[0]
+    return "\n".join([f"{head} …", *tail])
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """``+0.012`` with a true minus sign; large values with as many significant digits."""
+    text = f"{value:+.{digits}f}" if abs(value) < 100 else f"{value:+.{digits}g}"
+    return text.replace("-", "−")
+
+
+def clean(axes: Axes) -> None:
+    """No box, quiet axes, small labels."""
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color("#BBBBBB")
+    axes.tick_params(colors=INK, labelsize=9, color="#BBBBBB")
+
+
+def layout() -> ConstrainedLayoutEngine:
+    """Room around the panels, found from the text itself."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    return ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
+
+
+def head(figure: Figure, title: str, note: str = "") -> None:
+    """The title on top and the small print below, both from the left edge."""
+    figure.suptitle(wrap(title, 88, 2), x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
+    if note:
+        figure.supxlabel("\n".join(textwrap.wrap(note, 172)), x=0.012, ha="left", fontsize=8.5, color=QUIET)
