@@ -81,19 +81,23 @@ def _prose(text: str, width: int) -> list[str]:
 
 
 def _paragraph(block: list[str], width: int) -> list[str]:
-    lines: list[str] = []
-    code = False
-    for line in block:
+    code = next((i for i, line in enumerate(block) if line.lstrip().startswith(">>>")), len(block))
+    items: list[str] = []
+    for line in block[:code]:
         indent = len(line) - len(line.lstrip())
-        code = code or line.lstrip().startswith(">>>")
-        if code:
-            lines.append(line)
-            continue
-        line = re.sub(r":\w+:`~?(?:[\w.]*\.)?([\w ]+)`", r"\1", line).replace("``", "`")
-        hanging = " " * (indent + 4 * (indent > 0))
-        # A line goes on with the one before it where it is set as its continuation.
-        goes_on = bool(lines) and (indent == 0 or indent > 4) and not lines[-1].endswith(":")
-        start = lines.pop().rstrip() + " " + line.strip() if goes_on and len(lines[-1]) > 0 else line
-        base = len(start) - len(start.lstrip())
-        lines += textwrap.wrap(start, width, subsequent_indent=hanging if not goes_on else " " * (base if base != 4 else 8), break_long_words=False)
-    return lines
+        # Entries of a section are indented by 4, and their further lines by more; a section's name stands alone.
+        continues = bool(items) and indent != 4 and not re.fullmatch(r"\w+:", items[-1])
+        if continues:
+            items[-1] += " " + line.strip()
+        else:
+            items.append(line)
+    lines = []
+    for item in items:
+        hanging = " " * 8 if item.startswith(" ") else ""
+        lines += textwrap.wrap(_unmarked(item), width, subsequent_indent=hanging, break_long_words=False)
+    return lines + block[code:]
+
+
+def _unmarked(text: str) -> str:
+    text = re.sub(r":math:`([^`]*)`", r"\1", text)
+    return re.sub(r":\w+:`~?(?:[\w.]*\.)?([^`]*)`", r"\1", text).replace("``", "`")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dashpot.report.stats import Interval, Row, summarize
-from dashpot.report.style import BLUE, FAINT, GREY, INK, METRICS, ORANGE, QUIET, clean, head, house, layout, save, signed, wrap
+from dashpot.report.style import BLUE, FAINT, GREY, INK, METRICS, MINUS, ORANGE, QUIET, clean, head, house, layout, number, save, wrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,8 @@ def draw_compare(record: Mapping[str, Any]) -> Figure:
     with house():
         figure = Figure(figsize=(11.5, 1.75 + pitch * (positions[-1] + 1)), layout=layout())
         widths = [3.2, 0.75, 1.35, 1.2][: 4 if zeros else 3]
-        panels = [figure.add_subplot(cell) for cell in figure.add_gridspec(1, len(widths), width_ratios=widths)]
+        grid = figure.add_gridspec(1, len(widths), width_ratios=widths)
+        panels = [figure.add_subplot(grid[i]) for i in range(len(widths))]
         for axes in panels:
             axes.set_ylim(positions[-1] + 0.55, -0.55)
             for position in positions[::2]:
@@ -62,9 +63,9 @@ def draw_compare(record: Mapping[str, Any]) -> Figure:
             panels[0].get_yticklabels()[-1].set(color=QUIET, style="italic")
         clipped = _main(panels[0], positions, rows, metric, plain)
         _scores(panels[1], positions, rows, metric)
-        _bars(panels[2], positions, rows, [(row.gap, signed(row.gap or 0.0)) for row in rows], "gap: train − test")
+        _bars(panels[2], positions, rows, [(row.gap, number(row.gap or 0.0, 3, "+")) for row in rows], f"gap: train {MINUS} test")
         if zeros:
-            _bars(panels[3], positions, rows, [(row.zeros, f"{row.zeros or 0.0:.0%}".replace("%", " %")) for row in rows], "exact zeros in weights")
+            _bars(panels[3], positions, rows, [(row.zeros, f"{100 * (row.zeros or 0.0):.1f} %") for row in rows], "exact zeros in weights")
             panels[3].set_xlim(0, 1.4)
             panels[3].set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
         head(figure, f"{record['dataset']}: what each technique earned in test {metric}, {_count(record['repeats'])}", _small_print(rows, clipped))
@@ -93,7 +94,16 @@ def _main(axes: Axes, positions: Sequence[int], rows: Sequence[Row], metric: str
             shade = {"facecolor": FAINT if position % 2 == 0 else "white", "edgecolor": "none", "pad": 2}
             place, side = (0.985, "right") if left else (0.015, "left")
             axes.text(
-                place, position, text, transform=axes.get_yaxis_transform(), ha=side, va="center_baseline", fontsize=9, color=ORANGE, bbox=shade, zorder=3
+                place,
+                position,
+                text,
+                transform=axes.get_yaxis_transform(),
+                ha=side,
+                va="center_baseline",
+                fontsize=9,
+                color=ORANGE,
+                bbox=shade,
+                zorder=3,
             )
             continue
         if value.low is not None and value.high is not None:
@@ -136,8 +146,9 @@ def _scores(axes: Axes, positions: Sequence[int], rows: Sequence[Row], metric: s
     axes.spines["bottom"].set_visible(False)
     for position, row in zip(positions, rows, strict=True):
         if row.score is not None:
-            text = f"{row.score:.4f}" if abs(row.score) < 100 else f"{row.score:.4g}"
-            axes.text(0.5, position, text.replace("-", "−"), transform=axes.get_yaxis_transform(), ha="center", va="center_baseline", fontsize=9, color=INK)
+            axes.text(
+                0.5, position, number(row.score), transform=axes.get_yaxis_transform(), ha="center", va="center_baseline", fontsize=9, color=INK
+            )
 
 
 def _bars(axes: Axes, positions: Sequence[int], rows: Sequence[Row], values: Sequence[tuple[float | None, str]], title: str) -> None:
@@ -197,9 +208,9 @@ def draw_curves(history: Sequence[Mapping[str, float]], title: str, best_epoch: 
     first: Mapping[str, float] = history[0] if history else {}
     panels = ["loss", *(name for name in ("accuracy", "r2") if f"train_{name}" in first)][:2]
     losses = {row["epoch"]: row["val_loss"] for row in history if math.isfinite(row.get("val_loss", math.nan))}
-    mark, words = best_epoch, "best epoch"
+    mark, words = best_epoch, "best epoch,"
     if best_epoch is None and losses:
-        mark, words = int(min(losses, key=lambda epoch: losses[epoch])), "lowest validation loss: epoch"
+        mark, words = int(min(losses, key=lambda epoch: losses[epoch])), "lowest validation loss, epoch"
     with house():
         figure = Figure(figsize=(10.5, 4.6), layout=layout())
         for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -237,12 +248,12 @@ def _curve(axes: Axes, history: Sequence[Mapping[str, float]], name: str, mark: 
     elif name == "r2" and values and min(values) < -0.5 < 0 < statistics.median(values):
         # The first epochs may be far below 0 and would flatten all the rest.
         axes.set_ylim(-0.5, max(values) + 0.05 * (max(values) + 0.5))
-        caption += ", cut off at −0.5"
+        caption += f", cut off at {number(-0.5, 1)}"
     axes.set_title(caption, loc="left", fontsize=10.5, color=INK)
     axes.set_xlabel("epoch", fontsize=9.5, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
     if len(history) == 1:
-        axes.set_xlim(epochs[0] - 0.5, epochs[0] + 0.5)
+        axes.set_xticks(epochs)
     axes.grid(color="#E9EBEE", linewidth=0.8)
     clean(axes)
-    axes.tick_params(axis="y", left=False)
+    axes.tick_params(axis="y", which="both", left=False)

@@ -110,7 +110,9 @@ def summarize(record: Mapping[str, Any], metric: str | None = None, baseline: st
     known = {key for arm in record["arms"] for run in arm["runs"] for key in run.get("test") or {}}
     if known and metric not in known:
         raise UnknownNameError("metric", metric, sorted(known))
-    scores = {run["repeat"]: run["test"][metric] for arm in record["arms"] if arm["name"] == baseline for run in arm["runs"] if not _problem(run, metric)}
+    scores = {
+        run["repeat"]: run["test"][metric] for arm in record["arms"] if arm["name"] == baseline for run in arm["runs"] if not _problem(run, metric)
+    }
     test_share = record["test_rows"] / record["train_rows"]
     rows = [_row(arm, metric, scores, test_share, arm["name"] == baseline) for arm in record["arms"]]
     return sorted(rows, key=lambda row: row.kind == "reference")

@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette: told apart with any colour vision.
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"
 FAINT, QUIET = "#F5F6F7", "#5F6368"
+MINUS = "\N{MINUS SIGN}"
 
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "r2": "R²", "rmse": "RMSE", "loss": "loss"}
 
 # Text stays text in the SVG, with Matplotlib's default list of fallbacks; names from data may hold dollar signs, which are no mathematics.
-_STYLE = {"svg.hashsalt": "dashpot", "svg.fonttype": "none", "text.parse_math": False, "figure.facecolor": "white", "axes.axisbelow": True}
+_STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "dashpot",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "figure.facecolor": "white",
+    "axes.axisbelow": True,
+}
 _LOCK = threading.RLock()
 
 
@@ -69,7 +76,7 @@ def wrap(text: str, width: int, lines: int) -> str:
 
     >>> print(wrap("weight-decay + dropout + mixup + l1:strength=1", 16, 2))
     weight-decay + …
-    l1:strength=1
+    + l1:strength=1
     """
     text = " ".join(text.split())
     parts = textwrap.wrap(text, width) or [""]
@@ -81,10 +88,16 @@ def wrap(text: str, width: int, lines: int) -> str:
     return "\n".join([f"{head} …", *tail])
 
 
-def signed(value: float, digits: int = 3) -> str:
-    """``+0.012`` with a true minus sign; large values with as many significant digits."""
-    text = f"{value:+.{digits}f}" if abs(value) < 100 else f"{value:+.{digits}g}"
-    return text.replace("-", "−")
+def number(value: float, digits: int = 4, sign: str = "-") -> str:
+    """With a true minus sign; from 100 on with ``digits`` significant digits.
+
+    Args:
+        value: the number.
+        digits: after the point.
+        sign: ``"+"`` to show it always.
+    """
+    form = f"{sign}.{digits}{'f' if abs(value) < 100 else 'g'}"
+    return f"{value:{form}}".replace("-", MINUS)
 
 
 def clean(axes: Axes) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def compare_table(record: Mapping[str, Any]) -> Table:
-    """A rich table: the networks, then the references. It needs 97 columns, or 74 with the intervals on lines of their own."""
+    """A rich table: the networks, then the references. It needs 97 columns, or 80 with the intervals on lines of their own."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -87,7 +87,7 @@ def cells(row: Row) -> tuple[str, ...]:
         return (row.label, "failed", "", "", "", "")
     score = f"{row.score:.4f}" + (f" ± {row.error:.4f}" if row.error is not None else "")
     zeros = "" if row.zeros is None else f"{row.zeros:.1%}"
-    return (row.label, score, difference_text(row.difference), f"{row.gap:+.4f}", zeros, f"{row.seconds:.1f}")
+    return (row.label, score, difference_text(row.difference), f"{row.gap:+.4f}", zeros, f"{row.seconds:.{0 if row.seconds >= 100 else 1}f}")
 
 
 def difference_text(difference: Interval | None) -> str:
@@ -107,7 +107,13 @@ def title(record: Mapping[str, Any]) -> str:
     """What was compared."""
     repeats = record["repeats"]
     size = [f"{record[key]:,} {key}" for key in ("rows", "features") if key in record]
-    return ", ".join([f"{record['dataset']}: {size[0]}" if size else record["dataset"], *size[1:], f"{repeats} splits" if repeats != 1 else "1 split, so no intervals"])
+    return ", ".join(
+        [
+            f"{record['dataset']}: {size[0]}" if size else record["dataset"],
+            *size[1:],
+            f"{repeats} splits" if repeats != 1 else "1 split, so no intervals",
+        ]
+    )
 
 
 def notes(record: Mapping[str, Any]) -> list[str]:
@@ -125,4 +131,4 @@ def _ends(row: Row, after: Row | None) -> bool:
 
 def _caption(spread: bool) -> str:
     parts = ["± standard error; interval: corrected resampled t"] if spread else []
-    return "; ".join([*parts, "gap: train - test; zeros: exact, of all weights"])
+    return "; ".join([*parts, "gap: train - test; zeros: of all weights"])
