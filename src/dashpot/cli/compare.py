@@ -54,7 +54,7 @@ def compare(
         console = Console() if sys.stdout.isatty() else Console(width=100)
         console.print(compare_table(record))
         for line in notes(record):
-            console.print(line, highlight=False)
+            console.print(line, markup=False, highlight=False)
         png, _ = compare_figure(record, folder / "compare")
         typer.echo(f"figure: {png}")
 
