@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from scipy.integrate import quad
 from scipy.special import log_softmax
 from torch import Tensor
 
@@ -16,8 +19,21 @@ from dashpot.techniques.dropout.dropout import dropout
 from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
 from dashpot.techniques.labels.label_smoothing import binary_label_smoothing, label_smoothing
 from dashpot.techniques.penalties.elastic_net import elastic_net_prox, elastic_net_stationarity, elastic_net_value
+from dashpot.techniques.penalties.group_elastic_net import group_elastic_net_prox
+from dashpot.techniques.penalties.group_lasso import group_lasso_value
+from dashpot.techniques.penalties.groups import ball, group_stationarity, group_threshold
+from dashpot.techniques.penalties.hard_threshold import keep_largest
+from dashpot.techniques.penalties.l0 import l0_prox, l0_stationarity, l0_value
 from dashpot.techniques.penalties.l1 import l1_stationarity, l1_value, soft_threshold
 from dashpot.techniques.penalties.l2 import l2_gradient, l2_value
+from dashpot.techniques.penalties.mcp import mcp_prox, mcp_stationarity, mcp_value
+from dashpot.techniques.penalties.n_of_m import keep_n_of_m
+from dashpot.techniques.penalties.non_negative import positive_part
+from dashpot.techniques.penalties.nuclear_norm import nuclear_prox, nuclear_value
+from dashpot.techniques.penalties.orthogonality import orthogonality_gradient, orthogonality_value
+from dashpot.techniques.penalties.scad import scad_prox, scad_stationarity, scad_value
+from dashpot.techniques.penalties.sparse_group_lasso import sparse_group_prox, sparse_group_stationarity
+from dashpot.techniques.penalties.unit_norm import sphere
 from dashpot.techniques.penalties.weight_decay import weight_decay
 from dashpot.techniques.sharpness.sam import sam_ascent
 from dashpot.testing import Pure, Row, Toy
@@ -44,6 +60,57 @@ def subgradient_distance(w: np.ndarray, g: np.ndarray, s: float) -> np.ndarray:
     """From -g to the interval that is the subdifferential of s |w|."""
     low, high = np.where(w > 0, s, -s), np.where(w < 0, -s, s)
     return np.maximum(low + g, 0) * (low + g > 0) + np.maximum(-(high + g), 0)
+
+
+def shrunk_rows(w: np.ndarray, step: float, threshold: float, dims: tuple[int, ...]) -> np.ndarray:
+    """The group threshold row by row, in polar form: the length less the threshold, the direction kept."""
+    lengths = [np.linalg.norm(row) for row in w]
+    return np.stack([row / length * max(length - step * threshold, 0) for row, length in zip(w, lengths, strict=True)])
+
+
+def rows_by_bisection(w: np.ndarray, step: np.ndarray, threshold: float, dims: tuple[int, ...]) -> np.ndarray:
+    """The minimizer of sum (u - w)^2 / (2 step) + threshold |u_row|: its length r by bisection of sum (w / (r + t))^2 = 1."""
+    out = np.zeros_like(w)
+    for i, (row, t) in enumerate(zip(w, step * threshold, strict=True)):
+        if ((row / t) ** 2).sum() <= 1:
+            continue
+        low, high = 0.0, np.linalg.norm(row)
+        for _ in range(200):
+            r = (low + high) / 2
+            low, high = (r, high) if ((row / (r + t)) ** 2).sum() > 1 else (low, r)
+        out[i] = row * r / (r + t)
+    return out
+
+
+def ball_by_bisection(w: np.ndarray, step: np.ndarray, radius: float, dims: tuple[int, ...]) -> np.ndarray:
+    """The minimizer of sum (u - w)^2 / (2 step) under |u_row| <= radius: its multiplier by bisection."""
+    out = w.copy()
+    for i, (row, s) in enumerate(zip(w, step, strict=True)):
+        low, high = 0.0, 1e6
+        for _ in range(200):
+            m = (low + high) / 2
+            low, high = (m, high) if np.linalg.norm(row / (1 + s * m)) > radius else (low, m)
+        out[i] = row / (1 + s * high) if np.linalg.norm(row) > radius else row
+    return out
+
+
+def rows_subgradient_distance(w: np.ndarray, g: np.ndarray, s: float, dims: tuple[int, ...]) -> np.ndarray:
+    """From -g to the ball of radius s for a row of zeros, to s times the row's direction elsewhere."""
+    out = []
+    for row, slope in zip(w, g, strict=True):
+        length, steep = np.linalg.norm(row), np.linalg.norm(slope)
+        out.append(np.abs(slope + s * row / length) if length else np.abs(slope - slope * min(1, s / steep)))
+    return np.stack(out)
+
+
+def singular_values_less(w: np.ndarray, step: float, strength: float) -> np.ndarray:
+    u, s, v = np.linalg.svd(w, full_matrices=False)
+    return u @ np.diag(np.maximum(s - step * strength, 0)) @ v
+
+
+def integral(slope: Callable[[float], float], upper: float, kinks: tuple[float, ...]) -> float:
+    """Of a penalty's slope from 0 to a weight's size: the penalty itself."""
+    return quad(slope, 0, upper, points=[k for k in kinks if 0 < k < upper] or None)[0]
 
 
 ROWS: dict[type[Technique], Row] = {
@@ -181,5 +248,217 @@ ROWS: dict[type[Technique], Row] = {
             ),
         ),
         Row(dashpot.EarlyStopping(patience=1)),
+        Row(
+            dashpot.GroupLasso(strength=0.1, groups="rows"),
+            functions=(
+                Pure(
+                    group_lasso_value,
+                    lambda d: (normal(3, 4, dtype=d), scalar(0.1, d), (1,), 2.0),
+                    lambda w, s, dims, size: s * size * sum(np.linalg.norm(row) for row in w),
+                    strength=1,
+                ),
+                Pure(group_threshold, lambda d: (normal(3, 4, dtype=d), 0.5, scalar(2.0, d), (1,)), shrunk_rows, strength=2),
+                Pure(
+                    group_threshold,
+                    lambda d: (normal(3, 4, dtype=d), 0.1 + uniform(3, 4, dtype=d), scalar(1.0, d), (1,)),
+                    rows_by_bisection,
+                    strength=2,
+                    differentiable=False,
+                ),
+                Pure(
+                    group_stationarity,
+                    lambda d: (normal(3, 4, dtype=d) * (uniform(3, 1, dtype=d) > 0.5), normal(3, 4, dtype=d, seed=2), scalar(0.5, d), (1,)),
+                    rows_subgradient_distance,
+                    strength=2,
+                    differentiable=False,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.SparseGroupLasso(strength=0.1, groups="columns"),
+            functions=(
+                Pure(
+                    sparse_group_prox,
+                    lambda d: (normal(3, 4, dtype=d), 0.5, scalar(1.0, d), 0.3, (1,), 2.0),
+                    lambda w, t, s, r, dims, size: shrunk_rows(soft(w, t * s * r), t, s * (1 - r) * size, dims),
+                    strength=2,
+                ),
+                Pure(
+                    sparse_group_stationarity,
+                    lambda d: (normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=2), scalar(0.4, d), 0.3, (1,), 2.0),
+                    lambda w, g, s, r, dims, size: np.abs(
+                        g + s * r * np.sign(w) + s * (1 - r) * size * w / np.sqrt((w**2).sum(axis=1, keepdims=True))
+                    ),
+                    strength=2,
+                    differentiable=False,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.GroupElasticNet(strength=0.1, groups="block:1x2"),
+            functions=(
+                Pure(
+                    group_elastic_net_prox,
+                    lambda d: (normal(3, 4, dtype=d), 0.5, scalar(1.0, d), 0.3, (1,), 2.0),
+                    lambda w, t, s, r, dims, size: shrunk_rows(w, t, s * r * size, dims) / (1 + t * s * (1 - r)),
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.SCAD(strength=0.5, a=3.0),
+            functions=(
+                Pure(
+                    scad_value,
+                    lambda d: (2 * normal(3, 4, dtype=d), scalar(0.5, d), 3.0),
+                    lambda w, s, a: sum(integral(lambda t: min(s, max(a * s - t, 0) / (a - 1)), abs(v), (s, a * s)) for v in w.ravel()),
+                    strength=1,
+                ),
+                Pure(
+                    scad_prox,
+                    lambda d: (2 * normal(3, 4, dtype=d), 0.7, scalar(0.5, d), 3.0),
+                    lambda w, t, s, a: np.vectorize(
+                        lambda x: (
+                            np.sign(x)
+                            * (
+                                max(abs(x) - t * s, 0)
+                                if abs(x) <= (1 + t) * s
+                                else (((a - 1) * abs(x) - t * a * s) / (a - 1 - t) if abs(x) <= a * s else abs(x))
+                            )
+                        )
+                    )(w),
+                    strength=2,
+                ),
+                Pure(
+                    scad_stationarity,
+                    lambda d: (normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=2), scalar(0.4, d), 3.0),
+                    lambda w, g, s, a: np.abs(g + np.sign(w) * np.minimum(s, np.maximum(a * s - np.abs(w), 0) / (a - 1))),
+                    strength=2,
+                    differentiable=False,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.MCP(strength=0.5, gamma=3.0),
+            functions=(
+                Pure(
+                    mcp_value,
+                    lambda d: (2 * normal(3, 4, dtype=d), scalar(0.5, d), 3.0),
+                    lambda w, s, c: sum(integral(lambda t: max(s - t / c, 0), abs(v), (c * s,)) for v in w.ravel()),
+                    strength=1,
+                ),
+                Pure(
+                    mcp_prox,
+                    lambda d: (2 * normal(3, 4, dtype=d), 0.7, scalar(0.5, d), 3.0),
+                    lambda w, t, s, c: np.where(np.abs(w) <= c * s, soft(w, t * s) / (1 - t / c), w),
+                    strength=2,
+                ),
+                Pure(
+                    mcp_stationarity,
+                    lambda d: (normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=2), scalar(0.4, d), 3.0),
+                    lambda w, g, s, c: np.abs(g + np.sign(w) * np.maximum(s - np.abs(w) / c, 0)),
+                    strength=2,
+                    differentiable=False,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.L0(strength=0.5),
+            functions=(
+                Pure(
+                    l0_value,
+                    lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)),
+                    lambda w, s: s * np.count_nonzero(w),
+                    strength=1,
+                    differentiable=False,
+                ),
+                Pure(
+                    l0_prox,
+                    lambda d: (normal(3, 4, dtype=d), 0.7, scalar(0.5, d)),
+                    lambda w, t, s: w * (np.abs(w) > np.sqrt(2 * t * s)),
+                    strength=2,
+                ),
+                Pure(
+                    l0_stationarity,
+                    lambda d: (normal(3, 4, dtype=d) * (uniform(3, 4, dtype=d) > 0.5), normal(3, 4, dtype=d, seed=2), scalar(0.5, d)),
+                    lambda w, g, s: np.where(w == 0, 0, np.abs(g)),
+                    differentiable=False,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.HardThreshold(keep=0.3),
+            functions=(
+                Pure(
+                    keep_largest,
+                    lambda d: (normal(4, 5, dtype=d), 1.0, scalar(0.3, d)),
+                    lambda w, t, k: np.where(np.abs(w) >= np.sort(np.abs(w).ravel())[-6], w, 0),
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.MaxNorm(maximum=0.2),
+            functions=(
+                Pure(
+                    ball,
+                    lambda d: (normal(4, 5, dtype=d), 1.0, scalar(0.5, d), (1,)),
+                    lambda w, t, c, dims: w * np.minimum(1, c / np.linalg.norm(w, axis=1, keepdims=True)),
+                    strength=2,
+                ),
+                Pure(
+                    ball,
+                    lambda d: (normal(4, 5, dtype=d), 0.1 + uniform(4, 5, dtype=d), scalar(0.5, d), (1,)),
+                    ball_by_bisection,
+                    differentiable=False,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.UnitNorm(),
+            functions=(
+                Pure(
+                    sphere,
+                    lambda d: (normal(4, 5, dtype=d), scalar(2.0, d), (1,)),
+                    lambda w, c, dims: c * w / np.linalg.norm(w, axis=1, keepdims=True),
+                    strength=1,
+                ),
+            ),
+        ),
+        Row(dashpot.NonNegative(), functions=(Pure(positive_part, lambda d: (normal(3, 4, dtype=d),), lambda w: (w + np.abs(w)) / 2),)),
+        Row(
+            dashpot.NOfM(n=1, m=2),
+            functions=(
+                Pure(
+                    keep_n_of_m,
+                    lambda d: (normal(3, 4, dtype=d), 1.0, 1, 2),
+                    lambda w, t, n, m: np.where(np.abs(w) >= np.abs(w).reshape(3, 2, 2).max(axis=2).repeat(2, axis=1), w, 0),
+                ),
+            ),
+        ),
+        Row(
+            dashpot.NuclearNorm(strength=2.0),
+            functions=(
+                Pure(nuclear_value, lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)), lambda w, s: s * np.linalg.norm(w, "nuc"), strength=1),
+                Pure(nuclear_prox, lambda d: (normal(3, 4, dtype=d), 0.5, scalar(1.0, d)), singular_values_less, strength=2),
+            ),
+        ),
+        Row(
+            dashpot.Orthogonality(strength=0.5),
+            functions=(
+                Pure(
+                    orthogonality_value,
+                    lambda d: (normal(5, 3, dtype=d), scalar(0.1, d)),
+                    lambda w, s: s / 4 * ((np.linalg.svd(w)[1] ** 2 - 1) ** 2).sum(),
+                    strength=1,
+                ),
+                Pure(
+                    orthogonality_gradient,
+                    lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)),
+                    lambda w, s: s * (w @ w.T @ w - w),
+                    strength=1,
+                ),
+            ),
+        ),
     )
 }

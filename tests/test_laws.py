@@ -6,7 +6,7 @@ import pytest
 
 from dashpot.core.codec import registry
 from dashpot.core.technique import Technique
-from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.penalty import Proximal
 from dashpot.testing import LAWS
 from tests.rows import ROWS
 
@@ -18,7 +18,7 @@ def cases(only: set[str] | None = None) -> list[object]:
     pairs = []
     for cls, row in ROWS.items():
         for law in LAWS:
-            fits = (law not in NEEDS_FUNCTIONS or row.functions) and (law != "prox_is_optimal" or issubclass(cls, Penalty))
+            fits = (law not in NEEDS_FUNCTIONS or row.functions) and (law != "prox_is_optimal" or issubclass(cls, Proximal))
             fits = fits and (law != "vmaps_over_strengths" or any(pure.strength is not None for pure in row.functions))
             if fits and (only is None or law in only):
                 marks = [pytest.mark.slow] if law == "compiles" else []

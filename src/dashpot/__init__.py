@@ -24,18 +24,33 @@ from dashpot.fit import FitResult, fit
 from dashpot.scores import scores
 from dashpot.techniques import (
     EMA,
+    L0,
     L1,
     L2,
+    MCP,
     SAM,
+    SCAD,
     Dropout,
     EarlyStopping,
     ElasticNet,
     GradientClipping,
+    GroupElasticNet,
+    GroupLasso,
+    HardThreshold,
     InputNoise,
     LabelSmoothing,
+    MaxNorm,
     Mixup,
+    NOfM,
+    NonNegative,
+    NuclearNorm,
+    Orthogonality,
+    SparseGroupLasso,
+    UnitNorm,
     WeightDecay,
 )
+from dashpot.techniques.penalties.grouping import Grouping
+from dashpot.techniques.penalties.metric import register_metric
 
 if TYPE_CHECKING:
     from dashpot.estimators import DashpotClassifier, DashpotRegressor
@@ -44,9 +59,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EMA",
+    "L0",
     "L1",
     "L2",
+    "MCP",
     "SAM",
+    "SCAD",
     "Batch",
     "ConfigError",
     "ConflictError",
@@ -60,19 +78,31 @@ __all__ = [
     "ElasticNet",
     "FitResult",
     "GradientClipping",
+    "GroupElasticNet",
+    "GroupLasso",
+    "Grouping",
+    "HardThreshold",
     "InputNoise",
     "LabelSmoothing",
+    "MaxNorm",
     "Mixup",
+    "NOfM",
+    "NonNegative",
+    "NuclearNorm",
+    "Orthogonality",
     "Recipe",
     "Session",
+    "SparseGroupLasso",
     "StorageError",
     "Technique",
+    "UnitNorm",
     "UnknownNameError",
     "UsageError",
     "Verdict",
     "WeightDecay",
     "Where",
     "fit",
+    "register_metric",
     "scores",
 ]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.recipe import Recipe
-from dashpot.core.select import Where
 from dashpot.core.technique import Technique
 
 _GROUP = "dashpot.techniques"
@@ -133,13 +132,12 @@ def _technique(entry: Mapping[str, Any]) -> Technique:
 def _plain(value: Any) -> Any:
     if value is None:
         return "none"
-    if isinstance(value, Where):
-        return str(value)
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
         return str(value)
-    return value
+    # What is no plain value (a Where, a Grouping) writes itself, and its domain reads that text.
+    return value if isinstance(value, bool | int | float | str) else str(value)
 
 
 def _example(cls: type[Technique]) -> str:
     spec = next(iter(cls.fields().values()))
-    return f"{spec.name}={_plain(spec.default)}"
+    return f"{spec.name}={_plain(spec.default if spec.default is not None else getattr(cls(), spec.name))}"

@@ -188,10 +188,10 @@ class Technique:
     def __str__(self) -> str:
         changed = [f"{s.name}={_text(getattr(self, s.name))}" for s in fields_of(type(self)).values() if getattr(self, s.name) != s.default]
         head = next(iter(fields_of(type(self)).values()), None)
-        if head is not None and not any(part.startswith(f"{head.name}=") for part in changed):
+        if head is not None and getattr(self, head.name) is not None and not any(part.startswith(f"{head.name}=") for part in changed):
             changed.insert(0, f"{head.name}={_text(getattr(self, head.name))}")
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else repr(str(value)) if isinstance(value, Where) else repr(value)
+    return f"{value:g}" if isinstance(value, float) else repr(value) if isinstance(value, str | int | None) else repr(str(value))

@@ -8,7 +8,6 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from dashpot.core.select import Where
 from dashpot.core.space import Domain, FieldSpec, Range
 from dashpot.core.technique import Technique
 
@@ -65,7 +64,9 @@ def _facts(domain: Domain) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return str(value) if isinstance(value, Where) else f"{value:g}" if isinstance(value, float) else repr(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return repr(value) if isinstance(value, str | int | None) else str(value)
 
 
 def _prose(text: str, width: int) -> list[str]:

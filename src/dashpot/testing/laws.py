@@ -19,7 +19,8 @@ from dashpot.core.space import Choice, Domain, Flag, Name, Range, Selection
 from dashpot.core.technique import Technique
 from dashpot.techniques.augment.input_noise import InputNoise
 from dashpot.techniques.augment.mixup import Mixup
-from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.grouping import Groups
+from dashpot.techniques.penalties.penalty import Penalty, Proximal
 from dashpot.testing.toys import Toy, train
 
 
@@ -216,25 +217,52 @@ def compiles(row: Row) -> None:
 
 
 def prox_is_optimal(row: Row) -> None:
-    """No point of a fine grid beats the proximal map; it is non-expansive; zero stays zero; stationarity vanishes at its result."""
+    """No point beats the proximal map, for one step and for one step per weight; it is non-expansive if convex; zero stays zero; stationarity vanishes at its result."""
     penalty = row.technique
-    if not isinstance(penalty, Penalty):
+    if not isinstance(penalty, Proximal):
         return
     generator = torch.Generator().manual_seed(0)
-    w = 3 * torch.randn(40, generator=generator, dtype=torch.float64)
-    grid = torch.linspace(-10, 10, 1001, dtype=torch.float64)
-    for step in (0.1, 1.0, 7.0):
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    w, v = 3 * normal(8, 6), 3 * normal(8, 6)
+    steps: list[float | Tensor] = [0.1, 1.0, 7.0]
+    if penalty.metric == "adaptive" and not penalty.scalar_only:
+        # Adam's steps differ by orders of magnitude between the weights of one group.
+        steps += [torch.exp(normal(8, 6)), torch.exp(3 * normal(8, 6))]
+    for step in steps:
+
+        def cost(u: Tensor, step: float | Tensor = step) -> Tensor:
+            return ((u - w).square() / (2 * step)).sum() + penalty.value(u)
+
         u = penalty.prox(w, step)
-        cost = torch.stack([step * penalty.value(point.reshape(1)) for point in grid])
-        for start, found in zip(w, u, strict=True):
-            mine = (found - start).square() / 2 + step * penalty.value(found.reshape(1))
-            assert mine <= ((grid - start).square() / 2 + cost).min() + 1e-9, f"a grid point beats the map at {float(start)}"
-        v = 3 * torch.randn(40, generator=generator, dtype=torch.float64)
-        assert (penalty.prox(v, step) - u).norm() <= (v - w).norm() + 1e-12, "the map expands"
-        assert penalty.stationarity(u, (w - u) / -step).abs().max() < 1e-9, "the result is not stationary"
-    zero = torch.zeros(3)
-    assert torch.equal(penalty.prox(zero, 0.0), zero), "prox(0, 0) is not 0"
-    assert torch.equal(penalty.prox(w, 0.0), w), "a step of 0 moves weights"
+        mine = cost(u)
+        candidates = [torch.zeros_like(w), w, v] + [u + size * normal(8, 6) for size in (1e-4, 1e-2, 0.1, 1.0) for _ in range(50)]
+        candidates += [u * factor for factor in (0.9, 0.99, 1.01, 1.1)]
+        for point in candidates:
+            # Random points are outside of a constraint; their projections are not.
+            for one in (point, penalty.prox(point, step)):
+                assert mine <= cost(one) + 1e-9, "a random point beats the map"
+        if penalty.separable:
+            _no_grid_point_is_better(penalty, w, u, step)
+        if penalty.convex and not isinstance(step, Tensor):
+            assert (penalty.prox(v, step) - u).norm() <= (v - w).norm() + 1e-12, "the map expands"
+        assert penalty.stationarity(u, (u - w) / step).abs().max() < 1e-8, "the result is not stationary"
+    zero = torch.zeros(4, 6)
+    assert torch.equal(penalty.prox(zero, 0.0 if isinstance(penalty, Penalty) else 1.0), zero), "prox(0, 0) is not 0"
+    if isinstance(penalty, Penalty):
+        assert torch.equal(penalty.prox(w, 0.0), w), "a step of 0 moves weights"
+        assert torch.equal(replace(penalty, strength=0.0).prox(w, 1.0), w), "a strength of 0 moves weights"
+
+
+def _no_grid_point_is_better(penalty: Proximal, w: Tensor, u: Tensor, step: float | Tensor) -> None:
+    grid = torch.linspace(-10, 10, 2001, dtype=torch.float64)
+    price = torch.stack([penalty.value(point.reshape(1, 1)) for point in grid])
+    each = torch.as_tensor(step, dtype=torch.float64).expand_as(w)
+    for start, found, s in zip(w.reshape(-1), u.reshape(-1), each.reshape(-1), strict=True):
+        mine = (found - start).square() / 2 + s * penalty.value(found.reshape(1, 1))
+        assert mine <= ((grid - start).square() / 2 + s * price).min() + 1e-9, f"a grid point beats the map at {float(start)}"
 
 
 LAWS: dict[str, Callable[[Row], None]] = {
@@ -287,6 +315,8 @@ def bad_values(domain: Domain) -> list[Any]:
         return [1, "yes", None]
     if isinstance(domain, Selection):
         return [3, "a word", "name:", None]
+    if isinstance(domain, Groups):
+        return [3, "a word", "heads:0", "block:2x", "index:", None]
     if isinstance(domain, Name):
         return ["", 3, None]
     raise AssertionError(f"no bad values known for {domain}")

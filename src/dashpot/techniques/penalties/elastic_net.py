@@ -8,9 +8,7 @@ from torch import Tensor
 from dashpot.core.space import Range
 from dashpot.techniques.penalties.l1 import l1_stationarity, l1_value, soft_threshold
 from dashpot.techniques.penalties.l2 import l2_gradient, l2_value
-from dashpot.techniques.penalties.penalty import Penalty
-
-Scalar = float | Float[Tensor, ""]
+from dashpot.techniques.penalties.penalty import Penalty, Scalar
 
 
 def elastic_net_value(w: Float[Tensor, "*shape"], strength: Scalar, l1_ratio: Scalar) -> Float[Tensor, ""]:
@@ -43,7 +41,7 @@ class ElasticNet(Penalty):
     Args:
         strength: >= 0; 0 is off. scikit-learn's ``ElasticNet(alpha, l1_ratio)`` divides the squared error by 2n: for a mean squared error, ``strength = 2 * alpha``.
         l1_ratio: ρ in [0, 1]: 1 is L1, 0 is L2.
-        metric, on: as for :class:`L1`.
+        relative, warmup, ramp, ramp_shape, metric, on: as for :class:`L1`.
 
     Raises:
         ConflictError: as for :class:`L1`.
@@ -60,14 +58,15 @@ class ElasticNet(Penalty):
     """
 
     summary = "soft-thresholds and shrinks weights"
+    separable = True
 
     l1_ratio: Annotated[float, Range(0.0, 1.0, search=(0.1, 0.9))] = 0.5
 
-    def value(self, w: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-        return elastic_net_value(w, self.strength, self.l1_ratio)
+    def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
+        return elastic_net_value(w, strength, self.l1_ratio)
 
-    def prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-        return elastic_net_prox(w, step, self.strength, self.l1_ratio)
+    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+        return elastic_net_prox(w, step, strength, self.l1_ratio)
 
-    def stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        return elastic_net_stationarity(w, grad, self.strength, self.l1_ratio)
+    def penalty_stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+        return elastic_net_stationarity(w, grad, strength, self.l1_ratio)

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.penalty import Penalty, Scalar
 
 
 def l1_value(w: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]) -> Float[Tensor, ""]:
@@ -29,14 +29,20 @@ class L1(Penalty):
     The map is applied after each step of the optimizer. Added to the loss instead, as tutorials do, L1 never reaches one exact zero.
 
     Args:
-        strength: >= 0, the factor in the formula above, for a loss that is a mean over samples; 0 is off. scikit-learn's ``Lasso(alpha)`` divides the
-            squared error by 2n: for a mean squared error, ``strength = 2 * alpha`` is the same problem.
+        strength: >= 0, the factor in the formula above, for a loss that is a mean over samples; 0 is off; 1e-4 unless ``relative`` is given. scikit-learn's
+            ``Lasso(alpha)`` divides the squared error by 2n: for a mean squared error, ``strength = 2 * alpha`` is the same problem.
+        relative: instead of ``strength``, a share of the smallest strength that zeroes everything: 0.05 is 5 % of it. :func:`dashpot.fit` computes it from its
+            data; in another loop call :func:`dashpot.absolute` first.
+        warmup: optimizer steps without the penalty, at the start.
+        ramp: optimizer steps over which the strength then rises to its full value.
+        ramp_shape: ``"linear"`` or ``"cosine"``.
         metric: the threshold t. ``"adaptive"`` (default): the optimizer's own step per weight x strength, such as ``lr * strength / (sqrt(v_hat) + eps)`` for
             Adam or ``lr * strength / (1 - momentum)`` for SGD, which solves the problem above. ``"decoupled"``: ``lr * strength`` in AdamW's spirit,
             another problem under Adam, on a scale about a thousand times larger.
         on: which parameters. Weights by default: no biases, norms or embeddings.
 
     Raises:
+        ConfigError: both ``strength`` and ``relative``.
         ConflictError: another proximal step on the same parameters, or ``adaptive`` with an optimizer whose step is not known.
 
     Example:
@@ -58,12 +64,13 @@ class L1(Penalty):
     """
 
     summary = "soft-thresholds weights to exact zeros"
+    separable = True
 
-    def value(self, w: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-        return l1_value(w, self.strength)
+    def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
+        return l1_value(w, strength)
 
-    def prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-        return soft_threshold(w, step * self.strength)
+    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+        return soft_threshold(w, step * strength)
 
-    def stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        return l1_stationarity(w, grad, self.strength)
+    def penalty_stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+        return l1_stationarity(w, grad, strength)

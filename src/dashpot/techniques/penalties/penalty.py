@@ -1,60 +1,223 @@
-"""``Penalty``: a technique with a value, a proximal map and an optimality condition."""
+"""``Proximal`` and ``Penalty``: techniques with a proximal map, applied after the optimizer's update so that zeros are exact."""
 
+from __future__ import annotations
+
+import math
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.conflicts import PROXIMAL
 from dashpot.core.context import Context
+from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.core.select import Where, weights
 from dashpot.core.space import Choice, Domain, Range, Selection
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView, Params
-from dashpot.techniques.penalties.metric import adaptive_step, demand_known
+from dashpot.techniques.penalties.metric import Step, adaptive_step, demand_known, steps_by_one_number
 
+Scalar = float | Float[Tensor, ""]
+Metric = Annotated[Literal["adaptive", "decoupled"], Choice(("adaptive", "decoupled"))]
 DECOUPLED_SEARCH = (1e-2, 1.0)
 """Where ``metric="decoupled"`` strengths are searched: their scale is about a thousand times that of the adaptive ones."""
+DEFAULT_STRENGTH = 1e-4
+CHUNK = 1 << 16
+"""Weights at a time in the post-hook: their temporaries stay in the cache, and no second copy of a tensor is made."""
 
 
-class Penalty(Technique):
-    """The base of penalties that act by their proximal map, after the optimizer's update, so that zeros are exact.
+class Proximal(Technique):
+    """The base of whatever acts by a proximal map: penalties, and constraints (whose map is a projection).
 
-    It acts once per optimizer step, on parameters that have a gradient, with a threshold of step x strength; a step that a GradScaler skips is skipped here too.
+    The map acts once per optimizer step, on parameters that have a gradient; a step that a GradScaler skips is skipped here too.
+
+    Class attributes:
+        separable: the map treats each weight by itself, so that tensors may be mapped piece by piece.
+        scalar_only: the map knows one step per tensor only, not one per weight.
+        convex: the penalty is convex, so that the map is non-expansive.
     """
 
-    strength: Annotated[float, Range(0.0, float("inf"), search=(1e-6, 1e-1), log=True, off=0.0)] = 1e-4
-    metric: Annotated[Literal["adaptive", "decoupled"], Choice(("adaptive", "decoupled"))] = "adaptive"
-    on: Annotated[Where, Selection()] = weights
+    separable: ClassVar[bool] = False
+    scalar_only: ClassVar[bool] = False
+    convex: ClassVar[bool] = True
+
+    if TYPE_CHECKING:  # every subclass has these two fields, and declares them last
+        metric: Metric = "adaptive"
+        on: Where = weights
 
     @abstractmethod
     def value(self, w: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-        """The penalty, strength included."""
+        """The penalty, strength included; for a constraint 0 where it holds, else infinity."""
 
     @abstractmethod
     def prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-        """``argmin_u  |u - w|^2 / 2 + step * value(u)``, for a diagonal metric with one step per weight where ``step`` is a tensor."""
+        """``argmin_u  sum (u - w)^2 / (2 step) + value(u)``, for a diagonal metric with one step per weight where ``step`` is a tensor."""
 
-    @abstractmethod
     def stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Distance of ``-grad`` from the subdifferential at ``w``, weight by weight; all 0 at an optimum of loss + penalty."""
+        """How far ``w`` is from an optimum of loss + penalty, weight by weight; ``grad`` is the loss's. All 0 at an optimum.
+
+        In general the residual of a proximal step of length 1, ``|w - prox(w - grad, 1)|``; where a penalty knows better, the distance of
+        ``-grad`` from its subdifferential.
+        """
+        return (w - self.prox(w - grad, 1.0)).abs()
+
+    def refuse_shape(self, name: str, w: Tensor) -> None:
+        """Raise ConfigError where this cannot act on a tensor of this shape."""
+
+    def at(self, step: int) -> Proximal:
+        """Itself as it acts at an optimizer step (0 is the first): with a strength schedule, at that step's strength."""
+        return self
 
     def claims(self, view: ModelView) -> Iterable[tuple[str, str]]:
         return [(PROXIMAL, name) for name in view.names(self.on)]
 
     def check(self, view: ModelView, ctx: Context) -> None:
-        if self.metric == "adaptive":
-            demand_known(type(self).__name__, view.optimizer)
+        demand_usable(self, view.optimizer)
+        for name, w, group in view.params(self.on):
+            self.refuse_shape(name, w)
+            if group.get("penalty") is not None:
+                raise ConflictError(f"{type(self).__name__} and the optimizer's penalty {group['penalty']} both act on {name!r}. Keep one of them.")
 
+    @torch.no_grad()
     def on_step(self, params: Params, ctx: Context) -> None:
+        now = self.at(ctx.step)
         for _, w, group in params:
-            step = adaptive_step(ctx.optimizer, w, group) if self.metric == "adaptive" else group["lr"]
-            w.copy_(self.prox(w, step))
+            step_in_place(now, w, ctx.optimizer, group)
+
+
+def step_in_place(penalty: Proximal, w: Tensor, optimizer: Any, group: Any) -> None:
+    """One proximal step on a parameter that the optimizer has just updated, piece by piece where the map allows it."""
+
+    def step(part: slice | None = None) -> Step:
+        lr: Step = group["lr"]
+        return adaptive_step(optimizer, w, group, part) if penalty.metric == "adaptive" else lr
+
+    plain = w.detach()
+    if not penalty.separable or w.numel() <= CHUNK or not w.is_contiguous() or w.is_cuda:
+        plain.copy_(penalty.prox(plain, step()))
+        return
+    flat = plain.view(-1)
+    for start in range(0, w.numel(), CHUNK):
+        part = slice(start, start + CHUNK)
+        flat[part] = penalty.prox(flat[part], step(part))
+
+
+def demand_usable(penalty: Proximal, optimizer: Any) -> None:
+    """Refuse at attach what cannot work with this optimizer.
+
+    Raises:
+        ConflictError: naming both and the way out.
+    """
+    name = type(penalty).__name__
+    if penalty.metric == "adaptive":
+        demand_known(name, optimizer)
+        if penalty.scalar_only and not steps_by_one_number(optimizer):
+            raise ConflictError(
+                f"{name}(metric='adaptive') needs one step for the whole tensor, and {type(optimizer).__name__} has one for each weight. "
+                "Use SGD, or metric='decoupled'."
+            )
+    if isinstance(penalty, Penalty) and penalty.relative is not None:
+        raise ConflictError(
+            f"{name}(relative={penalty.relative:g}) must first be turned into a strength. dashpot.fit does so with its data; "
+            "in a loop of your own call dashpot.absolute(recipe, model, (x, y)) before attaching."
+        )
+
+
+class Penalty(Proximal):
+    """The base of penalties with a strength. The maths of a subclass is three methods that take the strength last, as a number or a 0-d tensor."""
+
+    strength: Annotated[float, Range(0.0, math.inf, search=(1e-6, 1e-1), log=True, off=0.0, optional=True)] = None  # type: ignore[assignment]
+    relative: Annotated[float | None, Range(0.0, math.inf, optional=True)] = None
+    warmup: Annotated[int, Range(0, math.inf, integer=True)] = 0
+    ramp: Annotated[int, Range(0, math.inf, integer=True)] = 0
+    ramp_shape: Annotated[Literal["linear", "cosine"], Choice(("linear", "cosine"))] = "linear"
+    metric: Metric = "adaptive"
+    on: Annotated[Where, Selection()] = weights
+
+    def validate(self) -> None:
+        if self.relative is None:
+            if self.strength is None:
+                object.__setattr__(self, "strength", DEFAULT_STRENGTH)
+        elif self.strength is not None:
+            raise ConfigError(
+                f"{type(self).__name__}.relative", f"None where strength is given ({self.strength:g})", self.relative, "Give one of the two."
+            )
+
+    @abstractmethod
+    def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
+        """``strength`` times the penalty."""
+
+    @abstractmethod
+    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+        """The proximal map."""
+
+    def penalty_stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+        """As :meth:`stationarity`."""
+        return (w - self.penalty_prox(w - grad, 1.0, strength)).abs()
+
+    def value(self, w: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+        return self.penalty_value(w, self.strength)
+
+    def prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
+        return self.penalty_prox(w, step, self.strength)
+
+    def stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return self.penalty_stationarity(w, grad, self.strength)
+
+    def factor(self, step: int) -> float:
+        """The share of the strength that acts at an optimizer step: 0 for ``warmup`` steps, then rising to 1 over ``ramp`` steps."""
+        if step < self.warmup:
+            return 0.0
+        if step + 1 >= self.warmup + self.ramp:
+            return 1.0
+        share = (step + 1 - self.warmup) / self.ramp
+        return share if self.ramp_shape == "linear" else (1 - math.cos(math.pi * share)) / 2
+
+    def at(self, step: int) -> Penalty:
+        if not (self.warmup or self.ramp):
+            return self
+        return self.with_strength(self.strength * self.factor(step))
+
+    def with_strength(self, strength: float) -> Penalty:
+        """The same penalty at another, constant strength."""
+        return replace(self, strength=strength, relative=None, warmup=0, ramp=0)
+
+    def strength_max(self, grad: Float[Tensor, "*shape"]) -> float:
+        """The smallest strength at which zero is stationary, given the loss's gradient at zero: everything is zeroed from there on.
+
+        Raises:
+            ConfigError: for a penalty that is stationary at zero at any strength (L0).
+        """
+        zero = torch.zeros_like(grad)
+        largest = float(grad.abs().max()) if grad.numel() else 0.0
+        if largest == 0:
+            return 0.0
+
+        def moves(strength: float) -> bool:
+            return bool(self.penalty_stationarity(zero, grad, strength).max() > largest * 1e-12)
+
+        low, high = 0.0, largest
+        if not moves(largest * 1e-9):
+            raise ConfigError(f"{type(self).__name__}.relative", "used with a penalty that has a largest strength", self.relative)
+        for _ in range(200):
+            if not moves(high):
+                break
+            low, high = high, high * 2
+        else:
+            raise ConfigError(
+                f"{type(self).__name__}.relative", "used with a penalty that can zero everything", self.relative, "With l1_ratio=0 nothing does."
+            )
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if moves(middle) else (low, middle)
+        return high
 
     def space(self) -> dict[str, Domain]:
         space = super().space()
         if self.metric == "decoupled":
-            space["strength"] = Range(0.0, float("inf"), search=DECOUPLED_SEARCH, log=True, off=0.0)
+            space["strength"] = Range(0.0, math.inf, search=DECOUPLED_SEARCH, log=True, off=0.0)
         return space

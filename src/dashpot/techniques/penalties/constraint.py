@@ -1,0 +1,24 @@
+"""``Constraint``: a set that weights must stay in; its proximal map is the projection in the optimizer's metric."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dashpot.core.select import Where, weights
+from dashpot.core.space import Selection
+from dashpot.techniques.penalties.penalty import Metric, Proximal
+
+
+class Constraint(Proximal):
+    """The base of constraints. Subclasses give the projection as ``prox``."""
+
+    metric: Metric = "adaptive"
+    on: Annotated[Where, Selection()] = weights
+
+    def value(self, w: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+        """0 where the constraint holds to rounding, else infinity."""
+        outside = (self.prox(w, 1.0) - w).abs().amax() > 1e-6 * w.abs().amax()
+        return w.new_zeros(()).masked_fill(outside, float("inf"))

@@ -1,0 +1,166 @@
+"""Which weights live and die together: groupings, which vary independently of penalties.
+
+A grouping turns a tensor into a view whose axes ``dims`` run inside a group, so that a group norm is a sum over ``dims`` and
+spreading it back is broadcasting: no copies, and one formula for rows, columns, filters, heads and blocks.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dashpot.core.errors import ConfigError
+from dashpot.core.space import Domain
+
+_PLAIN = {
+    "element": "every weight by itself",
+    "rows": "all weights of one output: a neuron of a linear layer, a filter of a convolution",
+    "columns": "all weights of one input: a feature, an input channel",
+    "filters": "rows, of convolutions only",
+    "input-channels": "columns, of convolutions only",
+    "layer": "the whole tensor",
+}
+_RULE = (
+    "one of element, rows, columns, filters, input-channels, layer, heads:N, heads:NxP, block:B, block:RxC, or index:i,j,... written as index:i/j/..."
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A grouping of one shape.
+
+    Attributes:
+        shape: the view with a group's members along ``dims``.
+        dims: the axes inside a group.
+        size: members of each group, a number, or a tensor [groups, 1] where they differ.
+        places: for an index map, int64 [groups, most members]: flat positions, ``numel`` for padding.
+    """
+
+    shape: tuple[int, ...]
+    dims: tuple[int, ...]
+    size: float | Tensor
+    places: Tensor | None = None
+
+    def fold(self, x: Float[Tensor, "*shape"], padding: float = 0.0) -> Float[Tensor, "*folded"]:
+        """The view of ``x`` (a copy for an index map)."""
+        if self.places is None:
+            return x.reshape(self.shape)
+        return torch.cat([x.reshape(-1), x.new_full((1,), padding)])[self.places.to(x.device)]
+
+    def unfold(self, y: Float[Tensor, "*folded"], shape: Sequence[int]) -> Float[Tensor, "*shape"]:
+        """Back to ``shape``."""
+        if self.places is None:
+            return y.reshape(shape)
+        numel = math.prod(shape)
+        flat = y.new_zeros(numel + 1).index_copy(0, self.places.to(y.device).reshape(-1), y.reshape(-1))
+        return flat[:numel].reshape(shape)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """A rule that groups the weights of a tensor, by its text.
+
+    ``element``, ``rows``, ``columns``, ``filters``, ``input-channels``, ``layer``; ``heads:8`` (8 equal blocks of rows, for query, key and value
+    matrices), ``heads:8x3`` (the same for ``in_proj_weight``, which stacks 3 of them: a head is its query, key and value rows together);
+    ``block:4`` or ``block:4x8`` (rows x columns of the matrix [outputs, everything else]); ``index:0/0/1/1`` (the group of each weight, flattened).
+    """
+
+    text: str
+
+    @staticmethod
+    def index(groups: Any) -> Grouping:
+        """From an integer tensor of the parameter's shape: equal numbers are one group."""
+        flat = torch.as_tensor(groups).reshape(-1)
+        if flat.is_floating_point() or flat.is_complex() or flat.dtype == torch.bool or not flat.numel() or bool((flat < 0).any()):
+            raise ConfigError("groups", "whole numbers >= 0, one for each weight", groups)
+        return Grouping("index:" + "/".join(map(str, flat.tolist())))
+
+    def layout(self, shape: Sequence[int], name: str = "the parameter") -> Layout:
+        """How it groups a tensor of this shape.
+
+        Raises:
+            ConfigError: it does not divide the shape, naming parameter, shape and group size.
+        """
+        return _layout(self.text, tuple(shape), name)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@lru_cache(maxsize=4096)
+def _layout(text: str, shape: tuple[int, ...], name: str) -> Layout:
+    def refuse(rule: str) -> ConfigError:
+        return ConfigError(f"groups of {name}", rule, text, f"The shape of {name} is {list(shape)}; choose other groups, or leave it out with `on`.")
+
+    kind, _, rest = text.partition(":")
+    ndim, numel = len(shape), math.prod(shape)
+    if kind == "element":
+        return Layout((*shape, 1), (ndim,), 1.0)
+    if kind == "layer":
+        return Layout(shape or (1,), tuple(range(max(ndim, 1))), float(max(numel, 1)))
+    if kind in ("filters", "input-channels") and ndim < 3:
+        raise refuse(f"of a convolution for groups={kind!r}, with at least 3 dimensions")
+    if kind in ("rows", "filters"):
+        if ndim < 2:
+            return Layout((*shape, 1), (ndim,), 1.0)
+        return Layout(shape, tuple(range(1, ndim)), float(max(math.prod(shape[1:]), 1)))
+    if kind in ("columns", "input-channels"):
+        if ndim < 2:
+            raise refuse("a matrix or a convolution for groups='columns'")
+        return Layout(shape, (0, *range(2, ndim)), float(max(numel // max(shape[1], 1), 1)))
+    numbers = [int(part) for part in re.split("[x/]", rest)]
+    if kind == "heads":
+        heads, packed = numbers[0], numbers[1] if len(numbers) > 1 else 1
+        if ndim < 1 or shape[0] % (heads * packed):
+            raise refuse(f"{heads} heads x {packed}, which must divide the {shape[0] if shape else 0} rows")
+        inside = shape[0] // (heads * packed)
+        view = (packed, heads, inside, *shape[1:])
+        return Layout(view, (0, *range(2, len(view))), float(max(numel // heads, 1)))
+    if kind == "block":
+        high, wide = numbers[0], numbers[-1]
+        if ndim < 2 or shape[0] % high or (numel // max(shape[0], 1)) % wide:
+            raise refuse(
+                f"blocks of {high} x {wide}, which must divide the matrix {shape[0] if shape else 0} x {numel // max(shape[0], 1) if shape else 0}"
+            )
+        return Layout((shape[0] // high, high, numel // max(shape[0], 1) // wide, wide), (1, 3), float(high * wide))
+    if len(numbers) != numel:
+        raise refuse(f"one group for each of its {numel} weights ({len(numbers)} are given)")
+    _, group = torch.unique(torch.tensor(numbers), return_inverse=True)
+    counts = torch.bincount(group)
+    places = torch.full((len(counts), int(counts.max())), numel)
+    order = torch.argsort(group, stable=True)
+    column = torch.arange(numel) - (counts.cumsum(0) - counts)[group[order]]
+    places[group[order], column] = order
+    return Layout(tuple(places.shape), (1,), counts[:, None].double(), places)
+
+
+@dataclass(frozen=True)
+class Groups(Domain):
+    """A :class:`Grouping`, or its text, or an integer tensor (an index map)."""
+
+    @property
+    def rule(self) -> str:
+        return _RULE
+
+    def check(self, parameter: str, value: Any) -> Grouping:
+        if isinstance(value, Grouping):
+            value = value.text
+        if isinstance(value, Tensor):
+            return Grouping.index(value)
+        if not isinstance(value, str):
+            raise ConfigError(parameter, self.rule, value)
+        return self.parse(parameter, value)
+
+    def parse(self, parameter: str, text: str) -> Grouping:
+        known = text in _PLAIN or re.fullmatch(r"(heads|block):[1-9]\d*(x[1-9]\d*)?", text) or re.fullmatch(r"index:\d+(/\d+)*", text)
+        if not known:
+            raise ConfigError(parameter, self.rule, text)
+        return Grouping(text)

@@ -1,0 +1,69 @@
+"""Nuclear norm: low rank, by soft thresholding of singular values."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dashpot.techniques.penalties.penalty import Metric, Penalty, Scalar
+
+
+def as_matrix(w: Float[Tensor, "*shape"]) -> Float[Tensor, "rows columns"]:
+    """[outputs, everything else]."""
+    return w.reshape(w.shape[0], -1) if w.ndim > 1 else w.reshape(1, -1)
+
+
+def nuclear_value(w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
+    """``strength`` times the sum of singular values."""
+    wide = torch.promote_types(w.dtype, torch.float32)
+    total: Tensor = strength * torch.linalg.svdvals(as_matrix(w).to(wide)).sum()
+    return total.to(w.dtype)
+
+
+def nuclear_prox(w: Float[Tensor, "*shape"], step: Scalar, strength: Scalar) -> Float[Tensor, "*shape"]:
+    """Every singular value less ``step * strength``, at least 0."""
+    wide = torch.promote_types(w.dtype, torch.float32)
+    u, s, v = torch.linalg.svd(as_matrix(w).to(wide), full_matrices=False)
+    low = ((u * (s - step * strength).relu()) @ v).reshape(w.shape).to(w.dtype)
+    # Taking apart and putting together again rounds; at strength 0 nothing may change.
+    return torch.where(torch.as_tensor(step * strength, device=w.device) == 0, w, low)
+
+
+class NuclearNorm(Penalty):
+    r"""Penalize the sum of the singular values of each weight matrix; small ones become exactly zero, and the rank falls.
+
+    .. math:: \mathrm{strength} \sum_i \sigma_i(W), \qquad \sigma_i \leftarrow \max(\sigma_i - s\,\mathrm{strength}, 0)
+
+    Convolutions are taken as [filters, everything else].
+
+    Args:
+        strength, relative, warmup, ramp, ramp_shape, on: as for :class:`L1`. In the decoupled metric a strength is per unit of learning rate.
+        metric: ``"decoupled"`` (default here): threshold lr x strength. ``"adaptive"`` needs an optimizer with one step for the whole matrix (SGD); with a step for
+            each weight the map has no closed form, and it is refused.
+
+    Raises:
+        ConflictError: ``metric="adaptive"`` with an adaptive optimizer.
+
+    Example:
+        >>> import torch, dashpot
+        >>> w = torch.diag(torch.tensor([3.0, 0.5]))
+        >>> dashpot.NuclearNorm(strength=1.0).prox(w, step=1.0).abs()
+        tensor([[2., 0.],
+                [0., 0.]])
+
+    Paper: Cai, Candès and Shen, "A Singular Value Thresholding Algorithm for Matrix Completion", SIAM J. Optim. 2010.
+
+    When not to use it: on matrices with thousands of rows and columns: it takes a singular value decomposition at each step.
+    """
+
+    summary = "soft-thresholds singular values; lowers the rank"
+    scalar_only = True
+
+    metric: Metric = "decoupled"
+
+    def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
+        return nuclear_value(w, strength)
+
+    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+        return nuclear_prox(w, step, strength)

@@ -1,0 +1,74 @@
+"""Soft orthogonality: rows of a matrix pushed toward orthonormal ones, through the gradient."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dashpot.core.context import Context
+from dashpot.core.select import Where, weights
+from dashpot.core.space import Range, Selection
+from dashpot.core.technique import Technique
+from dashpot.core.view import Params
+from dashpot.techniques.penalties.nuclear_norm import as_matrix
+from dashpot.techniques.penalties.penalty import Scalar
+
+
+def _excess(w: Tensor) -> tuple[Tensor, Tensor]:
+    """The matrix with its short side in rows, and its Gram matrix less the identity."""
+    matrix = as_matrix(w)
+    matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    return matrix, matrix @ matrix.T - torch.eye(matrix.shape[0], dtype=w.dtype, device=w.device)
+
+
+def orthogonality_value(w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
+    """``strength / 4 * |W W^T - I|^2``, with W's short side in rows."""
+    return strength / 4 * _excess(w)[1].square().sum()
+
+
+def orthogonality_gradient(w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    """``strength * (W W^T - I) W``."""
+    matrix, excess = _excess(w)
+    gradient = strength * (excess @ matrix)
+    first = as_matrix(w)
+    return (gradient if first.shape[0] <= first.shape[1] else gradient.T).reshape(w.shape)
+
+
+class Orthogonality(Technique):
+    r"""Penalize the distance of each weight matrix from one with orthonormal rows (columns, where there are fewer of them), in the gradient.
+
+    .. math:: \frac{\mathrm{strength}}{4} \lVert W W^\top - I \rVert_F^2, \qquad g \leftarrow g + \mathrm{strength}\,(W W^\top - I)\,W
+
+    It has no proximal map that is known in closed form, so that it goes through the gradient, and is refused where a proximal step is asked for. Convolutions are
+    taken as [filters, everything else].
+
+    Args:
+        strength: >= 0; 0 is off.
+        on: which parameters. Weights by default.
+
+    Example:
+        >>> import torch, dashpot
+        >>> layer = torch.nn.Linear(4, 2, bias=False)
+        >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.3)
+        >>> with dashpot.Orthogonality(strength=1.0).attach(layer, optimizer):
+        ...     for _ in range(200):
+        ...         optimizer.zero_grad(); (0 * layer(torch.ones(1, 4))).sum().backward(); _ = optimizer.step()
+        >>> bool(torch.allclose(layer.weight @ layer.weight.T, torch.eye(2), atol=1e-3))
+        True
+
+    Paper: Bansal, Chen and Wang, "Can We Gain More from Orthogonality Regularizations in Training Deep CNNs?", NeurIPS 2018.
+
+    When not to use it: together with decay on the same weights, which pulls the other way.
+    """
+
+    summary = "pushes weight matrices toward orthonormal rows, in the gradient"
+
+    strength: Annotated[float, Range(0.0, float("inf"), search=(1e-5, 1e-1), log=True, off=0.0)] = 1e-3
+    on: Annotated[Where, Selection()] = weights
+
+    def on_gradient(self, params: Params, ctx: Context) -> None:
+        for w, grad in zip(params.tensors, params.grads, strict=True):
+            grad.add_(orthogonality_gradient(w, self.strength))

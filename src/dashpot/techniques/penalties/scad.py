@@ -1,0 +1,90 @@
+"""SCAD: exact zeros without shrinking large weights."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dashpot.core.space import Range
+from dashpot.techniques.penalties.penalty import Penalty, Scalar
+
+
+def scad_each(size: Float[Tensor, "*shape"], strength: Scalar, a: Scalar) -> Float[Tensor, "*shape"]:
+    """The penalty of each weight of absolute value ``size``."""
+    middle = (2 * a * strength * size - size.square() - strength**2) / (2 * (a - 1))
+    flat = torch.as_tensor(strength**2 * (a + 1) / 2).to(size)
+    return torch.where(size <= strength, strength * size, torch.where(size <= a * strength, middle, flat))
+
+
+def scad_value(w: Float[Tensor, "*shape"], strength: Scalar, a: Scalar) -> Float[Tensor, ""]:
+    """The sum of :func:`scad_each`."""
+    return scad_each(w.abs(), strength, a).sum()
+
+
+def scad_prox(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar, a: Scalar) -> Float[Tensor, "*shape"]:
+    """The best of the minimizers of the three pieces of the penalty, which is right for long steps (``step >= a - 1``) too, where the problem is not convex."""
+    size = w.abs()
+    zero = torch.zeros_like(size)
+    step = zero + step
+    knee, flat = zero + strength, zero + a * strength
+    first = torch.minimum((size - step * strength).relu(), knee)
+    room = a - 1 - step
+    inner = ((a - 1) * size - step * a * strength) / torch.where(room > 0, room, 1)
+    # In the middle piece the problem is concave for long steps: then one of its ends is best, and the other pieces have both.
+    second = torch.where(room > 0, torch.minimum(torch.maximum(inner, knee), flat), first)
+    third = torch.maximum(size, flat)
+    best, cost = third, (third - size).square() / 2 + step * scad_each(third, strength, a)
+    for candidate in (second, first):
+        mine = (candidate - size).square() / 2 + step * scad_each(candidate, strength, a)
+        better = mine < cost
+        best, cost = torch.where(better, candidate, best), torch.where(better, mine, cost)
+    return torch.where(size.isnan(), w, w.sign() * best)
+
+
+def scad_stationarity(w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar, a: Scalar) -> Float[Tensor, "*shape"]:
+    """``|grad + slope * sign(w)|`` off zero, slope falling from strength to 0 over [strength, a * strength]; as L1's at zero."""
+    slope = ((a * strength - w.abs()) / (a - 1)).clamp(min=0)
+    slope = torch.minimum(slope, torch.zeros_like(slope) + strength)
+    return (grad + slope * w.sign()).abs() * (w != 0) + (grad.abs() - strength).relu() * (w == 0)
+
+
+class SCAD(Penalty):
+    r"""Smoothly clipped absolute deviation: L1 near zero, no penalty growth, hence no shrinking, of weights above a x strength.
+
+    .. math:: p'(w) = \mathrm{strength}\; \min\!\Big(1, \frac{(a\,\mathrm{strength} - |w|)_+}{(a-1)\,\mathrm{strength}}\Big)
+
+    Args:
+        strength, relative, warmup, ramp, ramp_shape, metric, on: as for :class:`L1`. The strength is also a size of weights here: those above
+            a x strength are left alone.
+        a: > 2; large is near L1.
+
+    Raises:
+        ConfigError: ``a <= 2``.
+
+    Example:
+        >>> import torch, dashpot
+        >>> dashpot.SCAD(strength=1.0, a=3.0).prox(torch.tensor([0.5, 1.5, 2.5, 10.0]), step=1.0)
+        tensor([ 0.0000,  0.5000,  2.0000, 10.0000])
+
+    Paper: Fan and Li, "Variable Selection via Nonconcave Penalized Likelihood and its Oracle Properties", JASA 2001.
+
+    When not to use it: it is not convex, so that results depend on the starting point; begin from an L1 solution.
+    """
+
+    summary = "soft-thresholds small weights and leaves large ones alone"
+    separable = True
+    convex = False
+
+    a: Annotated[float, Range(2.0, float("inf"), search=(2.5, 10.0), open="low")] = 3.7
+
+    def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
+        return scad_value(w, strength, self.a)
+
+    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+        return scad_prox(w, step, strength, self.a)
+
+    def penalty_stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+        return scad_stationarity(w, grad, strength, self.a)
