@@ -20,9 +20,10 @@ SOURCE = Path(dashpot.__file__).parent
 ROOMS = [
     ["core"],
     ["techniques", "scores", "machine"],
+    ["optim", "strengths"],
     ["training", "data", "nets", "testing", "report"],
     ["fit", "references"],
-    ["estimators", "compare", "runs"],
+    ["estimators", "compare", "runs", "path", "selection", "diagnosis"],
     ["cli"],
 ]
 FLOOR = {room: i for i, floor in enumerate(ROOMS) for room in floor}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dashpot import optim
 from dashpot.core.batch import Batch
 from dashpot.core.errors import (
     ConfigError,
@@ -102,6 +103,7 @@ __all__ = [
     "WeightDecay",
     "Where",
     "fit",
+    "optim",
     "register_metric",
     "scores",
 ]

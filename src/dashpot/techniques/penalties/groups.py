@@ -37,7 +37,8 @@ def group_threshold(
     t = t.to(wide).expand(w.shape)
     tiny = torch.finfo(wide).tiny
     alive = (w / t.clamp(min=tiny)).square().sum(dims, keepdim=True) > 1
-    r = torch.where(alive, (norm - t.amax(dims, keepdim=True)).clamp(min=0), 1)
+    # Not above the root, by Jensen's inequality.
+    r = torch.where(alive, (norm - (w.square() * t).sum(dims, keepdim=True) / norm.square().clamp(min=tiny)).clamp(min=0), 1)
     for _ in range(ROUNDS):
         inverse = 1 / (r + t).clamp(min=tiny)
         scaled = (w * inverse).square()

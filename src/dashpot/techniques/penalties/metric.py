@@ -6,6 +6,7 @@ exactly, and any other threshold solves another problem: SGD with momentum b mov
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ def nadam_step(group: Mapping[str, Any], state: Mapping[str, Any]) -> Step:
     now = beta1 * (1 - 0.5 * 0.96 ** (count * decay))
     after = beta1 * (1 - 0.5 * 0.96 ** ((count + 1) * decay))
     product: Tensor = state["mu_product"]
-    share: Step = (1 - now) / (1 - product) + after / (1 - product * after) * (1 - beta1**count)
+    share = (1 - now) / (1 - product) + after / (1 - product * after) * (1 - beta1**count)
     step: Step = group["lr"] * share / _adam_root(group, state)
     return step
 
@@ -50,9 +51,9 @@ def radam_step(group: Mapping[str, Any], state: Mapping[str, Any]) -> Step:
     lr: Step = group["lr"]
     if length <= 5:
         return lr
-    rectified = ((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)) ** 0.5
+    rectified = math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
     root: Tensor = state["exp_avg_sq"].sqrt().add_(group["eps"])
-    return lr * rectified * (1 - beta2**count) ** 0.5 / root
+    return lr * rectified * math.sqrt(1 - beta2**count) / root
 
 
 def adamax_step(group: Mapping[str, Any], state: Mapping[str, Any]) -> Step:

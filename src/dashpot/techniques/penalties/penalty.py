@@ -26,7 +26,7 @@ Metric = Annotated[Literal["adaptive", "decoupled"], Choice(("adaptive", "decoup
 DECOUPLED_SEARCH = (1e-2, 1.0)
 """Where ``metric="decoupled"`` strengths are searched: their scale is about a thousand times that of the adaptive ones."""
 DEFAULT_STRENGTH = 1e-4
-CHUNK = 1 << 16
+CHUNK = 1 << 17
 """Weights at a time in the post-hook: their temporaries stay in the cache, and no second copy of a tensor is made."""
 
 
@@ -65,6 +65,10 @@ class Proximal(Technique):
         """
         return (w - self.prox(w - grad, 1.0)).abs()
 
+    def map_(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> None:
+        """:meth:`prox` in place."""
+        w.copy_(self.prox(w, step))
+
     def refuse_shape(self, name: str, w: Tensor) -> None:
         """Raise ConfigError where this cannot act on a tensor of this shape."""
 
@@ -84,9 +88,11 @@ class Proximal(Technique):
 
     @torch.no_grad()
     def on_step(self, params: Params, ctx: Context) -> None:
+        from dashpot.techniques.penalties.fast import map_by_kernel  # it knows the penalties, which stand on this file
+
         now = self.at(ctx.step)
-        for _, w, group in params:
-            step_in_place(now, w, ctx.optimizer, group)
+        for i in map_by_kernel(now, params, ctx.optimizer):
+            step_in_place(now, params.tensors[i], ctx.optimizer, params.groups[i])
 
 
 def step_in_place(penalty: Proximal, w: Tensor, optimizer: Any, group: Any) -> None:
@@ -98,12 +104,12 @@ def step_in_place(penalty: Proximal, w: Tensor, optimizer: Any, group: Any) -> N
 
     plain = w.detach()
     if not penalty.separable or w.numel() <= CHUNK or not w.is_contiguous() or w.is_cuda:
-        plain.copy_(penalty.prox(plain, step()))
+        penalty.map_(plain, step())
         return
     flat = plain.view(-1)
     for start in range(0, w.numel(), CHUNK):
         part = slice(start, start + CHUNK)
-        flat[part] = penalty.prox(flat[part], step(part))
+        penalty.map_(flat[part], step(part))
 
 
 def demand_usable(penalty: Proximal, optimizer: Any) -> None:

@@ -1,0 +1,229 @@
+"""AdamW with a penalty: update and proximal map in one pass over memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.adam import adam
+
+from dashpot.optim.compiled import compiled_adam, flat_alias
+from dashpot.optim.proximal import Group, ProximalMixin, demand_penalty, first_strength
+from dashpot.techniques.penalties import native
+from dashpot.techniques.penalties.fast import row_of
+from dashpot.techniques.penalties.metric import adam_step, register_metric
+from dashpot.techniques.penalties.penalty import CHUNK, Penalty, Proximal
+
+
+class AdamW(ProximalMixin, torch.optim.AdamW):
+    r"""torch's AdamW, followed in the same pass over memory by the proximal map of a penalty, so that weights become exactly zero.
+
+    .. math:: w \leftarrow \mathrm{prox}_{s\,\mathrm{penalty}}\big(\mathrm{AdamW}(w)\big), \qquad
+              s = \frac{lr}{\sqrt{\hat v} + \epsilon} \text{ (adaptive), } lr \text{ (decoupled)}
+
+    It gives what the same penalty attached to ``torch.optim.AdamW`` gives, to rounding, and is faster.
+
+    Args:
+        params: the model itself, or what torch takes: parameters, or groups of them. A group may have its own ``penalty``, which then acts on all of it.
+        lr, betas, eps, weight_decay, amsgrad, maximize, foreach, capturable, differentiable, fused: as torch's.
+        penalty: a technique with a proximal map, or None. It acts on the parameters its ``on`` selects where the model was given, else on those with two or more
+            dimensions.
+        engine: ``"auto"``: the C++ kernel for L1, elastic net and penalties on rows (built by the first step of a model large enough to be worth it; kept in the
+            user's cache folder), the plain path for the rest. ``"native"``: always the kernel where it fits. ``"compiled"``: ``torch.compile``, for any
+            separable penalty, on CPU and GPU. ``"eager"``: no compiler.
+
+    Parameters stay where they are, so that ``model.to``, ``load_state_dict`` and ``requires_grad_`` work as ever. ``state_dict`` is torch's; checkpoints of
+    ``torch.optim.AdamW`` load. The penalty is not in it.
+
+    Raises:
+        ConfigError: a penalty without a proximal map, or groups that do not divide a parameter's shape.
+        ConflictError: a relative strength (see :func:`dashpot.absolute`), or a penalty that cannot work with a step for each weight.
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Linear(20, 1)
+        >>> optimizer = dashpot.optim.AdamW(model, lr=0.01, weight_decay=0.0, penalty=dashpot.L1(strength=0.5))
+        >>> x = torch.randn(64, 20, generator=torch.Generator().manual_seed(0)); y = x[:, 0]
+        >>> for _ in range(300):
+        ...     optimizer.zero_grad(); ((model(x)[:, 0] - y) ** 2).mean().backward(); _ = optimizer.step()
+        >>> int((model.weight != 0).sum())
+        1
+
+    Papers: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019; Yun et al., "Adaptive Proximal Gradient Methods for Structured Neural
+    Networks", NeurIPS 2021.
+    """
+
+    _rule = "adam"
+
+    def __init__(
+        self,
+        params: nn.Module | Iterable[Any],
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        penalty: Proximal | None = None,
+        engine: str = "auto",
+    ) -> None:
+        demand_penalty(penalty)
+        model = params if isinstance(params, nn.Module) else None
+        self._default_penalty = penalty
+        super().__init__(
+            (p for p in params.parameters() if p.requires_grad) if isinstance(params, nn.Module) else params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            maximize=maximize,
+            foreach=foreach,
+            capturable=capturable,
+            differentiable=differentiable,
+        )
+        # torch's own `fused` would make GradScaler hand its scale to us; without it the scaler unscales, and skips whole steps.
+        for group in self.param_groups:
+            group["fused"] = fused
+        self._set_up(model, engine)
+
+    def add_param_group(self, param_group: Group) -> None:
+        param_group.setdefault("fused", None)
+        self.defaults.setdefault("penalty", self._default_penalty)
+        super().add_param_group(param_group)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step: the update and the map."""
+        return self._step_all(closure)
+
+    def _plain(self, group: Group, params: list[Tensor]) -> None:
+        self._update(group, params, [p.grad for p in params], None)
+
+    def _moments(self, group: Group, params: list[Tensor]) -> tuple[list[Tensor], ...]:
+        """First, second, largest second moments and step counts, made where they are missing, as torch makes them."""
+        lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
+        self._init_group({**group, "params": params, "fused": bool(group["fused"])}, *lists)  # type: ignore[no-untyped-call]
+        return lists[2:]
+
+    def _update(
+        self, group: Group, params: list[Tensor], grads: list[Any], part: slice | None, moments: tuple[list[Tensor], ...] | None = None
+    ) -> None:
+        """torch's own update of whole parameters, or of a part of one flat parameter whose moments are given."""
+        firsts, seconds, largest, steps = moments or self._moments(group, params)
+        fused = group["fused"]
+        if fused is None:
+            usable = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() and p.layout == torch.strided for p in params)
+            fused = (
+                usable
+                and group["foreach"] is None
+                and not group["differentiable"]
+                and not isinstance(group["lr"], Tensor)
+                and not group["capturable"]
+            )
+        adam(
+            params,
+            grads,
+            firsts,
+            seconds,
+            largest,
+            steps,
+            foreach=group["foreach"],
+            capturable=group["capturable"],
+            differentiable=group["differentiable"],
+            fused=fused,
+            amsgrad=group["amsgrad"],
+            has_complex=any(torch.is_complex(p) for p in params),
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=group["maximize"],
+            decoupled_weight_decay=True,
+        )
+
+    def _native(self, group: Group, params: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
+        firsts, seconds, _, steps = self._moments(group, params)
+        torch._foreach_add_(steps, 1)
+        jobs = np.zeros(len(params), native.JOB)
+        jobs["p"] = [p.data_ptr() for p in params]
+        jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]
+        jobs["m"] = [m.data_ptr() for m in firsts]
+        jobs["v"] = [v.data_ptr() for v in seconds]
+        jobs["numel"] = [p.numel() for p in params]
+        count = np.array([step.item() for step in steps])
+        (b1, b2), lr = group["betas"], float(group["lr"])
+        l1, l2, lg = strengths
+        jobs["keep"], jobs["blend"], jobs["b2"], jobs["w2"], jobs["eps"] = 1 - lr * group["weight_decay"], 1 - b1, b2, 1 - b2, group["eps"]
+        jobs["root"], jobs["size"], jobs["step"] = 1 / np.sqrt(1 - b2**count), lr / (1 - b1**count), lr
+        jobs["l1"], jobs["l2"] = l1, l2
+        if lg:
+            row, weight = zip(*(row_of(p, penalty) for p in params), strict=True)
+            jobs["row"], jobs["lg"] = row, lg * np.array(weight)
+        native.run("adam", jobs, penalty.metric == "adaptive")
+
+    def _chunked(self, group: Group, params: list[Tensor], penalty: Proximal) -> None:
+        firsts, seconds, largest, steps = self._moments(group, params)
+        for i, p in enumerate(params):
+            maxima = largest[i : i + 1]
+            grad = p.grad
+            assert grad is not None
+            if (
+                p.numel() <= CHUNK
+                or not (p.is_contiguous() and grad.is_contiguous() and firsts[i].is_contiguous())
+                or p.is_cuda
+                or group["capturable"]
+            ):
+                self._update(group, [p], [grad], None, ([firsts[i]], [seconds[i]], maxima, [steps[i]]))
+                self._map(penalty, p.detach(), seconds[i], maxima, steps[i], group)
+                continue
+            flat = [t.detach().view(-1) for t in (p, grad, firsts[i], seconds[i], *maxima)]
+            count = steps[i]
+            for start in range(0, p.numel(), CHUNK):
+                w, g, m, v, *top = [t[start : start + CHUNK] for t in flat]
+                now = count.clone()  # each piece of one parameter makes the same step
+                self._update(group, [w], [g], None, ([m], [v], top, [now]))
+                self._map(penalty, w, v, top, now, group)
+            steps[i].copy_(now)
+
+    def _map(self, penalty: Proximal, w: Tensor, v: Tensor, top: list[Tensor], count: Tensor, group: Group) -> None:
+        state = {"exp_avg_sq": v, "step": count, **({"max_exp_avg_sq": top[0]} if group["amsgrad"] else {})}
+        penalty.map_(w, adam_step(group, state) if penalty.metric == "adaptive" else group["lr"])
+
+    def _compiled(self, group: Group, params: list[Tensor], penalty: Proximal) -> list[Tensor]:
+        fit = [
+            p
+            for p in params
+            if p.is_contiguous() and p.grad is not None and p.grad.is_contiguous() and p.numel() and not group["amsgrad"] and not group["maximize"]
+        ]
+        if not fit:
+            return params
+        still = replace(penalty, strength=1.0, relative=None, warmup=0, ramp=0) if isinstance(penalty, Penalty) else penalty
+        one_pass = compiled_adam(still)
+        firsts, seconds, _, steps = self._moments(group, fit)
+        torch._foreach_add_(steps, 1)
+        (b1, b2), lr = group["betas"], group["lr"]
+        strength = torch.tensor(first_strength(penalty), device=fit[0].device)
+        table: dict[float, Tensor] = {}
+        for p, m, v, step in zip(fit, firsts, seconds, steps, strict=True):
+            count = step.item()
+            if count not in table:
+                values = [1 - lr * group["weight_decay"], 1 - b1, b2, 1 - b2, (1 - b2**count) ** -0.5, group["eps"], lr / (1 - b1**count), lr]
+                table[count] = torch.tensor([float(value) for value in values], device=p.device)
+            flat = [flat_alias(t) for t in (p, p.grad, m, v) if t is not None]
+            one_pass(*flat, table[count].to(p.dtype), strength.to(p.dtype))
+        done = {id(p) for p in fit}
+        return [p for p in params if id(p) not in done]
+
+
+register_metric(AdamW, adam_step)

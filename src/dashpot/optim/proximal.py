@@ -1,0 +1,183 @@
+"""``ProximalMixin``: what the proximal optimizers share: which parameters are penalized, by which engine, and how they are saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dashpot.core.errors import ConfigError
+from dashpot.core.view import ModelView
+from dashpot.techniques.penalties import native
+from dashpot.techniques.penalties.fast import WORTH_BUILDING, kernel_fits, split_strengths
+from dashpot.techniques.penalties.penalty import CHUNK, Penalty, Proximal, demand_usable, step_in_place
+
+ENGINES = ("auto", "native", "compiled", "eager")
+State = dict[str, Any]
+Group = dict[str, Any]
+
+
+if TYPE_CHECKING:
+    _Base = Optimizer
+else:
+    _Base = object
+
+
+class ProximalMixin(_Base):
+    """Mixed into a torch optimizer. Subclasses give ``_native`` and ``_plain``: the kernel's jobs, and torch's own update of some parameters."""
+
+    engine: str
+    _rule: str
+
+    def _set_up(self, model: nn.Module | None, engine: str) -> None:
+        if engine not in ENGINES:
+            raise ConfigError("engine", f"one of {', '.join(ENGINES)}", engine)
+        if engine == "native" and native.kernel() is None:
+            raise ConfigError("engine", "auto, compiled or eager where there is no C++ compiler", engine, "Install g++ or clang++.")
+        self.engine = engine
+        self._explicit: set[int] = getattr(self, "_explicit", set())
+        self._chosen: set[int] | None = None
+        view = ModelView(model, self) if model is not None else None
+        if view is not None:
+            self._chosen = {id(w) for group in self.param_groups if group["penalty"] is not None for _, w, _ in view.params(group["penalty"].on)}
+        self._refuse(view)
+
+    def add_param_group(self, param_group: Group) -> None:
+        """As torch's; a group may bring its own ``penalty``, which then acts on all its parameters."""
+        if not hasattr(self, "_explicit"):
+            self._explicit = set()
+        penalty = param_group.get("penalty")
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        group.setdefault("penalty_step", 0)
+        demand_penalty(group["penalty"])
+        if penalty is not None:
+            self._explicit |= {id(p) for p in group["params"]}
+        if hasattr(self, "engine"):
+            self._refuse(None)
+
+    def penalized(self, parameter: Tensor, group: Group) -> bool:
+        """Whether the group's penalty acts on this parameter.
+
+        A penalty written into a parameter group acts on all of it; the optimizer's default one acts where its ``on`` says, if the optimizer was
+        given the model itself, and else on tensors with at least two dimensions: no biases or norms.
+        """
+        if group["penalty"] is None:
+            return False
+        if id(parameter) in self._explicit:
+            return True
+        return id(parameter) in self._chosen if self._chosen is not None else parameter.ndim > 1
+
+    def _refuse(self, view: ModelView | None) -> None:
+        names = {id(p): name for name, p in view.parameters.items()} if view is not None else {}
+        for number, group in enumerate(self.param_groups):
+            if group["penalty"] is None:
+                continue
+            demand_usable(group["penalty"], self)
+            for i, p in enumerate(group["params"]):
+                if self.penalized(p, group):
+                    group["penalty"].refuse_shape(names.get(id(p), f"parameter {i} of group {number}"), p)
+
+    # --- saving: torch's own layout; the penalty is configuration, like the model's code, and stays with the optimizer -------------------
+
+    def state_dict(self) -> State:
+        """torch's own layout, without the penalties."""
+        state: State = super().state_dict()
+        groups = [{key: value for key, value in group.items() if key != "penalty"} for group in state["param_groups"]]
+        return {**state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load a state of this class or of torch's; the penalties stay as they are."""
+        penalties = [(group["penalty"], group["penalty_step"]) for group in self.param_groups]
+        super().load_state_dict(dict(state_dict))
+        for group, (penalty, step) in zip(self.param_groups, penalties, strict=True):
+            group["penalty"] = penalty
+            group.setdefault("penalty_step", step)
+
+    def __setstate__(self, state: State) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("penalty", None)
+            group.setdefault("penalty_step", 0)
+
+    # --- stepping ------------------------------------------------------------------------------------------------------------------------
+
+    def _step_all(self, closure: Callable[[], Any] | None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            live = [p for p in group["params"] if p.grad is not None]
+            penalty = group["penalty"]
+            marked = [p for p in live if self.penalized(p, group)]
+            rest = live if not marked else [p for p in live if not self.penalized(p, group)]
+            if rest:
+                self._plain(group, rest)
+            if marked:
+                now = penalty.at(group["penalty_step"])
+                self._penalized_step(group, marked, now)
+                group["penalty_step"] += 1
+        return loss
+
+    def _penalized_step(self, group: Group, params: list[Tensor], penalty: Proximal) -> None:
+        fit = (
+            [p for p in params if kernel_fits(p, group) and p.grad is not None and kernel_fits(p.grad, group)]
+            if self.engine in ("auto", "native")
+            else []
+        )
+        strengths = split_strengths(penalty)
+        if strengths is None or (self.engine == "auto" and sum(p.numel() for p in fit) < WORTH_BUILDING) or native.kernel() is None:
+            fit = []
+        if fit and strengths is not None:
+            self._native(group, fit, penalty, strengths)
+            if len(fit) == len(params):
+                return
+            done = {id(p) for p in fit}
+            params = [p for p in params if id(p) not in done]
+        if self.engine == "compiled" and penalty.separable:
+            params = self._compiled(group, params, penalty)
+        if not params:
+            return
+        if any(p.numel() > CHUNK and penalty.separable for p in params):
+            self._chunked(group, params, penalty)
+        else:
+            self._plain(group, params)
+            for p in params:
+                step_in_place(penalty, p, self, group)
+
+    def _native(self, group: Group, params: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
+        raise NotImplementedError
+
+    def _plain(self, group: Group, params: list[Tensor]) -> None:
+        raise NotImplementedError
+
+    def _chunked(self, group: Group, params: list[Tensor], penalty: Proximal) -> None:
+        """Without a compiler: update, then map. Subclasses that can interleave them piece by piece do."""
+        self._plain(group, params)
+        for p in params:
+            step_in_place(penalty, p, self, group)
+
+    def _compiled(self, group: Group, params: list[Tensor], penalty: Proximal) -> list[Tensor]:
+        """One compiled pass for each parameter it fits; returns the others."""
+        return params
+
+
+def demand_penalty(penalty: Any) -> None:
+    """Refuse what has no proximal map.
+
+    Raises:
+        ConfigError: with the way out.
+    """
+    if penalty is None or isinstance(penalty, Proximal):
+        return
+    way = "ElasticNet(l1_ratio=0.0) is L2 by a proximal step." if type(penalty).__name__ == "L2" else "Attach it to the model as a recipe instead."
+    raise ConfigError("penalty", "a technique with a proximal map, such as L1(strength=1e-4)", penalty, way)
+
+
+def first_strength(penalty: Proximal) -> float:
+    """The strength, for compiled passes; 0 for constraints, which have none."""
+    return float(penalty.strength) if isinstance(penalty, Penalty) else 0.0

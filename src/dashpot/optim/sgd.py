@@ -1,0 +1,141 @@
+"""SGD with a penalty: update and proximal map in one pass over memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.sgd import sgd
+
+from dashpot.optim.proximal import Group, ProximalMixin, demand_penalty
+from dashpot.techniques.penalties import native
+from dashpot.techniques.penalties.fast import row_of
+from dashpot.techniques.penalties.metric import register_metric, sgd_step
+from dashpot.techniques.penalties.penalty import Proximal
+
+
+class SGD(ProximalMixin, torch.optim.SGD):
+    r"""torch's SGD, followed in the same pass over memory by the proximal map of a penalty, so that weights become exactly zero.
+
+    .. math:: w \leftarrow \mathrm{prox}_{s\,\mathrm{penalty}}\big(\mathrm{SGD}(w)\big), \qquad
+              s = lr\,\frac{1 - \mathrm{dampening}}{1 - \mathrm{momentum}} \text{ (adaptive), } lr \text{ (decoupled)}
+
+    Args:
+        params: the model itself, or what torch takes: parameters, or groups of them. A group may have its own ``penalty``, which then acts on all of it.
+        lr, momentum, dampening, weight_decay, nesterov, maximize, foreach, differentiable, fused: as torch's; ``weight_decay`` is coupled.
+        penalty, engine: as for :class:`AdamW`; ``"compiled"`` is the plain path here.
+
+    Raises:
+        ConfigError: a penalty without a proximal map, or groups that do not divide a parameter's shape.
+        ConflictError: a relative strength (see :func:`dashpot.absolute`), or momentum of 1 and more.
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Linear(20, 1)
+        >>> optimizer = dashpot.optim.SGD(model, lr=0.05, momentum=0.9, penalty=dashpot.L1(strength=0.5))
+        >>> x = torch.randn(64, 20, generator=torch.Generator().manual_seed(0)); y = x[:, 0]
+        >>> for _ in range(300):
+        ...     optimizer.zero_grad(); ((model(x)[:, 0] - y) ** 2).mean().backward(); _ = optimizer.step()
+        >>> int((model.weight != 0).sum())
+        1
+
+    Paper: Parikh and Boyd, "Proximal Algorithms", Foundations and Trends in Optimization 2014.
+    """
+
+    _rule = "sgd"
+
+    def __init__(
+        self,
+        params: nn.Module | Iterable[Any],
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        penalty: Proximal | None = None,
+        engine: str = "auto",
+    ) -> None:
+        demand_penalty(penalty)
+        model = params if isinstance(params, nn.Module) else None
+        self._default_penalty = penalty
+        super().__init__(
+            (p for p in params.parameters() if p.requires_grad) if isinstance(params, nn.Module) else params,
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+            maximize=maximize,
+            foreach=foreach,
+            differentiable=differentiable,
+        )
+        for group in self.param_groups:
+            group["fused"] = fused
+        self._set_up(model, engine)
+
+    def add_param_group(self, param_group: Group) -> None:
+        param_group.setdefault("fused", None)
+        self.defaults.setdefault("penalty", self._default_penalty)
+        super().add_param_group(param_group)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step: the update and the map."""
+        return self._step_all(closure)
+
+    def _plain(self, group: Group, params: list[Tensor]) -> None:
+        chosen: list[Tensor] = []
+        grads: list[Tensor] = []
+        buffers: list[Tensor | None] = []
+        sparse = self._init_group({**group, "params": params}, chosen, grads, buffers)  # type: ignore[no-untyped-call]
+        sgd(
+            chosen,
+            grads,
+            buffers,
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+            lr=group["lr"],
+            dampening=group["dampening"],
+            nesterov=group["nesterov"],
+            maximize=group["maximize"],
+            has_sparse_grad=sparse,
+            foreach=group["foreach"],
+            fused=bool(group["fused"]),
+        )
+        if group["momentum"]:
+            for p, buffer in zip(chosen, buffers, strict=True):
+                self.state[p]["momentum_buffer"] = buffer
+
+    def _native(self, group: Group, params: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
+        jobs = np.zeros(len(params), native.JOB)
+        jobs["p"] = [p.data_ptr() for p in params]
+        jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]
+        jobs["numel"] = [p.numel() for p in params]
+        jobs["size"], jobs["decay"], jobs["nesterov"] = group["lr"], group["weight_decay"], group["nesterov"]
+        jobs["step"] = sgd_step(group, {}) if penalty.metric == "adaptive" else group["lr"]
+        if group["momentum"]:
+            fresh = []
+            for p in params:
+                first = self.state[p].get("momentum_buffer") is None
+                if first:  # torch's first buffer is the gradient itself, not dampened
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
+                fresh.append(1.0 if first else 1 - group["dampening"])
+            jobs["m"] = [self.state[p]["momentum_buffer"].data_ptr() for p in params]
+            jobs["has_buffer"], jobs["momentum"], jobs["fresh"] = 1, group["momentum"], fresh
+        l1, l2, lg = strengths
+        jobs["l1"], jobs["l2"] = l1, l2
+        if lg:
+            row, weight = zip(*(row_of(p, penalty) for p in params), strict=True)
+            jobs["row"], jobs["lg"] = row, lg * np.array(weight)
+        native.run("sgd", jobs, adaptive=False)
+
+
+register_metric(SGD, sgd_step, scalar=True)
