@@ -23,7 +23,7 @@ ROOMS = [
     ["optim", "strengths"],
     ["training", "data", "nets", "testing", "report"],
     ["fit", "references"],
-    ["estimators", "compare", "runs", "path", "selection", "diagnosis"],
+    ["estimators", "compare", "runs", "paths", "selection", "diagnosis"],
     ["cli"],
 ]
 FLOOR = {room: i for i, floor in enumerate(ROOMS) for room in floor}

@@ -23,6 +23,7 @@ from dashpot.core.session import Session
 from dashpot.core.technique import Technique, Verdict
 from dashpot.fit import FitResult, fit
 from dashpot.scores import scores
+from dashpot.strengths import absolute, strength_max
 from dashpot.techniques import (
     EMA,
     L0,
@@ -54,7 +55,10 @@ from dashpot.techniques.penalties.grouping import Grouping
 from dashpot.techniques.penalties.metric import register_metric
 
 if TYPE_CHECKING:
+    from dashpot.diagnosis import inspect, stationarity
     from dashpot.estimators import DashpotClassifier, DashpotRegressor
+    from dashpot.paths import PathResult, path
+    from dashpot.selection import selected_features, stability_selection
 
 __version__ = "0.1.0"
 
@@ -91,6 +95,7 @@ __all__ = [
     "NonNegative",
     "NuclearNorm",
     "Orthogonality",
+    "PathResult",
     "Recipe",
     "Session",
     "SparseGroupLasso",
@@ -102,16 +107,29 @@ __all__ = [
     "Verdict",
     "WeightDecay",
     "Where",
+    "absolute",
     "fit",
+    "inspect",
     "optim",
+    "path",
     "register_metric",
     "scores",
+    "selected_features",
+    "stability_selection",
+    "stationarity",
+    "strength_max",
 ]
 
 # What needs scikit-learn loads on first use.
 _LAZY = {
     "DashpotClassifier": "dashpot.estimators",
     "DashpotRegressor": "dashpot.estimators",
+    "PathResult": "dashpot.paths",
+    "inspect": "dashpot.diagnosis",
+    "path": "dashpot.paths",
+    "selected_features": "dashpot.selection",
+    "stability_selection": "dashpot.selection",
+    "stationarity": "dashpot.diagnosis",
 }
 
 

@@ -20,6 +20,7 @@ from dashpot.core.rng import derive, stream
 from dashpot.core.space import Range, check_number, check_whole
 from dashpot.core.technique import Technique
 from dashpot.scores import Criterion, default_criterion, is_classification, metrics_of
+from dashpot.strengths import absolute
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.progress import Progress
@@ -81,7 +82,7 @@ def fit(
         model: any module; it is moved to ``device`` and trained in place.
         data: ``(x, y)`` or ``(x, y, weight)`` of tensors or arrays, a Dataset, or a DataLoader. Tensors are fastest: they live on the device and are indexed there.
         valid: the same for validation; nothing is learned from it but when to stop.
-        recipe: the techniques.
+        recipe: the techniques. Relative strengths are first made absolute, by these data and the model's initial weights.
         loss: from (output, target) to the loss of each sample; by default cross entropy for integer targets and squared error for floating-point ones.
         optimizer: one made for this model, or a function from parameters to one; by default AdamW without decay at ``lr``.
         schedule: ``"cosine"`` to zero over all epochs, ``"constant"``, or a function from progress in [0, 1) to a factor of the learning rate.
@@ -116,6 +117,7 @@ def fit(
     place = pick_device(device)
     model.to(place)
     recipe = Recipe((recipe,)) if isinstance(recipe, Technique) else recipe or Recipe()
+    recipe = absolute(recipe, model, data, loss)
     train = Batches("data", data, batch_size, seed, place)
     held_out = Batches("valid", valid, batch_size, seed, place) if valid is not None else None
     for technique in recipe:

@@ -74,9 +74,9 @@ class TestConflicts:
 
     def test_unknown_metric_is_refused_with_names(self) -> None:
         model = network()
-        with pytest.raises(dashpot.ConflictError, match="knows SGD, Adam, AdamW, not RMSprop"):
-            self.attach(dashpot.L1(), model, optimizer=torch.optim.RMSprop(model.parameters()))
-        self.attach(dashpot.L1(metric="decoupled"), model, optimizer=torch.optim.RMSprop(model.parameters()))
+        with pytest.raises(dashpot.ConflictError, match="knows SGD, Adam, AdamW, .* not Rprop"):
+            self.attach(dashpot.L1(), model, optimizer=torch.optim.Rprop(model.parameters()))
+        self.attach(dashpot.L1(metric="decoupled"), model, optimizer=torch.optim.Rprop(model.parameters()))
 
     def test_decay_twice_warns(self) -> None:
         model = network()
@@ -95,7 +95,7 @@ class TestConflicts:
 
     def test_a_refused_attach_leaves_nothing_behind(self) -> None:
         model = network()
-        optimizer = torch.optim.RMSprop(model.parameters())
+        optimizer = torch.optim.Rprop(model.parameters())
         with pytest.raises(dashpot.ConflictError):
             (dashpot.Dropout() | dashpot.L1()).attach(model, optimizer)
         assert not any(m._forward_hooks for m in model.modules())

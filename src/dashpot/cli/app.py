@@ -35,9 +35,9 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 one clear message about what was wrong, 130 interrupted."""
-    from dashpot.cli import compare, fit, predict, techniques
+    from dashpot.cli import compare, fit, path, predict, techniques
 
-    for module in (fit, predict, compare, techniques):
+    for module in (fit, predict, compare, path, techniques):
         module.register(app)
     warnings.showwarning = _show_warning
     try:

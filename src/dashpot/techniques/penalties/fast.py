@@ -16,6 +16,7 @@ from dashpot.techniques.penalties.elastic_net import ElasticNet
 from dashpot.techniques.penalties.group_elastic_net import GroupElasticNet
 from dashpot.techniques.penalties.group_lasso import GroupLasso
 from dashpot.techniques.penalties.group_penalty import GroupPenalty
+from dashpot.techniques.penalties.grouping import as_grouping
 from dashpot.techniques.penalties.l1 import L1
 from dashpot.techniques.penalties.metric import sgd_step
 from dashpot.techniques.penalties.penalty import Proximal
@@ -31,7 +32,7 @@ def split_strengths(penalty: Proximal) -> tuple[float, float, float] | None:
         return penalty.strength, 0.0, 0.0
     if type(penalty) is ElasticNet:
         return penalty.strength * penalty.l1_ratio, penalty.strength * (1 - penalty.l1_ratio), 0.0
-    if not isinstance(penalty, GroupPenalty) or penalty.groups.text not in ("rows", "filters", "layer"):
+    if not isinstance(penalty, GroupPenalty) or as_grouping(penalty.groups).text not in ("rows", "filters", "layer"):
         return None
     if type(penalty) is GroupLasso:
         return 0.0, 0.0, penalty.strength
@@ -46,7 +47,7 @@ def row_of(p: Tensor, penalty: Proximal) -> tuple[int, float]:
     """The members of a group for the kernel (0 for none) and the weight of a group."""
     if not isinstance(penalty, GroupPenalty):
         return 0, 0.0
-    row = int(float(penalty.groups.layout(p.shape).size))
+    row = int(float(as_grouping(penalty.groups).layout(p.shape).size))
     return row, row**0.5 if penalty.size_weights else 1.0
 
 

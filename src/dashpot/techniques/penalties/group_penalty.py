@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.space import Flag
-from dashpot.techniques.penalties.grouping import Grouping, Groups, Layout
+from dashpot.techniques.penalties.grouping import Grouping, Groups, Layout, as_grouping
 from dashpot.techniques.penalties.penalty import Penalty, Scalar
 
 
 class GroupPenalty(Penalty):
     """The base of penalties on groups: it folds a tensor by its grouping, and hands the axes and the weight of each group to the subclass's maths."""
 
-    groups: Annotated[Grouping, Groups()] = Grouping("rows")
+    groups: Annotated[Grouping | str | Tensor, Groups()] = Grouping("rows")
     size_weights: Annotated[bool, Flag()] = True
 
     def folded_value(self, w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor) -> Float[Tensor, ""]:
@@ -36,21 +35,21 @@ class GroupPenalty(Penalty):
         raise NotImplementedError
 
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
-        layout = self.groups.layout(w.shape)
+        layout = as_grouping(self.groups).layout(w.shape)
         return self.folded_value(layout.fold(w), strength, layout.dims, self._size(layout, w))
 
     def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
-        layout = self.groups.layout(w.shape)
+        layout = as_grouping(self.groups).layout(w.shape)
         if isinstance(step, Tensor) and step.ndim:
             step = layout.fold(step.expand(w.shape), padding=1.0)
         return layout.unfold(self.folded_prox(layout.fold(w), step, strength, layout.dims, self._size(layout, w)), w.shape)
 
     def penalty_stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
-        layout = self.groups.layout(w.shape)
+        layout = as_grouping(self.groups).layout(w.shape)
         return layout.unfold(self.folded_stationarity(layout.fold(w), layout.fold(grad), strength, layout.dims, self._size(layout, w)), w.shape)
 
     def refuse_shape(self, name: str, w: Tensor) -> None:
-        replace(self.groups).layout(w.shape, name)
+        as_grouping(self.groups).layout(w.shape, name)
 
     def _size(self, layout: Layout, w: Tensor) -> float | Tensor:
         if not self.size_weights:

@@ -142,6 +142,12 @@ def _layout(text: str, shape: tuple[int, ...], name: str) -> Layout:
     return Layout(tuple(places.shape), (1,), counts[:, None].double(), places)
 
 
+def as_grouping(value: Any) -> Grouping:
+    """What a field of domain :class:`Groups` holds: it is a Grouping, in whatever form it was given."""
+    assert isinstance(value, Grouping)
+    return value
+
+
 @dataclass(frozen=True)
 class Groups(Domain):
     """A :class:`Grouping`, or its text, or an integer tensor (an index map)."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dashpot.core.space import Range
 from dashpot.techniques.penalties.constraint import Constraint
-from dashpot.techniques.penalties.grouping import Grouping, Groups
+from dashpot.techniques.penalties.grouping import Grouping, Groups, as_grouping
 from dashpot.techniques.penalties.groups import ball
 from dashpot.techniques.penalties.penalty import Metric
 
@@ -43,14 +43,14 @@ class MaxNorm(Constraint):
     summary = "keeps group norms below a maximum"
 
     maximum: Annotated[float, Range(0.0, float("inf"), search=(0.5, 5.0), log=True, off=float("inf"))] = 3.0
-    groups: Annotated[Grouping, Groups()] = Grouping("rows")
+    groups: Annotated[Grouping | str | Tensor, Groups()] = Grouping("rows")
     metric: Metric = "decoupled"
 
     def prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-        layout = self.groups.layout(w.shape)
+        layout = as_grouping(self.groups).layout(w.shape)
         if isinstance(step, Tensor) and step.ndim:
             step = layout.fold(step.expand(w.shape), padding=1.0)
         return layout.unfold(ball(layout.fold(w), step if self.metric == "adaptive" else 1.0, self.maximum, layout.dims), w.shape)
 
     def refuse_shape(self, name: str, w: Tensor) -> None:
-        self.groups.layout(w.shape, name)
+        as_grouping(self.groups).layout(w.shape, name)

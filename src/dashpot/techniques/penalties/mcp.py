@@ -24,16 +24,15 @@ def mcp_value(w: Float[Tensor, "*shape"], strength: Scalar, gamma: Scalar) -> Fl
 
 
 def mcp_prox(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar, gamma: Scalar) -> Float[Tensor, "*shape"]:
-    """The better of the minimizers of the two pieces, which is right for long steps (``step >= gamma``) too: there it is a hard threshold."""
+    """The minimizer in closed form; for steps of gamma and more, where the problem is not convex, it is a hard threshold at ``sqrt(step * gamma) * strength``."""
     size = w.abs()
     zero = torch.zeros_like(size)
     step = zero + step
     flat = zero + gamma * strength
     room = 1 - step / gamma
-    near = torch.where(room > 0, torch.minimum((size - step * strength).relu() / torch.where(room > 0, room, 1), flat), zero)
-    far = torch.maximum(size, flat)
-    gain = (near - size).square() / 2 + step * mcp_each(near, strength, gamma) < (far - size).square() / 2 + step * mcp_each(far, strength, gamma)
-    return torch.where(size.isnan(), w, w.sign() * torch.where(gain, near, far))
+    short = torch.where(size <= flat, (size - step * strength).relu() / torch.where(room > 0, room, 1), size)
+    long = torch.where(size.square() <= step * gamma * strength**2, zero, size)
+    return torch.where(size.isnan(), w, w.sign() * torch.where(room > 0, short, long))
 
 
 def mcp_stationarity(w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar, gamma: Scalar) -> Float[Tensor, "*shape"]:

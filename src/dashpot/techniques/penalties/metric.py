@@ -37,7 +37,8 @@ def nadam_step(group: Mapping[str, Any], state: Mapping[str, Any]) -> Step:
     beta1, decay, count = group["betas"][0], group["momentum_decay"], _count(state)
     now = beta1 * (1 - 0.5 * 0.96 ** (count * decay))
     after = beta1 * (1 - 0.5 * 0.96 ** ((count + 1) * decay))
-    product: Tensor = state["mu_product"]
+    product = state["mu_product"]  # torch keeps it in float32
+    product = product.item() if isinstance(product, Tensor) and not product.is_cuda else product
     share = (1 - now) / (1 - product) + after / (1 - product * after) * (1 - beta1**count)
     step: Step = group["lr"] * share / _adam_root(group, state)
     return step

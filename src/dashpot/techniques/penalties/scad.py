@@ -15,7 +15,7 @@ from dashpot.techniques.penalties.penalty import Penalty, Scalar
 def scad_each(size: Float[Tensor, "*shape"], strength: Scalar, a: Scalar) -> Float[Tensor, "*shape"]:
     """The penalty of each weight of absolute value ``size``."""
     middle = (2 * a * strength * size - size.square() - strength**2) / (2 * (a - 1))
-    flat = torch.as_tensor(strength**2 * (a + 1) / 2).to(size)
+    flat = torch.zeros_like(size) + strength**2 * (a + 1) / 2
     return torch.where(size <= strength, strength * size, torch.where(size <= a * strength, middle, flat))
 
 
@@ -25,22 +25,20 @@ def scad_value(w: Float[Tensor, "*shape"], strength: Scalar, a: Scalar) -> Float
 
 
 def scad_prox(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar, a: Scalar) -> Float[Tensor, "*shape"]:
-    """The best of the minimizers of the three pieces of the penalty, which is right for long steps (``step >= a - 1``) too, where the problem is not convex."""
+    """The minimizer, in closed form for steps below ``a - 1``. For longer ones the problem is not convex, and the better of the outer pieces' minimizers is taken."""
     size = w.abs()
     zero = torch.zeros_like(size)
     step = zero + step
     knee, flat = zero + strength, zero + a * strength
-    first = torch.minimum((size - step * strength).relu(), knee)
     room = a - 1 - step
-    inner = ((a - 1) * size - step * a * strength) / torch.where(room > 0, room, 1)
-    # In the middle piece the problem is concave for long steps: then one of its ends is best, and the other pieces have both.
-    second = torch.where(room > 0, torch.minimum(torch.maximum(inner, knee), flat), first)
-    third = torch.maximum(size, flat)
-    best, cost = third, (third - size).square() / 2 + step * scad_each(third, strength, a)
-    for candidate in (second, first):
-        mine = (candidate - size).square() / 2 + step * scad_each(candidate, strength, a)
-        better = mine < cost
-        best, cost = torch.where(better, candidate, best), torch.where(better, mine, cost)
+    near = (size - step * strength).relu()
+    middle = ((a - 1) * size - step * a * strength) / torch.where(room > 0, room, 1)
+    short = torch.where(size <= (1 + step) * strength, near, torch.where(size <= flat, middle, size))
+    # Long steps: the middle piece is concave, so that one of its ends is best there, and the other pieces have both ends.
+    low, high = torch.minimum(near, knee), torch.maximum(size, flat)
+    price_low = (low - size).square() / 2 + step * scad_each(low, strength, a)
+    price_high = (high - size).square() / 2 + step * scad_each(high, strength, a)
+    best = torch.where(room > 0, short, torch.where(price_low < price_high, low, high))
     return torch.where(size.isnan(), w, w.sign() * best)
 
 

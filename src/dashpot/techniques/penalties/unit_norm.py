@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dashpot.core.space import Range
 from dashpot.techniques.penalties.constraint import Constraint
-from dashpot.techniques.penalties.grouping import Grouping, Groups
+from dashpot.techniques.penalties.grouping import Grouping, Groups, as_grouping
 from dashpot.techniques.penalties.groups import group_norm
 from dashpot.techniques.penalties.penalty import Metric, Scalar
 
@@ -51,7 +51,7 @@ class UnitNorm(Constraint):
     waivers = {"off": "a fixed norm has no value at which it does nothing"}  # noqa: RUF012
 
     norm: Annotated[float, Range(0.0, float("inf"), open="low")] = 1.0
-    groups: Annotated[Grouping, Groups()] = Grouping("rows")
+    groups: Annotated[Grouping | str | Tensor, Groups()] = Grouping("rows")
     metric: Metric = "decoupled"
 
     def validate(self) -> None:
@@ -61,15 +61,15 @@ class UnitNorm(Constraint):
             raise ConfigError("UnitNorm.metric", "decoupled", self.metric, "A sphere has no simple projection in another metric.")
 
     def prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-        layout = self.groups.layout(w.shape)
+        layout = as_grouping(self.groups).layout(w.shape)
         return layout.unfold(sphere(layout.fold(w), self.norm, layout.dims), w.shape)
 
     def stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The part of ``grad`` along the sphere."""
-        layout = self.groups.layout(w.shape)
+        layout = as_grouping(self.groups).layout(w.shape)
         v, g = layout.fold(w), layout.fold(grad)
         along = (v * g).sum(layout.dims, keepdim=True) / v.square().sum(layout.dims, keepdim=True).clamp(min=torch.finfo(w.dtype).tiny)
         return layout.unfold((g - along * v).abs(), w.shape)
 
     def refuse_shape(self, name: str, w: Tensor) -> None:
-        self.groups.layout(w.shape, name)
+        as_grouping(self.groups).layout(w.shape, name)

@@ -1,0 +1,202 @@
+"""``dashpot path``: which strength, and which columns does it keep?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from rich.table import Table
+    from torch import Tensor, nn
+
+    from dashpot.data import Prepared, Problem
+    from dashpot.paths import PathResult
+
+SHOWN = 20
+"""Names of selected columns in the terminal; the file has all."""
+STABLE = 0.6
+"""The lowest of the thresholds that Meinshausen and Bühlmann recommend."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="path")(path)
+
+
+def path(
+    data: Data = None,
+    target: TargetName = None,
+    task: Task = None,
+    technique: Annotated[str, typer.Option("--technique", help="A penalty, such as l1 or elastic-net:l1_ratio=0.5.")] = "l1",
+    points: Annotated[int, typer.Option("--points", help="Strengths to go through.")] = 30,
+    cv: Annotated[int, typer.Option("--cv", help="Folds of the cross-validation.")] = 5,
+    network: Annotated[str | None, typer.Option("--network", help="linear (solved exactly; the default for tables), or mlp (trained).")] = None,
+    stability: Annotated[bool, typer.Option("--stability", help="Also tell how often each column is chosen from halves of the rows.")] = False,
+    out: Out = None,
+    seed: Seed = 0,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="For each strength of a trained network.")] = 50,
+    device: Device = "auto",
+) -> None:
+    """Go through the strengths of a penalty, score each by cross-validation, and name the columns that the simplest good model keeps."""
+    from rich.console import Console
+
+    from dashpot.core.codec import parse
+    from dashpot.core.errors import ConfigError
+    from dashpot.core.files import write_atomic
+    from dashpot.data import load_problem
+    from dashpot.paths import run_path
+    from dashpot.report.path_figure import path_figure
+    from dashpot.runs import next_folder, open_folder, write_json
+    from dashpot.selection import check_technique, selected_features
+
+    if network not in (None, "linear", "mlp"):
+        raise ConfigError("--network", "linear or mlp", network)
+    penalty: Any = parse(technique)
+    check_technique(penalty)
+    problem = load_problem(data, target, task)
+    every = problem.prepare(_rows(problem.n))
+    kind = network or "linear"
+    flat = kind == "linear" or problem.kind == "table"
+    folder = open_folder(out or next_folder("path"))
+    try:
+        result = run_path(
+            _maker(problem, every, kind),
+            _preparer(problem, flat),
+            problem.n,
+            penalty,
+            points=points,
+            cv=cv,
+            epochs=epochs,
+            seed=seed,
+            device=device,
+            feature_names=_names(every, flat),
+            note=lambda text: typer.echo(text, err=True),
+        )
+    except (ConfigError, ValueError):
+        _remove_if_empty(folder)
+        raise
+    record = {"dataset": problem.name, "network": kind, "task": problem.task, "seed": seed, **result.to_dict()}
+    names = selected_features(result.model(), result.feature_names)
+    if stability:
+        record["stability"] = _stability(result, problem, every, penalty, flat, seed, epochs, device)
+    write_json(folder / "path.json", record)
+    write_atomic(folder / "selected.txt", "".join(f"{name}\n" for name in names))
+
+    console = Console() if sys.stdout.isatty() else Console(width=100)
+    console.print(_table(record))
+    more = f", and {len(names) - SHOWN} more in {folder / 'selected.txt'}" if len(names) > SHOWN else ""
+    listed = ", ".join(names[:SHOWN]) or "none"
+    console.print(f"{len(names)} of {record['features']:,} columns at the one-SE choice: {listed}{more}", markup=False, highlight=False)
+    if stability:
+        found = sorted(record["stability"].items(), key=lambda pair: (-pair[1], pair[0]))
+        text = ", ".join(f"{name} {share:.0%}" for name, share in found[:10]) or "none"
+        steady = sum(share >= STABLE for _, share in found)
+        text = f"of 50 random halves of the rows, at that strength, {steady} columns are chosen in {STABLE:.0%} or more; the most frequent: {text}"
+        console.print(text, markup=False, highlight=False)
+    short = result.converged.count(False)
+    if short:
+        why = "did not reach the tolerance" if result.coefficients is not None else "diverged"
+        console.print(f"{short} of {len(result.converged)} strengths {why} somewhere; path.json says which.", markup=False, highlight=False)
+    png, _ = path_figure(record, folder / "path")
+    typer.echo(f"figure: {png}")
+
+
+def _rows(n: int) -> np.ndarray:
+    import numpy as np
+
+    return np.arange(n)
+
+
+def _maker(problem: Problem, every: Prepared, kind: str) -> Callable[[int], nn.Module]:
+    from torch import nn
+
+    from dashpot import nets
+
+    outputs = max(len(problem.classes), 1)
+
+    def make(columns: int) -> nn.Module:
+        if kind == "linear":
+            return nn.Linear(columns, outputs)
+        return nets.build("table", (columns,), outputs) if problem.kind == "table" else nets.build("image", every.x.shape[1:], outputs)
+
+    return make
+
+
+def _preparer(problem: Problem, flat: bool) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
+    """Each fold's statistics are from its training rows; what is to be told of the columns was told once, of all rows."""
+    import warnings
+
+    def prepare(train: np.ndarray) -> tuple[Tensor, Tensor]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            prepared = problem.prepare(train)
+        return prepared.x.flatten(1) if flat else prepared.x, prepared.y
+
+    return prepare
+
+
+def _names(every: Prepared, flat: bool) -> list[str]:
+    if every.feature_names:
+        return list(every.feature_names)
+    x = every.x.flatten(1) if flat else every.x
+    return [f"{'pixel' if flat else 'channel'} {i}" for i in range(x.shape[1])]
+
+
+def _stability(
+    result: PathResult, problem: Problem, every: Prepared, penalty: Any, flat: bool, seed: int, epochs: int, device: str
+) -> dict[str, float]:
+    from dashpot.selection import stability_selection
+
+    x = every.x.flatten(1) if flat else every.x
+    strength = result.strengths[result.one_se]
+    shares = stability_selection(result.make, (x, every.y), penalty, strength=strength, seed=seed, epochs=epochs, device=device)
+    return {name: float(share) for name, share in zip(result.feature_names, shares, strict=True) if share > 0}
+
+
+def _table(record: dict[str, Any]) -> Table:
+    """At most 12 strengths, the two chosen ones among them."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from dashpot.report.style import METRICS
+
+    count = len(record["strengths"])
+    title = f"{record['dataset']}: {record['rows']:,} rows, {record['features']:,} features, {record['folds']} folds"
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title=Text(title), title_justify="left")
+    for name in ("strength", f"{METRICS[record['metric']]} ± se", "loss ± se", "zeros", "features"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    marks = {record["best"]: "lowest loss"}
+    marks[record["one_se"]] = "one-SE choice" if record["one_se"] != record["best"] else "lowest loss and one-SE choice"
+    for i in sorted({round(k * (count - 1) / 9) for k in range(10)} | set(marks)):
+        cells = (
+            f"{record['strengths'][i]:.4g}",
+            f"{_number(record['score'][i])} ± {_number(record['score_se'][i])}",
+            f"{_number(record['loss'][i])} ± {_number(record['loss_se'][i])}",
+            f"{record['zeros'][i]:.1%}",
+            f"{record['selected'][i]:,}",
+            marks.get(i, ""),
+        )
+        table.add_row(*map(Text, cells), style="bold" if i in marks else "")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """A refused command leaves no empty folder behind."""
+    import contextlib
+
+    with contextlib.suppress(OSError):
+        folder.rmdir()

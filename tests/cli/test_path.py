@@ -1,0 +1,83 @@
+"""``dashpot path``, run as its user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dashpot.cli.path import path
+from dashpot.core.errors import DashpotError
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    n = 60
+    frame = pd.DataFrame(rng.normal(size=(n, 10)), columns=list("abcdefghij"))
+    frame["k"] = rng.choice(["x", "y"], n)
+    frame["rare"] = [1.0] + [0.0] * (n - 1)  # constant in the training rows of one fold
+    frame["price"] = 100 + 20 * frame.a - 5 * frame.b + rng.normal(size=n)
+    frame["target"] = np.where(frame.a + 0.5 * frame.b > 0, "good", "bad")
+    file = tmp_path_factory.mktemp("data") / "table.csv"
+    frame.to_csv(file, index=False)
+    return file
+
+
+def test_the_command_on_classes(csv: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dashpot", "path", csv, "--target", "target", "--points", "8", "--cv", "3", "--stability", "--out", "out"]
+    done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"path.json", "path.png", "path.svg", "selected.txt"}
+    record = json.loads((tmp_path / "out" / "path.json").read_text())
+    assert (record["metric"], record["folds"], len(record["strengths"])) == ("accuracy", 3, 8)
+    assert all(record["converged"])
+    names = (tmp_path / "out" / "selected.txt").read_text().split("\n")[:-1]
+    assert len(names) == record["selected"][record["one_se"]]
+    assert "a" in names
+    assert record["stability"]["a"] > 0.6
+    for part in ("one-SE choice", "lowest loss", "accuracy ± se", "of 14 columns", "random halves"):
+        assert part in done.stdout
+    assert done.stdout.strip().splitlines()[-1] == "figure: out/path.png"
+
+
+def test_a_regression(csv: Path, tmp_path: Path) -> None:
+    path(csv, "price", technique="elastic-net:l1_ratio=0.5", points=6, cv=2, out=tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "path.json").read_text())
+    assert record["metric"] == "r2"
+    assert record["score"][record["best"]] > 0.9
+    # The second panel counts what the first layer of the saved path keeps.
+    assert [len(point["columns"]) for point in record["coefficients"]] == record["selected"]
+
+
+def test_a_network(csv: Path, tmp_path: Path) -> None:
+    path(csv, "price", network="mlp", points=2, cv=2, epochs=2, out=tmp_path / "out", device="cpu")
+    record = json.loads((tmp_path / "out" / "path.json").read_text())
+    assert record["coefficients"] is None
+    assert record["order"] == "weak-to-strong"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"technique": "l11"}, "Did you mean 'l1'"),
+        ({"technique": "dropout"}, "technique must be a penalty"),
+        ({"technique": "l0"}, "technique must be a penalty that zeroes everything"),
+        ({"technique": "elastic-net:l1_ratio=0"}, "technique must be a penalty that zeroes everything"),
+        ({"points": 0}, "points must be a whole number >= 1, finite, got 0"),
+        ({"cv": 1}, "cv must be a whole number >= 2, finite, got 1"),
+        ({"cv": 50}, "cv must be at most"),
+        ({"network": "transformer"}, "--network must be linear or mlp"),
+        ({"target": "targe"}, "Did you mean 'target'"),
+    ],
+)
+def test_bad_input_is_one_message(csv: Path, tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(DashpotError) as caught:
+        path(**{"data": csv, "target": "target", "out": tmp_path / "out", **arguments})
+    assert message in str(caught.value)
+    assert not (tmp_path / "out").exists()
