@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from scipy.integrate import quad
+from scipy.optimize import lsq_linear
 from scipy.special import log_softmax
 from torch import Tensor
 
@@ -33,6 +34,7 @@ from dashpot.techniques.penalties.nuclear_norm import nuclear_prox, nuclear_valu
 from dashpot.techniques.penalties.orthogonality import orthogonality_gradient, orthogonality_value
 from dashpot.techniques.penalties.scad import scad_prox, scad_stationarity, scad_value
 from dashpot.techniques.penalties.sparse_group_lasso import sparse_group_prox, sparse_group_stationarity
+from dashpot.techniques.penalties.total_variation import total_variation_prox, total_variation_value
 from dashpot.techniques.penalties.unit_norm import sphere
 from dashpot.techniques.penalties.weight_decay import weight_decay
 from dashpot.techniques.sharpness.sam import sam_ascent
@@ -106,6 +108,16 @@ def rows_subgradient_distance(w: np.ndarray, g: np.ndarray, s: float, dims: tupl
 def singular_values_less(w: np.ndarray, step: float, strength: float) -> np.ndarray:
     u, s, v = np.linalg.svd(w, full_matrices=False)
     return u @ np.diag(np.maximum(s - step * strength, 0)) @ v
+
+
+def smoothed_by_the_dual(w: np.ndarray, step: np.ndarray, strength: float) -> np.ndarray:
+    """Total variation's map by its dual, least squares in a box: u = w - step * D^T z with |z| <= strength."""
+    out = []
+    for row, s in zip(w, step, strict=True):
+        d = np.diff(np.eye(len(row)), axis=0)
+        z = lsq_linear((d * np.sqrt(s)).T, row / np.sqrt(s), (-strength, strength), tol=1e-15, method="bvls").x
+        out.append(row - s * (d.T @ z))
+    return np.stack(out)
 
 
 def integral(slope: Callable[[float], float], upper: float, kinks: tuple[float, ...]) -> float:
@@ -441,6 +453,23 @@ ROWS: dict[type[Technique], Row] = {
             functions=(
                 Pure(nuclear_value, lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)), lambda w, s: s * np.linalg.norm(w, "nuc"), strength=1),
                 Pure(nuclear_prox, lambda d: (normal(3, 4, dtype=d), 0.5, scalar(1.0, d)), singular_values_less, strength=2),
+            ),
+        ),
+        Row(
+            dashpot.TotalVariation(strength=0.2),
+            functions=(
+                Pure(
+                    total_variation_value,
+                    lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)),
+                    lambda w, s: s * sum(abs(row[i + 1] - row[i]) for row in w for i in range(3)),
+                    strength=1,
+                ),
+                Pure(
+                    total_variation_prox,
+                    lambda d: (normal(3, 9, dtype=d), 0.1 + uniform(3, 9, dtype=d), scalar(0.7, d)),
+                    smoothed_by_the_dual,
+                    differentiable=False,
+                ),
             ),
         ),
         Row(

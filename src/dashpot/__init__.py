@@ -48,6 +48,7 @@ from dashpot.techniques import (
     NuclearNorm,
     Orthogonality,
     SparseGroupLasso,
+    TotalVariation,
     UnitNorm,
     WeightDecay,
 )
@@ -101,6 +102,7 @@ __all__ = [
     "SparseGroupLasso",
     "StorageError",
     "Technique",
+    "TotalVariation",
     "UnitNorm",
     "UnknownNameError",
     "UsageError",

@@ -21,6 +21,7 @@ from dashpot.techniques.penalties.nuclear_norm import NuclearNorm
 from dashpot.techniques.penalties.orthogonality import Orthogonality
 from dashpot.techniques.penalties.scad import SCAD
 from dashpot.techniques.penalties.sparse_group_lasso import SparseGroupLasso
+from dashpot.techniques.penalties.total_variation import TotalVariation
 from dashpot.techniques.penalties.unit_norm import UnitNorm
 from dashpot.techniques.penalties.weight_decay import WeightDecay
 from dashpot.techniques.sharpness.sam import SAM
@@ -50,6 +51,7 @@ __all__ = [
     "NuclearNorm",
     "Orthogonality",
     "SparseGroupLasso",
+    "TotalVariation",
     "UnitNorm",
     "WeightDecay",
 ]

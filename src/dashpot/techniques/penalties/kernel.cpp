@@ -91,12 +91,16 @@ inline float plain_factor(float square, float t) {
     return norm > t ? 1.0f - t / norm : 0.0f;
 }
 
-// The root r of sum w^2 / (r + t)^2 = 1, climbing from the left; 0 if the row is to be zero. `square` is sum w^2, `tilted` is sum w^2 t.
-inline float norm_root(const float *__restrict w, const float *__restrict t, int64_t n, float square, float tilted) {
+// The root r of sum w^2 / (r + t)^2 = 1, climbing from the left; 0 if the row is to be zero.
+// `square` is sum w^2, `tilted` is sum w^2 t, `twice` is sum w^2 t^2.
+inline float norm_root(const float *__restrict w, const float *__restrict t, int64_t n, float square, float tilted, float twice) {
     constexpr float tiny = 1.17549435e-38f;
     if (std::isnan(square)) return square;
     // Not above the root, by Jensen's inequality; where it is positive the row lives.
-    float r = square > 0.0f ? std::sqrt(square) - tilted / square : 0.0f;
+    float mean = square > 0.0f ? tilted / square : 0.0f;
+    float r = std::sqrt(square) - mean;
+    // The root is above it by 3/2 of the thresholds' variance over the norm: in most steps below rounding, and nothing is left to solve.
+    if (r > 0.0f && std::fabs(twice / square - mean * mean) < 1e-8f * r * r) return r;
     if (!(r > 0.0f)) {
         float inside = 0;
 #pragma omp simd reduction(+ : inside)
@@ -140,15 +144,19 @@ void rows(const Job &j, int64_t from, int64_t to, std::vector<float> &scratch) {
             p[start + i] = soft(w, s * j.l1) * shrink;
             if (ADAPTIVE) t[i] = s * shrink * j.lg;
         }
-        float square = 0, tilted = 0;
-#pragma omp simd reduction(+ : square, tilted)
+        float square = 0, tilted = 0, twice = 0;
+#pragma omp simd reduction(+ : square, tilted, twice)
         for (int64_t i = 0; i < n; ++i) {
             float q = p[start + i] * p[start + i];
             square += q;
-            if (ADAPTIVE) tilted += q * t[i];
+            if (ADAPTIVE) {
+                q *= t[i];
+                tilted += q;
+                twice += q * t[i];
+            }
         }
         if (ADAPTIVE) {
-            float r = norm_root(p + start, t, n, square, tilted);
+            float r = norm_root(p + start, t, n, square, tilted, twice);
             constexpr float tiny = 1.17549435e-38f;
 #pragma omp simd
             for (int64_t i = 0; i < n; ++i) p[start + i] *= r / std::max(r + t[i], tiny);
