@@ -16,7 +16,7 @@ from dashpot.optim.proximal import Group, ProximalMixin, demand_penalty, first_s
 from dashpot.techniques.penalties import native
 from dashpot.techniques.penalties.fast import row_of
 from dashpot.techniques.penalties.metric import adam_step, register_metric
-from dashpot.techniques.penalties.penalty import CHUNK, Penalty, Proximal
+from dashpot.techniques.penalties.penalty import Penalty, Proximal
 
 
 class AdamW(ProximalMixin, torch.optim.AdamW):
@@ -106,20 +106,14 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         """One step: the update and the map."""
         return self._step_all(closure)
 
-    def _plain(self, group: Group, params: list[Tensor]) -> None:
-        self._update(group, params, [p.grad for p in params], None)
-
     def _moments(self, group: Group, params: list[Tensor]) -> tuple[list[Tensor], ...]:
         """First, second, largest second moments and step counts, made where they are missing, as torch makes them."""
         lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
         self._init_group({**group, "params": params, "fused": bool(group["fused"])}, *lists)  # type: ignore[no-untyped-call]
         return lists[2:]
 
-    def _update(
-        self, group: Group, params: list[Tensor], grads: list[Any], part: slice | None, moments: tuple[list[Tensor], ...] | None = None
-    ) -> None:
-        """torch's own update of whole parameters, or of a part of one flat parameter whose moments are given."""
-        firsts, seconds, largest, steps = moments or self._moments(group, params)
+    def _plain(self, group: Group, params: list[Tensor]) -> None:
+        firsts, seconds, largest, steps = self._moments(group, params)
         fused = group["fused"]
         if fused is None:
             usable = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() and p.layout == torch.strided for p in params)
@@ -132,7 +126,7 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
             )
         adam(
             params,
-            grads,
+            [p.grad for p in params if p.grad is not None],
             firsts,
             seconds,
             largest,
@@ -171,34 +165,6 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
             row, weight = zip(*(row_of(p, penalty) for p in params), strict=True)
             jobs["row"], jobs["lg"] = row, lg * np.array(weight)
         native.run("adam", jobs, penalty.metric == "adaptive")
-
-    def _chunked(self, group: Group, params: list[Tensor], penalty: Proximal) -> None:
-        firsts, seconds, largest, steps = self._moments(group, params)
-        for i, p in enumerate(params):
-            maxima = largest[i : i + 1]
-            grad = p.grad
-            assert grad is not None
-            if (
-                p.numel() <= CHUNK
-                or not (p.is_contiguous() and grad.is_contiguous() and firsts[i].is_contiguous())
-                or p.is_cuda
-                or group["capturable"]
-            ):
-                self._update(group, [p], [grad], None, ([firsts[i]], [seconds[i]], maxima, [steps[i]]))
-                self._map(penalty, p.detach(), seconds[i], maxima, steps[i], group)
-                continue
-            flat = [t.detach().view(-1) for t in (p, grad, firsts[i], seconds[i], *maxima)]
-            count = steps[i]
-            for start in range(0, p.numel(), CHUNK):
-                w, g, m, v, *top = [t[start : start + CHUNK] for t in flat]
-                now = count.clone()  # each piece of one parameter makes the same step
-                self._update(group, [w], [g], None, ([m], [v], top, [now]))
-                self._map(penalty, w, v, top, now, group)
-            steps[i].copy_(now)
-
-    def _map(self, penalty: Proximal, w: Tensor, v: Tensor, top: list[Tensor], count: Tensor, group: Group) -> None:
-        state = {"exp_avg_sq": v, "step": count, **({"max_exp_avg_sq": top[0]} if group["amsgrad"] else {})}
-        penalty.map_(w, adam_step(group, state) if penalty.metric == "adaptive" else group["lr"])
 
     def _compiled(self, group: Group, params: list[Tensor], penalty: Proximal) -> list[Tensor]:
         fit = [

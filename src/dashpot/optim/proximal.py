@@ -13,7 +13,7 @@ from dashpot.core.errors import ConfigError
 from dashpot.core.view import ModelView
 from dashpot.techniques.penalties import native
 from dashpot.techniques.penalties.fast import WORTH_BUILDING, kernel_fits, split_strengths
-from dashpot.techniques.penalties.penalty import CHUNK, Penalty, Proximal, demand_usable, step_in_place
+from dashpot.techniques.penalties.penalty import Penalty, Proximal, demand_usable, step_in_place
 
 ENGINES = ("auto", "native", "compiled", "eager")
 State = dict[str, Any]
@@ -142,24 +142,15 @@ class ProximalMixin(_Base):
             params = self._compiled(group, params, penalty)
         if not params:
             return
-        if any(p.numel() > CHUNK and penalty.separable for p in params):
-            self._chunked(group, params, penalty)
-        else:
-            self._plain(group, params)
-            for p in params:
-                step_in_place(penalty, p, self, group)
+        self._plain(group, params)
+        for p in params:
+            step_in_place(penalty, p, self, group)
 
     def _native(self, group: Group, params: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
         raise NotImplementedError
 
     def _plain(self, group: Group, params: list[Tensor]) -> None:
         raise NotImplementedError
-
-    def _chunked(self, group: Group, params: list[Tensor], penalty: Proximal) -> None:
-        """Without a compiler: update, then map. Subclasses that can interleave them piece by piece do."""
-        self._plain(group, params)
-        for p in params:
-            step_in_place(penalty, p, self, group)
 
     def _compiled(self, group: Group, params: list[Tensor], penalty: Proximal) -> list[Tensor]:
         """One compiled pass for each parameter it fits; returns the others."""
