@@ -44,8 +44,8 @@ class PathResult:
         selected: the input columns with any non-zero weight in its first weight layer.
         coefficients: for a model of one linear layer its weights [points, outputs, features], in float64; else None.
         best: the index of the lowest mean validation loss.
-        one_se: the index of the strongest penalty that is less than one standard error worse than ``best``, in loss and in score: the one-standard-error
-            rule (Breiman et al. 1984), with the folds compared in pairs.
+        one_se: the index of the strongest penalty whose mean validation loss is within one standard error of the lowest (Breiman et al. 1984), and whose
+            score is less than one standard error below that of ``best``, fold by fold.
         converged: the solution is exact to a relative 1e-7 (one linear layer), or training stayed finite (other networks), on all rows and in all folds.
         feature_names: of the input columns, or their numbers.
         rows: of the data.

@@ -95,8 +95,9 @@ def test_scores_choices_and_json() -> None:
     assert result.one_se <= result.best
 
     def told_apart(point: int) -> bool:
-        worse = result.fold_losses[:, point] - result.fold_losses[:, result.best], result.fold_scores[:, result.best] - result.fold_scores[:, point]
-        return any(gap.mean() > 0 and gap.mean() >= gap.std(ddof=1) / len(gap) ** 0.5 for gap in worse)
+        fallen = result.fold_scores[:, result.best] - result.fold_scores[:, point]
+        too_far = result.loss[point] > result.loss[result.best] + result.loss_se[result.best]
+        return bool(too_far or (fallen.mean() > 0 and fallen.mean() >= fallen.std(ddof=1) / len(fallen) ** 0.5))
 
     assert not told_apart(result.one_se)
     assert all(told_apart(point) for point in range(result.one_se))

@@ -213,9 +213,9 @@ def _array(values: Sequence[float | None]) -> np.ndarray:
 
 def _small_print(record: Mapping[str, Any], lines: Sequence[Any]) -> str:
     text = (
-        f"{record['rows']:,} rows, {record['folds']} folds. Band: one standard error over the folds. One-SE choice: the strongest penalty that is, "
+        f"{record['rows']:,} rows, {record['folds']} folds. Band: one standard error over the folds. One-SE choice: the strongest penalty whose loss "
     )
-    text += "fold by fold, less than one standard error worse than the lowest loss, in loss and in score."
+    text += "is within one standard error of the lowest, and whose score is less than one standard error below, fold by fold."
     if lines:
         text += (
             f" Coefficients: the {len(lines)} largest" + (" (of the second class)." if record["metric"] == "accuracy" else ".")

@@ -34,29 +34,29 @@ def folds(y: Tensor, cv: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def choose(losses: np.ndarray, scores: np.ndarray) -> tuple[int, int]:
-    """The point of the lowest mean loss, and the strongest penalty that cannot be told from it.
+    """The point of the lowest mean loss, and the one-standard-error choice (Breiman et al. 1984), guarded by the score.
 
-    The second is the first point whose folds, each compared with the same fold of the first, are less than one standard error worse on average, in
-    loss and in score. Compared in pairs, since folds differ far more from one another than strengths do within a fold: one bad fold would make the
-    usual standard error so wide that it lets poor models through.
+    The second is the strongest penalty whose mean loss is within one standard error of the lowest, and whose score is less than one standard error
+    below that of the lowest loss, fold by fold. The guard is there since one bad fold can make the standard error of the loss so wide that poor models pass;
+    folds differ far more from one another than strengths do within a fold, so that comparing them in pairs is not fooled.
 
     Args:
         losses, scores: [folds, points], strong penalties first; low losses and high scores are good.
 
     >>> losses = np.array([[3.0, 1.3, 1.0, 1.1], [5.0, 2.0, 2.1, 2.2], [9.0, 5.2, 5.0, 5.1]])
+    >>> choose(losses, np.zeros((3, 4)))
+    (2, 1)
     >>> choose(losses, -losses)
     (2, 2)
-    >>> choose(losses - np.array([0, 0.07, 0, 0]), -losses + np.array([0, 0.07, 0, 0]))
-    (2, 1)
     """
     mean = np.where(np.isfinite(losses).all(axis=0), losses.mean(axis=0), np.inf)
     best = int(mean.argmin())
-    fine = np.isfinite(mean)
-    for worse in (losses - losses[:, [best]], scores[:, [best]] - scores):
-        with np.errstate(invalid="ignore"):
-            gap = worse.mean(axis=0)
-            error = worse.std(axis=0, ddof=1) / np.sqrt(len(worse))
-            # Where a single fold differs, the gap is its own standard error: that is not less.
-            fine &= (gap <= 0) | (gap < error * (1 - 1e-9))
+    folds = len(losses) ** 0.5
+    spread = losses[:, best].std(ddof=1) / folds if np.isfinite(mean[best]) else 0.0
+    worse = scores[:, [best]] - scores
+    with np.errstate(invalid="ignore"):
+        gap, error = worse.mean(axis=0), worse.std(axis=0, ddof=1) / folds
+        # Where a single fold differs, the gap is its own standard error: that is not less.
+        fine = (mean <= mean[best] + spread) & ((gap <= 0) | (gap < error * (1 - 1e-9)))
     fine[best] = True
     return best, int(np.flatnonzero(fine)[0])
