@@ -1,7 +1,5 @@
 """Total variation: neighbouring weights become exactly equal."""
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
