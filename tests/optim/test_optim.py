@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
 from typing import Any
 
 import numpy as np
@@ -229,6 +230,23 @@ def test_moved_frozen_loaded_and_added_parameters_go_on_working(engine: str) -> 
     extra.grad = torch.zeros_like(extra)
     optimizer.step()
     assert (extra == 0).all()
+
+
+@pytest.mark.parametrize("make", [AdamW, SGD])
+def test_copies_and_pickles_go_on_as_the_original(make: Any) -> None:
+    model = Net()
+    optimizer = make(model, lr=0.01, penalty=dashpot.L1(strength=3e-3, on="name:weights.0"), engine="eager")
+    run(optimizer, model, 2)
+    for twin in (lambda pair: copy.deepcopy(pair), lambda pair: pickle.loads(pickle.dumps(pair))):
+        other, its = twin((model, optimizer))
+        assert its.engine == "eager"
+        run(its, other, 2, start=2)
+        assert (other.weights[0] == 0).any()
+        assert (other.weights[4] != 0).all()
+        # A copy has parameters of its own: the original has not moved.
+        assert not torch.equal(other.weights[0], model.weights[0])
+    run(optimizer, model, 2, start=2)
+    assert all(torch.equal(a, b) for a, b in zip(model.weights, other.weights, strict=True))
 
 
 def test_non_contiguous_and_shared_parameters() -> None:

@@ -98,7 +98,7 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
 
     def add_param_group(self, param_group: Group) -> None:
         param_group.setdefault("fused", None)
-        self.defaults.setdefault("penalty", self._default_penalty)
+        self.defaults.setdefault("penalty", getattr(self, "_default_penalty", None))
         super().add_param_group(param_group)
 
     @torch.no_grad()

@@ -38,38 +38,25 @@ class ProximalMixin(_Base):
         if engine == "native" and native.kernel() is None:
             raise ConfigError("engine", "auto, compiled or eager where there is no C++ compiler", engine, "Install g++ or clang++.")
         self.engine = engine
-        self._explicit: set[int] = getattr(self, "_explicit", set())
-        self._chosen: set[int] | None = None
         view = ModelView(model, self) if model is not None else None
         if view is not None:
-            self._chosen = {id(w) for group in self.param_groups if group["penalty"] is not None for _, w, _ in view.params(group["penalty"].on)}
+            for group in self.param_groups:
+                chosen = {id(w) for _, w, _ in view.params(group["penalty"].on)} if group["penalty"] is not None else set()
+                group["penalized"] = [id(p) in chosen for p in group["params"]]
         self._refuse(view)
 
     def add_param_group(self, param_group: Group) -> None:
-        """As torch's; a group may bring its own ``penalty``, which then acts on all its parameters."""
-        if not hasattr(self, "_explicit"):
-            self._explicit = set()
-        penalty = param_group.get("penalty")
+        """As torch's. A penalty written into a group acts on all its parameters; the optimizer's default one acts where its ``on`` says, if the
+        optimizer was given the model itself, and else on tensors with at least two dimensions: no biases or norms."""
+        explicit = param_group.get("penalty") is not None
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        group.setdefault("penalty_step", 0)
         demand_penalty(group["penalty"])
-        if penalty is not None:
-            self._explicit |= {id(p) for p in group["params"]}
+        group["penalty_step"] = 0
+        # Kept beside the parameters, in their order, so that copies and pickles of the optimizer know it too.
+        group["penalized"] = [explicit or p.ndim > 1 for p in group["params"]]
         if hasattr(self, "engine"):
             self._refuse(None)
-
-    def penalized(self, parameter: Tensor, group: Group) -> bool:
-        """Whether the group's penalty acts on this parameter.
-
-        A penalty written into a parameter group acts on all of it; the optimizer's default one acts where its ``on`` says, if the optimizer was
-        given the model itself, and else on tensors with at least two dimensions: no biases or norms.
-        """
-        if group["penalty"] is None:
-            return False
-        if id(parameter) in self._explicit:
-            return True
-        return id(parameter) in self._chosen if self._chosen is not None else parameter.ndim > 1
 
     def _refuse(self, view: ModelView | None) -> None:
         names = {id(p): name for name, p in view.parameters.items()} if view is not None else {}
@@ -77,8 +64,8 @@ class ProximalMixin(_Base):
             if group["penalty"] is None:
                 continue
             demand_usable(group["penalty"], self)
-            for i, p in enumerate(group["params"]):
-                if self.penalized(p, group):
+            for i, (p, penalized) in enumerate(zip(group["params"], group["penalized"], strict=True)):
+                if penalized:
                     group["penalty"].refuse_shape(names.get(id(p), f"parameter {i} of group {number}"), p)
 
     # --- saving: torch's own layout; the penalty is configuration, like the model's code, and stays with the optimizer -------------------
@@ -86,22 +73,18 @@ class ProximalMixin(_Base):
     def state_dict(self) -> State:
         """torch's own layout, without the penalties."""
         state: State = super().state_dict()
-        groups = [{key: value for key, value in group.items() if key != "penalty"} for group in state["param_groups"]]
+        groups = [{key: value for key, value in group.items() if key not in ("penalty", "penalized")} for group in state["param_groups"]]
         return {**state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load a state of this class or of torch's; the penalties stay as they are."""
-        penalties = [(group["penalty"], group["penalty_step"]) for group in self.param_groups]
+        kept = [{key: group[key] for key in ("penalty", "penalized", "penalty_step")} for group in self.param_groups]
         super().load_state_dict(dict(state_dict))
-        for group, (penalty, step) in zip(self.param_groups, penalties, strict=True):
-            group["penalty"] = penalty
-            group.setdefault("penalty_step", step)
+        for group, ours in zip(self.param_groups, kept, strict=True):
+            group |= {**ours, "penalty_step": group.get("penalty_step", ours["penalty_step"])}
 
-    def __setstate__(self, state: State) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("penalty", None)
-            group.setdefault("penalty_step", 0)
+    def __getstate__(self) -> State:
+        return {**super().__getstate__(), "engine": self.engine}
 
     # --- stepping ------------------------------------------------------------------------------------------------------------------------
 
@@ -111,10 +94,10 @@ class ProximalMixin(_Base):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            live = [p for p in group["params"] if p.grad is not None]
             penalty = group["penalty"]
-            marked = [p for p in live if self.penalized(p, group)]
-            rest = live if not marked else [p for p in live if not self.penalized(p, group)]
+            pairs = [(p, penalty is not None and chosen) for p, chosen in zip(group["params"], group["penalized"], strict=True) if p.grad is not None]
+            marked = [p for p, chosen in pairs if chosen]
+            rest = [p for p, chosen in pairs if not chosen]
             if rest:
                 self._plain(group, rest)
             if marked:
