@@ -222,7 +222,7 @@ def run_digits() -> None:
         *in_loss((1e-4, 3e-4, 1e-3)),
     ]
     if pat_version():
-        arms += [*pat("pat L1", (0.02, 0.05, 0.1, 0.2, 0.4)), *pat("pat L1, healing", (0.05, 0.1, 0.2), healing=0.3)]
+        arms += [*pat("pat L1", (0.02, 0.05, 0.1, 0.2, 0.4)), *pat("pat L1, healing", (0.1,), healing=0.3)]
     what = (
         "digits MLP 64-256-256-10, 60 epochs, mean of 5 splits and initial weights. ramp: over the first half of the steps. cut: the smallest weights of the "
         "whole network set to zero after training, at one threshold and without training afterwards. "
