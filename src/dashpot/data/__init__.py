@@ -2,7 +2,20 @@
 
 from dashpot.data.images import ImagePreprocessing
 from dashpot.data.load import load_problem, load_rows
-from dashpot.data.preprocessing import DataWarning, Preprocessing
+from dashpot.data.preprocessing import DataWarning, Layout, Preprocessing
 from dashpot.data.problem import Prepared, Problem, Split, Target
+from dashpot.data.text import TextColumn
 
-__all__ = ["DataWarning", "ImagePreprocessing", "Prepared", "Preprocessing", "Problem", "Split", "Target", "load_problem", "load_rows"]
+__all__ = [
+    "DataWarning",
+    "ImagePreprocessing",
+    "Layout",
+    "Prepared",
+    "Preprocessing",
+    "Problem",
+    "Split",
+    "Target",
+    "TextColumn",
+    "load_problem",
+    "load_rows",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import numpy as np
 
 from dashpot.core.errors import DataError, StorageError
 from dashpot.data.images import ImagePreprocessing, as_pixels, existing, image_files, read_images
-from dashpot.data.preprocessing import Preprocessing
+from dashpot.data.preprocessing import DataWarning, Preprocessing
 from dashpot.data.problem import Problem
 from dashpot.data.rows import Rows, frame_rows
+
+PARTS = {"train": "train", "valid": "train", "validation": "train", "val": "train", "dev": "train", "test": "test"}
+"""What a column named ``split`` may hold, in any case, and which part it means: validation parts are chosen from the training part here."""
 
 
 def load_problem(source: str | Path | None = None, target: str | None = None, task: str | None = None) -> Problem:
@@ -24,9 +28,14 @@ def load_problem(source: str | Path | None = None, target: str | None = None, ta
         target: the target column of a table.
         task: ``"classification"`` or ``"regression"``; guessed from the target by default.
 
+    A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test rows are the test part.
+
     Raises:
         StorageError: no such file, or one that cannot be read.
         DataError: the data cannot be used; the message says why and what to do.
+
+    Warns:
+        DataWarning: what was read from a column ``split``.
     """
     if source is None:
         from sklearn.datasets import load_digits
@@ -51,7 +60,31 @@ def load_problem(source: str | Path | None = None, target: str | None = None, ta
         raise DataError(f"target must be a column of {path.name}, got {target!r}. {hint}")
     if len(rows.names) < 2:
         raise DataError(f"{path.name} must have a column besides the target.")
-    return Problem(path.name.split(".")[0], rows.without(target), rows.column(target), task, target_name=target)
+    values, rows = rows.column(target), rows.without(target)
+    test = named_test(rows)
+    if test is None:
+        return Problem(path.name.split(".")[0], rows, values, task, target_name=target)
+    if len(rows.names) < 2:
+        raise DataError(f"{path.name} must have a column besides the target and 'split'.")
+    told = f"its {len(test)} test rows are the test part" if len(test) else "it names no test rows, so the test part is drawn as always"
+    warnings.warn(f"column 'split' is not an input: {told}, the other {len(rows) - len(test)} rows are to train on.", DataWarning, stacklevel=2)
+    return Problem(path.name.split(".")[0], rows.without("split"), values, task, test if len(test) else None, target_name=target)
+
+
+def named_test(rows: Rows) -> np.ndarray | None:
+    """The test rows that a column named ``split`` names, in order; ``None`` without such a column, or where it holds anything else.
+
+    Example:
+        >>> named_test(Rows(("split",), columns={"split": np.array(["train", "Test", "dev"], dtype=object)}))
+        array([1])
+    """
+    if "split" not in rows.names or rows.column("split").dtype != object:
+        return None
+    column = rows.levels("split")
+    parts = [PARTS.get(name.strip().lower()) for name in column.names]
+    if None in parts:
+        return None
+    return np.flatnonzero(np.array([part == "test" for part in parts])[column.codes])
 
 
 def load_rows(source: str | Path, preprocessing: Preprocessing | ImagePreprocessing, target: str = "") -> tuple[Any, list[str]]:
@@ -80,6 +113,8 @@ def load_rows(source: str | Path, preprocessing: Preprocessing | ImagePreprocess
         raise DataError(f"{path.name} must have rows, got an empty table.")
     if target in rows.names and target not in (*preprocessing.numeric, *preprocessing.nominal):
         rows = rows.without(target)
+    if "split" not in preprocessing.nominal and named_test(rows) is not None:
+        rows = rows.without("split")
     return torch.from_numpy(preprocessing.transform(rows)), [str(i) for i in range(len(rows))]
 
 

@@ -96,6 +96,8 @@ class Problem:
                 raise DataError(f"{name} must have at least 5 rows to be split in three, got {self.n}.")
             if np.ptp(self.labels) == 0:
                 raise DataError(f"the target must vary, got {self.labels[0]:g} in every row.")
+        if fixed_test is not None:
+            self._demand_pool(fixed_test)
 
     @property
     def fingerprint(self) -> str:
@@ -121,8 +123,37 @@ class Problem:
             train.append(rows[held + watched :])
         return Split(*(np.sort(np.concatenate(part)) for part in (train, valid, test)))
 
-    def prepare(self, train: np.ndarray) -> Prepared:
-        """Everything as tensors; each statistic is from the rows ``train`` only."""
+    def pool_and_test(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows to learn and choose from, for cross-validation within them, and the rows to report on, in order: the test part of :meth:`split`.
+
+        Example:
+            >>> problem = Problem("even", Rows(("a",), matrix=np.arange(20.0)[:, None]), np.arange(20) % 2)
+            >>> pool, test = problem.pool_and_test(0)
+            >>> len(pool), len(test), np.array_equal(test, problem.split(0).test)
+            (16, 4, True)
+        """
+        split = self.split(seed)
+        return np.sort(np.concatenate([split.train, split.valid])), split.test
+
+    def _demand_pool(self, fixed_test: np.ndarray) -> None:
+        """The source's own test part must be there, and leave every class a row to learn from and one to watch."""
+        pool = np.setdiff1d(np.arange(self.n), fixed_test)
+        if len(fixed_test) == 0 or len(pool) < 4:
+            raise DataError(f"{self.name} must have test rows, and at least 4 rows besides them, got {len(fixed_test)} and {len(pool)}.")
+        if self.task == "regression":
+            return
+        counts = np.bincount(self.labels[pool], minlength=len(self.classes))
+        small = [name for name, count in zip(self.classes, counts, strict=True) if count < 2]
+        if small:
+            shown = ", ".join(map(repr, small[:8]))
+            raise DataError(f"every class must have at least 2 rows outside of the test part; fewer have: {shown}. Merge or remove them.")
+
+    def prepare(self, train: np.ndarray, *, scaling: str = "standard") -> Prepared:
+        """Everything as tensors; each statistic is from the rows ``train`` only.
+
+        Args:
+            scaling: of a table's numeric columns, ``"standard"`` or ``"robust"`` (:class:`Preprocessing`); images are always standardized.
+        """
         target = Target(self.task, self.classes, name=self.target_name)
         if self.task == "classification":
             y = torch.from_numpy(self.labels)
@@ -131,7 +162,7 @@ class Problem:
             target = Target(self.task, (), float(self.labels[train].mean()), scale, self.target_name)
             y = torch.from_numpy(((self.labels - target.mean) / target.scale).astype(np.float32))
         if isinstance(self.inputs, Rows):
-            table = Preprocessing.fit(self.inputs, train)
+            table = Preprocessing.fit(self.inputs, train, scaling=scaling)
             return Prepared(torch.from_numpy(table.transform(self.inputs)), y, table, target, table.feature_names)
         images = ImagePreprocessing.fit(self.inputs, train)
         return Prepared(torch.from_numpy(images.transform(self.inputs)), y, images, target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,15 @@ from dashpot.core.errors import DataError
 
 DENSE_LIMIT = 2 << 30
 """Sparse input is made dense; above this many bytes it is refused."""
+MISSING = "(missing)"
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A column as codes: row ``i`` holds the text ``names[codes[i]]``; a missing value is the name ``(missing)``."""
+
+    names: tuple[str, ...]
+    codes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -22,11 +31,13 @@ class Rows:
         names: of the columns.
         matrix: all columns as float64 [rows, columns] with NaN for missing, where every column is numeric.
         columns: else each column by name: float64 with NaN, or object with text and None.
+        memo: what was worked out of a column, by what and name, since every fold of a cross-validation asks again.
     """
 
     names: tuple[str, ...]
     matrix: np.ndarray | None = None
     columns: dict[str, np.ndarray] | None = None
+    memo: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         if self.matrix is not None:
@@ -40,6 +51,13 @@ class Rows:
         assert self.columns is not None
         return self.columns[name]
 
+    def levels(self, name: str) -> Levels:
+        """A column as codes."""
+        if ("levels", name) not in self.memo:
+            self.memo["levels", name] = levels_of(self.column(name))
+        found: Levels = self.memo["levels", name]
+        return found
+
     def numeric(self, names: Sequence[str]) -> np.ndarray:
         """The named columns as float64 [rows, names].
 
@@ -49,7 +67,8 @@ class Rows:
         if self.matrix is not None:
             if tuple(names) == self.names:
                 return self.matrix
-            return self.matrix[:, [self.names.index(name) for name in names]]
+            place = {name: i for i, name in enumerate(self.names)}
+            return self.matrix[:, [place[name] for name in names]]
         out = np.empty((len(self), len(names)))
         for i, name in enumerate(names):
             out[:, i] = as_numbers(name, self.column(name))
@@ -61,6 +80,28 @@ class Rows:
         if self.matrix is not None:
             return Rows(kept, matrix=self.matrix[:, [i for i, n in enumerate(self.names) if n != name]])
         return Rows(kept, columns={n: self.column(n) for n in kept})
+
+
+def levels_of(column: np.ndarray) -> Levels:
+    """The distinct values of a column as text, and which one each row holds.
+
+    Example:
+        >>> levels_of(np.array(["b", None, "a", "b"], dtype=object))
+        Levels(names=('b', '(missing)', 'a'), codes=array([0, 1, 2, 0]))
+    """
+    values: list[Any]
+    if column.dtype == object:
+        # Dictionaries hash each cell once and in C; sorting 50,000 texts takes ten times as long.
+        values = list(dict.fromkeys(column.tolist()))
+        place = {value: i for i, value in enumerate(values)}
+        codes = np.fromiter(map(place.__getitem__, column.tolist()), dtype=np.int64, count=len(column))
+    else:
+        distinct, codes = np.unique(column, return_inverse=True)
+        # "1" in the file must meet "1" among the levels, where all new values of a nominal column look like numbers.
+        values = [None if np.isnan(v) else str(int(v)) if np.isfinite(v) and v == int(v) else str(v) for v in distinct]
+    texts = [MISSING if value is None else str(value) for value in values]
+    names = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    return Levels(tuple(names), np.array([names[text] for text in texts], dtype=np.int64)[codes])
 
 
 def as_numbers(name: str, column: np.ndarray) -> np.ndarray:
