@@ -19,11 +19,13 @@ SOURCE = Path(dashpot.__file__).parent
 # A room may import those on its left side and itself; `None` stands for the package's own __init__.
 ROOMS = [
     ["core"],
-    ["techniques", "scores", "machine"],
+    ["techniques", "scores", "machine", "metrics", "decisions"],
     ["optim", "strengths"],
     ["training", "data", "nets", "testing", "report"],
-    ["fit", "references"],
-    ["estimators", "compare", "runs", "paths", "selection", "diagnosis"],
+    ["fit", "references", "runs"],
+    ["population"],
+    ["search"],
+    ["estimators", "compare", "paths", "selection", "diagnosis"],
     ["cli"],
 ]
 FLOOR = {room: i for i, floor in enumerate(ROOMS) for room in floor}
