@@ -15,16 +15,33 @@ Criterion = Callable[[Any, Tensor], Tensor]
 
 
 def cross_entropy(out: Tensor, y: Tensor) -> Tensor:
-    """Per-sample cross entropy of logits [batch, classes, ...] against classes or class probabilities."""
+    """Per-sample cross entropy of logits [batch, classes, ...] against classes or class probabilities.
+
+    Logits with one more axis at the end, [batch, classes, members], are those of several members: each is compared with the target, which gives
+    [batch, members].
+
+    >>> import torch
+    >>> cross_entropy(torch.zeros(2, 3, 5), torch.tensor([0, 2])).shape
+    torch.Size([2, 5])
+    """
+    # Classes have one axis less than logits, probabilities as many; with one axis less than that, y is the target of every member.
+    soft = y.is_floating_point()
+    if y.ndim > soft and out.ndim - y.ndim == 2 - soft:
+        y = y.unsqueeze(-1).expand(*y.shape, out.shape[-1])
     return functional.cross_entropy(out, y, reduction="none")
 
 
 def squared_error(out: Tensor, y: Tensor) -> Tensor:
     """Per-sample squared error [batch], the mean over the outputs of a sample.
 
+    Values with one more axis at the end, [batch, outputs, members], are those of several members: each is compared with the target [batch] or
+    [batch, outputs], which gives [batch, members].
+
     Raises:
         UsageError: shapes that do not fit; broadcasting them would compare every output with every target.
     """
+    if out.ndim == 3 and out.shape[-1] > 1 and tuple(out.shape[:2]) == (*y.shape, 1)[:2] and y.ndim in (1, 2):
+        return (out - y.reshape(*out.shape[:2], 1)).square().mean(dim=1)
     if out.numel() != y.numel() or out.shape[0] != y.shape[0]:
         raise UsageError(f"the model gives {list(out.shape)} for targets {list(y.shape)}: they must have the same number of values per sample.")
     return (out.reshape(y.shape[0], -1) - y.reshape(y.shape[0], -1)).square().mean(dim=1)

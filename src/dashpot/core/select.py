@@ -46,6 +46,9 @@ def parameter_role(module: nn.Module, name: str, parameter: Tensor) -> str:
     leaf = name.removeprefix("in_proj_")
     if leaf.startswith("bias") or leaf.endswith("_bias"):
         return "biases"
+    declared = getattr(type(module), "parameter_role", "")  # a module of one's own may say what its parameters are
+    if declared in PARAMETER_ROLES:
+        return str(declared)
     if isinstance(module, _WEIGHTED) or parameter.ndim >= 2:
         return "weights"
     return "scales"

@@ -49,5 +49,5 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, channels, height, width] to [batch, outputs]."""
-        result: Tensor = self.head(self.dropout(self.stages(self.stem(x)).mean(dim=(2, 3))))
+        result: Tensor = self.head(self.dropout(self.stages(self.stem(x)).mean(dim=(-2, -1))))
         return result
