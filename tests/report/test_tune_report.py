@@ -1,0 +1,280 @@
+"""The report of a search: the numbers shown are the record's, degenerate records do not fail, no text meets another."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from dashpot.core.errors import DataError, StorageError
+from dashpot.report.tune_axes import log_ticks
+from dashpot.report.tune_effects import draw_contributions, draw_importance
+from dashpot.report.tune_figures import draw_gap, draw_race, gap_figure, race_figure, tune_figures
+from dashpot.report.tune_stats import contributions, paired, ranked
+from dashpot.report.tune_strengths import OFF, draw_strengths
+from dashpot.report.tune_table import candidates_table, contributions_table, print_report, summary_table
+from tests.report.test_figures import check_layout
+from tests.report.tune_record import bare, candidate, contribution, searched
+
+DRAW: dict[str, Callable[[dict[str, Any]], Figure]] = {
+    "race": draw_race,
+    "strengths": draw_strengths,
+    "gap": draw_gap,
+    "contributions": draw_contributions,
+    "importance": draw_importance,
+}
+
+
+def holes(value: Any, hole: Any) -> Any:
+    """Every float of a record gone; whole numbers stay."""
+    if isinstance(value, dict):
+        return {key: holes(part, hole) for key, part in value.items()}
+    if isinstance(value, list):
+        return [holes(part, hole) for part in value]
+    return hole if isinstance(value, float) else value
+
+
+def odd(data: dict[str, Any]) -> dict[str, Any]:
+    """Names with markup, mathematics, line breaks and no end."""
+    text = json.dumps(data).replace("mixup", "[red]mix_$a$ \\\\frac{1}{2}[/red]").replace("weight-decay", "weight-decay-" + "on-and-on-" * 12)
+    return {**json.loads(text), "dataset": "costs in $ and $ [bold]" + "a long name " * 20}
+
+
+ONE = candidate(0, name="plain", recipe="", params={"lr": 0.001})
+RECORDS: dict[str, dict[str, Any]] = {
+    "forty": searched(),
+    "regression, large numbers": searched(seed=2, task="regression", scale=48213.0),
+    "tiny numbers": searched(seed=4, task="regression", scale=1e-6),
+    "two": searched(2),
+    "long race": searched(12, epochs=2000),
+    "short race": searched(12, epochs=3),
+    "one": bare(ONE),
+    "nobody": bare(),
+    "nulls": holes(searched(12), None),
+    "not a number": holes(searched(12), math.nan),
+    "infinite": holes(searched(12), math.inf),
+    "zeros": holes(searched(12), 0.0),
+    "nothing chosen": searched(12, chosen=None, best=None, plain=None, test={}),
+    "all failed": bare(*(candidate(i, state="failed", score=None, se=None, fold_scores=[], history=[], train_score=None) for i in range(4))),
+    "odd names": odd(searched(20)),
+    "choices": bare(
+        *(candidate(i, params={"optimizer": ("adam", "sgd", "lion")[i % 3], "batch": 32 * (i + 1), "flip": i % 2 == 0}) for i in range(9))
+    ),
+    "negative scores": bare(*(candidate(i, score=-1.0 - i, train_score=-2.0, history=[[1, -0.5], [2, -1.0 - i]]) for i in range(5))),
+    "a wild one": bare(
+        *(candidate(i, score=0.4 + 0.01 * i, params={"lr": 0.1 + i}) for i in range(9)),
+        candidate(9, state="pruned", score=1e9, history=[[1, 1e9]]),
+        chosen=1,
+        best=1,
+    ),
+}
+
+
+def shown(what: Any, width: int = 100) -> str:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(what)
+    return console.export_text()
+
+
+def reported(data: dict[str, Any], width: int = 100) -> str:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    print_report(data, console)
+    return console.export_text()
+
+
+DRAWN = {
+    "race": [name for name in RECORDS if name not in ("not a number", "infinite", "nothing chosen", "two")],
+    "strengths": ["forty", "short race", "one", "nulls", "choices", "odd names"],
+    "gap": ["forty", "regression, large numbers", "one", "nulls", "zeros", "negative scores", "a wild one"],
+    "contributions": ["regression, large numbers", "infinite", "one", "zeros", "odd names"],
+    "importance": ["forty", "not a number", "zeros", "odd names"],
+}
+
+
+@pytest.mark.parametrize(("figure", "name"), [(figure, name) for figure, names in DRAWN.items() for name in names])
+def test_no_text_meets_another(figure: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = copy.deepcopy(RECORDS[name])
+    assert check_layout(DRAW[figure](RECORDS[name]), monkeypatch)
+    assert repr(RECORDS[name]) == repr(before)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("width", [60, 100])
+def test_every_record_has_a_report(name: str, width: int) -> None:
+    text = reported(RECORDS[name], width)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    assert not {"nan", "inf", "None"} & set(text.replace(",", " ").split())
+
+
+def test_the_summary_shows_the_records_numbers() -> None:
+    data = searched()
+    text = shown(summary_table(data))
+    rows = {"chosen, ensemble of 5 folds": data["test"]["chosen"], "plain": data["test"]["plain"], **data["test"]["references"]}
+    found = {c["number"]: c for c in data["candidates"]}
+    for name, scores in rows.items():
+        line = next(line for line in text.splitlines() if line.startswith(name))
+        assert all(f"{value:.4f}" in line for value in scores.values()), name
+    for name, number in (("chosen", data["chosen"]), ("plain", data["plain"])):
+        line = next(line for line in text.splitlines() if line.startswith(name))
+        assert f"{found[number]['score']:.4f} ± {found[number]['se']:.4f}" in line
+    # The user's own metric is the first.
+    head = next(line for line in text.splitlines() if "accuracy" in line)
+    assert head.split()[:2] == ["balanced", "accuracy"]
+
+
+def test_candidates_stand_in_their_order_with_plain_and_chosen_below() -> None:
+    lucky = candidate(7, score=0.1, folds=1, se=None, state="pruned")
+    luckier = candidate(6, score=0.05, folds=1, se=None)
+    data = bare(*(candidate(i, score=0.5 - 0.01 * i) for i in range(5)), lucky, luckier, plain=0, chosen=1, best=4)
+    assert [c.number for c in ranked(data)] == [4, 3, 2, 1, 0, 6, 7]
+    text = shown(candidates_table(data, top=2))
+    numbers = [line.split()[1] for line in text.splitlines() if line.lstrip()[:1].isdigit()]
+    assert numbers == ["#4", "#3", "#1", "#0"]
+    assert "0.4600 ± 0.0100" in next(line for line in text.splitlines() if "#4 best" in line)
+    assert "+0.1600" in next(line for line in text.splitlines() if "#4 best" in line)
+    assert "0.1000, 1 fold" in shown(candidates_table(data))
+
+
+@pytest.mark.parametrize(
+    ("left", "alone", "words"),
+    [
+        ((0.1, 0.05), (0.1, 0.2), "earned its place"),
+        ((0.1, 0.2), None, "no clear effect"),
+        ((0.1, 0.2), (0.1, 0.05), "helps only alone"),
+        ((-0.1, 0.05), (0.1, 0.05), "hurt"),
+        (None, (0.1, 0.05), "helps alone"),
+        (None, (-0.1, 0.05), "hurts alone"),
+        (None, (0.0, 0.05), "no clear effect alone"),
+        ((0.1, None), None, "no interval"),
+        ((None, None), None, "not measured"),
+    ],
+)
+def test_contributions_in_words(left: tuple[float | None, float | None] | None, alone: tuple[float, float] | None, words: str) -> None:
+    parts = [contribution("mixup", kind, *values) for kind, values in (("left out", left), ("alone", alone)) if values is not None]
+    line = next(line for line in shown(contributions_table(bare(ONE, contributions=parts))).splitlines() if line.startswith("mixup"))
+    assert line.rstrip().endswith(f" {words}")
+    for values in (left, alone):
+        if values is not None and values[0] is not None and values[1] is not None:
+            mean, half = values
+            assert f"{mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}]" in line
+
+
+def test_markup_in_names_is_not_read() -> None:
+    data = RECORDS["odd names"]
+    text = reported(data, 160)
+    assert "[red]mix_$a$" in text
+    assert "[bold]" in text
+    assert "[red]" in shown(candidates_table(data), 160)
+
+
+def test_how_sure_the_choice_is() -> None:
+    plain = candidate(0, name="plain", fold_scores=[0.50, 0.54, 0.52], score=0.52, folds=3)
+    chosen = candidate(1, fold_scores=[0.45, 0.50, 0.46], score=0.47, se=0.02, folds=3)
+    close = candidate(2, fold_scores=[0.47, 0.49, 0.48], score=0.48, folds=3)
+    candidates = {c.number: c for c in ranked(bare(plain, close, chosen))}
+    gain = paired(candidates[1], candidates[0])
+    assert gain is not None
+    # Gains 0.05, 0.04, 0.06: s = 0.01; three folds have one test row for two training rows; t(0.975, 2) = 4.302653.
+    half = 4.302653 * 0.01 * math.sqrt(1 / 3 + 1 / 2)
+    assert (gain.mean, gain.low, gain.high) == pytest.approx((0.05, 0.05 - half, 0.05 + half), abs=1e-6)
+    text = reported(bare(plain, close, chosen))
+    assert f"better than plain: +0.0500 [{0.05 - half:+.4f}, {0.05 + half:+.4f}] log loss" in text
+    assert "1 other is within one standard error of the best" in text
+    assert "plain itself was chosen" in reported(bare(plain, close, chosen, chosen=0))
+
+
+def test_the_race_draws_what_the_histories_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = searched(20)
+    figure = draw_race(data)
+    texts = check_layout(figure, monkeypatch)
+    lines = [list(zip(line.get_xdata(), line.get_ydata(), strict=True)) for line in figure.axes[0].lines]
+    for c in data["candidates"]:
+        assert [(e, s) for e, s in c["history"]] in lines, c["number"]
+        if c["number"] in (data["chosen"], data["plain"], data["best"]):
+            assert any(text.startswith(f"#{c['number']} ") and text.endswith(f"\n{c['score']:.4f}") for text in texts)
+
+
+def test_strengths_stand_where_their_values_are() -> None:
+    values = {1: 1e-6, 2: 1e-4, 3: 1e-2}
+    off = candidate(0, params={"l1": False, "lr": 0.1}, score=0.9)
+    data = bare(off, *(candidate(i, params={"l1": True, "l1.strength": v, "lr": 0.1}, score=i / 10) for i, v in values.items()), chosen=2, best=1)
+    figure = draw_strengths(data)
+    assert [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()] == ["l1.strength"]  # lr had one value only
+    axes = figure.axes[0]
+    marks = {round(float(line.get_ydata()[0]), 3): float(line.get_xdata()[0]) for line in axes.lines if len(line.get_xdata()) == 1}
+    assert marks == pytest.approx({0.9: OFF, 0.1: 0.0, 0.2: 0.5}, abs=1e-9)
+    ((x, y),) = [tuple(point) for points in axes.collections for point in points.get_offsets()]
+    assert (x, y) == pytest.approx((1.0, 0.3), abs=0.06)
+    assert axes.get_xticklabels()[0].get_text() == "off"
+
+
+def test_there_are_twelve_panels_at_most_the_most_important_first() -> None:
+    many = [candidate(i, params={f"p{k}": float(i + k) for k in range(20)}, score=0.1 * i) for i in range(1, 6)]
+    figure = draw_strengths(bare(*many, importance={f"p{k}": k / 190 for k in range(20)}))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [f"p{k}" for k in range(19, 7, -1)]
+
+
+def test_contributions_and_gaps_are_drawn_at_their_numbers() -> None:
+    data = searched()
+    axes = draw_contributions(data).axes[0]
+    ends = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
+    for row in data["contributions"]:
+        assert any(pair == pytest.approx((row["low"], row["high"])) for pair in ends), row["ingredient"]
+    order = [c.left_out.mean for c in contributions(data) if c.left_out is not None]
+    assert order == sorted(order, reverse=True)
+    points = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in draw_gap(data).axes[0].lines if len(line.get_xdata()) == 1]
+    found = {c["number"]: c for c in data["candidates"]}
+    for number in (data["chosen"], data["plain"]):
+        assert any(point == pytest.approx((found[number]["train_score"], found[number]["score"])) for point in points)
+    widths = [bar.get_width() for bar in draw_importance(data).axes[0].patches]
+    assert widths == pytest.approx(sorted(data["importance"].values(), reverse=True))
+
+
+def test_ticks_are_inside_and_few() -> None:
+    for low, high in ((1e-9, 1e5), (0.3, 0.4), (0.21, 0.22), (1.0, 1e3), (7.0, 90.0)):
+        ticks = log_ticks(low, high, 5)
+        assert len(ticks) <= 5
+        assert all(low * 0.99 <= tick <= high * 1.01 for tick in ticks)
+
+
+def test_the_files_are_whole_and_the_same_every_time(tmp_path: Path) -> None:
+    data = searched(2, contributions=[contribution("mixup", "alone", 0.1, 0.05)])
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    first = tune_figures(data, tmp_path / "a")
+    second = {name: write(data, tmp_path / "b" / name) for name, write in (("race", race_figure), ("gap", gap_figure))}
+    assert sorted(first) == sorted(DRAW)
+    for name, paths in first.items():
+        assert [path.name for path in paths] == [f"{name}.png", f"{name}.svg"]
+        ElementTree.parse(paths[1])
+    for name, paths in second.items():
+        assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in first[name]]
+    with pytest.raises(StorageError, match="could not be written"):
+        race_figure(data, tmp_path / "nowhere" / "a")
+
+
+def test_a_record_without_its_keys_is_one_clear_error() -> None:
+    with pytest.raises(DataError, match="'proper', 'candidates'"):
+        summary_table({"dataset": "demo", "task": "classification", "metric": "accuracy"})
+
+
+@pytest.mark.slow
+def test_three_hundred_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = searched(300, seed=3)
+    for draw in (draw_race, draw_strengths, draw_gap):
+        check_layout(draw(data), monkeypatch)
+    assert len(shown(candidates_table(data)).splitlines()) < 40
+
+
+def test_one_wild_candidate_does_not_flatten_the_rest() -> None:
+    for draw in (draw_race, draw_gap, draw_strengths):
+        assert draw(RECORDS["a wild one"]).axes[0].get_ylim()[1] < 2, draw.__name__
