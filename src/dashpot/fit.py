@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from dashpot.core.errors import ConfigError, ConflictError, DivergedError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import derive, stream
+from dashpot.core.session import Session
 from dashpot.core.space import Range, check_number, check_whole
 from dashpot.core.technique import Technique
 from dashpot.scores import Criterion, default_criterion, is_classification, metrics_of
@@ -125,8 +126,8 @@ def fit(
             raise ConflictError(f"{technique} watches a validation score, but there are no validation data. Pass valid=, or monitor='train_loss'.")
     x, y, _ = train.first()
     criterion = loss or default_criterion(y)
-    optimizer = _optimizer(model, optimizer, lr)
-    factor = _schedule(schedule)
+    optimizer = adamw_for(model, optimizer, lr)
+    factor = schedule_of(schedule)
     closure_needed = any(t.evaluations > 1 for t in recipe)
     settings = {
         "epochs": epochs,
@@ -144,7 +145,7 @@ def fit(
             model,
             optimizer,
             seed=seed,
-            classes=_outputs(model, x) if is_classification(y) else None,
+            classes=outputs_of(model, x) if is_classification(y) else None,
             targets="classes" if is_classification(y) else "values",
             batch_size=train.smallest,
             closure=closure_needed,
@@ -160,33 +161,7 @@ def fit(
             while len(history) < epochs and not stopped:
                 epoch = len(history) + 1
                 epoch_started = time.perf_counter()
-                torch.manual_seed(derive(stream(seed, "model"), epoch) >> 1)
-                model.train()
-                total, first_bad = torch.zeros((), device=place), None
-                for number, (x, y, weight) in enumerate(train.epoch(epoch)):
-                    for group in optimizer.param_groups:
-                        group["lr"] = group["initial_lr"] * factor((epoch - 1 + number / len(train)) / epochs)
-                    batch = session.batch(x, y, weight)
-
-                    def closure() -> Tensor:
-                        optimizer.zero_grad()
-                        out = model(batch.x)  # noqa: B023  (called before the next batch)
-                        objective = session.loss(criterion(out, batch.y), out)  # noqa: B023
-                        objective.backward()  # type: ignore[no-untyped-call]
-                        return objective.detach()
-
-                    objective: Any
-                    if closure_needed:
-                        objective = optimizer.step(closure)  # type: ignore[arg-type]  # torch types closures as returning float
-                    else:
-                        objective = closure()
-                        if place.type != "cpu" or math.isfinite(objective):
-                            optimizer.step()
-                    total += objective
-                    # On a GPU, asking after every step would wait for it; there the epoch's sum tells.
-                    if place.type == "cpu" and not math.isfinite(objective):
-                        first_bad = number + 1
-                        break
+                total, first_bad = train_epoch(session, model, optimizer, train, criterion, factor, epoch, epochs, place)
                 if not math.isfinite(total):
                     where = f"step {first_bad} of {len(train)}" if first_bad else "some step"
                     diverged = f"loss must stay finite, got {float(total)} in epoch {epoch} at {where}. Lower the learning rate (now {lr:g}), or clip gradients."
@@ -219,6 +194,52 @@ def fit(
     return FitResult(model, history, stopped, session.plan(), best_epoch, diverged, time.perf_counter() - started)
 
 
+def train_epoch(
+    session: Session,
+    model: nn.Module,
+    optimizer: Optimizer,
+    train: Batches,
+    criterion: Criterion,
+    factor: Callable[[float], float],
+    epoch: int,
+    epochs: int,
+    place: torch.device,
+) -> tuple[Tensor, int | None]:
+    """One epoch of steps; ``factor`` is the schedule, and the first epoch is 1.
+
+    Returns:
+        The sum of the batches' objectives, and the step at which it stopped being finite, where that was seen.
+    """
+    closure_needed = any(t.evaluations > 1 for t in session.recipe)
+    torch.manual_seed(derive(stream(session.seed, "model"), epoch) >> 1)
+    model.train()
+    total = torch.zeros((), device=place)
+    for number, (x, y, weight) in enumerate(train.epoch(epoch)):
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor((epoch - 1 + number / len(train)) / epochs)
+        batch = session.batch(x, y, weight)
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            out = model(batch.x)  # noqa: B023  (called before the next batch)
+            objective = session.loss(criterion(out, batch.y), out)  # noqa: B023
+            objective.backward()  # type: ignore[no-untyped-call]
+            return objective.detach()
+
+        objective: Any
+        if closure_needed:
+            objective = optimizer.step(closure)  # type: ignore[arg-type]  # torch types closures as returning float
+        else:
+            objective = closure()
+            if place.type != "cpu" or math.isfinite(objective):
+                optimizer.step()
+        total += objective
+        # On a GPU, asking after every step would wait for it; there the epoch's sum tells.
+        if place.type == "cpu" and not math.isfinite(objective):
+            return total, number + 1
+    return total, None
+
+
 def pick_device(device: str | torch.device) -> torch.device:
     """``"auto"``: a CUDA device if there is one, else the CPU.
 
@@ -241,13 +262,15 @@ def _measure(name: str, model: nn.Module, batches: Batches, criterion: Criterion
     return {f"{name}_{key}": value for key, value in measured.items()}
 
 
-def _outputs(model: nn.Module, x: Any) -> int:
+def outputs_of(model: nn.Module, x: Any) -> int:
+    """The number of outputs for a batch ``x``."""
     model.eval()
     with torch.no_grad():
         return int(model(x).shape[1])
 
 
-def _optimizer(model: nn.Module, given: Any, lr: float) -> Optimizer:
+def adamw_for(model: nn.Module, given: Any, lr: float) -> Optimizer:
+    """The optimizer that was given, or AdamW without decay, for all trainable parameters."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ConfigError("model", "a module with trainable parameters", type(model).__name__)
@@ -260,7 +283,8 @@ def _optimizer(model: nn.Module, given: Any, lr: float) -> Optimizer:
     return optimizer
 
 
-def _schedule(schedule: str | Callable[[float], float]) -> Callable[[float], float]:
+def schedule_of(schedule: str | Callable[[float], float]) -> Callable[[float], float]:
+    """A schedule by its name, or the function itself."""
     if callable(schedule):
         return schedule
     known: dict[str, Callable[[float], float]] = {"cosine": lambda t: (1 + math.cos(math.pi * t)) / 2, "constant": lambda t: 1.0}

@@ -7,14 +7,14 @@ never shifts the draws of another. Draws are made outside the pure functions and
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    import numpy
+from dashpot.core.draws import beta_by, permutation_by, uniform_by
 
 _MASK = (1 << 64) - 1
 
@@ -39,6 +39,20 @@ def derive(key: int, *counters: int) -> int:
     return key
 
 
+def derive_all(keys: np.ndarray, *counters: int) -> np.ndarray:
+    """:func:`derive` for many keys (uint64) at once.
+
+    >>> int(derive_all(np.array([7], dtype=np.uint64), 3)[0]) == derive(7, 3)
+    True
+    """
+    for counter in counters:
+        z = (keys ^ np.uint64(counter & _MASK)) + np.uint64(0x9E3779B97F4A7C15)  # products and sums of arrays wrap around
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        keys = z ^ (z >> np.uint64(31))
+    return keys
+
+
 def generator(key: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh generator for ``key``. torch's CPU engine reads the low 32 bits of a seed, CUDA's all 64."""
     return torch.Generator(device=device).manual_seed(key & (_MASK >> 1))
@@ -55,6 +69,10 @@ class Draws:
         self._calls += 1
         return mix(self.key, self._calls)
 
+    def keys(self, count: int) -> list[int]:
+        """The keys of the next ``count`` draws, for those who draw for many at once."""
+        return [self._next() for _ in range(count)]
+
     def uniform(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
         """float32 in [0, 1)."""
         return torch.rand(tuple(shape), generator=generator(self._next(), device), device=device)
@@ -65,28 +83,20 @@ class Draws:
 
     def permutation(self, n: int, device: torch.device | str = "cpu") -> Tensor:
         """A permutation of 0..n-1, drawn on the CPU so that every device sees the same one."""
-        order = torch.randperm(n, generator=generator(self._next()))
-        return order.to(device)
+        return permutation_by([self._next()], n)[0].to(device)
 
     def beta(self, alpha: float, n: int, device: torch.device | str = "cpu") -> Tensor:
         """``n`` draws of Beta(alpha, alpha), float32; all 1 at alpha = 0, the limit that leaves the first of a pair alone."""
         key = self._next()
         if alpha == 0:
             return torch.ones(n, device=device)
-        return torch.from_numpy(self._numpy(key).beta(alpha, alpha, n)).to(device=device, dtype=torch.float32)
-
-    @staticmethod
-    def _numpy(key: int) -> numpy.random.Generator:
-        # numpy's beta stays exact where alpha is so small that gamma draws underflow; torch has no Beta that takes a generator.
-        import numpy
-
-        return numpy.random.Generator(numpy.random.Philox(key=key))
+        return beta_by([key], [alpha], n)[0].to(device)
 
 
 def uniform_at(key: int, clock: Tensor, size: Sequence[int], device: torch.device) -> Tensor:
     """float32 in [0, 1) for ``key`` at the moment that ``clock`` (int64 [2]: optimizer step, call) shows.
 
-    The same bits in eager and in compiled code: there it is an opaque operator, because a generator inside a graph breaks it.
+    The same bits in eager and in compiled code, where it is an opaque operator, since the clock is read as a number.
     """
     if torch.compiler.is_compiling():
         draws: Tensor = _uniform_op(clock, key - (1 << 63), list(size), device)
@@ -96,7 +106,7 @@ def uniform_at(key: int, clock: Tensor, size: Sequence[int], device: torch.devic
 
 def _uniform(clock: Tensor, key: int, size: Sequence[int], device: torch.device) -> Tensor:
     step, call = clock.tolist()
-    return torch.rand(tuple(size), generator=generator(derive(key, step, call), device), device=device)
+    return uniform_by([derive(key, step, call)], math.prod(size), device).reshape(tuple(size))
 
 
 @torch.library.custom_op("dashpot::uniform", mutates_args=())

@@ -99,11 +99,7 @@ class Batches:
 
     def _starts(self) -> list[tuple[int, int]]:
         assert self.tensors is not None
-        n = len(self.tensors[0])
-        edges = [*range(0, n, self._batch_size), n]
-        if len(edges) > 2 and edges[-1] - edges[-2] == 1:
-            del edges[-2]
-        return list(itertools.pairwise(edges))
+        return batch_edges(len(self.tensors[0]), self._batch_size)
 
     def _loaded(self) -> Iterator[Item]:
         assert self._loader is not None
@@ -115,6 +111,14 @@ class Batches:
     @staticmethod
     def _item(parts: Sequence[Any]) -> Item:
         return parts[0], parts[1], parts[2] if len(parts) > 2 else None
+
+
+def batch_edges(rows: int, batch_size: int) -> list[tuple[int, int]]:
+    """Where the batches of an epoch begin and end; a last batch of one row joins the one before."""
+    edges = [*range(0, rows, batch_size), rows]
+    if len(edges) > 2 and edges[-1] - edges[-2] == 1:
+        del edges[-2]
+    return list(itertools.pairwise(edges))
 
 
 def _tensor(name: str, part: Any) -> Tensor:

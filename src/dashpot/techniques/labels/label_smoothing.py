@@ -21,6 +21,11 @@ def label_smoothing(
     return (1 - smoothing) * loss + smoothing * uniform.to(loss.dtype)
 
 
+def smoothed_target(target: Float[Tensor, "batch classes"], smoothing: float | Float[Tensor, "#batch 1"]) -> Float[Tensor, "batch classes"]:
+    """``(1 - smoothing) * target + smoothing / classes``: cross entropy against it is the smoothed cross entropy."""
+    return (1 - smoothing) * target + smoothing / target.shape[1]
+
+
 def binary_label_smoothing(
     loss: Float[Tensor, "*shape"], logits: Float[Tensor, "*shape"], smoothing: float | Float[Tensor, ""]
 ) -> Float[Tensor, "*shape"]:

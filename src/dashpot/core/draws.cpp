@@ -1,0 +1,75 @@
+// Uniform numbers by hashing (key, index), and dropout by them without a mask in memory.
+// The bits are those of `_hashed` in draws.py; a test says so.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "hash.h"
+
+using dashpot::hashed;
+using dashpot::uniform;
+
+extern "C" void dashpot_uniform(const uint64_t *keys, int64_t members, int64_t n, float *out) {
+    for (int64_t k = 0; k < members; ++k) {
+        const uint32_t low = (uint32_t)keys[k], high = (uint32_t)(keys[k] >> 32);
+        float *__restrict to = out + k * n;
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) to[i] = uniform((uint32_t)i, low, high);
+    }
+}
+
+extern "C" void dashpot_dropout(const uint64_t *keys, const float *rates, const float *scales, int64_t members, int64_t n, const float *x, float *out) {
+    for (int64_t k = 0; k < members; ++k) {
+        const uint32_t low = (uint32_t)keys[k], high = (uint32_t)(keys[k] >> 32);
+        const float rate = rates[k], scale = scales[k];
+        const float *from = x + k * n;
+        float *to = out + k * n;
+        if (rate <= 0.0f) {
+            if (to != from)
+                for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+            continue;
+        }
+#pragma omp simd
+        for (int64_t i = 0; i < n; ++i) to[i] = from[i] * (uniform((uint32_t)i, low, high) >= rate ? scale : 0.0f);
+    }
+}
+
+// The order of the hashed numbers, ties by position.
+extern "C" void dashpot_permutation(const uint64_t *keys, int64_t members, int64_t n, int64_t *out) {
+    std::vector<uint64_t> pairs(n);
+    for (int64_t k = 0; k < members; ++k) {
+        const uint32_t low = (uint32_t)keys[k], high = (uint32_t)(keys[k] >> 32);
+        for (int64_t i = 0; i < n; ++i) pairs[i] = ((uint64_t)(hashed((uint32_t)i, low, high) >> 8) << 32) | (uint64_t)i;
+        std::sort(pairs.begin(), pairs.end());
+        for (int64_t i = 0; i < n; ++i) out[k * n + i] = (int64_t)(pairs[i] & 0xffffffffu);
+    }
+}
+
+// Beta(a, a): see `beta_by` in draws.py, which tells the methods. Numbers of trial r are hashed at r * n + i and under the key's complement.
+extern "C" void dashpot_beta(const uint64_t *keys, const double *shapes, int64_t members, int64_t n, float *out) {
+    for (int64_t k = 0; k < members; ++k) {
+        const uint32_t low = (uint32_t)keys[k], high = (uint32_t)(keys[k] >> 32);
+        const double a = shapes[k];
+        const double slope = a > 1 ? std::sqrt((2 * a - 2) / (2 * a * a - 2 * a)) : 0, gamma = a > 1 ? a + 1 / slope : 0;
+        for (int64_t i = 0; i < n; ++i) {
+            double share = 0.5;
+            for (int64_t r = 0; r < 1000; ++r) {
+                const uint32_t at = (uint32_t)(r * n + i);
+                const double u = ((double)(hashed(at, low, high) >> 8) + 0.5) * 0x1p-24, v = ((double)(hashed(at, ~low, ~high) >> 8) + 0.5) * 0x1p-24;
+                if (a <= 1) {
+                    const double x = std::log(u) / a, y = std::log(v) / a, top = std::max(x, y);
+                    const double sum = top + std::log(std::exp(x - top) + std::exp(y - top));
+                    if (sum > 0) continue;
+                    share = std::exp(x - sum);
+                } else {
+                    const double z = slope * std::log(u / (1 - u)), w = a * std::exp(z), t = std::log(u * u * v), c = gamma * z - std::log(4.0);
+                    if (c + 2 * a * std::log(2 * a / (a + w)) < t) continue;
+                    share = w / (a + w);
+                }
+                break;
+            }
+            out[k * n + i] = (float)share;
+        }
+    }
+}

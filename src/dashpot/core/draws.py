@@ -1,0 +1,105 @@
+"""Uniform numbers that are a hash of (key, index): the same bits in eager and compiled code, in C++ and in torch, on any device, alone or side by side."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dashpot.core import native
+
+
+@functools.cache
+def kernel() -> Any:
+    """The C++ twin of :func:`_hashed`, or None."""
+    found = native.library(Path(__file__).with_name("draws.cpp"))
+    if found is not None:
+        pointer, size = ctypes.c_void_p, ctypes.c_int64
+        found.dashpot_uniform.argtypes = [pointer, size, size, pointer]
+        found.dashpot_permutation.argtypes = [pointer, size, size, pointer]
+        found.dashpot_beta.argtypes = [pointer, pointer, size, size, pointer]
+        found.dashpot_dropout.argtypes = [pointer, pointer, pointer, size, size, pointer, pointer]
+    return found
+
+
+def uniform_by(keys: Sequence[int] | np.ndarray, n: int, device: torch.device | str = "cpu") -> Tensor:
+    """float32 in [0, 1) [keys, n]: row k depends on key k (64 bits) and the position only, and a shorter row is the start of a longer one."""
+    words = np.array(keys, dtype=np.uint64)
+    if torch.device(device).type == "cpu" and (library := kernel()) is not None:
+        out = torch.empty(len(words), n)
+        library.dashpot_uniform(words.ctypes.data, len(words), n, out.data_ptr())
+        return out
+    return _hashed(torch.from_numpy(words.view(np.int32).reshape(-1, 2).copy()).to(device), n)
+
+
+def permutation_by(keys: Sequence[int] | np.ndarray, n: int) -> Tensor:
+    """For each key a permutation of 0..n-1, int64 [keys, n]: the order of its uniform numbers, on the CPU."""
+    if (library := kernel()) is not None:
+        words, out = np.array(keys, dtype=np.uint64), torch.empty(len(keys), n, dtype=torch.int64)
+        library.dashpot_permutation(words.ctypes.data, len(words), n, out.data_ptr())
+        return out
+    return torch.argsort(uniform_by(keys, n), dim=1, stable=True)
+
+
+def beta_by(keys: Sequence[int] | np.ndarray, shapes: Sequence[float] | np.ndarray, n: int) -> Tensor:
+    """Draws of Beta(a, a), float32 [keys, n], a > 0 for each key, on the CPU.
+
+    By rejection: for a <= 1 Jöhnk's method, in logarithms so that powers do not underflow however small a is (Jöhnk 1964); above, Cheng's BB (1978), of whose
+    trials about 80 % are accepted. The two halves of a trial are hashed under the key and under its complement.
+    """
+    words, a = np.array(keys, dtype=np.uint64), np.array(shapes, dtype=np.float64)
+    if (library := kernel()) is not None:
+        out = torch.empty(len(words), n)
+        library.dashpot_beta(words.ctypes.data, a.ctypes.data, len(words), n, out.data_ptr())
+        return out
+    share = np.full((len(words), n), np.nan)
+    for trial in range(1000):
+        left = np.isnan(share)
+        if not left.any():
+            break
+        u, v = (
+            (uniform_by([int(w) ^ flip for w in words], (trial + 1) * n)[:, trial * n :].numpy().astype(np.float64) + 2.0**-25)[left]
+            for flip in (0, (1 << 64) - 1)
+        )
+        share[left] = _beta_trial(u, v, np.broadcast_to(a[:, None], share.shape)[left])
+    return torch.from_numpy(np.nan_to_num(share, nan=0.5).astype(np.float32))
+
+
+def _beta_trial(u: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """A draw for each pair of uniform numbers, or NaN where it is rejected."""
+    x, y = np.log(u) / a, np.log(v) / a
+    total = np.logaddexp(x, y)
+    small = np.where(total <= 0, np.exp(np.minimum(x - total, 0)), np.nan)
+    wide = np.maximum(a, 1 + 1e-9)
+    slope = np.sqrt((2 * wide - 2) / (2 * wide * wide - 2 * wide))
+    z = slope * np.log(u / (1 - u))
+    w = wide * np.exp(np.minimum(z, 700))
+    accepted = (wide + 1 / slope) * z - np.log(4.0) + 2 * wide * np.log(2 * wide / (wide + w)) >= np.log(u * u * v)
+    return np.where(a <= 1, small, np.where(accepted, w / (wide + w), np.nan))
+
+
+def _hashed(words: Tensor, n: int) -> Tensor:
+    """From int32 [keys, 2], the low and the high half of each key."""
+    index = torch.arange(n, dtype=torch.int32, device=words.device)
+    h = index * _signed(0x9E3779B1) + words[:, :1]
+    h = _scramble(_scramble(h) ^ words[:, 1:])
+    return ((h >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24
+
+
+def _scramble(h: Tensor) -> Tensor:
+    # torch shifts signed integers with their sign: the mask takes it away. Products wrap around.
+    h = h ^ ((h >> 16) & 0xFFFF)
+    h = h * _signed(0x21F0AAAD)
+    h = h ^ ((h >> 15) & 0x1FFFF)
+    h = h * _signed(0xD35A2D97)
+    return h ^ ((h >> 15) & 0x1FFFF)
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 32) if word >> 31 else word

@@ -1,0 +1,67 @@
+"""C++ kernels: compiled once for this processor by the C++ compiler that is at hand, kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+FLAGS = (
+    "-O3",
+    "-march=native",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+    "-fopenmp-simd",
+    "-std=c++17",
+    "-shared",
+    "-fPIC",
+    "-pthread",
+)
+
+
+def library(source: Path) -> ctypes.CDLL | None:
+    """The compiled and loaded ``source``, or None where there is no C++ compiler, or ``DASHPOT_NO_COMPILER`` is set."""
+    compiler = os.environ.get("CXX") or next((found for name in ("g++", "clang++", "c++") if (found := shutil.which(name))), None)
+    if compiler is None or os.environ.get("DASHPOT_NO_COMPILER") or platform.system() == "Windows":
+        return None
+    try:
+        return ctypes.CDLL(str(_built(source, compiler)))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _built(source: Path, compiler: str) -> Path:
+    """The shared library, from the cache where this source was compiled by this compiler for this processor before."""
+    headers = [path.read_bytes() for path in sorted([*source.parent.glob("*.h"), *Path(__file__).parent.glob("*.h")])]
+    key = hashlib.sha256(b"\0".join([source.read_bytes(), *headers, " ".join(FLAGS).encode(), compiler.encode(), _processor().encode()])).hexdigest()[
+        :24
+    ]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dashpot"
+    path = folder / f"{source.stem}-{key}.so"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, suffix=".so")
+        os.close(handle)
+        try:
+            subprocess.run([compiler, *FLAGS, str(source), "-o", name], check=True, capture_output=True, timeout=120)
+            os.replace(name, path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    return path
+
+
+@functools.cache
+def _processor() -> str:
+    """What ``-march=native`` depends on: a cache folder may be shared by machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return platform.machine() + next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return platform.machine() + platform.processor()

@@ -1,0 +1,77 @@
+"""The base of actors: one technique for all members of a chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dashpot.core.rng import Draws, derive, stream
+
+if TYPE_CHECKING:
+    from dashpot.population.chunk import Chunk
+
+
+class Actor:
+    """One technique, for all members of a chunk.
+
+    Args:
+        chunk: the members.
+        path: the technique's place in their recipes, which names its random stream.
+        techniques: one per member; None where its recipe has none.
+    """
+
+    def __init__(self, chunk: Chunk, path: str, techniques: Sequence[Any]) -> None:
+        self.chunk, self.path = chunk, path
+        self.techniques = list(techniques)
+        self.keys = np.array([stream(member.seed, path) for member in chunk.members], dtype=np.uint64)
+        self.setup()
+
+    def setup(self) -> None:
+        """After construction, and after members have left."""
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self.techniques, self.keys = [self.techniques[k] for k in rows], self.keys[list(rows)]
+        self.setup()
+
+    def adopt(self, sources: Sequence[tuple[Actor | None, int]]) -> None:
+        """In place k the state of row ``sources[k][1]`` of another actor of the same path, where there is one."""
+
+    def values(self, name: str, off: float) -> list[float]:
+        """A field of each member's technique, or the value at which it does nothing."""
+        return [off if t is None else float(getattr(t, name)) for t in self.techniques]
+
+    def wide(self, values: Sequence[float] | np.ndarray, ndim: int) -> Tensor:
+        """Numbers per member, to be multiplied with [member, ...] of ``ndim`` axes."""
+        return torch.as_tensor(values, dtype=torch.float32, device=self.chunk.device).reshape(-1, *[1] * (ndim - 1))
+
+    def draws(self, k: int) -> Draws:
+        return Draws(derive(int(self.keys[k]), self.chunk.step, 0, 0))
+
+    def selected(self, k: int) -> list[int]:
+        """The positions of the parameters that member k's technique acts on."""
+        return [] if self.techniques[k] is None else self.chunk.selected(self.techniques[k].on)
+
+    # --- the points of a step ----------------------------------------------------------------------------------------
+
+    def on_batch(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """[member, batch, ...] and targets [member, batch, ...]."""
+        return x, y
+
+    def on_target(self, y: Tensor) -> Tensor:
+        """Targets [member x batch, ...], just before the loss."""
+        return y
+
+    def on_loss(self, loss: Tensor, out: Tensor) -> Tensor:
+        """Per-sample losses [member x batch, ...] and outputs [member x batch, ...]."""
+        return loss
+
+    def on_gradient(self, grads: list[Tensor]) -> Iterator[None] | None:
+        """Gradients [member, *shape], changed in place; as an iterator, it asks for them again at each stop."""
+        return None
+
+    def on_step(self) -> None:
+        """After the update."""

@@ -1,0 +1,95 @@
+"""The techniques of many recipes side by side, in one order that is each recipe's own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from dashpot.core.recipe import Recipe
+from dashpot.core.technique import Technique
+from dashpot.core.view import ModelView
+from dashpot.population.actors import why_not
+from dashpot.population.members import RANDOM, Data, Member
+from dashpot.population.stack import NotStackableError
+from dashpot.techniques.stopping.early_stopping import EarlyStopping
+
+
+def columns(members: Sequence[Member]) -> Iterator[tuple[str, type[Technique], list[Technique | None]]]:
+    """The techniques of all members by their path.
+
+    Raises:
+        NotStackableError: a technique has no stacked form, or recipes have different orders.
+    """
+    for technique in (t for m in members for t in m.recipe):
+        if reason := why_not(technique):
+            raise NotStackableError(reason)
+    found: list[dict[str, Technique]] = [dict(zip(m.recipe.paths(), m.recipe, strict=True)) for m in members]
+    order = common_order(own.keys() for own in found)
+    if order is None:
+        raise NotStackableError("recipes whose techniques come in different orders")
+    kinds = {path: type(next(own[path] for own in found if path in own)) for path in order}
+    for path in sorted(order, key=lambda path: kinds[path].order):
+        yield path, kinds[path], [own.get(path) for own in found]
+
+
+def demand_allowed(members: Sequence[Member], view: ModelView, data: Data, classes: int | None, smallest: int) -> None:
+    """Refuse what :func:`dashpot.fit` refuses, for each recipe once.
+
+    Args:
+        view: of a member's network, whose weights do not matter.
+        smallest: rows of the smallest batch.
+
+    Raises:
+        ConfigError, ConflictError: as it would.
+    """
+    targets = "classes" if data.classification else "values"
+    for recipe in dict.fromkeys(m.recipe if m.watch is not None else without_stopping(m.recipe) for m in members):
+        with RANDOM, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # members are many, and what they try is not the user's own choice
+            options: dict[str, Any] = {
+                "classes": classes,
+                "targets": targets,
+                "batch_size": smallest,
+                "closure": any(t.evaluations > 1 for t in recipe),
+            }
+            recipe.attach(view.model, view.optimizer, **options).close()
+
+
+def without_stopping(recipe: Recipe) -> Recipe:
+    """The recipe without early stopping."""
+    return Recipe(t for t in recipe if not isinstance(t, EarlyStopping))
+
+
+def common_order(sequences: Iterable[Iterable[str]]) -> list[str] | None:
+    """One order in which all sequences are, or None.
+
+    >>> common_order([["a", "c"], ["b", "c"], ["a", "b"]])
+    ['a', 'b', 'c']
+    """
+    before: dict[str, set[str]] = {}
+    for sequence in dict.fromkeys(map(tuple, sequences)):
+        for at, name in enumerate(sequence):
+            before.setdefault(name, set()).update(sequence[:at])
+    order: list[str] = []
+    while len(order) < len(before):
+        ready = next((name for name in before if name not in order and before[name] <= set(order)), None)
+        if ready is None:
+            return None
+        order.append(ready)
+    return order
+
+
+def side_by_side(recipes: Sequence[Recipe]) -> list[list[int]]:
+    """Positions of recipes in groups of one order each, as few as come easily."""
+    groups: list[tuple[dict[tuple[str, ...], None], list[int]]] = []
+    for i, recipe in enumerate(recipes):
+        own = tuple(recipe.paths())
+        for orders, positions in groups:
+            if own in orders or common_order([*orders, own]) is not None:
+                orders[own] = None
+                positions.append(i)
+                break
+        else:
+            groups.append(({own: None}, [i]))
+    return [positions for _, positions in groups]

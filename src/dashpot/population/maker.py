@@ -1,0 +1,113 @@
+"""Which members are trained together, and how."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from dashpot.fit import outputs_of
+from dashpot.population.chunk import Chunk
+from dashpot.population.mapped import mapped
+from dashpot.population.members import Data, Member, Plan, initial, shape_of
+from dashpot.population.program import programmed
+from dashpot.population.sizes import ELEMENTS, GRADIENTS, MOST, WIDE, even, widest
+from dashpot.population.solo import Solo
+from dashpot.population.stack import NotStackableError, stacked
+
+Group = Chunk | Solo
+Groups = list[tuple[Group, list[int]]]
+"""Groups with the numbers of their members."""
+
+
+class Maker:
+    """Makes groups of members, and merges and halves them.
+
+    Args:
+        stack: False trains one by one.
+        note: told why members are not stacked.
+    """
+
+    def __init__(self, data: Data, plan: Plan, stack: bool, note: Callable[[str], None]) -> None:
+        self.data, self.plan, self.stack, self.note = data, plan, stack, note
+        self._known: dict[Any, tuple[int, int | None]] = {}
+
+    def size(self, member: Member) -> int:
+        """Members of a chunk of this shape at most."""
+        return max(1, self._of(member)[0])
+
+    def _of(self, member: Member) -> tuple[int, int | None]:
+        """Members of a chunk, 0 where stacking would gain nothing; and classes."""
+        key = shape_of(member)
+        if key not in self._known:
+            model = initial(member).to(self.data.device)
+            x, _ = self.data.take(self.data.index(member, member.rows[:2]))
+            classes = outputs_of(model, x) if self.data.classification else None
+            size = sys.maxsize
+            if self.data.device.type == "cpu":
+                weights, width = sum(p.numel() for p in model.parameters()), widest(model, x)
+                # A program works on one member at a time: then it is the calls that are to be few, and the gradients that take memory.
+                size = max(1, min(MOST, GRADIENTS // max(weights, 1)))
+                if not programmed(model, self.data, self.plan):
+                    size = min(size, ELEMENTS // (self.plan.batch_size * width) if width < WIDE or self.plan.low else 0)
+                    size = 0 if size == 1 else size
+            self._known[key] = size, classes
+        return self._known[key]
+
+    def group(self, members: Sequence[Member]) -> Group:
+        """Members of one shape, from their initial weights."""
+        models = [initial(m) for m in members]
+        size, classes = self._of(members[0])
+        reasons = [] if size or not self.stack else ["so large that together they would be no faster"]
+        for stack in (stacked, mapped) if self.stack and not reasons else ():
+            try:
+                chunk = Chunk(members, models, self.data, self.plan, classes, stack)
+            except NotStackableError as error:
+                reasons.append(str(error))
+                continue
+            if reasons:
+                self.note(f"trained together by vmap, which is slower than stacked layers: {reasons[0]}")
+            return chunk
+        if reasons:
+            self.note(f"trained one by one: {'; by vmap: '.join(dict.fromkeys(reasons))}")
+        return Solo(members, models, self.data, self.plan, classes)
+
+    def halves(self, group: Group, numbers: list[int]) -> Groups:
+        """Two chunks for one that did not fit into memory; they stay apart."""
+        assert isinstance(group, Chunk)
+        if self.data.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.note(f"out of memory with {len(numbers)} members at once: halved")
+        middle = len(numbers) // 2
+        size, classes = self._of(group.members[0])
+        self._known[shape_of(group.members[0])] = min(middle, size), classes
+        return [
+            (Chunk.gathered([group.members[k] for k in rows], [(group, k) for k in rows]), [numbers[k] for k in rows])
+            for rows in (range(middle), range(middle, len(numbers)))
+        ]
+
+    def merged(self, groups: Groups) -> Groups:
+        """Chunks of one shape at one epoch that have shrunk become as few as fit."""
+        alike: dict[Any, list[int]] = {}
+        for position, (group, _) in enumerate(groups):
+            if isinstance(group, Chunk):
+                alike.setdefault((shape_of(group.members[0]), group.epoch, group.step, group.stack), []).append(position)
+        new: Groups = []
+        gone: set[int] = set()
+        for positions in alike.values():
+            sources = [(group, k) for group in (groups[p][0] for p in positions) if isinstance(group, Chunk) for k in range(len(group))]
+            numbers = [i for p in positions for i in groups[p][1]]
+            pieces = even(range(len(numbers)), self.size(sources[0][0].members[0]))
+            if len(pieces) >= len(positions):
+                continue
+            try:
+                for piece in pieces:
+                    members = [sources[k][0].members[sources[k][1]] for k in piece]
+                    new.append((Chunk.gathered(members, [sources[k] for k in piece]), [numbers[k] for k in piece]))
+            except NotStackableError:  # recipes in different orders: they stay apart
+                new = [pair for pair in new if not set(pair[1]) & set(numbers)]
+                continue
+            gone |= set(positions)
+        return [pair for position, pair in enumerate(groups) if position not in gone] + new

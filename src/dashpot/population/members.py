@@ -1,0 +1,107 @@
+"""What a population is made of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dashpot.core.recipe import Recipe
+from dashpot.core.rng import stream
+from dashpot.scores import Criterion, default_criterion, is_classification
+
+Make = Callable[[], nn.Module]
+RANDOM = threading.RLock()
+"""Whoever uses what all threads share, torch's random state or Python's warnings, holds it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One network to train.
+
+    Attributes:
+        make: builds the network; called with torch's random state set by ``seed``, so that equal seeds give equal initial weights.
+        recipe: its techniques, strengths absolute.
+        lr: of AdamW, at the start.
+        seed: of initial weights, order of rows and draws, as in :func:`dashpot.fit`.
+        rows: the rows to train on.
+        watch: rows to score after each epoch where its recipe has early stopping.
+        data: which of the population's data sets.
+        shape: members of one shape (and with as many rows) are trained together; anything hashable that names the architecture.
+    """
+
+    make: Make = field(repr=False)
+    recipe: Recipe
+    lr: float
+    seed: int
+    rows: np.ndarray = field(repr=False)
+    watch: np.ndarray | None = field(default=None, repr=False)
+    data: int = 0
+    shape: Any = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all members of a population share.
+
+    Attributes:
+        epochs: over which the learning rate falls; members may leave before.
+        batch_size: rows per step.
+        schedule: from progress in [0, 1) to a factor of the learning rate.
+        loss: from (output, target) to the loss of each sample.
+        low: multiply wide matrices in bfloat16 while training.
+    """
+
+    epochs: int
+    batch_size: int
+    schedule: Callable[[float], float]
+    loss: Criterion
+    low: bool = False
+
+
+class Data:
+    """The data sets, on the device, as one long table; set i is rows i * n to (i + 1) * n.
+
+    Sets differ in how they were prepared (each fold by its own training rows), not in what their rows are.
+    """
+
+    def __init__(self, sets: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> None:
+        self.n = len(sets[0][0])
+        self.x = torch.cat([x for x, _ in sets]).to(device)
+        self.y = torch.cat([y for _, y in sets]).to(device)
+        self.device = device
+        self.classification = is_classification(self.y)
+        self.loss = default_criterion(self.y)
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets [*index, ...] of rows of the long table."""
+        flat = index.reshape(-1)
+        x, y = self.x.index_select(0, flat), self.y.index_select(0, flat)
+        return x.view(*index.shape, *x.shape[1:]), y.view(*index.shape, *y.shape[1:])
+
+    def index(self, member: Member, rows: np.ndarray) -> Tensor:
+        """Positions in the long table."""
+        return torch.as_tensor(rows, device=self.device) + member.data * self.n
+
+
+def initial(member: Member) -> nn.Module:
+    """A member's network with its initial weights, which depend on its seed only."""
+    with RANDOM, torch.random.fork_rng():
+        torch.manual_seed(stream(member.seed, "weights") >> 1)
+        return member.make()
+
+
+def built(make: Make) -> nn.Module:
+    """A network whose weights do not matter."""
+    with RANDOM, torch.random.fork_rng():
+        return make()
+
+
+def shape_of(member: Member) -> tuple[Any, int]:
+    """Members with the same can be trained together: the architecture's name, and as many rows."""
+    return member.shape, len(member.rows)

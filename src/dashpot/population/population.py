@@ -1,0 +1,257 @@
+"""``Population``: any networks, trained together where that is faster, with members that leave while others go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dashpot.core.errors import UsageError
+from dashpot.core.recipe import Recipe
+from dashpot.core.space import check_whole
+from dashpot.fit import pick_device, schedule_of
+from dashpot.population.actors import why_not
+from dashpot.population.chunk import Chunk
+from dashpot.population.columns import side_by_side
+from dashpot.population.maker import Group, Maker
+from dashpot.population.members import Data, Member, Plan, initial, shape_of
+from dashpot.population.sizes import even, fast_bfloat16, keep_memory, out_of_memory
+from dashpot.population.solo import Solo, rebuilt
+from dashpot.scores import Criterion, predict
+from dashpot.training.batches import batch_edges
+
+
+class Population:
+    """Networks trained in lock-step, epoch by epoch.
+
+    Members of one shape with as many rows each are stacked in chunks that fit the cache (all of them on a GPU); what cannot be stacked is trained one by
+    one, with the same results.
+
+    Args:
+        members: the networks; their position is their number.
+        sets: data sets (x, y) of the same rows, such as one for each fold's preprocessing.
+        epochs: over which the learning rate falls.
+        batch_size: rows per step.
+        schedule, loss, device: as in :func:`dashpot.fit`.
+        low: multiply wide matrices in bfloat16 while training; ``None``: where the processor does so fast.
+        stack: False trains one by one.
+
+    Attributes:
+        alive: the numbers of the members that go on.
+        failed: those that left since their loss was not finite.
+        best_epochs: by number, for members with early stopping.
+        notes: why some members are mapped or trained one by one.
+
+    Example:
+        >>> import numpy as np, torch, dashpot
+        >>> x = torch.randn(60, 4); y = (x[:, 0] > 0).long()
+        >>> def make(): return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> recipe = dashpot.Recipe((dashpot.L1(strength=1e-3),))
+        >>> members = [Member(make=make, recipe=recipe, lr=lr, seed=0, rows=np.arange(40)) for lr in (1e-3, 1e-2)]
+        >>> population = Population(members, [(x, y)], epochs=5, batch_size=20)
+        >>> population.train(5)
+        True
+        >>> [tuple(out.shape) for out in population.outputs({0: np.arange(40, 60), 1: np.arange(40, 60)}).values()]
+        [(20, 2), (20, 2)]
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        sets: Sequence[tuple[Tensor, Tensor]],
+        *,
+        epochs: int,
+        batch_size: int,
+        schedule: str | Callable[[float], float] = "cosine",
+        loss: Criterion | None = None,
+        device: str | torch.device = "auto",
+        low: bool | None = None,
+        stack: bool = True,
+    ) -> None:
+        self.members: list[Member] = []
+        self.device = pick_device(device)
+        self.data = Data(sets, self.device)
+        low = fast_bfloat16(self.device) if low is None else low
+        self.plan = Plan(epochs, batch_size, schedule_of(schedule), loss or self.data.loss, low)
+        self.alive: list[int] = []
+        self.failed: list[int] = []
+        self.best_epochs: dict[int, int] = {}
+        self.epoch = 0
+        self.notes: list[str] = []
+        self.member_steps = 0
+        self._left: dict[int, Mapping[str, Tensor]] = {}
+        self._groups: list[tuple[Group, list[int]]] = []
+        self._maker = Maker(self.data, self.plan, stack, self._note)
+        keep_memory()
+        self.add(members)
+
+    # --- members -----------------------------------------------------------------------------------------------------
+
+    def add(self, members: Sequence[Member], at_epoch: int = 0) -> list[int]:
+        """More members, from their initial weights; those here before are not touched.
+
+        Args:
+            members: the networks.
+            at_epoch: where on the schedule they begin, as if so many epochs were done.
+
+        Returns:
+            Their numbers.
+        """
+        at_epoch = check_whole("at_epoch", at_epoch, low=0)
+        numbers = list(range(len(self.members), len(self.members) + len(members)))
+        self.members += members
+        self.alive += numbers
+        parts: dict[Any, list[int]] = {}
+        for i in numbers:
+            m = self.members[i]
+            # What only some recipes lack does not hold up the others.
+            parts.setdefault((shape_of(m), all(why_not(t) is None for t in m.recipe)), []).append(i)
+        for part in parts.values():
+            size = self._maker.size(self.members[part[0]])
+            alike = side_by_side([self.members[i].recipe for i in part])
+            for piece in (piece for positions in alike for piece in even([part[k] for k in positions], size)):
+                group = self._maker.group([self.members[i] for i in piece])
+                group.epoch, group.step = at_epoch, at_epoch * len(batch_edges(len(self.members[piece[0]].rows), self.plan.batch_size))
+                self._groups.append((group, piece))
+        return numbers
+
+    def clone(self, number: int, *, recipe: Recipe | None = None, lr: float | None = None, seed: int | None = None) -> int:
+        """A new member that goes on from where another is: its weights, moments, averages, best weights and epoch.
+
+        Args:
+            number: whom to copy; alive.
+            recipe, lr, seed: its own from here on, else the other's. With the same seed it sees the same rows and draws.
+
+        Returns:
+            Its number.
+
+        Raises:
+            UsageError: the member is not alive.
+        """
+        if number not in self.alive:
+            raise UsageError(f"member {number} is not alive, so there is no state to go on from. Clone members that are, before keep().")
+        old = self.members[number]
+        new = replace(old, recipe=recipe or old.recipe, lr=old.lr if lr is None else lr, seed=old.seed if seed is None else seed)
+        group, row = next((group, own.index(number)) for group, own in self._groups if number in own)
+        # Both kinds have the same method; a recipe that cannot be stacked cannot go on from a stack.
+        copy = Chunk.gathered([new], [(group, row)]) if isinstance(group, Chunk) else Solo.gathered([new], [(group, row)])
+        self.members.append(new)
+        self.alive.append(len(self.members) - 1)
+        self._groups.append((copy, [self.alive[-1]]))
+        return self.alive[-1]
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    def train(self, epochs: int, *, deadline: float | None = None, progress: Callable[[int], None] = lambda epoch: None) -> bool:
+        """So many epochs more of all who are alive; members that have done all epochs of the schedule rest.
+
+        Args:
+            epochs: how many.
+            deadline: ``time.monotonic()`` after which no new epoch begins.
+            progress: told after each epoch of the whole population.
+
+        Returns:
+            Whether all epochs were done.
+        """
+        self._groups = self._maker.merged(self._groups)
+        for _ in range(epochs):
+            if deadline is not None and time.monotonic() >= deadline:
+                return False
+            waiting, self._groups = self._groups, []
+            while waiting:
+                group, numbers = waiting.pop(0)
+                if group.epoch >= self.plan.epochs or self._one_epoch(group, numbers):
+                    self._groups.append((group, numbers))
+                else:
+                    waiting[:0] = self._maker.halves(group, numbers)
+            self._groups = [(group, numbers) for group, numbers in self._groups if numbers]
+            self.epoch += 1
+            progress(self.epoch)
+        return True
+
+    def _one_epoch(self, group: Group, numbers: list[int]) -> bool:
+        """False: it did not fit into memory, and the group is as it was."""
+        before, saved = group.step, group.saved() if isinstance(group, Chunk) else None
+        try:
+            group.train_epoch()
+        except (MemoryError, RuntimeError) as error:
+            if saved is None or len(numbers) == 1 or not out_of_memory(error):
+                raise
+        else:
+            saved = None
+        if saved is not None:
+            assert isinstance(group, Chunk)
+            group.restore(saved)
+            return False
+        self.member_steps += (group.step - before) * len(numbers)
+        self.best_epochs |= {i: epoch for i, epoch in zip(numbers, group.best_epochs, strict=True) if epoch}
+        gone = [k for k in range(len(numbers)) if group.failed[k] or group.done[k]]
+        for k in gone:
+            if group.failed[k]:
+                self.failed.append(numbers[k])
+            else:
+                self._left[numbers[k]] = group.tensors(k)
+        self._drop(group, numbers, gone)
+        return True
+
+    def _drop(self, group: Group, numbers: list[int], gone: Sequence[int]) -> None:
+        """Members of a group leave; ``numbers`` is changed in place."""
+        if not gone:
+            return
+        lost = {numbers[k] for k in gone}
+        stay = [k for k in range(len(numbers)) if numbers[k] not in lost]
+        numbers[:] = [numbers[k] for k in stay]
+        self.alive = [i for i in self.alive if i not in lost]
+        if stay:
+            group.keep(stay)
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Only these go on; the others leave with the weights they have."""
+        chosen = set(numbers)
+        for group, own in self._groups:
+            gone = [k for k, i in enumerate(own) if i not in chosen]
+            for k in gone:
+                self._left[own[k]] = group.tensors(k)
+            self._drop(group, own, gone)
+        self._groups = [(group, own) for group, own in self._groups if own]
+
+    # --- results -----------------------------------------------------------------------------------------------------
+
+    def outputs(self, rows: Mapping[int, np.ndarray]) -> dict[int, Tensor]:
+        """The outputs of some members for rows of their data sets, in evaluation mode, by number; NaN for those that failed."""
+        result: dict[int, Tensor] = {}
+        for group, numbers in self._groups:
+            wanted = [rows.get(i, np.zeros(1, dtype=np.int64)) for i in numbers]
+            if any(i in rows for i in numbers):
+                found = group.outputs(wanted)
+                result |= {i: out for i, out in zip(numbers, found, strict=True) if i in rows}
+        for i in set(rows) - set(result):
+            x, _ = self.data.take(self.data.index(self.members[i], rows[i]))
+            model = initial(self.members[i]).to(self.device)
+            if i in self._left:
+                result[i] = predict(rebuilt(model, self._left[i]), x)
+            else:
+                result[i] = torch.full_like(predict(model, x), torch.nan)
+        return {i: result[i] for i in rows}
+
+    def tensors(self, number: int) -> Mapping[str, Tensor]:
+        """The weights and buffers of a member as they are, or as it left."""
+        if number in self._left:
+            return self._left[number]
+        for group, numbers in self._groups:
+            if number in numbers:
+                return group.tensors(numbers.index(number))
+        raise KeyError(number)
+
+    def model(self, number: int) -> nn.Module:
+        """A member as a plain network, in evaluation mode, on the CPU."""
+        return rebuilt(initial(self.members[number]).cpu(), {name: t.cpu() for name, t in self.tensors(number).items()})

@@ -1,0 +1,180 @@
+"""A network as a list of steps that the C++ interpreter in ``program.cpp`` takes, member by member."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dashpot.nets.layers import Scaling
+from dashpot.population.members import Data, Plan
+from dashpot.population.recording import Recording, UnknownStepError, recorded
+from dashpot.population.runner import OP, Program, kernel
+from dashpot.population.stack import NotStackableError, StackedLinear, stacked
+from dashpot.population.tensors import Block
+from dashpot.scores import cross_entropy, squared_error
+
+LINEAR, BATCH_NORM, LAYER_NORM, ACTIVATION, DROPOUT, SCALING, ADD = range(7)
+ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: 1, nn.SiLU: 2, nn.SELU: 3, nn.Mish: 4, nn.Tanh: 5}
+
+
+def program_of(template: nn.Module, block: Block, columns: int, places: Sequence[str]) -> Program | None:
+    """The steps of ``template``, a member's network, for inputs [batch, columns]; None where there is a step that the interpreter does not know.
+
+    Args:
+        block: where the parameters of all members lie.
+        places: the modules after which dropout acts.
+    """
+    if kernel() is None or not all(p.requires_grad for p in template.parameters()):
+        return None
+    try:
+        return _Writer(template, block, columns, places).written(recorded(template, columns))
+    except UnknownStepError:
+        return None
+    except Exception:  # the network's own code ran, on rows that are not its data
+        return None
+
+
+class _Writer:
+    def __init__(self, template: nn.Module, block: Block, columns: int, places: Sequence[str]) -> None:
+        self.modules = dict(template.named_modules())
+        self.places, self.block = list(places), block
+        self.segments = {s.name: (t, s) for t, s in enumerate(block.segments)}
+        self.twins = dict(block.network.named_modules())
+        self.ops: list[dict[str, Any]] = []
+        self.widths: list[int] = [columns]
+        self.norms: list[str] = []
+        self.used: set[int] = set()
+
+    def written(self, recording: Recording) -> Program:
+        slots, makers = {0: 0}, dict[int, str | None]()
+        reads = Counter(number for step in recording.steps for number in step.inputs)
+        calls = Counter(step.name for step in recording.steps)
+        if not set(self.places) <= set(calls) or any(calls[name] > 1 for name in self.places):  # a second call would draw afresh
+            raise UnknownStepError
+        for step in recording.steps:
+            first = step.inputs[0]
+            if step.name is None:
+                slots[step.output] = self._add(slots[first], slots[step.inputs[1]])
+            else:
+                slots[step.output] = self._module(step.name, slots[first], only=reads[first] == 1, name_before=makers.get(first))
+            makers[step.output] = step.name
+        if not self.ops or self.ops[-1]["out"] != slots[recording.output]:
+            raise UnknownStepError
+        self._gradients()
+        ops = np.zeros(len(self.ops), OP)
+        for row, op in zip(ops, self.ops, strict=True):
+            for name, value in op.items():
+                row[name] = value
+        return Program(ops, np.array(self.widths, dtype=np.int32), self.places, self.norms, self.used, self.block.network)
+
+    def _module(self, name: str, source: int, only: bool, name_before: str | None) -> int:
+        """``only``: nothing else reads what this module reads."""
+        module, width = self.modules[name], self.widths[source]
+        place = self.places.index(name) if name in self.places else -1
+        kind, dot = type(module), f"{name}." if name else ""
+        if kind is nn.Linear:
+            if module.in_features != width:
+                raise UnknownStepError
+            twin = self.twins[name]
+            low = isinstance(twin, StackedLinear) and twin.low and min(module.in_features, module.out_features) >= StackedLinear.WIDE
+            slot = self._step(LINEAR, source, module.out_features, weight=f"{dot}weight", bias=module.bias is not None and f"{dot}bias", low=low)
+        elif kind is nn.BatchNorm1d or kind is nn.LayerNorm:
+            if (module.num_features,) != (width,) if kind is nn.BatchNorm1d else tuple(module.normalized_shape) != (width,):
+                raise UnknownStepError
+            if name in self.norms:
+                raise UnknownStepError
+            weight, bias = (getattr(module, leaf) is not None and f"{dot}{leaf}" for leaf in ("weight", "bias"))
+            self.norms.append(name)
+            which, momentum = (BATCH_NORM, module.momentum) if kind is nn.BatchNorm1d else (LAYER_NORM, 0.0)
+            slot = self._step(which, source, width, weight=weight, bias=bias, norm=len(self.norms) - 1, eps=module.eps, momentum=momentum)
+        elif kind is Scaling:
+            slot = self._step(SCALING, source, width, weight=f"{dot}theta", speed=module.speed)
+        elif kind in ACTIVATIONS:
+            return self._step(ACTIVATION, source, width, act=ACTIVATIONS[kind], place=place)
+        elif kind is nn.Identity or isinstance(module, nn.modules.dropout._DropoutNd):
+            if place < 0:
+                return source
+            last = self.ops[-1] if self.ops else None
+            if (
+                only
+                and last is not None
+                and last["kind"] == ACTIVATION
+                and last["place"] < 0
+                and type(self.modules.get(name_before or "")) in ACTIVATIONS
+            ):
+                last["place"] = place
+                return source
+            slot = source
+        else:
+            raise UnknownStepError
+        return slot if place < 0 else self._step(DROPOUT, slot, self.widths[slot], place=place)
+
+    def _add(self, a: int, b: int) -> int:
+        if self.widths[a] != self.widths[b]:
+            raise UnknownStepError
+        return self._step(ADD, a, self.widths[a], other=b)
+
+    def _step(self, kind: int, source: int, outs: int, **fields: Any) -> int:
+        names = {leaf: fields.pop(leaf, False) for leaf in ("weight", "bias")}
+        op = {"kind": kind, "in": source, "other": -1, "out": len(self.widths), "ins": self.widths[source], "outs": outs, "act": 0, "place": -1}
+        op |= {"add": 0, "add_other": 0, "low": 0, "norm": -1, "weight": -1, "bias": -1} | fields
+        for leaf, name in names.items():
+            if name:
+                t, segment = self.segments[name]
+                if t in self.used:
+                    raise UnknownStepError  # used twice: gradients would have to be added
+                self.used.add(t)
+                op[leaf] = segment.start
+        self.ops.append(op)
+        self.widths.append(outs)
+        return int(op["out"])
+
+    def _gradients(self) -> None:
+        """Which gradients are wanted, and which are added to what is there."""
+        below = {0: False}
+        for op in self.ops:
+            own = op["weight"] >= 0 or op["bias"] >= 0
+            op["wants"] = below[op["in"]]
+            below[op["out"]] = own or below[op["in"]] or below.get(op["other"], False)
+            if op["kind"] == ADD and not (below[op["in"]] and below[op["other"]]):
+                raise UnknownStepError
+        filled: set[int] = set()
+        for op in reversed(self.ops):
+            if op["wants"]:
+                op["add"] = op["in"] in filled
+                filled.add(op["in"])
+            if op["other"] >= 0:
+                op["add_other"] = op["other"] in filled
+                filled.add(op["other"])
+
+
+def fitting_program(template: nn.Module, block: Block, data: Data, plan: Plan, places: Sequence[str]) -> Program | None:
+    """The network as a program, where there is one for these data and this loss: the same arithmetic, without autograd."""
+    fits = data.device.type == "cpu" and data.x.dtype == torch.float32 and data.x.ndim == 2 and plan.loss in (cross_entropy, squared_error)
+    if not fits or kernel() is None or (plan.low and not kernel().dashpot_has_low()):
+        return None
+    program = program_of(template, block, data.x.shape[1], places)
+    if program is None:
+        return None
+    count, y = program.outputs, data.y
+    if plan.loss is squared_error:
+        usable = y.dtype == torch.float32 and y[0].numel() == count
+    elif data.classification:
+        usable = y.ndim == 1 and int(y.min()) >= 0 and int(y.max()) < count
+    else:
+        usable = y.dtype == torch.float32 and y.shape[1:] == (count,)
+    return program if usable else None
+
+
+def programmed(model: nn.Module, data: Data, plan: Plan) -> bool:
+    """Whether members like this one run as a program."""
+    try:
+        block = Block(stacked([model], data.x[:2]))
+    except NotStackableError:
+        return False
+    return fitting_program(model, block, data, plan, []) is not None

@@ -1,0 +1,162 @@
+"""The C++ interpreter of programs, and what it runs on."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dashpot.core import native
+from dashpot.population.tensors import Block
+
+OP = np.dtype(
+    [(name, np.int32) for name in ("kind", "in", "other", "out", "ins", "outs", "act", "place", "wants", "add", "add_other", "low", "norm")]
+    + [(name, np.float32) for name in ("eps", "momentum", "speed")]
+    + [(name, np.int64) for name in ("weight", "bias")],
+    align=True,
+)
+"""``struct Op`` of program.cpp."""
+TASK = np.dtype(
+    [(name, np.int64) for name in ("members", "batch", "slots", "ops", "width", "classes")]
+    + [(name, np.uint64) for name in ("widths", "x", "soft", "hard", "values", "grads", "buffers", "keys", "rates", "scales", "objective", "outputs")]
+    + [(name, np.int64) for name in ("training", "learn", "squares")],
+    align=True,
+)
+"""``struct Task`` of program.cpp."""
+
+
+@functools.cache
+def kernel() -> Any:
+    """The loaded library, or None."""
+    library = native.library(Path(__file__).with_name("program.cpp"))
+    if library is None:
+        return None
+    library.dashpot_op_size.restype = library.dashpot_task_size.restype = ctypes.c_int64
+    if (library.dashpot_op_size(), library.dashpot_task_size()) != (OP.itemsize, TASK.itemsize):
+        return None
+    library.dashpot_program.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
+    library.dashpot_program.restype = None
+    for name in ("dashpot_mix", "dashpot_mix_classes"):
+        getattr(library, name).argtypes = [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 4
+        getattr(library, name).restype = None
+    return library
+
+
+@dataclass
+class Program:
+    """The steps of a network.
+
+    Attributes:
+        ops: an array of :data:`OP`.
+        widths: of the slots; slot 0 is the input, the last step's the output.
+        places: the names of the modules after which dropout acts.
+        norms: the names of the normalizations, in the order of ``Op.norm``, with running statistics or not.
+        parameters: the positions of the parameters that get gradients.
+    """
+
+    ops: np.ndarray
+    widths: np.ndarray
+    places: list[str]
+    norms: list[str]
+    parameters: set[int]
+    network: nn.Module = field(repr=False)
+
+    @property
+    def outputs(self) -> int:
+        """The width of the output."""
+        return int(self.widths[self.ops[-1]["out"]])
+
+
+def mix(x: Tensor, order: Tensor, share: Tensor, classes: int = 0) -> Tensor:
+    """:func:`dashpot.techniques.augment.mixup.mixup` of the rows of each member, on the CPU.
+
+    Args:
+        x: float32 rows [member, batch, ...], or with ``classes`` int64 classes [member, batch].
+        order: the place of each row's partner in its member's batch, [member, batch].
+        share: of the row itself, [member, batch].
+
+    Returns:
+        Rows, or class probabilities.
+    """
+    members, batch = x.shape[:2]
+    x, order, share = x.contiguous(), order.contiguous(), share.contiguous()
+    out = torch.empty(members, batch, classes) if classes else torch.empty_like(x)
+    width = classes or x[0, 0].numel()
+    name = "dashpot_mix_classes" if classes else "dashpot_mix"
+    getattr(kernel(), name)(members, batch, width, x.data_ptr(), order.data_ptr(), share.data_ptr(), out.data_ptr())
+    return out
+
+
+class Runner:
+    """A program on the parameters of a block.
+
+    Args:
+        program: the steps.
+        block: the parameters; their gradients come in the same layout.
+    """
+
+    def __init__(self, program: Program, block: Block) -> None:
+        self.program, self.block = program, block
+        self.grads = torch.zeros_like(block.values)
+        self.views = [block.view(self.grads, segment) for segment in block.segments]
+
+    def train(self, x: Tensor, y: Tensor, keys: np.ndarray, rates: np.ndarray, *, learn: bool, squares: bool) -> Tensor:
+        """Put the gradients of each member's mean loss into ``grads``.
+
+        Args:
+            x: inputs [member, batch, columns].
+            y: classes [member, batch], class probabilities [member, batch, classes], or values.
+            keys: of dropout [place, member], uint64.
+            rates: of dropout [place, member], float32.
+            learn: whether running statistics move.
+            squares: squared error, else cross entropy.
+
+        Returns:
+            The losses [member].
+        """
+        objective = torch.empty(len(x))
+        rates = np.ascontiguousarray(rates, dtype=np.float32)
+        scales = np.float32(1) / np.maximum(np.float32(1) - rates, np.finfo(np.float32).tiny)
+        y = y.contiguous()
+        name = "soft" if y.is_floating_point() else "hard"
+        keys = np.ascontiguousarray(keys, dtype=np.uint64)
+        extra = {
+            name: y.data_ptr(),
+            "objective": objective.data_ptr(),
+            "keys": keys.ctypes.data,
+            "rates": rates.ctypes.data,
+            "scales": scales.ctypes.data,
+        }
+        if learn:
+            for norm in self.program.norms:
+                count = self.block.buffers.get(f"{norm}.num_batches_tracked".lstrip("."))
+                if count is not None:
+                    count.add_(1)
+        self._run(x, extra | {"training": 1, "learn": int(learn), "squares": int(squares)})
+        return objective
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """[member, batch, columns] to [member, batch, outputs], in evaluation mode."""
+        out = torch.empty(*x.shape[:2], self.program.outputs)
+        self._run(x, {"outputs": out.data_ptr()})
+        return out
+
+    def _run(self, x: Tensor, extra: Mapping[str, int]) -> None:
+        program, block = self.program, self.block
+        x = x.contiguous()
+        task = np.zeros((), TASK)
+        pairs = [block.buffers.get(f"{norm}.{leaf}".lstrip(".")) for norm in program.norms for leaf in ("running_mean", "running_var")]
+        buffers = np.array([0 if b is None else b.data_ptr() for b in pairs], dtype=np.uint64)
+        settings = {"members": x.shape[0], "batch": x.shape[1], "slots": len(program.widths), "ops": len(program.ops), "width": block.values.shape[1]}
+        settings |= {"classes": program.outputs, "widths": program.widths.ctypes.data, "x": x.data_ptr(), "values": block.values.data_ptr()}
+        settings |= {"grads": self.grads.data_ptr(), "buffers": buffers.ctypes.data}
+        for name, value in {**settings, **extra}.items():
+            task[name] = value
+        kernel().dashpot_program(program.ops.ctypes.data, task.ctypes.data, torch.get_num_threads())
