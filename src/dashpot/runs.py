@@ -17,6 +17,7 @@ from dashpot.core.errors import ConfigError, ConflictError, StorageError
 from dashpot.core.files import write_atomic
 from dashpot.core.recipe import Recipe
 from dashpot.data import ImagePreprocessing, Prepared, Preprocessing, Target
+from dashpot.decisions import Decision
 from dashpot.training.checkpoint import FILE as CHECKPOINT
 
 MODEL, RECIPE, PREPROCESSING, METRICS = "model.safetensors", "recipe.toml", "preprocessing.json", "metrics.json"
@@ -98,7 +99,7 @@ def load_run(folder: str | Path) -> tuple[nn.Module, Preprocessing | ImagePrepro
 
     folder = Path(folder)
     if not (folder / MODEL).exists():
-        raise StorageError(f"RUN must be the folder of a finished `dashpot fit`; {folder / MODEL} does not exist.")
+        raise StorageError(f"RUN must be the folder of a finished `dashpot fit` or `dashpot tune`; {folder / MODEL} does not exist.")
     try:
         setup = json.loads((folder / PREPROCESSING).read_text())
         kind = setup["inputs"]["kind"]
@@ -111,15 +112,22 @@ def load_run(folder: str | Path) -> tuple[nn.Module, Preprocessing | ImagePrepro
     return network.eval(), preprocessing, target
 
 
-def predictions(network: nn.Module, x: torch.Tensor, target: Target) -> dict[str, list[Any]]:
-    """Columns of a prediction table: ``prediction``, and the probability of each class."""
+def load_decision(folder: str | Path) -> Decision | None:
+    """The temperature and decision rule of a tuned run, or None."""
+    saved = json.loads((Path(folder) / PREPROCESSING).read_text()).get("decision")
+    return None if saved is None else Decision.from_dict(saved)
+
+
+def predictions(network: nn.Module, x: torch.Tensor, target: Target, decision: Decision | None = None) -> dict[str, list[Any]]:
+    """Columns of a prediction table: ``prediction``, and the (calibrated) probability of each class."""
     from dashpot.scores import predict
 
     out = predict(network, x).float()
     if target.task == "regression":
         return {"prediction": (out[:, 0].double() * target.scale + target.mean).tolist()}
-    probability = out.softmax(dim=1)
-    columns: dict[str, list[Any]] = {"prediction": [target.classes[i] for i in probability.argmax(dim=1).tolist()]}
+    decision = decision or Decision()
+    probability = decision.probabilities(out.double().cpu().numpy())
+    columns: dict[str, list[Any]] = {"prediction": [target.classes[i] for i in decision.decide(probability).tolist()]}
     for i, name in enumerate(target.classes):
         columns[f"p({name})"] = probability[:, i].tolist()
     return columns

@@ -54,6 +54,7 @@ def closing(record: Mapping[str, Any]) -> list[str]:
     decision = record.get("decision") or {}
     parts = [f"{name} {_value(decision[name])}" for name in ("temperature", "tau") if finite(decision.get(name)) is not None]
     offsets = [f"{value:+.2f}" for value in map(finite, decision.get("offsets") or ()) if value is not None]
+    offsets = offsets if any(float(offset) for offset in offsets) else []  # the most probable class needs none
     parts += [f"offsets {' '.join(offsets[:8])}{' …' if len(offsets) > 8 else ''}"] if offsets else []
     parts += [str(decision["note"])] if decision.get("note") else []
     lines += [f"Decision: {'; '.join(parts)}."] if parts else []

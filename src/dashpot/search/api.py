@@ -1,0 +1,438 @@
+"""``dashpot.tune``: the search from beginning to end."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dashpot.core.errors import ConfigError, DashpotError
+from dashpot.core.technique import Technique
+from dashpot.data import Prepared, Problem
+from dashpot.decisions import Decision
+from dashpot.machine import machine, versions
+from dashpot.metrics import METRICS, find_metric, proper_of
+from dashpot.references import fit_reference, references
+from dashpot.scores import Criterion, predict
+from dashpot.search import course as courses
+from dashpot.search import effects, final
+from dashpot.search.importance import importance
+from dashpot.search.race import Course, Runner, Say, summary
+from dashpot.search.result import TuneResult as TuneResult
+from dashpot.search.setup import default_space, make_task, starting_points
+from dashpot.search.space import Candidate, Space, clipped
+from dashpot.search.store import JOURNAL, Store
+from dashpot.search.task import Factory, Task
+from dashpot.search.worker import Worker, remembered, with_networks
+
+FINALISTS = 6
+"""Complete candidates that are trained on all folds and may enter the final model."""
+REPEATS = 0.15
+"""The share of the budget that must be left for the best finalists to be trained again with another seed."""
+LARGE = 10_000_000
+"""Values in a table (rows x columns x classes) beyond which linear models and boosted trees are not fitted beside."""
+END, FINALS = 0.9, 0.12
+"""The share of a budget after which only the report is made, and that of the finals where the winner is to be explained."""
+KINDS = ("finalists", "folds", "refit")
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to search.
+
+    Attributes:
+        budget: seconds for everything, or None.
+        trials: candidates, or None.
+        cv: folds.
+        metric: what counts in the end; None is accuracy or R2.
+        wanted, without: ingredients; see :func:`default_space`.
+        networks: options of the network to search or to fix, such as ``"width=64,128"`` or ``"skip=true,false"``.
+        sampler: tpe, random, quasi-random, gp or grid.
+        ensemble: ``finalists``, ``folds`` or ``refit``.
+        calibrate: fit a temperature.
+        explain: measure what each ingredient earned.
+        test: keep a test part aside; without it all rows are searched on, and nothing is reported on rows unseen.
+        epochs: of a candidate that is never dropped; by default about 3,000 steps.
+        batch_size: rows per step; by default about a fiftieth of the rows.
+        storage: an Optuna storage URL; by default a journal in the run's folder.
+        name: of the study in the store.
+    """
+
+    budget: float | None = None
+    trials: int | None = None
+    cv: int = 5
+    metric: str | None = None
+    wanted: Sequence[str | Technique] | None = None
+    without: Sequence[str] = ()
+    networks: Sequence[str] = ()
+    sampler: str = "tpe"
+    ensemble: str = "finalists"
+    calibrate: bool = True
+    explain: bool = True
+    test: bool = True
+    epochs: int | None = None
+    batch_size: int | None = None
+    storage: str | None = None
+    name: str = "dashpot"
+    seed: int = 0
+    device: str = "auto"
+    low: bool | None = None
+
+    @property
+    def race(self) -> float:
+        """The share of the budget for the race."""
+        return courses.RACE if self.explain else courses.RACE_ONLY
+
+    def check(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            ConfigError: naming the option.
+        """
+        if self.budget is None and self.trials is None:
+            raise ConfigError("budget", "given, or trials", None, "Say how long (--budget 5m) or how many (--trials 64).")
+        if self.budget is not None and not (math.isfinite(self.budget) and self.budget > 0):
+            raise ConfigError("budget", "a number of seconds > 0", self.budget)
+        if self.trials is not None and self.trials < 2:
+            raise ConfigError("trials", "a whole number >= 2", self.trials)
+        if self.cv < 2:
+            raise ConfigError("cv", "a whole number >= 2", self.cv)
+        if self.ensemble not in KINDS:
+            raise ConfigError("ensemble", f"one of {', '.join(KINDS)}", self.ensemble)
+
+
+class Search:
+    """A search over one problem: set up once, worked on by any number of workers, finished by one.
+
+    Args:
+        folder: where the journal and the networks of complete candidates are kept.
+        make: a network of the user's own, from its options; by default the built-in one for the data.
+        loss: of the training, by default cross entropy or squared error; for values candidates are ranked by it too.
+        space: from the prepared data to the space; by default :func:`default_space`.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        options: Options,
+        folder: Path,
+        *,
+        note: Note = lambda text: None,
+        say: Say = lambda *args: None,
+        make: Factory | None = None,
+        loss: Criterion | None = None,
+        space: Callable[[Prepared], Space] | None = None,
+    ) -> None:
+        options.check()
+        self.started = time.monotonic()
+        self.problem, self.options, self.folder, self.note, self.say = problem, options, folder, note, say
+        self.hurried = False  # set where the user asked for an end: what is not needed for the best so far is left out
+        self.metric = find_metric(options.metric or ("accuracy" if problem.task == "classification" else "r2"), problem.task, len(problem.classes))
+        self.pool: np.ndarray = np.arange(problem.n)
+        self.test: np.ndarray = np.arange(0)
+        if options.test:
+            self.pool, self.test = problem.pool_and_test(options.seed)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self.prepared = problem.prepare(self.pool, scaling="robust")
+        for warning in caught:
+            note(str(warning.message))
+        task: Task = make_task(problem, self.prepared, self.pool, options.cv, self.metric, options.seed, options.device, options.low)
+        self.task = replace(task, make=make or task.make, loss=loss)
+        self.space: Space = (
+            space(self.prepared) if space else default_space(problem, self.prepared, options.wanted, options.without, options.networks)
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What all workers must agree on."""
+        return {
+            "version": versions()["dashpot"],
+            "data": self.problem.fingerprint,
+            "space": self.space.describe(),
+            "folds": self.options.cv,
+            "seed": self.options.seed,
+            "metric": self.metric.name,
+        }
+
+    def open(self) -> Store:
+        """The study, made or joined."""
+        url = self.options.storage or str(self.folder / JOURNAL)
+        return Store(url, self.options.name, self.settings(), sampler=self.options.sampler, seed=self.options.seed, grid=self._grid())
+
+    def course(self, store: Store) -> Course:
+        """The course that all workers run; the first of them measures, the others read.
+
+        The first also puts the plain network, the whole cocktail and good combinations at the head of the queue.
+        """
+        if (found := store.turn("course")) is not None:
+            return courses.from_dict(found)
+        # Widths, depths and ingredients cost differently: a mixture, as the race will be.
+        some = [*self.first_candidates(), *self._random(3)]
+        pace = courses.pace(self.task, some, self.options.batch_size or courses.batch_size_for(self._rows()))
+        course = courses.fit_course(
+            self._rows(),
+            self.options.cv,
+            pace,
+            self.options.budget,
+            epochs=self.options.epochs,
+            batch_size=self.options.batch_size,
+            race=self.options.race,
+            spent=time.monotonic() - self.started,
+        )
+        most = max(2, course.lanes - 1)
+        for candidate in self.first_candidates()[: most if self.options.trials is None else min(most, self.options.trials)]:
+            store.enqueue(candidate.params)
+        store.set("pace", pace.seconds)
+        store.set("course", courses.to_dict(course))
+        return course
+
+    def _random(self, count: int) -> list[Candidate]:
+        """Some candidates as the space has them."""
+        import optuna
+
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self.options.seed))
+        return [self.space.sample(study.ask()) for _ in range(count)]
+
+    def first_candidates(self) -> list[Candidate]:
+        """Plain, everything, and combinations that are often good, without repeats."""
+        plain = self.space.plain()
+        found = [plain]
+        dimensions = self.space.dimensions()
+        for point in starting_points().values():
+            fits = {k: clipped(v, dimensions[k]) for k, v in point.items() if k in dimensions}
+            if any(v is True for v in fits.values()):
+                candidate = self.space.candidate({**plain.params, **fits})
+                if dict(candidate.params) not in [dict(c.params) for c in found] and self._inside(candidate.params):
+                    found.append(candidate)
+        default = self.space.default()
+        return [*found, default] if dict(default.params) not in [dict(c.params) for c in found] else found
+
+    def _inside(self, params: Mapping[str, Any]) -> bool:
+        dimensions = self.space.dimensions()
+        return all(
+            name in dimensions and (value in d.values if hasattr(d := dimensions[name], "values") else d.low <= value <= d.high)
+            for name, value in params.items()
+        ) and all(f"{part.name}.{f}" in params for part in self.space.ingredients if params.get(part.name) for f in part.fields)
+
+    def _rows(self) -> int:
+        return len(self.task.folds[0][0])
+
+    def _grid(self) -> dict[str, list[Any]]:
+        grid: dict[str, list[Any]] = {}
+        for name, d in self.space.dimensions().items():
+            grid[name] = list(d.values) if hasattr(d, "values") else list(np.geomspace(d.low, d.high, 3) if d.log else np.linspace(d.low, d.high, 3))
+        return grid
+
+    def work(self, store: Store, course: Course) -> Worker:
+        """Race until the time or the candidates are used up."""
+        budget = self.options.budget
+        deadline = None if budget is None else self.started + self.options.race * budget
+        worker = Worker(
+            self.task,
+            self.space,
+            course,
+            store,
+            self.folder,
+            deadline=deadline,
+            trials=self.options.trials,
+            say=self.say,
+            note=self.note,
+        )
+        worker.run()
+        return worker
+
+    def finish(self, store: Store, course: Course, member_steps: int) -> TuneResult:
+        """Choose, assemble, measure, and report."""
+        budget = self.options.budget
+        # What each ingredient earned has a share of its own: the finals may not take it.
+        end = None if budget is None else self.started + END * budget
+        finals = end if end is None or budget is None or not self.options.explain else self.started + (self.options.race + FINALS) * budget
+        every = list(range(len(self.task.folds)))
+        runners = remembered(store, self.space)
+        complete = sorted((r for r in runners if r.state == "complete" and math.isfinite(r.score)), key=lambda r: r.score)
+        plain = next((r for r in complete if dict(r.candidate.params) == dict(self.space.plain().params)), None)
+        most = self._affordable(course, float(store.get("pace") or 0.0), finals)
+        wanted = complete[:most] + ([plain] if plain is not None and plain not in complete[:most] else [])
+        wanted = wanted or sorted((r for r in runners if r.state != "failed"), key=lambda r: r.score)[:1]
+        if not wanted:
+            raise ConfigError("space", "one in which some candidate trains", "one in which every loss became infinite", "Lower the learning rates.")
+        finalists = with_networks(self.task, course, self.folder, wanted, folds=every, deadline=finals, say=self.say)
+        every = every[: len(finalists[0].tensors)] if finalists else every
+        if not finalists:
+            raise ConfigError("budget", "enough to train one candidate to its end", f"{budget:g} s" if budget else None, "Give more time.")
+        choice = final.choose(finalists)
+        course = replace(course, epochs=choice.chosen.planned or course.epochs)
+        pace = float(store.get("pace") or 0.0) * course.epochs
+        again = self._again(course, finalists, choice, plain, every, end, pace)
+        if again:
+            # Only those that were trained as often are compared: the best of many is partly lucky, and was, with its first seed.
+            first = {r.number: r for r in finalists}
+            choice = final.choose([final.averaged(first[r.number], [first[r.number], r]) for r in again])
+        found = effects.Effects()
+        if self.options.explain and not self.hurried:
+            chosen_once = next(r for r in finalists if r.number == choice.chosen.number)
+            found = effects.measure(
+                self.task, course, self.space, chosen_once, every, deadline=end, seconds_per_member=pace, say=self.say, note=self.note
+            )
+        finalists = [*finalists, *again]
+        kind = self.options.ensemble
+        made = final.assemble(self.task, finalists, choice, every, "folds" if kind == "refit" else kind, calibrate=self.options.calibrate)
+        if kind == "refit":
+            made = final.refit(self.task, course, self.pool, choice, made)
+        record = self._record(runners, finalists, choice, made, course, found, plain, member_steps, every)
+        chosen = choice.chosen.candidate
+        return TuneResult(chosen.recipe, chosen.lr, chosen.net, made.network, made.decision, record, self.prepared, self.test)
+
+    def _affordable(self, course: Course, pace: float, end: float | None) -> int:
+        """How many finalists can be trained on the folds that the race left out, in the time there is."""
+        missing = len(self.task.folds) - course.folds
+        if end is None or not missing or not pace:
+            return FINALISTS
+        return max(1, min(FINALISTS, int((end - time.monotonic()) / (1.2 * pace * course.epochs * missing)) - 1))
+
+    def _again(
+        self,
+        course: Course,
+        finalists: Sequence[Runner],
+        choice: final.Choice,
+        plain: Runner | None,
+        every: Sequence[int],
+        end: float | None,
+        pace: float,
+    ) -> list[Runner]:
+        """The best two, the one chosen so far and the plain network with another seed on all folds; nothing where the time does not allow it."""
+        if self.hurried:
+            return []
+        numbers = {*[r.number for r in sorted(finalists, key=lambda r: r.score)[:2]], choice.chosen.number, *([plain.number] if plain else [])}
+        wanted = [Runner(r.number, r.candidate, repeat=1) for r in finalists if r.number in numbers]
+        if end is not None and self.options.budget is not None:
+            now, cost = time.monotonic(), 1.1 * pace * len(wanted) * len(every)
+            left = self.options.budget - (now - self.started)
+            # What each ingredient earned takes longer, and is what the rest of the time is for.
+            if left < REPEATS * self.options.budget or cost > (end - now) * (1 / 3 if self.options.explain else 1.0):
+                return []
+        found = with_networks(self.task, course, self.folder, wanted, folds=every, deadline=end, say=self.say)
+        whole = [r for r in found if len(r.tensors) == len(every) and r.epochs == course.epochs]
+        return whole if len(whole) > 1 else []
+
+    def _record(
+        self,
+        runners: Sequence[Runner],
+        finalists: Sequence[Runner],
+        choice: final.Choice,
+        made: final.Final,
+        course: Course,
+        found: effects.Effects,
+        plain: Runner | None,
+        member_steps: int,
+        every: Sequence[int],
+    ) -> dict[str, Any]:
+        seeds: dict[int, list[Runner]] = {}
+        for runner in finalists:
+            seeds.setdefault(runner.number, []).append(runner)
+        loaded = {number: final.averaged(own[0], own) if len(own) > 1 else own[0] for number, own in seeds.items()}
+        names = {r.number: "default" for r in runners if dict(r.candidate.params) == dict(self.space.default().params)}
+        names |= {r.number: "plain" for r in runners if plain is not None and r.number == plain.number}
+        metrics = {name: m for name, m in METRICS.items() if m.task == self.problem.task and not (m.binary and len(self.problem.classes) > 2)}
+        scored = {n: float(np.mean([self._metric_of(r, every) for r in own])) for n, own in seeds.items()}
+        test: dict[str, Any] = {"chosen": {}, "plain": {}, "references": {}}
+        if len(self.test):
+            y = self.prepared.y[torch.as_tensor(self.test)].numpy()
+            x = self.prepared.x[torch.as_tensor(self.test)]
+            test["chosen"] = final.metric_values(predict(made.network, x), y, self.task.scale, made.decision, metrics)
+            if plain is not None and plain.number in loaded:
+                it = loaded[plain.number]
+                own = final.assemble(self.task, seeds[plain.number], final.Choice(it, it, ""), list(every), "folds", calibrate=self.options.calibrate)
+                test["plain"] = final.metric_values(predict(own.network, x), y, self.task.scale, own.decision, metrics)
+            test["references"] = {} if self.problem.kind == "tensor" else self._references(metrics)
+        return {
+            "dataset": self.problem.name,
+            "task": self.problem.task,
+            "metric": self.metric.name,
+            "better": self.metric.better,
+            "proper": "loss" if self.task.own_score else proper_of(self.metric).name,
+            "rows": self.problem.n,
+            "train_rows": len(self.pool),
+            "test_rows": len(self.test),
+            "features": int(self.prepared.x[0].numel()),
+            "classes": len(self.problem.classes),
+            "folds": len(self.task.folds),
+            "epochs": course.epochs,
+            "batch_size": course.batch_size,
+            "race": courses.to_dict(course),
+            "budget_s": self.options.budget,
+            "seconds": time.monotonic() - self.started,
+            "seed": self.options.seed,
+            "members_trained": sum(len(r.scores) for r in runners),
+            "member_steps": member_steps,
+            "versions": versions(),
+            "machine": machine(),
+            "space": self.space.describe(),
+            "candidates": [
+                {**summary(loaded.get(r.number, r), names, scored.get(r.number)), "seeds": len(seeds.get(r.number, [r]))} for r in runners
+            ],
+            "plain": plain.number if plain is not None else None,
+            "best": choice.best.number,
+            "chosen": choice.chosen.number,
+            "why": choice.why,
+            "final": made.text,
+            "final_members": [[n, w] for n, w in made.members],
+            "test": test,
+            "contributions": found.contributions,
+            "importance": importance(runners, self.space),
+            "interactions": found.interactions,
+            "decision": made.decision.to_dict() if made.decision else None,
+        }
+
+    def _metric_of(self, runner: Runner, every: Sequence[int]) -> float:
+        """The metric out of fold, with the candidate's own temperature and decision."""
+        outputs, rows = final.out_of_fold(self.task, runner, every)
+        decision = final.decide(outputs, self.task, rows, calibrate=self.options.calibrate) if self.task.classes else None
+        y = self.task.y[torch.as_tensor(rows)].numpy()
+        return final.metric_values(outputs, y, self.task.scale, decision, {self.metric.name: self.metric})[self.metric.name]
+
+    def _references(self, metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+        """Linear models and boosted trees from the same rows, as far as they are quick."""
+        from threadpoolctl import threadpool_limits
+
+        x, y = self.prepared.x.flatten(1).numpy().astype("float64"), self.prepared.y.numpy()
+        size = len(self.pool) * x.shape[1] * max(self.task.classes, 1)
+        found: dict[str, dict[str, float]] = {}
+        for name, make in references(self.problem.task).items():
+            late = self.options.budget is not None and time.monotonic() - self.started > 0.95 * self.options.budget
+            if size > LARGE or "L1" in name or late:
+                continue  # they only stand beside, and must not cost minutes
+            model = make(size)
+            try:
+                # One thread: on a busy machine several wait for each other far longer than they save.
+                with threadpool_limits(1):
+                    fit_reference(model, x[self.pool], y[self.pool])
+            except (ValueError, DashpotError):
+                continue
+            if self.task.classes:
+                out = torch.from_numpy(np.log(np.clip(model.predict_proba(x[self.test]), 1e-12, 1)))
+                found[name] = final.metric_values(out, y[self.test], 1.0, Decision(), metrics)
+            else:
+                out = torch.from_numpy(np.asarray(model.predict(x[self.test]), dtype=np.float64).reshape(-1, 1))
+                found[name] = final.metric_values(out, y[self.test], self.task.scale, None, metrics)
+        return found
+
+
+def run(problem: Problem, options: Options, folder: Path, *, note: Note = lambda text: None, say: Say = lambda *args: None) -> TuneResult:
+    """A whole search by one worker: set up, race, finish."""
+    search = Search(problem, options, folder, note=note, say=say)
+    store = search.open()
+    try:
+        course = search.course(store)
+        worker = search.work(store, course)
+        return search.finish(store, course, worker.member_steps)
+    finally:
+        store.close()

@@ -1,0 +1,153 @@
+"""How long to train, on how many folds, and how many at once: measured on this machine, then fitted to the budget."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dashpot.core.errors import ConfigError
+from dashpot.population.population import Population
+from dashpot.search.race import ETA, Course, default_rungs, task_schedule
+from dashpot.search.space import Candidate
+from dashpot.search.task import Task
+
+STEPS, FEWEST, MOST = 3000, 10, 120
+LANES, LEAST_LANES = 16, 4
+RACE, RACE_ONLY = 0.5, 0.76
+"""The share of a budget for the race, with and without explaining the winner afterwards; the rest is for the finals and the report."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What was measured: seconds of one member for one epoch, in a full stack."""
+
+    seconds: float
+
+
+def batch_size_for(rows: int) -> int:
+    """About a fiftieth of the rows: 32 to 256."""
+    return int(min(256, max(32, 1 << (rows // 50).bit_length())))
+
+
+def default_epochs(rows: int, batch_size: int) -> int:
+    """About 3,000 steps, in 10 to 120 epochs."""
+    return min(MOST, max(FEWEST, round(STEPS * batch_size / rows)))
+
+
+def member_epochs(lanes: int, protected: int, folds: int, epochs: int) -> float:
+    """Epochs that all members of a race take together."""
+    total, alive, before = 0.0, lanes, 0
+    for rung in (*default_rungs(epochs), epochs):
+        total += alive * (rung - before)
+        before = rung
+        alive = min(alive, protected + math.ceil(max(alive - protected, 0) / ETA))
+    return total * folds
+
+
+def pace(task: Task, candidates: Sequence[Candidate], batch_size: int) -> Pace:
+    """Train some candidates on all folds for a moment, and time it.
+
+    The first epoch is not counted, as it builds kernels and warms caches; at most some seconds are spent.
+    """
+    members = [task.member(c, fold) for c in candidates for fold in range(len(task.folds))]
+    population = Population(
+        members, [(task.x, task.y)], epochs=100, batch_size=batch_size, schedule=task_schedule, loss=task.loss, device=task.device, low=task.low
+    )
+    population.train(1)
+    started = time.perf_counter()
+    rounds = 0
+    while rounds < 3 and time.perf_counter() - started < 1.0:
+        before = time.perf_counter()
+        population.train(1)
+        population.outputs({n: task.folds[n % len(task.folds)][1] for n in population.alive})
+        rounds += 1
+        last = time.perf_counter() - before
+    return Pace(last / max(len(population.alive), 1))
+
+
+def fit_course(
+    rows: int,
+    cv: int,
+    pace: Pace,
+    budget: float | None,
+    *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    race: float = RACE,
+    spent: float = 0.0,
+) -> Course:
+    """The longest course of which at least one race fits into its share of the budget.
+
+    So that three races fit, lanes shrink to 12, epochs to 40, and folds to 3 (finalists still run on all). So that one fits, lanes shrink to 8, epochs to 20,
+    folds to 1, lanes to 4, and epochs to 10. Epochs that were asked for stay.
+
+    Args:
+        spent: seconds that are gone already.
+
+    Raises:
+        ConfigError: not even the smallest race fits; it says what would.
+    """
+    batch = batch_size or batch_size_for(rows)
+    e, lanes, folds = epochs or default_epochs(rows, batch), LANES, cv
+
+    def cost() -> float:
+        return member_epochs(lanes, 2, folds, e) * pace.seconds
+
+    if budget is not None:
+        share = race * budget - spent
+        # Several races are better than one: a sampler learns from the first. Up to here that is cheap.
+        while cost() > share / 3:
+            if lanes > 12:
+                lanes -= 1
+            elif epochs is None and e > 40:
+                e = max(40, int(e / 1.2))
+            elif folds > 3:
+                folds -= 1
+            else:
+                break
+        while cost() > share:
+            if lanes > 8:
+                lanes -= 2
+            elif epochs is None and e > 20:
+                e = max(20, int(e / 1.2))
+            elif folds > 1:
+                folds -= 1
+            elif lanes > LEAST_LANES:
+                lanes -= 2
+            elif epochs is None and e > FEWEST:
+                e = max(FEWEST, int(e / 1.2))
+            else:
+                rung = lanes * folds * (*default_rungs(e), e)[0] * pace.seconds
+                raise ConfigError(
+                    "budget",
+                    f"at least {math.ceil((cost() + spent) / race)} s: after {spent:.1f} s for setting up, the smallest race, {lanes} candidates on "
+                    f"{folds} fold for {e} epochs, takes {cost():.1f} s, its first rung {rung:.1f} s",
+                    f"{budget:g} s",
+                    "Give more time, or fewer rows.",
+                )
+    return Course(e, batch, default_rungs(e), folds, lanes)
+
+
+def to_dict(course: Course) -> dict[str, Any]:
+    """Plain JSON, for the store."""
+    return {"epochs": course.epochs, "batch_size": course.batch_size, "rungs": list(course.rungs), "folds": course.folds, "lanes": course.lanes}
+
+
+def from_dict(data: dict[str, Any]) -> Course:
+    """The inverse of :func:`to_dict`."""
+    return Course(**{**data, "rungs": tuple(data["rungs"])})
+
+
+def enough_rows(counts: np.ndarray, cv: int) -> None:
+    """Refuse more folds than a class has rows.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    if len(counts) and cv > counts.min():
+        raise ConfigError("cv", f"at most {counts.min()}, the rows of the smallest class", cv, "Take fewer folds, or merge or remove that class.")

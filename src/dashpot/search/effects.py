@@ -1,0 +1,147 @@
+"""What each ingredient of the winner earned: left out, and alone, and in pairs, on the same folds and seeds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from dashpot.report.stats import corrected_interval
+from dashpot.search.race import Course, Race, Runner, Say
+from dashpot.search.space import Candidate, Space
+from dashpot.search.task import Task
+
+STRONGEST = 4
+"""Ingredients whose pairs are measured at most."""
+WHOLE, NONE = "whole", "none"
+
+
+@dataclass(frozen=True)
+class Effects:
+    """For the report, gains in the proper score with intervals.
+
+    Attributes:
+        contributions: of single ingredients, left out of the winner and alone.
+        interactions: what pairs gain in the winner beyond the sum of what each of the two gains there.
+    """
+
+    contributions: list[dict[str, Any]] = field(default_factory=list)
+    interactions: list[dict[str, Any]] = field(default_factory=list)
+
+
+def arms(space: Space, chosen: Candidate) -> dict[str, Candidate]:
+    """The trainings that tell what each ingredient earned, by name; ``"none"`` is the chosen network with no ingredient."""
+    on = [part.name for part in space.ingredients if chosen.params.get(part.name)]
+    found: dict[str, Candidate] = {f"without {name}": space.without(chosen, name) for name in on}
+    if len(on) > 1:
+        found |= {f"only {name}": space.alone(chosen, name) for name in on}
+        found[NONE] = without_all(space, chosen, on)
+    return found
+
+
+def without_all(space: Space, candidate: Candidate, names: Sequence[str]) -> Candidate:
+    """The same candidate with several ingredients off."""
+    for name in names:
+        candidate = space.without(candidate, name)
+    return candidate
+
+
+def measure(
+    task: Task,
+    course: Course,
+    space: Space,
+    chosen: Runner,
+    folds: Sequence[int],
+    *,
+    deadline: float | None,
+    seconds_per_member: float,
+    say: Say,
+    note: Callable[[str], None],
+) -> Effects:
+    """Contributions and interactions. What the time does not allow is left out, and said.
+
+    Args:
+        seconds_per_member: what one member took for all epochs in the race.
+    """
+    wanted = arms(space, chosen.candidate)
+    if not wanted:
+        return Effects()
+    if chosen.epochs < course.epochs:  # the time ended while it was in its race; the others would train for longer
+        wanted = {WHOLE: chosen.candidate, **wanted}
+    if not _fits(len(wanted), folds, seconds_per_member, deadline):
+        wanted = {name: c for name, c in wanted.items() if name == WHOLE or name.startswith("without")}
+        if not _fits(len(wanted), folds, seconds_per_member, deadline):
+            note("the budget left no time to measure what each ingredient earned; give more, or --trials instead of --budget.")
+            return Effects()
+        note("the budget left no time to train each ingredient alone: only what leaving it out costs was measured.")
+    started = time.monotonic()
+    scores, cut = _trained(task, course, wanted, folds, deadline, say)
+    if cut:
+        note("the time ended before all that each ingredient earned was measured; what was not trained to its end is left out.")
+    pace = (time.monotonic() - started) / len(wanted) / max(len(folds), 1)
+    if chosen.epochs >= course.epochs:
+        scores[WHOLE] = np.array(chosen.scores)
+    rows = contributions(scores)
+    pairs = strongest_pairs(rows)
+    ends = {pair: without_all(space, chosen.candidate, pair) for pair in pairs}
+    on = sum(name.startswith("without") for name in wanted)
+    if on == 2 and NONE in scores:  # without both is without any
+        both = dict.fromkeys(pairs, scores[NONE])
+    elif pairs and not cut and _fits(len(pairs), folds, pace, deadline):
+        both, _ = _trained(task, course, ends, folds, deadline, say)
+    else:
+        both = {}
+    return Effects(rows, interactions(scores, both))
+
+
+def contributions(scores: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Gains of single ingredients from the scores on each fold of :func:`arms` and of the whole winner; low scores are good, and high gains."""
+    found = []
+    for name, own in scores.items():
+        kind, _, ingredient = name.partition(" ")
+        if kind == "without" and WHOLE in scores:
+            found.append({"ingredient": ingredient, "kind": "left out", **interval(own - scores[WHOLE])})
+        elif kind == "only" and NONE in scores:
+            found.append({"ingredient": ingredient, "kind": "alone", **interval(scores[NONE] - own)})
+    return found
+
+
+def strongest_pairs(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """All pairs of the ingredients that matter most when left out, in either direction."""
+    left_out = sorted((row for row in rows if row["kind"] == "left out"), key=lambda row: -abs(row["difference"]))
+    return list(combinations([row["ingredient"] for row in left_out[:STRONGEST]], 2))
+
+
+def interactions(scores: Mapping[str, np.ndarray], both: Mapping[tuple[str, str], np.ndarray]) -> list[dict[str, Any]]:
+    """What pairs gain beyond the sum of both single gains, from the scores without each and without both; negative: they do in part the same."""
+    found = []
+    for (a, b), without in both.items():
+        single = [scores[f"without {name}"] - scores[WHOLE] for name in (a, b)]
+        found.append({"pair": [a, b], **interval(without - scores[WHOLE] - single[0] - single[1])})
+    return found
+
+
+def interval(gain: np.ndarray) -> dict[str, Any]:
+    """Mean and 95 % interval of differences by fold, which share training rows (Nadeau and Bengio 2003)."""
+    values = [float(g) for g in gain]
+    found = corrected_interval(values, 1 / max(len(values) - 1, 1))
+    return {"difference": found.mean, "low": found.low, "high": found.high, "folds": values}
+
+
+def _fits(count: int, folds: Sequence[int], seconds: float, deadline: float | None) -> bool:
+    return deadline is None or 1.1 * seconds * len(folds) * count <= deadline - time.monotonic()
+
+
+def _trained(
+    task: Task, course: Course, wanted: Mapping[Any, Candidate], folds: Sequence[int], deadline: float | None, say: Say
+) -> tuple[dict[Any, np.ndarray], bool]:
+    """The scores on each fold, of those that were trained to the end, and whether the time ended before: an arm that was cut off would look bad for it."""
+    runners = [Runner(-1 - i, candidate) for i, candidate in enumerate(wanted.values())]
+    Race(task, course, runners, folds=folds, deadline=deadline, say=say).run(rungs=())
+    whole = {name: r for name, r in zip(wanted, runners, strict=True) if r.state == "complete" and r.epochs == course.epochs}
+    cut = any(r.state != "failed" and r.epochs < course.epochs for r in runners)
+    return {name: np.array(r.scores) for name, r in whole.items() if np.isfinite(r.scores).all()}, cut

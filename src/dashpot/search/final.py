@@ -1,0 +1,212 @@
+"""From the race's finalists to one model: which recipe, which networks with which weights, how warm, and how decided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dashpot.core.errors import DashpotError
+from dashpot.decisions import Decision, fit_decision, fit_temperature
+from dashpot.metrics import Metric
+from dashpot.nets.ensemble import Ensemble
+from dashpot.search.race import Course, Race, Runner
+from dashpot.search.task import Task
+
+POOL, PICKS = 12, 12
+"""Finalists that may enter an ensemble, and picks with repetition (Caruana et al., ICML 2004)."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen recipe, and why.
+
+    Attributes:
+        chosen, best: the runner of the recipe to name, and the one with the lowest mean score.
+        why: in words.
+    """
+
+    chosen: Runner
+    best: Runner
+    why: str
+
+
+@dataclass(frozen=True)
+class Final:
+    """What predicts.
+
+    Attributes:
+        network: plain, on the CPU, in evaluation mode; for classes it gives log probabilities.
+        decision: temperature and offsets, for classes.
+        members: (number of the candidate, weight) of what is in it.
+        held_out: the out-of-fold outputs [rows, outputs] that decision and temperature were fitted on, and the rows.
+    """
+
+    network: nn.Module
+    decision: Decision | None
+    members: Sequence[tuple[int, float]]
+    text: str
+    held_out: tuple[Tensor, np.ndarray] = field(repr=False)
+
+
+def choose(finalists: Sequence[Runner]) -> Choice:
+    """The one-standard-error rule: the simplest recipe that is not clearly worse than the best.
+
+    "Clearly" is by the differences fold by fold: a candidate whose mean loss exceeds the best one's by less than one standard error of those differences
+    may stand for it if it has fewer ingredients (Breiman et al. 1984, with the paired error, since folds differ more from one another than candidates do).
+    """
+    ranked = sorted(finalists, key=lambda r: r.score)
+    best = ranked[0]
+    chosen, why = best, "it has the lowest mean score"
+    for other in sorted(ranked[1:], key=lambda r: (r.candidate.size, r.score)):
+        if other.candidate.size >= best.candidate.size or len(other.scores) != len(best.scores) or len(best.scores) < 3:
+            continue
+        gap = np.array(other.scores) - np.array(best.scores)
+        error = float(gap.std(ddof=1) / len(gap) ** 0.5)
+        if gap.mean() <= error:
+            what = f"{other.candidate.size} ingredient{'s' * (other.candidate.size != 1)} instead of {best.candidate.size}"
+            chosen, why = other, f"the simplest within one standard error of the best (candidate {best.number}): {what}"
+            break
+    return Choice(chosen, best, why)
+
+
+def averaged(runner: Runner, seeds: Sequence[Runner]) -> Runner:
+    """A candidate with the mean scores of its seeds on each fold: those that chose it were partly luck."""
+    scores = np.mean([r.scores for r in seeds], axis=0)
+    gaps = [r.train_score for r in seeds if r.train_score is not None]
+    return replace(runner, scores=[float(s) for s in scores], train_score=sum(gaps) / len(gaps) if gaps else None)
+
+
+def out_of_fold(task: Task, runner: Runner, folds: Sequence[int]) -> tuple[Tensor, np.ndarray]:
+    """Each validation row's output by the network that has not seen it, and the rows."""
+    rows = np.concatenate([task.folds[f][1] for f in folds])
+    return torch.cat(list(runner.outputs)), rows
+
+
+def together(outputs: Sequence[Tensor], weights: Sequence[float], classes: bool) -> Tensor:
+    """The outputs of an ensemble from those of its members."""
+    total = sum(weights)
+    if not classes:
+        return torch.stack([out * (w / total) for out, w in zip(outputs, weights, strict=True)]).sum(0)
+    return torch.stack([out.log_softmax(dim=1) + math.log(w / total) for out, w in zip(outputs, weights, strict=True)]).logsumexp(dim=0)
+
+
+def pick(task: Task, finalists: Sequence[Runner], folds: Sequence[int]) -> dict[int, int]:
+    """Greedy choice with repetition: at each pick the finalist that lowers the out-of-fold score most, up to the number of picks that did best.
+
+    Returns:
+        How often each finalist (by position) was picked.
+    """
+    ranked = sorted(range(len(finalists)), key=lambda i: finalists[i].score)[:POOL]
+    outputs = {i: out_of_fold(task, finalists[i], folds)[0].double() for i in ranked}
+    rows = np.concatenate([task.folds[f][1] for f in folds])
+    classes = task.classes > 0
+    each = {i: out.softmax(1) if classes else out for i, out in outputs.items()}
+    counts: dict[int, int] = {}
+    kept: dict[int, int] = {}
+    total = torch.zeros_like(next(iter(each.values())))
+    best = math.inf
+    for n in range(1, PICKS + 1):
+        found = {}
+        for i in ranked:
+            mean = (total + each[i]) / n
+            found[i] = task.proper(mean.clamp(min=1e-12).log() if classes else mean, rows)
+        winner = min(found, key=lambda i: found[i])
+        total = total + each[winner]
+        counts[winner] = counts.get(winner, 0) + 1
+        # An uneven number of picks may be worse than the one before, and the next one better again.
+        if found[winner] < best * (1 - 1e-4):
+            best, kept = found[winner], dict(counts)
+    return kept
+
+
+def assemble(task: Task, finalists: Sequence[Runner], choice: Choice, folds: Sequence[int], kind: str, *, calibrate: bool = True) -> Final:
+    """The final model from networks that the race has already trained.
+
+    Args:
+        finalists: complete candidates, the same recipe possibly with several seeds.
+        kind: ``"folds"``: the chosen recipe's networks of all folds (and seeds); ``"finalists"``: a greedy ensemble of the finalists'.
+    """
+    counts = {i: 1 for i, r in enumerate(finalists) if same(r, choice.chosen)}
+    if kind == "finalists" and len(finalists) > 1:
+        counts = pick(task, finalists, folds)
+    chosen = [finalists[i] for i in counts]
+    weights = [float(n) for n in counts.values()]
+    networks: list[nn.Module] = []
+    for runner in chosen:
+        for tensors in runner.tensors:
+            network = task.make(dict(runner.candidate.net))
+            network.load_state_dict(dict(tensors), strict=False)
+            networks.append(network.eval())
+    spread = [w / len(r.tensors) for r, w in zip(chosen, weights, strict=True) for _ in r.tensors]
+    rows = np.concatenate([task.folds[f][1] for f in folds])
+    outputs = together([out_of_fold(task, r, folds)[0] for r in chosen], weights, task.classes > 0)
+    count = len(networks)
+    shares: dict[int, float] = {}
+    for r, w in zip(chosen, weights, strict=True):  # several seeds of a candidate count as that candidate
+        shares[r.number] = shares.get(r.number, 0.0) + w / sum(weights)
+    seeds = f" with {len(chosen)} seeds in all," if len(chosen) > len(shares) else ""
+    what = f"{len(shares)} candidate{'s' * (len(shares) > 1)}{seeds} on {len(folds)} fold{'s' * (len(folds) > 1)}"
+    text = f"ensemble of {count} networks ({what})" if count > 1 else "one network"
+    decision = decide(outputs, task, rows, calibrate=calibrate) if task.classes else None
+    return Final(Ensemble(networks, spread, classes=task.classes > 0).eval(), decision, list(shares.items()), text, (outputs, rows))
+
+
+def same(a: Runner, b: Runner) -> bool:
+    """Whether two runners are the same candidate, perhaps with other seeds."""
+    return dict(a.candidate.params) == dict(b.candidate.params)
+
+
+def decide(outputs: Tensor, task: Task, rows: np.ndarray, *, calibrate: bool, metric: Metric | None = None) -> Decision:
+    """Temperature and decision rule, fitted on out-of-fold outputs."""
+    y = task.y[torch.as_tensor(rows)].numpy()
+    logits = outputs.double().numpy()
+    try:
+        temperature = fit_temperature(logits, y) if calibrate else 1.0
+        probabilities = Decision(temperature=temperature).probabilities(logits)
+        return fit_decision(probabilities, y, metric or task.metric, temperature=temperature)
+    except DashpotError:
+        return Decision(note="not fitted: the out-of-fold predictions did not allow it")
+
+
+def measured(final: Final, task: Task, outputs: Tensor, rows: np.ndarray, metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """All metrics of the final model's outputs for some rows, by its own temperature and decision."""
+    return metric_values(outputs, task.y[torch.as_tensor(rows)].numpy(), task.scale, final.decision, metrics)
+
+
+def metric_values(outputs: Tensor, y: np.ndarray, scale: float, decision: Decision | None, metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """Every metric of outputs (logits or standardized values) against the truth."""
+    found: dict[str, float] = {}
+    out: Any = outputs.detach().cpu().double().numpy()
+    if decision is not None:
+        p = decision.probabilities(out)
+        codes = decision.decide(p)
+        for name, metric in metrics.items():
+            found[name] = float(metric(p if metric.kind == "probability" else codes, y))
+    else:
+        values, truth = (np.asarray(v, dtype=np.float64).reshape(len(y), -1) * scale for v in (out, y))
+        found = {name: float(metric(values, truth)) for name, metric in metrics.items()}
+    return found
+
+
+def refit(task: Task, course: Course, pool: np.ndarray, choice: Choice, folds: Final) -> Final:
+    """One network of the chosen recipe, trained on the whole pool; temperature and decision stay those of the folds' held-out outputs.
+
+    No row is left to tell when it is at its best, so it ends after as many epochs as were best for the folds.
+    """
+    whole = replace(task, folds=[(pool, pool[:1])])
+    runner = Runner(choice.chosen.number, choice.chosen.candidate)
+    own = replace(course, epochs=choice.chosen.planned or course.epochs)
+    Race(whole, own, [runner], folds=[0]).run(rungs=(), only=choice.chosen.best_epoch or None)
+    if runner.state != "complete":
+        return folds
+    network = task.make(dict(runner.candidate.net))
+    network.load_state_dict(dict(runner.tensors[0]), strict=False)
+    return replace(
+        folds, network=network.eval(), members=[(runner.number, 1.0)], text=f"one network, refit on all {len(pool):,} rows but the test part"
+    )

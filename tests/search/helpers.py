@@ -1,0 +1,67 @@
+"""A small problem with folds, and candidates for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import dashpot
+from dashpot.metrics import find_metric
+from dashpot.nets import MLP
+from dashpot.search.race import Course, Race, Runner
+from dashpot.search.space import Candidate, Options, Space, Span, ingredients
+from dashpot.search.task import Task
+
+ROWS, FOLDS = 120, 3
+COURSE = Course(epochs=6, batch_size=16, rungs=(1, 3), folds=FOLDS, lanes=6)
+
+
+def make(options: Mapping[str, Any]) -> nn.Module:
+    return MLP(5, 3, width=int(options.get("width", 8)), depth=1)
+
+
+def values_net(options: Mapping[str, Any]) -> nn.Module:
+    return MLP(5, 1, width=int(options.get("width", 8)), depth=1)
+
+
+def small_task(*, regression: bool = False, seed: int = 0, noise: float = 0.7, **options: Any) -> Task:
+    """Rows 0 to 119 in three folds; the last 20 rows are a test part that no fold has."""
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(ROWS + 20, 5, generator=g)
+    y = x[:, :3].add(noise * torch.randn(ROWS + 20, 3, generator=g)).argmax(1)
+    if regression:
+        y = (x[:, 0] - x[:, 1]).add(noise * torch.randn(ROWS + 20, generator=g)).unsqueeze(1)
+    parts = np.array_split(np.random.default_rng(seed).permutation(ROWS), FOLDS)
+    folds = [(np.sort(np.concatenate([p for k, p in enumerate(parts) if k != f])), np.sort(parts[f])) for f in range(FOLDS)]
+    metric = find_metric("r2" if regression else "accuracy", "regression" if regression else "classification")
+    settings: dict[str, Any] = {"scale": 10.0 if regression else 1.0, "device": "cpu", "low": False, **options}
+    return Task(x=x, y=y, folds=folds, make=values_net if regression else make, metric=metric, classes=0 if regression else 3, seed=seed, **settings)
+
+
+def small_space(*texts: Any, net: bool = True) -> Space:
+    parts = ingredients(texts or ("l1:strength=1e-5..1e-2", "dropout:p=0.1..0.5", dashpot.EarlyStopping(patience=1000)))
+    return Space(parts, lr=Span(1e-4, 1.0, log=True), net={"width": Options((8, 12))} if net else None, lr_default=1e-2)
+
+
+def candidate(*techniques: Any, lr: float = 1e-2, width: int = 8) -> Candidate:
+    """A candidate with any recipe."""
+    recipe = dashpot.Recipe(techniques)
+    return Candidate(recipe, lr, {"width": width}, {**{t.name: True for t in recipe}, "lr": lr, "net.width": width})
+
+
+def race(
+    task: Task, candidates: Sequence[Candidate], course: Course = COURSE, *, folds: Sequence[int] = range(FOLDS), rungs: Any = None, **options: Any
+) -> list[Runner]:
+    """Run candidates, numbered from 0."""
+    return Race(task, course, [Runner(i, c) for i, c in enumerate(candidates)], folds=folds, **options).run(rungs)
+
+
+def runner(number: int, scores: Sequence[float], size: int = 0, **fields: Any) -> Runner:
+    """A finished candidate with made-up scores and so many ingredients."""
+    techniques = [dashpot.L1(strength=1e-3), dashpot.Dropout(p=0.1), dashpot.Mixup(alpha=0.2), dashpot.EMA(decay=0.9)][:size]
+    made = candidate(*techniques, lr=1e-3 * (number + 1))
+    return Runner(number, made, "complete", scores=list(scores), **fields)

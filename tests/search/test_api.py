@@ -1,0 +1,283 @@
+"""A whole search: what it reports is what its files and its model say."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_iris
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, r2_score, roc_auc_score
+
+from dashpot.core.errors import ConfigError
+from dashpot.data import Problem
+from dashpot.data.rows import to_rows
+from dashpot.search import api, artifacts
+from dashpot.search.api import Options, Search, TuneResult, run
+from dashpot.search.race import Runner
+from dashpot.search.space import Space, Span, ingredients
+from tests.search.test_setup import regression, searching, table
+
+SHORT: dict[str, Any] = {"trials": 6, "cv": 3, "epochs": 6, "device": "cpu", "low": False, "networks": ("width=16", "depth=1")}
+
+
+def iris() -> Problem:
+    data = load_iris()
+    return Problem("iris", to_rows(data.data), np.array(data.target_names)[data.target].astype(object))
+
+
+def small_net(options: Any) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TuneResult]:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("iris")
+    return folder, run(iris(), Options(**SHORT, metric="balanced_accuracy"), folder)
+
+
+def test_record_is_whole(done: tuple[Path, TuneResult]) -> None:
+    record = done[1].record
+    json.dumps(record, allow_nan=False)
+    rows = record["candidates"]
+    assert [row["number"] for row in rows] == list(range(6))
+    assert {row["state"] for row in rows} <= {"complete", "pruned", "failed"}
+    plain = rows[record["plain"]]
+    assert (plain["name"], plain["recipe"], plain["state"]) == ("plain", "no technique", "complete")
+    assert {record["chosen"], record["best"]} <= {row["number"] for row in rows if row["state"] == "complete"}
+    assert (record["metric"], record["proper"], record["better"]) == ("balanced_accuracy", "log_loss", "higher")
+    assert record["train_rows"] + record["test_rows"] == record["rows"] == 150
+    assert sum(w for _, w in record["final_members"]) == pytest.approx(1)
+    assert len({n for n, _ in record["final_members"]}) == len(record["final_members"])
+
+
+def test_scores_are_those_of_the_files(done: tuple[Path, TuneResult]) -> None:
+    """The mean over folds and seeds, from the outputs and again from the weights."""
+    folder, result = done
+    search = searching(iris(), folder, **SHORT, metric="balanced_accuracy")
+    told = [row for row in result.record["candidates"] if row["state"] == "complete"]
+    assert len(told) >= 2
+    several = 0
+    for row in told:
+        candidate = search.space.candidate(row["params"])
+        losses = []
+        for repeat in range(row["seeds"]):
+            runner = artifacts.load(folder, row["number"], candidate, repeat)
+            assert runner is not None
+            own = []
+            for tensors, (_, valid) in zip(runner.tensors, search.task.folds, strict=True):
+                model = search.task.make(dict(candidate.net))
+                model.load_state_dict(dict(tensors))
+                with torch.no_grad():
+                    p = model.eval()(search.task.x[valid]).double().softmax(1).numpy()
+                own.append(log_loss(search.task.y[valid].numpy(), p, labels=[0, 1, 2]))
+            losses.append(own)
+        several += row["seeds"] > 1
+        assert row["fold_scores"] == pytest.approx(list(np.mean(losses, axis=0)), rel=1e-4)
+        assert row["score"] == pytest.approx(np.mean(losses), rel=1e-4)
+        assert row["se"] == pytest.approx(np.std(np.mean(losses, axis=0), ddof=1) / 3**0.5, rel=1e-3)
+    chosen = next(row for row in told if row["number"] == result.record["chosen"])
+    assert chosen["seeds"] == 2
+    assert several >= 2, "those that are compared in the end have two seeds"
+
+
+def test_test_scores_are_those_of_the_model(done: tuple[Path, TuneResult]) -> None:
+    _, result = done
+    problem = iris()
+    y = problem.labels[result.test]
+    assert np.array_equal(result.test, problem.pool_and_test(0)[1])
+    x = load_iris().data[result.test]
+    p = result.predict_proba(x)
+    codes = np.array([problem.classes.index(name) for name in result.predict(x)])
+    told = result.record["test"]["chosen"]
+    assert told["log_loss"] == pytest.approx(log_loss(y, p, labels=[0, 1, 2]), rel=1e-6)
+    assert told["accuracy"] == pytest.approx(accuracy_score(y, codes))
+    assert told["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(y, codes))
+    assert told["f1_macro"] == pytest.approx(f1_score(y, codes, average="macro"))
+    assert told["roc_auc"] == pytest.approx(roc_auc_score(y, p, multi_class="ovr"))
+    assert "f1" not in told
+    assert set(result.record["test"]["plain"]) == set(told)
+    assert len(result.record["test"]["references"]) >= 2
+
+
+def test_a_saved_run_gives_the_same_predictions(done: tuple[Path, TuneResult], tmp_path: Path) -> None:
+    from dashpot.runs import load_decision, load_run, predictions
+
+    folder = done[1].save(tmp_path / "run")
+    network, preprocessing, target = load_run(folder)
+    x = load_iris().data
+    found = predictions(network, torch.from_numpy(preprocessing.transform(to_rows(x))), target, load_decision(folder))
+    p = done[1].predict_proba(x)
+    np.testing.assert_allclose(np.stack([found[f"p({name})"] for name in iris().classes], 1), p, atol=1e-5)
+    assert found["prediction"] == list(done[1].predict(x))
+
+
+def test_interactions_reach_the_report(tmp_path: Path) -> None:
+    options = Options(**{**SHORT, "trials": 3}, wanted=["weight-decay:strength=0.5", "dropout:p=0.2", "mixup:alpha=0.2"])
+    search = Search(iris(), options, tmp_path)
+    # Plain with a learning rate at which nothing is learned, so that the whole cocktail wins.
+    plain = search.space.plain()
+    search.space.plain = lambda: search.space.candidate({**plain.params, "lr": 5e-4})  # type: ignore[method-assign]
+    whole = search.space.candidate({**search.space.default().params, "lr": 2e-2})
+    search.first_candidates = lambda: [search.space.plain(), whole, whole]  # type: ignore[method-assign]
+    store = search.open()
+    try:
+        course = search.course(store)
+        search.work(store, course)
+        record = search.finish(store, course, 0).record
+    finally:
+        store.close()
+    assert record["candidates"][record["best"]]["recipe"] == str(whole.recipe) or record["chosen"] != record["plain"]
+    if record["candidates"][record["chosen"]]["recipe"] == str(whole.recipe):
+        assert len(record["contributions"]) == 6
+        assert len(record["interactions"]) == 3
+
+
+def test_two_candidates_are_enough(tmp_path: Path) -> None:
+    result = run(table(), Options(**{**SHORT, "trials": 2, "explain": False}), tmp_path)
+    assert len(result.record["candidates"]) == 2
+    assert result.record["contributions"] == result.record["interactions"] == []
+    assert result.record["importance"] == {}
+
+
+@pytest.mark.parametrize("kind", ["folds", "refit"])
+def test_kinds_of_final_model(kind: str, tmp_path: Path) -> None:
+    result = run(table(), Options(**{**SHORT, "trials": 3, "explain": False}, ensemble=kind), tmp_path)
+    assert result.record["final_members"] == [[result.record["chosen"], 1.0]]
+    assert ("refit" in result.record["final"]) == (kind == "refit")
+    assert result.predict_proba(load_frame()).shape == (5, 2)
+
+
+def load_frame() -> Any:
+    import pandas as pd
+
+    return pd.DataFrame({"c": ["level 1"] * 5, "b": np.arange(5.0), "a": np.arange(5.0) - 2})
+
+
+def test_regression(tmp_path: Path) -> None:
+    problem = regression()
+    result = run(problem, Options(**{**SHORT, "trials": 3, "epochs": 30}), tmp_path)
+    test = result.test
+    values = result.predict(frame_of(problem, test))
+    y = problem.labels[test]
+    assert result.record["metric"] == "r2"
+    assert result.record["test"]["chosen"]["r2"] == pytest.approx(r2_score(y, values.reshape(-1)), rel=1e-5)
+    assert result.record["test"]["chosen"]["rmse"] == pytest.approx(float(np.sqrt(np.mean((y - values.reshape(-1)) ** 2))), rel=1e-5)
+    assert result.record["test"]["chosen"]["r2"] > 0.5
+    assert result.decision is None
+
+
+def frame_of(problem: Problem, rows: np.ndarray) -> Any:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(rng.normal(size=(problem.n, 3)), columns=list("abc")).iloc[rows]
+
+
+def test_a_hurried_end_trains_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = searching(table(), tmp_path, **SHORT)
+    store = search.open()
+    course = search.course(store)
+    search.work(store, course)
+    search.hurried = True
+    monkeypatch.setattr("dashpot.search.effects.Race", None)
+    monkeypatch.setattr("dashpot.search.worker.Race", None)
+    result = search.finish(store, course, 0)
+    store.close()
+    assert {row["seeds"] for row in result.record["candidates"]} == {1}
+    assert result.record["contributions"] == []
+
+
+def test_seeds_take_no_time_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = searching(iris(), tmp_path, **{**SHORT, "trials": None, "budget": 100.0})
+    asked: list[int] = []
+
+    def instead(task: Any, course: Any, folder: Any, wanted: list[Runner], **rest: Any) -> list[Runner]:
+        asked.append(len(wanted))
+        return [replace(r, tensors=[{}] * 3, epochs=6) for r in wanted]
+
+    monkeypatch.setattr(api, "with_networks", instead)
+    finalists = [Runner(i, search.space.plain(), "complete", scores=[1.0 + i / 10] * 3) for i in range(5)]
+    choice = api.final.choose(finalists)
+    course = api.courses.from_dict({"epochs": 6, "batch_size": 16, "rungs": [], "folds": 3, "lanes": 4})
+
+    def again(at: float, pace: float, explain: bool = True) -> int:
+        asked.clear()
+        monkeypatch.setattr(time, "monotonic", lambda: search.started + at)
+        search.options = replace(search.options, explain=explain)
+        found = search._again(course, finalists, choice, finalists[4], [0, 1, 2], search.started + 90, pace)
+        assert len(found) == sum(asked)
+        assert all(r.repeat == 1 for r in found)
+        return len(found)
+
+    assert again(50, 0.01) == 3, "the best two and plain"
+    assert again(86, 0.01) == 0, "less than 15 % is left"
+    assert again(50, 3.0) == 0, "3 candidates on 3 folds at 3.3 s are more than a third of 40 s"
+    assert again(50, 3.0, explain=False) == 3, "but not more than all of it"
+    search.hurried = True
+    assert again(50, 0.01) == 0
+
+
+def test_where_every_loss_is_infinite(tmp_path: Path) -> None:
+    def space(prepared: Any) -> Space:
+        return Space(ingredients(["l1"]), lr=Span(1e30, 1e31, log=True), net=None)
+
+    search = Search(iris(), Options(**{**SHORT, "networks": ()}), tmp_path, space=space, make=small_net)
+    store = search.open()
+    try:
+        course = search.course(store)
+        search.work(store, course)
+        with pytest.raises(ConfigError, match="every loss became infinite.*learning rate"):
+            search.finish(store, course, 0)
+    finally:
+        store.close()
+
+
+def test_some_that_diverge_lose_and_no_more(tmp_path: Path) -> None:
+    def space(prepared: Any) -> Space:
+        return Space(ingredients(["l1"]), lr=Span(1e-3, 1e31, log=True), net=None, lr_default=1e-2)
+
+    search = Search(
+        iris(),
+        Options(**{**SHORT, "networks": (), "trials": 8, "sampler": "random"}),
+        tmp_path,
+        space=space,
+        make=small_net,
+    )
+    store = search.open()
+    try:
+        course = search.course(store)
+        search.work(store, course)
+        record = search.finish(store, course, 0).record
+    finally:
+        store.close()
+    states = [row["state"] for row in record["candidates"]]
+    assert "failed" in states
+    assert len(states) == 8
+    assert record["candidates"][record["chosen"]]["state"] == "complete"
+    json.dumps(record, allow_nan=False)
+
+
+def test_settings_tell_what_differs(tmp_path: Path) -> None:
+    one = searching(table(), tmp_path).settings()
+    assert one == searching(table(), tmp_path).settings()
+    for key, other in {
+        "data": searching(table(seed=1), tmp_path),
+        "space": searching(table(), tmp_path, without=("mixup",)),
+        "folds": searching(table(), tmp_path, cv=4),
+        "seed": searching(table(), tmp_path, seed=1),
+        "metric": searching(table(), tmp_path, metric="f1"),
+    }.items():
+        assert [name for name in one if one[name] != other.settings()[name]] == [key]
+
+
+def test_finite_or_none() -> None:
+    assert math.isfinite(Options(trials=3).race)
+    assert Options(trials=3).race < Options(trials=3, explain=False).race < 1

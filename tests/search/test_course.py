@@ -1,0 +1,151 @@
+"""The course: costs, what gives way first, and what a budget that is too small is told."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dashpot.core.errors import ConfigError
+from dashpot.search import course as courses
+from dashpot.search.course import Pace, batch_size_for, default_epochs, enough_rows, fit_course, from_dict, member_epochs, to_dict
+from dashpot.search.race import Course
+from tests.search.helpers import COURSE, candidate, race, small_task
+
+ROWS = 2000
+
+
+def counted_epochs(lanes: int, protected: int, folds: int, epochs: int) -> int:
+    """Member epochs of a real race, by counting who is alive in each epoch."""
+    alive: list[int] = []
+    course = Course(epochs, 64, courses.default_rungs(epochs), folds, lanes)
+    candidates = [candidate(lr=1e-3 * (k + 1)) for k in range(lanes)]
+    race(
+        small_task(), candidates, course, folds=range(folds), protected=range(protected), say=lambda stage, runners, epoch: alive.append(len(runners))
+    )
+    # It is told after the rung, so that an epoch was trained by those of the one before.
+    return folds * (lanes + sum(alive[:-1]))
+
+
+@pytest.mark.parametrize(("lanes", "protected", "folds", "epochs"), [(9, 0, 1, 9), (7, 2, 2, 12), (4, 1, 3, 5), (5, 2, 1, 1)])
+def test_cost_is_that_of_a_race(lanes: int, protected: int, folds: int, epochs: int) -> None:
+    assert member_epochs(lanes, protected, folds, epochs) == counted_epochs(lanes, protected, folds, epochs)
+
+
+def test_no_budget_is_the_whole_course() -> None:
+    course = fit_course(ROWS, 5, Pace(100.0), None)
+    assert (course.lanes, course.folds, course.epochs) == (courses.LANES, 5, default_epochs(ROWS, batch_size_for(ROWS)))
+    assert fit_course(ROWS, 5, Pace(100.0), None, epochs=7, batch_size=50).batch_size == 50
+
+
+def test_first_things_give_way_first() -> None:
+    """From plenty of time to hardly any: lanes to 12, epochs to 40, folds to 3; then lanes to 8, epochs to 20, folds to 1, lanes to 4, epochs to 10."""
+    steps: list[tuple[int, int, int]] = []
+    for budget in np.geomspace(1e6, 1, 4000):
+        try:
+            found = fit_course(ROWS, 5, Pace(0.05), float(budget))
+        except ConfigError:
+            break
+        if not steps or steps[-1] != (found.lanes, found.epochs, found.folds):
+            steps.append((found.lanes, found.epochs, found.folds))
+        cost = 0.05 * member_epochs(found.lanes, 2, found.folds, found.epochs)
+        assert cost <= courses.RACE * budget
+        assert found.rungs == courses.default_rungs(found.epochs)
+    most = default_epochs(ROWS, batch_size_for(ROWS))
+    corners = [(16, most, 5), (12, most, 5), (12, 40, 5), (12, 40, 3), (8, 40, 3), (8, 20, 3), (8, 20, 1), (4, 20, 1), (4, 10, 1)]
+    assert [corner for corner in steps if corner in corners] == corners
+    for before, after in itertools.pairwise(steps):
+        assert all(b >= a for b, a in zip(before, after, strict=True)), "nothing grows as the time shrinks"
+        assert sum(b != a for b, a in zip(before, after, strict=True)) == 1 or after in corners, "one thing after another"
+
+
+def test_epochs_that_were_asked_for_stay() -> None:
+    budgets = np.geomspace(1e4, 10, 300)
+    found = []
+    for budget in budgets:
+        try:
+            found.append(fit_course(ROWS, 5, Pace(0.05), float(budget), epochs=33))
+        except ConfigError:
+            break
+    assert {c.epochs for c in found} == {33}
+    assert (found[-1].lanes, found[-1].folds) == (courses.LEAST_LANES, 1)
+
+
+def test_too_small_a_budget_is_told_what_would_do() -> None:
+    with pytest.raises(ConfigError) as caught:
+        fit_course(ROWS, 5, Pace(0.5), 10.0, spent=2.0)
+    text = str(caught.value)
+    assert "first rung" in text
+    assert "10 s" in text
+    named = int(re.findall(r"at least (\d+) s", text)[0])
+    assert named > 10
+    fit_course(ROWS, 5, Pace(0.5), float(named), spent=2.0)  # what it says is true
+    with pytest.raises(ConfigError):
+        fit_course(ROWS, 5, Pace(0.5), named - 1.0, spent=2.0)
+    takes = float(re.findall(r"takes ([\d.]+) s", text)[0])
+    assert takes == pytest.approx(0.5 * member_epochs(4, 2, 1, 10), abs=0.06)
+
+
+def test_time_that_is_gone_counts() -> None:
+    assert fit_course(ROWS, 5, Pace(0.05), 100.0, spent=40.0).epochs < fit_course(ROWS, 5, Pace(0.05), 100.0).epochs
+    with pytest.raises(ConfigError, match="after 60"):
+        fit_course(ROWS, 5, Pace(1e-6), 100.0, spent=60.0)
+
+
+def test_sizes() -> None:
+    sizes = [batch_size_for(n) for n in range(10, 200_000, 100)]
+    assert set(sizes) <= {32, 64, 128, 256}
+    assert sizes == sorted(sizes)
+    for rows in (50, 500, 5000, 500_000):
+        assert courses.FEWEST <= default_epochs(rows, batch_size_for(rows)) <= courses.MOST
+
+
+def test_plain_json() -> None:
+    assert from_dict(to_dict(COURSE)) == COURSE
+
+
+def test_pace_is_measured_and_leaves_no_trace() -> None:
+    task = small_task()
+    state = torch.get_rng_state()
+    found = courses.pace(task, [candidate(), candidate(width=12)], 32)
+    assert 0 < found.seconds < 5
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_pace_survives_members_that_diverge() -> None:
+    assert courses.pace(small_task(), [candidate(lr=1e30)], 32).seconds >= 0
+
+
+def test_folds_and_classes() -> None:
+    enough_rows(np.array([5, 9]), 5)
+    with pytest.raises(ConfigError, match="at most 4, the rows of the smallest class, got 5"):
+        enough_rows(np.array([4, 9]), 5)
+
+
+def test_worker_keeps_to_its_deadline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By a clock of its own: every epoch takes a second; races begin only where one is likely to end in time."""
+    from dashpot.search.store import Store
+    from dashpot.search.worker import Worker
+    from tests.search.helpers import small_space
+
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def say(stage: str, runners: Any, epoch: int) -> None:
+        now[0] += 1.0
+
+    store = Store(str(tmp_path / "journal.log"), "study", {}, sampler="random")
+    course = Course(epochs=6, batch_size=32, rungs=(1, 3), folds=2, lanes=4)
+    worker = Worker(small_task(), small_space(), course, store, tmp_path, deadline=20.0, trials=None, say=say)
+    worker.run()
+    store.close()
+    # Three races of 6 s; the last 2 s allow no fourth one of 3 candidates (1.5 s each).
+    assert len(worker.runners) == 12
+    assert now[0] == 18.0
+    assert all(r.state in ("complete", "pruned", "failed") for r in worker.runners)

@@ -1,0 +1,68 @@
+"""Importance of dimensions over a search."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dashpot.search.importance import FEWEST, importance
+from dashpot.search.race import Runner
+from dashpot.search.space import Space
+from tests.search.helpers import small_space
+
+
+def searched(space: Space, n: int, score: Any, seed: int = 0) -> list[Runner]:
+    rng = np.random.default_rng(seed)
+    found = []
+    for i in range(n):
+        params: dict[str, Any] = {"l1": bool(rng.integers(2)), "dropout": bool(rng.integers(2))}
+        if params["l1"]:
+            params["l1.strength"] = 10 ** rng.uniform(-5, -2)
+        if params["dropout"]:
+            params["dropout.p"] = rng.uniform(0.1, 0.5)
+        params |= {"lr": 10 ** rng.uniform(-4, 0), "net.width": int(rng.choice([8, 12]))}
+        found.append(Runner(i, space.candidate(params), "complete", scores=[score(params, rng)] * 3))
+    return found
+
+
+SPACE = small_space("l1:strength=1e-5..1e-2", "dropout:p=0.1..0.5")
+
+
+def test_what_matters_comes_first() -> None:
+    shares = importance(searched(SPACE, 150, lambda p, rng: (math.log10(p["lr"]) + 2) ** 2 + 0.01 * rng.normal()), SPACE)
+    assert next(iter(shares)) == "lr"
+    assert shares["lr"] > 0.9
+    assert sum(shares.values()) == pytest.approx(1)
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+    assert set(shares) <= set(SPACE.dimensions())
+
+
+def test_switches_and_conditional_fields() -> None:
+    on = importance(searched(SPACE, 150, lambda p, rng: float(p["dropout"]) + 0.01 * rng.normal()), SPACE)
+    assert on["dropout"] + on["dropout.p"] > 0.9, "the switch, or its field, which stands in the middle where it is off"
+    strength = importance(searched(SPACE, 200, lambda p, rng: math.log10(p.get("l1.strength", 10**-3.5)) + 0.01 * rng.normal()), SPACE)
+    assert next(iter(strength)) == "l1.strength"
+
+
+def test_too_few_or_all_equal_say_nothing() -> None:
+    assert importance(searched(SPACE, FEWEST - 1, lambda p, rng: rng.normal()), SPACE) == {}
+    assert importance(searched(SPACE, 40, lambda p, rng: 1.0), SPACE) == {}
+    failed = searched(SPACE, 40, lambda p, rng: math.inf)
+    assert importance(failed, SPACE) == {}
+
+
+def test_the_worst_do_not_decide() -> None:
+    """One in twenty diverged, by chance; that is no importance of anything."""
+
+    def score(p: Any, rng: np.random.Generator) -> float:
+        return 1e9 if rng.random() < 0.05 else (math.log10(p["lr"]) + 2) ** 2
+
+    assert next(iter(importance(searched(SPACE, 150, score), SPACE))) == "lr"
+
+
+def test_same_every_time() -> None:
+    found = searched(SPACE, 30, lambda p, rng: rng.normal())
+    assert importance(found, SPACE) == importance(found, SPACE)
