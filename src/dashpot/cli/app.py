@@ -35,9 +35,9 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 2 one clear message about what was wrong, 130 interrupted."""
-    from dashpot.cli import compare, fit, path, predict, techniques
+    from dashpot.cli import compare, fit, path, predict, techniques, tune
 
-    for module in (fit, predict, compare, path, techniques):
+    for module in (tune, fit, predict, compare, path, techniques):
         module.register(app)
     warnings.showwarning = _show_warning
     try:
@@ -47,7 +47,7 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:  # what typer makes of Ctrl-C
-            _say("interrupted. Finished epochs and splits are saved; `dashpot fit ... --out FOLDER --resume` goes on where a fit was.")
+            _say("interrupted. What was finished is saved; `dashpot fit ... --out FOLDER --resume` or `dashpot tune --resume FOLDER` goes on.")
         raise
     except BrokenPipeError:
         # The reader has gone (`| head`): nothing more to say, not even at interpreter exit.

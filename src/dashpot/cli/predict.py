@@ -16,18 +16,18 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished `dashpot fit`.")],
+    run: Annotated[Path, typer.Argument(help="The folder of a finished `dashpot fit` or `dashpot tune`.")],
     data: Annotated[Path, typer.Argument(help="Data as for fit; columns are found by name, in any order.")],
     out: Annotated[Path, typer.Option("--out", help="The CSV file to write.")],
 ) -> None:
     """Predict for DATA with the network in RUN."""
     from dashpot.core.files import write_atomic
     from dashpot.data import load_rows
-    from dashpot.runs import load_run, predictions
+    from dashpot.runs import load_decision, load_run, predictions
 
     network, preprocessing, target = load_run(run)
     x, names = load_rows(data, preprocessing, target.name)
-    columns = {"row": names, **predictions(network, x, target)}
+    columns = {"row": names, **predictions(network, x, target, load_decision(run))}
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)

@@ -1,0 +1,306 @@
+"""``dashpot tune``: find the combination and its strengths, and say what each ingredient earned."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task
+
+METRICS = "What counts: accuracy (default), balanced_accuracy, f1, f1_macro, log_loss, brier, roc_auc; r2 (default), rmse, mae."
+WITH = "An ingredient to search, such as l1:strength=1e-6..1e-2 or mixup; repeat for more. By default all that fit the data."
+NET = "An option of the network to search or fix: width=64,128 or skip=true,false or norm=none,layer or members=1,8; repeat for more."
+STORAGE = "A store for many machines: postgresql://..., mysql://..., grpc://host:port, or a journal file that all can reach."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command, and the one by which it starts its workers."""
+    app.command(name="tune")(tune)
+    app.command(name="tune-worker", hidden=True)(tune_worker)
+
+
+def tune(
+    data: Data = None,
+    target: TargetName = None,
+    task: Task = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Time for everything: 90s, 10m, 2h. Without --trials, 5m.", show_default=False)
+    ] = None,
+    trials: Annotated[int | None, typer.Option("--trials", help="Candidates, instead of or beside a budget.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric", help="What counts: accuracy (default), balanced_accuracy, f1, f1_macro, log_loss, brier, roc_auc; r2 (default), rmse, mae."
+        ),
+    ] = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            help="An ingredient to search, such as l1:strength=1e-6..1e-2 or mixup; repeat for more. By default all that fit.",
+            metavar="INGREDIENT",
+        ),
+    ] = None,
+    without: Annotated[list[str] | None, typer.Option("--without", help="Leave an ingredient out of the default ones.", metavar="NAME")] = None,
+    net: Annotated[list[str] | None, typer.Option("--net", help=NET, metavar="OPTION=VALUES")] = None,
+    precision: Annotated[str, typer.Option("--precision", help="Of wide products while training: auto, float32 or bfloat16.")] = "auto",
+    cv: Annotated[int, typer.Option("--cv", help="Folds of the cross-validation.")] = 5,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes on this machine. [default: one per core, 4 at most]", show_default=False)
+    ] = None,
+    sampler: Annotated[str, typer.Option("--sampler", help="tpe, random, quasi-random, gp or grid.")] = "tpe",
+    ensemble: Annotated[
+        str, typer.Option("--ensemble", help="finalists, folds (of the chosen recipe), or refit (one network on all rows).")
+    ] = "finalists",
+    calibrate: Annotated[bool, typer.Option("--calibrate/--no-calibrate", help="Fit a temperature to the held-out predictions.")] = True,
+    explain: Annotated[bool, typer.Option("--explain/--no-explain", help="Retrain the winner without each ingredient, and with each alone.")] = True,
+    storage: Annotated[
+        str | None,
+        typer.Option("--storage", help=STORAGE),
+    ] = None,
+    study: Annotated[str, typer.Option("--study", help="The name of the search in --storage; workers of one name work together.")] = "dashpot",
+    resume: Annotated[Path | None, typer.Option("--resume", help="Go on with the search in this folder.")] = None,
+    out: Out = None,
+    seed: Seed = 0,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, help="Of a candidate that is never dropped.", show_default=False),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Search the combination of regularizers and their strengths; report on rows that the search never saw.
+
+    Ctrl-C ends the search early and makes the best so far ready (exit code 0); pressed again, or before any candidate has a score, it ends at once (130).
+    """
+    from dataclasses import replace
+
+    from dashpot.core.errors import ConfigError, StorageError
+    from dashpot.data import load_problem
+    from dashpot.runs import open_folder
+    from dashpot.search.api import Options
+    from dashpot.search.backends import resolved
+    from dashpot.search.folder import demand_whole, held, new_folder, read_config, update_config, write_config
+
+    processes = _workers(workers, device)
+    demand_whole(processes, data)
+    if resume is not None:
+        if data is not None or out is not None:
+            raise ConfigError("--resume", "given alone: the folder knows its data and options", str(data or out))
+        problem, options, config = read_config(resume)
+        if budget is not None or trials is not None:
+            options = replace(options, budget=seconds(budget) if budget else None, trials=trials)
+        elif config.get("done"):
+            _again(resume)
+            return
+        if storage is not None:
+            options = replace(options, storage=resolved(storage))
+        options.check()
+        folder = resume
+    else:
+        problem = load_problem(data, target, task)
+        options = Options(
+            budget=seconds(budget) if budget is not None else None if trials is not None else 300.0,
+            trials=trials,
+            cv=cv,
+            metric=metric,
+            wanted=with_ or None,
+            without=tuple(without or ()),
+            networks=tuple(net or ()),
+            low=_low(precision),
+            sampler=sampler,
+            ensemble=ensemble,
+            calibrate=calibrate,
+            explain=explain,
+            epochs=epochs,
+            storage=storage and resolved(storage),
+            name=study,
+            seed=seed,
+            device=device,
+        )
+        options.check()
+        folder = open_folder(out) if out is not None else new_folder("tune")
+    try:
+        with held(folder):
+            if resume is None:
+                write_config(folder, data, target, task, options)
+            else:
+                update_config(folder, done=False, options=options)
+            update_config(folder, done=_run(problem, options, folder, processes))
+    except (ConfigError, StorageError) as error:
+        if resume is None:
+            _tidy(folder)
+        if isinstance(error, StorageError) and (folder / "spent.json").exists():
+            raise StorageError(f"{error} What was done is kept: `dashpot tune --resume {folder}` goes on.") from error
+        raise
+
+
+def _run(problem: Any, options: Any, folder: Path, processes: int) -> bool:
+    """Search, report and save; False where the user ended it before its time, so that it can go on."""
+    import time
+    from dataclasses import replace
+
+    import torch
+
+    from dashpot.cli.tune_progress import Live
+    from dashpot.report.tune_figures import tune_figures
+    from dashpot.search.api import Search
+    from dashpot.search.folder import LOG, Clock, await_workers, save, start_workers
+
+    clock = Clock(folder)
+    if options.budget is not None and clock.before:
+        options = replace(options, budget=max(options.budget - clock.before, 1.0))
+    with Live(options, clock.tick) as live:
+        search = Search(problem, options, folder, note=live.note, say=live.say)
+        store = search.open()
+        others: list[Any] = []
+        course: Any = None
+        threads = torch.get_num_threads()
+        steps = 0
+        try:
+            try:
+                if processes > 1:
+                    torch.set_num_threads(max(1, threads // processes))
+                course = search.course(store)
+                live.course(course)
+                deadline = None if options.budget is None else search.started + options.race * options.budget
+                others = start_workers(folder, processes - 1, deadline, options.storage) if processes > 1 else []
+                steps = search.work(store, course).member_steps
+                if lost := await_workers(others, 30 if deadline is None else max(1.0, deadline - time.monotonic() + 3)):
+                    live.note(f"{lost} of {processes} workers ended early; {folder / LOG} may say why. What they had finished counts.")
+                if rest := sum(t.state.name == "RUNNING" or (t.state.name == "WAITING" and "again" in t.user_attrs) for t in store.trials()):
+                    live.note(f"{rest} candidate{'s' * (rest > 1)} not finished, here or by other workers, and not in this report")
+            except KeyboardInterrupt:
+                if course is None or not any(t.state.name in ("COMPLETE", "PRUNED") for t in store.trials()):
+                    raise  # there is no best so far
+                live.note("interrupted: the best so far is made ready; press again to end at once.")
+                await_workers(others, 2)
+                search.hurried = True
+                search.options = replace(search.options, explain=False, budget=None)
+            torch.set_num_threads(threads)
+            live.stage("finals")
+            result = search.finish(store, course, steps)
+        finally:
+            await_workers(others, 0)
+            store.close()
+        record = {
+            **result.record,
+            "seconds": clock.before + result.record["seconds"],
+            "budget_s": result.record["budget_s"] and result.record["budget_s"] + clock.before,
+        }
+        live.stage("report")
+        save(folder, result, record)
+        figures = tune_figures(record, folder)
+    _show(record, [str(png) for png, _ in figures.values()], folder)
+    return not search.hurried
+
+
+def _show(record: Any, figures: list[str], folder: Path) -> None:
+    from rich.console import Console
+
+    from dashpot.report.tune_table import print_report
+
+    console = Console() if sys.stdout.isatty() else Console(width=110)
+    print_report(record, console)
+    typer.echo("figures: " + ", ".join(figures))
+    typer.echo(f"saved in {folder}: `dashpot predict {folder} DATA --out predictions.csv` uses the model")
+
+
+def _again(folder: Path) -> None:
+    """Report a search that is finished."""
+    import json
+
+    from dashpot.search.folder import REPORT
+
+    record = json.loads((folder / REPORT).read_text())
+    typer.echo("this search is finished; --budget or --trials with more than it had would go on with it", err=True)
+    _show(record, [str(path) for path in sorted(folder.glob("*.png"))], folder)
+
+
+def tune_worker(
+    folder: Annotated[Path, typer.Argument()],
+    until: Annotated[float | None, typer.Option("--until", help="Unix time at which to end.")] = None,
+    parent: Annotated[int, typer.Option("--parent", help="The process with which this one ends.")] = 0,
+) -> None:
+    """One more worker for a search on this machine."""
+    import signal
+    import time
+
+    import torch
+
+    from dashpot.search.api import Search
+    from dashpot.search.folder import end_with, read_config
+    from dashpot.search.worker import Worker
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process tells when to end
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if parent:
+        end_with(parent)
+    torch.set_num_threads(max(1, torch.get_num_threads()))
+    problem, options, _ = read_config(folder)
+    search = Search(problem, options, folder)
+    store = search.open()
+    try:
+        course = search.course(store)
+        deadline = None if until is None else time.monotonic() + until - time.time()
+        Worker(search.task, search.space, course, store, folder, deadline=deadline, trials=options.trials).run()
+    finally:
+        store.close()
+
+
+def seconds(text: str) -> float:
+    """``90``, ``90s``, ``10m`` or ``2h`` as seconds.
+
+    Raises:
+        ConfigError: anything else.
+
+    >>> seconds("90s"), seconds("10m"), seconds("1.5h")
+    (90.0, 600.0, 5400.0)
+    """
+    from dashpot.core.errors import ConfigError
+
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value * unit < float("inf"):
+        raise ConfigError("--budget", "a time such as 90s, 10m or 2h", text)
+    return value * unit
+
+
+def _low(precision: str) -> bool | None:
+    from dashpot.core.errors import ConfigError
+
+    known = {"auto": None, "float32": False, "bfloat16": True}
+    if precision not in known:
+        raise ConfigError("--precision", "auto, float32 or bfloat16", precision)
+    return known[precision]
+
+
+def _workers(asked: int | None, device: str) -> int:
+    import os
+
+    import torch
+
+    if asked is not None:
+        return asked
+    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+        return 1  # a GPU takes the whole population at once
+    return min(4, os.cpu_count() or 1)
+
+
+def _tidy(folder: Path) -> None:
+    """A refused command leaves nothing behind, unless candidates were trained."""
+    import contextlib
+
+    if not (folder / "candidates").exists() and not (folder / "spent.json").exists():
+        for file in ("tune.json", "tune.lock", "journal.log", "workers.log"):
+            (folder / file).unlink(missing_ok=True)
+        for rest in folder.glob("journal.log*"):
+            rest.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()

@@ -1,0 +1,92 @@
+"""One line that says where a search is."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+
+class Live:
+    """Candidates alive, epoch, best so far with its uncertainty, and the time left; on standard error.
+
+    Args:
+        options: of the search; its budget is counted down.
+        tick: called now and then.
+    """
+
+    EVERY = 10.0
+    """Seconds between plain lines where standard error is no terminal."""
+
+    def __init__(self, options: Any, tick: Callable[[], None]) -> None:
+        self._budget, self._tick = options.budget, tick
+        self._started, self._shown = time.monotonic(), 0.0
+        self._stage, self._best, self._done = "setting up", "", 0
+        self._seen: set[int] = set()
+        self._epochs = 0
+        self._status: Any = None
+
+    def __enter__(self) -> Live:
+        if sys.stderr.isatty():
+            from rich.console import Console
+
+            self._status = Console(stderr=True).status("setting up")
+            self._status.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def course(self, course: Any) -> None:
+        """Say what a race will be."""
+        self._epochs = course.epochs
+        rungs = ", ".join(map(str, course.rungs))
+        leave = f", the weaker ones leave after {rungs}" if rungs else ""
+        folds = f"{course.folds} fold{'s' * (course.folds > 1)}"
+        self.note(f"races of {course.lanes} candidates on {folds} at once: {course.epochs} epoch{'s' * (course.epochs > 1)}{leave}")
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        if self._status is not None:
+            self._status.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def stage(self, name: str) -> None:
+        """A new part of the search has begun."""
+        self._stage = name
+        self._show(True, name)
+
+    def say(self, stage: str, runners: Sequence[Any], epoch: int) -> None:
+        """After each epoch."""
+        self._tick()
+        scored = [r for r in runners if math.isfinite(r.score)]
+        if scored:
+            best = min(scored, key=lambda r: r.score)
+            spread = _spread(best.scores)
+            self._best = f"best {best.score:.4f}{spread}: {best.candidate.recipe if best.candidate.recipe else 'no technique'}"
+        self._show(False, f"{len(runners)} candidates, epoch {epoch}/{self._epochs}")
+
+    def _show(self, now: bool, text: str) -> None:
+        spent = time.monotonic() - self._started
+        left = f"  {max(self._budget - spent, 0):.0f} s left" if self._budget else f"  {spent:.0f} s"
+        line = f"{text}  {self._best}{left}"
+        if self._status is not None:
+            from rich.markup import escape
+
+            self._status.update(escape(line))
+        elif now or spent - self._shown > self.EVERY:
+            self._shown = spent
+            print(line, file=sys.stderr, flush=True)
+
+
+def _spread(scores: Sequence[float]) -> str:
+    if len(scores) < 2:
+        return ""
+    mean = sum(scores) / len(scores)
+    error = (sum((s - mean) ** 2 for s in scores) / (len(scores) - 1) / len(scores)) ** 0.5
+    return f" ± {error:.4f}"
