@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from dashpot.diagnosis import inspect, stationarity
     from dashpot.estimators import DashpotClassifier, DashpotRegressor
     from dashpot.paths import PathResult, path
+    from dashpot.search.python import tune
+    from dashpot.search.result import TuneResult
     from dashpot.selection import selected_features, stability_selection
 
 __version__ = "0.1.0"
@@ -103,6 +105,7 @@ __all__ = [
     "StorageError",
     "Technique",
     "TotalVariation",
+    "TuneResult",
     "UnitNorm",
     "UnknownNameError",
     "UsageError",
@@ -120,6 +123,7 @@ __all__ = [
     "stability_selection",
     "stationarity",
     "strength_max",
+    "tune",
 ]
 
 # What needs scikit-learn loads on first use.
@@ -127,11 +131,13 @@ _LAZY = {
     "DashpotClassifier": "dashpot.estimators",
     "DashpotRegressor": "dashpot.estimators",
     "PathResult": "dashpot.paths",
+    "TuneResult": "dashpot.search.result",
     "inspect": "dashpot.diagnosis",
     "path": "dashpot.paths",
     "selected_features": "dashpot.selection",
     "stability_selection": "dashpot.selection",
     "stationarity": "dashpot.diagnosis",
+    "tune": "dashpot.search.python",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ from dashpot.core.errors import DashpotError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import stream
 from dashpot.data import Prepared, Problem, Split
-from dashpot.fit import DivergenceWarning, FitResult, fit
+from dashpot.fit import DivergenceWarning, FitResult, fit, pick_device
 from dashpot.machine import machine, versions
+from dashpot.population.members import Member
+from dashpot.population.population import Population
 from dashpot.references import fit_reference, reference_scores, reference_zeros, references
 from dashpot.scores import scores
+from dashpot.strengths import absolute
 from dashpot.techniques import L1, Dropout, EarlyStopping, Mixup, WeightDecay
 
 Record = dict[str, Any]
@@ -91,6 +94,63 @@ def train(
         resume=resume,
         progress=progress,
     )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that was trained among others.
+
+    Attributes:
+        network: on the CPU, in evaluation mode.
+        epochs: trained.
+        seconds: its share of the time.
+    """
+
+    network: nn.Module
+    epochs: int
+    seconds: float
+
+
+def train_together(
+    problem: Problem, prepared: Prepared, split: Split, recipes: Mapping[str, Recipe], plan: Schedule, *, seed: int, device: str = "auto"
+) -> dict[str, Trained]:
+    """Several recipes from the same initial weights as one population, which gives what :func:`train` gives for each, to rounding.
+
+    Returns:
+        By name; without those whose loss diverged, which :func:`train` can tell more about. None where some recipe is refused, and for images on a CPU,
+        whose convolutions are no faster together.
+    """
+    if problem.kind != "table" and pick_device(device).type == "cpu":
+        return {}
+    outputs, sets = max(len(problem.classes), 1), (prepared.x, prepared.y)
+    started = time.perf_counter()
+    alone = {name for name, recipe in recipes.items() if any(isinstance(t, EarlyStopping) and not t.monitor.startswith("val_") for t in recipe)}
+
+    def make() -> nn.Module:
+        return nets.build(problem.kind, prepared.x.shape[1:], outputs)
+
+    def member(recipe: Recipe) -> Member:
+        with torch.random.fork_rng():
+            torch.manual_seed(stream(seed, "weights") >> 1)
+            known = absolute(recipe, make(), (prepared.x[split.train], prepared.y[split.train]))
+        watch = split.valid if any(isinstance(t, EarlyStopping) for t in recipe) else None
+        return Member(make=make, recipe=known, lr=plan.lr, seed=seed, rows=split.train, watch=watch)
+
+    together = [name for name in recipes if name not in alone]
+    try:
+        # In float32, so that an arm's numbers do not depend on what it is compared with.
+        population = Population(
+            [member(recipes[name]) for name in together], [sets], epochs=plan.epochs, batch_size=plan.batch_size, device=device, low=False
+        )
+        epochs = dict.fromkeys(range(len(together)), 0)
+        while population.alive and population.epoch < plan.epochs:
+            epochs |= dict.fromkeys(population.alive, population.epoch + 1)
+            population.train(1)
+        networks = {n: population.model(n) for n in range(len(together)) if n not in population.failed}
+    except (DashpotError, ValueError):
+        return {}  # one by one, each with its own message
+    share = (time.perf_counter() - started) / max(len(together), 1)
+    return {together[n]: Trained(network, epochs[n], share) for n, network in networks.items()}
 
 
 def split_scores(network: nn.Module, prepared: Prepared, split: Split) -> dict[str, dict[str, float]]:
@@ -164,23 +224,31 @@ def compare(
             "epochs": plan.epochs,
             "batch_size": plan.batch_size,
         }
+        together = train_together(problem, prepared, split, arms_of(recipe), plan, seed=seed + repeat, device=device)
         for name, arm in arms.items():
             started = time.perf_counter()
             run: Record = {"repeat": repeat, "seed": seed + repeat, "error": None, "zeros": None, "epochs": 0}
             try:
-                if arm["kind"] == "network":
+                if name in together:
+                    run |= _trained_run(together[name], prepared, split)
+                elif arm["kind"] == "network":
                     run |= _network_run(problem, prepared, split, arms_of(recipe)[name], plan, seed + repeat, device)
                 else:
                     run |= _reference_run(references(problem.task)[name], prepared, split)
             except (DashpotError, ValueError) as error:
                 run["error"] = str(error)
-            run["seconds"] = time.perf_counter() - started
+            run["seconds"] = time.perf_counter() - started + (together[name].seconds if name in together else 0.0)
             arm["runs"].append(run)
             done = run["error"] or f"test {record['metric']} {run['test'][record['metric']]:.4f}"
             note(f"split {repeat + 1}/{repeats}  {name:<28} {done}  {run['seconds']:.1f} s")
         record["repeats"] = repeat + 1
         keep(record)
     return record
+
+
+def _trained_run(trained: Trained, prepared: Prepared, split: Split) -> Record:
+    network = trained.network
+    return {**split_scores(network, prepared, split), "zeros": exact_zeros(network)[0], "epochs": trained.epochs, "error": None}
 
 
 def _network_run(problem: Problem, prepared: Prepared, split: Split, recipe: Recipe, plan: Schedule, seed: int, device: str) -> Record:

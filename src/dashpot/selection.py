@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError, DataError
+from dashpot.core.recipe import Recipe
 from dashpot.core.rng import stream
 from dashpot.core.select import weights
 from dashpot.core.space import Range, check_number, check_whole
@@ -177,7 +178,11 @@ def fit_points(
                     layer.bias.copy_(solved.bias)
             points.append(Point(_state(model), solved.converged, solved.weight))
     else:
-        for strength in sequence:
+        together = {} if warm else trained_together(make, model, x, y, technique, sequence, training)
+        for i, strength in enumerate(sequence):
+            if i in together:
+                points.append(together[i])
+                continue
             if not warm:
                 model = make()
             with warnings.catch_warnings():
@@ -195,6 +200,29 @@ def fit_points(
                 )
             points.append(Point(_state(model), result.diverged is None))
     return points[::-1] if order == "weak-to-strong" else points
+
+
+def trained_together(
+    make: Callable[[], nn.Module], model: nn.Module, x: Tensor, y: Tensor, technique: Penalty, strengths: Sequence[float], training: Training
+) -> dict[int, Point]:
+    """Fresh models at all strengths as one population, by position; without those whose loss diverged."""
+    from dashpot.population.members import Member
+    from dashpot.population.population import Population
+
+    if len(strengths) < 2:
+        return {}
+    rows = np.arange(len(x))
+    members = [Member(make=make, recipe=Recipe((technique.with_strength(s),)), lr=training.lr, seed=training.seed, rows=rows) for s in strengths]
+    population = Population(
+        members,
+        [(as_inputs(model, x), as_inputs(model, y))],
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        device=training.device,
+        low=False,
+    )
+    population.train(training.epochs)
+    return {i: Point(_state(population.model(i)), True) for i in range(len(members)) if i not in population.failed}
 
 
 def as_inputs(model: nn.Module, x: Tensor) -> Tensor:

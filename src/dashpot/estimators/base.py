@@ -1,0 +1,218 @@
+"""What the estimators share: tables in, a trained network behind."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
+
+from dashpot.core.codec import parse
+from dashpot.core.errors import ConfigError
+from dashpot.core.recipe import Recipe
+from dashpot.core.rng import stream
+from dashpot.core.space import Range, check_number, check_whole
+from dashpot.core.technique import Technique
+from dashpot.data import Preprocessing, Problem, Target
+from dashpot.data.rows import Rows, to_rows
+from dashpot.decisions import Decision
+from dashpot.fit import fit
+from dashpot.nets import MLP
+from dashpot.scores import predict
+from dashpot.search.python import tune
+from dashpot.techniques import EarlyStopping
+
+AUTO = "auto"
+"""The recipe that stands for a search."""
+
+
+class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """What both estimators share: tables in, a trained network behind."""
+
+    def __init__(
+        self,
+        recipe: Recipe | Technique | str | Iterable[Technique | str] | None = None,
+        *,
+        budget: str | float | None = "5m",
+        trials: int | None = None,
+        metric: str | None = None,
+        cv: int = 5,
+        width: int | None = None,
+        depth: int | None = None,
+        epochs: int | None = None,
+        batch_size: int | str = "auto",
+        lr: float | None = None,
+        validation_fraction: float = 0.2,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.recipe = recipe
+        self.budget = budget
+        self.trials = trials
+        self.metric = metric
+        self.cv = cv
+        self.width = width
+        self.depth = depth
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.validation_fraction = validation_fraction
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+    def _rows(self, x: Any, *, reset: bool) -> Rows:
+        """Columns by position for arrays, by name for data frames."""
+        frame = hasattr(x, "columns") or hasattr(x, "__dataframe__") or hasattr(x, "get_column")
+        if not frame:
+            # scikit-learn's own checks, so that its users meet the messages they know.
+            x = check_array(x, accept_sparse=True, dtype=None, ensure_all_finite="allow-nan", estimator=self)
+            if getattr(x, "dtype", None) is not None and x.dtype.kind == "c":
+                raise ValueError("Complex data not supported")
+        _check_feature_names(self, x, reset=reset)
+        rows = to_rows(x)
+        if len(rows) == 0:
+            raise ValueError(f"Found array with 0 sample(s) (shape={x.shape}) while a minimum of 1 is required by {type(self).__name__}.")
+        if not frame:
+            _check_n_features(self, x, reset=reset)
+        elif reset:
+            self.n_features_in_ = len(rows.names)
+        return rows
+
+    def _seed(self) -> int:
+        state = self.random_state
+        return int(state) if isinstance(state, int | np.integer) else int(check_random_state(state).randint(2**31 - 1))
+
+    def _fit(self, rows: Rows, y: np.ndarray, weight: np.ndarray | None, outputs: int, strata: np.ndarray | None) -> Self:
+        """Train the recipe that was named; ``y`` as the network sees it."""
+        width = 128 if self.width is None else check_whole("width", self.width)
+        depth = 2 if self.depth is None else check_whole("depth", self.depth, low=0)
+        fraction = check_number("validation_fraction", self.validation_fraction, Range(0.0, 1.0, open="both"))
+        seed = self._seed()
+        self.recipe_ = as_recipe(self.recipe)
+        n = len(rows)
+        train, valid = np.arange(n), None
+        # Rows are held out only where something watches them.
+        if any(isinstance(t, EarlyStopping) for t in self.recipe_) and n >= 5:
+            counts = np.unique(strata, return_counts=True)[1] if strata is not None else np.array([n])
+            stratify = strata if strata is not None and counts.min() >= 2 and min(fraction, 1 - fraction) * n >= len(counts) else None
+            train, valid = (np.sort(part) for part in train_test_split(train, test_size=fraction, random_state=seed, stratify=stratify))
+        self.preprocessing_: Any = Preprocessing.fit(rows, train, strict=False)
+        x = torch.from_numpy(self.preprocessing_.transform(rows, strict=False))
+        with torch.random.fork_rng():
+            torch.manual_seed(stream(seed, "weights") >> 1)
+            network = MLP(x.shape[1], outputs, width=width, depth=depth)
+        target = torch.from_numpy(y)
+        parts = [x, target] if weight is None else [x, target, torch.from_numpy(weight.astype(np.float32))]
+        auto = min(512, max(16, 1 << ((len(train) // 50).bit_length())))
+        result = fit(
+            network,
+            tuple(part[train] for part in parts),
+            valid=None if valid is None else tuple(part[valid] for part in parts[:2]),
+            recipe=self.recipe_,
+            epochs=100 if self.epochs is None else self.epochs,
+            batch_size=auto if self.batch_size == "auto" else self.batch_size,  # type: ignore[arg-type]  # fit refuses other text
+            lr=1e-3 if self.lr is None else self.lr,
+            seed=seed,
+            device=self.device,
+            progress=bool(self.verbose),
+        ).check()
+        self.model_ = result.model.cpu()
+        self.history_, self.plan_, self.n_iter_ = result.history, result.plan, len(result.history)
+        self.decision_: Decision | None = Decision()
+        self.report_: dict[str, Any] | None = None
+        return self
+
+    def _tune(self, rows: Rows, y: np.ndarray, task: str) -> Target:
+        """Search for a recipe, on all rows; ``y`` are codes of classes, or values in their own units."""
+        fixed = {
+            name: check_whole(name, value, low) for name, value, low in (("width", self.width, 1), ("depth", self.depth, 0)) if value is not None
+        }
+        # What scikit-learn cuts off for a fold may leave a class few rows.
+        most = int(np.bincount(y).min()) if task == "classification" else len(rows) // 2
+        result = tune(
+            Problem("data", rows, y, task),
+            net=fixed or None,
+            lr=self.lr,
+            budget=None if self.trials is not None else self.budget,
+            trials=self.trials,
+            cv=max(2, min(check_whole("cv", self.cv, low=2), most)),
+            metric=self.metric,
+            epochs=self.epochs,
+            batch_size=None if self.batch_size == "auto" else self.batch_size,  # type: ignore[arg-type]  # tune refuses other text
+            explain=False,
+            test=False,
+            seed=self._seed(),
+            device=self.device,
+            progress=bool(self.verbose),
+        )
+        self.preprocessing_ = result.prepared.preprocessing
+        self.model_, self.recipe_, self.decision_, self.report_ = result.network, result.recipe, result.decision, result.record
+        chosen = next(c for c in result.record["candidates"] if c["number"] == result.record["chosen"])
+        self.history_ = [{"epoch": epoch, "val_loss": score} for epoch, score in chosen["history"]]
+        self.plan_, self.n_iter_ = f"{result.record['final']}; {result.recipe}: {result.record['why']}", chosen["epochs"]
+        return result.prepared.target
+
+    def _outputs(self, x: Any) -> torch.Tensor:
+        check_is_fitted(self, "model_")
+        rows = self._rows(x, reset=False)
+        # In float64, so that a row's prediction does not depend on the rows beside it: float32 products round differently by batch size.
+        x = torch.from_numpy(self.preprocessing_.transform(rows, strict=False)).double()
+        return predict(copy.deepcopy(self.model_).double(), x)
+
+
+def as_recipe(given: Any) -> Recipe:
+    """A recipe from what a user may pass for one.
+
+    Raises:
+        ConfigError: something else.
+    """
+    if given is None:
+        return Recipe()
+    if isinstance(given, Recipe):
+        return given
+    if isinstance(given, Technique):
+        return Recipe((given,))
+    if isinstance(given, str):
+        return Recipe((parse(given),))
+    if isinstance(given, Iterable):
+        return Recipe(parse(part) if isinstance(part, str) else part for part in given)
+    raise ConfigError("recipe", "a Recipe, a Technique, text such as 'l1:strength=1e-4', or a list of these", given)
+
+
+def refuse_weights(name: str, weight: Any) -> None:
+    """A search trains all rows alike.
+
+    Raises:
+        ConfigError: weights that differ.
+    """
+    if weight is not None and (isinstance(weight, str | dict) or np.ptp(weight) > 0):
+        way = "For classes of equal weight choose metric='balanced_accuracy'; else name a recipe instead of 'auto', such as the one a search found."
+        raise ConfigError(
+            name, "None (or the same for all rows) with recipe='auto'", type(weight).__name__ if not isinstance(weight, str) else weight, way
+        )
+
+
+def rows_like(rows: Rows) -> np.ndarray:
+    """Something with as many rows, for scikit-learn's checks of sample weights."""
+    return np.empty((len(rows), 1))
+
+
+def demand_same_length(rows: Rows, y: np.ndarray) -> None:
+    if len(rows) != len(y):
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: [{len(rows)}, {len(y)}]")

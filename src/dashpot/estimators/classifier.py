@@ -1,0 +1,170 @@
+"""The classifier of scikit-learn's kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
+
+from dashpot.core.errors import DataError
+from dashpot.core.recipe import Recipe
+from dashpot.core.technique import Technique
+from dashpot.decisions import Decision
+from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, refuse_weights, rows_like
+
+
+class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
+    """A multilayer perceptron for tables, trained with a recipe of regularizers.
+
+    Parameters
+    ----------
+    recipe : Recipe, Technique, str or list of these, default=None
+        The techniques; text as on the command line, ``"l1:strength=1e-4"``. ``"auto"`` searches for them inside ``fit``, as :func:`dashpot.tune` does, by
+        cross-validation within the rows given.
+    budget : str or float, default="5m"
+        Time for the search: seconds, or text such as ``"90s"``. Only for ``recipe="auto"``, like the next three.
+    trials : int or None, default=None
+        Candidates of the search, at least 2, in place of the budget. Then the same ``random_state`` gives the same model on one machine.
+    metric : str or None, default=None
+        What the search's decision is fitted to: accuracy (None), balanced_accuracy, f1, f1_macro, log_loss, brier or roc_auc.
+    cv : int, default=5
+        Folds of the search; fewer where a class has fewer rows.
+    width, depth : int or None, default=None
+        Units per hidden layer, and hidden layers (0 is a linear model). None: 128 and 2, or what the search finds best.
+    epochs : int or None, default=None
+        None: 100, or about 3,000 steps in a search.
+    batch_size : int or "auto", default="auto"
+        ``"auto"``: about a fiftieth of the rows.
+    lr : float or None, default=None
+        Learning rate of AdamW, with a cosine to zero. None: 1e-3, or what the search finds best.
+    validation_fraction : float, default=0.2
+        Share of the rows, stratified, that early stopping watches. Only held out if the recipe has :class:`~dashpot.EarlyStopping`; not for ``"auto"``.
+    class_weight : dict, "balanced" or None, default=None
+        As everywhere in scikit-learn; multiplied with ``sample_weight``. A search takes neither: its ``metric`` says what classes are worth.
+    device : str, default="auto"
+    random_state : int, RandomState instance or None, default=None
+    verbose : bool, default=False
+
+    Attributes
+    ----------
+    classes_ : ndarray
+    model_ : torch.nn.Module
+        The trained network, plain, on the CPU; of a search, the ensemble of its finalists.
+    preprocessing_ : Preprocessing
+        How columns became features: standardized numbers, one-hot levels, indicators of missing values.
+    history_ : list of dict
+        Scores by epoch.
+    plan_ : str
+        What acted where; of a search, what was chosen and why.
+    recipe_ : Recipe
+        As given, or found.
+    decision_ : Decision
+        From the network's outputs to calibrated probabilities, and from those to a class; without a search, softmax and the most probable class.
+    report_ : dict or None
+        The record of the search: every candidate with its scores, as plain JSON.
+    n_features_in_, feature_names_in_, n_iter_
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from dashpot import DashpotClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = DashpotClassifier("weight-decay:strength=0.01", epochs=60, random_state=0).fit(X, y)
+    >>> bool(model.score(X, y) > 0.9)
+    True
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe | Technique | str | Iterable[Technique | str] | None = None,
+        *,
+        budget: str | float | None = "5m",
+        trials: int | None = None,
+        metric: str | None = None,
+        cv: int = 5,
+        width: int | None = None,
+        depth: int | None = None,
+        epochs: int | None = None,
+        batch_size: int | str = "auto",
+        lr: float | None = None,
+        validation_fraction: float = 0.2,
+        class_weight: Mapping[Any, float] | str | None = None,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            recipe,
+            budget=budget,
+            trials=trials,
+            metric=metric,
+            cv=cv,
+            width=width,
+            depth=depth,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            validation_fraction=validation_fraction,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on a table ``X`` (NumPy, SciPy sparse, pandas, polars) and class labels ``y``.
+
+        Raises
+        ------
+        ValueError
+            As scikit-learn's own classifiers, and :class:`dashpot.DataError` for infinity in a column.
+        """
+        rows = self._rows(X, reset=True)
+        if y is None:
+            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
+        labels = column_or_1d(np.asarray(y), warn=True)
+        demand_same_length(rows, labels)
+        check_classification_targets(labels)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"{type(self).__name__} needs at least 2 classes, got 1 class: {self.classes_[0]!r}.")
+        weight = None if sample_weight is None else _check_sample_weight(sample_weight, rows_like(rows), dtype=np.float64, ensure_non_negative=True)
+        if self.recipe == AUTO:
+            refuse_weights("class_weight", self.class_weight)
+            refuse_weights("sample_weight", weight)
+            rare = self.classes_[np.bincount(codes) < 3]
+            if len(rare):
+                raise DataError(
+                    f"a search needs at least 3 rows of every class; fewer have: {', '.join(map(repr, rare.tolist()[:8]))}. Merge or remove them."
+                )
+            self._tune(rows, codes.astype(np.int64), "classification")
+            return self
+        if self.class_weight is not None:
+            balance = compute_sample_weight(self.class_weight, labels)
+            weight = balance if weight is None else weight * balance
+        return self._fit(rows, codes.astype(np.int64), weight, len(self.classes_), codes)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities [rows, classes], in the order of ``classes_``; of a search, calibrated."""
+        return self._decision().probabilities(self._outputs(X).numpy())
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Logarithms of the probabilities."""
+        out = self._outputs(X)
+        result: np.ndarray = (out / self._decision().temperature).log_softmax(dim=1).numpy()
+        return result
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each row; of a search, the class by the decision that was fitted to ``metric``."""
+        codes = self._decision().decide(self.predict_proba(X))
+        labels: np.ndarray = self.classes_[codes]
+        return labels
+
+    def _decision(self) -> Decision:
+        check_is_fitted(self, "model_")
+        return self.decision_ or Decision()
