@@ -1,0 +1,69 @@
+"""What the parts of the search benchmark share: a search over embedded data, clocks, and arms in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+CANDIDATES, ETA = 64, 3
+WARM_EPOCHS, COLD_EPOCHS, FOLDS, OFFERED = 9, 54, 3, 40
+Clocks = dict[str, float]
+
+
+def clocks(since: float) -> Clocks:
+    """Wall seconds since ``since`` and CPU seconds of this process and the compilers it ran."""
+    used = os.times()
+    return {"wall": time.time() - since, "cpu": used.user + used.system + used.children_user + used.children_system}
+
+
+def search_of(data: str, seed: int, epochs: int, folder: Path) -> Any:
+    """``dashpot.tune``'s search over a set of scikit-learn's, without a test part, so that all rows are in the folds."""
+    import torch
+    from sklearn import datasets
+
+    from dashpot.data import Problem
+    from dashpot.data.rows import Rows
+    from dashpot.search.api import Options, Search
+
+    torch.set_num_threads(1)
+    table = getattr(datasets, f"load_{data}")()
+    problem = Problem(data, Rows(tuple(map(str, table.feature_names)), matrix=table.data), table.target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Search(problem, Options(trials=10**6, cv=FOLDS, test=False, epochs=epochs, seed=seed, explain=False, device="cpu"), folder)
+
+
+def course_of(search: Any, folds: int, lanes: int) -> Any:
+    from dashpot.search.course import Course, batch_size_for, default_rungs
+
+    epochs = search.options.epochs
+    return Course(epochs, batch_size_for(len(search.task.folds[0][0])), default_rungs(epochs), folds, lanes)
+
+
+def looks_of(course: Any) -> set[int]:
+    """When a race scores: the same looks for all arms."""
+    from dashpot.search.race import LOOKS
+
+    return {*course.rungs, *(max(1, round(course.epochs * k / LOOKS)) for k in range(1, LOOKS + 1))}
+
+
+def in_a_process(arm: str, cache: str | None = None, **options: Any) -> dict[str, Any]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **({"XDG_CACHE_HOME": cache} if cache else {})}
+    text = json.dumps({"arm": arm, "started": time.time(), **options})
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("tune.py")), "--arm", text],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
