@@ -73,9 +73,10 @@ def demand_whole(study: optuna.Study, count: int) -> None:
     assert not {point: same for point, same in points.items() if len(same) > 1}
     for trial in trials:
         if "taken over by" in trial.user_attrs and aside(trial):
-            copies = [t for t in trials if t.user_attrs.get("again") == trial.number and "set aside" not in t.user_attrs]
-            assert len(copies) == 1, f"candidate {trial.number} has {len(copies)} copies"
-            assert drawn(trial).items() <= drawn(copies[0]).items()
+            first = trial.user_attrs.get("again", trial.number)
+            stand = [t for t in candidates if first in (t.number, t.user_attrs.get("again"))]
+            assert len(stand) == 1, f"candidate {first} is counted {len(stand)} times"
+            assert drawn(trial).items() <= drawn(stand[0]).items()
     for trial in candidates:
         if trial.state.name == "COMPLETE":
             assert trial.value is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 from dashpot.core.errors import ConfigError
 from dashpot.data import Problem
 from dashpot.data.rows import to_rows
-from dashpot.search import api, artifacts
+from dashpot.search import api, artifacts, effects
 from dashpot.search.api import Options, Search, TuneResult, run
 from dashpot.search.race import Runner
 from dashpot.search.space import Space, Span, ingredients
@@ -219,8 +218,14 @@ def test_seeds_take_no_time_that_is_not_there(tmp_path: Path, monkeypatch: pytes
 
     assert again(50, 0.01) == 3, "the best two and plain"
     assert again(86, 0.01) == 0, "less than 15 % is left"
-    assert again(50, 3.0) == 0, "3 candidates on 3 folds at 3.3 s are more than a third of 40 s"
-    assert again(50, 3.0, explain=False) == 3, "but not more than all of it"
+    assert again(50, 4.0) == 3, "3 candidates on 3 folds at 4.4 s are less than 40 s"
+    assert again(50, 4.5) == 0, "at 5 s they are not"
+    finalists[2] = replace(finalists[2], candidate=search.space.default())
+    choice = replace(choice, chosen=finalists[2])
+    later = 4 + len(effects.arms(search.space, search.space.default()))
+    assert again(50, 39 / (1.1 * 3 * later)) == 4, "the chosen one too"
+    assert again(50, 4.0) == 0, "what each ingredient earned needs the time"
+    assert again(50, 3.0, explain=False) == 4
     search.hurried = True
     assert again(50, 0.01) == 0
 
@@ -276,8 +281,3 @@ def test_settings_tell_what_differs(tmp_path: Path) -> None:
         "metric": searching(table(), tmp_path, metric="f1"),
     }.items():
         assert [name for name in one if one[name] != other.settings()[name]] == [key]
-
-
-def test_finite_or_none() -> None:
-    assert math.isfinite(Options(trials=3).race)
-    assert Options(trials=3).race < Options(trials=3, explain=False).race < 1

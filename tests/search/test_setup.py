@@ -57,7 +57,9 @@ def test_every_default_candidate_trains(make: Any, tmp_path: Path) -> None:
         assert search.task.make(net)(search.task.x[:4]).shape == (4, outputs)
     for c in search.first_candidates():
         network = search.task.make(dict(c.net))
-        session = c.recipe.attach(network, torch.optim.AdamW(network.parameters(), lr=c.lr, weight_decay=0), seed=0, classes=search.task.classes or None)
+        session = c.recipe.attach(
+            network, torch.optim.AdamW(network.parameters(), lr=c.lr, weight_decay=0), seed=0, classes=search.task.classes or None
+        )
         session.close()
 
 

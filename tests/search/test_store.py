@@ -108,45 +108,75 @@ def test_one_that_comes_back_is_not_counted_twice(open_: Open, monkeypatch: pyte
     assert [t.value for t in one.trials() if counted(t)] == [0.2]
 
 
-def test_one_that_was_only_slow_keeps_its_candidate(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It tells between another's copy and that one's word that it is dead."""
+def test_one_that_tells_first_keeps_its_candidate(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tells between another's judgement that it is dead and that one's word."""
     one, two = open_(), open_()
     two.ask(point)
-    monkeypatch.setattr(life.Watch, "dead", lambda *a: True)
-    enqueue = one.enqueue
+    tell = one.tell
 
-    def slow(params: Any, **attrs: Any) -> None:
-        enqueue(params, **attrs)
+    def dead(*args: Any) -> bool:
         assert two.tell(0, "complete", 0.3, {})
+        return True
 
-    monkeypatch.setattr(one, "enqueue", slow)
+    monkeypatch.setattr(life.Watch, "dead", dead)
+    assert not tell(0, "failed", None, {}) if dead() else True
     assert one.take_over() == 0
-    number, _ = one.ask(point) or (None, None)
-    assert number == 2  # the copy is set aside; this is a new candidate
-    assert [(t.number, t.state.name) for t in one.trials() if counted(t)] == [(0, "COMPLETE"), (2, "RUNNING")]
+    assert [(t.number, t.state.name) for t in one.trials()] == [(0, "COMPLETE")]
 
 
 def test_two_copies_of_one_candidate_are_trained_once(open_: Open) -> None:
-    one, two = open_(), open_()
+    one, two, three = open_(), open_(), open_()
     two.ask(point)
     two.close()
-    for _ in range(2):  # two workers that saw it at the same moment, and were both killed before they said so
-        one.enqueue({"lr": 0.5}, again=0)
     assert one.take_over() == 1
-    assert one.ask(point) == (1, 0.5)
+    one.enqueue({"lr": 0.5}, again=0)  # another worker saw the same at the same moment
+    number, _ = one.ask(point, most=1) or (None, None)
+    assert number == 1
     assert one.ask(point, most=1) is None
     assert states(one) == [(0, "FAIL"), (1, "RUNNING"), (2, "FAIL"), (3, "FAIL")]
+    # Also if the one that had the second copy is killed before it could set it aside.
+    one.enqueue({"lr": 0.5}, again=0)
+    trial = three.study.ask()
+    trial.set_user_attr("worker", three.worker)
+    three.close()
+    assert one.take_over() == 0
     assert [t.number for t in one.trials() if counted(t)] == [1]
+    # And if the first is killed as well, there is one more.
+    four = open_()
+    one.close()
+    assert four.take_over() == 1
+    assert [t.state.name for t in four.trials() if counted(t)] == ["WAITING"]
 
 
-def test_a_copy_whose_maker_was_killed_is_not_made_again(open_: Open) -> None:
+def test_one_that_is_killed_after_taking_over_loses_nothing(open_: Open) -> None:
     one, two = open_(), open_()
+    two.enqueue({"lr": 0.375})
     two.ask(point)
     two.close()
-    one.enqueue({"lr": 0.5}, again=0)  # killed here, before telling
+    one.tell(0, "failed", None, {stores.TAKEN: one.worker})  # killed here, before making the copy
     three = open_()
+    assert three.ask(point, most=1) is None  # nobody else takes the place of it
     assert three.take_over() == 1
-    assert states(three) == [(0, "FAIL"), (1, "WAITING")]
+    assert three.take_over() == 0
+    assert three.ask(point, most=1) == (2, 0.375)
+
+
+def test_what_is_drawn_is_what_the_store_has(open_: Open) -> None:
+    """The answer was lost after the first number had been written: it is not drawn again."""
+    store, tries = open_(), []
+
+    def draw(trial: Any) -> tuple[float, float]:
+        first = trial.suggest_float("a", 0.0, 1.0)
+        tries.append(first)
+        if len(tries) == 1:
+            trial._cached_frozen_trial.params.clear()
+            trial._cached_frozen_trial.distributions.clear()
+            raise ConnectionResetError
+        return first, trial.suggest_float("b", 0.0, 1.0)
+
+    _, (a, b) = store.ask(draw) or (0, (0.0, 0.0))
+    assert store.trials()[0].params == {"a": a, "b": b}
+    assert tries == [a, a]
 
 
 def test_what_a_killed_worker_had_not_yet_drawn_is_kept(open_: Open) -> None:

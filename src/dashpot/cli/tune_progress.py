@@ -51,6 +51,7 @@ class Live:
 
     def note(self, text: str) -> None:
         """Say something once."""
+        self._tick()
         if self._status is not None:
             self._status.console.print(text, highlight=False, markup=False)
         else:

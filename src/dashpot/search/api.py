@@ -270,7 +270,10 @@ class Search:
             raise ConfigError("budget", "enough to train one candidate to its end", f"{budget:g} s" if budget else None, "Give more time.")
         choice = final.choose(finalists)
         course = replace(course, epochs=choice.chosen.planned or course.epochs)
-        pace = float(store.get("pace") or 0.0) * course.epochs
+        # What the races took by epoch is surer than what was measured before them.
+        trained = course.folds * sum(r.epochs for r in runners)
+        pace = (sum(r.seconds for r in runners) / trained if trained else 0.0) or float(store.get("pace") or 0.0)
+        pace *= course.epochs
         again = self._again(course, finalists, choice, plain, every, end, pace)
         if again:
             # Only those that were trained as often are compared: the best of many is partly lucky, and was, with its first seed.
@@ -314,10 +317,11 @@ class Search:
         numbers = {*[r.number for r in sorted(finalists, key=lambda r: r.score)[:2]], choice.chosen.number, *([plain.number] if plain else [])}
         wanted = [Runner(r.number, r.candidate, repeat=1) for r in finalists if r.number in numbers]
         if end is not None and self.options.budget is not None:
-            now, cost = time.monotonic(), 1.1 * pace * len(wanted) * len(every)
+            now = time.monotonic()
             left = self.options.budget - (now - self.started)
-            # What each ingredient earned takes longer, and is what the rest of the time is for.
-            if left < REPEATS * self.options.budget or cost > (end - now) * (1 / 3 if self.options.explain else 1.0):
+            # What each ingredient earned comes after this, and must not suffer.
+            later = len(effects.arms(self.space, choice.chosen.candidate)) if self.options.explain else 0
+            if left < REPEATS * self.options.budget or 1.1 * pace * len(every) * (len(wanted) + later) > end - now:
                 return []
         found = with_networks(self.task, course, self.folder, wanted, folds=every, deadline=end, say=self.say)
         whole = [r for r in found if len(r.tensors) == len(every) and r.epochs == course.epochs]
@@ -406,6 +410,8 @@ class Search:
         x, y = self.prepared.x.flatten(1).numpy().astype("float64"), self.prepared.y.numpy()
         size = len(self.pool) * x.shape[1] * max(self.task.classes, 1)
         found: dict[str, dict[str, float]] = {}
+        if size > LARGE:
+            self.note("linear models and boosted trees are not fitted beside: on a table of this size they would take longer than they are worth.")
         for name, make in references(self.problem.task).items():
             late = self.options.budget is not None and time.monotonic() - self.started > 0.95 * self.options.budget
             if size > LARGE or "L1" in name or late:

@@ -31,8 +31,22 @@ T = TypeVar("T")
 
 
 def counted(trial: Any) -> bool:
-    """Whether a trial stands for a candidate: not if its worker died (its copy does), and not if it was one too many."""
+    """Whether a trial stands for a candidate: not if its worker died (a copy does), and not if it was one too many."""
     return not (trial.state.name == "FAIL" and (TAKEN in trial.user_attrs or ASIDE in trial.user_attrs))
+
+
+def root(trial: Any) -> int:
+    """The trial that this one is a copy of; its own number if it is none."""
+    return int(trial.user_attrs.get("again", trial.number))
+
+
+def candidates(trials: Sequence[Any]) -> dict[int, list[Any]]:
+    """Every candidate by its first trial, with the trials that have been made for it; those beyond a limit are none."""
+    found: dict[int, list[Any]] = {}
+    for trial in trials:
+        if root(trial) != trial.number or not (trial.state.name == "FAIL" and ASIDE in trial.user_attrs):
+            found.setdefault(root(trial), []).append(trial)
+    return found
 
 
 class Store:
@@ -149,29 +163,34 @@ class Store:
 
     def ask(self, suggest: Callable[[Any], T], *, most: int | None = None) -> tuple[int, T] | None:
         """A new trial: its number, and what ``suggest`` made of it; None where the study has ``most`` candidates already."""
+        import optuna
+
         while True:
             trial = self.call(self.study.ask)
             self.call(partial(trial.set_user_attr, "worker", self.worker))
             why = self._unwanted(trial.number, most)
             if why is None:
-                return trial.number, self.call(partial(suggest, trial))
+                drawn: list[Any] = []
+
+                def draw(trial: Any = trial, drawn: list[Any] = drawn) -> T:
+                    # Asked once more after an error, it must not draw again what the store has already.
+                    fresh = optuna.trial.Trial(self.study, trial._trial_id) if drawn else trial
+                    drawn.append(fresh)
+                    return suggest(fresh)
+
+                return trial.number, self.call(draw)
             self.tell(trial.number, "failed", None, {ASIDE: why})
-            if "limit" in why:
+            if why.startswith("beyond"):
                 return None
 
     def _unwanted(self, number: int, most: int | None) -> str | None:
-        """Two workers may have given back the same candidate, or asked for the last one at the same moment: numbers decide who was first."""
-        trials = self.trials()
-        again = trials[number].user_attrs.get("again")
-        if again is not None:
-            if any(t.user_attrs.get("again") == again for t in trials[:number]):
-                return f"another copy of candidate {again}"
-            self.tell(again, "failed", None, {TAKEN: self.worker})
-            if counted(self.trials()[again]):
-                return f"candidate {again} was finished by its own worker"
-        if most is not None and sum(map(counted, trials[:number])) >= most:
-            return f"beyond the limit of {most}"
-        return None
+        """Two workers may have made a copy of the same trial, or asked for the last candidate at the same moment: the lower number was first."""
+        found = candidates([t for t in self.trials() if t.number <= number])
+        mine = next(first for first, family in found.items() if any(t.number == number for t in family))
+        if mine != number:
+            other = next((t.number for t in found[mine] if t.number < number and counted(t)), None)
+            return None if other is None else f"candidate {mine} is trained as {other}"
+        return f"beyond the limit of {most}" if most is not None and len(found) > most else None
 
     def enqueue(self, params: Mapping[str, Any], **attrs: Any) -> None:
         """A point that must be tried next, unless it is in the study already; with attributes, in any case."""
@@ -253,24 +272,21 @@ class Store:
         Returns:
             How many.
         """
-        attrs, dead, taken = self._attrs(), set(), 0
+        attrs, taken = self._attrs(), 0
         for trial in self.trials():
             owner = trial.user_attrs.get("worker")
             if trial.state.name != "RUNNING" or owner == self.worker:
                 continue
             if self._watch.dead(str(owner or f"trial {trial.number}"), attrs.get(f"beat:{owner}")):
-                dead.add(trial.number)
-        if not dead:
-            return 0
-        # Read again: until its end a worker may have written more than was seen before.
-        trials = self.trials()
-        copied = {t.user_attrs["again"] for t in trials if "again" in t.user_attrs}
-        for trial in trials:
-            if trial.number in dead and trial.state.name == "RUNNING":
-                # First the copy: if this worker is killed in between, the next one finds it, and nothing is lost.
-                if trial.number not in copied:
-                    self.enqueue({**trial.system_attrs.get("fixed_params", {}), **trial.params}, again=trial.number)
-                taken += self.tell(trial.number, "failed", None, {TAKEN: self.worker})
+                self.tell(trial.number, "failed", None, {TAKEN: self.worker})
+        # Whatever stands there without a living trial gets a copy, even if whoever took it over was killed before making one. Of two that do this
+        # at once, the copy with the lower number is trained.
+        for first, family in candidates(self.trials()).items():
+            if not any(map(counted, family)):
+                # All that is known of it: a worker may have been killed before it had drawn everything.
+                drawn = [{**t.system_attrs.get("fixed_params", {}), **t.params} for t in family]
+                self.enqueue(max(drawn, key=len), again=first)
+                taken += 1
         return taken
 
     def _beat(self) -> None:

@@ -12,7 +12,7 @@ from dashpot.core.errors import StorageError
 from dashpot.search import artifacts
 from dashpot.search.race import Course, Race, Runner, Say
 from dashpot.search.space import Space
-from dashpot.search.store import Store, counted
+from dashpot.search.store import Store, candidates, counted
 from dashpot.search.task import Task
 
 SMALLEST = 3
@@ -125,9 +125,11 @@ class Worker:
                 return None
         if self.trials is None:
             return lanes
-        trials = [t for t in self.store.trials() if counted(t)]
-        left_over = int(self.trials - sum(t.state.name != "WAITING" for t in trials))
-        if left_over <= 0 and all(t.state.is_finished() for t in trials[: self.trials]):
+        found = candidates(self.store.trials())
+        begun = [first for first, family in found.items() if family[0].state.name != "WAITING"]
+        copies = sum(t.state.name == "WAITING" for family in found.values() for t in family[1:])
+        left_over = self.trials - len(begun) + copies
+        if left_over <= 0 and all(any(counted(t) and t.state.is_finished() for t in found[first]) for first in begun):
             return None
         return max(0, min(lanes, left_over))
 
