@@ -112,14 +112,12 @@ def test_one_that_tells_first_keeps_its_candidate(open_: Open, monkeypatch: pyte
     """It tells between another's judgement that it is dead and that one's word."""
     one, two = open_(), open_()
     two.ask(point)
-    tell = one.tell
 
     def dead(*args: Any) -> bool:
         assert two.tell(0, "complete", 0.3, {})
         return True
 
     monkeypatch.setattr(life.Watch, "dead", dead)
-    assert not tell(0, "failed", None, {}) if dead() else True
     assert one.take_over() == 0
     assert [(t.number, t.state.name) for t in one.trials()] == [(0, "COMPLETE")]
 

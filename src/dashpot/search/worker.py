@@ -127,7 +127,7 @@ class Worker:
             return lanes
         found = candidates(self.store.trials())
         begun = [first for first, family in found.items() if family[0].state.name != "WAITING"]
-        copies = sum(t.state.name == "WAITING" for family in found.values() for t in family[1:])
+        copies: int = sum(t.state.name == "WAITING" for family in found.values() for t in family[1:])
         left_over = self.trials - len(begun) + copies
         if left_over <= 0 and all(any(counted(t) and t.state.is_finished() for t in found[first]) for first in begun):
             return None
