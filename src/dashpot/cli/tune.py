@@ -138,7 +138,11 @@ def tune(
 
 
 def _run(problem: Any, options: Any, folder: Path, processes: int) -> bool:
-    """Search, report and save; False where the user ended it before its time, so that it can go on."""
+    """Search, report and save; False where the user ended it before its time, so that it can go on.
+
+    Every command that a user typed finishes by itself: it reports on all candidates of the study that are done by then, whoever trained them, and trains
+    again the networks of the best that lie on another machine. So nobody has to be waited for, and no files are passed around.
+    """
     import time
     from dataclasses import replace
 
@@ -164,6 +168,7 @@ def _run(problem: Any, options: Any, folder: Path, processes: int) -> bool:
                 if processes > 1:
                     torch.set_num_threads(max(1, threads // processes))
                 course = search.course(store)
+                clock.running = True
                 live.course(course)
                 deadline = None if options.budget is None else search.started + options.race * options.budget
                 others = start_workers(folder, processes - 1, deadline, options.storage) if processes > 1 else []

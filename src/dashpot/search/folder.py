@@ -116,14 +116,14 @@ class Clock:
 
     def __init__(self, folder: Path) -> None:
         self._path, self._started, self._written = folder / SPENT, time.monotonic(), 0.0
-        self.before = 0.0
+        self.before, self.running = 0.0, False
         with contextlib.suppress(OSError, ValueError, KeyError):
             self.before = float(json.loads(self._path.read_text())["seconds"])
 
     def tick(self) -> None:
-        """Write it down, every two seconds at most."""
+        """Write it down, every two seconds at most, once the search is ``running``: a refused command leaves nothing."""
         now = time.monotonic()
-        if now - self._written > 2:
+        if self.running and now - self._written > 2:
             self._written = now
             write_atomic(self._path, json.dumps({"seconds": round(self.before + now - self._started, 1)}))
 
