@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 import dashpot
 from dashpot import nets
 from dashpot.core.errors import ConflictError
+from dashpot.nets.numeric import PiecewiseLinear
 from dashpot.population import maker, program, runner
 from dashpot.population.chunk import Chunk
 from dashpot.population.program import program_of
@@ -39,8 +41,31 @@ class Skips(nn.Module):
         return self.out(torch.add(g, self.c(h)) + h)  # type: ignore[no-any-return]
 
 
+class Joined(nn.Module):
+    """A join of which one part is read elsewhere, too, one is there twice, and one is hidden."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.hidden, self.skip, self.out = PiecewiseLinear(3, 3, bins=4), nn.Linear(9, 5), nn.Linear(9, 25), nn.Linear(25, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.embedding(x[..., 2:5])
+        joined = torch.cat([made, self.hidden(made), x[..., :2], made], dim=-1)
+        return self.out(joined + self.skip(made))  # type: ignore[no-any-return]
+
+
+def embedded(embedding: str = "piecewise", **options: Any) -> Callable[[], nn.Module]:
+    """Each member with bins of its own, some of them without width."""
+
+    def make() -> nn.Module:
+        net = nets.TableNet(7, 4, embedding=embedding, **{"width": 24, "depth": 2, "numeric": 5, "bins": 6} | options)
+        return net.fit_bins((2 * torch.randn(40, 7)).round())
+
+    return make
+
+
 def chain(*parts: nn.Module) -> Callable[[], nn.Module]:
-    return lambda: nn.Sequential(*parts)
+    return lambda: copy.deepcopy(nn.Sequential(*parts))  # members that share no weights
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {
@@ -59,6 +84,12 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "branches": Skips,
     "table": lambda: nets.TableNet(7, 4, width=24, depth=3, norm="layer", skip=True),
     "table, batch norm": lambda: nets.TableNet(7, 4, width=24, depth=2, norm="batch", activation="mish"),
+    "piecewise": embedded(),
+    "piecewise, all columns": embedded(numeric=7, embedding_size=2, bins=1),
+    "piecewise, large": embedded(embedding_size=7, bins=40, norm="layer", skip=True),
+    "piecewise, no scaling": embedded(scaling=False, depth=0),
+    "piecewise, on the input itself": chain(PiecewiseLinear(7, 3), nn.Linear(21, 4)),
+    "joined": Joined,
     "wide": lambda: nets.MLP(7, 4, width=300, depth=2),
 }
 
@@ -110,6 +141,19 @@ def test_losses_gradients_statistics_and_outputs(name: str, batch: int) -> None:
         assert torch.allclose(block.buffers[key].double(), b.double(), rtol=1e-4, atol=1e-5), key
     with torch.no_grad():
         assert torch.allclose(run.outputs(x), whole.eval()(x), rtol=1e-4, atol=1e-4)
+
+
+def test_values_at_edges_and_far_beyond() -> None:
+    run, whole, block = pair(NETS["piecewise"])
+    x = torch.randint(-9, 10, (MEMBERS, 60, 7)).float()
+    x[:, :20, :5] = block.buffers["embedding.edges"][:, :, torch.arange(20) % 7].transpose(1, 2)
+    x[:, 20] *= 1e6
+    y = torch.randint(0, 4, (MEMBERS, 60))
+    x[:, 21:] /= 2
+    losses, grads = by_autograd(whole, block, x, y)
+    assert torch.allclose(train(run, x, y), losses, rtol=1e-4)
+    for segment, mine, own in zip(block.segments, run.views, grads, strict=True):
+        assert torch.allclose(mine, own, rtol=1e-4, atol=1e-4 * float(own.abs().max())), segment.name
 
 
 def test_soft_targets_and_values() -> None:
@@ -287,14 +331,61 @@ class Reads(nn.Module):
 
 
 def techniques(make: Any) -> tuple[Any, ...]:
-    if make in (Modes, Asks):
+    if make in (Modes, Asks, Dead, Cuts):
         return (D.L1(strength=1e-3),)
     return (D.Dropout(p=0.3),) if make is Reads else (D.Dropout(p=0.3, on="type:Dropout | type:ReLU"),)
+
+
+class Dead(nn.Module):
+    """A layer whose output nobody reads: its gradient is none, not that of what last stood in its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.out = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.one(x)
+        self.two(h)
+        return self.out(h)  # type: ignore[no-any-return]
+
+
+class Cuts(nn.Module):
+    """Columns of something else than the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.out = nn.Linear(6, 8), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.one(x)[..., 2:6])  # type: ignore[no-any-return]
+
+
+def tables(**options: Any) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        settings = {"width": 16, "depth": 2, "numeric": 4, "embedding": "piecewise"} | options
+        return nets.TableNet(6, 3, **settings).fit_bins(torch.randn(50, 6))
+
+    return make
+
+
+TABLES = {
+    "piecewise": tables(bins=5),
+    "piecewise, layer norm, skip": tables(norm="layer", skip=True),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_table_networks_are_programs_and_end_as_alone(name: str) -> None:
+    recipes: list[tuple[Any, ...]] = [(D.Dropout(p=0.2), D.Mixup(alpha=0.3)), (D.Dropout(p=0.4), D.WeightDecay(strength=0.01)), (D.EMA(decay=0.7),)]
+    together = demand_as_alone([member(TABLES[name], r, seed=k, lr=3e-3) for k, r in enumerate(recipes)])
+    assert all(isinstance(group, Chunk) and group.runner is not None for group, _ in together._groups)
 
 
 @pytest.mark.parametrize(
     ("make", "fits"),
     [
+        (Dead, False),
+        (Cuts, False),
         (Reads, True),
         (Twice, False),
         (Modes, False),

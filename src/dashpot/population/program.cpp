@@ -4,13 +4,14 @@
 #include <cmath>
 #include <thread>
 
+#include "embeddings.h"
 #include "norms.h"
 #include "pointwise.h"
 #include "products.h"
 
 namespace {
 
-enum Kind : int32_t { LINEAR, BATCH_NORM, LAYER_NORM, ACTIVATION, DROPOUT, SCALING, ADD };
+enum Kind : int32_t { LINEAR, BATCH_NORM, LAYER_NORM, ACTIVATION, DROPOUT, SCALING, ADD, COPY, PIECEWISE, PERIODIC, NOMINAL };
 
 // One step of the network; the layout is mirrored in program.py. Weights are places in a member's row of values, -1 where there are none.
 struct Op {
@@ -19,6 +20,8 @@ struct Op {
     int32_t act, place;              // ACTIVATION; DROPOUT after it, or -1
     int32_t wants, add, add_other;   // whether the gradient of `in` is wanted, and whether it is added to what is there
     int32_t low, norm;               // products in bfloat16; which normalization, in the order of the buffers
+    int32_t begin, to;               // of COPY and embeddings: the first column that is read, and the first that is written
+    int32_t count, table;            // bins or waves; which constant buffer
     float eps, momentum, speed;
     int64_t weight, bias;
 };
@@ -32,6 +35,7 @@ struct Task {
     const float *values;
     float *grads;
     float **buffers;                    // running mean and variance of each normalization [members, width], null where there are none
+    const float **tables;               // constant buffers [members, ...]: the edges of bins
     const uint64_t *keys;               // of each dropout place [members]
     const float *rates, *scales;
     float *objective;                   // [members]
@@ -42,7 +46,7 @@ struct Task {
 // Kept from step to step.
 struct Arena {
     Scratch scratch;
-    Room<float> values, slopes, stats, sums;
+    Room<float> values, slopes, stats, sums, room, kept;
 };
 
 struct Worker {
@@ -51,7 +55,7 @@ struct Worker {
     Arena &arena;
     Scratch &scratch;
     Room<float> &values, &slopes, &stats, &sums;
-    std::vector<int64_t> at;
+    std::vector<int64_t> at, kept_at;
     int64_t total = 0, most = 0;
 
     Worker(const Task &task, const Op *list, Arena &a)
@@ -67,6 +71,13 @@ struct Worker {
         for (int64_t k = 0; k < t.ops; ++k) norms = std::max<int64_t>(norms, ops[k].norm + 1);
         stats.resize(2 * norms * std::max(most, t.batch));
         sums.resize(4 * most);
+        int64_t held = 0, space = 0;
+        for (int64_t k = 0; k < t.ops; ++k) {
+            kept_at.push_back(held);
+            if (ops[k].kind == PIECEWISE) held += 2 * t.batch * ops[k].ins, space = std::max<int64_t>(space, ops[k].count * (ops[k].outs - ops[k].ins));
+        }
+        arena.kept.resize(held);
+        arena.room.resize(space);
     }
 
     const float *x;
@@ -81,6 +92,10 @@ struct Worker {
         const int64_t i = o.place * t.members + k;
         m = {(uint32_t)t.keys[i], (uint32_t)(t.keys[i] >> 32), t.rates[i], t.scales[i]};
         return m.rate > 0.0f;
+    }
+
+    Rows rows_of(const Op &o) {
+        return {slot(o.in) + o.begin, t.widths[o.in], t.widths[o.out], t.batch, o.ins, o.count, o.outs / o.ins - 1};
     }
 
     void forward(int64_t k) {
@@ -113,6 +128,16 @@ struct Worker {
                     const float *other = slot(o.other);
 #pragma omp simd
                     for (int64_t i = 0; i < n; ++i) y[i] = in[i] + other[i];
+                    break;
+                }
+                case COPY:
+                    for (int64_t i = 0; i < t.batch; ++i) std::copy_n(in + o.begin + i * t.widths[o.in], o.ins, y + o.to + i * t.widths[o.out]);
+                    break;
+                case PIECEWISE: {
+                    const Rows r = rows_of(o);
+                    const float *edges = t.tables[o.table] + k * o.ins * (o.count + 1);
+                    float *ways = arena.kept.data() + kept_at[step], *places = ways + t.batch * o.ins;
+                    (r.made == 3 ? piecewise<3> : piecewise<0>)(r, edges, w, b, y + o.to, arena.room.data(), ways, places);
                     break;
                 }
                 default:
@@ -171,6 +196,20 @@ struct Worker {
                     float *dother = slope_of(o.other);
                     for (int64_t i = 0; i < n; ++i) dx[i] = o.add ? dx[i] + g[i] : g[i];
                     for (int64_t i = 0; i < n; ++i) dother[i] = o.add_other ? dother[i] + g[i] : g[i];
+                    break;
+                }
+                case COPY:
+                    for (int64_t i = 0; o.wants && i < t.batch; ++i)
+                        for (int64_t j = 0; j < o.ins; ++j) {
+                            const float d = g[o.to + i * t.widths[o.out] + j];
+                            dx[i * o.ins + j] = o.add ? dx[i * o.ins + j] + d : d;
+                        }
+                    break;
+                case PIECEWISE: {
+                    const Rows r = rows_of(o);
+                    const float *edges = t.tables[o.table] + k * o.ins * (o.count + 1);
+                    const float *ways = arena.kept.data() + kept_at[step], *places = ways + t.batch * o.ins;
+                    (r.made == 3 ? piecewise_back<3> : piecewise_back<0>)(r, edges, g + o.to, dw, db, arena.room.data(), ways, places);
                     break;
                 }
                 default:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dashpot.nets.layers import Scaling
+from dashpot.nets.numeric import PiecewiseLinear
 from dashpot.population.members import Data, Plan
 from dashpot.population.recording import Recording, UnknownStepError, recorded
 from dashpot.population.runner import OP, Program, kernel
@@ -18,8 +19,11 @@ from dashpot.population.stack import NotStackableError, StackedLinear, stacked
 from dashpot.population.tensors import Block
 from dashpot.scores import cross_entropy, squared_error
 
-LINEAR, BATCH_NORM, LAYER_NORM, ACTIVATION, DROPOUT, SCALING, ADD = range(7)
+LINEAR, BATCH_NORM, LAYER_NORM, ACTIVATION, DROPOUT, SCALING, ADD, COPY, PIECEWISE, PERIODIC, NOMINAL = range(11)
 ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: 1, nn.SiLU: 2, nn.SELU: 3, nn.Mish: 4, nn.Tanh: 5}
+
+EMBEDDINGS = (PiecewiseLinear,)
+"""They stand at the input, whose gradient nobody wants."""
 
 
 def program_of(template: nn.Module, block: Block, columns: int, places: Sequence[str]) -> Program | None:
@@ -48,18 +52,34 @@ class _Writer:
         self.ops: list[dict[str, Any]] = []
         self.widths: list[int] = [columns]
         self.norms: list[str] = []
+        self.tables: list[str] = []
         self.used: set[int] = set()
 
     def written(self, recording: Recording) -> Program:
         slots, makers = {0: 0}, dict[int, str | None]()
+        cuts: dict[int, tuple[int, int]] = {}  # of the input
         reads = Counter(number for step in recording.steps for number in step.inputs)
         calls = Counter(step.name for step in recording.steps)
         if not set(self.places) <= set(calls) or any(calls[name] > 1 for name in self.places):  # a second call would draw afresh
             raise UnknownStepError
+        if any(not reads[step.output] and step.output != recording.output for step in recording.steps):
+            raise UnknownStepError  # gradients would be those of another step
         for step in recording.steps:
             first = step.inputs[0]
-            if step.name is None:
+            if step.cut is not None:
+                if first != 0:
+                    raise UnknownStepError
+                slots[step.output], cuts[step.output] = 0, step.cut
+            elif step.join:
+                slots[step.output] = self._join([(slots[n], cuts.get(n), reads[n] == 1) for n in step.inputs])
+            elif first in cuts and step.name is not None:
+                slots[step.output] = self._at_input(step.name, *cuts[first])
+            elif any(n in cuts for n in step.inputs):
+                raise UnknownStepError
+            elif step.name is None:
                 slots[step.output] = self._add(slots[first], slots[step.inputs[1]])
+            elif first == 0 and type(self.modules[step.name]) in EMBEDDINGS:
+                slots[step.output] = self._at_input(step.name, 0, self.widths[0])
             else:
                 slots[step.output] = self._module(step.name, slots[first], only=reads[first] == 1, name_before=makers.get(first))
             makers[step.output] = step.name
@@ -70,7 +90,7 @@ class _Writer:
         for row, op in zip(ops, self.ops, strict=True):
             for name, value in op.items():
                 row[name] = value
-        return Program(ops, np.array(self.widths, dtype=np.int32), self.places, self.norms, self.used, self.block.network)
+        return Program(ops, np.array(self.widths, dtype=np.int32), self.places, self.norms, self.tables, self.used, self.block.network)
 
     def _module(self, name: str, source: int, only: bool, name_before: str | None) -> int:
         """``only``: nothing else reads what this module reads."""
@@ -114,15 +134,49 @@ class _Writer:
             raise UnknownStepError
         return slot if place < 0 else self._step(DROPOUT, slot, self.widths[slot], place=place)
 
+    def _at_input(self, name: str, start: int, stop: int) -> int:
+        """A layer on some columns of the input."""
+        module, width = self.modules[name], stop - start
+        if name in self.places:
+            raise UnknownStepError
+        if type(module) is PiecewiseLinear:
+            features, bins, size = module.weight.shape
+            if features != width or f"{name}.edges" in self.tables:
+                raise UnknownStepError
+            self.tables.append(f"{name}.edges")
+            fields = {"weight": f"{name}.weight", "bias": f"{name}.bias", "count": bins, "table": len(self.tables) - 1}
+            return self._step(PIECEWISE, 0, width * (size + 1), ins=width, begin=start, **fields)
+        if type(module) is nn.Identity:
+            return self._step(COPY, 0, width, ins=width, begin=start)
+        raise UnknownStepError
+
+    def _join(self, parts: list[tuple[int, tuple[int, int] | None, bool]]) -> int:
+        """Columns side by side. A part is a slot, or a cut of the input; where nothing else reads what an embedding makes, it is made in its place."""
+        made = {op["out"]: op for op in self.ops if op["kind"] >= COPY}
+        widths = [self.widths[slot] if cut is None else cut[1] - cut[0] for slot, cut, _ in parts]
+        joined, at = len(self.widths), 0
+        self.widths.append(sum(widths))
+        for (slot, cut, alone), width in zip(parts, widths, strict=True):
+            if cut is None and alone and slot in made and made[slot]["outs"] == self.widths[slot]:
+                made[slot] |= {"out": joined, "to": at}
+                self.widths[slot] = 0
+            else:
+                self._step(COPY, slot, width, ins=width, begin=cut[0] if cut else 0, into=joined, to=at)
+            at += width
+        return joined
+
     def _add(self, a: int, b: int) -> int:
         if self.widths[a] != self.widths[b]:
             raise UnknownStepError
         return self._step(ADD, a, self.widths[a], other=b)
 
     def _step(self, kind: int, source: int, outs: int, **fields: Any) -> int:
+        """A step into a slot of its own, or ``into`` another."""
         names = {leaf: fields.pop(leaf, False) for leaf in ("weight", "bias")}
-        op = {"kind": kind, "in": source, "other": -1, "out": len(self.widths), "ins": self.widths[source], "outs": outs, "act": 0, "place": -1}
-        op |= {"add": 0, "add_other": 0, "low": 0, "norm": -1, "weight": -1, "bias": -1} | fields
+        into = fields.pop("into", None)
+        out = len(self.widths) if into is None else into
+        op = {"kind": kind, "in": source, "other": -1, "out": out, "ins": self.widths[source], "outs": outs, "act": 0, "place": -1}
+        op |= {"add": 0, "add_other": 0, "low": 0, "norm": -1, "weight": -1, "bias": -1, "table": -1} | fields
         for leaf, name in names.items():
             if name:
                 t, segment = self.segments[name]
@@ -131,7 +185,8 @@ class _Writer:
                 self.used.add(t)
                 op[leaf] = segment.start
         self.ops.append(op)
-        self.widths.append(outs)
+        if into is None:
+            self.widths.append(outs)
         return int(op["out"])
 
     def _gradients(self) -> None:
@@ -140,7 +195,7 @@ class _Writer:
         for op in self.ops:
             own = op["weight"] >= 0 or op["bias"] >= 0
             op["wants"] = below[op["in"]]
-            below[op["out"]] = own or below[op["in"]] or below.get(op["other"], False)
+            below[op["out"]] = own or below[op["in"]] or below.get(op["other"], False) or below.get(op["out"], False)
             if op["kind"] == ADD and not (below[op["in"]] and below[op["other"]]):
                 raise UnknownStepError
         filled: set[int] = set()

@@ -1,4 +1,4 @@
-"""What a network does, step by step: the layers it calls and the sums between them, seen on a copy while it runs.
+"""What a network does, step by step: the layers it calls, the sums between them, and its columns cut and joined, seen on a copy while it runs.
 
 ``torch.fx`` would do, but while it traces it changes ``nn.Module`` for all threads, and populations run in threads.
 """
@@ -21,16 +21,19 @@ _QUESTIONS = ("__get__", "size", "dim", "is_floating_point", "__len__")
 
 
 class UnknownStepError(Exception):
-    """Something that is neither a layer nor a sum."""
+    """Something that is no layer, sum, cut or join."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A call of the layer ``name``, or without a name a sum. Values are numbered: 0 is the input."""
+    """A call of the layer ``name``; without a name a sum, or a ``cut`` of columns (start, stop), or a ``join`` of columns. Values are numbered: 0 is
+    the input."""
 
     name: str | None
     inputs: tuple[int, ...]
     output: int
+    cut: tuple[int, int] | None = None
+    join: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,23 @@ class _Recorder(TorchFunctionMode):
         if func in _SUMS and len(args) == 2 and not kwargs and isinstance(out, Tensor):
             pair = self.known(args[0]), self.known(args[1])
             self.steps.append(Step(None, pair, self.number(out)))
+        elif func is torch.Tensor.__getitem__ and isinstance(out, Tensor):
+            source = self.known(args[0])
+            cut = _columns(args[1], args[0].shape[-1])
+            self.steps.append(Step(None, (source,), self.number(out), cut=cut))
+        elif func is torch.cat and len(args) == 1 and (kwargs or {}) == {"dim": -1}:
+            parts = tuple(self.known(part) for part in args[0])
+            self.steps.append(Step(None, parts, self.number(out), join=True))
         elif isinstance(out, Tensor) or getattr(func, "__name__", "") not in _QUESTIONS:
             raise UnknownStepError
         return out
+
+
+def _columns(index: Any, width: int) -> tuple[int, int]:
+    """The range that ``[..., start:stop]`` takes of the last axis."""
+    if not isinstance(index, tuple) or len(index) != 2 or index[0] is not Ellipsis or not isinstance(index[1], slice):
+        raise UnknownStepError
+    start, stop, stride = index[1].indices(width)
+    if stride != 1 or start >= stop:
+        raise UnknownStepError
+    return start, stop

@@ -18,6 +18,7 @@ from dashpot.population.tensors import Block
 
 OP = np.dtype(
     [(name, np.int32) for name in ("kind", "in", "other", "out", "ins", "outs", "act", "place", "wants", "add", "add_other", "low", "norm")]
+    + [(name, np.int32) for name in ("begin", "to", "count", "table")]
     + [(name, np.float32) for name in ("eps", "momentum", "speed")]
     + [(name, np.int64) for name in ("weight", "bias")],
     align=True,
@@ -25,7 +26,10 @@ OP = np.dtype(
 """``struct Op`` of program.cpp."""
 TASK = np.dtype(
     [(name, np.int64) for name in ("members", "batch", "slots", "ops", "width", "classes")]
-    + [(name, np.uint64) for name in ("widths", "x", "soft", "hard", "values", "grads", "buffers", "keys", "rates", "scales", "objective", "outputs")]
+    + [
+        (name, np.uint64)
+        for name in ("widths", "x", "soft", "hard", "values", "grads", "buffers", "tables", "keys", "rates", "scales", "objective", "outputs")
+    ]
     + [(name, np.int64) for name in ("training", "learn", "squares")],
     align=True,
 )
@@ -58,6 +62,7 @@ class Program:
         widths: of the slots; slot 0 is the input, the last step's the output.
         places: the names of the modules after which dropout acts.
         norms: the names of the normalizations, in the order of ``Op.norm``, with running statistics or not.
+        tables: the names of the constant buffers, in the order of ``Op.table``.
         parameters: the positions of the parameters that get gradients.
     """
 
@@ -65,6 +70,7 @@ class Program:
     widths: np.ndarray
     places: list[str]
     norms: list[str]
+    tables: list[str]
     parameters: set[int]
     network: nn.Module = field(repr=False)
 
@@ -154,9 +160,10 @@ class Runner:
         task = np.zeros((), TASK)
         pairs = [block.buffers.get(f"{norm}.{leaf}".lstrip(".")) for norm in program.norms for leaf in ("running_mean", "running_var")]
         buffers = np.array([0 if b is None else b.data_ptr() for b in pairs], dtype=np.uint64)
+        tables = np.array([block.buffers[name].data_ptr() for name in program.tables], dtype=np.uint64)
         settings = {"members": x.shape[0], "batch": x.shape[1], "slots": len(program.widths), "ops": len(program.ops), "width": block.values.shape[1]}
         settings |= {"classes": program.outputs, "widths": program.widths.ctypes.data, "x": x.data_ptr(), "values": block.values.data_ptr()}
-        settings |= {"grads": self.grads.data_ptr(), "buffers": buffers.ctypes.data}
+        settings |= {"grads": self.grads.data_ptr(), "buffers": buffers.ctypes.data, "tables": tables.ctypes.data}
         for name, value in {**settings, **extra}.items():
             task[name] = value
         kernel().dashpot_program(program.ops.ctypes.data, task.ctypes.data, torch.get_num_threads())
