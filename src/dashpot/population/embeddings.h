@@ -80,4 +80,108 @@ void piecewise_back(const Rows &r, const float *edges, const float *g, float *dw
         }
 }
 
+// Cosine and sine of 2 pi t, to about 1e-7.
+inline void wave(float t, float &cosine, float &sine) {
+    const float r = t - std::nearbyint(t);                      // -1/2 to 1/2
+    const float q = r - 0.25f * std::nearbyint(4.0f * r);       // -1/8 to 1/8
+    const float u = 6.28318530718f * q, v = u * u;
+    const float s = u * (1.0f + v * (-1.6666666667e-1f + v * (8.3333333333e-3f + v * (-1.9841269841e-4f + v * 2.7557319224e-6f))));
+    const float c = 1.0f + v * (-0.5f + v * (4.1666666667e-2f + v * (-1.3888888889e-3f + v * 2.4801587302e-5f)));
+    const float turns = std::nearbyint(4.0f * r);               // -2 to 2 quarters
+    const bool odd = std::fabs(turns) == 1.0f;
+    const float a = odd ? s : c, b = odd ? c : s;
+    cosine = turns == 1.0f || std::fabs(turns) == 2.0f ? -a : a;
+    sine = turns == -1.0f || std::fabs(turns) == 2.0f ? -b : b;
+}
+
+struct Waves {
+    const float *frequency, *phase;  // [features, waves]
+    const float *w, *bias;           // [features, waves, made] and [features, made]
+};
+
+// room: turned [features, made, waves], and waves.
+inline void periodic(const Rows &r, const Waves &p, float *y, float *room) {
+    const int64_t made = r.made, waves = r.count;
+    float *turned = room, *cosine = room + r.features * made * waves;
+    for (int64_t f = 0; f < r.features; ++f)
+        for (int64_t k = 0; k < waves; ++k)
+            for (int64_t s = 0; s < made; ++s) turned[(f * made + s) * waves + k] = p.w[(f * waves + k) * made + s];
+    for (int64_t i = 0; i < r.n; ++i)
+        for (int64_t f = 0; f < r.features; ++f) {
+            const float x = r.x[i * r.x_along + f], *frequency = p.frequency + f * waves, *phase = p.phase + f * waves;
+            float *out = y + i * r.y_along + f * (made + 1);
+#pragma omp simd
+            for (int64_t k = 0; k < waves; ++k) {
+                float sine;
+                wave(x * frequency[k] + phase[k], cosine[k], sine);
+            }
+            out[0] = x;
+            for (int64_t s = 0; s < made; ++s) {
+                const float *own = turned + (f * made + s) * waves;
+                float sum = 0;
+#pragma omp simd reduction(+ : sum)
+                for (int64_t k = 0; k < waves; ++k) sum += own[k] * cosine[k];
+                out[1 + s] = sum + p.bias[f * made + s];
+            }
+        }
+}
+
+// What `periodic` has left in `turned` is gone by now: room is turned and its gradient, both [features, made, waves], and two of waves.
+inline void periodic_back(const Rows &r, const Waves &p, const float *g, float *dfrequency, float *dphase, float *dw, float *dbias, float *room) {
+    const int64_t made = r.made, waves = r.count, all = r.features * made * waves;
+    float *turned = room, *dturned = turned + all, *cosine = dturned + all, *slope = cosine + waves;
+    for (int64_t f = 0; f < r.features; ++f)
+        for (int64_t k = 0; k < waves; ++k)
+            for (int64_t s = 0; s < made; ++s) turned[(f * made + s) * waves + k] = p.w[(f * waves + k) * made + s];
+    std::fill(dturned, dturned + all, 0.0f);
+    std::fill(dfrequency, dfrequency + r.features * waves, 0.0f);
+    std::fill(dphase, dphase + r.features * waves, 0.0f);
+    std::fill(dbias, dbias + r.features * made, 0.0f);
+    for (int64_t i = 0; i < r.n; ++i)
+        for (int64_t f = 0; f < r.features; ++f) {
+            const float x = r.x[i * r.x_along + f], *frequency = p.frequency + f * waves, *phase = p.phase + f * waves;
+            const float *own = g + i * r.y_along + f * (made + 1) + 1;
+            float *df = dfrequency + f * waves, *dp = dphase + f * waves;
+#pragma omp simd
+            for (int64_t k = 0; k < waves; ++k) {
+                float sine;
+                wave(x * frequency[k] + phase[k], cosine[k], sine);
+                slope[k] = -6.28318530718f * sine;
+            }
+            for (int64_t s = 0; s < made; ++s) {
+                const float *w = turned + (f * made + s) * waves, d = own[s];
+                float *to = dturned + (f * made + s) * waves;
+                dbias[f * made + s] += d;
+#pragma omp simd
+                for (int64_t k = 0; k < waves; ++k) {
+                    to[k] += d * cosine[k];
+                    const float along = d * w[k] * slope[k];
+                    dp[k] += along;
+                    df[k] += along * x;
+                }
+            }
+        }
+    for (int64_t f = 0; f < r.features; ++f)
+        for (int64_t k = 0; k < waves; ++k)
+            for (int64_t s = 0; s < made; ++s) dw[(f * waves + k) * made + s] = dturned[(f * made + s) * waves + k];
+}
+
+// A one-hot block, or a blend of some, times w [levels, size]: most of it is 0.
+inline void nominal(const float *x, int64_t x_along, int64_t n, int64_t levels, int64_t size, const float *w, float *y, int64_t y_along) {
+    for (int64_t i = 0; i < n; ++i, x += x_along, y += y_along) {
+        std::fill(y, y + size, 0.0f);
+        for (int64_t j = 0; j < levels; ++j)
+            if (x[j] != 0.0f)
+                for (int64_t s = 0; s < size; ++s) y[s] += x[j] * w[j * size + s];
+    }
+}
+
+inline void nominal_back(const float *x, int64_t x_along, int64_t n, int64_t levels, int64_t size, const float *g, int64_t g_along, float *dw) {
+    std::fill(dw, dw + levels * size, 0.0f);
+    for (int64_t i = 0; i < n; ++i, x += x_along, g += g_along)
+        for (int64_t j = 0; j < levels; ++j)
+            if (x[j] != 0.0f)
+                for (int64_t s = 0; s < size; ++s) dw[j * size + s] += x[j] * g[s];
+}
+
 }  // namespace

@@ -8,6 +8,8 @@
 #include "norms.h"
 #include "pointwise.h"
 #include "products.h"
+#include "losses.h"
+#include "mixing.h"
 
 namespace {
 
@@ -23,7 +25,7 @@ struct Op {
     int32_t begin, to;               // of COPY and embeddings: the first column that is read, and the first that is written
     int32_t count, table;            // bins or waves; which constant buffer
     float eps, momentum, speed;
-    int64_t weight, bias;
+    int64_t weight, bias, frequency, phase;
 };
 
 struct Task {
@@ -74,7 +76,9 @@ struct Worker {
         int64_t held = 0, space = 0;
         for (int64_t k = 0; k < t.ops; ++k) {
             kept_at.push_back(held);
-            if (ops[k].kind == PIECEWISE) held += 2 * t.batch * ops[k].ins, space = std::max<int64_t>(space, ops[k].count * (ops[k].outs - ops[k].ins));
+            const int64_t cells = ops[k].count * (ops[k].outs - ops[k].ins);
+            if (ops[k].kind == PIECEWISE) held += 2 * t.batch * ops[k].ins;
+            if (ops[k].kind == PIECEWISE || ops[k].kind == PERIODIC) space = std::max<int64_t>(space, 2 * (cells + ops[k].count));
         }
         arena.kept.resize(held);
         arena.room.resize(space);
@@ -140,6 +144,8 @@ struct Worker {
                     (r.made == 3 ? piecewise<3> : piecewise<0>)(r, edges, w, b, y + o.to, arena.room.data(), ways, places);
                     break;
                 }
+                case PERIODIC: periodic(rows_of(o), {own + o.frequency, own + o.phase, w, b}, y + o.to, arena.room.data()); break;
+                case NOMINAL: nominal(in + o.begin, t.widths[o.in], t.batch, o.ins, o.outs, w, y + o.to, t.widths[o.out]); break;
                 default:
                     switch (o.act) {
                         case RELU: activate<RELU>(in, y, n, drop); break;
@@ -212,6 +218,11 @@ struct Worker {
                     (r.made == 3 ? piecewise_back<3> : piecewise_back<0>)(r, edges, g + o.to, dw, db, arena.room.data(), ways, places);
                     break;
                 }
+                case PERIODIC:
+                    periodic_back(rows_of(o), {own + o.frequency, own + o.phase, w, nullptr}, g + o.to, mine + o.frequency, mine + o.phase, dw, db,
+                                  arena.room.data());
+                    break;
+                case NOMINAL: nominal_back(in + o.begin, t.widths[o.in], t.batch, o.ins, o.outs, g + o.to, t.widths[o.out], dw); break;
                 default:
                     if (!o.wants) break;
                     switch (o.act) {
@@ -229,53 +240,14 @@ struct Worker {
         }
     }
 
-    // The mean loss, and its gradient in the last slot.
-    float loss(int64_t k) {
-        const int32_t last = ops[t.ops - 1].out;
-        const int64_t c = t.classes;
-        const float *z = slot(last);
-        float *g = slope_of(last);
-        double total = 0;
-        const float share = 1.0f / (float)t.batch;
-        for (int64_t i = 0; i < t.batch; ++i, z += c, g += c) {
-            const float *soft = t.soft ? t.soft + (k * t.batch + i) * c : nullptr;
-            if (t.squares) {
-                double square = 0;
-                for (int64_t j = 0; j < c; ++j) {
-                    const float d = z[j] - soft[j];
-                    square += d * d;
-                    g[j] = 2.0f * d * share / (float)c;
-                }
-                total += square / c;
-                continue;
-            }
-            float top = z[0], sum = 0;
-            bool lost = false;
-            for (int64_t j = 0; j < c; ++j) top = std::max(top, z[j]), lost = lost || z[j] != z[j];
-#pragma omp simd reduction(+ : sum)
-            for (int64_t j = 0; j < c; ++j) sum += g[j] = exponential(z[j] - top);
-            const float log = top + std::log(sum);
-            if (soft) {
-                float mass = 0, against = 0;
-                for (int64_t j = 0; j < c; ++j) mass += soft[j], against += soft[j] * (log - z[j]);
-                for (int64_t j = 0; j < c; ++j) g[j] = (g[j] / sum * mass - soft[j]) * share;
-                total += against;
-            } else {
-                const int64_t y = t.hard[k * t.batch + i];
-                for (int64_t j = 0; j < c; ++j) g[j] = g[j] / sum * share;
-                g[y] -= share;
-                total += log - z[y];
-            }
-            if (lost) total = NAN;
-        }
-        return (float)(total / t.batch);
-    }
-
     void run(int64_t from, int64_t to) {
         for (int64_t k = from; k < to; ++k) {
             forward(k);
             if (t.training) {
-                t.objective[k] = loss(k);
+                const int32_t last = ops[t.ops - 1].out;
+                const float *soft = t.soft ? t.soft + k * t.batch * t.classes : nullptr;
+                const int64_t *hard = t.hard ? t.hard + k * t.batch : nullptr;
+                t.objective[k] = mean_loss(slot(last), slope_of(last), t.batch, t.classes, soft, hard, t.squares);
                 backward(k);
             } else {
                 const float *z = slot(ops[t.ops - 1].out);
@@ -299,32 +271,6 @@ extern "C" void dashpot_program(const Op *ops, const Task *task, int threads) {
         });
     span(0, kept);
     for (auto &other : others) other.join();
-}
-
-// Blends of the rows of each member: share * row + (1 - share) * partner, as torch.lerp has it. A share of 1 leaves a row as it is.
-extern "C" void dashpot_mix(int64_t members, int64_t batch, int64_t width, const float *x, const int64_t *order, const float *share, float *out) {
-    for (int64_t i = 0; i < members * batch; ++i) {
-        const float *a = x + i * width, *b = x + (i / batch * batch + order[i]) * width;
-        const float w = share[i], v = 1.0f - w;
-        float *to = out + i * width;
-        if (w < 0.5f) {
-#pragma omp simd
-            for (int64_t j = 0; j < width; ++j) to[j] = b[j] + w * (a[j] - b[j]);
-        } else {
-#pragma omp simd
-            for (int64_t j = 0; j < width; ++j) to[j] = a[j] - (a[j] - b[j]) * v;
-        }
-    }
-}
-
-// The class probabilities of such blends.
-extern "C" void dashpot_mix_classes(int64_t members, int64_t batch, int64_t classes, const int64_t *y, const int64_t *order, const float *share, float *out) {
-    std::fill(out, out + members * batch * classes, 0.0f);
-    for (int64_t i = 0; i < members * batch; ++i) {
-        const int64_t a = y[i], b = y[i / batch * batch + order[i]];
-        out[i * classes + a] = a == b ? 1.0f : share[i];
-        if (a != b) out[i * classes + b] = 1.0f - share[i];
-    }
 }
 
 extern "C" int64_t dashpot_op_size() { return sizeof(Op); }

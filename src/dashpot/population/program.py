@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from dashpot.nets.layers import Scaling
-from dashpot.nets.numeric import PiecewiseLinear
+from dashpot.nets.layers import NominalEmbedding, Scaling
+from dashpot.nets.numeric import Periodic, PiecewiseLinear
 from dashpot.population.members import Data, Plan
 from dashpot.population.recording import Recording, UnknownStepError, recorded
 from dashpot.population.runner import OP, Program, kernel
@@ -20,9 +20,10 @@ from dashpot.population.tensors import Block
 from dashpot.scores import cross_entropy, squared_error
 
 LINEAR, BATCH_NORM, LAYER_NORM, ACTIVATION, DROPOUT, SCALING, ADD, COPY, PIECEWISE, PERIODIC, NOMINAL = range(11)
+LEAVES = ("weight", "bias", "frequency", "phase")
 ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: 1, nn.SiLU: 2, nn.SELU: 3, nn.Mish: 4, nn.Tanh: 5}
 
-EMBEDDINGS = (PiecewiseLinear,)
+EMBEDDINGS = (PiecewiseLinear, Periodic, NominalEmbedding)
 """They stand at the input, whose gradient nobody wants."""
 
 
@@ -146,6 +147,16 @@ class _Writer:
             self.tables.append(f"{name}.edges")
             fields = {"weight": f"{name}.weight", "bias": f"{name}.bias", "count": bins, "table": len(self.tables) - 1}
             return self._step(PIECEWISE, 0, width * (size + 1), ins=width, begin=start, **fields)
+        if type(module) is Periodic:
+            features, waves, size = module.weight.shape
+            if features != width:
+                raise UnknownStepError
+            fields = {leaf: f"{name}.{leaf}" for leaf in LEAVES} | {"count": waves}
+            return self._step(PERIODIC, 0, width * (size + 1), ins=width, begin=start, **fields)
+        if type(module) is NominalEmbedding:
+            if module.weight.shape[0] != width:
+                raise UnknownStepError
+            return self._step(NOMINAL, 0, module.weight.shape[1], ins=width, begin=start, weight=f"{name}.weight")
         if type(module) is nn.Identity:
             return self._step(COPY, 0, width, ins=width, begin=start)
         raise UnknownStepError
@@ -172,11 +183,11 @@ class _Writer:
 
     def _step(self, kind: int, source: int, outs: int, **fields: Any) -> int:
         """A step into a slot of its own, or ``into`` another."""
-        names = {leaf: fields.pop(leaf, False) for leaf in ("weight", "bias")}
+        names = {leaf: fields.pop(leaf, False) for leaf in LEAVES}
         into = fields.pop("into", None)
         out = len(self.widths) if into is None else into
         op = {"kind": kind, "in": source, "other": -1, "out": out, "ins": self.widths[source], "outs": outs, "act": 0, "place": -1}
-        op |= {"add": 0, "add_other": 0, "low": 0, "norm": -1, "weight": -1, "bias": -1, "table": -1} | fields
+        op |= {"add": 0, "add_other": 0, "low": 0, "norm": -1, "table": -1} | dict.fromkeys(LEAVES, -1) | fields
         for leaf, name in names.items():
             if name:
                 t, segment = self.segments[name]
@@ -193,7 +204,7 @@ class _Writer:
         """Which gradients are wanted, and which are added to what is there."""
         below = {0: False}
         for op in self.ops:
-            own = op["weight"] >= 0 or op["bias"] >= 0
+            own = any(op[leaf] >= 0 for leaf in LEAVES)
             op["wants"] = below[op["in"]]
             below[op["out"]] = own or below[op["in"]] or below.get(op["other"], False) or below.get(op["out"], False)
             if op["kind"] == ADD and not (below[op["in"]] and below[op["other"]]):

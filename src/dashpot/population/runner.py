@@ -20,7 +20,7 @@ OP = np.dtype(
     [(name, np.int32) for name in ("kind", "in", "other", "out", "ins", "outs", "act", "place", "wants", "add", "add_other", "low", "norm")]
     + [(name, np.int32) for name in ("begin", "to", "count", "table")]
     + [(name, np.float32) for name in ("eps", "momentum", "speed")]
-    + [(name, np.int64) for name in ("weight", "bias")],
+    + [(name, np.int64) for name in ("weight", "bias", "frequency", "phase")],
     align=True,
 )
 """``struct Op`` of program.cpp."""
