@@ -257,9 +257,12 @@ class Search:
         finals = end if end is None or budget is None or not self.options.explain else self.started + (self.options.race + FINALS) * budget
         every = list(range(len(self.task.folds)))
         runners = remembered(store, self.space)
+        # What the races took by epoch is surer than what was measured before them.
+        trained = course.folds * sum(r.epochs for r in runners)
+        pace = (sum(r.seconds for r in runners) / trained if trained else 0.0) or float(store.get("pace") or 0.0)
         complete = sorted((r for r in runners if r.state == "complete" and math.isfinite(r.score)), key=lambda r: r.score)
         plain = next((r for r in complete if dict(r.candidate.params) == dict(self.space.plain().params)), None)
-        most = self._affordable(course, float(store.get("pace") or 0.0), finals)
+        most = self._affordable(course, pace, finals)
         wanted = complete[:most] + ([plain] if plain is not None and plain not in complete[:most] else [])
         wanted = wanted or sorted((r for r in runners if r.state != "failed"), key=lambda r: r.score)[:1]
         if not wanted:
@@ -270,9 +273,6 @@ class Search:
             raise ConfigError("budget", "enough to train one candidate to its end", f"{budget:g} s" if budget else None, "Give more time.")
         choice = final.choose(finalists)
         course = replace(course, epochs=choice.chosen.planned or course.epochs)
-        # What the races took by epoch is surer than what was measured before them.
-        trained = course.folds * sum(r.epochs for r in runners)
-        pace = (sum(r.seconds for r in runners) / trained if trained else 0.0) or float(store.get("pace") or 0.0)
         pace *= course.epochs
         again = self._again(course, finalists, choice, plain, every, end, pace)
         if again:
