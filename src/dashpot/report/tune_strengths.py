@@ -157,7 +157,7 @@ def _strips(name: str, values: Mapping[int, Any]) -> Panel | None:
     if len(kinds) < 2:
         return None
     at = {kind: (i + 0.5) / len(kinds) for i, kind in enumerate(kinds)}
-    ticks = [(at[kind], wrap(kind, max(18 // len(kinds), 3), 2)) for kind in kinds]
+    ticks = [(at[kind], wrap(kind, max(30 // len(kinds), 3), 2)) for kind in kinds]
     return Panel(name, {number: at[text] for number, text in texts.items() if text in at}, ticks, strips=True)
 
 
@@ -183,7 +183,7 @@ def _panel(axes: Axes, panel: Panel, scored: Sequence[tuple[Candidate, float]], 
         mark: dict[str, Any] = {"color": colour, "markersize": 7.5, "markeredgecolor": "white", "markeredgewidth": 1, "linestyle": "none"}
         axes.plot(place, [score] * len(place), marker, zorder=5, label=c.label if label else None, clip_on=False, **mark)
     axes.set_xticks([at for at, _ in panel.ticks], [text for _, text in panel.ticks])
-    axes.set_title(wrap(panel.name, 24, 1), loc="left", fontsize=10, color=INK)
+    axes.set_title(wrap(panel.name, 30, 1), loc="left", fontsize=10, color=INK)
     if share > 0:
         axes.set_title(percent(share), loc="right", fontsize=9, color=QUIET)
     axes.grid(color=GRID, linewidth=0.8)
