@@ -135,14 +135,18 @@ def _two_killed(workers: list[subprocess.Popen[bytes]], options: list[object], p
         numbers = [c["number"] for c in report["candidates"]]
         assert len(numbers) == len(set(numbers)) == COUNT
         best = min((t for t in trials if t.state.name == "COMPLETE"), key=lambda t: t.value)
-        assert report["best"] == best.number
+        # The finals train the best again with another seed: among those trained as often, the lowest mean of the seeds is the best.
+        most = max(c["seeds"] for c in report["candidates"])
+        often = {c["number"]: c["score"] for c in report["candidates"] if c["seeds"] == most}
+        assert best.number in often
+        assert report["best"] == min(often, key=lambda number: often[number])
         # Its networks may have been trained on the other machine, or by one that was killed: then they were trained again here.
         assert recomputed(tmp_path / f"run-{i}", best.number, best.params) == pytest.approx(best.value, rel=1e-4)
 
     # Whoever comes later joins, finds nothing to do, and reports the same; other data are refused.
     late = start(*options, "--out", "late", cwd=tmp_path, log="late.log")
     assert late.wait(120) == 0
-    assert json.loads((tmp_path / "late" / "report.json").read_text())["best"] == best.number
+    assert json.loads((tmp_path / "late" / "report.json").read_text())["best"] == report["best"]
     demand_whole(study(), COUNT)
     other = start(small_table(tmp_path / "other.csv", 1), *options[1:], "--out", "other", cwd=tmp_path, log="other.log")
     assert other.wait(120) == 2
