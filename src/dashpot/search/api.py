@@ -6,25 +6,22 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from dashpot.core.errors import ConfigError, DashpotError
-from dashpot.core.technique import Technique
+from dashpot.core.errors import ConfigError
 from dashpot.data import Prepared, Problem
-from dashpot.decisions import Decision
-from dashpot.machine import machine, versions
-from dashpot.metrics import METRICS, find_metric, proper_of
-from dashpot.references import fit_reference, references
-from dashpot.scores import Criterion, predict
+from dashpot.machine import versions
+from dashpot.metrics import find_metric
+from dashpot.scores import Criterion
 from dashpot.search import course as courses
 from dashpot.search import effects, final
-from dashpot.search.importance import importance
-from dashpot.search.race import Course, Runner, Say, summary
+from dashpot.search.options import Options as Options
+from dashpot.search.race import Course, Runner, Say
+from dashpot.search.record import record
 from dashpot.search.result import TuneResult as TuneResult
 from dashpot.search.setup import default_space, make_task, starting_points
 from dashpot.search.space import Candidate, Space, clipped
@@ -36,77 +33,9 @@ FINALISTS = 6
 """Complete candidates that are trained on all folds and may enter the final model."""
 REPEATS = 0.15
 """The share of the budget that must be left for the best finalists to be trained again with another seed."""
-LARGE = 10_000_000
-"""Values in a table (rows x columns x classes) beyond which linear models and boosted trees are not fitted beside."""
 END, FINALS = 0.9, 0.12
 """The share of a budget after which only the report is made, and that of the finals where the winner is to be explained."""
-KINDS = ("finalists", "folds", "refit")
 Note = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to search.
-
-    Attributes:
-        budget: seconds for everything, or None.
-        trials: candidates, or None.
-        cv: folds.
-        metric: what counts in the end; None is accuracy or R2.
-        wanted, without: ingredients; see :func:`default_space`.
-        networks: options of the network to search or to fix, such as ``"width=64,128"`` or ``"skip=true,false"``.
-        sampler: tpe, random, quasi-random, gp or grid.
-        ensemble: ``finalists``, ``folds`` or ``refit``.
-        calibrate: fit a temperature.
-        explain: measure what each ingredient earned.
-        test: keep a test part aside; without it all rows are searched on, and nothing is reported on rows unseen.
-        epochs: of a candidate that is never dropped; by default about 3,000 steps.
-        batch_size: rows per step; by default about a fiftieth of the rows.
-        storage: an Optuna storage URL; by default a journal in the run's folder.
-        name: of the study in the store.
-    """
-
-    budget: float | None = None
-    trials: int | None = None
-    cv: int = 5
-    metric: str | None = None
-    wanted: Sequence[str | Technique] | None = None
-    without: Sequence[str] = ()
-    networks: Sequence[str] = ()
-    sampler: str = "tpe"
-    ensemble: str = "finalists"
-    calibrate: bool = True
-    explain: bool = True
-    test: bool = True
-    epochs: int | None = None
-    batch_size: int | None = None
-    storage: str | None = None
-    name: str = "dashpot"
-    seed: int = 0
-    device: str = "auto"
-    low: bool | None = None
-
-    @property
-    def race(self) -> float:
-        """The share of the budget for the race."""
-        return courses.RACE if self.explain else courses.RACE_ONLY
-
-    def check(self) -> None:
-        """Refuse what cannot be.
-
-        Raises:
-            ConfigError: naming the option.
-        """
-        if self.budget is None and self.trials is None:
-            raise ConfigError("budget", "given, or trials", None, "Say how long (--budget 5m) or how many (--trials 64).")
-        if self.budget is not None and not (math.isfinite(self.budget) and self.budget > 0):
-            raise ConfigError("budget", "a number of seconds > 0", self.budget)
-        if self.trials is not None and self.trials < 2:
-            raise ConfigError("trials", "a whole number >= 2", self.trials)
-        if self.cv < 2:
-            raise ConfigError("cv", "a whole number >= 2", self.cv)
-        if self.ensemble not in KINDS:
-            raise ConfigError("ensemble", f"one of {', '.join(KINDS)}", self.ensemble)
 
 
 class Search:
@@ -290,9 +219,9 @@ class Search:
         made = final.assemble(self.task, finalists, choice, every, "folds" if kind == "refit" else kind, calibrate=self.options.calibrate)
         if kind == "refit":
             made = final.refit(self.task, course, self.pool, choice, made)
-        record = self._record(runners, finalists, choice, made, course, found, plain, member_steps, every)
+        measured = record(self, runners, finalists, choice, made, course, found, plain, member_steps, every)
         chosen = choice.chosen.candidate
-        return TuneResult(chosen.recipe, chosen.lr, chosen.net, made.network, made.decision, record, self.prepared, self.test)
+        return TuneResult(chosen.recipe, chosen.lr, chosen.net, made.network, made.decision, measured, self.prepared, self.test)
 
     def _affordable(self, course: Course, pace: float, end: float | None) -> int:
         """How many finalists can be trained on the folds that the race left out, in the time there is."""
@@ -315,7 +244,7 @@ class Search:
         if self.hurried:
             return []
         numbers = {*[r.number for r in sorted(finalists, key=lambda r: r.score)[:2]], choice.chosen.number, *([plain.number] if plain else [])}
-        wanted = [Runner(r.number, r.candidate, repeat=1) for r in finalists if r.number in numbers]
+        wanted = [Runner(r.number, r.candidate, repeat=1, planned=r.planned) for r in finalists if r.number in numbers]
         if end is not None and self.options.budget is not None:
             now = time.monotonic()
             left = self.options.budget - (now - self.started)
@@ -324,112 +253,8 @@ class Search:
             if left < REPEATS * self.options.budget or 1.1 * pace * len(every) * (len(wanted) + later) > end - now:
                 return []
         found = with_networks(self.task, course, self.folder, wanted, folds=every, deadline=end, say=self.say)
-        whole = [r for r in found if len(r.tensors) == len(every) and r.epochs == course.epochs]
+        whole = [r for r in found if len(r.tensors) == len(every) and r.epochs == (r.planned or course.epochs)]
         return whole if len(whole) > 1 else []
-
-    def _record(
-        self,
-        runners: Sequence[Runner],
-        finalists: Sequence[Runner],
-        choice: final.Choice,
-        made: final.Final,
-        course: Course,
-        found: effects.Effects,
-        plain: Runner | None,
-        member_steps: int,
-        every: Sequence[int],
-    ) -> dict[str, Any]:
-        seeds: dict[int, list[Runner]] = {}
-        for runner in finalists:
-            seeds.setdefault(runner.number, []).append(runner)
-        loaded = {number: final.averaged(own[0], own) if len(own) > 1 else own[0] for number, own in seeds.items()}
-        names = {r.number: "default" for r in runners if dict(r.candidate.params) == dict(self.space.default().params)}
-        names |= {r.number: "plain" for r in runners if plain is not None and r.number == plain.number}
-        metrics = {name: m for name, m in METRICS.items() if m.task == self.problem.task and not (m.binary and len(self.problem.classes) > 2)}
-        scored = {n: float(np.mean([self._metric_of(r, every) for r in own])) for n, own in seeds.items()}
-        test: dict[str, Any] = {"chosen": {}, "plain": {}, "references": {}}
-        if len(self.test):
-            y = self.prepared.y[torch.as_tensor(self.test)].numpy()
-            x = self.prepared.x[torch.as_tensor(self.test)]
-            test["chosen"] = final.metric_values(predict(made.network, x), y, self.task.scale, made.decision, metrics)
-            if plain is not None and plain.number in loaded:
-                it = loaded[plain.number]
-                own = final.assemble(self.task, seeds[plain.number], final.Choice(it, it, ""), list(every), "folds", calibrate=self.options.calibrate)
-                test["plain"] = final.metric_values(predict(own.network, x), y, self.task.scale, own.decision, metrics)
-            test["references"] = {} if self.problem.kind == "tensor" else self._references(metrics)
-        return {
-            "dataset": self.problem.name,
-            "task": self.problem.task,
-            "metric": self.metric.name,
-            "better": self.metric.better,
-            "proper": "loss" if self.task.own_score else proper_of(self.metric).name,
-            "rows": self.problem.n,
-            "train_rows": len(self.pool),
-            "test_rows": len(self.test),
-            "features": int(self.prepared.x[0].numel()),
-            "classes": len(self.problem.classes),
-            "folds": len(self.task.folds),
-            "epochs": course.epochs,
-            "batch_size": course.batch_size,
-            "race": courses.to_dict(course),
-            "budget_s": self.options.budget,
-            "seconds": time.monotonic() - self.started,
-            "seed": self.options.seed,
-            "members_trained": sum(len(r.scores) for r in runners),
-            "member_steps": member_steps,
-            "versions": versions(),
-            "machine": machine(),
-            "space": self.space.describe(),
-            "candidates": [
-                {**summary(loaded.get(r.number, r), names, scored.get(r.number)), "seeds": len(seeds.get(r.number, [r]))} for r in runners
-            ],
-            "plain": plain.number if plain is not None else None,
-            "best": choice.best.number,
-            "chosen": choice.chosen.number,
-            "why": choice.why,
-            "final": made.text,
-            "final_members": [[n, w] for n, w in made.members],
-            "test": test,
-            "contributions": found.contributions,
-            "importance": importance(runners, self.space),
-            "interactions": found.interactions,
-            "decision": made.decision.to_dict() if made.decision else None,
-        }
-
-    def _metric_of(self, runner: Runner, every: Sequence[int]) -> float:
-        """The metric out of fold, with the candidate's own temperature and decision."""
-        outputs, rows = final.out_of_fold(self.task, runner, every)
-        decision = final.decide(outputs, self.task, rows, calibrate=self.options.calibrate) if self.task.classes else None
-        y = self.task.y[torch.as_tensor(rows)].numpy()
-        return final.metric_values(outputs, y, self.task.scale, decision, {self.metric.name: self.metric})[self.metric.name]
-
-    def _references(self, metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-        """Linear models and boosted trees from the same rows, as far as they are quick."""
-        from threadpoolctl import threadpool_limits
-
-        x, y = self.prepared.x.flatten(1).numpy().astype("float64"), self.prepared.y.numpy()
-        size = len(self.pool) * x.shape[1] * max(self.task.classes, 1)
-        found: dict[str, dict[str, float]] = {}
-        if size > LARGE:
-            self.note("linear models and boosted trees are not fitted beside: on a table of this size they would take longer than they are worth.")
-        for name, make in references(self.problem.task).items():
-            late = self.options.budget is not None and time.monotonic() - self.started > 0.95 * self.options.budget
-            if size > LARGE or "L1" in name or late:
-                continue  # they only stand beside, and must not cost minutes
-            model = make(size)
-            try:
-                # One thread: on a busy machine several wait for each other far longer than they save.
-                with threadpool_limits(1):
-                    fit_reference(model, x[self.pool], y[self.pool])
-            except (ValueError, DashpotError):
-                continue
-            if self.task.classes:
-                out = torch.from_numpy(np.log(np.clip(model.predict_proba(x[self.test]), 1e-12, 1)))
-                found[name] = final.metric_values(out, y[self.test], 1.0, Decision(), metrics)
-            else:
-                out = torch.from_numpy(np.asarray(model.predict(x[self.test]), dtype=np.float64).reshape(-1, 1))
-                found[name] = final.metric_values(out, y[self.test], self.task.scale, None, metrics)
-        return found
 
 
 def run(problem: Problem, options: Options, folder: Path, *, note: Note = lambda text: None, say: Say = lambda *args: None) -> TuneResult:
