@@ -278,7 +278,8 @@ def test_interrupted_before_anything_has_a_score(place: Path, tmp_path: Path) ->
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err[-2000:]
+    # Python itself ends by the signal where the interrupt came in the middle of an exec(), such as a dataclass's: to a shell the same 130.
+    assert process.returncode in (130, -signal.SIGINT), err[-2000:]
     assert "Traceback" not in err
     assert "interrupted" in err
     assert out == ""

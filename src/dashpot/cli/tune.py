@@ -83,6 +83,7 @@ def tune(
     from dashpot.search.api import Options
     from dashpot.search.backends import resolved
     from dashpot.search.folder import demand_whole, held, new_folder, read_config, update_config, write_config
+    from dashpot.search.interrupts import Interrupts
 
     processes = _workers(workers, device)
     demand_whole(processes, data)
@@ -123,12 +124,12 @@ def tune(
         options.check()
         folder = open_folder(out) if out is not None else new_folder("tune")
     try:
-        with held(folder):
+        with held(folder), Interrupts() as interrupts:
             if resume is None:
                 write_config(folder, data, target, task, options)
             else:
                 update_config(folder, done=False, options=options)
-            update_config(folder, done=_run(problem, options, folder, processes))
+            update_config(folder, done=_run(problem, options, folder, processes, interrupts))
     except (ConfigError, StorageError) as error:
         if resume is None:
             _tidy(folder)
@@ -137,7 +138,7 @@ def tune(
         raise
 
 
-def _run(problem: Any, options: Any, folder: Path, processes: int) -> bool:
+def _run(problem: Any, options: Any, folder: Path, processes: int, interrupts: Any) -> bool:
     """Search, report and save; False where the user ended it before its time, so that it can go on.
 
     Every command that a user typed finishes by itself: it reports on all candidates of the study that are done by then, whoever trained them, and trains
@@ -156,7 +157,12 @@ def _run(problem: Any, options: Any, folder: Path, processes: int) -> bool:
     clock = Clock(folder)
     if options.budget is not None and clock.before:
         options = replace(options, budget=max(options.budget - clock.before, 1.0))
-    with Live(options, clock.tick) as live:
+
+    def tick() -> None:
+        interrupts.check()
+        clock.tick()
+
+    with Live(options, tick) as live:
         search = Search(problem, options, folder, note=live.note, say=live.say)
         store = search.open()
         others: list[Any] = []
@@ -180,6 +186,7 @@ def _run(problem: Any, options: Any, folder: Path, processes: int) -> bool:
             except KeyboardInterrupt:
                 if course is None or not any(t.state.name in ("COMPLETE", "PRUNED") for t in store.trials()):
                     raise  # there is no best so far
+                interrupts.handled()
                 live.note("interrupted: the best so far is made ready; press again to end at once.")
                 await_workers(others, 2)
                 search.hurried = True

@@ -26,6 +26,7 @@ from dashpot.search import artifacts
 from dashpot.search.api import Options, Search
 from dashpot.search.arguments import as_text, dimension, rate, seconds, wanted_of
 from dashpot.search.given import Given, admitted, demand_fit, factory_of, problem_of
+from dashpot.search.interrupts import Interrupts
 from dashpot.search.race import Runner
 from dashpot.search.result import TuneResult
 from dashpot.search.setup import default_ingredients, default_space
@@ -159,7 +160,8 @@ def tune(
     dimensions = {name: dimension(name, value) for name, value in (net or {}).items()}
     make = None if model is None else factory_of(model)
     given = problem_of(data, target, task, own=make is not None)
-    problem, say = given.problem, Lines(progress, options.budget)
+    problem, interrupts = given.problem, Interrupts()
+    say = Lines(progress, options.budget, interrupts.check)
 
     def space_for(prepared: Prepared) -> Space:
         if make is None:
@@ -181,13 +183,13 @@ def tune(
     # Networks are built all along the way, by the global random state.
     with folder_for(out) as folder, torch.random.fork_rng(devices=[]):
         search = Search(problem, options, folder, note=say.note, say=say.say, make=make, loss=loss, space=space_for)
-        result = finished(search, given, say.note)
+        result = finished(search, given, say, interrupts)
         if out is not None:
             result.write(folder)
     return result
 
 
-def finished(search: Search, given: Given, note: Callable[[str], None]) -> TuneResult:
+def finished(search: Search, given: Given, say: Lines, interrupts: Interrupts) -> TuneResult:
     """Race and finish; Ctrl-C ends the race, and the best so far is made ready."""
     store = search.open()
     steps = 0
@@ -196,7 +198,10 @@ def finished(search: Search, given: Given, note: Callable[[str], None]) -> TuneR
         try:
             steps = search.work(store, course).member_steps
         except KeyboardInterrupt:
-            note("interrupted: the best so far is made ready; interrupt again to end at once.")
+            if not any(t.state.name in ("COMPLETE", "PRUNED") for t in store.trials()):
+                raise  # there is no best so far
+            interrupts.handled()
+            say.note("interrupted: the best so far is made ready; interrupt again to end at once.")
             search.hurried = True
             search.options = replace(search.options, explain=False, budget=None)
         return replace(search.finish(store, course, steps), labels=given.labels)
@@ -237,12 +242,13 @@ class Lines:
     Args:
         enabled: False is silent.
         budget: seconds, to count down.
+        tick: called after each epoch.
     """
 
     EVERY = 10.0
 
-    def __init__(self, enabled: bool, budget: float | None) -> None:
-        self._enabled, self._budget = enabled, budget
+    def __init__(self, enabled: bool, budget: float | None, tick: Callable[[], None]) -> None:
+        self._enabled, self._budget, self._tick = enabled, budget, tick
         self._started = self._shown = time.monotonic()
 
     def note(self, text: str) -> None:
@@ -252,6 +258,7 @@ class Lines:
 
     def say(self, stage: str, runners: Sequence[Runner], epoch: int) -> None:
         """After each epoch."""
+        self._tick()
         now = time.monotonic()
         scored = [r for r in runners if math.isfinite(r.score)]
         if not scored or now - self._shown < self.EVERY:

@@ -58,25 +58,20 @@ class Worker:
             if taken := self.store.take_over():
                 self.note(f"took over {taken} candidate{'s' * (taken > 1)} of a worker that has gone")
                 continue
-            runners = self._ask(lanes)
-            if not runners:
-                time.sleep(PAUSE)
-                continue
-            protected = [r.number for r in runners if self._is_fixed(r)]
+            runners: list[Runner] = []
             try:
-                self._race(runners, protected)
+                while len(runners) < lanes and (asked := self.store.ask(self.space.sample, most=self.trials)) is not None:
+                    runners.append(Runner(*asked))
+                if runners:
+                    self._race(runners, [r.number for r in runners if self._is_fixed(r)])
+                else:
+                    time.sleep(PAUSE)
             except KeyboardInterrupt:
                 for runner in runners:
                     if runner.state == "running":
                         runner.state = "pruned" if runner.scores else "failed"
                         self._report(runner)
                 raise
-
-    def _ask(self, lanes: int) -> list[Runner]:
-        runners: list[Runner] = []
-        while len(runners) < lanes and (asked := self.store.ask(self.space.sample, most=self.trials)) is not None:
-            runners.append(Runner(*asked))
-        return runners
 
     def _is_fixed(self, runner: Runner) -> bool:
         """The plain network is in the race to the end: every other must beat it."""
@@ -128,10 +123,11 @@ class Worker:
         found = candidates(self.store.trials())
         begun = [first for first, family in found.items() if family[0].state.name != "WAITING"]
         copies: int = sum(t.state.name == "WAITING" for family in found.values() for t in family[1:])
-        left_over = self.trials - len(begun) + copies
+        # Whatever was begun is finished, even beyond a limit that is lower than in an earlier run.
+        left_over = max(0, self.trials - len(begun)) + copies
         if left_over <= 0 and all(any(counted(t) and t.state.is_finished() for t in found[first]) for first in begun):
             return None
-        return max(0, min(lanes, left_over))
+        return min(lanes, left_over)
 
 
 def attributes(runner: Runner) -> dict[str, Any]:

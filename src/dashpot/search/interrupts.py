@@ -1,0 +1,49 @@
+"""Ctrl-C that cannot get lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class Interrupts:
+    """Remembers Ctrl-C until somebody has acted on it.
+
+    Python raises :class:`KeyboardInterrupt` wherever the program happens to be, and in a destructor, a callback from C, or a library's bare ``except`` it is dropped
+    without a word: a search that was told to stop would then go on for its whole budget. So it is raised once more at the next :meth:`check`.
+
+    Acts only in the main thread, and only where nobody else handles the signal.
+    """
+
+    def __init__(self) -> None:
+        self._pending = False
+        self._before: Any = None
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._before = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def check(self) -> None:
+        """Raise what was dropped.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed, and nobody has called :meth:`handled` since.
+        """
+        if self._pending:
+            self.handled()
+            raise KeyboardInterrupt
+
+    def handled(self) -> None:
+        """What was pressed so far has had its effect."""
+        self._pending = False
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._pending = True
+        raise KeyboardInterrupt

@@ -1,0 +1,88 @@
+"""Ctrl-C ends a search wherever it comes, and what was begun is finished when the search goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashpot.search import worker
+from dashpot.search.interrupts import Interrupts
+from dashpot.search.store import Store
+from dashpot.search.worker import Worker
+from tests.search.helpers import COURSE, small_space, small_task
+
+
+def press() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_interrupt_that_a_library_dropped_is_raised_again_once() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts() as interrupts:
+        interrupts.check()
+        with contextlib.suppress(BaseException):  # what libraries do around optional imports
+            press()
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+        interrupts.check()
+        with pytest.raises(KeyboardInterrupt):
+            press()
+        interrupts.handled()
+        interrupts.check()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_handler_of_somebody_else_stays() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        with Interrupts() as interrupts:
+            press()
+            interrupts.check()
+        assert heard == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def opened(folder: Path) -> Store:
+    return Store(str(folder / "journal.log"), "s", {})
+
+
+def working(store: Store, folder: Path, **options: Any) -> Worker:
+    return Worker(small_task(), small_space(), COURSE, store, folder, **{"deadline": None, "trials": None, **options})
+
+
+def test_what_was_begun_is_finished_beyond_a_lower_limit(tmp_path: Path) -> None:
+    gone = opened(tmp_path)
+    for _ in range(5):
+        gone.ask(small_space().sample)
+    gone.close()
+    store = opened(tmp_path)
+    asked = working(store, tmp_path, trials=3)
+    asked.run()  # it waited for ever for the two candidates that the limit does not have room for
+    assert len(asked.runners) == 5
+    assert not store.unfinished()
+
+
+def test_an_interrupt_while_candidates_are_drawn_leaves_none_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(tmp_path)
+    calls: list[int] = []
+    ask = store.ask
+
+    def third_time(*given: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return ask(*given, **options)
+
+    monkeypatch.setattr(store, "ask", third_time)
+    monkeypatch.setattr(worker, "PAUSE", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        working(store, tmp_path, trials=9).run()
+    assert len(store.trials()) == 2
+    assert not store.unfinished()
