@@ -223,7 +223,7 @@ def train_epoch(
             optimizer.zero_grad()
             out = model(batch.x)  # noqa: B023  (called before the next batch)
             objective = session.loss(criterion(out, batch.y), out)  # noqa: B023
-            objective.backward()  # type: ignore[no-untyped-call]
+            objective.backward()  # type: ignore[no-untyped-call]  # torch has no types here
             return objective.detach()
 
         objective: Any

@@ -18,7 +18,7 @@ from rich.console import Console
 from dashpot.core.errors import DataError, StorageError
 from dashpot.report.tune_axes import log_ticks
 from dashpot.report.tune_effects import draw_contributions, draw_importance
-from dashpot.report.tune_figures import draw_gap, draw_race, gap_figure, race_figure, tune_figures
+from dashpot.report.tune_figures import draw_gap, draw_race, tune_figures
 from dashpot.report.tune_stats import contributions, paired, ranked
 from dashpot.report.tune_strengths import OFF, draw_strengths
 from dashpot.report.tune_table import candidates_table, contributions_table, print_report, summary_table
@@ -251,7 +251,7 @@ def test_the_files_are_whole_and_the_same_every_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     first = tune_figures(data, tmp_path / "a")
-    second = {name: write(data, tmp_path / "b" / name) for name, write in (("race", race_figure), ("gap", gap_figure))}
+    second = tune_figures(data, tmp_path / "b")
     assert sorted(first) == sorted(DRAW)
     for name, paths in first.items():
         assert [path.name for path in paths] == [f"{name}.png", f"{name}.svg"]
@@ -259,7 +259,7 @@ def test_the_files_are_whole_and_the_same_every_time(tmp_path: Path) -> None:
     for name, paths in second.items():
         assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in first[name]]
     with pytest.raises(StorageError, match="could not be written"):
-        race_figure(data, tmp_path / "nowhere" / "a")
+        tune_figures(data, tmp_path / "nowhere")
 
 
 def test_a_record_without_its_keys_is_one_clear_error() -> None:

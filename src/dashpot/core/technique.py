@@ -101,39 +101,39 @@ class Technique:
 
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
         """Install hooks; once, at attach."""
-        raise NotImplementedError
+        raise NotImplementedError  # the session calls only what a class overrides
 
     def on_batch(self, batch: Batch, ctx: Context) -> Batch:
         """Change input and target of one micro-batch; never in place."""
-        raise NotImplementedError
+        raise NotImplementedError  # the session calls only what a class overrides
 
     def on_loss(self, loss: Tensor, out: Any, ctx: Context) -> Tensor:
         """Change the per-sample loss, before it is reduced once by the session."""
-        raise NotImplementedError
+        raise NotImplementedError  # the session calls only what a class overrides
 
     def on_gradient(self, params: Params, ctx: Context) -> Generator[None, None, None] | None:
         """Change gradients. As a generator, a bare ``yield`` means: evaluate loss and gradients again."""
-        raise NotImplementedError
+        raise NotImplementedError  # the session calls only what a class overrides
 
     def on_update(self, params: Params, ctx: Context) -> None:
         """Change weights just before the optimizer's update; the gradients are final."""
-        raise NotImplementedError
+        raise NotImplementedError  # the session calls only what a class overrides
 
     def on_step(self, params: Params, ctx: Context) -> None:
         """Change weights or state just after the optimizer's update."""
-        raise NotImplementedError
+        raise NotImplementedError  # the session calls only what a class overrides
 
     def on_epoch(self, scores: Scores, ctx: Context) -> Verdict:
         """Judge an epoch by its scores."""
-        raise NotImplementedError
+        raise NotImplementedError  # the session calls only what a class overrides
 
     def weights(self, ctx: Context) -> Mapping[str, Tensor] | None:
         """Tensors (parameters and buffers by name) to evaluate with, in place of the raw ones."""
-        raise NotImplementedError
+        raise NotImplementedError  # the session calls only what a class overrides
 
     def final(self, ctx: Context) -> Mapping[str, Tensor] | None:
         """Tensors (parameters and buffers by name) to leave in the model at the end."""
-        raise NotImplementedError
+        raise NotImplementedError  # the session calls only what a class overrides
 
     # --- the rest is derived -----------------------------------------------------------------------------------------
 

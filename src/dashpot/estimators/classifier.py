@@ -18,7 +18,7 @@ from dashpot.decisions import Decision
 from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, refuse_weights, rows_like
 
 
-class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]
+class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A multilayer perceptron for tables, trained with a recipe of regularizers.
 
     Parameters

@@ -12,7 +12,7 @@ from dashpot.core.errors import ConfigError
 from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, refuse_weights, rows_like
 
 
-class DashpotRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
+class DashpotRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A multilayer perceptron for tables of numbers to predict, trained with a recipe of regularizers.
 
     The target is standardized inside, so strengths mean the same whatever its units. Parameters and attributes are those of

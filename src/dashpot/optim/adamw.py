@@ -109,7 +109,7 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
     def _moments(self, group: Group, params: list[Tensor]) -> tuple[list[Tensor], ...]:
         """First, second, largest second moments and step counts, made where they are missing, as torch makes them."""
         lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
-        self._init_group({**group, "params": params, "fused": bool(group["fused"])}, *lists)  # type: ignore[no-untyped-call]
+        self._init_group({**group, "params": params, "fused": bool(group["fused"])}, *lists)  # type: ignore[no-untyped-call]  # torch's own method has no types
         return lists[2:]
 
     def _plain(self, group: Group, params: list[Tensor]) -> None:
@@ -151,7 +151,7 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         torch._foreach_add_(steps, 1)
         jobs = np.zeros(len(params), native.JOB)
         jobs["p"] = [p.data_ptr() for p in params]
-        jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]
+        jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]  # those without a gradient are not among params
         jobs["m"] = [m.data_ptr() for m in firsts]
         jobs["v"] = [v.data_ptr() for v in seconds]
         jobs["numel"] = [p.numel() for p in params]

@@ -47,4 +47,4 @@ def compiled_adam(penalty: Proximal) -> Callable[..., None]:
         v.copy_(second)
 
     compiled: Any = torch.compile(one_pass, dynamic=True, fullgraph=True)
-    return compiled  # type: ignore[no-any-return]
+    return compiled  # type: ignore[no-any-return]  # torch.compile is typed as Any

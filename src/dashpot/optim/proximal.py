@@ -130,10 +130,10 @@ class ProximalMixin(_Base):
             step_in_place(penalty, p, self, group)
 
     def _native(self, group: Group, params: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # AdamW and SGD have their own
 
     def _plain(self, group: Group, params: list[Tensor]) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # AdamW and SGD have their own
 
     def _compiled(self, group: Group, params: list[Tensor], penalty: Proximal) -> list[Tensor]:
         """One compiled pass for each parameter it fits; returns the others."""

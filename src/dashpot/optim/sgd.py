@@ -95,7 +95,7 @@ class SGD(ProximalMixin, torch.optim.SGD):
         chosen: list[Tensor] = []
         grads: list[Tensor] = []
         buffers: list[Tensor | None] = []
-        sparse = self._init_group({**group, "params": params}, chosen, grads, buffers)  # type: ignore[no-untyped-call]
+        sparse = self._init_group({**group, "params": params}, chosen, grads, buffers)  # type: ignore[no-untyped-call]  # torch's own method has no types
         sgd(
             chosen,
             grads,
@@ -117,7 +117,7 @@ class SGD(ProximalMixin, torch.optim.SGD):
     def _native(self, group: Group, params: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
         jobs = np.zeros(len(params), native.JOB)
         jobs["p"] = [p.data_ptr() for p in params]
-        jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]
+        jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]  # those without a gradient are not among params
         jobs["numel"] = [p.numel() for p in params]
         jobs["size"], jobs["decay"], jobs["nesterov"] = group["lr"], group["weight_decay"], group["nesterov"]
         jobs["step"] = sgd_step(group, {}) if penalty.metric == "adaptive" else group["lr"]

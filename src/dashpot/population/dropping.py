@@ -71,7 +71,7 @@ class DropoutActor(Actor):
             now = derive_all(keys, self.chunk.step, calls.get(name, 0))
             calls[name] = calls.get(name, 0) + 1
             if x.device.type == "cpu" and x.dtype == torch.float32 and kernel() is not None:
-                result: Tensor = _Dropped.apply(x.contiguous(), now, p, scale)  # type: ignore[no-untyped-call]
+                result: Tensor = _Dropped.apply(x.contiguous(), now, p, scale)  # type: ignore[no-untyped-call]  # torch has no types here
                 return result
             uniform = uniform_by(now, x[0].numel(), x.device).view(x.shape)
             return dropout(x, uniform, self.wide(p, x.ndim))

@@ -70,9 +70,9 @@ class EMAActor(Actor):
         block = self.chunk.block
         for k, (source, row) in enumerate(sources):
             known = isinstance(source, EMAActor) and source.techniques[row] is not None
-            self.average[k] = source.average[row] if known else block.values[k]  # type: ignore[union-attr]
+            self.average[k] = source.average[row] if known else block.values[k]  # type: ignore[union-attr]  # a source that is known has both
             for name, b in self.buffers.items():
-                b[k] = source.buffers[name][row] if known else block.buffers[name][k]  # type: ignore[union-attr]
+                b[k] = source.buffers[name][row] if known else block.buffers[name][k]  # type: ignore[union-attr]  # a source that is known has both
 
     def on_step(self) -> None:
         block, step = self.chunk.block, self.chunk.step

@@ -120,7 +120,7 @@ def finish(figure: Figure, axes: Axes, title: str, note: str, beside: bool = Fal
         figure.set_layout_engine(layout())
         engine = figure.get_layout_engine()
         if engine is not None:
-            engine.set(rect=(0, room, 1, 1 - room))  # type: ignore[call-arg]
+            engine.set(rect=(0, room, 1, 1 - room))  # type: ignore[call-arg]  # matplotlib types the base class of layout engines
         legend = figure.legend(
             loc="lower left", bbox_to_anchor=(0.008, (0.15 * len(lines) + 0.05) / height), ncols=len(found), borderaxespad=0.0, **shared
         )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dashpot.report.figures import _limits
 from dashpot.report.stats import Interval
-from dashpot.report.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, QUIET, clean, house, layout, save, wrap
+from dashpot.report.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, QUIET, clean, house, layout, wrap
 from dashpot.report.tune_axes import PURPLE, SKY, empty, finish, plain_ticks
 from dashpot.report.tune_stats import contributions, importances, interactions, judge, percent, pretty
 
@@ -20,24 +19,8 @@ MOST = 15
 """Bars of importance, and pairs of ingredients, that are drawn: the largest."""
 
 
-def contributions_figure(record: Mapping[str, Any], stem: str | Path) -> tuple[Path, Path]:
-    """What each ingredient gained in the proper score, left out of the chosen recipe and alone on plain, with intervals and in words.
-
-    Args:
-        record: of a search.
-        stem: the path without its ending.
-
-    Returns:
-        The paths of the PNG and the SVG.
-
-    Raises:
-        StorageError: a file could not be written.
-    """
-    return save(draw_contributions(record), stem)
-
-
 def draw_contributions(record: Mapping[str, Any]) -> Figure:
-    """The figure of :func:`contributions_figure`, not yet written."""
+    """What each ingredient gained in the proper score, left out of the chosen recipe and alone on plain, with intervals and in words."""
     from matplotlib.figure import Figure
 
     rows, pairs = contributions(record), interactions(record)[:MOST]
@@ -122,24 +105,8 @@ def _folds(axes: Axes, values: Sequence[float], position: float, colour: str) ->
     axes.plot(inside, [position] * len(inside), "|", color=colour, markersize=7, markeredgewidth=1.1, alpha=0.55, zorder=2.5)
 
 
-def importance_figure(record: Mapping[str, Any], stem: str | Path) -> tuple[Path, Path]:
-    """Bars: the share of the variance of the score over the search that each setting accounts for.
-
-    Args:
-        record: of a search.
-        stem: the path without its ending.
-
-    Returns:
-        The paths of the PNG and the SVG.
-
-    Raises:
-        StorageError: a file could not be written.
-    """
-    return save(draw_importance(record), stem)
-
-
 def draw_importance(record: Mapping[str, Any]) -> Figure:
-    """The figure of :func:`importance_figure`, not yet written."""
+    """Bars: the share of the variance of the score over the search that each setting accounts for."""
     from matplotlib.figure import Figure
 
     found = importances(record)

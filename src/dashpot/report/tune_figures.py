@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from dashpot.report.path_figure import _apart
 from dashpot.report.style import INK, clean, house, layout, save
 from dashpot.report.tune_axes import COLOURS, GRID, LIGHT, emphasis, empty, finish, scale_y, score_limits
-from dashpot.report.tune_effects import contributions_figure, importance_figure
+from dashpot.report.tune_effects import draw_contributions, draw_importance
 from dashpot.report.tune_stats import Candidate, by_role, digits_of, pretty, ranked, shown
-from dashpot.report.tune_strengths import strengths_figure
+from dashpot.report.tune_strengths import draw_strengths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-__all__ = ["contributions_figure", "gap_figure", "importance_figure", "race_figure", "strengths_figure", "tune_figures"]
 
 
 def tune_figures(record: Mapping[str, Any], folder: str | Path) -> dict[str, tuple[Path, Path]]:
@@ -32,35 +30,13 @@ def tune_figures(record: Mapping[str, Any], folder: str | Path) -> dict[str, tup
         StorageError: a file could not be written.
         DataError: the record lacks a key that no report can do without.
     """
-    folder = Path(folder)
-    made = {"race": race_figure(record, folder / "race"), "strengths": strengths_figure(record, folder / "strengths")}
-    made["gap"] = gap_figure(record, folder / "gap")
-    if record.get("contributions"):
-        made["contributions"] = contributions_figure(record, folder / "contributions")
-    if record.get("importance"):
-        made["importance"] = importance_figure(record, folder / "importance")
-    return made
-
-
-def race_figure(record: Mapping[str, Any], stem: str | Path) -> tuple[Path, Path]:
-    """The score on held-out rows against the epoch, a line per candidate: those stopped early pale, plain and the chosen one with their names.
-
-    Args:
-        record: of a search.
-        stem: the path without its ending.
-
-    Returns:
-        The paths of the PNG and the SVG.
-
-    Raises:
-        StorageError: a file could not be written.
-        DataError: the record lacks a key that no report can do without.
-    """
-    return save(draw_race(record), stem)
+    optional = {"contributions": draw_contributions, "importance": draw_importance}
+    drawn = {"race": draw_race, "strengths": draw_strengths, "gap": draw_gap} | {name: draw for name, draw in optional.items() if record.get(name)}
+    return {name: save(draw(record), Path(folder) / name) for name, draw in drawn.items()}
 
 
 def draw_race(record: Mapping[str, Any]) -> Figure:
-    """The figure of :func:`race_figure`, not yet written."""
+    """The score on held-out rows against the epoch, a line per candidate: those stopped early pale, plain and the chosen one with their names."""
     from matplotlib.figure import Figure
 
     candidates = [candidate for candidate in ranked(record) if candidate.history]
@@ -165,25 +141,8 @@ def _names(axes: Axes, marked: Sequence[Candidate], digits: int) -> None:
         )
 
 
-def gap_figure(record: Mapping[str, Any], stem: str | Path) -> tuple[Path, Path]:
-    """The score on held-out rows against that on training rows, a mark per candidate: the height above the line of equal scores is the gap.
-
-    Args:
-        record: of a search.
-        stem: the path without its ending.
-
-    Returns:
-        The paths of the PNG and the SVG.
-
-    Raises:
-        StorageError: a file could not be written.
-        DataError: the record lacks a key that no report can do without.
-    """
-    return save(draw_gap(record), stem)
-
-
 def draw_gap(record: Mapping[str, Any]) -> Figure:
-    """The figure of :func:`gap_figure`, not yet written."""
+    """The score on held-out rows against that on training rows, a mark per candidate: the height above the line of equal scores is the gap."""
     from matplotlib.figure import Figure
 
     from dashpot.report.tune_gap import gap_panel

@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dashpot.report.style import INK, QUIET, clean, house, layout, save, wrap
+from dashpot.report.style import INK, QUIET, clean, house, layout, wrap
 from dashpot.report.tune_axes import COLOURS, GRID, STATES, emphasis, empty, finish, log_scaled, log_ticks, number_text, scale_y, score_limits
 from dashpot.report.tune_stats import Candidate, finite, importances, percent, pretty, ranked
 
@@ -32,25 +31,8 @@ class Panel:
     strips: bool
 
 
-def strengths_figure(record: Mapping[str, Any], stem: str | Path) -> tuple[Path, Path]:
-    """The score against each searched strength, a small panel each with its own scale, the most important first and twelve at most.
-
-    Args:
-        record: of a search.
-        stem: the path without its ending.
-
-    Returns:
-        The paths of the PNG and the SVG.
-
-    Raises:
-        StorageError: a file could not be written.
-        DataError: the record lacks a key that no report can do without.
-    """
-    return save(draw_strengths(record), stem)
-
-
 def draw_strengths(record: Mapping[str, Any]) -> Figure:
-    """The figure of :func:`strengths_figure`, not yet written."""
+    """The score against each searched strength, a small panel each with its own scale, the most important first and twelve at most."""
     from matplotlib.figure import Figure
 
     scored = [(c, c.score) for c in ranked(record) if c.score is not None]

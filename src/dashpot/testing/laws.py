@@ -143,7 +143,7 @@ def codec_round_trip(row: Row) -> None:
     assert codec.from_dict(codec.to_dict(technique)) == Recipe((technique,)), "dict"
     assert codec.loads(codec.dumps(technique)) == Recipe((technique,)), "TOML"
     assert codec.parse(codec.to_text(technique)) == technique, "command-line text"
-    assert hash(technique) == hash(replace(technique)), "hash"  # type: ignore[type-var]
+    assert hash(technique) == hash(replace(technique)), "hash"  # type: ignore[type-var]  # every technique is a dataclass, which the base class cannot say
 
 
 def fields_refuse(row: Row) -> None:
@@ -151,7 +151,7 @@ def fields_refuse(row: Row) -> None:
     for name, spec in row.technique.fields().items():
         for bad in bad_values(spec.domain):
             try:
-                replace(row.technique, **{name: bad})  # type: ignore[type-var]
+                replace(row.technique, **{name: bad})  # type: ignore[type-var]  # every technique is a dataclass, which the base class cannot say
             except ConfigError as error:
                 told = str(error)
                 assert name in told, told

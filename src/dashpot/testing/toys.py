@@ -89,7 +89,7 @@ def _step(toy: Toy, model: nn.Module, optimizer: torch.optim.Optimizer, session:
             batch = session.batch(x[part::micro], y[part::micro])
             out = model(batch.x)
             loss = session.loss(toy.loss(out, batch.y), out) / micro
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         return loss.detach()
 
     step: Callable[..., Any] = optimizer.step

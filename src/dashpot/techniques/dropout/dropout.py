@@ -135,13 +135,13 @@ class _Installed:
         self._hook = _Hook(key, clock, torch.tensor(p), own)
         self._handle = module.register_forward_hook(self._hook)
         if own is not None:
-            module.p = 0.0  # type: ignore[assignment]
+            module.p = 0.0  # type: ignore[assignment]  # torch types it as a module's attribute
 
     def remove(self) -> None:
         self._hook.rate.zero_()  # code compiled with the hook inside keeps it; at rate 0 it is the identity
         self._handle.remove()
         if self._hook.own is not None:
-            self._module.p = self._hook.own  # type: ignore[assignment]
+            self._module.p = self._hook.own  # type: ignore[assignment]  # torch types it as a module's attribute
 
     def strip(self, twin: nn.Module) -> None:
         """Take the hooks out of a deep copy of the model."""
@@ -150,4 +150,4 @@ class _Installed:
                 if isinstance(hook, _Hook):
                     del module._forward_hooks[number]
                     if hook.own is not None:
-                        module.p = hook.own  # type: ignore[assignment]
+                        module.p = hook.own  # type: ignore[assignment]  # torch types it as a module's attribute

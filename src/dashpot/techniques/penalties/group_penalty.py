@@ -20,19 +20,19 @@ class GroupPenalty(Penalty):
 
     def folded_value(self, w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor) -> Float[Tensor, ""]:
         """The value on a folded tensor; ``size`` is the weight of each group."""
-        raise NotImplementedError
+        raise NotImplementedError  # each penalty on groups has its own
 
     def folded_prox(
         self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
     ) -> Float[Tensor, "*shape"]:
         """The map on a folded tensor."""
-        raise NotImplementedError
+        raise NotImplementedError  # each penalty on groups has its own
 
     def folded_stationarity(
         self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
     ) -> Float[Tensor, "*shape"]:
         """The distance from stationarity on a folded tensor."""
-        raise NotImplementedError
+        raise NotImplementedError  # each penalty on groups has its own
 
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
         layout = as_grouping(self.groups).layout(w.shape)

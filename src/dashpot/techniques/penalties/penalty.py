@@ -136,7 +136,7 @@ def demand_usable(penalty: Proximal, optimizer: Any) -> None:
 class Penalty(Proximal):
     """The base of penalties with a strength. The maths of a subclass is three methods that take the strength last, as a number or a 0-d tensor."""
 
-    strength: Annotated[float, Range(0.0, math.inf, search=(1e-6, 1e-1), log=True, off=0.0, optional=True)] = None  # type: ignore[assignment]
+    strength: Annotated[float, Range(0.0, math.inf, search=(1e-6, 1e-1), log=True, off=0.0, optional=True)] = None  # type: ignore[assignment]  # None only until relative is made absolute
     relative: Annotated[float | None, Range(0.0, math.inf, optional=True)] = None
     warmup: Annotated[int, Range(0, math.inf, integer=True)] = 0
     ramp: Annotated[int, Range(0, math.inf, integer=True)] = 0
