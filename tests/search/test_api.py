@@ -230,6 +230,39 @@ def test_seeds_take_no_time_that_is_not_there(tmp_path: Path, monkeypatch: pytes
     assert again(50, 0.01) == 0
 
 
+def test_time_that_is_left_trains_more_seeds_of_what_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = searching(iris(), tmp_path, **{**SHORT, "trials": None, "budget": 100.0})
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: search.started + now[0])
+    asked: list[list[tuple[int, int]]] = []
+
+    def instead(task: Any, course: Any, folder: Any, wanted: list[Runner], **rest: Any) -> list[Runner]:
+        asked.append([(r.number, r.repeat) for r in wanted])
+        now[0] += 3.0 * len(wanted)
+        return [replace(r, tensors=[{}] * 3, epochs=6) for r in wanted]
+
+    monkeypatch.setattr(api, "with_networks", instead)
+    monkeypatch.setattr(api.final, "picked", lambda *given: {2: 1, 0: 5})
+    finalists = [Runner(i, search.space.plain(), "complete", scores=[1.0 + i / 10] * 3) for i in range(3)]
+    finalists.append(replace(finalists[0], repeat=1))
+    choice = api.final.choose(finalists)
+    course = api.courses.from_dict({"epochs": 6, "batch_size": 16, "rungs": [], "folds": 3, "lanes": 4})
+
+    def more(at: float, pace: float) -> list[list[tuple[int, int]]]:
+        asked.clear()
+        now[0] = at
+        found = search._more(course, finalists, choice, [0, 1, 2], search.started + 90, pace)
+        assert len(found) == sum(map(len, asked))
+        return list(asked)
+
+    # By hand: a candidate takes 3 s, a round of both 6; the one that counts most first, seeds that are not there yet.
+    assert more(72, 0.01) == [[(0, 2), (2, 2)], [(0, 3), (2, 3)], [(0, 4)]]
+    assert more(10, 0.01) == [[(0, n), (2, n)] for n in (2, 3, 4, 5)], "enough is enough"
+    assert more(89, 2.0) == []
+    search.hurried = True
+    assert more(10, 0.01) == []
+
+
 def test_where_every_loss_is_infinite(tmp_path: Path) -> None:
     def space(prepared: Any) -> Space:
         return Space(ingredients(["l1"]), lr=Span(1e30, 1e31, log=True), net=None)

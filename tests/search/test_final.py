@@ -92,6 +92,12 @@ def test_seeds_are_averaged_by_fold() -> None:
     assert one.scores == [1.0, 2.0, 3.0]
 
 
+def picks(task: Task, found: list[Runner]) -> dict[int, int]:
+    """By position, where each candidate has one seed."""
+    at = {r.number: i for i, r in enumerate(found)}
+    return {at[number]: n for number, n in pick(task, found, EVERY).items()}
+
+
 def mean_probabilities(task: Task, found: list[Runner], counts: dict[int, int]) -> np.ndarray:
     total = sum(counts.values())
     return sum(n / total * out_of_fold(task, found[i], EVERY)[0].double().softmax(1).numpy() for i, n in counts.items())
@@ -103,7 +109,7 @@ def out_of_fold_loss(task: Task, found: list[Runner], counts: dict[int, int]) ->
 
 
 def test_ensemble_is_never_worse_out_of_fold_than_its_best_member(task: Task, finalists: list[Runner]) -> None:
-    counts = pick(task, finalists, EVERY)
+    counts = picks(task, finalists)
     alone = [out_of_fold_loss(task, finalists, {i: 1}) for i in range(len(finalists))]
     assert out_of_fold_loss(task, finalists, counts) <= min(alone) + 1e-9
     assert sum(counts.values()) <= finals.PICKS
@@ -121,13 +127,13 @@ def test_ensemble_finds_what_belongs_together(task: Task) -> None:
             knows = torch.arange(len(truth)) % 2 == i if i < 2 else torch.ones(len(truth), dtype=torch.bool)
             p = torch.where(knows.unsqueeze(1), 0.97 * truth + 0.01, torch.full_like(truth, 1 / 3)) if i < 2 else 0.33 * truth + 0.67 / 3
             r.outputs.append(p.log())
-    counts = pick(task, made, EVERY)
+    counts = picks(task, made)
     assert counts[0] == counts[1] > counts.get(2, 0)
 
 
 def test_ensemble_network_is_the_weighted_mean_of_probabilities(task: Task, finalists: list[Runner]) -> None:
     made = assemble(task, finalists, choose(finalists), EVERY, "finalists")
-    counts = pick(task, finalists, EVERY)
+    counts = picks(task, finalists)
     total = sum(counts.values())
     x = task.x[-20:]
     expected = np.zeros((20, 3))
@@ -170,6 +176,23 @@ def test_one_candidates_folds_and_seeds(task: Task, finalists: list[Runner]) -> 
     np.testing.assert_allclose(both.held_out[0].exp().numpy(), (p[0] + p[1]) / 2, atol=1e-6)
 
 
+def test_seeds_of_a_candidate_count_as_one(task: Task, finalists: list[Runner]) -> None:
+    """A lucky seed may not be picked by itself: the candidate is the mean of its seeds."""
+    other = Race(task, COURSE, [Runner(finalists[0].number, finalists[0].candidate, repeat=1)], folds=EVERY).run(rungs=())[0]
+    found = [*finalists, other]
+    counts = pick(task, found, EVERY)
+    assert sum(counts.values()) <= finals.PICKS
+    expected = np.zeros((120, 3))
+    for number, n in counts.items():
+        seeds = [r for r in found if r.number == number]
+        for r in seeds:
+            expected += n / sum(counts.values()) / len(seeds) * task_probabilities(task, r)
+    made = assemble(task, found, choose(finalists), EVERY, "finalists")
+    np.testing.assert_allclose(made.held_out[0].exp().numpy(), expected, atol=1e-6)
+    assert len(made.network.networks) == FOLDS * sum(r.number in counts for r in found)  # type: ignore[arg-type]
+    assert sum(made.network.weights) == pytest.approx(1.0)
+
+
 def task_probabilities(task: Task, r: Runner) -> np.ndarray:
     return out_of_fold(task, r, EVERY)[0].softmax(1).numpy()
 
@@ -200,7 +223,7 @@ def test_regression_ensemble_is_the_mean_of_values(tmp_path: Path) -> None:
     found = race(task, [candidate(lr=1e-2), candidate(lr=3e-2)], COURSE, rungs=())
     made = assemble(task, found, choose(found), EVERY, "finalists")
     assert made.decision is None
-    counts = pick(task, found, EVERY)
+    counts = picks(task, found)
     x = task.x[-20:]
     expected = torch.zeros(20, 1)
     for i, n in counts.items():

@@ -31,6 +31,8 @@ from dashpot.search.worker import Worker, remembered, with_networks
 
 FINALISTS = 6
 """Complete candidates that are trained on all folds and may enter the final model."""
+SEEDS, NETWORKS = 4, 60
+"""Seeds more of the candidates in the final model, and their networks, at most: they are for time that would be left over."""
 REPEATS = 0.15
 """The share of the budget that must be left for the best finalists to be trained again with another seed."""
 END, FINALS = 0.9, 0.12
@@ -216,7 +218,8 @@ class Search:
             )
         finalists = [*finalists, *again]
         kind = self.options.ensemble
-        made = final.assemble(self.task, finalists, choice, every, "folds" if kind == "refit" else kind, calibrate=self.options.calibrate)
+        more = self._more(course, finalists, choice, every, end, pace)
+        made = final.assemble(self.task, [*finalists, *more], choice, every, "folds" if kind == "refit" else kind, calibrate=self.options.calibrate)
         if kind == "refit":
             made = final.refit(self.task, course, self.pool, choice, made)
         measured = record(self, runners, finalists, choice, made, course, found, plain, member_steps, every)
@@ -255,6 +258,32 @@ class Search:
         found = with_networks(self.task, course, self.folder, wanted, folds=every, deadline=end, say=self.say)
         whole = [r for r in found if len(r.tensors) == len(every) and r.epochs == (r.planned or course.epochs)]
         return whole if len(whole) > 1 else []
+
+    def _more(
+        self, course: Course, finalists: Sequence[Runner], choice: final.Choice, every: Sequence[int], end: float | None, pace: float
+    ) -> list[Runner]:
+        """Further seeds of the candidates in the final model while time is left: they steady what predicts, and change nothing that was compared."""
+        found: list[Runner] = []
+        if self.hurried or end is None or self.options.ensemble == "refit":
+            return found
+        counts = final.picked(self.task, finalists, choice, every, self.options.ensemble)
+        first = {r.number: r for r in reversed(finalists)}
+        wanted = [first[number] for number in sorted(counts, key=lambda number: -counts[number])]
+        begin = 1 + max(r.repeat for r in finalists)
+        each = 1.3 * pace * len(every)  # a few members in a stack are slower than many
+        for repeat in range(begin, begin + SEEDS):
+            began = time.monotonic()
+            fits = int((end - began) / (1.1 * each)) if each else len(wanted)
+            if fits < 1 or len(found) * len(every) >= NETWORKS:
+                break
+            seeds = [Runner(r.number, r.candidate, repeat=repeat, planned=r.planned) for r in wanted[:fits]]
+            trained = with_networks(self.task, course, self.folder, seeds, folds=every, deadline=end, say=self.say)
+            whole = [r for r in trained if len(r.tensors) == len(every) and r.epochs == (r.planned or course.epochs)]
+            found += whole
+            if len(whole) < len(seeds):
+                break
+            each = (time.monotonic() - began) / len(seeds)
+        return found
 
 
 def run(problem: Problem, options: Options, folder: Path, *, note: Note = lambda text: None, say: Say = lambda *args: None) -> TuneResult:

@@ -96,17 +96,30 @@ def together(outputs: Sequence[Tensor], weights: Sequence[float], classes: bool)
     return torch.stack([out.log_softmax(dim=1) + math.log(w / total) for out, w in zip(outputs, weights, strict=True)]).logsumexp(dim=0)
 
 
+def by_candidate(finalists: Sequence[Runner]) -> dict[int, list[Runner]]:
+    """The runners of each candidate, which differ in their seeds, by its number."""
+    found: dict[int, list[Runner]] = {}
+    for runner in finalists:
+        found.setdefault(runner.number, []).append(runner)
+    return found
+
+
 def pick(task: Task, finalists: Sequence[Runner], folds: Sequence[int]) -> dict[int, int]:
-    """Greedy choice with repetition: at each pick the finalist that lowers the out-of-fold score most, up to the number of picks that did best.
+    """Greedy choice with repetition: at each pick the candidate that lowers the out-of-fold score most, up to the number of picks that did best.
+
+    A candidate with several seeds is their mean: picked one by one, the luckiest seeds would be.
 
     Returns:
-        How often each finalist (by position) was picked.
+        How often each candidate (by number) was picked.
     """
-    ranked = sorted(range(len(finalists)), key=lambda i: finalists[i].score)[:POOL]
-    outputs = {i: out_of_fold(task, finalists[i], folds)[0].double() for i in ranked}
+    seeds = by_candidate(finalists)
+    ranked = sorted(seeds, key=lambda number: float(np.mean([r.score for r in seeds[number]])))[:POOL]
     rows = np.concatenate([task.folds[f][1] for f in folds])
     classes = task.classes > 0
-    each = {i: out.softmax(1) if classes else out for i, out in outputs.items()}
+    each: dict[int, Tensor] = {}
+    for number in ranked:
+        outputs = [out_of_fold(task, r, folds)[0].double() for r in seeds[number]]
+        each[number] = torch.stack([out.softmax(1) if classes else out for out in outputs]).mean(0)
     counts: dict[int, int] = {}
     kept: dict[int, int] = {}
     total = torch.zeros_like(next(iter(each.values())))
@@ -125,6 +138,13 @@ def pick(task: Task, finalists: Sequence[Runner], folds: Sequence[int]) -> dict[
     return kept
 
 
+def picked(task: Task, finalists: Sequence[Runner], choice: Choice, folds: Sequence[int], kind: str) -> dict[int, int]:
+    """The candidates of the final model, by number, and how often each counts."""
+    if kind == "finalists" and len(finalists) > 1:
+        return pick(task, finalists, folds)
+    return {r.number: 1 for r in finalists if same(r, choice.chosen)}
+
+
 def assemble(task: Task, finalists: Sequence[Runner], choice: Choice, folds: Sequence[int], kind: str, *, calibrate: bool = True) -> Final:
     """The final model from networks that the race has already trained.
 
@@ -132,29 +152,25 @@ def assemble(task: Task, finalists: Sequence[Runner], choice: Choice, folds: Seq
         finalists: complete candidates, the same recipe possibly with several seeds.
         kind: ``"folds"``: the chosen recipe's networks of all folds (and seeds); ``"finalists"``: a greedy ensemble of the finalists'.
     """
-    counts = {i: 1 for i, r in enumerate(finalists) if same(r, choice.chosen)}
-    if kind == "finalists" and len(finalists) > 1:
-        counts = pick(task, finalists, folds)
-    chosen = [finalists[i] for i in counts]
-    weights = [float(n) for n in counts.values()]
+    counts = picked(task, finalists, choice, folds, kind)
+    seeds = by_candidate(finalists)
+    chosen = [(runner, n / len(seeds[number])) for number, n in counts.items() for runner in seeds[number]]
     networks: list[nn.Module] = []
-    for runner in chosen:
+    spread: list[float] = []
+    for runner, weight in chosen:
         for tensors in runner.tensors:
             network = task.make(dict(runner.candidate.net))
             network.load_state_dict(dict(tensors), strict=False)
             networks.append(network.eval())
-    spread = [w / len(r.tensors) for r, w in zip(chosen, weights, strict=True) for _ in r.tensors]
+            spread.append(weight / len(runner.tensors))
     rows = np.concatenate([task.folds[f][1] for f in folds])
-    outputs = together([out_of_fold(task, r, folds)[0] for r in chosen], weights, task.classes > 0)
-    count = len(networks)
-    shares: dict[int, float] = {}
-    for r, w in zip(chosen, weights, strict=True):  # several seeds of a candidate count as that candidate
-        shares[r.number] = shares.get(r.number, 0.0) + w / sum(weights)
-    seeds = f" with {len(chosen)} seeds in all," if len(chosen) > len(shares) else ""
-    what = f"{len(shares)} candidate{'s' * (len(shares) > 1)}{seeds} on {len(folds)} fold{'s' * (len(folds) > 1)}"
-    text = f"ensemble of {count} networks ({what})" if count > 1 else "one network"
+    outputs = together([out_of_fold(task, r, folds)[0] for r, _ in chosen], [weight for _, weight in chosen], task.classes > 0)
+    shares = [(number, n / sum(counts.values())) for number, n in counts.items()]
+    several = f" with {len(chosen)} seeds in all," if len(chosen) > len(shares) else ""
+    what = f"{len(shares)} candidate{'s' * (len(shares) > 1)}{several} on {len(folds)} fold{'s' * (len(folds) > 1)}"
+    text = f"ensemble of {len(networks)} networks ({what})" if len(networks) > 1 else "one network"
     decision = decide(outputs, task, rows, calibrate=calibrate) if task.classes else None
-    return Final(Ensemble(networks, spread, classes=task.classes > 0).eval(), decision, list(shares.items()), text, (outputs, rows))
+    return Final(Ensemble(networks, spread, classes=task.classes > 0).eval(), decision, shares, text, (outputs, rows))
 
 
 def same(a: Runner, b: Runner) -> bool:
