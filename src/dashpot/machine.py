@@ -28,6 +28,22 @@ def machine() -> dict[str, Any]:
     }
 
 
+def peak_memory() -> dict[str, float] | None:
+    """The most memory in MB that this process has held, or one of its ended children where that was more, and of the accelerator; None where the system does not say."""
+    import sys
+
+    import torch
+
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    # In kilobytes, except where it is in bytes.
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    found = {"process": max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / unit}
+    return {**found, "accelerator": torch.cuda.max_memory_allocated() / 1e6} if torch.cuda.is_available() else found
+
+
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -31,6 +31,8 @@ def predict(
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    # Networks compute in float32, of which nine digits say everything.
+    texts = [[f"{value:.9g}" if isinstance(value, float) else value for value in column] for column in columns.values()]
+    writer.writerows(zip(*texts, strict=True))
     write_atomic(out, buffer.getvalue())
     typer.echo(f"{len(names):,} predictions in {out}")

@@ -20,6 +20,7 @@ from dashpot.core.plan import plan_text
 from dashpot.core.rng import stream
 from dashpot.core.stepper import Actor, Stepper
 from dashpot.core.technique import Handle, Scores, Verdict
+from dashpot.core.tensors import adopt, put, tensors
 from dashpot.core.view import ModelView
 
 if TYPE_CHECKING:
@@ -148,15 +149,15 @@ class Session:
         """Evaluation mode, with the averaged weights in place if the recipe keeps any; the raw ones are back afterwards."""
         model = self.view.model
         modes = {module: module.training for module in model.modules()}
-        tensors = _tensors(model)
+        own = tensors(model)
         averaged = {} if self._finished else self._averaged()
-        saved = {name: tensors[name].detach().clone() for name in averaged}
+        saved = {name: own[name].detach().clone() for name in averaged}
         self.view.wrapper.eval()
-        _load(tensors, averaged)
+        put(own, averaged)
         try:
             yield self.view.wrapper
         finally:
-            _load(tensors, saved)
+            put(own, saved)
             for module, mode in modes.items():
                 module.training = mode
 
@@ -164,10 +165,7 @@ class Session:
         """Put the final weights into the model: the best ones where a technique keeps them, else the averaged, else the last."""
         if self._finished:
             return
-        chosen = self._averaged()
-        for technique, ctx in self._at["final"]:
-            chosen = {**chosen, **(technique.final(ctx) or {})}
-        _load(_tensors(self.view.model), chosen)
+        put(tensors(self.view.model), self._final())
         self._finished = True
 
     def close(self) -> None:
@@ -182,10 +180,7 @@ class Session:
             if strip := getattr(handle, "strip", None):
                 strip(twin)
         if not self._finished:
-            chosen = self._averaged()
-            for technique, ctx in self._at["final"]:
-                chosen = {**chosen, **(technique.final(ctx) or {})}
-            _load(_tensors(twin), chosen)
+            put(tensors(twin), self._final())
         return twin.eval()
 
     def plan(self) -> str:
@@ -223,12 +218,12 @@ class Session:
             raise ConfigError("seed", f"the one that the saved state belongs to ({state['seed']})", self.seed)
         self.step, self.epochs = int(state["step"]), int(state["epochs"])
         for _, ctx in self.actors:
-            ctx.state = _adopt(ctx.state, state["techniques"][ctx.path])
+            ctx.state = adopt(ctx.state, state["techniques"][ctx.path])
         self.rewind()
 
     def snapshot(self) -> dict[str, Tensor]:
         """A deep copy of the parameters and buffers that evaluation sees."""
-        current = {name: tensor.detach().clone() for name, tensor in _tensors(self.view.model).items()}
+        current = {name: tensor.detach().clone() for name, tensor in tensors(self.view.model).items()}
         return {**current, **{name: tensor.detach().clone() for name, tensor in self._averaged().items()}}
 
     # --- for the stepper and the contexts ----------------------------------------------------------------------------
@@ -264,6 +259,12 @@ class Session:
             chosen.update(technique.weights(ctx) or {})
         return chosen
 
+    def _final(self) -> dict[str, Tensor]:
+        chosen = self._averaged()
+        for technique, ctx in self._at["final"]:
+            chosen.update(technique.final(ctx) or {})
+        return chosen
+
     def _weights_of(self, per_sample: Tensor) -> Tensor | None:
         batch = self.current
         if batch is None or (batch.weight is None and self.ignore_index is None):
@@ -290,22 +291,3 @@ class Session:
         if not self._closed:
             self.finish()
             self.close()
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
-
-
-@torch.no_grad()
-def _load(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
-    for name, value in values.items():
-        tensors[name].copy_(value)
-
-
-def _adopt(old: Any, new: Any) -> Any:
-    """``new`` with its tensors where those of ``old`` live."""
-    if isinstance(new, Tensor):
-        return new.detach().clone().to(device=old.device, dtype=old.dtype) if isinstance(old, Tensor) else new.detach().clone()
-    if isinstance(new, Mapping):
-        return {key: _adopt(old.get(key) if isinstance(old, Mapping) else None, value) for key, value in new.items()}
-    return copy.deepcopy(new)

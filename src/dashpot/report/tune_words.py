@@ -8,6 +8,9 @@ from typing import Any
 
 from dashpot.report.tune_stats import Candidate, by_role, digits_of, finite, judge, paired, pretty, ranked, shown_interval
 
+MOVED = 6
+"""Strengths whose changes are written out."""
+
 
 def opening(record: Mapping[str, Any]) -> list[str]:
     """What was chosen, why, and how sure the choice is."""
@@ -19,8 +22,25 @@ def opening(record: Mapping[str, Any]) -> list[str]:
     own = {name: value for name, value in chosen.params.items() if name == "lr" or name.startswith("net.")}
     others = [f"{name} {_value(value)}" for name, value in own.items() if finite(value) is not None or isinstance(value, str)]
     lines += [f"  with {', '.join(others)}"] if others else []
+    lines += changes(record.get("strengths") or ())
     lines += [f"  because: {record['why']}"] if record.get("why") else []
     return [*lines, *certainty(record, candidates)]
+
+
+def changes(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How the strengths of the chosen network changed while it trained.
+
+    Args:
+        stages: with ``epoch`` and ``params``, from epoch 0 on.
+    """
+    if len(stages) < 2:
+        return []
+    every = [stage["params"] for stage in stages]
+    moved = [name for name in every[-1] if len({params.get(name) for params in every}) > 1]
+    paths = [f"{name} {' → '.join(_value(params.get(name)) for params in every)}" for name in moved]
+    more = f"; {len(paths) - MOVED} more in report.json" if len(paths) > MOVED else ""
+    after = ", ".join(str(stage["epoch"]) for stage in stages[1:])
+    return [f"  its strengths changed while it trained, after epoch{'s' * (len(stages) > 2)} {after}: {'; '.join(paths[:MOVED])}{more}"]
 
 
 def certainty(record: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
@@ -67,7 +87,9 @@ def closing(record: Mapping[str, Any]) -> list[str]:
     took += [duration(seconds) for seconds in [finite(record.get("seconds"))] if seconds is not None]
     budget = finite(record.get("budget_s"))
     allowed = f" of {duration(budget)} allowed" if budget is not None and finite(record.get("seconds")) is not None else ""
-    return [*lines, f"The search took {', '.join(took)}{allowed}."] if took else lines
+    memory = finite((record.get("peak_memory_mb") or {}).get("process"))
+    held = f"; a process held {memory:,.0f} MB of memory at most" if memory is not None else ""
+    return [*lines, f"The search took {', '.join(took)}{allowed}{held}."] if took else lines
 
 
 def duration(seconds: float) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,41 +13,13 @@ from torch import Tensor
 from dashpot.core import codec
 from dashpot.core.errors import ConfigError
 from dashpot.core.recipe import Recipe
-from dashpot.core.space import Choice, Domain, Flag, Name, Range, Selection
-from dashpot.core.technique import Technique
 from dashpot.techniques.augment.input_noise import InputNoise
 from dashpot.techniques.augment.mixup import Mixup
-from dashpot.techniques.penalties.grouping import Groups
 from dashpot.techniques.penalties.penalty import Penalty, Proximal
-from dashpot.testing.toys import Toy, train
-
-
-@dataclass(frozen=True)
-class Pure:
-    """A pure function of a technique.
-
-    Attributes:
-        function: of tensors.
-        arguments: makes its arguments in a dtype; strengths as 0-d tensors.
-        strength: the position of the strength among them, or None.
-        reference: the same in NumPy float64, written independently.
-        differentiable: in its first argument, at the arguments given.
-    """
-
-    function: Callable[..., Tensor]
-    arguments: Callable[[torch.dtype], tuple[Any, ...]]
-    reference: Callable[..., Any]
-    strength: int | None = None
-    differentiable: bool = True
-
-
-@dataclass(frozen=True)
-class Row:
-    """A technique at a strong setting, with what the laws need to know of it."""
-
-    technique: Technique
-    toy: Toy = Toy()  # noqa: RUF009  (frozen)
-    functions: tuple[Pure, ...] = ()
+from dashpot.testing.row import Pure as Pure
+from dashpot.testing.row import Row as Row
+from dashpot.testing.row import bad_values
+from dashpot.testing.toys import train
 
 
 def off_equals_absent(row: Row) -> None:
@@ -298,28 +268,6 @@ def run_laws(row: Row, *, without: tuple[str, ...] = ()) -> None:
     for name, law in LAWS.items():
         if name not in without:
             law(row)
-
-
-def bad_values(domain: Domain) -> list[Any]:
-    """Values that ``domain`` must refuse."""
-    if isinstance(domain, Range):
-        bad: list[Any] = [math.nan, True, "a word", [1.0], 1j]
-        bad += [] if math.isinf(domain.low) else [domain.low - 1] + ([domain.low] if domain.open in ("low", "both") else [])
-        bad += [] if math.isinf(domain.high) else [domain.high + 1] + ([domain.high] if domain.open in ("high", "both") else [])
-        bad += [0.5 + max(domain.low, 0)] if domain.integer else []
-        bad += [math.inf] if domain.off != math.inf else []
-        return bad + ([] if domain.optional else [None])
-    if isinstance(domain, Choice):
-        return ["a word", True, 1]
-    if isinstance(domain, Flag):
-        return [1, "yes", None]
-    if isinstance(domain, Selection):
-        return [3, "a word", "name:", None]
-    if isinstance(domain, Groups):
-        return [3, "a word", "heads:0", "block:2x", "index:", None]
-    if isinstance(domain, Name):
-        return ["", 3, None]
-    raise AssertionError(f"no bad values known for {domain}")
 
 
 def _same(got: dict[str, Tensor], expected: dict[str, Tensor], message: str) -> None:

@@ -1,0 +1,28 @@
+"""What is said about the machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from dashpot.report.tune_words import closing
+
+HELD = """
+import numpy as np
+from dashpot.machine import peak_memory
+before = peak_memory()["process"]
+held = np.ones(75_000_000)  # 600 MB
+del held
+print(peak_memory()["process"] - before)
+"""
+
+
+def test_peak_memory_counts_what_was_given_back() -> None:
+    grown = float(subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True).stdout)
+    assert 500 < grown < 700
+
+
+def test_a_search_says_what_it_held() -> None:
+    text = closing({"seconds": 42.0, "budget_s": 60.0, "peak_memory_mb": {"process": 1234.5}})[-1]
+    assert text == "The search took 42 s of 1 min allowed; a process held 1,234 MB of memory at most."
+    assert closing({"seconds": 42.0, "peak_memory_mb": None})[-1] == "The search took 42 s."
