@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from dashpot.core.errors import ConflictError
 from dashpot.core.stepper import Actor
-from dashpot.core.view import ModelView
+from dashpot.core.view import ModelView, is_compiled
 
 PROXIMAL = "proximal step"
 
@@ -34,9 +33,7 @@ def check(actors: list[Actor], view: ModelView, *, batch_size: int | None, closu
             raise ConflictError(
                 f"{type(technique).__name__} needs a second gradient in each step. Call optimizer.step(closure) in the loop and attach with closure=True."
             )
-    if acts_on_model and (
-        isinstance(view.wrapper, torch._dynamo.eval_frame.OptimizedModule) or getattr(view.wrapper, "_compiled_call_impl", None) is not None
-    ):
+    if acts_on_model and (is_compiled(view.wrapper) or getattr(view.wrapper, "_compiled_call_impl", None) is not None):
         raise ConflictError("the model is compiled already, and hooks added now would be ignored. Attach first, then call torch.compile.")
     if batch_size == 1:
         norm = next((name for name, module in view.modules.items() if isinstance(module, nn.BatchNorm1d)), None)

@@ -10,8 +10,10 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
+_LOCKS: dict[Path, threading.Lock] = {}
 FLAGS = (
     "-O3",
     "-march=native",
@@ -37,6 +39,19 @@ def library(source: Path) -> ctypes.CDLL | None:
         return None
 
 
+def prepare() -> list[threading.Thread]:
+    """Begin to compile every kernel of the package that is not in the cache yet, all at once and in the background; whoever needs one waits for it.
+
+    Returns:
+        What does so.
+    """
+    sources = sorted(Path(__file__).parents[1].rglob("*.cpp"))
+    threads = [threading.Thread(target=library, args=(source,), name=f"compiling {source.name}", daemon=True) for source in sources]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
 def _built(source: Path, compiler: str) -> Path:
     """The shared library, from the cache where this source was compiled by this compiler for this processor before."""
     headers = [path.read_bytes() for path in sorted([*source.parent.glob("*.h"), *Path(__file__).parent.glob("*.h")])]
@@ -45,16 +60,21 @@ def _built(source: Path, compiler: str) -> Path:
     ]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dashpot"
     path = folder / f"{source.stem}-{key}.so"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, suffix=".so")
-        os.close(handle)
-        try:
-            subprocess.run([compiler, *FLAGS, str(source), "-o", name], check=True, capture_output=True, timeout=120)
-            os.replace(name, path)
-        finally:
-            Path(name).unlink(missing_ok=True)
+    with _LOCKS.setdefault(path, threading.Lock()):
+        if not path.exists():
+            _compile(source, compiler, path)
     return path
+
+
+def _compile(source: Path, compiler: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".so")
+    os.close(handle)
+    try:
+        subprocess.run([compiler, *FLAGS, str(source), "-o", name], check=True, capture_output=True, timeout=120)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 @functools.cache

@@ -39,8 +39,8 @@ def derive(key: int, *counters: int) -> int:
     return key
 
 
-def derive_all(keys: np.ndarray, *counters: int) -> np.ndarray:
-    """:func:`derive` for many keys (uint64) at once.
+def derive_all(keys: np.ndarray, *counters: int | np.ndarray) -> np.ndarray:
+    """:func:`derive` for many keys (uint64) at once; counters may be arrays (uint64) beside them.
 
     >>> int(derive_all(np.array([7], dtype=np.uint64), 3)[0]) == derive(7, 3)
     True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -117,11 +118,17 @@ class ModelView:
             self._group_of = {id(p): i for i, group in enumerate(self.optimizer.param_groups) for p in group["params"]}
 
 
+def is_compiled(model: nn.Module) -> bool:
+    """Whether ``torch.compile`` made it. Importing torch's compiler only to ask takes 2 s: as long as nobody has, it has made nothing."""
+    compiler = sys.modules.get("torch._dynamo.eval_frame")
+    return compiler is not None and isinstance(model, compiler.OptimizedModule)
+
+
 def unwrap(model: nn.Module) -> nn.Module:
     """The plain module under ``torch.compile`` and DistributedDataParallel."""
     while True:
-        if isinstance(model, torch._dynamo.eval_frame.OptimizedModule):
-            model = model._orig_mod
+        if is_compiled(model):
+            model = model._orig_mod  # type: ignore[assignment]  # the module that was compiled
         elif isinstance(model, torch.nn.parallel.DistributedDataParallel):
             model = model.module
         else:

@@ -13,8 +13,7 @@ from torch.optim.adam import adam
 
 from dashpot.optim.compiled import compiled_adam, flat_alias
 from dashpot.optim.proximal import Group, ProximalMixin, demand_penalty, first_strength
-from dashpot.techniques.penalties import native
-from dashpot.techniques.penalties.fast import row_of
+from dashpot.techniques.penalties import fast, native
 from dashpot.techniques.penalties.metric import adam_step, register_metric
 from dashpot.techniques.penalties.penalty import Penalty, Proximal
 
@@ -146,24 +145,23 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
             decoupled_weight_decay=True,
         )
 
-    def _native(self, group: Group, params: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
-        firsts, seconds, _, steps = self._moments(group, params)
-        torch._foreach_add_(steps, 1)
-        jobs = np.zeros(len(params), native.JOB)
-        jobs["p"] = [p.data_ptr() for p in params]
-        jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]  # those without a gradient are not among params
-        jobs["m"] = [m.data_ptr() for m in firsts]
-        jobs["v"] = [v.data_ptr() for v in seconds]
-        jobs["numel"] = [p.numel() for p in params]
-        count = np.array([step.item() for step in steps])
+    def _native(self, group: Group, marked: list[Tensor], rest: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
+        params = marked + rest
+        states: list[Any] = [self.state[p] for p in params]
+        if not all(states):
+            self._moments(group, params)
+        steps = [state["step"] for state in states]
+        count = np.array([step.item() for step in steps]) + 1
+        jobs = fast.update_jobs(marked, rest, penalty, strengths)
+        jobs["m"] = [state["exp_avg"].data_ptr() for state in states]
+        jobs["v"] = [state["exp_avg_sq"].data_ptr() for state in states]
+        if all(step.dtype is torch.float32 and step.is_cpu for step in steps):
+            jobs["count"] = [step.data_ptr() for step in steps]
+        else:
+            torch._foreach_add_(steps, 1)
         (b1, b2), lr = group["betas"], float(group["lr"])
-        l1, l2, lg = strengths
         jobs["keep"], jobs["blend"], jobs["b2"], jobs["w2"], jobs["eps"] = 1 - lr * group["weight_decay"], 1 - b1, b2, 1 - b2, group["eps"]
         jobs["root"], jobs["size"], jobs["step"] = 1 / np.sqrt(1 - b2**count), lr / (1 - b1**count), lr
-        jobs["l1"], jobs["l2"] = l1, l2
-        if lg:
-            row, weight = zip(*(row_of(p, penalty) for p in params), strict=True)
-            jobs["row"], jobs["lg"] = row, lg * np.array(weight)
         native.run("adam", jobs, penalty.metric == "adaptive")
 
     def _compiled(self, group: Group, params: list[Tensor], penalty: Proximal) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.optim import Optimizer
 from dashpot.core.errors import ConfigError
 from dashpot.core.view import ModelView
 from dashpot.techniques.penalties import native
-from dashpot.techniques.penalties.fast import WORTH_BUILDING, kernel_fits, split_strengths
+from dashpot.techniques.penalties.fast import WORTH_BUILDING, group_fits, split_strengths, tensor_fits
 from dashpot.techniques.penalties.penalty import Penalty, Proximal, demand_usable, step_in_place
 
 ENGINES = ("auto", "native", "compiled", "eager")
@@ -98,29 +99,28 @@ class ProximalMixin(_Base):
             pairs = [(p, penalty is not None and chosen) for p, chosen in zip(group["params"], group["penalized"], strict=True) if p.grad is not None]
             marked = [p for p, chosen in pairs if chosen]
             rest = [p for p, chosen in pairs if not chosen]
-            if rest:
-                self._plain(group, rest)
             if marked:
                 now = penalty.at(group["penalty_step"])
-                self._penalized_step(group, marked, now)
+                marked, rest = self._by_kernel(group, marked, rest, now)
+                self._without_kernel(group, marked, now)
                 group["penalty_step"] += 1
+            if rest:
+                self._plain(group, rest)
         return loss
 
-    def _penalized_step(self, group: Group, params: list[Tensor], penalty: Proximal) -> None:
-        fit = (
-            [p for p in params if kernel_fits(p, group) and p.grad is not None and kernel_fits(p.grad, group)]
-            if self.engine in ("auto", "native")
-            else []
-        )
-        strengths = split_strengths(penalty)
-        if strengths is None or (self.engine == "auto" and sum(p.numel() for p in fit) < WORTH_BUILDING) or native.kernel() is None:
-            fit = []
-        if fit and strengths is not None:
-            self._native(group, fit, penalty, strengths)
-            if len(fit) == len(params):
-                return
-            done = {id(p) for p in fit}
-            params = [p for p in params if id(p) not in done]
+    def _by_kernel(self, group: Group, marked: list[Tensor], rest: list[Tensor], penalty: Proximal) -> tuple[list[Tensor], list[Tensor]]:
+        """One call for all parameters that the kernel fits, penalized (``marked``) or not; returns those that are left."""
+        strengths = split_strengths(penalty) if self.engine in ("auto", "native") and group_fits(group) else None
+        if strengths is None:
+            return marked, rest
+        fit, others = _divided(marked)
+        if not fit or (self.engine == "auto" and sum(p.numel() for p in fit) < WORTH_BUILDING) or native.kernel() is None:
+            return marked, rest
+        along, rest = _divided(rest)
+        self._native(group, fit, along, penalty, strengths)
+        return others, rest
+
+    def _without_kernel(self, group: Group, params: list[Tensor], penalty: Proximal) -> None:
         if self.engine == "compiled" and penalty.separable:
             params = self._compiled(group, params, penalty)
         if not params:
@@ -129,7 +129,7 @@ class ProximalMixin(_Base):
         for p in params:
             step_in_place(penalty, p, self, group)
 
-    def _native(self, group: Group, params: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
+    def _native(self, group: Group, marked: list[Tensor], rest: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
         raise NotImplementedError  # AdamW and SGD have their own
 
     def _plain(self, group: Group, params: list[Tensor]) -> None:
@@ -138,6 +138,12 @@ class ProximalMixin(_Base):
     def _compiled(self, group: Group, params: list[Tensor], penalty: Proximal) -> list[Tensor]:
         """One compiled pass for each parameter it fits; returns the others."""
         return params
+
+
+def _divided(params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Those that the kernel can read, with their gradients, and the others."""
+    fits = [p.grad is not None and tensor_fits(p) and tensor_fits(p.grad) for p in params]
+    return list(compress(params, fits)), [p for p, fit in zip(params, fits, strict=True) if not fit]
 
 
 def demand_penalty(penalty: Any) -> None:

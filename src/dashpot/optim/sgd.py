@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
 from dashpot.optim.proximal import Group, ProximalMixin, demand_penalty
-from dashpot.techniques.penalties import native
-from dashpot.techniques.penalties.fast import row_of
+from dashpot.techniques.penalties import fast, native
 from dashpot.techniques.penalties.metric import register_metric, sgd_step
 from dashpot.techniques.penalties.penalty import Proximal
 
@@ -114,11 +112,9 @@ class SGD(ProximalMixin, torch.optim.SGD):
             for p, buffer in zip(chosen, buffers, strict=True):
                 self.state[p]["momentum_buffer"] = buffer
 
-    def _native(self, group: Group, params: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
-        jobs = np.zeros(len(params), native.JOB)
-        jobs["p"] = [p.data_ptr() for p in params]
-        jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]  # those without a gradient are not among params
-        jobs["numel"] = [p.numel() for p in params]
+    def _native(self, group: Group, marked: list[Tensor], rest: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
+        params = marked + rest
+        jobs = fast.update_jobs(marked, rest, penalty, strengths)
         jobs["size"], jobs["decay"], jobs["nesterov"] = group["lr"], group["weight_decay"], group["nesterov"]
         jobs["step"] = sgd_step(group, {}) if penalty.metric == "adaptive" else group["lr"]
         if group["momentum"]:
@@ -130,11 +126,6 @@ class SGD(ProximalMixin, torch.optim.SGD):
                 fresh.append(1.0 if first else 1 - group["dampening"])
             jobs["m"] = [self.state[p]["momentum_buffer"].data_ptr() for p in params]
             jobs["has_buffer"], jobs["momentum"], jobs["fresh"] = 1, group["momentum"], fresh
-        l1, l2, lg = strengths
-        jobs["l1"], jobs["l2"] = l1, l2
-        if lg:
-            row, weight = zip(*(row_of(p, penalty) for p in params), strict=True)
-            jobs["row"], jobs["lg"] = row, lg * np.array(weight)
         native.run("sgd", jobs, adaptive=False)
 
 

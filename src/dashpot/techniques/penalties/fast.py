@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,18 +51,47 @@ def row_of(p: Tensor, penalty: Proximal) -> tuple[int, float]:
     return row, row**0.5 if penalty.size_weights else 1.0
 
 
-def kernel_fits(p: Tensor, group: Mapping[str, Any]) -> bool:
-    """Whether the kernel can read this tensor (a parameter, a gradient or a moment) and knows the group's options."""
+def tensor_fits(t: Tensor) -> bool:
+    """Whether the kernel can read this tensor: a parameter, a gradient or a moment."""
+    return t.dtype is torch.float32 and t.is_cpu and t.layout is torch.strided and t.is_contiguous() and t.numel() > 0
+
+
+def group_fits(group: Mapping[str, Any]) -> bool:
+    """Whether the kernel knows the options of this parameter group."""
     return (
-        p.dtype == torch.float32
-        and p.device.type == "cpu"
-        and p.layout == torch.strided
-        and p.is_contiguous()
-        and p.numel() > 0
-        and not isinstance(group["lr"], Tensor)
+        not isinstance(group["lr"], Tensor)
         and not any(group.get(flag) for flag in ("amsgrad", "maximize", "capturable", "differentiable"))
         and group.get("fused") is not False
     )
+
+
+def update_jobs(marked: Sequence[Tensor], rest: Sequence[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> np.ndarray:
+    """The kernel's jobs for parameters under the penalty and others beside them, without what the optimizer's rule needs."""
+    params = [*marked, *rest]
+    jobs = np.zeros(len(params), native.JOB)
+    _place(jobs, params)
+    _penalize(jobs[: len(marked)], marked, penalty, strengths)
+    jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]  # those without a gradient are not among params
+    return jobs
+
+
+def _place(jobs: np.ndarray, params: Sequence[Tensor]) -> None:
+    jobs["p"] = [p.data_ptr() for p in params]
+    jobs["numel"] = [p.numel() for p in params]
+
+
+def _penalize(jobs: np.ndarray, params: Sequence[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
+    jobs["l1"], jobs["l2"], lg = strengths
+    if lg:
+        row, weight = zip(*(row_of(p, penalty) for p in params), strict=True)
+        jobs["row"], jobs["lg"] = row, lg * np.array(weight)
+
+
+def _map_step(penalty: Proximal, group: Mapping[str, Any]) -> float | None:
+    """The step of a group's map, without Adam's part that differs by weight; None where the kernel does not know the group's options."""
+    if not group_fits({**group, "fused": None}):
+        return None
+    return float(sgd_step(group, {}) if "momentum" in group and penalty.metric == "adaptive" else group["lr"])
 
 
 def map_by_kernel(penalty: Proximal, params: Params, optimizer: Optimizer) -> list[int]:
@@ -77,24 +106,23 @@ def map_by_kernel(penalty: Proximal, params: Params, optimizer: Optimizer) -> li
     if strengths is None or kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
         return everything
     adaptive = penalty.metric == "adaptive" and kind is not torch.optim.SGD
-    fit = [i for i, (_, p, group) in enumerate(params) if kernel_fits(p, {**group, "fused": None})]
+    steps = {key: _map_step(penalty, group) for key, group in {id(group): group for group in params.groups}.items()}
+    fit = [i for i, (_, p, group) in enumerate(params) if steps[id(group)] is not None and tensor_fits(p)]
     if adaptive:
-        fit = [i for i in fit if kernel_fits(optimizer.state[params.tensors[i]]["exp_avg_sq"], {"lr": 0.0})]
-    if sum(params.tensors[i].numel() for i in fit) < WORTH_BUILDING or native.kernel() is None:
+        fit = [i for i in fit if tensor_fits(optimizer.state[params.tensors[i]]["exp_avg_sq"])]
+    chosen, groups = [params.tensors[i] for i in fit], [params.groups[i] for i in fit]
+    if sum(p.numel() for p in chosen) < WORTH_BUILDING or native.kernel() is None:
         return everything
     jobs = np.zeros(len(fit), native.JOB)
-    l1, l2, lg = strengths
-    for job, i in zip(jobs, fit, strict=True):
-        p, group = params.tensors[i], params.groups[i]
-        job["p"], job["numel"], job["l1"], job["l2"] = p.data_ptr(), p.numel(), l1, l2
-        job["step"] = sgd_step(group, {}) if kind is torch.optim.SGD and penalty.metric == "adaptive" else group["lr"]
-        if lg:
-            row, weight = row_of(p, penalty)
-            job["row"], job["lg"] = row, lg * weight
-        if adaptive:
-            state = optimizer.state[p]
-            count = state["step"].item() if isinstance(state["step"], Tensor) else state["step"]
-            job["v"], job["root"], job["eps"] = state["exp_avg_sq"].data_ptr(), (1 - group["betas"][1] ** count) ** -0.5, group["eps"]
+    _place(jobs, chosen)
+    _penalize(jobs, chosen, penalty, strengths)
+    jobs["step"] = [steps[id(group)] for group in groups]
+    if adaptive:
+        states = [optimizer.state[p] for p in chosen]
+        count = np.array([float(state["step"]) for state in states])
+        jobs["v"] = [state["exp_avg_sq"].data_ptr() for state in states]
+        jobs["root"] = (1 - np.array([group["betas"][1] for group in groups]) ** count) ** -0.5
+        jobs["eps"] = [group["eps"] for group in groups]
     native.run("map", jobs, adaptive)
     done = set(fit)
     return [i for i in everything if i not in done]

@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <thread>
 #include <vector>
+
+#include "../../core/pool.h"
 
 namespace {
 
@@ -13,6 +14,7 @@ namespace {
 struct Job {
     float *p, *m, *v;
     const float *g;
+    float *count;                // the optimizer's count of steps, or null: the kernel adds 1
     int64_t numel, row;          // row: members of a group, 0 for none
     float keep;                  // 1 - lr * decoupled decay
     float blend, b2, w2;         // 1 - beta1, beta2, 1 - beta2
@@ -24,7 +26,6 @@ struct Job {
     int32_t nesterov, has_buffer;
 };
 
-constexpr int64_t CHUNK = 1 << 14;
 constexpr int ROUNDS = 12;
 
 // |w| - t, not below 0, with the sign of w; NaN stays NaN.
@@ -91,21 +92,15 @@ inline float plain_factor(float square, float t) {
     return norm > t ? 1.0f - t / norm : 0.0f;
 }
 
-// The root r of sum w^2 / (r + t)^2 = 1, climbing from the left; 0 if the row is to be zero.
-// `square` is sum w^2, `tilted` is sum w^2 t, `twice` is sum w^2 t^2.
-inline float norm_root(const float *__restrict w, const float *__restrict t, int64_t n, float square, float tilted, float twice) {
-    constexpr float tiny = 1.17549435e-38f;
-    if (std::isnan(square)) return square;
-    // Not above the root, by Jensen's inequality; where it is positive the row lives.
-    float mean = square > 0.0f ? tilted / square : 0.0f;
-    float r = std::sqrt(square) - mean;
-    // The root is above it by 3/2 of the thresholds' variance over the norm: in most steps below rounding, and nothing is left to solve.
-    if (r > 0.0f && std::fabs(twice / square - mean * mean) < 1e-8f * r * r) return r;
+constexpr float TINY = 1.17549435e-38f;
+
+// The root r of sum w^2 / (r + t)^2 = 1, climbing from the left by Newton's method; 0 if the row is to be zero. `r` is not above the root.
+inline float climb(const float *__restrict w, const float *__restrict t, int64_t n, float r) {
     if (!(r > 0.0f)) {
         float inside = 0;
 #pragma omp simd reduction(+ : inside)
         for (int64_t i = 0; i < n; ++i) {
-            float q = w[i] / std::max(t[i], tiny);
+            float q = w[i] / std::max(t[i], TINY);
             inside += q * q;
         }
         if (!(inside > 1.0f)) return 0.0f;
@@ -115,55 +110,68 @@ inline float norm_root(const float *__restrict w, const float *__restrict t, int
         float g = 0, slope = 0;
 #pragma omp simd reduction(+ : g, slope)
         for (int64_t i = 0; i < n; ++i) {
-            float inverse = 1.0f / std::max(r + t[i], tiny);
+            float inverse = 1.0f / std::max(r + t[i], TINY);
             float q = w[i] * inverse;
             q *= q;
             g += q;
             slope += q * inverse;
         }
-        float move = std::max(g * (std::sqrt(g) - 1.0f) / std::max(slope, tiny), 0.0f);
+        float move = std::max(g * (std::sqrt(g) - 1.0f) / std::max(slope, TINY), 0.0f);
         r += move;
         if (move <= 1e-4f * r) break;  // Newton squares the error: what is left is below rounding
     }
     return r;
 }
 
+// As above, from the sums over the row of w^2 t^k, k = 0 .. 3. With 1 / (r + t)^2 as a series in t / r, whose error is at most the first term left out, they
+// tell the root of most rows to below the rounding of the sums, without another look at the row; and give the others a start that is nearly there.
+inline float norm_root(const float *__restrict w, const float *__restrict t, int64_t n, float s0, float s1, float s2, float s3) {
+    if (std::isnan(s0)) return s0;
+    if (s0 == 0.0f) return climb(w, t, n, 0.0f);
+    const float norm = std::sqrt(s0), whole = 1.0f / s0, a1 = s1 * whole, a2 = s2 * whole, a3 = s3 * whole;
+    // Not above the root, by Jensen's inequality; where it is positive the row lives.
+    float r = norm - a1;
+    const float second = r + 1.5f * (a2 - a1 * a1) * norm * whole;
+    if (r > 0.0f && a3 < 1e-7f * r * r * r) return second;
+    if (r > 0.0f && a3 < 0.01f * r * r * r) {
+        const float x = 1.0f / second, third = norm * std::sqrt(1.0f - x * (2.0f * a1 - x * (3.0f * a2 - x * 4.0f * a3)));
+        r = std::max(r, third * (1.0f - 1e-6f) - 4.0f * a3 / (r * r));  // what the series leaves out, taken off: still not above the root
+    }
+    return climb(w, t, n, r);
+}
+
 template <class Rule, bool ADAPTIVE, bool SHRINK>
-void rows(const Job &j, int64_t from, int64_t to, std::vector<float> &scratch) {
+void rows(const Job &job, int64_t from, int64_t to, std::vector<float> &scratch) {
+    const Job j = job;  // a copy: stores through its pointers could change the caller's, for all the compiler knows
     const int64_t n = j.row;
     float *__restrict p = j.p;
     if (ADAPTIVE && (int64_t)scratch.size() < n) scratch.resize(n);
     float *__restrict t = scratch.data();
     for (int64_t start = from; start < to; start += n) {
-        // Two loops, since the compiler makes better code of each alone; a row stays in the first-level cache between them.
-#pragma omp simd
+        float s0 = 0, s1 = 0, s2 = 0, s3 = 0;  // sums of w^2 t^k
+#pragma omp simd reduction(+ : s0, s1, s2, s3)
         for (int64_t i = 0; i < n; ++i) {
             float w, s;
             Rule::template one<ADAPTIVE>(j, start + i, w, s);
             float shrink = SHRINK ? 1.0f / (1.0f + s * j.l2) : 1.0f;
-            p[start + i] = soft(w, s * j.l1) * shrink;
+            w = soft(w, s * j.l1) * shrink;
+            p[start + i] = w;
             if (ADAPTIVE) t[i] = s * shrink * j.lg;
-        }
-        float square = 0, tilted = 0, twice = 0;
-#pragma omp simd reduction(+ : square, tilted, twice)
-        for (int64_t i = 0; i < n; ++i) {
-            float q = p[start + i] * p[start + i];
-            square += q;
+            float q = w * w;
+            s0 += q;
             if (ADAPTIVE) {
-                q *= t[i];
-                tilted += q;
-                twice += q * t[i];
+                s1 += q *= t[i];
+                s2 += q *= t[i];
+                s3 += q *= t[i];
             }
         }
+        float r = ADAPTIVE ? norm_root(p + start, t, n, s0, s1, s2, s3) : plain_factor(s0, j.step / (1.0f + j.step * j.l2) * j.lg);
         if (ADAPTIVE) {
-            float r = norm_root(p + start, t, n, square, tilted, twice);
-            constexpr float tiny = 1.17549435e-38f;
 #pragma omp simd
-            for (int64_t i = 0; i < n; ++i) p[start + i] *= r / std::max(r + t[i], tiny);
+            for (int64_t i = 0; i < n; ++i) p[start + i] *= r / std::max(r + t[i], TINY);
         } else {
-            float factor = plain_factor(square, j.step / (1.0f + j.step * j.l2) * j.lg);
 #pragma omp simd
-            for (int64_t i = 0; i < n; ++i) p[start + i] *= factor;
+            for (int64_t i = 0; i < n; ++i) p[start + i] *= r;
         }
     }
 }
@@ -176,44 +184,28 @@ void part(const Job &j, int64_t from, int64_t to, std::vector<float> &scratch) {
     else elements<Rule, ADAPTIVE, false>(j, from, to);
 }
 
-struct Part {
-    int64_t job, from, to;
-};
-
+// Jobs side by side: all weights are cut into as many spans as there are threads, the same at each step, so that a thread finds what it wrote in its cache.
 template <class Work>
 void run(const Job *jobs, int64_t count, int threads, Work work) {
-    std::vector<Part> parts;
     int64_t total = 0;
     for (int64_t k = 0; k < count; ++k) {
-        int64_t row = std::max<int64_t>(jobs[k].row, 1);
-        int64_t length = std::max<int64_t>(CHUNK / row, 1) * row;
-        for (int64_t from = 0; from < jobs[k].numel; from += length) parts.push_back({k, from, std::min(from + length, jobs[k].numel)});
         total += jobs[k].numel;
+        if (jobs[k].count) *jobs[k].count += 1.0f;
     }
-    auto span = [&](size_t first, size_t last) {
+    // Waking a thread takes microseconds: not worth it for small models.
+    if (total < (1 << 16)) threads = 1;
+    dashpot::parallel(threads, [&](int k, int n) {
         std::vector<float> scratch;
-        for (size_t k = first; k < last; ++k) work(jobs[parts[k].job], parts[k].from, parts[k].to, scratch);
-    };
-    // A thread costs some 20 microseconds: not worth it for small models.
-    if (threads <= 1 || total < (1 << 18)) {
-        span(0, parts.size());
-        return;
-    }
-    std::vector<std::thread> others;
-    size_t first = 0;
-    int64_t done = 0, goal = 0;
-    std::vector<size_t> cuts;
-    for (size_t k = 0; k < parts.size(); ++k) {
-        done += parts[k].to - parts[k].from;
-        goal = total * (int64_t)(cuts.size() + 1) / threads;
-        if (done >= goal && (int)cuts.size() < threads - 1) cuts.push_back(k + 1);
-    }
-    for (size_t cut : cuts) {
-        others.emplace_back(span, first, cut);
-        first = cut;
-    }
-    span(first, parts.size());
-    for (auto &other : others) other.join();
+        int64_t first = total * k / n, last = total * (k + 1) / n, start = 0;
+        for (int64_t i = 0; i < count && start < last; start += jobs[i++].numel) {
+            const Job &j = jobs[i];
+            // Rows and lines of the cache are not cut: the one at a border is the earlier thread's.
+            const int64_t row = j.row ? j.row : 16;
+            auto edge = [&](int64_t at) { return std::clamp<int64_t>((at - start + row - 1) / row * row, 0, j.numel); };
+            int64_t from = first <= start ? 0 : edge(first), to = last >= start + j.numel ? j.numel : edge(last);
+            if (from < to) work(j, from, to, scratch);
+        }
+    });
 }
 
 }  // namespace
@@ -236,5 +228,8 @@ extern "C" void dashpot_map(const Job *jobs, int64_t count, int adaptive, int th
         adaptive ? part<Map, true>(j, from, to, scratch) : part<Map, false>(j, from, to, scratch);
     });
 }
+
+// The threads that the OpenMP runtime would start, 0 without one: what torch.set_num_threads says, if it is torch's.
+extern "C" int dashpot_pool() { return dashpot::OpenMP::get().usable() ? dashpot::OpenMP::get().most() : 0; }
 
 extern "C" int64_t dashpot_job_size() { return sizeof(Job); }

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.techniques.penalties.penalty import Penalty, Scalar
+from dashpot.techniques.penalties.penalty import CHUNK, Penalty, Scalar, scratch
 
 
 def l1_value(w: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]) -> Float[Tensor, ""]:
@@ -74,6 +74,20 @@ class L1(Penalty):
             w.sub_(torch.clamp(w, -t, t))
         else:
             torch.ops.aten.softshrink.out(w, step * self.strength, out=w)
+
+    def adam_map_(self, w: Float[Tensor, " n"], v: Float[Tensor, " n"], gain: float, floor: float) -> bool:
+        if not 0 < gain < 1e30 * self.strength:
+            return False
+        gain, bottom = gain / self.strength, torch.tensor(floor / self.strength, dtype=w.dtype)
+        for start in range(0, w.numel(), CHUNK):
+            part, second = w[start : start + CHUNK], v[start : start + CHUNK]
+            t, low = scratch(part)
+            # Twice the reciprocal: on a CPU torch takes three times as long for `sqrt`.
+            torch.pow(second, -0.5, out=t).reciprocal_()
+            torch.add(bottom, t, alpha=gain, out=t).reciprocal_()
+            torch.clamp(part, torch.neg(t, out=low), t, out=low)
+            part.sub_(low)
+        return True
 
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
         return l1_value(w, strength)

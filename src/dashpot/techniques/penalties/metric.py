@@ -84,6 +84,18 @@ def _adam_root(group: Mapping[str, Any], state: Mapping[str, Any]) -> Tensor:
     return second.sqrt().div_(correction**0.5).add_(group["eps"])
 
 
+def adam_scales(optimizer: Optimizer, parameter: Tensor, group: Mapping[str, Any]) -> tuple[Tensor, float, float] | None:
+    """``v``, a and b of Adam's step ``1 / (a * sqrt(v) + b)`` for each weight; None for other optimizers, and where they are not flat numbers on a CPU."""
+    state: Mapping[str, Any] = optimizer.state.get(parameter, {})
+    lr, count = group["lr"], _count(state) if "step" in state else None
+    if _STEPS[type(optimizer)] is not adam_step or isinstance(lr, Tensor) or not lr or not count or isinstance(count, Tensor):
+        return None
+    v: Tensor = state["max_exp_avg_sq" if group.get("amsgrad") else "exp_avg_sq"]
+    if not (v.is_cpu and v.is_contiguous() and v.dtype == parameter.dtype and v.dtype in (torch.float32, torch.float64)):
+        return None
+    return v.view(-1), (1 - group["betas"][1] ** count) ** -0.5 / lr, group["eps"] / lr
+
+
 def _count(state: Mapping[str, Any]) -> Any:
     """Steps made, a number on the CPU (reading it on a GPU would wait for the device)."""
     count = state["step"]

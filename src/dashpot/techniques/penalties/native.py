@@ -15,7 +15,7 @@ from dashpot.core import native
 SOURCE = Path(__file__).with_name("kernel.cpp")
 _FLOATS = ("keep", "blend", "b2", "w2", "root", "eps", "size", "step", "l1", "l2", "lg", "momentum", "fresh", "decay")
 JOB = np.dtype(
-    [(name, np.uint64) for name in ("p", "m", "v", "g")]
+    [(name, np.uint64) for name in ("p", "m", "v", "g", "count")]
     + [("numel", np.int64), ("row", np.int64)]
     + [(name, np.float32) for name in _FLOATS]
     + [("nesterov", np.int32), ("has_buffer", np.int32)],

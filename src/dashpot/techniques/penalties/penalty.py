@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace
@@ -19,7 +20,7 @@ from dashpot.core.select import Where, weights
 from dashpot.core.space import Choice, Domain, Range, Selection
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView, Params
-from dashpot.techniques.penalties.metric import Step, adaptive_step, demand_known, steps_by_one_number
+from dashpot.techniques.penalties.metric import Step, adam_scales, adaptive_step, demand_known, steps_by_one_number
 
 Scalar = float | Float[Tensor, ""]
 Metric = Annotated[Literal["adaptive", "decoupled"], Choice(("adaptive", "decoupled"))]
@@ -69,6 +70,10 @@ class Proximal(Technique):
         """:meth:`prox` in place."""
         w.copy_(self.prox(w, step))
 
+    def adam_map_(self, w: Float[Tensor, " n"], v: Float[Tensor, " n"], gain: float, floor: float) -> bool:
+        """:meth:`prox` in place under the steps ``1 / (gain * sqrt(v) + floor)``, where the penalty has a quicker way than :meth:`map_`; whether it has."""
+        return False
+
     def refuse_shape(self, name: str, w: Tensor) -> None:
         """Raise ConfigError where this cannot act on a tensor of this shape."""
 
@@ -107,9 +112,28 @@ def step_in_place(penalty: Proximal, w: Tensor, optimizer: Any, group: Any) -> N
         penalty.map_(plain, step())
         return
     flat = plain.view(-1)
+    scales = adam_scales(optimizer, w, group) if penalty.metric == "adaptive" else None
+    if scales is not None and penalty.adam_map_(flat, *scales):
+        return
     for start in range(0, w.numel(), CHUNK):
         part = slice(start, start + CHUNK)
         penalty.map_(flat[part], step(part))
+
+
+class _Kept(threading.local):
+    def __init__(self) -> None:
+        self.buffers: dict[torch.dtype, Tensor] = {}
+
+
+_kept = _Kept()
+
+
+def scratch(part: Tensor) -> tuple[Tensor, Tensor]:
+    """Two flat buffers of the length of ``part``, the same memory at each call of a thread: fresh memory costs more than the arithmetic in it."""
+    if part.dtype not in _kept.buffers:
+        _kept.buffers[part.dtype] = part.new_empty(2, CHUNK)
+    first, second = _kept.buffers[part.dtype][:, : part.numel()].unbind()
+    return first, second
 
 
 def demand_usable(penalty: Proximal, optimizer: Any) -> None:
