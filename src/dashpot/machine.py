@@ -30,8 +30,6 @@ def machine() -> dict[str, Any]:
 
 def peak_memory() -> dict[str, float] | None:
     """The most memory in MB that this process has held, or one of its ended children where that was more, and of the accelerator; None where the system does not say."""
-    import sys
-
     import torch
 
     try:
@@ -39,9 +37,19 @@ def peak_memory() -> dict[str, float] | None:
     except ImportError:  # not on Windows
         return None
     # In kilobytes, except where it is in bytes.
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    found = {"process": max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / unit}
+    unit = 1e6 if platform.system() == "Darwin" else 1e3
+    own = _high_water() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    found = {"process": max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit)}
     return {**found, "accelerator": torch.cuda.max_memory_allocated() / 1e6} if torch.cuda.is_available() else found
+
+
+def _high_water() -> float | None:
+    """In MB, from Linux itself: what getrusage says of a process begins with what its parent held."""
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return None
 
 
 def _processor() -> str:
