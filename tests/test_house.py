@@ -19,7 +19,7 @@ SOURCE = Path(dashpot.__file__).parent
 # A room may import those on its left side and itself; `None` stands for the package's own __init__.
 ROOMS = [
     ["core"],
-    ["techniques", "scores", "machine", "metrics", "decisions"],
+    ["techniques", "scores", "machine", "metrics", "temperature", "decisions"],
     ["optim", "strengths"],
     ["training", "data", "nets", "testing", "report"],
     ["fit", "references", "runs"],

@@ -23,7 +23,6 @@ from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.space import Range, check_number, check_whole
 from dashpot.metrics import Metric, checked_codes, checked_probabilities, f1_per_class, find_metric, positive_of, rarer_class, with_positive
 
-LOWEST, HIGHEST = 0.05, 20.0  # temperatures
 TAUS = np.arange(26) / 20  # 0 to 1.25
 
 
@@ -110,53 +109,6 @@ class Decision:
         if unknown:
             raise ConfigError("decision", f"made of {', '.join(known)}", unknown[0], "Was it written by a newer version?")
         return cls(**values)
-
-
-def fit_temperature(logits: Any, y: Any, *, smoothing: float = 0.25) -> float:
-    """The temperature in [0.05, 20] that minimises the log loss of held-out logits.
-
-    Args:
-        logits: [n, classes], finite, of rows that the model has not seen.
-        y: codes [n]; a class may be missing.
-        smoothing: this many rows' worth of truth is spread evenly over all rows and classes. Without a mistake among the held-out rows the loss would fall for
-            ever as the temperature does, and one mistake later would cost dearly; n right rows are no proof of more than about 1 in n. With 0, or many rows
-            and some mistakes, it is the plain minimum.
-
-    Raises:
-        DataError: logits that are not finite, or lengths or codes that do not fit.
-
-    Example:
-        >>> round(fit_temperature([[4.0, 0.0]] * 4, [0, 0, 0, 1], smoothing=0), 3)  # 4 / T = log 3
-        3.641
-    """
-    z = np.asarray(logits, dtype=np.float64)
-    if z.ndim != 2 or z.shape[0] == 0 or z.shape[1] < 2:
-        raise DataError(f"logits must be [rows, classes], with at least 1 row and 2 classes, got {list(z.shape)}.")
-    if not np.isfinite(z).all():
-        row = np.flatnonzero(~np.isfinite(z).all(axis=1))[0]
-        raise DataError(f"logits must be finite, got {z[row].tolist()} in row {row}. Clip probabilities away from 0 before taking their logarithm.")
-    codes = checked_codes(y, len(z), z.shape[1])
-    share = min(check_number("smoothing", smoothing, Range(0.0, math.inf)) / len(z), 1.0)
-    z = z - z.max(axis=1, keepdims=True)
-    target = (1 - share) * z[np.arange(len(z)), codes].mean() + share * z.mean()
-
-    def slope(log_sharpness: float) -> float:
-        weight = np.exp(z * math.exp(log_sharpness))
-        return float(((weight * z).sum(axis=1) / weight.sum(axis=1)).mean() - target)
-
-    # The loss is convex in 1 / temperature, so that its slope changes sign once.
-    low, high = -math.log(HIGHEST), -math.log(LOWEST)
-    with np.errstate(under="ignore"):
-        if not z.any():
-            return 1.0  # every temperature is the same
-        if slope(low) >= 0:
-            return HIGHEST
-        if slope(high) <= 0:
-            return LOWEST
-        for _ in range(50):
-            middle = (low + high) / 2
-            low, high = (low, middle) if slope(middle) > 0 else (middle, high)
-    return math.exp(-(low + high) / 2)
 
 
 def fit_decision(probabilities: Any, y: Any, metric: str | Metric, *, temperature: float = 1.0) -> Decision:

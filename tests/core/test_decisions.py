@@ -13,8 +13,9 @@ from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 
 from dashpot.core.errors import ConfigError, DataError, UnknownNameError
-from dashpot.decisions import HIGHEST, LOWEST, TAUS, Decision, _gains_of, cross_fitted_score, fit_decision, fit_temperature
+from dashpot.decisions import TAUS, Decision, _gains_of, cross_fitted_score, fit_decision
 from dashpot.metrics import METRICS, Metric, with_positive
+from dashpot.temperature import HIGHEST, LOWEST, fit_temperature
 
 
 def draw(n: int, classes: int = 3, seed: int = 0, rarity: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +31,7 @@ def floored(p: np.ndarray, share: float = 0.3) -> np.ndarray:
 
 
 class TestTemperature:
-    @pytest.mark.parametrize(("scale", "classes"), [(0.3, 2), (1.0, 3), (4.0, 5), (9.0, 2)])
+    @pytest.mark.parametrize(("scale", "classes"), [(0.06, 4), (0.3, 2), (1.0, 3), (4.0, 5), (9.0, 2), (18.0, 3)])
     @pytest.mark.parametrize("smoothing", [0.0, 0.25, 5.0])
     def test_no_other_does_better(self, scale: float, classes: int, smoothing: float) -> None:
         p, y = draw(500, classes)

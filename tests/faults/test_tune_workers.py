@@ -23,7 +23,8 @@ COUNT = 40
 # A worker without networks: all that it does is ask and tell, so that it is killed in the middle of these.
 BARE = """
 import random, sys, time
-from dashpot.search.store import Store, counted
+from dashpot.search.store import Store
+from dashpot.search.trials import counted
 url, count = sys.argv[1], int(sys.argv[2])
 store = Store(url, "bare", {"data": "same"}, sampler="random")
 while True:

@@ -84,21 +84,23 @@ def demand_whole(study: optuna.Study, count: int) -> None:
 
 
 def recomputed(folder: Path, number: int, params: dict[str, Any]) -> float:
-    """A candidate's score from the networks in its file: its own forward passes, scikit-learn's log-loss."""
+    """A candidate's score from the networks in its file: its own forward passes, scikit-learn's log-loss, one temperature for all folds."""
     from dashpot.search.api import Search
     from dashpot.search.artifacts import load
     from dashpot.search.folder import read_config
+    from dashpot.temperature import fit_temperature
 
     problem, options, _ = read_config(folder)
     search = Search(problem, options, folder)
     runner = load(folder, number, search.space.candidate(params))
     assert runner is not None, f"no networks of candidate {number} in {folder}"
-    scores = []
+    logits, truth = [], []
     for tensors, (_, valid) in zip(runner.tensors, search.task.folds, strict=True):
         network = search.task.make(dict(runner.candidate.net))
         network.load_state_dict(dict(tensors), strict=False)
         rows = torch.as_tensor(valid)
         with torch.no_grad():
-            p = network.eval()(search.prepared.x[rows]).double().softmax(1)
-        scores.append(log_loss(search.prepared.y[rows].numpy(), p.numpy()))
-    return float(np.mean(scores))
+            logits.append(network.eval()(search.prepared.x[rows]).double())
+        truth.append(search.prepared.y[rows].numpy())
+    temperature = fit_temperature(torch.cat(logits).numpy(), np.concatenate(truth))
+    return float(np.mean([log_loss(y, (out / temperature).softmax(1).numpy()) for y, out in zip(truth, logits, strict=True)]))

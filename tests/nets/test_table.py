@@ -127,6 +127,19 @@ def test_periodic_is_its_formula_column_by_column() -> None:
             np.testing.assert_allclose(out[row, 5 * column : 5 * column + 5], expected, atol=1e-5)
 
 
+def test_a_frequent_value_does_not_use_up_the_bins() -> None:
+    """Nine rows in ten are 0: the bins are those of the column without what is beyond one bin's share of its zeros."""
+    rng = np.random.default_rng(0)
+    rest = np.sort(rng.lognormal(size=40))
+    train = rng.permutation(np.concatenate([np.zeros(360), rest])).astype(np.float32)
+    layer = PiecewiseLinear(2, bins=8)
+    layer.fit_bins(torch.from_numpy(np.stack([train, (train > 0).astype(np.float32)], axis=1)))
+    expected = np.quantile(np.concatenate([np.zeros(50), rest.astype(np.float32)]), np.linspace(0, 1, 9))
+    np.testing.assert_allclose(layer.edges[0].numpy(), expected, rtol=1e-6)
+    assert len(np.unique(layer.edges[0].numpy())) >= 4
+    assert set(layer.edges[1].tolist()) == {0.0, 1.0}
+
+
 def test_piecewise_bins_are_quantiles_and_the_way_through_them_is_an_interpolation() -> None:
     rng = np.random.default_rng(1)
     train = np.stack([rng.normal(size=101), rng.integers(0, 3, 101), np.full(101, 2.0)], axis=1)

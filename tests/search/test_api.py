@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from sklearn.datasets import load_iris
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, r2_score, roc_auc_score
 
 from dashpot.core.errors import ConfigError
 from dashpot.data import Problem
 from dashpot.data.rows import to_rows
-from dashpot.search import api, artifacts, effects
+from dashpot.search import api, artifacts, effects, finish
 from dashpot.search.api import Options, Search, TuneResult, run
 from dashpot.search.race import Runner
 from dashpot.search.space import Space, Span, ingredients
+from dashpot.temperature import fit_temperature
 from tests.search.test_setup import regression, searching, table
 
 SHORT: dict[str, Any] = {"trials": 6, "cv": 3, "epochs": 6, "device": "cpu", "low": False, "networks": ("width=16", "depth=1")}
@@ -67,17 +69,18 @@ def test_scores_are_those_of_the_files(done: tuple[Path, TuneResult]) -> None:
     for row in told:
         candidate = search.space.candidate(row["params"])
         losses = []
-        for repeat in range(row["seeds"]):
+        for repeat in range(row["seeds"]):  # each is scored at one temperature for all folds
             runner = artifacts.load(folder, row["number"], candidate, repeat)
             assert runner is not None
-            own = []
+            logits, truth = [], []
             for tensors, (_, valid) in zip(runner.tensors, search.task.folds, strict=True):
                 model = search.task.make(dict(candidate.net))
                 model.load_state_dict(dict(tensors))
                 with torch.no_grad():
-                    p = model.eval()(search.task.x[valid]).double().softmax(1).numpy()
-                own.append(log_loss(search.task.y[valid].numpy(), p, labels=[0, 1, 2]))
-            losses.append(own)
+                    logits.append(model.eval()(search.task.x[valid]).double().numpy())
+                truth.append(search.task.y[valid].numpy())
+            temperature = fit_temperature(np.concatenate(logits), np.concatenate(truth))
+            losses.append([log_loss(y, softmax(z / temperature, axis=1), labels=[0, 1, 2]) for z, y in zip(logits, truth, strict=True)])
         several += row["seeds"] > 1
         assert row["fold_scores"] == pytest.approx(list(np.mean(losses, axis=0)), rel=1e-4)
         assert row["score"] == pytest.approx(np.mean(losses), rel=1e-4)
@@ -202,16 +205,16 @@ def test_seeds_take_no_time_that_is_not_there(tmp_path: Path, monkeypatch: pytes
         asked.append(len(wanted))
         return [replace(r, tensors=[{}] * 3, epochs=6) for r in wanted]
 
-    monkeypatch.setattr(api, "with_networks", instead)
+    monkeypatch.setattr(finish, "with_networks", instead)
     finalists = [Runner(i, search.space.plain(), "complete", scores=[1.0 + i / 10] * 3) for i in range(5)]
-    choice = api.final.choose(finalists)
+    choice = finish.final.choose(finalists)
     course = api.courses.from_dict({"epochs": 6, "batch_size": 16, "rungs": [], "folds": 3, "lanes": 4})
 
     def again(at: float, pace: float, explain: bool = True) -> int:
         asked.clear()
         monkeypatch.setattr(time, "monotonic", lambda: search.started + at)
         search.options = replace(search.options, explain=explain)
-        found = search._again(course, finalists, choice, finalists[4], [0, 1, 2], search.started + 90, pace)
+        found = finish.Seeds(search, course, [0, 1, 2], search.started + 90, pace).again(finalists, choice, finalists[4])
         assert len(found) == sum(asked)
         assert all(r.repeat == 1 for r in found)
         return len(found)
@@ -241,17 +244,17 @@ def test_time_that_is_left_trains_more_seeds_of_what_predicts(tmp_path: Path, mo
         now[0] += 3.0 * len(wanted)
         return [replace(r, tensors=[{}] * 3, epochs=6) for r in wanted]
 
-    monkeypatch.setattr(api, "with_networks", instead)
-    monkeypatch.setattr(api.final, "picked", lambda *given: {2: 1, 0: 5})
+    monkeypatch.setattr(finish, "with_networks", instead)
+    monkeypatch.setattr(finish.final, "picked", lambda *given: {2: 1, 0: 5})
     finalists = [Runner(i, search.space.plain(), "complete", scores=[1.0 + i / 10] * 3) for i in range(3)]
     finalists.append(replace(finalists[0], repeat=1))
-    choice = api.final.choose(finalists)
+    choice = finish.final.choose(finalists)
     course = api.courses.from_dict({"epochs": 6, "batch_size": 16, "rungs": [], "folds": 3, "lanes": 4})
 
     def more(at: float, pace: float) -> list[list[tuple[int, int]]]:
         asked.clear()
         now[0] = at
-        found = search._more(course, finalists, choice, [0, 1, 2], search.started + 90, pace)
+        found = finish.Seeds(search, course, [0, 1, 2], search.started + 90, pace).more(finalists, choice)
         assert len(found) == sum(map(len, asked))
         return list(asked)
 
@@ -312,5 +315,6 @@ def test_settings_tell_what_differs(tmp_path: Path) -> None:
         "folds": searching(table(), tmp_path, cv=4),
         "seed": searching(table(), tmp_path, seed=1),
         "metric": searching(table(), tmp_path, metric="f1"),
+        "calibrate": searching(table(), tmp_path, calibrate=False),
     }.items():
         assert [name for name in one if one[name] != other.settings()[name]] == [key]

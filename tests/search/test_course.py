@@ -14,7 +14,7 @@ import torch
 
 from dashpot.core.errors import ConfigError
 from dashpot.search import course as courses
-from dashpot.search.course import Pace, batch_size_for, default_epochs, enough_rows, fit_course, from_dict, member_epochs, to_dict
+from dashpot.search.course import Pace, batch_size_for, default_epochs, enough_rows, fit_course, from_dict, member_epochs, race_share, to_dict
 from dashpot.search.race import Course
 from tests.search.helpers import COURSE, candidate, race, small_task
 
@@ -96,6 +96,21 @@ def test_time_that_is_gone_counts() -> None:
     assert fit_course(ROWS, 5, Pace(0.05), 100.0, spent=40.0).epochs < fit_course(ROWS, 5, Pace(0.05), 100.0).epochs
     with pytest.raises(ConfigError, match="after 60"):
         fit_course(ROWS, 5, Pace(1e-6), 100.0, spent=60.0)
+
+
+def test_the_race_gets_what_the_rest_will_not_need() -> None:
+    course = fit_course(ROWS, 5, Pace(1e-3), 300.0)
+    assert course.folds == 5
+
+    def share(pace: float, explain: bool = True) -> float:
+        return race_share(course, Pace(pace), 5, 300.0, least=0.5, explain=explain, finalists=6)
+
+    # By hand: 22 candidates (7 without explaining) on 5 folds for 96 epochs at 4 ms, times 1.3, are 55 (17) of 300 seconds.
+    assert course.epochs == 96
+    assert share(1e-3) == 0.82
+    assert share(4e-3) == pytest.approx(0.9 - 1.3 * 22 * 5 * 96 * 4e-3 / 300)
+    assert share(4e-3, explain=False) == 0.82
+    assert share(1.0) == 0.5, "never less than the share that is planned with"
 
 
 def test_sizes() -> None:

@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import log_loss, mean_squared_error
 
 import dashpot
-from dashpot.decisions import Decision, fit_decision, fit_temperature
+from dashpot.decisions import Decision, fit_decision
 from dashpot.metrics import METRICS, find_metric
 from dashpot.nets import MLP, Ensemble
 from dashpot.scores import predict
@@ -24,6 +24,7 @@ from dashpot.search.final import assemble, averaged, choose, out_of_fold, pick, 
 from dashpot.search.race import Course, Race, Runner
 from dashpot.search.task import Task
 from dashpot.search.worker import with_networks
+from dashpot.temperature import fit_temperature
 from tests.search.helpers import FOLDS, candidate, race, runner, small_task
 
 EVERY = list(range(FOLDS))

@@ -379,7 +379,7 @@ T = torch.zeros(90, 3)
         ({"recipe": 3}, "recipe must be"),
         ({"without": ["l9"]}, "without must be one of"),
         ({"model": lambda: nn.Linear(4, 2), "recipe": ["dropout"]}, "matches no module"),
-        ({"recipe": [], "lr": 1e-3, "net": {"width": 64, "depth": 2, "embedding": "none"}}, "something to search"),
+        ({"recipe": [], "lr": 1e-3, "net": {"width": 64, "depth": 2, "embedding": "none", "activation": "silu"}}, "something to search"),
         ({"space": Space(ingredients(["mixup"]), lr=Span(1e-3, 1e-2)), "lr": 0.1}, "space must be given without"),
         ({"ensemble": "x"}, "ensemble must be"),
         ({"sampler": "x"}, "sampler must be"),

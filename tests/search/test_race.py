@@ -15,7 +15,8 @@ from sklearn.metrics import log_loss
 import dashpot
 from dashpot.population.members import initial
 from dashpot.search import artifacts
-from dashpot.search.race import Course, Race, Runner, default_rungs, summary, task_schedule
+from dashpot.search.race import Race
+from dashpot.search.runner import Course, Runner, default_rungs, summary, task_schedule
 from dashpot.search.space import Candidate
 from dashpot.search.task import Task, equal_folds, held_out, proper_score
 from tests.search.helpers import COURSE, FOLDS, ROWS, candidate, race, small_task

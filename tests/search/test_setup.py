@@ -18,8 +18,8 @@ from dashpot.data.rows import to_rows
 from dashpot.metrics import find_metric
 from dashpot.search.api import Options as SearchOptions
 from dashpot.search.api import Search
-from dashpot.search.setup import chosen_networks, default_ingredients, default_space, make_task
-from dashpot.search.space import Options, Span
+from dashpot.search.setup import BINS, FEW_BINS, chosen_networks, default_ingredients, default_space, factory, make_task, starting_points
+from dashpot.search.space import Options, Span, clipped
 
 
 def table(n: int = 120, seed: int = 0) -> Problem:
@@ -134,6 +134,28 @@ def test_same_seed_same_weights(tmp_path: Path) -> None:
         found.append(search.task.make(net).state_dict())
     for one, two in zip(found[:3], found[3:], strict=True):
         assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_bins_where_there_is_enough_to_learn_them_from() -> None:
+    """Values, or many rows, get more bins than few rows of classes; what a network then has is what its own embedding says."""
+    net = {"width": 16, "depth": 1, "embedding": "piecewise"}
+
+    def bins(problem: Problem) -> int:
+        prepared = problem.prepare(np.arange(problem.n), scaling="robust")
+        embedding = factory(problem, prepared, np.arange(problem.n))(net).embedding
+        return int(embedding.edges.shape[1]) - 1
+
+    assert bins(regression()) == bins(table(5000)) == BINS
+    assert bins(table()) == FEW_BINS < BINS
+
+
+def test_starting_points_name_only_what_the_default_space_has(tmp_path: Path) -> None:
+    """A misspelt name would be left out in silence."""
+    known = searching(table(), tmp_path).space.dimensions()
+    for name, point in starting_points().items():
+        assert set(point) <= set(known), name
+        for key, value in point.items():
+            assert clipped(value, known[key]) == value, (name, key)
 
 
 def test_wanted_and_without() -> None:

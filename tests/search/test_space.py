@@ -158,3 +158,49 @@ def test_nothing_to_search() -> None:
     Space([], lr=Span(1e-3, 1e-2))
     Space([], lr=Span(1e-3, 1e-3), net={"width": Options((8, 16))})
     Space(ingredients(["l1"]), lr=Span(1e-3, 1e-3))
+
+
+def test_batch_sizes_are_a_dimension_of_their_own() -> None:
+    parts, rates = ingredients(["l1:strength=1e-5..1e-2"]), Span(1e-4, 1.0, log=True)
+    space = Space(parts, lr=rates, net={"width": Options((8, 12))}, batch_size=Options((16, 32, 64)), batch_default=32)
+    assert list(space.dimensions()) == ["l1", "l1.strength", "lr", "batch_size", "net.width"]
+    assert space.describe()["batch_size"] == "16 | 32 | 64"
+    seen = set()
+    for seed in range(20):
+        found = space.sample(Trial(seed))
+        assert found.batch_size == found.params["batch_size"]
+        assert set(found.net) == {"width"}, "it is no option of the network"
+        assert space.candidate(found.params).batch_size == found.batch_size
+        seen.add(found.batch_size)
+        less, only = space.without(found, "l1"), space.alone(found, "l1")
+        assert (less.batch_size, only.batch_size) == (found.batch_size, found.batch_size)
+        assert less.size == 0, "it is no ingredient"
+    assert seen == {16, 32, 64}
+    assert space.plain().batch_size == space.default().batch_size == 32
+    one = Space(parts, lr=rates)
+    assert "batch_size" not in one.dimensions()
+    assert one.plain().batch_size is None
+    assert "batch_size" not in one.plain().params
+    assert one.with_batches(Options((8, 16)), 16).plain().params == {**one.plain().params, "batch_size": 16}
+
+
+def test_a_range_of_batch_sizes_has_whole_numbers() -> None:
+    space = Space([], lr=Span(1e-3, 1e-3), batch_size=Span(16, 256, log=True))
+    trial = Trial(0)
+    sizes = [space.sample(trial).batch_size for _ in range(20)]
+    assert trial.asked["batch_size"] == (16, 256, True)
+    assert all(isinstance(size, int) and 16 <= size <= 256 for size in sizes)
+    assert space.plain().batch_size == 64, "the middle on its scale"
+
+
+@pytest.mark.parametrize(
+    "wrong", [Options((0, 16)), Options((16.5,)), Options((True, 16)), Options(("16",)), Span(0, 64), Span(64, 16), Span(16, 16)]
+)
+def test_batch_sizes_that_are_none(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="^batch_size must be"):
+        Space(ingredients(["l1"]), lr=Span(1e-3, 1e-2), batch_size=wrong)
+
+
+def test_networks_may_have_ranges() -> None:
+    space = Space([], lr=Span(1e-3, 1e-2), net={"width": Span(4, 64, log=True, integer=True), "depth": Options((2, 1))})
+    assert space.plain().net == {"width": 16, "depth": 2}

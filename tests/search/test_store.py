@@ -22,7 +22,8 @@ from dashpot.core.errors import ConfigError, StorageError
 from dashpot.search import life
 from dashpot.search import store as stores
 from dashpot.search.backends import meaning, passing, resolved, shown
-from dashpot.search.store import Store, counted
+from dashpot.search.store import Store
+from dashpot.search.trials import TAKEN, counted
 
 SETTINGS = {"version": "1", "data": "abc", "space": {"lr": "0..1", "l1": "off | on"}}
 Open = Callable[..., Store]
@@ -151,7 +152,7 @@ def test_one_that_is_killed_after_taking_over_loses_nothing(open_: Open) -> None
     two.enqueue({"lr": 0.375})
     two.ask(point)
     two.close()
-    one.tell(0, "failed", None, {stores.TAKEN: one.worker})  # killed here, before making the copy
+    one.tell(0, "failed", None, {TAKEN: one.worker})  # killed here, before making the copy
     three = open_()
     assert three.ask(point, most=1) is None  # nobody else takes the place of it
     assert three.take_over() == 1

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task
+from dashpot.cli.tune_parts import again, low_precision, processes_for, seconds, show, tidy
 
-METRICS = "What counts: accuracy (default), balanced_accuracy, f1, f1_macro, log_loss, brier, roc_auc; r2 (default), rmse, mae."
-WITH = "An ingredient to search, such as l1:strength=1e-6..1e-2 or mixup; repeat for more. By default all that fit the data."
 NET = "An option of the network to search or fix: width=64,128 or skip=true,false or norm=none,layer or members=1,8; repeat for more."
+SCHEDULE = "Who leaves a race: halving, hyperband (brackets), none, or population (nobody; the worst take over networks of the best while training)."
 STORAGE = "A store for many machines: postgresql://..., mysql://..., grpc://host:port, or a journal file that all can reach."
 
 
@@ -52,6 +52,7 @@ def tune(
         int | None, typer.Option("--workers", help="Processes on this machine. [default: one per core, 4 at most]", show_default=False)
     ] = None,
     sampler: Annotated[str, typer.Option("--sampler", help="tpe, random, quasi-random, gp or grid.")] = "tpe",
+    schedule: Annotated[str, typer.Option("--schedule", help=SCHEDULE)] = "halving",
     ensemble: Annotated[
         str, typer.Option("--ensemble", help="finalists, folds (of the chosen recipe), or refit (one network on all rows).")
     ] = "finalists",
@@ -69,6 +70,10 @@ def tune(
         int | None,
         typer.Option("--epochs", min=1, help="Of a candidate that is never dropped.", show_default=False),
     ] = None,
+    batch_size: Annotated[
+        str | None,
+        typer.Option("--batch-size", help="Rows per step: a number, or several to search, such as 32,64,128.", show_default=False),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Search the combination of regularizers and their strengths; report on rows that the search never saw.
@@ -82,10 +87,11 @@ def tune(
     from dashpot.runs import open_folder
     from dashpot.search.api import Options
     from dashpot.search.backends import resolved
+    from dashpot.search.batches import sizes_of
     from dashpot.search.folder import demand_whole, held, new_folder, read_config, update_config, write_config
     from dashpot.search.interrupts import Interrupts
 
-    processes = _workers(workers, device)
+    processes = processes_for(workers, device)
     demand_whole(processes, data)
     if resume is not None:
         if data is not None or out is not None:
@@ -94,7 +100,7 @@ def tune(
         if budget is not None or trials is not None:
             options = replace(options, budget=seconds(budget) if budget else None, trials=trials)
         elif config.get("done"):
-            _again(resume)
+            again(resume)
             return
         if storage is not None:
             options = replace(options, storage=resolved(storage))
@@ -110,12 +116,14 @@ def tune(
             wanted=with_ or None,
             without=tuple(without or ()),
             networks=tuple(net or ()),
-            low=_low(precision),
+            low=low_precision(precision),
             sampler=sampler,
+            schedule=schedule,
             ensemble=ensemble,
             calibrate=calibrate,
             explain=explain,
             epochs=epochs,
+            batch_size=sizes_of(batch_size),
             storage=storage and resolved(storage),
             name=study,
             seed=seed,
@@ -132,7 +140,7 @@ def tune(
             update_config(folder, done=_run(problem, options, folder, processes, interrupts))
     except (ConfigError, StorageError) as error:
         if resume is None:
-            _tidy(folder)
+            tidy(folder)
         if isinstance(error, StorageError) and (folder / "spent.json").exists():
             raise StorageError(f"{error} What was done is kept: `dashpot tune --resume {folder}` goes on.") from error
         raise
@@ -163,7 +171,7 @@ def _run(problem: Any, options: Any, folder: Path, processes: int, interrupts: A
         clock.tick()
 
     with Live(options, tick) as live:
-        search = Search(problem, options, folder, note=live.note, say=live.say)
+        search = Search(problem, options, folder, note=live.note, say=live.say, processes=processes)
         store = search.open()
         others: list[Any] = []
         course: Any = None
@@ -176,7 +184,7 @@ def _run(problem: Any, options: Any, folder: Path, processes: int, interrupts: A
                 course = search.course(store)
                 clock.running = True
                 live.course(course)
-                deadline = None if options.budget is None else search.started + options.race * options.budget
+                deadline = search.race_end(store)
                 others = start_workers(folder, processes - 1, deadline, options.storage) if processes > 1 else []
                 steps = search.work(store, course).member_steps
                 if lost := await_workers(others, 30 if deadline is None else max(1.0, deadline - time.monotonic() + 3)):
@@ -205,30 +213,8 @@ def _run(problem: Any, options: Any, folder: Path, processes: int, interrupts: A
         live.stage("report")
         save(folder, result, record)
         figures = tune_figures(record, folder)
-    _show(record, [str(png) for png, _ in figures.values()], folder)
+    show(record, [str(png) for png, _ in figures.values()], folder)
     return not search.hurried
-
-
-def _show(record: Any, figures: list[str], folder: Path) -> None:
-    from rich.console import Console
-
-    from dashpot.report.tune_table import print_report
-
-    console = Console() if sys.stdout.isatty() else Console(width=110)
-    print_report(record, console)
-    typer.echo("figures: " + ", ".join(figures))
-    typer.echo(f"saved in {folder}: `dashpot predict {folder} DATA --out predictions.csv` uses the model")
-
-
-def _again(folder: Path) -> None:
-    """Report a search that is finished."""
-    import json
-
-    from dashpot.search.folder import REPORT
-
-    record = json.loads((folder / REPORT).read_text())
-    typer.echo("this search is finished; --budget or --trials with more than it had would go on with it", err=True)
-    _show(record, [str(path) for path in sorted(folder.glob("*.png"))], folder)
 
 
 def tune_worker(
@@ -260,59 +246,3 @@ def tune_worker(
         Worker(search.task, search.space, course, store, folder, deadline=deadline, trials=options.trials).run()
     finally:
         store.close()
-
-
-def seconds(text: str) -> float:
-    """``90``, ``90s``, ``10m`` or ``2h`` as seconds.
-
-    Raises:
-        ConfigError: anything else.
-
-    >>> seconds("90s"), seconds("10m"), seconds("1.5h")
-    (90.0, 600.0, 5400.0)
-    """
-    from dashpot.core.errors import ConfigError
-
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
-    try:
-        value = float(number)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value * unit < float("inf"):
-        raise ConfigError("--budget", "a time such as 90s, 10m or 2h", text)
-    return value * unit
-
-
-def _low(precision: str) -> bool | None:
-    from dashpot.core.errors import ConfigError
-
-    known = {"auto": None, "float32": False, "bfloat16": True}
-    if precision not in known:
-        raise ConfigError("--precision", "auto, float32 or bfloat16", precision)
-    return known[precision]
-
-
-def _workers(asked: int | None, device: str) -> int:
-    import os
-
-    import torch
-
-    if asked is not None:
-        return asked
-    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
-        return 1  # a GPU takes the whole population at once
-    return min(4, os.cpu_count() or 1)
-
-
-def _tidy(folder: Path) -> None:
-    """A refused command leaves nothing behind, unless candidates were trained."""
-    import contextlib
-
-    if not (folder / "candidates").exists() and not (folder / "spent.json").exists():
-        for file in ("tune.json", "tune.lock", "journal.log", "workers.log"):
-            (folder / file).unlink(missing_ok=True)
-        for rest in folder.glob("journal.log*"):
-            rest.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            folder.rmdir()

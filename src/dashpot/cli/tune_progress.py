@@ -43,9 +43,11 @@ class Live:
 
     def course(self, course: Any) -> None:
         """Say what a race will be."""
+        from dashpot.search.schedules import in_words
+
         self._epochs = course.epochs
-        rungs = ", ".join(map(str, course.rungs))
-        leave = f", the weaker ones leave after {rungs}" if rungs else ""
+        words = in_words(course)
+        leave = f", {words}" if words else ""
         folds = f"{course.folds} fold{'s' * (course.folds > 1)}"
         self.note(f"races of {course.lanes} candidates on {folds} at once: {course.epochs} epoch{'s' * (course.epochs > 1)}{leave}")
 

@@ -54,9 +54,10 @@ class Periodic(nn.Module):
 class PiecewiseLinear(nn.Module):
     """Learned bends at quantiles: each column becomes itself and linear maps of how far it has come through each of its bins, from 0 to 1.
 
-    Outside of the bins only the column itself goes on growing. Where many rows share a value, several quantiles coincide; a bin without width
-    gives 0. Until :meth:`fit_bins` is called the bins are those of a standard normal column. After Gorishniy et al., "On Embeddings for Numerical
-    Features in Tabular Deep Learning", NeurIPS 2022.
+    Outside of the bins only the column itself goes on growing. A value that many rows share counts for one bin's worth of rows, so that the other bins are
+    left for the other values; where a column has fewer values than bins, some edges coincide, and a bin without width gives 0. Until :meth:`fit_bins`
+    is called the bins are those of a standard normal column. After Gorishniy et al., "On Embeddings for Numerical Features in Tabular Deep Learning",
+    NeurIPS 2022.
 
     Args:
         features: columns.
@@ -86,7 +87,7 @@ class PiecewiseLinear(nn.Module):
 
     @torch.no_grad()
     def fit_bins(self, x: Tensor) -> None:
-        """Put the edges at the quantiles of ``x`` [rows, features].
+        """Put the edges at the quantiles of ``x`` [rows, features], in which no value of a column counts for more than a bin's share of the rows.
 
         Raises:
             DataError: no rows, other columns, or values that are not finite.
@@ -96,13 +97,15 @@ class PiecewiseLinear(nn.Module):
             raise DataError(f"bins need rows of {features} columns, got shape {list(x.shape)}.")
         if not bool(torch.isfinite(x).all()):
             raise DataError("bins need finite values, got NaN or infinity. Fill missing values first.")
-        # By position in the sorted column, as torch.quantile does, which refuses more than 16 million rows.
-        position = torch.linspace(0, len(x) - 1, edges, dtype=torch.float64)
-        low = position.floor().long()
-        share = (position - low).to(device=x.device)
+        most = math.ceil(len(x) / (edges - 1))
         for i in range(features):
             column = x[:, i].double().sort().values
-            self.edges[i] = torch.lerp(column[low.to(x.device)], column[position.ceil().long().to(x.device)], share)
+            _, value, count = torch.unique_consecutive(column, return_inverse=True, return_counts=True)
+            column = column[torch.arange(len(column), device=x.device) - (count.cumsum(0) - count)[value] < most]
+            # By position in the sorted column, as torch.quantile does, which refuses more than 16 million rows.
+            position = torch.linspace(0, len(column) - 1, edges, dtype=torch.float64, device=x.device)
+            low = position.floor().long()
+            self.edges[i] = torch.lerp(column[low], column[position.ceil().long()], position - low)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., batch, features] to [..., batch, features * size], column by column."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,31 @@ from dashpot.core.rng import Draws, derive, stream
 
 if TYPE_CHECKING:
     from dashpot.population.chunk import Chunk
+
+
+AHEAD = 16
+"""Steps whose draws are made together."""
+T = TypeVar("T")
+
+
+class Ahead(Generic[T]):
+    """What each step draws, made for some steps at once: since draws are functions of the step, one call for many costs little more than one for one.
+
+    Args:
+        chunk: whose steps.
+        make: from steps (uint64) to what each of them draws.
+    """
+
+    def __init__(self, chunk: Chunk, make: Callable[[np.ndarray], Sequence[T]]) -> None:
+        self.chunk, self.make = chunk, make
+        self.first, self.held = 0, list[T]()
+
+    def now(self) -> T:
+        """What the current step draws."""
+        step = self.chunk.step
+        if not self.first <= step < self.first + len(self.held):
+            self.first, self.held = step, list(self.make(np.arange(step, step + min(AHEAD, self.chunk.ahead), dtype=np.uint64)))
+        return self.held[step - self.first]
 
 
 class Actor:

@@ -12,18 +12,18 @@ from dashpot.core.rng import derive, generator, stream
 from dashpot.core.select import Where
 from dashpot.core.view import ModelView
 from dashpot.population.actors import ACTORS
-from dashpot.population.columns import columns, demand_allowed
+from dashpot.population.columns import adamw_shown, columns, demand_allowed
 from dashpot.population.dropping import DropoutActor
 from dashpot.population.mapped import mapped
 from dashpot.population.members import Data, Member, Plan
 from dashpot.population.program import fitting_program
+from dashpot.population.recording import Recording
 from dashpot.population.runner import Runner
 from dashpot.population.stack import NotStackableError, Stack, StackedLinear, normalizations, stacked
-from dashpot.population.states import Evaluating, Saved, saved_from
+from dashpot.population.states import Evaluating, Saved, evaluated, put_back, saved_from
 from dashpot.population.tensors import Block
 from dashpot.population.update import Update
 from dashpot.population.watch import Watch
-from dashpot.population.weighing import EMAActor
 from dashpot.scores import squared_error
 from dashpot.techniques.dropout.dropout import Dropout
 from dashpot.techniques.penalties.penalty import Penalty, Proximal
@@ -39,10 +39,11 @@ class Chunk:
     Each equals the network that :func:`dashpot.fit` would have trained alone, to float rounding.
 
     Args:
-        members: with as many training rows each, and of one shape.
+        members: with as many training rows each, batches as large, and of one shape.
         models: their networks, with the initial weights.
         classes: outputs, for classification.
         stack: how the networks become one, :func:`stacked` or :func:`mapped`.
+        seen: the steps of a network of this shape, where they are known already.
 
     Attributes:
         step, epoch: completed.
@@ -53,16 +54,24 @@ class Chunk:
     """
 
     def __init__(
-        self, members: Sequence[Member], models: Sequence[nn.Module], data: Data, plan: Plan, classes: int | None, stack: Stack = stacked
+        self,
+        members: Sequence[Member],
+        models: Sequence[nn.Module],
+        data: Data,
+        plan: Plan,
+        classes: int | None,
+        stack: Stack = stacked,
+        seen: Recording | None = None,
     ) -> None:
-        self.members, self.data, self.plan, self.classes, self.stack = list(members), data, plan, classes, stack
+        self.members, self.data, self.plan, self.classes, self.stack, self.seen = list(members), data, plan, classes, stack, seen
         self.device = data.device
         self.step = self.epoch = 0
+        self.ahead = 1  # steps from now on whose batches are as large
         self.calls: dict[str, int] = {}
         self.failed = np.zeros(len(members), dtype=bool)
         self.objective = np.zeros(len(members))
         self._rows = torch.stack([data.index(m, m.rows) for m in members])
-        self._edges = batch_edges(self._rows.shape[1], plan.batch_size)
+        self._edges = batch_edges(self._rows.shape[1], plan.batch_of(members[0]))
         probe = data.x[self._rows[0, : max(2, min(5, self._rows.shape[1]))]]
         found = list(columns(self.members))
         if stack is mapped and any(cls is Dropout for _, cls, _ in found):
@@ -72,7 +81,7 @@ class Chunk:
         for module in whole.modules():
             if isinstance(module, StackedLinear):
                 module.low = plan.low
-        self._view = ModelView(models[0], torch.optim.AdamW(models[0].parameters(), weight_decay=0.0))
+        self._view = ModelView(models[0], adamw_shown(models[0]))
         demand_allowed(self.members, self._view, data, classes, min(stop - start for start, stop in self._edges))
         self._selected: dict[Where, list[int]] = {}
         self._idle: set[int] = set()
@@ -84,7 +93,7 @@ class Chunk:
         self._learn = True
         self.dropouts = [actor for actor in self.actors if isinstance(actor, DropoutActor)]
         places = list(dict.fromkeys(name for actor in self.dropouts for name in actor.rates))
-        self._program = fitting_program(self.template, self.block, data, plan, places) if stack is stacked else None
+        self._program = fitting_program(self.template, self.block, data, plan, places, seen) if stack is stacked else None
         self._idle = set(range(len(self.block.segments))) - self._program.parameters if self._program else set()
         self.runner = Runner(self._program, self.block) if self._program else None
         self._shrink()
@@ -125,6 +134,7 @@ class Chunk:
         total = torch.zeros(len(self), device=self.device)
         for number, (start, stop) in enumerate(self._edges):
             factor = self.plan.schedule((self.epoch - 1 + number / len(self._edges)) / self.plan.epochs)
+            self.ahead = max(1, len(self._edges) - 1 - number)  # the last batch may be smaller
             total += self._train_step(*self.data.take(index[:, start:stop]), lr * factor)
         self.objective = (total / len(self._edges)).cpu().numpy()
         self.failed = ~np.isfinite(self.objective)
@@ -215,20 +225,13 @@ class Chunk:
 
     # --- evaluation --------------------------------------------------------------------------------------------------
 
-    def evaluated(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weights [members, values] and buffers that evaluation sees: averages where a member keeps them, zero where its raw weights are kept sparse."""
-        values, buffers = self.block.values, self.block.buffers
-        average = next((actor for actor in self.actors if isinstance(actor, EMAActor)), None)
-        if average is None:
-            return values, buffers
-        on = torch.tensor([t is not None for t in average.techniques], device=self.device)
-        chosen = torch.where(on[:, None], average.average, values)
-        for k, t in self.update.maps:
-            segment = self.block.segments[t]
-            part = slice(segment.start, segment.stop)
-            chosen[k, part] *= values[k, part] != 0
-        mixed = {name: torch.where(on.reshape(-1, *[1] * (b.ndim - 1)), average.buffers[name], b) for name, b in self.block.floating().items()}
-        return chosen, {**buffers, **mixed}
+    def evaluated(self, only: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weights [members, values] and buffers that evaluation sees: averages where a member keeps them, zero where its raw weights are kept sparse.
+
+        Args:
+            only: the one member whose row is asked for; the others' then mean nothing.
+        """
+        return evaluated(self, only)
 
     @torch.no_grad()
     def outputs(self, rows: Sequence[np.ndarray], limit: int = 1 << 22) -> list[Tensor]:
@@ -236,18 +239,21 @@ class Chunk:
         length = max(len(r) for r in rows)
         padded = [np.concatenate([r, np.full(length - len(r), r[0])]) for r in rows]
         index = torch.stack([self.data.index(m, r) for m, r in zip(self.members, padded, strict=True)])
-        with Evaluating(self):
-            per_row = max(1, len(self) * max(self.data.x[0].numel(), 64))
-            pieces = torch.split(index, max(1, limit // per_row), dim=1)
-            forward = self.runner.outputs if self.runner is not None else self.block.network
-            out = torch.cat([forward(self.data.take(piece)[0]) for piece in pieces], dim=1)
+        per_row = max(1, len(self) * max(self.data.x[0].numel(), 64))
+        pieces = torch.split(index, max(1, limit // per_row), dim=1)
+        if self.runner is not None:
+            now = self.evaluated()
+            out = torch.cat([self.runner.outputs(self.data.take(piece)[0], *now) for piece in pieces], dim=1)
+        else:
+            with Evaluating(self):
+                out = torch.cat([self.block.network(self.data.take(piece)[0]) for piece in pieces], dim=1)
         return [out[k, : len(r)] for k, r in enumerate(rows)]
 
     # --- members -----------------------------------------------------------------------------------------------------
 
     def tensors(self, k: int) -> Mapping[str, Tensor]:
         """The weights and buffers that member k ends with: the best where it keeps them, else the averaged, else the last."""
-        return self.watch.best(k) or self.block.row(*self.evaluated(), k)
+        return self.watch.best(k) or self.block.row(*self.evaluated(k), k)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Only these members, in this order; the others leave."""
@@ -269,7 +275,7 @@ class Chunk:
         ``sources[k][0]``, all of one shape and at one epoch. Recipe and learning rate are the new member's own; an average it alone has starts here.
         """
         one = sources[0][0]
-        chunk = cls(members, [one.template] * len(members), one.data, one.plan, one.classes, one.stack)
+        chunk = cls(members, [one.template] * len(members), one.data, one.plan, one.classes, one.stack, one.seen)
         chunk.step, chunk.epoch, chunk._idle = one.step, one.epoch, set(one._idle)
         chunk.block.adopt([(source.block, row) for source, row in sources])
         chunk.update.adopt([(source.update, row) for source, row in sources])
@@ -288,12 +294,4 @@ class Chunk:
 
     def restore(self, saved: Saved) -> None:
         """Back to what :meth:`saved` gave, before any member left."""
-        self.step, self.epoch, self.update.steps = saved.step, saved.epoch, saved.steps.copy()
-        for mine, theirs in ((self.block.values, saved.values), (self.update.first, saved.first), (self.update.second, saved.second)):
-            mine.copy_(theirs)
-        for name, b in saved.buffers.items():
-            self.block.buffers[name].copy_(b)
-        for actor, (average, buffers) in zip((a for a in self.actors if isinstance(a, EMAActor)), saved.averages, strict=True):
-            actor.average, actor.buffers = average.clone(), {name: b.clone() for name, b in buffers.items()}
-        self.block.network.train()
-        self._shrink()
+        put_back(self, saved)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import types
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+import torch
+from torch import nn
 
 from dashpot.core.recipe import Recipe
 from dashpot.core.technique import Technique
@@ -31,6 +35,20 @@ def columns(members: Sequence[Member]) -> Iterator[tuple[str, type[Technique], l
     kinds = {path: type(next(own[path] for own in found if path in own)) for path in order}
     for path in sorted(order, key=lambda path: kinds[path].order):
         yield path, kinds[path], [own.get(path) for own in found]
+
+
+def adamw_shown(model: nn.Module) -> torch.optim.AdamW:
+    """AdamW as :func:`dashpot.fit` has it, for techniques to look at; it never steps.
+
+    Made without the wrapper around ``add_param_group``, which imports torch's compiler (1.7 s) to keep out of its way.
+    """
+    optimizer = torch.optim.AdamW.__new__(torch.optim.AdamW)
+    plain = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+    if plain is not None:
+        optimizer.add_param_group = types.MethodType(plain, optimizer)  # type: ignore[method-assign]  # until it is made
+    optimizer.__init__(model.parameters(), weight_decay=0.0)  # type: ignore[misc]  # of an instance that is not made yet
+    optimizer.__dict__.pop("add_param_group", None)
+    return optimizer
 
 
 def demand_allowed(members: Sequence[Member], view: ModelView, data: Data, classes: int | None, smallest: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dashpot.core.draws import kernel, uniform_by
 from dashpot.core.rng import derive_all, stream
-from dashpot.population.actor import Actor
+from dashpot.population.actor import Actor, Ahead
 from dashpot.techniques.dropout.dropout import dropout
 
 
@@ -50,15 +50,19 @@ class DropoutActor(Actor):
         self.places = {name: np.array([stream(int(key), name) for key in self.keys], dtype=np.uint64) for name in rates}
         modules = dict(self.chunk.block.network.named_modules())
         self.handles = [modules[name].register_forward_hook(self._hook(name)) for name in rates]
+        self._table: tuple[np.ndarray, Ahead[np.ndarray]] | None = None
 
     def first_call(self, places: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Keys and rates [place, member] of the first calls in this step."""
-        members = len(self.techniques)
-        keys, rates = np.zeros((len(places), members), dtype=np.uint64), np.zeros((len(places), members), dtype=np.float32)
-        for i, name in enumerate(places):
-            if name in self.rates:
-                keys[i], rates[i] = self.places[name], self.rates[name]
-        return derive_all(keys, self.chunk.step, 0), rates
+        """Keys and rates [place, member] of the first calls in this step; ``places`` are always the same."""
+        if self._table is None:
+            members = len(self.techniques)
+            keys, rates = np.zeros((len(places), members), dtype=np.uint64), np.zeros((len(places), members), dtype=np.float32)
+            for i, name in enumerate(places):
+                if name in self.rates:
+                    keys[i], rates[i] = self.places[name], self.rates[name]
+            self._table = rates, Ahead(self.chunk, lambda steps: list(derive_all(keys, steps[:, None, None], 0)))
+        rates, ahead = self._table
+        return ahead.now(), rates
 
     def _hook(self, name: str) -> Callable[..., Tensor | None]:
         keys, p = self.places[name], self.rates[name]

@@ -14,14 +14,31 @@ struct Rows {
     int64_t n, features, count, made;  // count: bins, or waves; made: outputs of each column but itself
 };
 
-// The bin that x is in and how far it has come through it; without width not at all.
-inline int64_t bin_of(const float *edges, int64_t bins, float x, float &way) {
-    int32_t k = 0;
-#pragma omp simd reduction(+ : k)
-    for (int64_t j = 1; j < bins; ++j) k += x >= edges[j];
-    const float width = edges[k + 1] - edges[k];
-    way = width > 0.0f ? std::min(std::max((x - edges[k]) / width, 0.0f), 1.0f) : 0.0f;
-    return k;
+// Rows are taken so many at a time, one in each lane of a vector: then nothing has to be summed across a vector.
+constexpr int64_t LANES = 16;
+
+// Column f of LANES rows from row i on; 0 behind the last.
+inline void column_of(const Rows &r, int64_t i, int64_t f, float (&x)[LANES]) {
+    const float *from = r.x + i * r.x_along + f;
+    if (i + LANES <= r.n) {
+        for (int64_t l = 0; l < LANES; ++l) x[l] = from[l * r.x_along];
+    } else {
+        for (int64_t l = 0; l < LANES; ++l) x[l] = i + l < r.n ? from[l * r.x_along] : 0.0f;
+    }
+}
+
+// The bin that each x is in and how far it has come through it; without width not at all.
+inline void bins_of(const float *edges, int64_t bins, const float (&x)[LANES], int32_t (&bin)[LANES], float (&way)[LANES]) {
+    for (int64_t l = 0; l < LANES; ++l) bin[l] = 0;
+    for (int64_t j = 1; j < bins; ++j) {
+        const float edge = edges[j];
+#pragma omp simd
+        for (int64_t l = 0; l < LANES; ++l) bin[l] += x[l] >= edge ? 1 : 0;
+    }
+    for (int64_t l = 0; l < LANES; ++l) {
+        const float low = edges[bin[l]], width = edges[bin[l] + 1] - low;
+        way[l] = width > 0.0f ? std::min(std::max((x[l] - low) / width, 0.0f), 1.0f) : 0.0f;
+    }
 }
 
 // M: made where it is known, else 0. before [features, bins, made]: room for what a value has from bias and the bins before its own.
@@ -38,17 +55,21 @@ void piecewise(const Rows &r, const float *edges, const float *w, const float *b
                 if (edges[f * (bins + 1) + j + 1] > edges[f * (bins + 1) + j]) sum += w[at];
             }
         }
-    for (int64_t i = 0; i < r.n; ++i)
+    for (int64_t i = 0; i < r.n; i += LANES)
         for (int64_t f = 0; f < r.features; ++f) {
-            const float x = r.x[i * r.x_along + f];
-            float way;
-            const int64_t at = (f * bins + bin_of(edges + f * (bins + 1), bins, x, way)) * made;
-            float *out = y + i * r.y_along + f * (made + 1);
-            out[0] = x;
-            for (int64_t s = 0; s < made; ++s) out[1 + s] = before[at + s] + way * w[at + s];
-            ways[i * r.features + f] = way;
-            const int32_t place = (int32_t)at;
-            std::memcpy(places + i * r.features + f, &place, 4);
+            float x[LANES], way[LANES];
+            int32_t bin[LANES];
+            column_of(r, i, f, x);
+            bins_of(edges + f * (bins + 1), bins, x, bin, way);
+            for (int64_t l = 0; l < std::min(LANES, r.n - i); ++l) {
+                const int64_t at = (f * bins + bin[l]) * made;
+                float *out = y + (i + l) * r.y_along + f * (made + 1);
+                out[0] = x[l];
+                for (int64_t s = 0; s < made; ++s) out[1 + s] = before[at + s] + way[l] * w[at + s];
+                ways[(i + l) * r.features + f] = way[l];
+                const int32_t place = (int32_t)at;
+                std::memcpy(places + (i + l) * r.features + f, &place, 4);
+            }
         }
 }
 
@@ -99,34 +120,35 @@ struct Waves {
     const float *w, *bias;           // [features, waves, made] and [features, made]
 };
 
-// room: turned [features, made, waves], and waves.
-inline void periodic(const Rows &r, const Waves &p, float *y, float *room) {
-    const int64_t made = r.made, waves = r.count;
-    float *turned = room, *cosine = room + r.features * made * waves;
-    for (int64_t f = 0; f < r.features; ++f)
-        for (int64_t k = 0; k < waves; ++k)
-            for (int64_t s = 0; s < made; ++s) turned[(f * made + s) * waves + k] = p.w[(f * waves + k) * made + s];
-    for (int64_t i = 0; i < r.n; ++i)
+// M: made where it is known, else 0. room: [made, LANES].
+template <int M>
+void periodic(const Rows &r, const Waves &p, float *y, float *room) {
+    const int64_t made = M ? M : r.made, waves = r.count;
+    float fixed[(M ? M : 1) * LANES], *sum = M ? fixed : room;
+    for (int64_t i = 0; i < r.n; i += LANES)
         for (int64_t f = 0; f < r.features; ++f) {
-            const float x = r.x[i * r.x_along + f], *frequency = p.frequency + f * waves, *phase = p.phase + f * waves;
-            float *out = y + i * r.y_along + f * (made + 1);
-#pragma omp simd
+            float x[LANES];
+            column_of(r, i, f, x);
+            for (int64_t s = 0; s < made; ++s)
+                for (int64_t l = 0; l < LANES; ++l) sum[s * LANES + l] = p.bias[f * made + s];
             for (int64_t k = 0; k < waves; ++k) {
-                float sine;
-                wave(x * frequency[k] + phase[k], cosine[k], sine);
+                const float frequency = p.frequency[f * waves + k], phase = p.phase[f * waves + k], *w = p.w + (f * waves + k) * made;
+#pragma omp simd
+                for (int64_t l = 0; l < LANES; ++l) {
+                    float cosine, sine;
+                    wave(x[l] * frequency + phase, cosine, sine);
+                    for (int64_t s = 0; s < made; ++s) sum[s * LANES + l] += w[s] * cosine;
+                }
             }
-            out[0] = x;
-            for (int64_t s = 0; s < made; ++s) {
-                const float *own = turned + (f * made + s) * waves;
-                float sum = 0;
-#pragma omp simd reduction(+ : sum)
-                for (int64_t k = 0; k < waves; ++k) sum += own[k] * cosine[k];
-                out[1 + s] = sum + p.bias[f * made + s];
+            for (int64_t l = 0; l < std::min(LANES, r.n - i); ++l) {
+                float *out = y + (i + l) * r.y_along + f * (made + 1);
+                out[0] = x[l];
+                for (int64_t s = 0; s < made; ++s) out[1 + s] = sum[s * LANES + l];
             }
         }
 }
 
-// What `periodic` has left in `turned` is gone by now: room is turned and its gradient, both [features, made, waves], and two of waves.
+// room: turned and its gradient, both [features, made, waves], and two of waves.
 inline void periodic_back(const Rows &r, const Waves &p, const float *g, float *dfrequency, float *dphase, float *dw, float *dbias, float *room) {
     const int64_t made = r.made, waves = r.count, all = r.features * made * waves;
     float *turned = room, *dturned = turned + all, *cosine = dturned + all, *slope = cosine + waves;

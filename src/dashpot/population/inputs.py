@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from dashpot.core.draws import beta_by, permutation_by
 from dashpot.core.rng import derive_all
-from dashpot.population.actor import Actor
+from dashpot.population.actor import Actor, Ahead
 from dashpot.population.runner import kernel, mix
 from dashpot.scores import cross_entropy
 from dashpot.techniques.augment.input_noise import input_noise
@@ -17,18 +19,30 @@ from dashpot.techniques.labels.label_smoothing import label_smoothing, smoothed_
 
 
 class MixupActor(Actor):
+    def setup(self) -> None:
+        self.alphas = np.array(self.values("alpha", 0.0))
+        self.mixed = np.flatnonzero(self.alphas > 0)
+        self.batch = 0
+        self.ahead = Ahead(self.chunk, self._drawn)
+
+    def _drawn(self, steps: np.ndarray) -> Sequence[tuple[Tensor, Tensor]]:
+        """For each step the shares and the partners' places, [member, batch]. A share of 1 leaves the members without Mixup alone."""
+        members, n, some = len(self.alphas), self.batch, torch.from_numpy(self.mixed)
+        share, order = torch.ones(len(steps), members, n), torch.arange(n).repeat(len(steps), members, 1)
+        # Each member draws what it would draw alone: first the shares, then the partners.
+        keys = derive_all(self.keys[self.mixed], steps[:, None], 0, 0)
+        shape = (len(steps), len(self.mixed), n)
+        share[:, some] = beta_by(derive_all(keys, 1).ravel(), np.tile(self.alphas[self.mixed], len(steps)), n).view(shape)
+        order[:, some] = permutation_by(derive_all(keys, 2).ravel(), n).view(shape)
+        return list(zip(share, order, strict=True))
+
     def on_batch(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        alphas = self.values("alpha", 0.0)
-        if not any(alphas):
+        if not len(self.mixed):
             return x, y
         members, n = x.shape[:2]
-        # Each member draws what it would draw alone: first the shares, then the partners. A share of 1 leaves the members without Mixup alone.
-        now = derive_all(self.keys, self.chunk.step, 0, 0)
-        mixed = np.array([alpha > 0 for alpha in alphas])
-        share, order = torch.ones(members, n), torch.arange(n).expand(members, n).contiguous()
-        rows = torch.from_numpy(np.flatnonzero(mixed))
-        share[rows] = beta_by(derive_all(now, 1)[mixed], np.array(alphas)[mixed], n)
-        order[rows] = permutation_by(derive_all(now, 2)[mixed], n)
+        if n != self.batch:
+            self.batch, self.ahead = n, Ahead(self.chunk, self._drawn)
+        share, order = self.ahead.now()
         if kernel() is not None and x.device.type == "cpu" and x.dtype == torch.float32 and y.dtype in (torch.float32, torch.int64):
             return mix(x, order, share), mix(y, order, share, 0 if y.is_floating_point() else self.chunk.outputs_count)
         place = (order + n * torch.arange(members)[:, None]).reshape(-1).to(x.device)
@@ -41,28 +55,32 @@ class MixupActor(Actor):
 
 class InputNoiseActor(Actor):
     def on_batch(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        std = self.values("std", 0.0)
-        if not any(std):
-            return x, y
-        shape = x.shape[1:]
-        noise = torch.stack([self.draws(k).normal(shape, x.device, x.dtype) if s else x.new_zeros(shape) for k, s in enumerate(std)])
-        return input_noise(x, noise, self.wide(std, x.ndim)), y
+        for k, technique in enumerate(self.techniques):
+            if technique is not None and technique.std > 0:
+                x[k] = input_noise(x[k], self.draws(k).normal(x.shape[1:], x.device, x.dtype), technique.std)
+        return x, y
 
 
 class LabelSmoothingActor(Actor):
     """Cross entropy is linear in the target: there the target is smoothed, which spares a second look at the outputs."""
 
+    def setup(self) -> None:
+        self.smoothing = self.values("smoothing", 0.0)
+        self.shares: dict[int, Tensor] = {}
+
+    def share(self, rows: int) -> Tensor:
+        """The smoothing of each of the rows of all members, [rows]."""
+        if rows not in self.shares:
+            self.shares[rows] = self.wide(self.smoothing, 1).repeat_interleave(rows // len(self.smoothing))
+        return self.shares[rows]
+
     def on_target(self, y: Tensor) -> Tensor:
-        smoothing = self.values("smoothing", 0.0)
-        if not any(smoothing) or self.chunk.plan.loss is not cross_entropy:
+        if not any(self.smoothing) or self.chunk.plan.loss is not cross_entropy:
             return y
         y = y if y.is_floating_point() else class_probabilities(y, self.chunk.outputs_count)
-        share = self.wide(smoothing, 1).repeat_interleave(len(y) // len(smoothing)).reshape(-1, *[1] * (y.ndim - 1))
-        return smoothed_target(y, share)
+        return smoothed_target(y, self.share(len(y)).reshape(-1, *[1] * (y.ndim - 1)))
 
     def on_loss(self, loss: Tensor, out: Tensor) -> Tensor:
-        smoothing = self.values("smoothing", 0.0)
-        if not any(smoothing) or self.chunk.plan.loss is cross_entropy:
+        if not any(self.smoothing) or self.chunk.plan.loss is cross_entropy:
             return loss
-        share = self.wide(smoothing, 1).repeat_interleave(len(loss) // len(smoothing))
-        return label_smoothing(loss, out, share.reshape(-1, *[1] * (loss.ndim - 1)))
+        return label_smoothing(loss, out, self.share(len(loss)).reshape(-1, *[1] * (loss.ndim - 1)))

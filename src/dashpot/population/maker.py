@@ -13,6 +13,7 @@ from dashpot.population.chunk import Chunk
 from dashpot.population.mapped import mapped
 from dashpot.population.members import Data, Member, Plan, initial, shape_of
 from dashpot.population.program import programmed
+from dashpot.population.recording import Recording
 from dashpot.population.sizes import ELEMENTS, GRADIENTS, MOST, WIDE, even, widest
 from dashpot.population.solo import Solo
 from dashpot.population.stack import NotStackableError, stacked
@@ -33,6 +34,8 @@ class Maker:
     def __init__(self, data: Data, plan: Plan, stack: bool, note: Callable[[str], None]) -> None:
         self.data, self.plan, self.stack, self.note = data, plan, stack, note
         self._known: dict[Any, tuple[int, int | None]] = {}
+        self._programmed: dict[Any, tuple[int, int | None]] = {}  # whatever the number of rows and the batches
+        self._seen: dict[Any, Recording | None] = {}
 
     def size(self, member: Member) -> int:
         """Members of a chunk of this shape at most."""
@@ -40,20 +43,26 @@ class Maker:
 
     def _of(self, member: Member) -> tuple[int, int | None]:
         """Members of a chunk, 0 where stacking would gain nothing; and classes."""
-        key = shape_of(member)
+        key = shape_of(member, self.plan)
+        if key not in self._known and member.shape in self._programmed:
+            self._known[key] = self._programmed[member.shape]
         if key not in self._known:
             model = initial(member).to(self.data.device)
             x, _ = self.data.take(self.data.index(member, member.rows[:2]))
             classes = outputs_of(model, x) if self.data.classification else None
             size = sys.maxsize
             if self.data.device.type == "cpu":
-                weights, width = sum(p.numel() for p in model.parameters()), widest(model, x)
+                weights = sum(p.numel() for p in model.parameters())
                 # A program works on one member at a time: then it is the calls that are to be few, and the gradients that take memory.
                 size = max(1, min(MOST, GRADIENTS // max(weights, 1)))
-                if not programmed(model, self.data, self.plan):
-                    size = min(size, ELEMENTS // (self.plan.batch_size * width) if width < WIDE or self.plan.low else 0)
+                seen = self._seen[member.shape] = programmed(model, self.data, self.plan)
+                if not seen:
+                    width = widest(model, x)
+                    size = min(size, ELEMENTS // (self.plan.batch_of(member) * width) if width < WIDE or self.plan.low else 0)
                     size = 0 if size == 1 else size
             self._known[key] = size, classes
+            if self._seen.get(member.shape):
+                self._programmed[member.shape] = size, classes
         return self._known[key]
 
     def group(self, members: Sequence[Member]) -> Group:
@@ -63,7 +72,7 @@ class Maker:
         reasons = [] if size or not self.stack else ["so large that together they would be no faster"]
         for stack in (stacked, mapped) if self.stack and not reasons else ():
             try:
-                chunk = Chunk(members, models, self.data, self.plan, classes, stack)
+                chunk = Chunk(members, models, self.data, self.plan, classes, stack, self._seen.get(members[0].shape))
             except NotStackableError as error:
                 reasons.append(str(error))
                 continue
@@ -82,7 +91,7 @@ class Maker:
         self.note(f"out of memory with {len(numbers)} members at once: halved")
         middle = len(numbers) // 2
         size, classes = self._of(group.members[0])
-        self._known[shape_of(group.members[0])] = min(middle, size), classes
+        self._known[shape_of(group.members[0], self.plan)] = min(middle, size), classes
         return [
             (Chunk.gathered([group.members[k] for k in rows], [(group, k) for k in rows]), [numbers[k] for k in rows])
             for rows in (range(middle), range(middle, len(numbers)))
@@ -93,7 +102,7 @@ class Maker:
         alike: dict[Any, list[int]] = {}
         for position, (group, _) in enumerate(groups):
             if isinstance(group, Chunk):
-                alike.setdefault((shape_of(group.members[0]), group.epoch, group.step, group.stack), []).append(position)
+                alike.setdefault((shape_of(group.members[0], self.plan), group.epoch, group.step, group.stack), []).append(position)
         new: Groups = []
         gone: set[int] = set()
         for positions in alike.values():

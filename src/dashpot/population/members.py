@@ -32,7 +32,8 @@ class Member:
         rows: the rows to train on.
         watch: rows to score after each epoch where its recipe has early stopping.
         data: which of the population's data sets.
-        shape: members of one shape (and with as many rows) are trained together; anything hashable that names the architecture.
+        shape: members of one shape (with as many rows and batches as large) are trained together; anything hashable that names the architecture.
+        batch_size: rows per step; None: the plan's.
     """
 
     make: Make = field(repr=False)
@@ -43,6 +44,7 @@ class Member:
     watch: np.ndarray | None = field(default=None, repr=False)
     data: int = 0
     shape: Any = None
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Plan:
 
     Attributes:
         epochs: over which the learning rate falls; members may leave before.
-        batch_size: rows per step.
+        batch_size: rows per step of members that do not say their own.
         schedule: from progress in [0, 1) to a factor of the learning rate.
         loss: from (output, target) to the loss of each sample.
         low: multiply wide matrices in bfloat16 while training.
@@ -62,6 +64,10 @@ class Plan:
     schedule: Callable[[float], float]
     loss: Criterion
     low: bool = False
+
+    def batch_of(self, member: Member) -> int:
+        """Rows per step of a member."""
+        return self.batch_size if member.batch_size is None else member.batch_size
 
 
 class Data:
@@ -102,6 +108,6 @@ def built(make: Make) -> nn.Module:
         return make()
 
 
-def shape_of(member: Member) -> tuple[Any, int]:
-    """Members with the same can be trained together: the architecture's name, and as many rows."""
-    return member.shape, len(member.rows)
+def shape_of(member: Member, plan: Plan) -> tuple[Any, int, int]:
+    """Members with the same can be trained together: the architecture's name, as many rows, and batches as large."""
+    return member.shape, len(member.rows), plan.batch_of(member)

@@ -29,14 +29,14 @@ from dashpot.training.batches import batch_edges
 class Population:
     """Networks trained in lock-step, epoch by epoch.
 
-    Members of one shape with as many rows each are stacked in chunks that fit the cache (all of them on a GPU); what cannot be stacked is trained one by
+    Members of one shape with as many rows and batches as large are stacked in chunks that fit the cache (all of them on a GPU); what cannot be stacked is trained one by
     one, with the same results.
 
     Args:
         members: the networks; their position is their number.
         sets: data sets (x, y) of the same rows, such as one for each fold's preprocessing.
         epochs: over which the learning rate falls.
-        batch_size: rows per step.
+        batch_size: rows per step of members that do not say their own.
         schedule, loss, device: as in :func:`dashpot.fit`.
         low: multiply wide matrices in bfloat16 while training; ``None``: where the processor does so fast.
         stack: False trains one by one.
@@ -110,25 +110,29 @@ class Population:
         for i in numbers:
             m = self.members[i]
             # What only some recipes lack does not hold up the others.
-            parts.setdefault((shape_of(m), all(why_not(t) is None for t in m.recipe)), []).append(i)
+            parts.setdefault((shape_of(m, self.plan), all(why_not(t) is None for t in m.recipe)), []).append(i)
         for part in parts.values():
             size = self._maker.size(self.members[part[0]])
             alike = side_by_side([self.members[i].recipe for i in part])
             for piece in (piece for positions in alike for piece in even([part[k] for k in positions], size)):
                 group = self._maker.group([self.members[i] for i in piece])
-                group.epoch, group.step = at_epoch, at_epoch * len(batch_edges(len(self.members[piece[0]].rows), self.plan.batch_size))
+                first = self.members[piece[0]]
+                group.epoch, group.step = at_epoch, at_epoch * len(batch_edges(len(first.rows), self.plan.batch_of(first)))
                 self._groups.append((group, piece))
         return numbers
 
-    def clone(self, number: int, *, recipe: Recipe | None = None, lr: float | None = None, seed: int | None = None) -> int:
+    def clone(
+        self, number: int, *, recipe: Recipe | None = None, lr: float | None = None, seed: int | None = None, into: Population | None = None
+    ) -> int:
         """A new member that goes on from where another is: its weights, moments, averages, best weights and epoch.
 
         Args:
             number: whom to copy; alive.
             recipe, lr, seed: its own from here on, else the other's. With the same seed it sees the same rows and draws.
+            into: another population of the same data, plan and device, of which it becomes a member instead.
 
         Returns:
-            Its number.
+            Its number there.
 
         Raises:
             UsageError: the member is not alive.
@@ -140,10 +144,13 @@ class Population:
         group, row = next((group, own.index(number)) for group, own in self._groups if number in own)
         # Both kinds have the same method; a recipe that cannot be stacked cannot go on from a stack.
         copy = Chunk.gathered([new], [(group, row)]) if isinstance(group, Chunk) else Solo.gathered([new], [(group, row)])
-        self.members.append(new)
-        self.alive.append(len(self.members) - 1)
-        self._groups.append((copy, [self.alive[-1]]))
-        return self.alive[-1]
+        home = self if into is None else into
+        home.members.append(new)
+        home.alive.append(len(home.members) - 1)
+        home._groups.append((copy, [home.alive[-1]]))
+        if number in self.best_epochs:
+            home.best_epochs[home.alive[-1]] = self.best_epochs[number]
+        return home.alive[-1]
 
     def _note(self, note: str) -> None:
         if note not in self.notes:

@@ -180,8 +180,12 @@ inline void pair_columns(const float *x, int64_t rows, int64_t columns, Room<uin
     for (int64_t i = 0; i < rows; ++i) {
         const float *from = x + i * columns;
         uint32_t *out = to.data() + i * half;
-#pragma omp simd
-        for (int64_t j = 0; j < columns / 2; ++j) out[j] = rounded(from[2 * j]) | rounded(from[2 * j + 1]) << 16;
+        int64_t j = 0;
+#if defined(__AVX512BF16__)
+        for (; j + 16 <= columns / 2; j += 16)
+            _mm512_storeu_si512(out + j, (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + 2 * j + 16), _mm512_loadu_ps(from + 2 * j)));
+#endif
+        for (; j < columns / 2; ++j) out[j] = rounded(from[2 * j]) | rounded(from[2 * j + 1]) << 16;
         if (columns % 2) out[half - 1] = rounded(from[columns - 1]);
     }
 }
@@ -192,8 +196,15 @@ inline void pair_rows(const float *x, int64_t rows, int64_t columns, Room<uint32
         const float *first = x + i * columns, *second = first + columns;
         uint32_t *out = to.data() + i / 2 * columns;
         if (i + 1 < rows) {
-#pragma omp simd
-            for (int64_t j = 0; j < columns; ++j) out[j] = rounded(first[j]) | rounded(second[j]) << 16;
+            int64_t j = 0;
+#if defined(__AVX512BF16__)
+            for (; j + 16 <= columns; j += 16) {
+                const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(first + j)));
+                const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(second + j)));
+                _mm512_storeu_si512(out + j, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+            }
+#endif
+            for (; j < columns; ++j) out[j] = rounded(first[j]) | rounded(second[j]) << 16;
         } else {
             for (int64_t j = 0; j < columns; ++j) out[j] = rounded(first[j]);
         }

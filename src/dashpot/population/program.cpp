@@ -78,7 +78,7 @@ struct Worker {
             kept_at.push_back(held);
             const int64_t cells = ops[k].count * (ops[k].outs - ops[k].ins);
             if (ops[k].kind == PIECEWISE) held += 2 * t.batch * ops[k].ins;
-            if (ops[k].kind == PIECEWISE || ops[k].kind == PERIODIC) space = std::max<int64_t>(space, 2 * (cells + ops[k].count));
+            if (ops[k].kind == PIECEWISE || ops[k].kind == PERIODIC) space = std::max<int64_t>(space, 2 * (cells + ops[k].count) + LANES * ops[k].outs);
         }
         arena.kept.resize(held);
         arena.room.resize(space);
@@ -144,7 +144,11 @@ struct Worker {
                     (r.made == 3 ? piecewise<3> : piecewise<0>)(r, edges, w, b, y + o.to, arena.room.data(), ways, places);
                     break;
                 }
-                case PERIODIC: periodic(rows_of(o), {own + o.frequency, own + o.phase, w, b}, y + o.to, arena.room.data()); break;
+                case PERIODIC: {
+                    const Rows r = rows_of(o);
+                    (r.made == 3 ? periodic<3> : periodic<0>)(r, {own + o.frequency, own + o.phase, w, b}, y + o.to, arena.room.data());
+                    break;
+                }
                 case NOMINAL: nominal(in + o.begin, t.widths[o.in], t.batch, o.ins, o.outs, w, y + o.to, t.widths[o.out]); break;
                 default:
                     switch (o.act) {

@@ -15,7 +15,7 @@ from dashpot.nets.numeric import Periodic, PiecewiseLinear
 from dashpot.population.members import Data, Plan
 from dashpot.population.recording import Recording, UnknownStepError, recorded
 from dashpot.population.runner import OP, Program, kernel
-from dashpot.population.stack import NotStackableError, StackedLinear, stacked
+from dashpot.population.stack import NotStackableError, StackedLinear, unchecked
 from dashpot.population.tensors import Block
 from dashpot.scores import cross_entropy, squared_error
 
@@ -27,17 +27,18 @@ EMBEDDINGS = (PiecewiseLinear, Periodic, NominalEmbedding)
 """They stand at the input, whose gradient nobody wants."""
 
 
-def program_of(template: nn.Module, block: Block, columns: int, places: Sequence[str]) -> Program | None:
+def program_of(template: nn.Module, block: Block, columns: int, places: Sequence[str], seen: Recording | None = None) -> Program | None:
     """The steps of ``template``, a member's network, for inputs [batch, columns]; None where there is a step that the interpreter does not know.
 
     Args:
         block: where the parameters of all members lie.
         places: the modules after which dropout acts.
+        seen: what the network does, where that was recorded before.
     """
     if kernel() is None or not all(p.requires_grad for p in template.parameters()):
         return None
     try:
-        return _Writer(template, block, columns, places).written(recorded(template, columns))
+        return _Writer(template, block, columns, places).written(seen or recorded(template, columns))
     except UnknownStepError:
         return None
     except Exception:  # the network's own code ran, on rows that are not its data
@@ -219,12 +220,14 @@ class _Writer:
                 filled.add(op["other"])
 
 
-def fitting_program(template: nn.Module, block: Block, data: Data, plan: Plan, places: Sequence[str]) -> Program | None:
+def fitting_program(
+    template: nn.Module, block: Block, data: Data, plan: Plan, places: Sequence[str], seen: Recording | None = None
+) -> Program | None:
     """The network as a program, where there is one for these data and this loss: the same arithmetic, without autograd."""
     fits = data.device.type == "cpu" and data.x.dtype == torch.float32 and data.x.ndim == 2 and plan.loss in (cross_entropy, squared_error)
     if not fits or kernel() is None or (plan.low and not kernel().dashpot_has_low()):
         return None
-    program = program_of(template, block, data.x.shape[1], places)
+    program = program_of(template, block, data.x.shape[1], places, seen)
     if program is None:
         return None
     count, y = program.outputs, data.y
@@ -237,10 +240,14 @@ def fitting_program(template: nn.Module, block: Block, data: Data, plan: Plan, p
     return program if usable else None
 
 
-def programmed(model: nn.Module, data: Data, plan: Plan) -> bool:
-    """Whether members like this one run as a program."""
+def programmed(model: nn.Module, data: Data, plan: Plan) -> Recording | None:
+    """What members like this one do, where they run as a program. That their stack computes the same is checked when it is made."""
+    if kernel() is None or data.x.ndim != 2:
+        return None
     try:
-        block = Block(stacked([model], data.x[:2]))
+        block, seen = Block(unchecked([model])), recorded(model, data.x.shape[1])
     except NotStackableError:
-        return False
-    return fitting_program(model, block, data, plan, []) is not None
+        return None
+    except Exception:  # the network's own code ran, on rows that are not its data
+        return None
+    return seen if fitting_program(model, block, data, plan, [], seen) is not None else None

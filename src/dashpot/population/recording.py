@@ -1,11 +1,10 @@
-"""What a network does, step by step: the layers it calls, the sums between them, and its columns cut and joined, seen on a copy while it runs.
+"""What a network does, step by step: the layers it calls, the sums between them, and its columns cut and joined, seen while it runs.
 
 ``torch.fx`` would do, but while it traces it changes ``nn.Module`` for all threads, and populations run in threads.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import add
@@ -14,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from dashpot.population.borrowed import as_before
 
 _SUMS = (torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__, add)
 _QUESTIONS = ("__get__", "size", "dim", "is_floating_point", "__len__")
@@ -58,16 +60,19 @@ def recorded(network: nn.Module, columns: int) -> Recording:
 
 @torch.no_grad()
 def _run(network: nn.Module, columns: int, training: bool) -> Recording:
-    twin = copy.deepcopy(network).train(training)
-    recorder = _Recorder()
-    for name, module in twin.named_modules():
-        if not any(module.children()):
-            module.register_forward_pre_hook(recorder.before)
-            module.register_forward_hook(recorder.after(name))
-    x = torch.linspace(-1, 1, 3 * columns).reshape(3, columns)
-    recorder.number(x)
-    with recorder:
-        out = twin(x)
+    recorder, hooks = _Recorder(), list[RemovableHandle]()
+    with as_before(network) as (twin,):
+        for name, module in twin.train(training).named_modules():
+            if not any(module.children()):
+                hooks += [module.register_forward_pre_hook(recorder.before), module.register_forward_hook(recorder.after(name))]
+        x = torch.linspace(-1, 1, 3 * columns).reshape(3, columns)
+        recorder.number(x)
+        try:
+            with recorder:
+                out = twin(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
     return Recording(tuple(recorder.steps), recorder.known(out))
 
 

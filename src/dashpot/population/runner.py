@@ -100,18 +100,35 @@ def mix(x: Tensor, order: Tensor, share: Tensor, classes: int = 0) -> Tensor:
     return out
 
 
+NOTHING = np.zeros(0, dtype=np.float32)
+
+
 class Runner:
     """A program on the parameters of a block.
 
     Args:
         program: the steps.
-        block: the parameters; their gradients come in the same layout.
+        block: the parameters, which stay where they are; their gradients come in the same layout.
     """
 
     def __init__(self, program: Program, block: Block) -> None:
         self.program, self.block = program, block
         self.grads = torch.zeros_like(block.values)
         self.views = [block.view(self.grads, segment) for segment in block.segments]
+        named = block.buffers
+        pairs = [named.get(f"{norm}.{leaf}".lstrip(".")) for norm in program.norms for leaf in ("running_mean", "running_var")]
+        counts = [named.get(f"{norm}.num_batches_tracked".lstrip(".")) for norm in program.norms]
+        self._counts = [count for count in counts if count is not None]
+        # What is the same in every step; the arrays must live as long as their addresses are in use.
+        self._buffers = np.array([0 if b is None else b.data_ptr() for b in pairs], dtype=np.uint64)
+        self._tables = np.array([named[name].data_ptr() for name in program.tables], dtype=np.uint64)
+        self._task = np.zeros(1, TASK)
+        settings = {"slots": len(program.widths), "ops": len(program.ops), "width": block.values.shape[1], "classes": program.outputs}
+        settings |= {"widths": program.widths.ctypes.data, "values": block.values.data_ptr(), "grads": self.grads.data_ptr()}
+        settings |= {"buffers": self._buffers.ctypes.data, "tables": self._tables.ctypes.data}
+        for name, value in settings.items():
+            self._task[name] = value
+        self._rates: tuple[np.ndarray | None, np.ndarray, np.ndarray] = (None, NOTHING, NOTHING)
 
     def train(self, x: Tensor, y: Tensor, keys: np.ndarray, rates: np.ndarray, *, learn: bool, squares: bool) -> Tensor:
         """Put the gradients of each member's mean loss into ``grads``.
@@ -128,42 +145,39 @@ class Runner:
             The losses [member].
         """
         objective = torch.empty(len(x))
-        rates = np.ascontiguousarray(rates, dtype=np.float32)
-        scales = np.float32(1) / np.maximum(np.float32(1) - rates, np.finfo(np.float32).tiny)
-        y = y.contiguous()
-        name = "soft" if y.is_floating_point() else "hard"
-        keys = np.ascontiguousarray(keys, dtype=np.uint64)
-        extra = {
-            name: y.data_ptr(),
-            "objective": objective.data_ptr(),
-            "keys": keys.ctypes.data,
-            "rates": rates.ctypes.data,
-            "scales": scales.ctypes.data,
-        }
+        if self._rates[0] is not rates:
+            own = np.ascontiguousarray(rates, dtype=np.float32)
+            self._rates = rates, own, np.float32(1) / np.maximum(np.float32(1) - own, np.finfo(np.float32).tiny)
+        y, keys = y.contiguous(), np.ascontiguousarray(keys, dtype=np.uint64)
+        soft = y.is_floating_point()
+        addresses = {"soft": y.data_ptr() if soft else 0, "hard": 0 if soft else y.data_ptr(), "objective": objective.data_ptr()}
+        addresses |= {"keys": keys.ctypes.data, "rates": self._rates[1].ctypes.data, "scales": self._rates[2].ctypes.data}
         if learn:
-            for norm in self.program.norms:
-                count = self.block.buffers.get(f"{norm}.num_batches_tracked".lstrip("."))
-                if count is not None:
-                    count.add_(1)
-        self._run(x, extra | {"training": 1, "learn": int(learn), "squares": int(squares)})
+            for count in self._counts:
+                count.add_(1)
+        self._run(self._task, x, addresses | {"training": 1, "learn": int(learn), "squares": int(squares)})
         return objective
 
-    def outputs(self, x: Tensor) -> Tensor:
-        """[member, batch, columns] to [member, batch, outputs], in evaluation mode."""
-        out = torch.empty(*x.shape[:2], self.program.outputs)
-        self._run(x, {"outputs": out.data_ptr()})
+    def outputs(self, x: Tensor, values: Tensor | None = None, buffers: Mapping[str, Tensor] | None = None) -> Tensor:
+        """[member, batch, columns] to [member, batch, outputs], in evaluation mode.
+
+        Args:
+            values: weights instead of the block's.
+            buffers: buffers instead of the block's, all of them.
+        """
+        out, task = torch.empty(*x.shape[:2], self.program.outputs), self._task.copy()
+        values, named = self.block.values if values is None else values.contiguous(), self.block.buffers if buffers is None else buffers
+        held = [named.get(f"{norm}.{leaf}".lstrip(".")) for norm in self.program.norms for leaf in ("running_mean", "running_var")]
+        pairs = np.array([0 if b is None else b.data_ptr() for b in held], dtype=np.uint64)
+        tables = np.array([named[name].data_ptr() for name in self.program.tables], dtype=np.uint64)
+        addresses = {"values": values.data_ptr(), "buffers": pairs.ctypes.data, "tables": tables.ctypes.data}
+        self._run(task, x, addresses | {"outputs": out.data_ptr(), "training": 0})
         return out
 
-    def _run(self, x: Tensor, extra: Mapping[str, int]) -> None:
-        program, block = self.program, self.block
+    def _run(self, task: np.ndarray, x: Tensor, extra: Mapping[str, int]) -> None:
         x = x.contiguous()
-        task = np.zeros((), TASK)
-        pairs = [block.buffers.get(f"{norm}.{leaf}".lstrip(".")) for norm in program.norms for leaf in ("running_mean", "running_var")]
-        buffers = np.array([0 if b is None else b.data_ptr() for b in pairs], dtype=np.uint64)
-        tables = np.array([block.buffers[name].data_ptr() for name in program.tables], dtype=np.uint64)
-        settings = {"members": x.shape[0], "batch": x.shape[1], "slots": len(program.widths), "ops": len(program.ops), "width": block.values.shape[1]}
-        settings |= {"classes": program.outputs, "widths": program.widths.ctypes.data, "x": x.data_ptr(), "values": block.values.data_ptr()}
-        settings |= {"grads": self.grads.data_ptr(), "buffers": buffers.ctypes.data, "tables": tables.ctypes.data}
-        for name, value in {**settings, **extra}.items():
-            task[name] = value
-        kernel().dashpot_program(program.ops.ctypes.data, task.ctypes.data, torch.get_num_threads())
+        row = task[0]
+        row["members"], row["batch"], row["x"] = x.shape[0], x.shape[1], x.data_ptr()
+        for name, value in extra.items():
+            row[name] = value
+        kernel().dashpot_program(self.program.ops.ctypes.data, task.ctypes.data, torch.get_num_threads())

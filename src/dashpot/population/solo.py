@@ -29,7 +29,7 @@ class Solo:
         self.best_epochs = [0] * len(members)
         self.models = [model.to(data.device) for model in models]
         self._optimizers = [adamw_for(model, None, m.lr) for model, m in zip(self.models, members, strict=True)]
-        self._batches = [Batches("data", data.take(data.index(m, m.rows)), plan.batch_size, m.seed, data.device) for m in members]
+        self._batches = [Batches("data", data.take(data.index(m, m.rows)), plan.batch_of(m), m.seed, data.device) for m in members]
         self._sessions = [
             # Without rows to watch there is nothing to stop by.
             (m.recipe if m.watch is not None else without_stopping(m.recipe)).attach(

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dashpot.population.borrowed import as_before
+
 
 class NotStackableError(Exception):
     """This network cannot be stacked by hand; the text says why."""
@@ -50,7 +52,7 @@ class StackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows, out = x.reshape(x.shape[0], -1, x.shape[-1]), x
         if self.low and self.training and min(self.weight.shape[1:]) >= self.WIDE:
-            out = _LowProduct.apply(rows, self.weight)  # type: ignore[no-untyped-call]
+            out = _LowProduct.apply(rows, self.weight)  # type: ignore[no-untyped-call]  # torch has no types here
             out = out.float() if self.bias is None else out + self.bias.unsqueeze(1)
         elif self.bias is None:
             out = torch.bmm(rows, self.weight.transpose(1, 2))
@@ -191,6 +193,17 @@ def stacked(models: Sequence[nn.Module], probe: Tensor) -> nn.Module:
     Raises:
         NotStackableError: why this network cannot be.
     """
+    whole = unchecked(models)
+    check(whole, models, probe)
+    return whole
+
+
+def unchecked(models: Sequence[nn.Module]) -> nn.Module:
+    """:func:`stacked` without the check.
+
+    Raises:
+        NotStackableError: why this network cannot be.
+    """
     whole = copy.deepcopy(models[0])
     demand_own(whole)
     if type(whole) in _TWINS:
@@ -198,7 +211,6 @@ def stacked(models: Sequence[nn.Module], probe: Tensor) -> nn.Module:
     else:
         _swap(whole, {})
     load(whole, tensors_of(models))
-    check(whole, models, probe)
     return whole
 
 
@@ -262,25 +274,24 @@ def _swap(module: nn.Module, done: dict[int, nn.Module]) -> None:
 
 @torch.no_grad()
 def check(whole: nn.Module, models: Sequence[nn.Module], probe: Tensor) -> None:
-    """Compare with the members alone, both in training and in evaluation mode, on copies, since statistics move.
+    """Compare with the members alone, both in training and in evaluation mode, and leave all as they were.
 
     Raises:
         NotStackableError: they differ.
     """
-    twin = copy.deepcopy(whole)
-    some = range(min(len(models), 3))
-    alone = [copy.deepcopy(models[k]) for k in some]
-    x = probe.unsqueeze(0).expand(len(models), *probe.shape)
+    with as_before(whole, *models[:3]) as (twin, *alone):
+        _compare(twin, alone, len(models), probe)
+
+
+def _compare(twin: nn.Module, alone: Sequence[nn.Module], members: int, probe: Tensor) -> None:
+    x = probe.unsqueeze(0).expand(members, *probe.shape)
     for training in (True, False):
         try:
             out = twin.train(training)(x)
         except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
             raise NotStackableError(f"its forward does not take a member axis ({str(error).splitlines()[0]})") from None
-        for k in some:
-            own = alone[k].train(training)(probe)
-            if (
-                out.shape[0] != len(models)
-                or out.shape[1:] != own.shape
-                or not torch.allclose(out[k], own, rtol=1e-3, atol=1e-4 * float(own.abs().max() + 1))
-            ):
+        for k, model in enumerate(alone):
+            own = model.train(training)(probe)
+            alike = out.shape == (members, *own.shape)
+            if not alike or not torch.allclose(out[k], own, rtol=1e-3, atol=1e-4 * float(own.abs().max() + 1)):
                 raise NotStackableError("its forward mixes axes: stacked outputs are not those of the members alone")

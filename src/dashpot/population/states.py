@@ -81,3 +81,34 @@ def saved_from(chunk: Chunk, room: Saved | None) -> Saved:
     for to, t in zip(old, mine, strict=True):
         to.copy_(t)
     return now.holding(old)
+
+
+def put_back(chunk: Chunk, saved: Saved) -> None:
+    """The inverse of :func:`saved_from`."""
+    chunk.step, chunk.epoch, chunk.update.steps = saved.step, saved.epoch, saved.steps.copy()
+    for mine, theirs in ((chunk.block.values, saved.values), (chunk.update.first, saved.first), (chunk.update.second, saved.second)):
+        mine.copy_(theirs)
+    for name, b in saved.buffers.items():
+        chunk.block.buffers[name].copy_(b)
+    for actor, (average, buffers) in zip((a for a in chunk.actors if isinstance(a, EMAActor)), saved.averages, strict=True):
+        actor.average, actor.buffers = average.clone(), {name: b.clone() for name, b in buffers.items()}
+    chunk.block.network.train()
+    chunk._shrink()
+
+
+def evaluated(chunk: Chunk, only: int | None) -> tuple[Tensor, dict[str, Tensor]]:
+    """See :meth:`dashpot.population.chunk.Chunk.evaluated`."""
+    values, buffers = chunk.block.values, chunk.block.buffers
+    average = next((actor for actor in chunk.actors if isinstance(actor, EMAActor)), None)
+    if average is None:
+        return values, buffers
+    if only is not None and (average.techniques[only] is None or not any(k == only for k, _ in chunk.update.maps)):
+        return (values, buffers) if average.techniques[only] is None else (average.average, {**buffers, **average.buffers})
+    on = torch.tensor([t is not None for t in average.techniques], device=chunk.device)
+    chosen = torch.where(on[:, None], average.average, values)
+    for k, t in chunk.update.maps:
+        segment = chunk.block.segments[t]
+        part = slice(segment.start, segment.stop)
+        chosen[k, part] *= values[k, part] != 0
+    mixed = {name: torch.where(on.reshape(-1, *[1] * (b.ndim - 1)), average.buffers[name], b) for name, b in chunk.block.floating().items()}
+    return chosen, {**buffers, **mixed}

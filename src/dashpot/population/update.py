@@ -53,6 +53,7 @@ class Update:
         """
         self.decay, self.maps = decay, maps
         self._jobs: np.ndarray | None = None
+        self._grads: list[Tensor] = []
 
     @torch.no_grad()
     def step(self, grads: list[Tensor], lr: np.ndarray) -> None:
@@ -94,14 +95,17 @@ class Update:
         if self._jobs is None:
             self._jobs = self._prepared()
         jobs = self._jobs
-        members = np.arange(len(block), dtype=np.uint64)[:, None]
-        held = [g if g[0].is_contiguous() else g.contiguous() for g in grads]  # kept alive until the kernel is done
-        jobs["g"] = np.array([g.data_ptr() for g in held], dtype=np.uint64) + members * np.array([4 * g.stride(0) for g in held], dtype=np.uint64)
+        held = grads
+        if len(grads) != len(self._grads) or any(a is not b for a, b in zip(grads, self._grads, strict=True)):  # a program's are always the same
+            members = np.arange(len(block), dtype=np.uint64)[:, None]
+            held = [g if g[0].is_contiguous() else g.contiguous() for g in grads]  # kept alive until the kernel is done
+            jobs["g"] = np.array([g.data_ptr() for g in held], dtype=np.uint64) + members * np.array([4 * g.stride(0) for g in held], dtype=np.uint64)
+            self._grads = list(grads) if all(a is b for a, b in zip(grads, held, strict=True)) else []
         jobs["keep"] = 1 - lr[:, None] * self.decay
         jobs["root"] = (1 / np.sqrt(1 - BETA2**self.steps))[:, None]
         jobs["size"], jobs["step"] = (lr / (1 - BETA1**self.steps))[:, None], lr[:, None]
-        if self._adaptive.all() or not self._adaptive.any():
-            native.run("adam", jobs.reshape(-1), bool(self._adaptive.any()))
+        if self._alike is not None:
+            native.run("adam", jobs.reshape(-1), self._alike)
         else:
             native.run("adam", jobs[self._adaptive], True)
             native.run("adam", jobs[~self._adaptive], False)
@@ -133,4 +137,5 @@ class Update:
                 row, weight = row_of(block.parameters[t][k], penalty)
                 jobs["row"][k, t], jobs["lg"][k, t] = row, strengths[2] * weight
             self._adaptive[k, t] = penalty.metric == "adaptive"
+        self._alike = bool(self._adaptive.any()) if self._adaptive.all() or not self._adaptive.any() else None
         return jobs

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dashpot.population.actor import Actor
-from dashpot.techniques.averaging.ema import ema, warmed_up
+from dashpot.techniques.averaging.ema import warmed_up
 from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
 from dashpot.techniques.penalties.l2 import l2_gradient
 from dashpot.techniques.sharpness.sam import sam_ascent
@@ -76,9 +76,12 @@ class EMAActor(Actor):
 
     def on_step(self) -> None:
         block, step = self.chunk.block, self.chunk.step
-        decay = [0.0 if t is None else warmed_up(t.decay, step) if t.warmup else t.decay for t in self.techniques]
-        self.average = ema(self.average, block.values, self.wide(decay, 2))
-        self.buffers = {name: ema(b, block.buffers[name], self.wide(decay, b.ndim)) for name, b in self.buffers.items()}
+        # In place, and only for those who keep an average: it is a pass over all weights. The others' rows mean nothing.
+        share = {k: 1 - (warmed_up(t.decay, step) if t.warmup else t.decay) for k, t in enumerate(self.techniques) if t is not None}
+        pairs = [(self.average, block.values), *((b, block.buffers[name]) for name, b in self.buffers.items())]
+        for k, weight in share.items():
+            for average, now in pairs:
+                average[k].lerp_(now[k], weight)
 
 
 def norms(grads: list[Tensor]) -> Tensor:

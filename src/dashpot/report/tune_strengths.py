@@ -116,6 +116,8 @@ def _searched_on_log(name: str, low: float, high: float) -> bool:
     from dashpot.core.codec import registry
     from dashpot.core.space import Range
 
+    if name == "batch_size":
+        return True
     technique, _, field = name.rpartition(".")
     cls = registry().get(technique.partition("#")[0])
     spec = cls.fields().get(field) if cls is not None else None

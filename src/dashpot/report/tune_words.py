@@ -19,7 +19,7 @@ def opening(record: Mapping[str, Any]) -> list[str]:
     if chosen is None:
         return ["Nothing was chosen: no candidate was trained to the end." if not any(c.finalist for c in candidates) else "Nothing was chosen."]
     lines = [f"Chosen: #{chosen.number}: {chosen.recipe or 'no technique'}"]
-    own = {name: value for name, value in chosen.params.items() if name == "lr" or name.startswith("net.")}
+    own = {name: value for name, value in chosen.params.items() if name in ("lr", "batch_size") or name.startswith("net.")}
     others = [f"{name} {_value(value)}" for name, value in own.items() if finite(value) is not None or isinstance(value, str)]
     lines += [f"  with {', '.join(others)}"] if others else []
     lines += changes(record.get("strengths") or ())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dashpot.core.errors import StorageError
 from dashpot.core.tree import load_tree, save_tree
-from dashpot.search.race import Runner
+from dashpot.search.runner import Runner, Stage
 from dashpot.search.space import Candidate
 
 FOLDER = "candidates"
@@ -24,6 +26,7 @@ def save(folder: Path, runner: Runner) -> None:
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     tree = {
         "params": dict(runner.candidate.params),
+        "lineage": plain(runner.lineage),
         "scores": [float(s) for s in runner.scores],
         "train_score": runner.train_score,
         "epochs": runner.epochs,
@@ -37,16 +40,21 @@ def save(folder: Path, runner: Runner) -> None:
     save_tree(tree, path_of(folder, runner.number, runner.repeat))
 
 
-def load(folder: Path, number: int, candidate: Candidate, repeat: int = 0) -> Runner | None:
+def plain(lineage: Sequence[Stage]) -> list[list[Any]]:
+    """The stages that a network's strengths went through, as plain JSON."""
+    return [[stage.epoch, dict(stage.candidate.params)] for stage in lineage]
+
+
+def load(folder: Path, number: int, candidate: Candidate, repeat: int = 0, lineage: Sequence[Stage] = ()) -> Runner | None:
     """A runner from its file, or None where there is none, or it is damaged or of another candidate: then it is trained again."""
     path = path_of(folder, number, repeat)
     if not path.exists():
         return None
     try:
         tree = load_tree(path)
-        if dict(tree["params"]) != dict(candidate.params):
+        if dict(tree["params"]) != dict(candidate.params) or tree.get("lineage", []) != plain(lineage):
             return None
-        runner = Runner(number, candidate, "complete", epochs=int(tree["epochs"]), repeat=repeat)
+        runner = Runner(number, candidate, "complete", epochs=int(tree["epochs"]), repeat=repeat, lineage=list(lineage))
         runner.scores, runner.train_score = [float(s) for s in tree["scores"]], tree["train_score"]
         runner.history = [(int(e), float(s)) for e, s in tree["history"]]
         runner.seconds, runner.best_epoch, runner.planned = float(tree["seconds"]), int(tree["best_epoch"]), int(tree["planned"])

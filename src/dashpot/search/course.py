@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from dashpot.core.errors import ConfigError
 from dashpot.population.population import Population
-from dashpot.search.race import ETA, Course, default_rungs, task_schedule
+from dashpot.search.runner import HALVING, Course, task_schedule
+from dashpot.search.runner import default_rungs as default_rungs
+from dashpot.search.schedules import member_epochs as member_epochs
+from dashpot.search.schedules import rungs_for
 from dashpot.search.space import Candidate
 from dashpot.search.task import Task
 
@@ -21,6 +24,10 @@ LANES, LEAST_LANES = 16, 4
 SAMPLED_ROWS, SAMPLED_FOLDS = 4000, 2
 RACE, RACE_ONLY = 0.5, 0.76
 """The share of a budget for the race, with and without explaining the winner afterwards; the rest is for the finals and the report."""
+RACE_MOST, AFTER = 0.82, 0.9
+"""The share where all that comes after the race is quick, and that of the budget by which it must have ended."""
+LATER, EXPLAINED = 7, 15
+"""Candidates that are trained on all folds after the race, roughly: second seeds and those of the final model; and to explain a winner of four ingredients."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +45,6 @@ def batch_size_for(rows: int) -> int:
 def default_epochs(rows: int, batch_size: int) -> int:
     """About 3,000 steps, in 10 to 120 epochs."""
     return min(MOST, max(FEWEST, round(STEPS * batch_size / rows)))
-
-
-def member_epochs(lanes: int, protected: int, folds: int, epochs: int) -> float:
-    """Epochs that all members of a race take together."""
-    total, alive, before = 0.0, lanes, 0
-    for rung in (*default_rungs(epochs), epochs):
-        total += alive * (rung - before)
-        before = rung
-        alive = min(alive, protected + math.ceil(max(alive - protected, 0) / ETA))
-    return total * folds
 
 
 def pace(task: Task, candidates: Sequence[Candidate], batch_size: int) -> Pace:
@@ -85,6 +82,8 @@ def fit_course(
     batch_size: int | None = None,
     race: float = RACE,
     spent: float = 0.0,
+    schedule: str = HALVING,
+    members: int | None = None,
 ) -> Course:
     """The longest course of which at least one race fits into its share of the budget.
 
@@ -93,6 +92,7 @@ def fit_course(
 
     Args:
         spent: seconds that are gone already.
+        members: how many fit into memory at once; lanes shrink to 8, then folds to 1, then lanes to 4.
 
     Raises:
         ConfigError: not even the smallest race fits; it says what would.
@@ -100,8 +100,17 @@ def fit_course(
     batch = batch_size or batch_size_for(rows)
     e, lanes, folds = epochs or default_epochs(rows, batch), LANES, cv
 
+    while members is not None and lanes * folds > members and (lanes > LEAST_LANES or folds > 1):
+        if lanes > 8 or folds == 1:
+            lanes -= 1
+        else:
+            folds -= 1
+
+    def rungs() -> tuple[int, ...]:
+        return rungs_for(Course(e, batch, (), folds, lanes, schedule), e)
+
     def cost() -> float:
-        return member_epochs(lanes, 2, folds, e) * pace.seconds
+        return member_epochs(lanes, 2, folds, e, rungs()) * pace.seconds
 
     if budget is not None:
         share = race * budget - spent
@@ -127,7 +136,7 @@ def fit_course(
             elif epochs is None and e > FEWEST:
                 e = max(FEWEST, int(e / 1.2))
             else:
-                rung = lanes * folds * (*default_rungs(e), e)[0] * pace.seconds
+                rung = lanes * folds * (*rungs(), e)[0] * pace.seconds
                 raise ConfigError(
                     "budget",
                     f"at least {math.ceil((cost() + spent) / race)} s: after {spent:.1f} s for setting up, the smallest race, {lanes} candidates on "
@@ -135,12 +144,23 @@ def fit_course(
                     f"{budget:g} s",
                     "Give more time, or fewer rows.",
                 )
-    return Course(e, batch, default_rungs(e), folds, lanes)
+    return Course(e, batch, rungs(), folds, lanes, schedule)
+
+
+def race_share(course: Course, pace: Pace, cv: int, budget: float, *, least: float, explain: bool, finalists: int) -> float:
+    """The share of the budget for the race: at least ``least``, and what the rest will not need by the measured pace.
+
+    On a small table the finals and the explanation are quick, and would leave a third of the time unused.
+    """
+    members = finalists * (cv - course.folds) + (LATER + EXPLAINED * explain) * cv
+    # Few members in a stack are slower than many.
+    after = 1.3 * pace.seconds * course.epochs * members
+    return max(least, min(RACE_MOST, AFTER - after / budget))
 
 
 def to_dict(course: Course) -> dict[str, Any]:
     """Plain JSON, for the store."""
-    return {"epochs": course.epochs, "batch_size": course.batch_size, "rungs": list(course.rungs), "folds": course.folds, "lanes": course.lanes}
+    return {**asdict(course), "rungs": list(course.rungs)}
 
 
 def from_dict(data: dict[str, Any]) -> Course:

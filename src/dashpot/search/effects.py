@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from dashpot.report.stats import corrected_interval
-from dashpot.search.race import Course, Race, Runner, Say
+from dashpot.search.race import Race
+from dashpot.search.runner import Course, Runner, Say, Stage
 from dashpot.search.space import Candidate, Space
 from dashpot.search.task import Task
 
@@ -43,11 +45,22 @@ def arms(space: Space, chosen: Candidate) -> dict[str, Candidate]:
     return found
 
 
+def arm(space: Space, name: str, candidate: Candidate) -> Candidate:
+    """One of the :func:`arms`."""
+    return arms(space, candidate)[name]
+
+
 def without_all(space: Space, candidate: Candidate, names: Sequence[str]) -> Candidate:
     """The same candidate with several ingredients off."""
     for name in names:
         candidate = space.without(candidate, name)
     return candidate
+
+
+def staged(winner: Runner, change: Callable[[Candidate], Candidate]) -> Runner:
+    """The winner otherwise: where its strengths changed while it trained, each of its stages otherwise."""
+    lineage = [Stage(stage.epoch, change(stage.candidate)) for stage in winner.lineage]
+    return Runner(-1, change(winner.candidate), lineage=lineage)
 
 
 def measure(
@@ -67,13 +80,13 @@ def measure(
     Args:
         seconds_per_member: what one member took for all epochs in the race.
     """
-    wanted = arms(space, chosen.candidate)
+    wanted = {name: staged(chosen, partial(arm, space, name)) for name in arms(space, chosen.candidate)}
     if not wanted:
         return Effects()
     if chosen.epochs < course.epochs:  # the time ended while it was in its race; the others would train for longer
-        wanted = {WHOLE: chosen.candidate, **wanted}
+        wanted = {WHOLE: staged(chosen, lambda c: c), **wanted}
     if not _fits(len(wanted), folds, seconds_per_member, deadline):
-        wanted = {name: c for name, c in wanted.items() if name == WHOLE or name.startswith("without")}
+        wanted = {name: r for name, r in wanted.items() if name == WHOLE or name.startswith("without")}
         if not _fits(len(wanted), folds, seconds_per_member, deadline):
             note("the budget left no time to measure what each ingredient earned; give more, or --trials instead of --budget.")
             return Effects()
@@ -87,7 +100,7 @@ def measure(
         scores[WHOLE] = np.array(chosen.scores)
     rows = contributions(scores)
     pairs = strongest_pairs(rows)
-    ends = {pair: without_all(space, chosen.candidate, pair) for pair in pairs}
+    ends = {pair: staged(chosen, partial(without_all, space, names=pair)) for pair in pairs}
     on = sum(name.startswith("without") for name in wanted)
     if on == 2 and NONE in scores:  # without both is without any
         both = dict.fromkeys(pairs, scores[NONE])
@@ -137,10 +150,10 @@ def _fits(count: int, folds: Sequence[int], seconds: float, deadline: float | No
 
 
 def _trained(
-    task: Task, course: Course, wanted: Mapping[Any, Candidate], folds: Sequence[int], deadline: float | None, say: Say
+    task: Task, course: Course, wanted: Mapping[Any, Runner], folds: Sequence[int], deadline: float | None, say: Say
 ) -> tuple[dict[Any, np.ndarray], bool]:
     """The scores on each fold, of those that were trained to the end, and whether the time ended before: an arm that was cut off would look bad for it."""
-    runners = [Runner(-1 - i, candidate) for i, candidate in enumerate(wanted.values())]
+    runners = [replace(runner, number=-1 - i) for i, runner in enumerate(wanted.values())]
     Race(task, course, runners, folds=folds, deadline=deadline, say=say).run(rungs=())
     whole = {name: r for name, r in zip(wanted, runners, strict=True) if r.state == "complete" and r.epochs == course.epochs}
     cut = any(r.state != "failed" and r.epochs < course.epochs for r in runners)

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import DashpotError
-from dashpot.decisions import Decision, fit_decision, fit_temperature
+from dashpot.decisions import Decision, fit_decision
 from dashpot.metrics import Metric
 from dashpot.nets.ensemble import Ensemble
 from dashpot.search.race import Course, Race, Runner
 from dashpot.search.task import Task
+from dashpot.temperature import fit_temperature
 
 POOL, PICKS = 12, 12
 """Finalists that may enter an ensemble, and picks with repetition (Caruana et al., ICML 2004)."""
@@ -175,7 +176,7 @@ def assemble(task: Task, finalists: Sequence[Runner], choice: Choice, folds: Seq
 
 def same(a: Runner, b: Runner) -> bool:
     """Whether two runners are the same candidate, perhaps with other seeds."""
-    return dict(a.candidate.params) == dict(b.candidate.params)
+    return [(s.epoch, dict(s.candidate.params)) for s in a.stages] == [(s.epoch, dict(s.candidate.params)) for s in b.stages]
 
 
 def decide(outputs: Tensor, task: Task, rows: np.ndarray, *, calibrate: bool, metric: Metric | None = None) -> Decision:
@@ -216,7 +217,7 @@ def refit(task: Task, course: Course, pool: np.ndarray, choice: Choice, folds: F
     No row is left to tell when it is at its best, so it ends after as many epochs as were best for the folds.
     """
     whole = replace(task, folds=[(pool, pool[:1])])
-    runner = Runner(choice.chosen.number, choice.chosen.candidate)
+    runner = choice.chosen.untrained(0)
     own = replace(course, epochs=choice.chosen.planned or course.epochs)
     Race(whole, own, [runner], folds=[0]).run(rungs=(), only=choice.chosen.best_epoch or None)
     if runner.state != "complete":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dashpot.search.race import Runner
+from dashpot.search.runner import Runner
 from dashpot.search.space import Options, Space
 
 FEWEST = 12

@@ -11,8 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dashpot.core.errors import UsageError
+from dashpot.core.recipe import Recipe
 from dashpot.population.members import Member
 from dashpot.population.population import Population
+from dashpot.population.stack import NotStackableError
 
 FEWEST = 3
 """Members of a population at least: fewer are not worth a thread of their own."""
@@ -36,7 +39,7 @@ class Lanes:
         flat = [(i, k) for i, own in enumerate(members) for k in range(len(own))]
         count = max(1, min(threads, len(flat) // FEWEST))
         # Members of one shape stay together, so that stacks stay large.
-        flat.sort(key=lambda place: str(members[place[0]][place[1]].shape))
+        flat.sort(key=lambda place: (str((own := members[place[0]][place[1]]).shape), own.batch_size or 0))
         self._where: dict[Place, tuple[int, int]] = {}
         parts: list[list[Member]] = [[] for _ in range(count)]
         for position, (i, k) in enumerate(flat):
@@ -91,6 +94,30 @@ class Lanes:
         for part, population in enumerate(self._populations):
             alive = set(population.alive)
             population.keep([n for other, n in stay if other == part and n in alive])
+
+    def replace(self, moves: Sequence[tuple[Place, Place]], recipe: Recipe, lr: float) -> bool:
+        """Each first place is taken by a copy of the member at the second, which goes on with this recipe and learning rate.
+
+        Returns:
+            False where one of them cannot be copied, since it has ended or the new recipe cannot be stacked; then nothing has changed.
+        """
+        made: list[tuple[int, int]] = []
+        whole = True
+        for place, other in moves:
+            (part, _), (source, n) = self._where[place], self._where[other]
+            try:
+                # It stays where the member was that it replaces, so that the threads' shares stay even.
+                made.append((part, self._populations[source].clone(n, recipe=recipe, lr=lr, into=self._populations[part])))
+            except (NotStackableError, UsageError):
+                whole = False
+                break
+        gone = [self._where[place] for place, _ in moves] if whole else made
+        for part, population in enumerate(self._populations):
+            if lost := {n for p, n in gone if p == part}:
+                population.keep([n for n in population.alive if n not in lost])
+        if whole:
+            self._where |= dict(zip((place for place, _ in moves), made, strict=True))
+        return whole
 
     def close(self) -> None:
         """Give threads back."""

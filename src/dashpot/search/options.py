@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from dashpot.core.errors import ConfigError
 from dashpot.core.technique import Technique
 from dashpot.search import course as courses
+from dashpot.search.batches import sizes_of
+from dashpot.search.runner import HALVING, SCHEDULES
 
 KINDS = ("finalists", "folds", "refit")
 
@@ -25,12 +27,13 @@ class Options:
         wanted, without: ingredients; see :func:`default_space`.
         networks: options of the network to search or to fix, such as ``"width=64,128"`` or ``"skip=true,false"``.
         sampler: tpe, random, quasi-random, gp or grid.
+        schedule: who leaves a race: halving, hyperband, none or population.
         ensemble: ``finalists``, ``folds`` or ``refit``.
-        calibrate: fit a temperature.
+        calibrate: fit a temperature; candidates are then ranked by the log-loss that one temperature leaves them.
         explain: measure what each ingredient earned.
         test: keep a test part aside; without it all rows are searched on, and nothing is reported on rows unseen.
         epochs: of a candidate that is never dropped; by default about 3,000 steps.
-        batch_size: rows per step; by default about a fiftieth of the rows.
+        batch_size: rows per step: one number, or several to search; by default about a fiftieth of the rows, or twice that.
         storage: an Optuna storage URL; by default a journal in the run's folder.
         name: of the study in the store.
     """
@@ -43,12 +46,13 @@ class Options:
     without: Sequence[str] = ()
     networks: Sequence[str] = ()
     sampler: str = "tpe"
+    schedule: str = HALVING
     ensemble: str = "finalists"
     calibrate: bool = True
     explain: bool = True
     test: bool = True
     epochs: int | None = None
-    batch_size: int | None = None
+    batch_size: int | Sequence[int] | None = None
     storage: str | None = None
     name: str = "dashpot"
     seed: int = 0
@@ -74,5 +78,8 @@ class Options:
             raise ConfigError("trials", "a whole number >= 2", self.trials)
         if self.cv < 2:
             raise ConfigError("cv", "a whole number >= 2", self.cv)
+        if self.schedule not in SCHEDULES:
+            raise ConfigError("schedule", f"one of {', '.join(SCHEDULES)}", self.schedule)
+        sizes_of(self.batch_size)
         if self.ensemble not in KINDS:
             raise ConfigError("ensemble", f"one of {', '.join(KINDS)}", self.ensemble)

@@ -25,10 +25,11 @@ from dashpot.scores import Criterion
 from dashpot.search import artifacts
 from dashpot.search.api import Options, Search
 from dashpot.search.arguments import as_text, dimension, rate, seconds, wanted_of
+from dashpot.search.batches import sizes_of
 from dashpot.search.given import Given, admitted, demand_fit, factory_of, problem_of
 from dashpot.search.interrupts import Interrupts
-from dashpot.search.race import Runner
 from dashpot.search.result import TuneResult
+from dashpot.search.runner import HALVING, Runner
 from dashpot.search.setup import default_ingredients, default_space
 from dashpot.search.space import Ingredient, Space, Span, clipped, ingredients
 
@@ -55,9 +56,10 @@ def tune(
     cv: int = 5,
     metric: str | None = None,
     epochs: int | None = None,
-    batch_size: int | None = None,
+    batch_size: int | Sequence[int] | None = None,
     loss: Criterion | None = None,
     sampler: str = "tpe",
+    schedule: str = HALVING,
     ensemble: str = "finalists",
     calibrate: bool = True,
     explain: bool = True,
@@ -94,12 +96,15 @@ def tune(
         cv: folds, at least 2.
         metric: what counts: accuracy (default), balanced_accuracy, f1, f1_macro, log_loss, brier, roc_auc; r2 (default), rmse, mae.
         epochs: of a candidate that is never dropped; by default about 3,000 steps.
-        batch_size: rows per step; by default about a fiftieth of the rows.
+        batch_size: rows per step: one number, or several to search. By default about a fiftieth of the rows, or twice that; with a ready ``space``
+            that has no batch sizes the first of these.
         loss: of training, from (output, target) to the loss of each sample; by default cross entropy or squared error. For values, candidates are ranked by it
             too; for classes by log-loss all the same.
         sampler: tpe, random, quasi-random, gp or grid.
+        schedule: who leaves a race: ``"halving"`` (all but a third, twice), ``"hyperband"`` (every second and third race later, or nobody), ``"none"``, or
+            ``"population"`` (nobody; the worst take over networks of the best, with other strengths, while they train).
         ensemble: ``"finalists"``, ``"folds"`` (of the chosen candidate) or ``"refit"`` (one network on all rows but the test part).
-        calibrate: fit a temperature to held-out predictions.
+        calibrate: fit a temperature to held-out predictions; candidates are then ranked by the log-loss that one temperature leaves them.
         explain: retrain the chosen candidate without each ingredient, and with each alone.
         test: keep a fifth of the rows for the report; False searches on all rows, and then nothing is reported on rows unseen.
         storage, study: an Optuna storage URL and the name in it, to share the search among processes and machines that make the same call.
@@ -141,12 +146,13 @@ def tune(
         wanted=wanted,
         without=tuple(without),
         sampler=sampler,
+        schedule=schedule,
         ensemble=ensemble,
         calibrate=calibrate,
         explain=explain,
         test=test,
         epochs=None if epochs is None else check_whole("epochs", epochs),
-        batch_size=None if batch_size is None else check_whole("batch_size", batch_size),
+        batch_size=sizes_of(batch_size),
         storage=storage,
         name=study,
         seed=check_whole("seed", seed, low=0),
@@ -182,7 +188,7 @@ def tune(
 
     # Networks are built all along the way, by the global random state.
     with folder_for(out) as folder, torch.random.fork_rng(devices=[]):
-        search = Search(problem, options, folder, note=say.note, say=say.say, make=make, loss=loss, space=space_for)
+        search = Search(problem, options, folder, note=say.note, say=say.say, make=make, loss=loss, space=space_for, usual_batches=space is None)
         result = finished(search, given, say, interrupts)
         if out is not None:
             result.write(folder)

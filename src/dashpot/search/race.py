@@ -4,91 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dashpot.core.rng import mix, stream
 from dashpot.fit import pick_device
 from dashpot.population.solo import rebuilt
 from dashpot.scores import predict
 from dashpot.search.lanes import Lanes, Place
+from dashpot.search.runner import ETA, LOOKS, POPULATION, Report, Stage, default_rungs
+from dashpot.search.runner import Course as Course
+from dashpot.search.runner import Runner as Runner
+from dashpot.search.runner import Say as Say
+from dashpot.search.runner import task_schedule as task_schedule
+from dashpot.search.schedules import exchanges, member_epochs, pairs, rungs_for
 from dashpot.search.space import Candidate
 from dashpot.search.task import Task
 from dashpot.techniques import EarlyStopping
 
-ETA = 3
-"""A third goes on at each rung (Li et al., "Hyperband", JMLR 2018)."""
-LOOKS = 12
-"""Scores between the rungs, for the figure; they decide nothing."""
-
-
-@dataclass(frozen=True)
-class Course:
-    """How long, and in what batches.
-
-    Attributes:
-        epochs: of a candidate that is never dropped.
-        batch_size: rows per step.
-        rungs: epochs after which the weaker ones leave.
-        folds: on how many folds the race is run; finalists are trained on the rest afterwards.
-        lanes: candidates per race.
-    """
-
-    epochs: int
-    batch_size: int
-    rungs: tuple[int, ...]
-    folds: int
-    lanes: int
-
-
-@dataclass
-class Runner:
-    """A candidate in a race, and what became of it.
-
-    Attributes:
-        number: its number in the store.
-        state: ``running``, ``complete``, ``pruned`` or ``failed``.
-        epochs: trained.
-        planned: epochs over which its learning rate fell: those of its race.
-        best_epoch: the look with the lowest mean score over the folds: one number for all folds, a setting like the others.
-        scores: the proper score of each fold then.
-        history: (epoch, mean score).
-        outputs: for each fold the outputs for its validation rows then.
-        tensors: for each fold the weights then.
-    """
-
-    number: int
-    candidate: Candidate
-    state: str = "running"
-    epochs: int = 0
-    planned: int = 0
-    best_epoch: int = 0
-    scores: list[float] = field(default_factory=list)
-    train_score: float | None = None
-    history: list[tuple[int, float]] = field(default_factory=list)
-    outputs: list[Tensor] = field(default_factory=list, repr=False)
-    tensors: list[Mapping[str, Tensor]] = field(default_factory=list, repr=False)
-    seconds: float = 0.0
-    repeat: int = 0
-
-    @property
-    def score(self) -> float:
-        """The mean over the folds; infinite where one of them failed."""
-        mean = float(np.mean(self.scores)) if self.scores else math.inf
-        return mean if math.isfinite(mean) else math.inf
-
-
-Report = Callable[[Runner], None]
-Say = Callable[[str, Sequence[Runner], int], None]
-
-
-def default_rungs(epochs: int) -> tuple[int, ...]:
-    """After a ninth and a third of the epochs, where that is a whole epoch."""
-    return tuple(sorted({max(1, round(epochs / ETA**k)) for k in (2, 1)} - {epochs}))
+Explore = Callable[[Candidate, np.random.Generator], Candidate | None]
+"""Another candidate near one whose network it takes over; None where there is none."""
 
 
 class Race:
@@ -96,11 +34,12 @@ class Race:
 
     Args:
         task, course: see there.
-        runners: the candidates; ``protected`` numbers are never dropped.
+        runners: the candidates; ``protected`` numbers are never dropped. One with a lineage is trained through its stages.
         folds: which folds.
         deadline: ``time.monotonic()`` at which it ends, with whatever it has; None has no end.
         elastic: where it turns out that the deadline would come first, plan for fewer epochs while the learning rate is still flat: then nothing that was done was done
             otherwise than the shorter course asks for, and everybody's learning rate still falls to zero.
+        explore: with the schedule ``population``, what a runner becomes that takes over another's network; by default nobody does.
         report: told of a runner after each rung and at the end.
         say: told (stage, runners, epoch) after each epoch.
     """
@@ -115,13 +54,17 @@ class Race:
         protected: Sequence[int] = (),
         deadline: float | None = None,
         elastic: bool = False,
+        explore: Explore | None = None,
         report: Report = lambda runner: None,
         say: Say = lambda stage, runners, epoch: None,
     ) -> None:
         self.task, self.course, self.runners, self.folds = task, course, list(runners), list(folds)
         self.protected, self.deadline, self.report, self.say = set(protected), deadline, report, say
-        self.elastic, self.planned = elastic and deadline is not None, course.epochs
-        members = [[task.member(r.candidate, fold, r.repeat) for fold in self.folds] for r in self.runners]
+        self.elastic, self.planned, self.explore = elastic and deadline is not None, course.epochs, explore
+        self._scripts = [r.stages for r in self.runners]
+        members = [
+            [task.member(stages[0].candidate, fold, r.repeat) for fold in self.folds] for r, stages in zip(self.runners, self._scripts, strict=True)
+        ]
         self.lanes = Lanes(
             members,
             [(task.x, task.y)],
@@ -145,13 +88,15 @@ class Race:
         """Train to the end, or to the deadline.
 
         Args:
-            rungs: instead of the course's; with none of them nobody is dropped.
+            rungs: instead of the course's; with none of them nobody is dropped, and nobody takes over another's network.
             only: look after this epoch and at no other, and end there; the learning rates are those of the whole course.
 
         Returns:
             The runners. At the deadline, those who are still running count as complete, with what they have.
         """
         self._started, self._member_epochs = time.monotonic(), 0
+        self._random = np.random.default_rng(int(mix(stream(self.task.seed, "exchange"), max(0, min((r.number for r in self.runners), default=0)))))
+        self._exchanging = rungs is None and self.course.schedule == POPULATION and self.explore is not None
         try:
             self._run(set(self.course.rungs if rungs is None else rungs), only)
         finally:
@@ -173,19 +118,28 @@ class Race:
                 self._look(running, done)
             if done in stops and done < last:
                 running = self._rung(running)
+            if self._exchanging and done in exchanges(self.planned) and done < last:
+                self._exchange(running, done)
+            if done < last:
+                self._next_stage(running, done, look=only is None)
             if self.elastic and only is None and self._shorten(done, len(running)):
-                last, stops = self.planned, {rung for rung in default_rungs(self.planned) if rung > done}
+                last, stops = self.planned, {rung for rung in rungs_for(self.course, self.planned) if rung > done}
                 looks = self._looks(stops)
             self.say("race", [self.runners[i] for i in running], done)
         if running and done > self.runners[running[0]].epochs:
             self._look(running, done)
-        for i in running:
+        known: set[tuple[float, ...]] = set()
+        for i in sorted(running, key=lambda i: len(self.runners[i].lineage)):
+            # Where early stopping has kept what was copied, the copy is no network of its own.
+            own = (scores := tuple(self.runners[i].scores)) not in known or not self.runners[i].lineage
+            known.add(scores)
             # Where the time ran out, those who were still running have not been beaten.
-            self._finish(i, "complete" if self.runners[i].scores else "pruned")
+            self._finish(i, "complete" if scores and own else "pruned")
 
     def _looks(self, stops: set[int]) -> set[int]:
         """The same with and without rungs: each is a chance to be at one's best, and trained again must be the same."""
-        return stops | set(default_rungs(self.planned)) | {max(1, round(self.planned * k / LOOKS)) for k in range(1, LOOKS + 1)}
+        at = exchanges(self.planned) if self.course.schedule == POPULATION else ()
+        return stops | set(default_rungs(self.planned)) | set(at) | {max(1, round(self.planned * k / LOOKS)) for k in range(1, LOOKS + 1)}
 
     def _shorten(self, done: int, running: int) -> bool:
         """Plan for fewer epochs where the pace so far says that the deadline comes first; only while the learning rate is flat in both courses."""
@@ -193,14 +147,10 @@ class Race:
             return False
         seconds = (time.monotonic() - self._started) / max(self._member_epochs, 1)
         left = self.deadline - time.monotonic()
-        free = running - len(self.protected)
         lowest = max(2 * done + 1, done + 2)
         for epochs in range(self.planned, lowest - 1, -1):
-            alive, before, total = running, done, 0
-            for rung in (*(r for r in default_rungs(epochs) if r > done), epochs):
-                total += alive * (rung - before)
-                before, alive = rung, min(alive, len(self.protected) + math.ceil(max(free, 0) / ETA))
-            if seconds * total * len(self.folds) <= left:
+            rungs = [rung - done for rung in rungs_for(self.course, epochs) if rung > done]
+            if seconds * member_epochs(running, len(self.protected), len(self.folds), epochs - done, rungs) <= left:
                 break
         shorter, self.planned = epochs < self.planned, epochs
         return shorter
@@ -212,11 +162,11 @@ class Race:
         for i in running:
             runner = self.runners[i]
             own = [self._as_kept(place, epoch, outputs[place].cpu()) for place in self.places(i)]
-            scores = [self.task.proper(out, self.task.folds[fold][1]) for out, fold in zip(own, self.folds, strict=True)]
+            scores = self.task.scores(own, [self.task.folds[fold][1] for fold in self.folds])
             mean = float(np.mean(scores))
             runner.epochs = epoch
             runner.history.append((epoch, mean))
-            if mean < runner.score:
+            if mean < runner.score or (math.isfinite(mean) and runner.best_epoch <= runner.stages[-1].epoch):
                 runner.best_epoch, runner.scores, runner.outputs = epoch, scores, own
                 runner.tensors = [self.lanes.tensors(place) for place in self.places(i)]
 
@@ -234,6 +184,44 @@ class Race:
             now = predict(network, self.task.x[torch.as_tensor(self.task.folds[fold][1])])
         self._stopped[place] = best, now
         return now
+
+    def _exchange(self, running: Sequence[int], epoch: int) -> None:
+        """The worst quarter goes on from networks of the best quarter, each as a candidate near that one."""
+        assert self.explore is not None
+        free = [i for i in running if self.runners[i].number not in self.protected]
+        for i, source in pairs(running, free, self.runners, self._random):
+            runner, other = self.runners[i], self.runners[source]
+            near = self.explore(other.candidate, self._random)
+            if near is None or not self._taken_over(i, source, near):
+                continue
+            runner.asked = runner.score if runner.asked is None else runner.asked
+            runner.candidate, runner.lineage, runner.history = near, [*other.stages, Stage(epoch, near)], list(other.history)
+            self._restart(i, epoch)
+        for i in running:
+            self.report(self.runners[i])
+
+    def _next_stage(self, running: Sequence[int], epoch: int, *, look: bool) -> None:
+        """Those whose stages are known already go on as their next one."""
+        for i in running:
+            for stage in (s for s in self._scripts[i][1:] if s.epoch == epoch):
+                for place in self.places(i):  # one by one: a fold that early stopping has ended stays as it is
+                    self.lanes.replace([(place, place)], stage.candidate.recipe, stage.candidate.lr)
+                self._restart(i, epoch, look=look)
+
+    def _taken_over(self, i: int, source: int, candidate: Candidate) -> bool:
+        """All folds of a runner become copies of another's, which go on as ``candidate``; False where one of them has ended and cannot."""
+        moves = list(zip(self.places(i), self.places(source), strict=True))
+        if not self.lanes.replace(moves, candidate.recipe, candidate.lr):
+            return False
+        for place, _ in moves:
+            self._stopped.pop(place, None)  # the outputs of other weights
+        return True
+
+    def _restart(self, i: int, epoch: int, *, look: bool = True) -> None:
+        """From here on a runner's scores are those of its new stage; until the first of them, what it began with stands for them."""
+        self.runners[i].forget(epoch)
+        if look:
+            self._look([i], epoch)
 
     def _rung(self, running: Sequence[int]) -> list[int]:
         free = sorted((i for i in running if self.runners[i].number not in self.protected), key=lambda i: self.runners[i].score)
@@ -277,36 +265,3 @@ class Race:
         rows = train[np.linspace(0, len(train) - 1, min(len(train), len(valid))).astype(int)]
         network = rebuilt(self.task.make(dict(runner.candidate.net)), runner.tensors[k])
         return self.task.proper(predict(network, self.task.x[torch.as_tensor(rows)]), rows)
-
-
-def task_schedule(progress: float) -> float:
-    """Flat for half of the training, then a cosine to zero; a short rise at the start.
-
-    A candidate that is dropped early was then judged at the learning rate at which the others went on.
-    """
-    if progress < 0.02:
-        return 0.1 + 0.9 * progress / 0.02
-    return 1.0 if progress < 0.5 else (1 + math.cos(math.pi * (progress - 0.5) / 0.5)) / 2
-
-
-def summary(runner: Runner, names: Mapping[int, str], metric: float | None) -> dict[str, Any]:
-    """A runner as plain JSON for the report."""
-    scores = [s for s in runner.scores if math.isfinite(s)]
-    fine = len(scores) == len(runner.scores) and scores
-    return {
-        "number": runner.number,
-        "name": names.get(runner.number, ""),
-        "recipe": str(runner.candidate.recipe) if runner.candidate.recipe else "no technique",
-        "params": dict(runner.candidate.params),
-        "state": runner.state,
-        "epochs": runner.epochs,
-        "best_epoch": runner.best_epoch,
-        "folds": len(runner.scores),
-        "score": float(np.mean(scores)) if fine else None,
-        "se": float(np.std(scores, ddof=1) / len(scores) ** 0.5) if fine and len(scores) > 1 else None,
-        "fold_scores": [s if math.isfinite(s) else None for s in runner.scores],
-        "metric_score": metric,
-        "train_score": runner.train_score,
-        "history": [[e, s] for e, s in runner.history if math.isfinite(s)],
-        "seconds": runner.seconds,
-    }

@@ -11,14 +11,14 @@ import torch
 
 from dashpot.core.errors import DashpotError
 from dashpot.decisions import Decision
-from dashpot.machine import machine, versions
+from dashpot.machine import machine, peak_memory, versions
 from dashpot.metrics import METRICS, proper_of
 from dashpot.references import fit_reference, references
 from dashpot.scores import predict
 from dashpot.search import course as courses
 from dashpot.search import effects, final
 from dashpot.search.importance import importance
-from dashpot.search.race import Course, Runner, summary
+from dashpot.search.runner import Course, Runner, stages, summary
 
 if TYPE_CHECKING:
     from dashpot.search.api import Search
@@ -51,7 +51,7 @@ def record(
     for runner in finalists:
         seeds.setdefault(runner.number, []).append(runner)
     loaded = {number: final.averaged(own[0], own) if len(own) > 1 else own[0] for number, own in seeds.items()}
-    names = {r.number: "default" for r in runners if dict(r.candidate.params) == dict(search.space.default().params)}
+    names = {r.number: "default" for r in runners if not r.lineage and dict(r.candidate.params) == dict(search.space.default().params)}
     names |= {r.number: "plain" for r in runners if plain is not None and r.number == plain.number}
     metrics = {name: m for name, m in METRICS.items() if m.task == search.problem.task and not (m.binary and len(search.problem.classes) > 2)}
     scored = {n: float(np.mean([_metric_of(search, r, every) for r in own])) for n, own in seeds.items()}
@@ -80,6 +80,7 @@ def record(
         "epochs": course.epochs,
         "batch_size": course.batch_size,
         "race": courses.to_dict(course),
+        "strengths": stages(choice.chosen),
         "budget_s": search.options.budget,
         "seconds": time.monotonic() - search.started,
         "seed": search.options.seed,
@@ -87,6 +88,7 @@ def record(
         "member_steps": member_steps,
         "versions": versions(),
         "machine": machine(),
+        "peak_memory_mb": peak_memory(),
         "space": search.space.describe(),
         "candidates": [{**summary(loaded.get(r.number, r), names, scored.get(r.number)), "seeds": len(seeds.get(r.number, [r]))} for r in runners],
         "plain": plain.number if plain is not None else None,

@@ -24,6 +24,8 @@ from dashpot.training.folds import folds as split_folds
 TABLE_OPTIONS = ("width", "depth", "embedding", "embedding_size", "activation", "norm", "skip", "scaling", "members")
 LARGE_BLOCK = 9
 """One-hot blocks with more levels are embedded (Holzmüller et al. 2024)."""
+FEW_BINS, BINS, MANY_ROWS = 16, 48, 5000
+"""Of the piecewise embedding, for classes with fewer rows, and otherwise: a value tells more than a class, and few classes are soon learned by heart."""
 
 
 def default_ingredients(kind: str, task: str) -> list[str | Technique]:
@@ -48,11 +50,14 @@ def starting_points() -> dict[str, dict[str, Any]]:
     light = {"weight-decay": True, "weight-decay.strength": 0.02, "dropout": True, "dropout.p": 0.15}
     averaged = {"ema": True, "ema.decay": 0.98}
     noisy = {"input-noise": True, "input-noise.std": 0.02, "mixup": True, "mixup.alpha": 0.1}
+    strong = {"weight-decay": True, "weight-decay.strength": 0.4, "dropout": True, "dropout.p": 0.3, **averaged, "lr": 5e-3}
     return {
         "light": light,
         "light, averaged, faster": {**light, **averaged, "dropout.p": 0.1, "lr": 8e-3},
+        "strong decay": {**strong, "net.activation": "relu"},
         "noisy, averaged, periodic": {**noisy, **averaged, "lr": 5e-3, "net.embedding": "periodic"},
-        "strong decay": {"weight-decay": True, "weight-decay.strength": 0.4, "dropout": True, "dropout.p": 0.3, **averaged, "lr": 5e-3},
+        "strong decay, no embedding": {**strong, "net.embedding": "none"},
+        "dropout, averaged, rectified": {"dropout": True, "dropout.p": 0.1, **averaged, "lr": 8e-3, "net.activation": "relu"},
         "sparse, averaged, no embedding": {"l1": True, "l1.strength": 1e-4, **averaged, "lr": 6e-3, "net.embedding": "none", "net.depth": 3},
         "stopped": {**light, "early-stopping": True},
     }
@@ -80,9 +85,14 @@ def default_space(
         net: dict[str, Dimension] = {"width": Options((16, 32)), **chosen_networks(networks, ("width",))}
         return Space(parts, lr=Span(5e-4, 2e-2, log=True), net=net, lr_default=3e-3)
     numbers = layout(prepared)[0]
-    net = {"width": Options((128, 256)), "depth": Options((2, 3)), "embedding": Options(("piecewise", "periodic", "none") if numbers else ("none",))}
+    net = {
+        "width": Options((128, 256)),
+        "depth": Options((2, 3)),
+        "embedding": Options(("piecewise", "periodic", "none") if numbers else ("none",)),
+        "activation": Options(("silu", "relu")),
+    }
     net |= chosen_networks(networks, TABLE_OPTIONS)
-    default = {"width": 128 if rows < 5000 else 256, "depth": 2, "embedding": "piecewise" if numbers else "none"}
+    default = {"width": 128 if rows < 5000 else 256, "depth": 2, "embedding": "piecewise" if numbers else "none", "activation": "silu"}
     default = {name: clipped(value, net[name]) for name, value in default.items()}
     for name, values in ((name, d.values) for name, d in net.items() if isinstance(d, Options)):
         for value in values:  # each must be one that the network allows: better told now than in the middle of a race
@@ -128,12 +138,13 @@ def factory(problem: Problem, prepared: Prepared, rows: np.ndarray) -> Callable[
     """From options to a network for these data; bins of an embedding are at the quantiles of ``rows``."""
     outputs = max(len(problem.classes), 1)
     bins: dict[Any, dict[str, Tensor]] = {}
+    count = FEW_BINS if problem.task == "classification" and len(rows) < MANY_ROWS else BINS
 
     def make(options: Mapping[str, Any]) -> nn.Module:
         if problem.kind != "table":
             return nets.build(problem.kind, prepared.x.shape[1:], outputs, **options)
         numbers, blocks = layout(prepared)
-        net = TableNet(prepared.x.shape[1], outputs, numeric=numbers, nominal=blocks, **options)
+        net = TableNet(prepared.x.shape[1], outputs, numeric=numbers, nominal=blocks, **{"bins": count, **options})
         if options.get("embedding") == "piecewise":
             key = tuple(sorted((k, str(v)) for k, v in options.items()))
             if key not in bins:

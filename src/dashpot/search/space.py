@@ -5,57 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from dashpot.core.codec import find
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.recipe import Recipe
 from dashpot.core.space import Choice, Domain, Flag, Range
 from dashpot.core.technique import Technique
+from dashpot.search.dimensions import Dimension as Dimension
+from dashpot.search.dimensions import Options as Options
+from dashpot.search.dimensions import Span as Span
+from dashpot.search.dimensions import Suggest as Suggest
+from dashpot.search.dimensions import clipped as clipped
+from dashpot.search.dimensions import middle, whole_numbers
 
 Params = Mapping[str, Any]
-
-
-class Suggest(Protocol):
-    """What a space asks of a trial; Optuna's trials have it."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
-    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Span:
-    """Numbers from ``low`` to ``high``."""
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-
-    def suggest(self, trial: Suggest, name: str) -> Any:
-        if self.integer:
-            return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
-
-    def __str__(self) -> str:
-        return f"{self.low:g}..{self.high:g}" + (" (log)" if self.log else "")
-
-
-@dataclass(frozen=True)
-class Options:
-    """A few values."""
-
-    values: tuple[Any, ...]
-
-    def suggest(self, trial: Suggest, name: str) -> Any:
-        return trial.suggest_categorical(name, self.values)
-
-    def __str__(self) -> str:
-        return " | ".join(map(str, self.values))
-
-
-Dimension = Span | Options
 
 
 @dataclass(frozen=True)
@@ -81,13 +45,15 @@ class Candidate:
         recipe: the ingredients that are on.
         lr: the learning rate.
         net: options of the network.
-        params: the point itself, flat and plain: switches, fields, ``lr`` and ``net.*``.
+        params: the point itself, flat and plain: switches, fields, ``lr``, ``batch_size`` and ``net.*``.
+        batch_size: rows per step; None: the course's.
     """
 
     recipe: Recipe
     lr: float
     net: Mapping[str, Any]
     params: Params
+    batch_size: int | None = None
 
     @property
     def size(self) -> int:
@@ -96,17 +62,18 @@ class Candidate:
 
 
 class Space:
-    """Ingredients with switches and ranges, a learning rate, and options of the network.
+    """Ingredients with switches and ranges, a learning rate, a batch size, and options of the network.
 
     Args:
         ingredients: in the order of the recipes they make.
         lr: the range of the learning rate.
         net: options of the network by name; single values are fixed.
+        batch_size: rows per step, whole numbers; None: one number for all, which the course says.
         lr_default: the learning rate of :meth:`default` and :meth:`plain`.
-        net_default: likewise.
+        net_default, batch_default: likewise.
 
     Raises:
-        ConfigError: nothing to search.
+        ConfigError: nothing to search, or batch sizes that are no whole numbers > 0.
 
     Example:
         >>> import dashpot
@@ -123,16 +90,19 @@ class Space:
         *,
         lr: Span,
         net: Mapping[str, Dimension] | None = None,
+        batch_size: Dimension | None = None,
         lr_default: float | None = None,
         net_default: Mapping[str, Any] | None = None,
+        batch_default: int | None = None,
     ) -> None:
         self.ingredients, self.lr, self.net = tuple(ingredients), lr, dict(net or {})
         self.lr_default = lr_default if lr_default is not None else (lr.low * lr.high) ** 0.5
-        self.net_default = {
-            **{name: dimension.values[0] for name, dimension in self.net.items() if isinstance(dimension, Options)},
-            **(net_default or {}),
-        }
-        if not self.ingredients and lr.low == lr.high and all(isinstance(d, Options) and len(d.values) == 1 for d in self.net.values()):
+        self.net_default = {**{name: middle(dimension) for name, dimension in self.net.items()}, **(net_default or {})}
+        self.batch_size = None if batch_size is None else whole_numbers("batch_size", batch_size)
+        chosen = middle(self.batch_size) if self.batch_size is not None and batch_default is None else batch_default
+        self.batch_default: int | None = None if self.batch_size is None else clipped(chosen, self.batch_size)
+        varied = [*self.net.values(), *([] if self.batch_size is None else [self.batch_size])]
+        if not self.ingredients and lr.low == lr.high and all(isinstance(d, Options) and len(d.values) == 1 for d in varied):
             raise ConfigError("space", "something to search", "nothing", "Name techniques with --with, or give a range of learning rates.")
 
     def dimensions(self) -> dict[str, Dimension]:
@@ -141,7 +111,10 @@ class Space:
         for part in self.ingredients:
             found[part.name] = Options((False, True))
             found |= {f"{part.name}.{field}": dimension for field, dimension in part.fields.items()}
-        return found | {"lr": self.lr} | {f"net.{name}": dimension for name, dimension in self.net.items()}
+        return found | self._training() | {f"net.{name}": dimension for name, dimension in self.net.items()}
+
+    def _training(self) -> dict[str, Dimension]:
+        return {"lr": self.lr, **({} if self.batch_size is None else {"batch_size": self.batch_size})}
 
     def sample(self, trial: Suggest) -> Candidate:
         """A candidate as a trial wants it; fields only of what is on."""
@@ -150,7 +123,7 @@ class Space:
             params[part.name] = bool(trial.suggest_categorical(part.name, (False, True)))
             if params[part.name]:
                 params |= {f"{part.name}.{field}": dimension.suggest(trial, f"{part.name}.{field}") for field, dimension in part.fields.items()}
-        params["lr"] = self.lr.suggest(trial, "lr")
+        params |= {name: dimension.suggest(trial, name) for name, dimension in self._training().items()}
         params |= {f"net.{name}": dimension.suggest(trial, f"net.{name}") for name, dimension in self.net.items()}
         return self.candidate(params)
 
@@ -162,7 +135,8 @@ class Space:
                 values = {field: params[f"{part.name}.{field}"] for field in part.fields if f"{part.name}.{field}" in params}
                 techniques.append(dataclasses.replace(part.base, **values))  # type: ignore[type-var]  # every technique is a dataclass
         net = {name.removeprefix("net."): value for name, value in params.items() if name.startswith("net.")}
-        return Candidate(Recipe(techniques), float(params["lr"]), net, dict(params))
+        batch = params.get("batch_size")
+        return Candidate(Recipe(techniques), float(params["lr"]), net, dict(params), None if batch is None else int(batch))
 
     def plain(self) -> Candidate:
         """No ingredient, the default network and learning rate: the one that all others must beat."""
@@ -192,20 +166,19 @@ class Space:
             params[part.name] = part.name in on
             if part.name in on:
                 params |= {f"{part.name}.{field}": clipped(getattr(part.base, field), dimension) for field, dimension in part.fields.items()}
-        return {**params, "lr": clipped(self.lr_default, self.lr), **{f"net.{name}": self.net_default[name] for name in self.net}}
+        params["lr"] = clipped(self.lr_default, self.lr)
+        params |= {} if self.batch_default is None else {"batch_size": self.batch_default}
+        return params | {f"net.{name}": self.net_default[name] for name in self.net}
+
+    def with_batches(self, batch_size: Dimension, default: int) -> Space:
+        """The same space with batch sizes to search."""
+        own: dict[str, Any] = {"lr": self.lr, "net": self.net, "lr_default": self.lr_default, "net_default": self.net_default}
+        return Space(self.ingredients, **own, batch_size=batch_size, batch_default=default)
 
     def describe(self) -> dict[str, str]:
         """The space in words, by dimension; two searches with the same text search the same space."""
         fixed = {f"{part.name}!": str(part.base) for part in self.ingredients}
         return {**{name: str(dimension) for name, dimension in self.dimensions().items()}, **fixed}
-
-
-def clipped(value: Any, dimension: Dimension) -> Any:
-    """A default moved into the range that the user asked for."""
-    if isinstance(dimension, Options):
-        return value if value in dimension.values else dimension.values[0]
-    value = min(max(value, dimension.low), dimension.high)
-    return int(value) if dimension.integer else float(value)
 
 
 def ingredients(texts: Iterable[str | Technique]) -> list[Ingredient]:

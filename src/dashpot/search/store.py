@@ -14,9 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from dashpot.core.errors import ConfigError, DashpotError, StorageError
+from dashpot.core.errors import DashpotError, StorageError
 from dashpot.search import life
-from dashpot.search.backends import first_line, meaning, open_storage, passing, samplers, shares_its_seed, shown
+from dashpot.search.backends import first_line, open_storage, passing, samplers, shares_its_seed, shown
+from dashpot.search.patience import patiently
+from dashpot.search.trials import ASIDE, TAKEN, candidates, counted, demand_same, unwanted
 
 BEAT = 10.0
 """Seconds between signs of life."""
@@ -25,28 +27,8 @@ RETRIES = 60.0
 OPENING = 5.0
 """The same for the first connection, where a wrong address is likelier than a restart."""
 JOURNAL = "journal.log"
-TAKEN, ASIDE = "taken over by", "set aside"
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 T = TypeVar("T")
-
-
-def counted(trial: Any) -> bool:
-    """Whether a trial stands for a candidate: not if its worker died (a copy does), and not if it was one too many."""
-    return not (trial.state.name == "FAIL" and (TAKEN in trial.user_attrs or ASIDE in trial.user_attrs))
-
-
-def root(trial: Any) -> int:
-    """The trial that this one is a copy of; its own number if it is none."""
-    return int(trial.user_attrs.get("again", trial.number))
-
-
-def candidates(trials: Sequence[Any]) -> dict[int, list[Any]]:
-    """Every candidate by its first trial, with the trials that have been made for it; those beyond a limit are none."""
-    found: dict[int, list[Any]] = {}
-    for trial in trials:
-        if root(trial) != trial.number or not (trial.state.name == "FAIL" and ASIDE in trial.user_attrs):
-            found.setdefault(root(trial), []).append(trial)
-    return found
 
 
 class Store:
@@ -93,7 +75,7 @@ class Store:
             if (theirs := self.turn("settings")) is None:
                 self.set("settings", dict(settings))
             else:
-                self._demand_same(theirs, settings)
+                demand_same(f"the study {self.name!r} in {shown(self.url)}", theirs, settings)
         except BaseException:
             self.close()
             raise
@@ -124,17 +106,6 @@ class Store:
                         f"the store {shown(self.url)} must be reachable, got: {first_line(error)}. Start the server, or correct --storage."
                     ) from error
                 time.sleep(0.3)
-
-    def _demand_same(self, theirs: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-        different = [key for key in {**settings, **theirs} if theirs.get(key) != settings.get(key)]
-        if different:
-            old, new = ({key: side.get(key) for key in different} for side in (theirs, settings))
-            raise ConfigError(
-                f"the study {self.name!r} in {shown(self.url)}",
-                f"of the same {' and '.join(different)} ({_short(old, new)})",
-                _short(new, old),
-                "Join with the same data, options and version, or name another study (--study).",
-            )
 
     def turn(self, key: str, seconds: float = 300.0) -> Any:
         """A value that the study's first worker makes for all; None where that is this worker, since nobody has begun or the one who had is dead.
@@ -168,7 +139,7 @@ class Store:
         while True:
             trial = self.call(self.study.ask)
             self.call(partial(trial.set_user_attr, "worker", self.worker))
-            why = self._unwanted(trial.number, most)
+            why = unwanted([t for t in self.trials() if t.number <= trial.number], trial.number, most)
             if why is None:
                 drawn: list[Any] = []
 
@@ -182,15 +153,6 @@ class Store:
             self.tell(trial.number, "failed", None, {ASIDE: why})
             if why.startswith("beyond"):
                 return None
-
-    def _unwanted(self, number: int, most: int | None) -> str | None:
-        """Two workers may have made a copy of the same trial, or asked for the last candidate at the same moment: the lower number was first."""
-        found = candidates([t for t in self.trials() if t.number <= number])
-        mine = next(first for first, family in found.items() if any(t.number == number for t in family))
-        if mine != number:
-            other = next((t.number for t in found[mine] if t.number < number and counted(t)), None)
-            return None if other is None else f"candidate {mine} is trained as {other}"
-        return f"beyond the limit of {most}" if most is not None and len(found) > most else None
 
     def enqueue(self, params: Mapping[str, Any], **attrs: Any) -> None:
         """A point that must be tried next, unless it is in the study already; with attributes, in any case."""
@@ -262,6 +224,13 @@ class Store:
         """Set a value for all workers."""
         self.call(lambda: self.study.set_user_attr(key, value))
 
+    def count(self, name: str, more: int = 0) -> int:
+        """How many of ``name`` all workers have counted so far, and so many more; each counts for itself, so that none is lost."""
+        attrs, own = self._attrs(), f"{name}:{self.worker}"
+        if more:
+            self.set(own, int(attrs.get(own, 0)) + more)
+        return sum(int(value) for key, value in attrs.items() if key.startswith(f"{name}:"))
+
     # --- life and death ----------------------------------------------------------------------------------------------
 
     def take_over(self) -> int:
@@ -317,33 +286,9 @@ class Store:
         Raises:
             StorageError: it did not answer for a minute, or refused.
         """
-        limit, pause = time.monotonic() + RETRIES, 0.2
-        while True:
-            try:
-                with self._lock:
-                    return action()
-            except Exception as error:
-                if passing(error):
-                    if time.monotonic() > limit:
-                        raise StorageError(f"the store {shown(self.url)} has not answered for {RETRIES:.0f} s: {first_line(error)}.") from error
-                elif (known := meaning(error, self.url, self.name)) is not None:
-                    raise known from error
-                else:
-                    raise
-                # A session whose connection was cut in the middle does not recover by itself.
-                with contextlib.suppress(Exception):
-                    getattr(self._storage, "remove_session", lambda: None)()
-                time.sleep(pause)
-                pause = min(2 * pause, 5.0)
 
+        def locked() -> T:
+            with self._lock:
+                return action()
 
-def _short(value: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """What differs, and not what is the same."""
-    parts = []
-    for key, part in value.items():
-        theirs = other.get(key)
-        if isinstance(part, Mapping) and isinstance(theirs, Mapping):
-            part = {k: part.get(k, "absent") for k in {**part, **theirs} if part.get(k) != theirs.get(k)}
-        parts.append(f"{key} {part if isinstance(part, str) else str(part)}")
-    text = ", ".join(parts)
-    return text if len(text) <= 200 else text[:197] + "..."
+        return patiently(locked, self._storage, self.url, self.name, RETRIES)

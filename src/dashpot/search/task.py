@@ -16,8 +16,11 @@ from dashpot.population.members import Member
 from dashpot.scores import Criterion
 from dashpot.search.space import Candidate
 from dashpot.techniques import EarlyStopping
+from dashpot.temperature import fit_temperature
 
 Factory = Callable[[Mapping[str, Any]], nn.Module]
+ENOUGH = 10_000
+"""Rows at most for one temperature."""
 WATCHED = 0.15
 """The share of a fold's training rows that early stopping watches, so that it never sees the rows that candidates are ranked by."""
 
@@ -35,6 +38,7 @@ class Task:
         scale: what standardized values are multiplied with to be in the target's units.
         seed: of everything.
         loss: a criterion of the user's own, or None.
+        calibrated: score classes at the one temperature that suits the outputs best, as the final model will have one.
         device, low, stack: as in :class:`~dashpot.population.population.Population`.
     """
 
@@ -47,6 +51,7 @@ class Task:
     seed: int
     scale: float = 1.0
     loss: Criterion | None = None
+    calibrated: bool = False
     device: str = "auto"
     low: bool | None = None
     stack: bool = True
@@ -71,13 +76,28 @@ class Task:
             rows=train,
             watch=watch,
             shape=tuple(sorted((name, str(value)) for name, value in net.items())),
+            batch_size=candidate.batch_size,
         )
 
     def proper(self, out: Tensor, rows: np.ndarray) -> float:
-        """The proper score of outputs for rows, low is good: log-loss, or RMSE in the target's units; for values the user's own loss, where there is one."""
+        """The proper score of outputs for rows, low is good: log-loss, calibrated where that is asked for, or RMSE in the target's units; for values the user's
+        own loss, where there is one.
+        """
         if self.own_score and self.loss is not None:
             return float(self.loss(out.detach().cpu().to(self.y.dtype), self.y[torch.as_tensor(rows)].cpu()).double().mean())
-        return proper_score(out, self.y[torch.as_tensor(rows)], self.scale)
+        return self.scores([out], [rows])[0]
+
+    def scores(self, outs: Sequence[Tensor], rows: Sequence[np.ndarray]) -> list[float]:
+        """The proper score of each fold's outputs; with a temperature, one for all of them together, as few rows of one fold would leave it to chance."""
+        if self.own_score:
+            return [self.proper(out, own) for out, own in zip(outs, rows, strict=True)]
+        truth = [self.y[torch.as_tensor(own)] for own in rows]
+        logits = torch.cat([out.detach().cpu().double() for out in outs])
+        if self.classes and self.calibrated and bool(logits.isfinite().all()):
+            every = 1 + len(logits) // ENOUGH
+            temperature = fit_temperature(logits[::every].numpy(), torch.cat(truth)[::every].cpu().numpy())
+            outs = [out / temperature for out in outs]
+        return [proper_score(out, y, self.scale) for out, y in zip(outs, truth, strict=True)]
 
 
 def proper_score(out: Tensor, y: Tensor, scale: float = 1.0) -> float:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dashpot.core.errors import StorageError
 from dashpot.search import artifacts
-from dashpot.search.race import Course, Race, Runner, Say
+from dashpot.search.race import Race
+from dashpot.search.runner import HYPERBAND, Course, Runner, Say, Stage
+from dashpot.search.schedules import bracket, perturbed
 from dashpot.search.space import Space
-from dashpot.search.store import Store, candidates, counted
+from dashpot.search.store import Store
 from dashpot.search.task import Task
+from dashpot.search.trials import candidates, counted
 
 SMALLEST = 3
 """Candidates of a last, shortened race at least."""
+KEPT = 24
+"""Candidates whose networks are kept: a few times as many as can become finalists."""
 PAUSE = 1.0
 """Seconds between looks at what the others do."""
 
@@ -48,6 +54,7 @@ class Worker:
         self.runners: list[Runner] = []
         self.member_steps = 0
         self._slowest = 0.0
+        self._next = course
 
     def run(self) -> None:
         """Race after race, until the time or the candidates are used up.
@@ -78,16 +85,23 @@ class Worker:
         params = dict(runner.candidate.params)
         return params == dict(self.space.plain().params)
 
+    def _coming(self) -> Course:
+        """The course of the next race: workers take the brackets in turn, whoever of them begins one."""
+        return bracket(self.course, self.store.count("races")) if self.course.schedule == HYPERBAND else self.course
+
     def _race(self, runners: Sequence[Runner], protected: Sequence[int]) -> None:
-        started = time.monotonic()
+        started, course = time.monotonic(), self._next
+        if course.schedule == HYPERBAND:
+            self.store.count("races", 1)
         race = Race(
             self.task,
-            self.course,
+            course,
             runners,
-            folds=range(self.course.folds),
+            folds=range(course.folds),
             protected=protected,
             deadline=self.deadline,
             elastic=True,
+            explore=partial(perturbed, self.space),
             report=self._report,
             say=self.say,
         )
@@ -95,8 +109,28 @@ class Worker:
         self.member_steps += race.lanes.member_steps
         for text in race.notes:
             self.note(text)
+        for runner in runners:  # what memory held of them is in files
+            runner.tensors, runner.outputs = [], []
         self.runners += runners
-        self._slowest = max(self._slowest, (time.monotonic() - started) / len(runners))
+        self._tidy()
+        # Per candidate of a whole course, since those of a bracket with fewer take longer each.
+        self._slowest = max(self._slowest, (time.monotonic() - started) / len(runners) * course.lanes / self.course.lanes)
+
+    def _rung(self, course: Course) -> float:
+        """Seconds until a race has its first scores, by the pace that was measured before the first one."""
+        first = min((*course.rungs, course.epochs))
+        return float(self.store.get("pace") or 0.0) * course.lanes * course.folds * first
+
+    def _tidy(self) -> None:
+        """Networks that will not be asked for take no room on the disk: the best are enough, and any can be trained again with the same result."""
+        plain = dict(self.space.plain().params)
+        scores = {
+            t.number: sum(folds) / len(folds)
+            for t in self.store.trials()
+            if t.state.name == "COMPLETE" and t.params != plain and (folds := t.user_attrs.get("fold_scores")) and None not in folds
+        }
+        for number in sorted(scores, key=lambda number: scores[number])[KEPT:]:
+            artifacts.path_of(self.folder, number).unlink(missing_ok=True)
 
     def _report(self, runner: Runner) -> None:
         if runner.state == "running":
@@ -105,17 +139,21 @@ class Worker:
         if runner.state == "complete":
             artifacts.save(self.folder, runner)
         attrs = attributes(runner)
-        if not self.store.tell(runner.number, runner.state, runner.score if runner.state != "failed" else None, attrs):
+        score = runner.score if runner.asked is None else runner.asked
+        if not self.store.tell(runner.number, runner.state, score if runner.state != "failed" else None, attrs):
             self.note(f"candidate {runner.number} had been taken over by another worker; it is counted once")
 
     def _lanes(self) -> int | None:
         """How many candidates are to be asked for now: 0 is to wait for others, None is the end."""
-        lanes = self.course.lanes
+        self._next = self._coming()
+        lanes = self._next.lanes
         if self.deadline is not None:
             left = self.deadline - time.monotonic()
             if self._slowest:
-                fits = int(left / (1.1 * self._slowest))
+                fits = int(left / (1.1 * self._slowest * self.course.lanes / lanes))
                 lanes = min(lanes, fits if fits >= SMALLEST else 0)
+            elif self._rung(self._next) > left:
+                lanes = 0  # it would be trained for nothing
             if left <= 0 or lanes == 0:
                 return None
         if self.trials is None:
@@ -142,6 +180,7 @@ def attributes(runner: Runner) -> dict[str, Any]:
         "history": [[e, round(s, 6)] for e, s in finite],
         "seconds": runner.seconds,
         "recipe": str(runner.candidate.recipe),
+        **({"lineage": artifacts.plain(runner.lineage)} if runner.lineage else {}),
     }
 
 
@@ -157,7 +196,9 @@ def remembered(store: Store, space: Space) -> list[Runner]:
             continue
         attrs = trial.user_attrs
         state = {"COMPLETE": "complete", "PRUNED": "pruned"}.get(trial.state.name, "failed")
-        runner = Runner(trial.number, space.candidate(trial.params), state, int(attrs.get("epochs", 0)))
+        stages = [Stage(int(epoch), space.candidate(params)) for epoch, params in attrs.get("lineage", [])]
+        candidate = stages[-1].candidate if stages else space.candidate(trial.params)
+        runner = Runner(trial.number, candidate, state, int(attrs.get("epochs", 0)), lineage=stages)
         runner.scores = [float("inf") if s is None else float(s) for s in attrs.get("fold_scores", [])]
         runner.history = [(int(e), float(s)) for e, s in attrs.get("history", [])]
         runner.best_epoch, runner.planned = int(attrs.get("best_epoch", 0)), int(attrs.get("planned", 0))
@@ -175,21 +216,20 @@ def with_networks(
 
     Where the time does not allow the rest, those that are whole are returned; if there are none, the runners on the folds that they have in common.
     """
-    loaded = [
-        artifacts.load(folder, r.number, r.candidate, r.repeat) or Runner(r.number, r.candidate, repeat=r.repeat, planned=r.planned) for r in runners
-    ]
+    loaded = [artifacts.load(folder, r.number, r.candidate, r.repeat, r.lineage) or r.untrained() for r in runners]
     short: dict[tuple[int, int], list[Runner]] = {}
     for runner in loaded:
         if len(runner.tensors) < len(folds):
             short.setdefault((len(runner.tensors), runner.planned or course.epochs), []).append(runner)
     for (have, planned), group in short.items():
-        fresh = [Runner(r.number, r.candidate, repeat=r.repeat) for r in group]
+        fresh = [r.untrained() for r in group]
         Race(task, replace(course, epochs=planned), fresh, folds=list(folds)[have:], deadline=deadline, say=say).run(rungs=())
         for old, new in zip(group, fresh, strict=True):
             # One that the end of the time cut short would spoil those that are whole.
             if new.state != "complete" or (have and new.epochs < planned):
                 continue
             join(old, new, have)
+            old.scores = task.scores(old.outputs, [task.folds[fold][1] for fold in folds])  # one temperature for all of them
             artifacts.save(folder, old)
     whole = [r for r in loaded if len(r.tensors) == len(folds)]
     if not whole:

@@ -1,0 +1,94 @@
+"""What ``dashpot tune`` makes of its options, and what it shows at the end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def show(record: Any, figures: list[str], folder: Path) -> None:
+    """The tables, and where everything is."""
+    from rich.console import Console
+
+    from dashpot.report.tune_table import print_report
+
+    console = Console() if sys.stdout.isatty() else Console(width=110)
+    print_report(record, console)
+    typer.echo("figures: " + ", ".join(figures))
+    typer.echo(f"saved in {folder}: `dashpot predict {folder} DATA --out predictions.csv` uses the model")
+
+
+def again(folder: Path) -> None:
+    """Report a search that is finished."""
+    import json
+
+    from dashpot.search.folder import REPORT
+
+    record = json.loads((folder / REPORT).read_text())
+    typer.echo("this search is finished; --budget or --trials with more than it had would go on with it", err=True)
+    show(record, [str(path) for path in sorted(folder.glob("*.png"))], folder)
+
+
+def seconds(text: str) -> float:
+    """``90``, ``90s``, ``10m`` or ``2h`` as seconds.
+
+    Raises:
+        ConfigError: anything else.
+
+    >>> seconds("90s"), seconds("10m"), seconds("1.5h")
+    (90.0, 600.0, 5400.0)
+    """
+    from dashpot.core.errors import ConfigError
+
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value * unit < float("inf"):
+        raise ConfigError("--budget", "a time such as 90s, 10m or 2h", text)
+    return value * unit
+
+
+def low_precision(precision: str) -> bool | None:
+    """Whether wide products are in bfloat16; None is where the processor does so fast.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    from dashpot.core.errors import ConfigError
+
+    known = {"auto": None, "float32": False, "bfloat16": True}
+    if precision not in known:
+        raise ConfigError("--precision", "auto, float32 or bfloat16", precision)
+    return known[precision]
+
+
+def processes_for(asked: int | None, device: str) -> int:
+    """How many processes work on this machine."""
+    import os
+
+    import torch
+
+    if asked is not None:
+        return asked
+    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+        return 1  # a GPU takes the whole population at once
+    return min(4, os.cpu_count() or 1)
+
+
+def tidy(folder: Path) -> None:
+    """A refused command leaves nothing behind, unless candidates were trained."""
+    import contextlib
+
+    if not (folder / "candidates").exists() and not (folder / "spent.json").exists():
+        for file in ("tune.json", "tune.lock", "journal.log", "workers.log"):
+            (folder / file).unlink(missing_ok=True)
+        for rest in folder.glob("journal.log*"):
+            rest.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()

@@ -1,0 +1,29 @@
+"""Networks that are tried out and then given back."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+
+from torch import nn
+
+
+@contextlib.contextmanager
+def as_before(*networks: nn.Module) -> Iterator[list[nn.Module]]:
+    """Networks to try out: modes and buffers are put back afterwards. A repeated one is copied, as is one with modules of others' making, which may
+    remember more."""
+    ours = ("torch.nn.", "dashpot.")
+    used: list[nn.Module] = []
+    for n in networks:
+        lent = all(n is not other for other in used) and all(f"{type(m).__module__}.".startswith(ours) for m in n.modules())
+        used.append(n if lent else copy.deepcopy(n))
+    modes = [(m, m.training) for n in used for m in n.modules()]
+    buffers = [(m, name, b, b.clone()) for m, _ in modes for name, b in m._buffers.items() if b is not None]
+    try:
+        yield used
+    finally:
+        for m, mode in modes:
+            m.training = mode
+        for m, name, b, value in buffers:
+            m._buffers[name] = b.copy_(value)

@@ -1,0 +1,47 @@
+"""Races are no larger than memory allows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dashpot.search import memory
+from dashpot.search.course import Pace, fit_course
+from tests.search.helpers import candidate, small_task
+
+
+def test_how_many_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = replace(small_task(), make=lambda net: torch.nn.Linear(int(net["width"]), 10, bias=False))
+    monkeypatch.setattr(memory, "free", lambda device: 2e6)
+    some = [candidate(width=100), candidate(width=250), candidate(width=50)]
+    # By hand: the largest has 2,500 weights of 4 bytes; a member holds 24 times as much; half of what is free is 1 MB.
+    assert memory.most_members(task, some) == 4
+    assert memory.most_members(task, some[:1], processes=2) == 5
+    assert memory.most_members(task, [candidate(width=100_000)]) == 1
+
+
+def test_a_course_for_little_memory() -> None:
+    def shape(members: int | None, **given: Any) -> tuple[int, int]:
+        course = fit_course(1000, 5, Pace(1e-6), None, members=members, **given)
+        return course.lanes, course.folds
+
+    assert shape(None) == shape(80) == (16, 5)
+    assert shape(79) == (15, 5)
+    assert shape(40) == (8, 5)
+    assert shape(24) == (8, 3)
+    assert shape(6) == (6, 1)
+    assert shape(1) == (4, 1), "less is no race"
+
+
+def test_what_is_free_is_what_the_container_leaves(tmp_path: Path) -> None:
+    assert memory._of_container(tmp_path) is None
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._of_container(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1500\n")
+    assert memory._of_container(tmp_path) == 500
+    assert 1e6 < memory.free("cpu") < 1e14
