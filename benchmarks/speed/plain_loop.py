@@ -18,7 +18,7 @@ class Plain:
         import torch
 
         member, on = task.member(candidate, fold), candidate.params
-        self.course, self.lr = course, candidate.lr
+        self.course, self.lr, self.size = course, candidate.lr, candidate.batch_size or course.batch_size
         torch.manual_seed(member.seed)
         self.rng = np.random.default_rng(member.seed)
         self.net = member.make()
@@ -42,16 +42,16 @@ class Plain:
         import torch
         from torch.nn.functional import cross_entropy
 
-        from dashpot.search.race import task_schedule
+        from dashpot.search.runner import task_schedule
 
-        n, size = len(self.x), self.course.batch_size
+        n = len(self.x)
         self.net.train()
         order = torch.randperm(n)
-        for start in range(0, n, size):
+        for start in range(0, n, self.size):
             rate = self.lr * task_schedule((self.epoch + start / n) / self.course.epochs)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            rows = order[start : start + size]
+            rows = order[start : start + self.size]
             x, y = self.x[rows], self.y[rows]
             if self.noise:
                 x = x + self.noise * torch.randn_like(x)

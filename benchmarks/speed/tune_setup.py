@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,15 @@ def search_of(data: str, seed: int, epochs: int, folder: Path) -> Any:
     problem = Problem(data, Rows(tuple(map(str, table.feature_names)), matrix=table.data), table.target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Search(problem, Options(trials=10**6, cv=FOLDS, test=False, epochs=epochs, seed=seed, explain=False, device="cpu"), folder)
+        search = Search(problem, Options(trials=10**6, cv=FOLDS, test=False, epochs=epochs, seed=seed, explain=False, device="cpu"), folder)
+    # The plain loop's scores have no temperature fitted: then neither have ours.
+    search.task = replace(search.task, calibrated=False)
+    return search
 
 
 def course_of(search: Any, folds: int, lanes: int) -> Any:
-    from dashpot.search.course import Course, batch_size_for, default_rungs
+    from dashpot.search.course import batch_size_for
+    from dashpot.search.runner import Course, default_rungs
 
     epochs = search.options.epochs
     return Course(epochs, batch_size_for(len(search.task.folds[0][0])), default_rungs(epochs), folds, lanes)
@@ -48,7 +53,7 @@ def course_of(search: Any, folds: int, lanes: int) -> Any:
 
 def looks_of(course: Any) -> set[int]:
     """When a race scores: the same looks for all arms."""
-    from dashpot.search.race import LOOKS
+    from dashpot.search.runner import LOOKS
 
     return {*course.rungs, *(max(1, round(course.epochs * k / LOOKS)) for k in range(1, LOOKS + 1))}
 
