@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,23 @@ def test_pace_is_measured_and_leaves_no_trace() -> None:
     found = courses.pace(task, [candidate(), candidate(width=12)], 32)
     assert 0 < found.seconds < 5
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_slow_networks_are_timed_on_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.arange(10_000)
+    task = replace(small_task(), folds=[(rows, rows[:2500]), (rows, rows[:2500])])
+    timed: list[int] = []
+
+    def seconds(a_row: float) -> float:
+        timed.clear()
+        monkeypatch.setattr(courses, "_epoch", lambda task, candidates, batch_size, rows: (timed.append(rows), rows * a_row)[1])
+        return courses.pace(task, [candidate()] * 10, 64).seconds
+
+    # By hand: 10 candidates on 2 folds and 4,000 rows at 10 microseconds are 0.8 s; at 100 they would be 8.
+    assert seconds(1e-5) == pytest.approx(0.1)
+    assert timed == [256, 4000]
+    assert seconds(1e-4) == pytest.approx(1.0)
+    assert timed == [256]
 
 
 def test_pace_survives_members_that_diverge() -> None:

@@ -22,6 +22,7 @@ from dashpot.search.task import Task
 STEPS, FEWEST, MOST = 3000, 10, 120
 LANES, LEAST_LANES = 16, 4
 SAMPLED_ROWS, SAMPLED_FOLDS = 4000, 2
+FEW_ROWS, SAMPLED_SECONDS = 256, 3.0
 RACE, RACE_ONLY = 0.5, 0.76
 """The share of a budget for the race, with and without explaining the winner afterwards; the rest is for the finals and the report."""
 RACE_MOST, AFTER = 0.82, 0.9
@@ -50,13 +51,27 @@ def default_epochs(rows: int, batch_size: int) -> int:
 def pace(task: Task, candidates: Sequence[Candidate], batch_size: int) -> Pace:
     """Train some candidates on at most two folds and 4,000 rows for a moment, and time it; a long epoch is as many such as it has rows.
 
-    The first epoch is not counted, as it builds kernels and warms caches.
+    Where even that would take seconds, as with convolutional networks, a few hundred rows tell enough.
     """
+    longest = max(len(train) for train, _ in task.folds[:SAMPLED_FOLDS])
+    rows, few = min(longest, SAMPLED_ROWS), max(FEW_ROWS, 2 * batch_size)
+    if rows > few:
+        quick = _epoch(task, candidates, batch_size, few)
+        if quick * len(candidates) * SAMPLED_FOLDS * rows / few > SAMPLED_SECONDS:
+            return Pace(quick * longest / few)
+    return Pace(_epoch(task, candidates, batch_size, rows) * longest / rows)
+
+
+def _epoch(task: Task, candidates: Sequence[Candidate], batch_size: int, rows: int) -> float:
+    """Seconds of a member for an epoch of so many rows and a look; the first epoch is not counted, as it builds kernels and warms caches."""
     folds = range(min(SAMPLED_FOLDS, len(task.folds)))
     members = [task.member(c, fold) for c in candidates for fold in folds]
-    longest = max(len(m.rows) for m in members)
-    members = [replace(m, rows=m.rows[:SAMPLED_ROWS]) for m in members]
-    valid = {n: task.folds[n % len(folds)][1][:SAMPLED_ROWS] for n in range(len(members))}
+    members = [replace(m, rows=m.rows[:rows]) for m in members]
+    # As many as a fold of so many rows would have to look at.
+    valid = {
+        n: task.folds[fold][1][: max(1, rows * len(task.folds[fold][1]) // len(task.folds[fold][0]))]
+        for n, fold in enumerate([*folds] * len(candidates))
+    }
     population = Population(
         members, [(task.x, task.y)], epochs=100, batch_size=batch_size, schedule=task_schedule, loss=task.loss, device=task.device, low=task.low
     )
@@ -69,7 +84,7 @@ def pace(task: Task, candidates: Sequence[Candidate], batch_size: int) -> Pace:
         population.outputs({n: valid[n] for n in population.alive})
         rounds += 1
         last = time.perf_counter() - before
-    return Pace(last / max(len(population.alive), 1) * max(1.0, longest / SAMPLED_ROWS))
+    return last / max(len(population.alive), 1)
 
 
 def fit_course(
