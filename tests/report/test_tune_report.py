@@ -278,3 +278,16 @@ def test_three_hundred_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_wild_candidate_does_not_flatten_the_rest() -> None:
     for draw in (draw_race, draw_gap, draw_strengths):
         assert draw(RECORDS["a wild one"]).axes[0].get_ylim()[1] < 2, draw.__name__
+
+
+def test_the_epoch_that_is_kept_is_named() -> None:
+    rows = [candidate(1, epochs=120, best_epoch=48), candidate(2, epochs=120, best_epoch=120), candidate(3, state="pruned", epochs=13, best_epoch=13)]
+    text = shown(candidates_table(bare(ONE, candidates=rows)), 120)
+    for part in ("48 of 120", " 120 ", "13 pruned"):
+        assert part in text
+
+
+def test_zero_is_in_sight_where_all_gains_are_far_from_it() -> None:
+    figure = draw_contributions(searched(2, contributions=[contribution("ema", "left out", 2.0, 0.5)]))
+    low, high = figure.axes[0].get_xlim()
+    assert low < 0 < 2.5 < high

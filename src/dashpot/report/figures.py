@@ -127,8 +127,8 @@ def _value(row: Row, differences: bool) -> Interval | None:
 
 
 def _limits(values: Sequence[Interval]) -> tuple[float, float]:
-    """An axis that shows every mean, and intervals up to a few times the usual length: one wild interval must not hide the rest."""
-    means = [value.mean for value in values] or [0.0]
+    """An axis that shows zero, every mean, and intervals up to a few times the usual length: one wild interval must not hide the rest."""
+    means = [0.0, *(value.mean for value in values)]
     low, high = min(means), max(means)
     arms = [(value.low, value.high) for value in values if value.low is not None and value.high is not None]
     if arms:

@@ -29,6 +29,7 @@ class Candidate:
         seconds: of training.
         roles: any of ``"chosen"``, ``"best"``, ``"plain"`` and ``"default"``.
         finalist: whether it was trained to the end, on as many folds as any.
+        kept: the epoch whose networks were kept; 0 where that is not known.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Candidate:
     seconds: float | None
     roles: tuple[str, ...] = ()
     finalist: bool = False
+    kept: int = 0
 
     @property
     def label(self) -> str:
@@ -153,6 +155,7 @@ def _candidate(row: Mapping[str, Any], record: Mapping[str, Any], most: int) -> 
         seconds=finite(row.get("seconds")),
         roles=tuple(roles),
         finalist=row.get("state") == "complete" and score is not None and _whole(row.get("folds")) == most,
+        kept=_whole(row.get("best_epoch")),
     )
 
 

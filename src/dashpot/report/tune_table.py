@@ -70,6 +70,13 @@ def summary_table(record: Mapping[str, Any]) -> Table:
     return table
 
 
+def _epochs(candidate: Candidate) -> str:
+    """``120``, ``48 of 120`` where an earlier look was the best one and is kept, or ``13 pruned``."""
+    if candidate.state != "complete":
+        return f"{candidate.epochs:,} {candidate.state}"
+    return f"{candidate.kept:,} of {candidate.epochs:,}" if 0 < candidate.kept < candidate.epochs else f"{candidate.epochs:,}"
+
+
 def candidates_table(record: Mapping[str, Any], top: int = 10) -> Table:
     """The best candidates in their order; plain, the default recipe and the chosen one are below where they are not among them.
 
@@ -102,7 +109,7 @@ def candidates_table(record: Mapping[str, Any], top: int = 10) -> Table:
             _text(_score(c, digits) or c.state),
             _text(shown(c.metric, metric)),
             _text(shown(gap, digits, "+")),
-            _text(f"{c.epochs:,}" if c.state == "complete" else f"{c.epochs:,} {c.state}"),
+            _text(_epochs(c)),
             _text(shown(c.seconds, 0 if (c.seconds or 0) >= 100 else 1)),
             style="bold" if "chosen" in c.roles else "" if c.state == "complete" else "dim",
             end_section=i == top and k + 1 < len(listed),
