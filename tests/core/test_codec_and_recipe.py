@@ -11,6 +11,7 @@ from torch import nn
 
 import dashpot
 from dashpot.core import codec
+from dashpot.core.errors import UnknownNameError
 from dashpot.core.select import Where, biases, norms, weights
 
 NUMBERS = st.floats(0, 1e6, allow_nan=False, allow_infinity=False)
@@ -104,3 +105,18 @@ def test_where_by_name_type_and_combination() -> None:
     assert Where.type(nn.Conv2d).matches("weights", "c.weight", conv)
     assert Where.parse("type:Module").matches("weights", "c.weight", conv)
     assert not Where.parse("type:Conv2d").matches("weights", "l.weight", linear)
+
+
+@pytest.mark.parametrize(
+    ("value", "known", "near"),
+    [
+        ("acc", ("accuracy", "f1"), "accuracy"),
+        ("L1", ("l1", "l2"), "l1"),
+        ("ReLu", ("gelu", "ReLU"), "ReLU"),
+        ("nothing", ("label-smoothing", "mixup"), None),  # only as alike as two words of any kind
+        ("", ("mixup",), None),
+    ],
+)
+def test_a_name_is_suggested_only_where_it_is_likely_to_be_meant(value: str, known: tuple[str, ...], near: str | None) -> None:
+    text = str(UnknownNameError("name", value, known))
+    assert (f"Did you mean '{near}'?" in text) if near else ("Did you mean" not in text)

@@ -376,6 +376,7 @@ def test_a_missing_driver_is_named_with_its_extra(module: str, url: str, way: st
     with pytest.raises(StorageError, match="needs the package") as info:
         Store(url, "study", SETTINGS)
     assert way in str(info.value)
+    assert url in str(info.value)  # as it was typed, without the driver's name that SQLAlchemy wants
 
 
 def test_a_deleted_study_and_a_store_that_stays_away(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,9 +79,8 @@ def open_storage(url: str) -> Any:
             if not host or (port and not port.isdigit()):
                 raise ConfigError("--storage", "grpc://host:port", url)
             return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
-        if scheme in DRIVERS:
-            url = f"{'mysql' if scheme == 'mysql' else 'postgresql'}+{DRIVERS[scheme]}://{rest}"
-        return optuna.storages.RDBStorage(url, engine_kwargs=_engine(scheme))
+        driver = f"{'mysql' if scheme == 'mysql' else 'postgresql'}+{DRIVERS[scheme]}" if scheme in DRIVERS else scheme
+        return optuna.storages.RDBStorage(f"{driver}://{rest}", engine_kwargs=_engine(scheme))
     except ImportError as error:
         package = "grpcio" if scheme == "grpc" else DRIVERS.get(scheme, _named(error))
         way = f"pip install {package}" if package == "pymysql" else "pip install 'dashpot[scale]'"
