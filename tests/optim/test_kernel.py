@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -69,6 +70,19 @@ def test_rows_are_shrunk_as_bisection_says(size: float, spread: str, width: int)
         assert (got == 0).all() == (expected == 0).all()
 
 
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_a_row_of_millions_keeps_its_digits(adaptive: bool) -> None:
+    n = (1 << 22) + 5
+    w = np.random.default_rng(0).standard_normal((1, n)).astype(np.float32)
+    norm, t = float(np.sqrt(np.square(w, dtype=np.float64).sum())), 512.0
+    p, v = w.copy(), np.full_like(w, t**-2.0)
+    jobs = np.zeros(1, native.JOB)
+    jobs["p"], jobs["v"], jobs["numel"], jobs["row"], jobs["root"], jobs["lg"] = p.ctypes.data, v.ctypes.data, n, n, 1, 1
+    jobs["step"] = 1 if adaptive else t
+    native.run("map", jobs, adaptive)
+    np.testing.assert_allclose(p, w * (1 - t / norm), rtol=6e-7)
+
+
 class Mixed(nn.Module):
     """Odd sizes, an empty tensor, one that is not contiguous, and some without a penalty; large enough for two threads."""
 
@@ -98,10 +112,10 @@ def trained(make: object, penalty: Proximal, engine: str, steps: int = 4) -> tup
     "penalty", [dashpot.L1(strength=3e-3), dashpot.ElasticNet(strength=3e-3), dashpot.GroupLasso(strength=1e-2), dashpot.GroupLasso(groups="layer")]
 )
 def test_the_number_of_threads_changes_nothing(make: type, penalty: Proximal, two_threads: object) -> None:
-    two, _ = trained(make, penalty, "native")
+    two, optimizer = trained(make, penalty, "native")
     torch.set_num_threads(1)
     one, _ = trained(make, penalty, "native")
-    plain, optimizer = trained(make, penalty, "eager")
+    plain, _ = trained(make, penalty, "eager")
     for a, b, c in zip(two, one, plain, strict=True):
         assert torch.equal(a, b)
         torch.testing.assert_close(a, c, rtol=2e-5, atol=2e-6)
@@ -124,6 +138,79 @@ def test_every_parameter_counts_its_steps_whatever_the_counter_is_made_of() -> N
         assert {float(state["step"]) for state in run.state.values()} == {4.0}
 
 
+def converted(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    model.float()
+
+
+def turned(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    for state in optimizer.state.values():
+        for name in ("exp_avg", "exp_avg_sq", "momentum_buffer"):
+            if state.get(name) is not None and state[name].ndim == 4:
+                state[name] = state[name].contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("make", [AdamW, lambda model, **options: SGD(model, momentum=0.9, **options)], ids=["AdamW", "SGD"])
+@pytest.mark.parametrize(("dtype", "change"), [(torch.bfloat16, converted), (torch.float64, converted), (torch.float32, turned)])
+def test_moments_that_the_kernel_cannot_read_are_left_to_torch(make: object, dtype: torch.dtype, change: object) -> None:
+    def run(engine: str) -> list[Tensor] | str:
+        model = nn.Sequential(nn.Conv2d(8, 64, 3), nn.Linear(300, 200))
+        with torch.no_grad():
+            for number, p in enumerate(model.parameters()):
+                p.copy_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(number)))
+        model.to(dtype)
+        optimizer = make(model, lr=0.01, penalty=dashpot.L1(strength=1e-3), engine=engine)  # type: ignore[operator]
+        try:
+            for step in range(3):
+                for number, p in enumerate(model.parameters()):
+                    p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(100 * step + number)).to(p.dtype)
+                optimizer.step()
+                if not step:
+                    change(model, optimizer)  # type: ignore[operator]
+        except RuntimeError as error:
+            return type(error).__name__
+        return [p.detach() for p in model.parameters()]
+
+    got, expected = run("native"), run("eager")
+    if isinstance(got, str) or isinstance(expected, str):
+        assert got == expected
+        return
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-5, atol=2e-6)
+
+
+def test_a_subclass_of_tensor_is_left_to_torch() -> None:
+    class Elsewhere(Tensor):
+        """Like DTensor, whose own memory is none."""
+
+        def data_ptr(self) -> int:
+            return 0
+
+    p = nn.Parameter(torch.ones(200, 200).as_subclass(Elsewhere))
+    optimizer = AdamW([p], lr=0.1, weight_decay=0.0, penalty=dashpot.L1(strength=0.0), engine="native")
+    p.grad = torch.ones(200, 200).as_subclass(Elsewhere)
+    optimizer.step()
+    torch.testing.assert_close(p.detach().as_subclass(Tensor), torch.full((200, 200), 0.9))
+
+
+@pytest.mark.parametrize("engine", ["native", "eager"])
+@pytest.mark.parametrize(("make", "name"), [(AdamW, "exp_avg"), (lambda model, **options: SGD(model, momentum=0.9, **options), "momentum_buffer")])
+def test_a_state_of_other_shapes_is_refused(make: object, name: str, engine: str) -> None:
+    def stepped(rows: int) -> torch.optim.Optimizer:
+        model = nn.Linear(200, rows, bias=False)
+        optimizer = make(model, lr=0.01, penalty=dashpot.L1(strength=1e-3), engine=engine)  # type: ignore[operator]
+        model.weight.grad = torch.ones_like(model.weight)
+        optimizer.step()
+        return optimizer
+
+    large = stepped(300)
+    with pytest.raises(
+        dashpot.ConfigError, match=rf"{name} of parameter 0 in the state must be of the parameter's shape \[300, 200\], got \[20, 200\]"
+    ):
+        large.load_state_dict(stepped(20).state_dict())
+    large.load_state_dict(stepped(300).state_dict())
+    large.step()
+
+
 def test_what_has_no_penalty_is_torchs_to_rounding() -> None:
     ours, theirs = Mixed(), Mixed()
     penalty = dashpot.L1(strength=1e9, on="name:weights.0")
@@ -142,6 +229,7 @@ def test_what_has_no_penalty_is_torchs_to_rounding() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux") or not torch.backends.openmp.is_available(), reason="torch without OpenMP, or not on Linux")
 def test_the_threads_are_torchs(two_threads: object) -> None:
     assert native.kernel().dashpot_pool() == 2
+    assert native.kernel().dashpot_team(2) == 2
     torch.set_num_threads(1)
     assert native.kernel().dashpot_pool() == 1
 
@@ -186,3 +274,18 @@ def test_l1_in_pieces_without_the_kernel(dtype: torch.dtype, amsgrad: bool) -> N
     assert np.isnan(p.detach().numpy()[5])
     assert 0.01 < (expected == 0).mean() < 0.99
     np.testing.assert_allclose(np.delete(p.detach().numpy(), 5), np.delete(expected, 5), rtol=2e-5, atol=2e-8)
+
+
+def test_buffers_first_made_in_inference_mode_serve_outside_it() -> None:
+    def step() -> None:
+        p = nn.Parameter(torch.ones(2 * CHUNK, 1))
+        p.grad = torch.ones_like(p)
+        AdamW([p], penalty=dashpot.L1(strength=0.1), engine="eager").step()
+
+    def first_of_its_thread() -> None:
+        with torch.inference_mode():
+            step()
+        step()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(first_of_its_thread).result()

@@ -120,8 +120,8 @@ class ModelView:
 
 def is_compiled(model: nn.Module) -> bool:
     """Whether ``torch.compile`` made it. Importing torch's compiler only to ask takes 2 s: as long as nobody has, it has made nothing."""
-    compiler = sys.modules.get("torch._dynamo.eval_frame")
-    return compiler is not None and isinstance(model, compiler.OptimizedModule)
+    made = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)  # None also while another thread is importing it
+    return made is not None and isinstance(model, made)
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dashpot.core.errors import ConfigError
+from dashpot.core.native import why_not
 from dashpot.core.view import ModelView
 from dashpot.techniques.penalties import native
 from dashpot.techniques.penalties.fast import WORTH_BUILDING, group_fits, split_strengths, tensor_fits
 from dashpot.techniques.penalties.penalty import Penalty, Proximal, demand_usable, step_in_place
 
 ENGINES = ("auto", "native", "compiled", "eager")
+MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 State = dict[str, Any]
 Group = dict[str, Any]
 
@@ -37,7 +39,7 @@ class ProximalMixin(_Base):
         if engine not in ENGINES:
             raise ConfigError("engine", f"one of {', '.join(ENGINES)}", engine)
         if engine == "native" and native.kernel() is None:
-            raise ConfigError("engine", "auto, compiled or eager where there is no C++ compiler", engine, "Install g++ or clang++.")
+            raise ConfigError("engine", "auto, compiled or eager where there is no C++ compiler", engine, why_not(native.SOURCE))
         self.engine = engine
         view = ModelView(model, self) if model is not None else None
         if view is not None:
@@ -78,11 +80,28 @@ class ProximalMixin(_Base):
         return {**state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Load a state of this class or of torch's; the penalties stay as they are."""
+        """Load a state of this class or of torch's; the penalties stay as they are.
+
+        Raises:
+            ConfigError: moments of other shapes than the parameters', which torch would load, and its fused step would write beyond.
+        """
+        self._refuse_shapes(state_dict)
         kept = [{key: group[key] for key in ("penalty", "penalized", "penalty_step")} for group in self.param_groups]
         super().load_state_dict(dict(state_dict))
         for group, ours in zip(self.param_groups, kept, strict=True):
             group |= {**ours, "penalty_step": group.get("penalty_step", ours["penalty_step"])}
+
+    def _refuse_shapes(self, state_dict: Mapping[str, Any]) -> None:
+        saved = [number for group in state_dict["param_groups"] for number in group["params"]]
+        own = [p for group in self.param_groups for p in group["params"]]
+        for number, p in zip(saved, own, strict=False):  # of unequal lengths torch says so itself
+            for name in MOMENTS:
+                moment = state_dict["state"].get(number, {}).get(name)
+                if moment is not None and moment.shape != p.shape:
+                    way = "The state is of another model, or its parameters were in another order."
+                    raise ConfigError(
+                        f"{name} of parameter {number} in the state", f"of the parameter's shape {list(p.shape)}", list(moment.shape), way
+                    )
 
     def __getstate__(self) -> State:
         return {**super().__getstate__(), "engine": self.engine}
@@ -113,12 +132,24 @@ class ProximalMixin(_Base):
         strengths = split_strengths(penalty) if self.engine in ("auto", "native") and group_fits(group) else None
         if strengths is None:
             return marked, rest
-        fit, others = _divided(marked)
+        fit, others = self._divided(marked)
         if not fit or (self.engine == "auto" and sum(p.numel() for p in fit) < WORTH_BUILDING) or native.kernel() is None:
             return marked, rest
-        along, rest = _divided(rest)
+        along, rest = self._divided(rest)
         self._native(group, fit, along, penalty, strengths)
         return others, rest
+
+    def _divided(self, params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Those that the kernel can read, with their gradients and moments, and the others."""
+        fits = [self._fits(p) for p in params]
+        return list(compress(params, fits)), [p for p, fit in zip(params, fits, strict=True) if not fit]
+
+    def _fits(self, p: Tensor) -> bool:
+        if p.grad is None or not (tensor_fits(p) and tensor_fits(p.grad)):
+            return False
+        # Moments of another type or layout stay behind when a model is converted after a step.
+        state = self.state.get(p, {})
+        return all((moment := state.get(name)) is None or (moment.shape == p.shape and tensor_fits(moment)) for name in MOMENTS)
 
     def _without_kernel(self, group: Group, params: list[Tensor], penalty: Proximal) -> None:
         if self.engine == "compiled" and penalty.separable:
@@ -138,12 +169,6 @@ class ProximalMixin(_Base):
     def _compiled(self, group: Group, params: list[Tensor], penalty: Proximal) -> list[Tensor]:
         """One compiled pass for each parameter it fits; returns the others."""
         return params
-
-
-def _divided(params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Those that the kernel can read, with their gradients, and the others."""
-    fits = [p.grad is not None and tensor_fits(p) and tensor_fits(p.grad) for p in params]
-    return list(compress(params, fits)), [p for p, fit in zip(params, fits, strict=True) if not fit]
 
 
 def demand_penalty(penalty: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dashpot.core.view import Params
@@ -22,6 +22,7 @@ from dashpot.techniques.penalties.metric import sgd_step
 from dashpot.techniques.penalties.penalty import Proximal
 from dashpot.techniques.penalties.sparse_group_lasso import SparseGroupLasso
 
+PLAIN = (Tensor, nn.Parameter)
 WORTH_BUILDING = 1 << 15
 """Penalized weights from which on the kernel is built and used; below, the plain path takes microseconds."""
 
@@ -52,8 +53,8 @@ def row_of(p: Tensor, penalty: Proximal) -> tuple[int, float]:
 
 
 def tensor_fits(t: Tensor) -> bool:
-    """Whether the kernel can read this tensor: a parameter, a gradient or a moment."""
-    return t.dtype is torch.float32 and t.is_cpu and t.layout is torch.strided and t.is_contiguous() and t.numel() > 0
+    """Whether the kernel can read this tensor: a parameter, a gradient or a moment. Subclasses, such as DTensor, may have their numbers elsewhere."""
+    return type(t) in PLAIN and t.dtype is torch.float32 and t.is_cpu and t.layout is torch.strided and t.is_contiguous() and t.numel() > 0
 
 
 def group_fits(group: Mapping[str, Any]) -> bool:
@@ -109,7 +110,8 @@ def map_by_kernel(penalty: Proximal, params: Params, optimizer: Optimizer) -> li
     steps = {key: _map_step(penalty, group) for key, group in {id(group): group for group in params.groups}.items()}
     fit = [i for i, (_, p, group) in enumerate(params) if steps[id(group)] is not None and tensor_fits(p)]
     if adaptive:
-        fit = [i for i in fit if tensor_fits(optimizer.state[params.tensors[i]]["exp_avg_sq"])]
+        seconds = {i: optimizer.state[params.tensors[i]]["exp_avg_sq"] for i in fit}
+        fit = [i for i in fit if tensor_fits(seconds[i]) and seconds[i].shape == params.tensors[i].shape]
     chosen, groups = [params.tensors[i] for i in fit], [params.groups[i] for i in fit]
     if sum(p.numel() for p in chosen) < WORTH_BUILDING or native.kernel() is None:
         return everything

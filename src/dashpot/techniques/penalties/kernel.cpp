@@ -93,34 +93,61 @@ inline float plain_factor(float square, float t) {
 }
 
 constexpr float TINY = 1.17549435e-38f;
+constexpr int64_t BLOCK = 4096;  // members whose sum is taken in single precision: of millions it would lose digits
+
+// One step of Newton's method as in `climb`, in double precision.
+inline float polished(const float *__restrict w, const float *__restrict t, int64_t n, float r) {
+    double g = 0, slope = 0;
+#pragma omp simd reduction(+ : g, slope)
+    for (int64_t i = 0; i < n; ++i) {
+        double inverse = 1.0 / std::max((double)r + t[i], (double)TINY), q = w[i] * inverse;
+        q *= q;
+        g += q;
+        slope += q * inverse;
+    }
+    return slope > 0.0 ? (float)std::max(r + g * (std::sqrt(g) - 1.0) / slope, 0.0) : r;
+}
 
 // The root r of sum w^2 / (r + t)^2 = 1, climbing from the left by Newton's method; 0 if the row is to be zero. `r` is not above the root.
 inline float climb(const float *__restrict w, const float *__restrict t, int64_t n, float r) {
     if (!(r > 0.0f)) {
-        float inside = 0;
-#pragma omp simd reduction(+ : inside)
-        for (int64_t i = 0; i < n; ++i) {
-            float q = w[i] / std::max(t[i], TINY);
-            inside += q * q;
+        double inside = 0;
+        for (int64_t from = 0; from < n; from += BLOCK) {
+            const int64_t to = std::min(from + BLOCK, n);
+            float some = 0;
+#pragma omp simd reduction(+ : some)
+            for (int64_t i = from; i < to; ++i) {
+                float q = w[i] / std::max(t[i], TINY);
+                some += q * q;
+            }
+            inside += some;
         }
-        if (!(inside > 1.0f)) return 0.0f;
+        if (!(inside > 1.0)) return 0.0f;
         r = 0.0f;
     }
+    double whole = 0, steep = 0;
     for (int k = 0; k < ROUNDS; ++k) {
-        float g = 0, slope = 0;
+        whole = steep = 0;
+        for (int64_t from = 0; from < n; from += BLOCK) {
+            const int64_t to = std::min(from + BLOCK, n);
+            float g = 0, slope = 0;
 #pragma omp simd reduction(+ : g, slope)
-        for (int64_t i = 0; i < n; ++i) {
-            float inverse = 1.0f / std::max(r + t[i], TINY);
-            float q = w[i] * inverse;
-            q *= q;
-            g += q;
-            slope += q * inverse;
+            for (int64_t i = from; i < to; ++i) {
+                float inverse = 1.0f / std::max(r + t[i], TINY);
+                float q = w[i] * inverse;
+                q *= q;
+                g += q;
+                slope += q * inverse;
+            }
+            whole += g;
+            steep += slope;
         }
-        float move = std::max(g * (std::sqrt(g) - 1.0f) / std::max(slope, TINY), 0.0f);
+        float move = std::max((float)(whole * (std::sqrt(whole) - 1.0) / std::max(steep, (double)TINY)), 0.0f);
         r += move;
         if (move <= 1e-4f * r) break;  // Newton squares the error: what is left is below rounding
     }
-    return r;
+    // Where a row has nearly gone, rounding in the sums is many times as large in the root.
+    return whole > 8 * steep * r ? polished(w, t, n, r) : r;
 }
 
 // As above, from the sums over the row of w^2 t^k, k = 0 .. 3. With 1 / (r + t)^2 as a series in t / r, whose error is at most the first term left out, they
@@ -148,24 +175,34 @@ void rows(const Job &job, int64_t from, int64_t to, std::vector<float> &scratch)
     if (ADAPTIVE && (int64_t)scratch.size() < n) scratch.resize(n);
     float *__restrict t = scratch.data();
     for (int64_t start = from; start < to; start += n) {
-        float s0 = 0, s1 = 0, s2 = 0, s3 = 0;  // sums of w^2 t^k
+        double sums[4] = {0, 0, 0, 0};  // of w^2 t^k
+        for (int64_t begin = 0; begin < n; begin += BLOCK) {
+            const int64_t end = std::min(begin + BLOCK, n);
+            float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
 #pragma omp simd reduction(+ : s0, s1, s2, s3)
-        for (int64_t i = 0; i < n; ++i) {
-            float w, s;
-            Rule::template one<ADAPTIVE>(j, start + i, w, s);
-            float shrink = SHRINK ? 1.0f / (1.0f + s * j.l2) : 1.0f;
-            w = soft(w, s * j.l1) * shrink;
-            p[start + i] = w;
-            if (ADAPTIVE) t[i] = s * shrink * j.lg;
-            float q = w * w;
-            s0 += q;
-            if (ADAPTIVE) {
-                s1 += q *= t[i];
-                s2 += q *= t[i];
-                s3 += q *= t[i];
+            for (int64_t i = begin; i < end; ++i) {
+                float w, s;
+                Rule::template one<ADAPTIVE>(j, start + i, w, s);
+                float shrink = SHRINK ? 1.0f / (1.0f + s * j.l2) : 1.0f;
+                w = soft(w, s * j.l1) * shrink;
+                p[start + i] = w;
+                if (ADAPTIVE) t[i] = s * shrink * j.lg;
+                float q = w * w;
+                s0 += q;
+                if (ADAPTIVE) {
+                    s1 += q *= t[i];
+                    s2 += q *= t[i];
+                    s3 += q *= t[i];
+                }
             }
+            sums[0] += s0;
+            sums[1] += s1;
+            sums[2] += s2;
+            sums[3] += s3;
         }
-        float r = ADAPTIVE ? norm_root(p + start, t, n, s0, s1, s2, s3) : plain_factor(s0, j.step / (1.0f + j.step * j.l2) * j.lg);
+        const float square = (float)sums[0];
+        float r = ADAPTIVE ? norm_root(p + start, t, n, square, (float)sums[1], (float)sums[2], (float)sums[3])
+                           : plain_factor(square, j.step / (1.0f + j.step * j.l2) * j.lg);
         if (ADAPTIVE) {
 #pragma omp simd
             for (int64_t i = 0; i < n; ++i) p[start + i] *= r / std::max(r + t[i], TINY);
@@ -231,5 +268,14 @@ extern "C" void dashpot_map(const Job *jobs, int64_t count, int adaptive, int th
 
 // The threads that the OpenMP runtime would start, 0 without one: what torch.set_num_threads says, if it is torch's.
 extern "C" int dashpot_pool() { return dashpot::OpenMP::get().usable() ? dashpot::OpenMP::get().most() : 0; }
+
+// The size of the OpenMP team that `parallel` has work for `threads` done by: 1 if it started threads of its own although there is a runtime, 0 without one.
+extern "C" int dashpot_team(int threads) {
+    int found = 0;
+    dashpot::parallel(threads, [&](int k, int) {
+        if (k == 0 && dashpot::OpenMP::get().usable()) found = dashpot::OpenMP::get().team();
+    });
+    return found;
+}
 
 extern "C" int64_t dashpot_job_size() { return sizeof(Job); }

@@ -122,7 +122,7 @@ def step_in_place(penalty: Proximal, w: Tensor, optimizer: Any, group: Any) -> N
 
 class _Kept(threading.local):
     def __init__(self) -> None:
-        self.buffers: dict[torch.dtype, Tensor] = {}
+        self.buffers: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
 
 _kept = _Kept()
@@ -130,9 +130,13 @@ _kept = _Kept()
 
 def scratch(part: Tensor) -> tuple[Tensor, Tensor]:
     """Two flat buffers of the length of ``part``, the same memory at each call of a thread: fresh memory costs more than the arithmetic in it."""
-    if part.dtype not in _kept.buffers:
-        _kept.buffers[part.dtype] = part.new_empty(2, CHUNK)
-    first, second = _kept.buffers[part.dtype][:, : part.numel()].unbind()
+    kept = _kept.buffers.get((part.dtype, part.device))
+    if kept is None:
+        with torch.inference_mode(False):  # what is made in that mode cannot be written to outside it
+            kept = torch.empty(2, CHUNK, dtype=part.dtype, device=part.device)
+        if type(kept) is Tensor:  # and a fake one, of a tracing mode, is of no use to others
+            _kept.buffers[part.dtype, part.device] = kept
+    first, second = kept[:, : part.numel()].unbind()
     return first, second
 
 
