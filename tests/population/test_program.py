@@ -195,19 +195,23 @@ def test_nan_stays_with_its_member() -> None:
 @pytest.mark.parametrize("make", [lambda: nets.MLP(7, 4, width=130, depth=3), embedded(width=130, depth=3, activation="relu")])
 @pytest.mark.parametrize("batch", [33, 128])
 def test_products_in_bfloat16(batch: int, make: Callable[[], nn.Module]) -> None:
-    """Both round the factors of each product to bfloat16; torch rounds the product, too."""
+    """Both round the factors of each product to bfloat16; torch rounds the product, too. Over some batches: in one, a unit more or less may flip."""
     run, whole, block = pair(make, low=True)
-    assert run.program.ops["low"].sum() == 2
-    x, y = torch.randn(MEMBERS, batch, 7), torch.randint(0, 4, (MEMBERS, batch))
-    losses, grads = by_autograd(whole, block, x, y)
     exact, exact_whole, exact_block = pair(make)
-    _, full = by_autograd(exact_whole, exact_block, x, y)
+    assert run.program.ops["low"].sum() == 2
     assert exact.program.ops["low"].sum() == 0
-    assert torch.allclose(train(run, x, y), losses, rtol=0.02)
-    for mine, theirs, own in zip(run.views, grads, full, strict=True):
-        size = own.norm()
-        assert (mine - own).norm() < 0.15 * size  # flipped ReLUs included
-        assert (mine - own).norm() < 2 * (theirs - own).norm() + 1e-4 * size  # one unit more or less may flip
+    g = torch.Generator().manual_seed(1)
+    errors = torch.zeros(len(run.views), 3)
+    for _ in range(8):
+        x, y = torch.randn(MEMBERS, batch, 7, generator=g), torch.randint(0, 4, (MEMBERS, batch), generator=g)
+        losses, grads = by_autograd(whole, block, x, y)
+        _, full = by_autograd(exact_whole, exact_block, x, y)
+        assert torch.allclose(train(run, x, y), losses, rtol=0.02)
+        triples = zip(run.views, grads, full, strict=True)
+        errors += torch.tensor([[(mine - own).norm(), (theirs - own).norm(), own.norm()] for mine, theirs, own in triples])
+    for segment, (mine, theirs, size) in zip(block.segments, errors.tolist(), strict=True):
+        assert mine < 0.15 * size, segment.name  # flipped ReLUs included
+        assert mine < 1.5 * theirs + 1e-4 * size, segment.name
 
 
 def test_dropout_masks_are_those_of_the_hooks() -> None:

@@ -16,7 +16,8 @@ def as_before(*networks: nn.Module) -> Iterator[list[nn.Module]]:
     ours = ("torch.nn.", "dashpot.")
     used: list[nn.Module] = []
     for n in networks:
-        lent = all(n is not other for other in used) and all(f"{type(m).__module__}.".startswith(ours) for m in n.modules())
+        kinds = {kind for m in n.modules() for kind in type(m).__mro__ if issubclass(kind, nn.Module)}  # a mapped network's class is made of its own
+        lent = all(n is not other for other in used) and all(f"{kind.__module__}.".startswith(ours) for kind in kinds)
         used.append(n if lent else copy.deepcopy(n))
     modes = [(m, m.training) for n in used for m in n.modules()]
     buffers = [(m, name, b, b.clone()) for m, _ in modes for name, b in m._buffers.items() if b is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from dashpot.core.select import Where
 from dashpot.core.view import ModelView
 from dashpot.population.actors import ACTORS
 from dashpot.population.columns import adamw_shown, columns, demand_allowed
-from dashpot.population.dropping import DropoutActor
+from dashpot.population.dropping import DropoutActor, first_calls
 from dashpot.population.mapped import mapped
 from dashpot.population.members import Data, Member, Plan
 from dashpot.population.program import fitting_program
@@ -168,7 +169,7 @@ class Chunk:
             target = actor.on_target(target)
         if self.runner is not None:
             grads[:] = self.runner.views
-            draws = self.dropouts[0].first_call(self.runner.program.places) if self.dropouts else NO_DRAWS
+            draws = first_calls(self.dropouts, self.runner.program.places) if self.dropouts else NO_DRAWS
             return self.runner.train(
                 x, target.view(*y.shape[:2], *target.shape[1:]), *draws, learn=self._learn, squares=self.plan.loss is squared_error
             )
@@ -239,8 +240,9 @@ class Chunk:
         length = max(len(r) for r in rows)
         padded = [np.concatenate([r, np.full(length - len(r), r[0])]) for r in rows]
         index = torch.stack([self.data.index(m, r) for m, r in zip(self.members, padded, strict=True)])
-        per_row = max(1, len(self) * max(self.data.x[0].numel(), 64))
-        pieces = torch.split(index, max(1, limit // per_row), dim=1)
+        # A program keeps all activations of one member at a time; autograd's network those of all members in one layer.
+        widths = len(self) * max(self.data.x[0].numel(), 64) if self.runner is None else int(self.runner.program.widths.sum())
+        pieces = torch.split(index, max(1, limit // widths), dim=1)
         if self.runner is not None:
             now = self.evaluated()
             out = torch.cat([self.runner.outputs(self.data.take(piece)[0], *now) for piece in pieces], dim=1)
@@ -275,7 +277,8 @@ class Chunk:
         ``sources[k][0]``, all of one shape and at one epoch. Recipe and learning rate are the new member's own; an average it alone has starts here.
         """
         one = sources[0][0]
-        chunk = cls(members, [one.template] * len(members), one.data, one.plan, one.classes, one.stack, one.seen)
+        template = copy.deepcopy(one.template)  # its own: while other threads train, it is tried out
+        chunk = cls(members, [template] * len(members), one.data, one.plan, one.classes, one.stack, one.seen)
         chunk.step, chunk.epoch, chunk._idle = one.step, one.epoch, set(one._idle)
         chunk.block.adopt([(source.block, row) for source, row in sources])
         chunk.update.adopt([(source.update, row) for source, row in sources])

@@ -81,3 +81,11 @@ class DropoutActor(Actor):
             return dropout(x, uniform, self.wide(p, x.ndim))
 
         return hook
+
+
+def first_calls(actors: Sequence[DropoutActor], places: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """:meth:`DropoutActor.first_call` of all of them: a recipe may have several, at places of their own."""
+    (keys, rates), *others = (actor.first_call(places) for actor in actors)
+    for more, theirs in others:
+        keys, rates = np.where(theirs > 0, more, keys), np.where(theirs > 0, theirs, rates)
+    return keys, rates

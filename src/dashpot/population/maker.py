@@ -41,10 +41,14 @@ class Maker:
         """Members of a chunk of this shape at most."""
         return max(1, self._of(member)[0])
 
+    def _name(self, member: Member) -> Any:
+        """Of its architecture; members without one are alike only where they are trained together, which is checked."""
+        return shape_of(member, self.plan) if member.shape is None else member.shape
+
     def _of(self, member: Member) -> tuple[int, int | None]:
         """Members of a chunk, 0 where stacking would gain nothing; and classes."""
         key = shape_of(member, self.plan)
-        if key not in self._known and member.shape in self._programmed:
+        if key not in self._known and member.shape is not None and member.shape in self._programmed:
             self._known[key] = self._programmed[member.shape]
         if key not in self._known:
             model = initial(member).to(self.data.device)
@@ -55,13 +59,13 @@ class Maker:
                 weights = sum(p.numel() for p in model.parameters())
                 # A program works on one member at a time: then it is the calls that are to be few, and the gradients that take memory.
                 size = max(1, min(MOST, GRADIENTS // max(weights, 1)))
-                seen = self._seen[member.shape] = programmed(model, self.data, self.plan)
+                seen = self._seen[self._name(member)] = programmed(model, self.data, self.plan)
                 if not seen:
                     width = widest(model, x)
                     size = min(size, ELEMENTS // (self.plan.batch_of(member) * width) if width < WIDE or self.plan.low else 0)
                     size = 0 if size == 1 else size
             self._known[key] = size, classes
-            if self._seen.get(member.shape):
+            if member.shape is not None and self._seen.get(member.shape):
                 self._programmed[member.shape] = size, classes
         return self._known[key]
 
@@ -72,7 +76,7 @@ class Maker:
         reasons = [] if size or not self.stack else ["so large that together they would be no faster"]
         for stack in (stacked, mapped) if self.stack and not reasons else ():
             try:
-                chunk = Chunk(members, models, self.data, self.plan, classes, stack, self._seen.get(members[0].shape))
+                chunk = Chunk(members, models, self.data, self.plan, classes, stack, self._seen.get(self._name(members[0])))
             except NotStackableError as error:
                 reasons.append(str(error))
                 continue

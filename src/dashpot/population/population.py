@@ -23,6 +23,7 @@ from dashpot.population.members import Data, Member, Plan, initial, shape_of
 from dashpot.population.sizes import even, fast_bfloat16, keep_memory, out_of_memory
 from dashpot.population.solo import Solo, rebuilt
 from dashpot.scores import Criterion, predict
+from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.batches import batch_edges
 
 
@@ -118,6 +119,8 @@ class Population:
                 group = self._maker.group([self.members[i] for i in piece])
                 first = self.members[piece[0]]
                 group.epoch, group.step = at_epoch, at_epoch * len(batch_edges(len(first.rows), self.plan.batch_of(first)))
+                if isinstance(group, Solo):
+                    group.begin()
                 self._groups.append((group, piece))
         return numbers
 
@@ -140,7 +143,7 @@ class Population:
         if number not in self.alive:
             raise UsageError(f"member {number} is not alive, so there is no state to go on from. Clone members that are, before keep().")
         old = self.members[number]
-        new = replace(old, recipe=recipe or old.recipe, lr=old.lr if lr is None else lr, seed=old.seed if seed is None else seed)
+        new = replace(old, recipe=old.recipe if recipe is None else recipe, lr=old.lr if lr is None else lr, seed=old.seed if seed is None else seed)
         group, row = next((group, own.index(number)) for group, own in self._groups if number in own)
         # Both kinds have the same method; a recipe that cannot be stacked cannot go on from a stack.
         copy = Chunk.gathered([new], [(group, row)]) if isinstance(group, Chunk) else Solo.gathered([new], [(group, row)])
@@ -148,7 +151,7 @@ class Population:
         home.members.append(new)
         home.alive.append(len(home.members) - 1)
         home._groups.append((copy, [home.alive[-1]]))
-        if number in self.best_epochs:
+        if number in self.best_epochs and any(isinstance(t, EarlyStopping) for t in new.recipe):
             home.best_epochs[home.alive[-1]] = self.best_epochs[number]
         return home.alive[-1]
 

@@ -47,6 +47,12 @@ class Solo:
     def __len__(self) -> int:
         return len(self.members)
 
+    def begin(self) -> None:
+        """Where on the schedule it is, its techniques are, too: draws and strengths are functions of the step."""
+        for session in self._sessions:
+            session.step, session.epochs = self.step, self.epoch
+            session.rewind()
+
     def train_epoch(self) -> None:
         """One epoch of every member."""
         self.epoch += 1

@@ -64,8 +64,11 @@ class Watch:
     def adopt(self, sources: Sequence[tuple[Watch, int]]) -> None:
         """In place k what row ``sources[k][1]`` of another watch knows."""
         for k, (source, row) in enumerate(sources):
-            self.scores[k], self.best_epochs[k], self.weights[k] = source.scores[row], source.best_epochs[row], source.weights[row]
-            self.done[k] = source.done[row]
+            rule = self.rules[k]
+            if rule is None:
+                continue
+            self.scores[k], self.best_epochs[k], self.done[k] = source.scores[row], source.best_epochs[row], source.done[row]
+            self.weights[k] = source.weights[row] if rule.restore else None
 
 
 def _score(rule: EarlyStopping, out: Tensor, y: Tensor, chunk: Chunk) -> float:
