@@ -78,7 +78,7 @@ def test_the_public_surface_is_whole_and_documented() -> None:
 @pytest.mark.parametrize("cls", [c for c in registry().values() if c.__module__.startswith("dashpot.")], ids=lambda c: c.kind())
 def test_every_technique_has_a_whole_card(cls: type[dashpot.Technique]) -> None:
     doc = cls.__doc__ or ""
-    for part in ("Args:", "Example:", "Paper", "When not to use it", ":math:" if cls.kind() == "early-stopping" else ".. math::"):
+    for part in ("Args:", "Raises:", "Example:", "Paper", "When not to use it", ":math:" if cls.kind() == "early-stopping" else ".. math::"):
         assert part in doc, part
     for name in cls.fields():
         assert f"{name}:" in doc or f"{name}, " in doc or f", {name}:" in doc, name

@@ -26,7 +26,7 @@ from common import RESULTS
 from dashpot.data import Problem, Split
 from dashpot.data.rows import frame_rows
 
-DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+DATA = Path("data")
 PEER_LINES, DASHPOT_LINES = RESULTS / "tune-peers.jsonl", RESULTS / "tune-dashpot.jsonl"
 SMALL = (
     "credit-g",

@@ -34,7 +34,7 @@ from common import write_result
 
 import dashpot
 
-DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+DATA = Path("data")
 CUTS = (0.67, 0.83, 0.9, 0.95)
 
 

@@ -33,7 +33,7 @@ from common import write_result
 
 import dashpot
 
-DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+DATA = Path("data")
 Split = tuple[Tensor, Tensor, Tensor, Tensor]
 
 

@@ -42,6 +42,14 @@ class FitResult:
         best_epoch: the epoch whose weights are in the model where early stopping chose one, else ``None``.
         plan: what acted where.
         diverged: where the loss became NaN or infinite, or ``None``.
+        seconds: what it took.
+
+    Example:
+        >>> import torch, dashpot
+        >>> x = torch.randn(64, 5)
+        >>> result = dashpot.fit(torch.nn.Linear(5, 1), (x, x[:, :1]), epochs=2, progress=False)
+        >>> [row["epoch"] for row in result.history], result.diverged, result.check() is result
+        ([1, 2], None, True)
     """
 
     model: nn.Module

@@ -217,6 +217,28 @@ def test_resume_of_what_is_no_search(tmp_path: Path, call: Call) -> None:
     assert [p.name for p in tmp_path.rglob("*")] == ["other", "tune.json"]
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--cv", 3], "--cv"),
+        (["--trials", 6, "--metric", "f1", "--seed", 7], "--metric --seed"),
+        (["--without", "mixup", "--no-explain"], "--without --explain"),
+        (["--epochs", 5, "--budget", "1h"], "--epochs"),
+    ],
+)
+def test_resume_refuses_what_would_have_no_effect(options: list[Any], named: str, tuned: tuple[Path, str], call: Call) -> None:
+    before = {path: path.read_bytes() for path in tuned[0].rglob("*") if path.is_file()}
+    _, said = call("tune", "--resume", tuned[0], *options, code=2)
+    assert "--resume must be given alone or with --budget, --trials, --workers, --storage" in said
+    assert f"'{named}'" in said
+    assert {path: path.read_bytes() for path in tuned[0].rglob("*") if path.is_file()} == before
+
+
+def test_a_finished_search_is_not_resumed_for_less_time_than_it_took(tuned: tuple[Path, str], call: Call) -> None:
+    (tuned[0] / "spent.json").write_text('{"seconds": 12.5}')
+    assert "--budget must be more than the 12 s" in call("tune", "--resume", tuned[0], "--budget", "12s", code=2)[1]
+
+
 def test_folder_in_use_is_not_touched(place: Path, tmp_path: Path, call: Call) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")

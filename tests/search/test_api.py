@@ -133,7 +133,7 @@ def test_interactions_reach_the_report(tmp_path: Path) -> None:
     try:
         course = search.course(store)
         search.work(store, course)
-        record = search.finish(store, course, 0).record
+        record = search.finish(store, course).record
     finally:
         store.close()
     assert record["candidates"][record["best"]]["recipe"] == str(whole.recipe) or record["chosen"] != record["plain"]
@@ -189,9 +189,9 @@ def test_a_hurried_end_trains_nothing_more(tmp_path: Path, monkeypatch: pytest.M
     course = search.course(store)
     search.work(store, course)
     search.hurried = True
-    monkeypatch.setattr("dashpot.search.effects.Race", None)
+    monkeypatch.setattr("dashpot.search.effects.in_groups", None)
     monkeypatch.setattr("dashpot.search.worker.Race", None)
-    result = search.finish(store, course, 0)
+    result = search.finish(store, course)
     store.close()
     assert {row["seeds"] for row in result.record["candidates"]} == {1}
     assert result.record["contributions"] == []
@@ -276,7 +276,7 @@ def test_where_every_loss_is_infinite(tmp_path: Path) -> None:
         course = search.course(store)
         search.work(store, course)
         with pytest.raises(ConfigError, match="every loss became infinite.*learning rate"):
-            search.finish(store, course, 0)
+            search.finish(store, course)
     finally:
         store.close()
 
@@ -296,7 +296,7 @@ def test_some_that_diverge_lose_and_no_more(tmp_path: Path) -> None:
     try:
         course = search.course(store)
         search.work(store, course)
-        record = search.finish(store, course, 0).record
+        record = search.finish(store, course).record
     finally:
         store.close()
     states = [row["state"] for row in record["candidates"]]
@@ -307,7 +307,8 @@ def test_some_that_diverge_lose_and_no_more(tmp_path: Path) -> None:
 
 
 def test_settings_tell_what_differs(tmp_path: Path) -> None:
-    one = searching(table(), tmp_path).settings()
+    one_search = searching(table(), tmp_path)
+    one = one_search.settings()
     assert one == searching(table(), tmp_path).settings()
     for key, other in {
         "data": searching(table(seed=1), tmp_path),
@@ -316,5 +317,95 @@ def test_settings_tell_what_differs(tmp_path: Path) -> None:
         "seed": searching(table(), tmp_path, seed=1),
         "metric": searching(table(), tmp_path, metric="f1"),
         "calibrate": searching(table(), tmp_path, calibrate=False),
+        "test part": searching(table(), tmp_path, test=False),
+        "model": Search(table(), one_search.options, tmp_path, make=small_net),
+        "loss": Search(table(), one_search.options, tmp_path, loss=torch.nn.functional.multi_margin_loss),
     }.items():
         assert [name for name in one if one[name] != other.settings()[name]] == [key]
+
+
+def test_a_search_that_was_killed_in_its_report_ends_as_it_would_have(tmp_path: Path) -> None:
+    """All its networks are on the disk; that no time is left must not leave them out."""
+
+    def ended(late: float) -> tuple[dict[str, Any], torch.Tensor]:
+        search = searching(iris(), tmp_path, **{**SHORT, "budget": 100.0})
+        search.started -= late
+        store = search.open()
+        try:
+            course = search.course(store)
+            search.work(store, course)
+            result = search.finish(store, course)
+        finally:
+            store.close()
+        x = search.prepared.x[torch.as_tensor(result.test)]
+        return result.record, result.network(x)
+
+    first, before = ended(0.0)
+    again, after = ended(99.0)
+    assert "seeds in all" in first["final"]
+    assert first["contributions"]
+    for key in ("chosen", "why", "final", "final_members", "contributions", "interactions", "member_steps"):
+        assert again[key] == first[key], key
+    assert torch.equal(before, after)
+
+
+def test_steps_are_those_of_all_workers_and_lives(tmp_path: Path) -> None:
+    counts = []
+    for trials in (4, 7):
+        search = searching(iris(), tmp_path, **{**SHORT, "trials": trials, "explain": False})
+        store = search.open()
+        course = search.course(store)
+        search.work(store, course)
+        counts.append(search.finish(store, course).record)
+        store.close()
+    for (
+        record
+    ) in counts:  # without early stopping a network takes as many steps in an epoch as there are batches; the last one may join the one before
+        rows = record["train_rows"] * 2 // 3
+        steps = sum(row["epochs"] for row in record["candidates"]) * 3 * max(1, round(rows / record["batch_size"]))
+        assert 0.5 * steps < record["member_steps"] <= 1.5 * steps
+    assert counts[1]["member_steps"] > counts[0]["member_steps"]
+
+
+def test_finals_and_first_measures_keep_to_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dashpot.population.population import Population
+
+    sizes: list[int] = []
+    whole = Population.__init__
+
+    def counted(self: Any, members: Any, *given: Any, **options: Any) -> None:
+        sizes.append(len(members))
+        whole(self, members, *given, **options)
+
+    monkeypatch.setattr(Population, "__init__", counted)
+    for module in ("memory", "race"):
+        monkeypatch.setattr(f"dashpot.search.{module}.most_members", lambda *given, **options: 6)
+    run(iris(), Options(**{**SHORT, "trials": 9}), tmp_path)
+    assert len(sizes) > 3
+    # A race has four candidates at least, of one fold each.
+    assert max(sizes) <= 6
+
+
+def test_finalists_are_those_there_is_time_for() -> None:
+    found = [Runner(i, searching_candidate(i), "complete", scores=[float(i)] * 3) for i in range(9)]
+    here = {0: 0, 1: 5, 2: 0, 3: 2, 8: 0}
+
+    def numbers(seconds: float | None, plain: int | None = None) -> list[int]:
+        end = None if seconds is None else time.monotonic() + seconds
+        own = None if plain is None else found[plain]
+        return [r.number for r in finish.affordable(found, own, lambda r: here.get(r.number, 5), 1.0, end)]
+
+    assert numbers(None) == [0, 1, 2, 3, 4, 5]
+    assert numbers(1e6, plain=8) == [0, 1, 2, 3, 4, 5, 8]
+    assert numbers(0.1, plain=8) == [0, 2, 8], "those whose networks are here"
+    assert numbers(1.2 * 2.5, plain=8) == [0, 2, 3, 8]
+    assert numbers(1.2 * 7.5, plain=8) == [0, 1, 2, 3, 8]
+    assert numbers(1.2 * 7.5, plain=4) == [0, 2, 3, 4, 8], "the plain network's folds come first"
+    here.clear()
+    assert numbers(0.1) == [0], "one there must be"
+
+
+def searching_candidate(i: int) -> Any:
+    from tests.search.helpers import candidate
+
+    return candidate(lr=1e-3 * (i + 1))

@@ -296,6 +296,26 @@ def test_folds_that_the_end_of_the_time_cut_short_are_not_used(task: Task, tmp_p
     assert {r.number: r.scores for r in found} == {r.number: pytest.approx(r.scores) for r in short}
 
 
+def test_what_was_cut_short_is_no_finalist_beside_a_whole_one_and_is_not_kept(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    found = race(task, [candidate(), candidate(lr=3e-2)], COURSE, rungs=())
+    artifacts.save(tmp_path, found[0])
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def tick(*args: Any) -> None:
+        now[0] += 1
+
+    options: dict[str, Any] = {"folds": EVERY, "say": tick}
+    assert [r.number for r in with_networks(task, COURSE, tmp_path, found, **options, deadline=2.5)] == [0]
+    artifacts.path_of(tmp_path, 0).unlink()
+    now[0] = 0.0
+    alone = with_networks(task, COURSE, tmp_path, found[1:], **options, deadline=2.5)
+    assert [(r.number, r.epochs) for r in alone] == [(1, 3)], "better than nothing"
+    assert with_networks(task, COURSE, tmp_path, found[1:], **options, deadline=None)[0].epochs == COURSE.epochs
+
+
 def test_final_network_is_in_evaluation_mode(task: Task, finalists: list[Runner]) -> None:
     made = assemble(task, finalists, choose(finalists), EVERY, "finalists")
     assert all(not m.training for m in made.network.modules())

@@ -69,7 +69,7 @@ def test_what_was_begun_is_finished_beyond_a_lower_limit(tmp_path: Path) -> None
     assert not store.unfinished()
 
 
-def test_an_interrupt_while_candidates_are_drawn_leaves_none_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_while_candidates_are_drawn_leaves_them_to_the_next_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = opened(tmp_path)
     calls: list[int] = []
     ask = store.ask
@@ -84,5 +84,31 @@ def test_an_interrupt_while_candidates_are_drawn_leaves_none_open(tmp_path: Path
     monkeypatch.setattr(worker, "PAUSE", 0.0)
     with pytest.raises(KeyboardInterrupt):
         working(store, tmp_path, trials=9).run()
-    assert len(store.trials()) == 2
+    assert [trial.state.name for trial in store.trials()] == ["RUNNING", "RUNNING"]
+    store.close()
+    store = opened(tmp_path)
+    later = working(store, tmp_path, trials=2)
+    later.run()
+    assert len(later.runners) == 2
+    assert all(runner.scores for runner in later.runners)
     assert not store.unfinished()
+
+
+def test_an_interrupt_does_not_end_the_plain_network(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    plain = small_space().plain().params
+    store.enqueue(plain)
+
+    def third_epoch(stage: str, runners: Any, epoch: int) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        working(store, tmp_path, trials=5, say=third_epoch).run()
+    states = {trial.number: trial.state.name for trial in store.trials()}
+    assert states.pop(0) == "RUNNING"
+    assert set(states.values()) == {"PRUNED"}
+    store.close()
+    store = opened(tmp_path)
+    working(store, tmp_path, trials=5).run()
+    assert [t.params for t in store.trials() if t.state.name == "COMPLETE" and dict(t.params) == dict(plain)]

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task
-from dashpot.cli.tune_parts import again, low_precision, processes_for, seconds, show, tidy
+from dashpot.cli.tune_parts import again, demand_alone, demand_more, low_precision, processes_for, seconds, show, tidy
 
+LATE = 0.04
+"""The share of a budget for which workers whose race should be over are waited for."""
 NET = "An option of the network to search or fix: width=64,128 or skip=true,false or norm=none,layer or members=1,8; repeat for more."
 SCHEDULE = "Who leaves a race: halving, hyperband (brackets), none, or population (nobody; the worst take over networks of the best while training)."
 STORAGE = "A store for many machines: postgresql://..., mysql://..., grpc://host:port, or a journal file that all can reach."
@@ -23,6 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def tune(
+    context: typer.Context,
     data: Data = None,
     target: TargetName = None,
     task: Task = None,
@@ -88,17 +91,16 @@ def tune(
     from dashpot.search.api import Options
     from dashpot.search.backends import resolved
     from dashpot.search.batches import sizes_of
-    from dashpot.search.folder import demand_whole, held, new_folder, read_config, update_config, write_config
+    from dashpot.search.folder import held, new_folder, read_config, update_config, write_config
     from dashpot.search.interrupts import Interrupts
 
-    processes = processes_for(workers, device)
-    demand_whole(processes, data)
     if resume is not None:
-        if data is not None or out is not None:
-            raise ConfigError("--resume", "given alone: the folder knows its data and options", str(data or out))
+        demand_alone(context, ("resume", "budget", "trials", "workers", "storage"))
         problem, options, config = read_config(resume)
+        processes = processes_for(workers, options.device)
         if budget is not None or trials is not None:
             options = replace(options, budget=seconds(budget) if budget else None, trials=trials)
+            demand_more(resume, config, options.budget)
         elif config.get("done"):
             again(resume)
             return
@@ -107,6 +109,7 @@ def tune(
         options.check()
         folder = resume
     else:
+        processes = processes_for(workers, device)
         problem = load_problem(data, target, task)
         options = Options(
             budget=seconds(budget) if budget is not None else None if trials is not None else 300.0,
@@ -176,7 +179,6 @@ def _run(problem: Any, options: Any, folder: Path, processes: int, interrupts: A
         others: list[Any] = []
         course: Any = None
         threads = torch.get_num_threads()
-        steps = 0
         try:
             try:
                 if processes > 1:
@@ -186,8 +188,10 @@ def _run(problem: Any, options: Any, folder: Path, processes: int, interrupts: A
                 live.course(course)
                 deadline = search.race_end(store)
                 others = start_workers(folder, processes - 1, deadline, options.storage) if processes > 1 else []
-                steps = search.work(store, course).member_steps
-                if lost := await_workers(others, 30 if deadline is None else max(1.0, deadline - time.monotonic() + 3)):
+                search.work(store, course)
+                # Their last epoch may end a little later, and its networks are saved then.
+                late = 3 + LATE * (options.budget or 0.0)
+                if lost := await_workers(others, 30 if deadline is None else max(1.0, deadline - time.monotonic() + late)):
                     live.note(f"{lost} of {processes} workers ended early; {folder / LOG} may say why. What they had finished counts.")
                 if rest := sum(t.state.name == "RUNNING" or (t.state.name == "WAITING" and "again" in t.user_attrs) for t in store.trials()):
                     live.note(f"{rest} candidate{'s' * (rest > 1)} not finished, here or by other workers, and not in this report")
@@ -201,7 +205,7 @@ def _run(problem: Any, options: Any, folder: Path, processes: int, interrupts: A
                 search.options = replace(search.options, explain=False, budget=None)
             torch.set_num_threads(threads)
             live.stage("finals")
-            result = search.finish(store, course, steps)
+            result = search.finish(store, course)
         finally:
             await_workers(others, 0)
             store.close()

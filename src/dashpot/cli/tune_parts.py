@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,60 @@ def low_precision(precision: str) -> bool | None:
 
 
 def processes_for(asked: int | None, device: str) -> int:
-    """How many processes work on this machine."""
+    """How many processes work on this machine.
+
+    Raises:
+        ConfigError: fewer than one.
+    """
     import os
 
     import torch
 
+    from dashpot.core.errors import ConfigError
+
     if asked is not None:
+        if asked < 1:
+            raise ConfigError("workers", "a whole number >= 1", asked)
         return asked
     if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
         return 1  # a GPU takes the whole population at once
     return min(4, os.cpu_count() or 1)
+
+
+def demand_alone(context: typer.Context, free: Sequence[str]) -> None:
+    """Refuse options beside ``--resume`` that would have no effect.
+
+    Args:
+        free: those that have one.
+
+    Raises:
+        ConfigError: naming the others.
+    """
+    from dashpot.core.errors import ConfigError
+
+    sources = {name: context.get_parameter_source(name) for name in context.params if name not in free}
+    typed = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if typed:
+        names = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+        rule = f"given alone or with {', '.join(f'--{name}' for name in free if name != 'resume')}: the folder knows its data and the other options"
+        shown = " ".join(str(context.params[name]) if name == "data" else str(names[name]) for name in typed)
+        raise ConfigError("--resume", rule, shown, "Leave that out, or start a new search.")
+
+
+def demand_more(folder: Path, config: Mapping[str, Any], budget: float | None) -> None:
+    """Refuse to go on with a finished search for less time than it has had: it would only be chosen again from the same, in a hurry.
+
+    Raises:
+        ConfigError: naming the time it has had.
+    """
+    from dashpot.core.errors import ConfigError
+    from dashpot.search.folder import Clock
+
+    spent = Clock(folder).before
+    if config.get("done") and budget is not None and budget <= spent:
+        raise ConfigError(
+            "--budget", f"more than the {spent:.0f} s that this search has taken", f"{budget:g} s", "The budget is that of all its lives."
+        )
 
 
 def tidy(folder: Path) -> None:

@@ -20,6 +20,14 @@ class Batch:
         y: the target for the loss: integer classes [batch, ...], class probabilities [batch, classes, ...] or values.
         truth: the untouched target.
         weight: sample weights [batch], or ``None``.
+
+    Example:
+        >>> import torch, dashpot
+        >>> y = torch.tensor([0.0, 1.0])
+        >>> batch = dashpot.Batch(torch.zeros(2, 3), y, truth=y)
+        >>> softer = batch.replace(y=0.9 * batch.y)
+        >>> softer.y, softer.truth
+        (tensor([0.0000, 0.9000]), tensor([0., 1.]))
     """
 
     x: Any

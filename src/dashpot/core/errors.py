@@ -20,7 +20,16 @@ from collections.abc import Iterable
 
 
 class DashpotError(Exception):
-    """The root: ``except DashpotError`` catches all that Dashpot raises on purpose."""
+    """The root: ``except DashpotError`` catches all that Dashpot raises on purpose.
+
+    Example:
+        >>> import dashpot
+        >>> try:
+        ...     dashpot.Dropout(p=1.5)
+        ... except dashpot.DashpotError as error:
+        ...     print(type(error).__name__, error, isinstance(error, ValueError))
+        ConfigError Dropout.p must be a number in [0, 1], got 1.5. True
+    """
 
 
 class ConfigError(DashpotError, ValueError):

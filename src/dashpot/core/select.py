@@ -90,7 +90,34 @@ class Term:
 
 @dataclass(frozen=True)
 class Where:
-    """A disjunction of conjunctions of terms; build it with ``|``, ``&`` and ``~`` from the ready-made ones."""
+    """Which parameters, or which modules, a technique acts on, by role, name and type. Every ``on=`` takes one, or its text.
+
+    The terms, as text:
+
+    - ``weights``, ``biases``, ``norms``, ``embeddings``, ``scales``: parameters by role. ``weights`` are the matrices and kernels that decay and sparsity are
+      meant for, ``norms`` all parameters of normalizations, ``scales`` one-dimensional ones of unknown modules.
+    - ``activations``, ``dropouts``, ``linears``, ``convolutions``: modules by kind. ``hidden``: the model's dropouts where it has any, else its activations.
+    - ``everything``: all parameters, or all modules without parts.
+    - ``name:GLOB``: by the full dotted name, with ``*`` and ``?``.
+    - ``type:CLASS``: by the class of the module (of the owning module, for parameters), base classes included.
+
+    ``~`` in front of a term is "not"; ``&`` is "and" and binds tighter than ``|``, which is "or". There are no brackets in text; in Python the three work on
+    whole expressions.
+
+    Raises:
+        ConfigError: an empty or unknown term, where text is read.
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> decay = dashpot.WeightDecay(on="weights & ~name:2.*")
+        >>> print(decay.attach(model, torch.optim.SGD(model.parameters(), lr=0.1)).plan())
+        WeightDecay(strength=0.01, on='weights & ~name:2.*')
+        on Sequential (58 trainable values) with SGD
+          before update weight-decay       shrinks weights by lr x strength: 1 tensors, 32 values (weights & ~name:2.*)
+        >>> (dashpot.Where.role("weights") | dashpot.Where.role("embeddings")) & ~dashpot.Where.name("2.*")
+        Where('weights & ~name:2.* | embeddings & ~name:2.*')
+    """
 
     clauses: tuple[tuple[Term, ...], ...]
 

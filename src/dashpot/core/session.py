@@ -33,16 +33,28 @@ class Session:
     """A recipe at work. Made by :meth:`Recipe.attach`.
 
     A recipe that acts on the model, gradients or weights needs nothing but the attachment; one that acts on inputs or
-    losses needs two calls in the loop::
+    losses needs two calls in the loop, :meth:`batch` and :meth:`loss`. Leaving ``with`` in whatever way puts the final weights (the
+    best or the averaged ones) into the model and takes every hook away.
 
-        with recipe.attach(model, optimizer, seed=0, classes=10) as session:
-            for x, y in loader:
-                batch = session.batch(x, y)
-                out = model(batch.x)
-                session.loss(cross_entropy(out, batch.y, reduction="none"), out).backward()
-                optimizer.step(); optimizer.zero_grad()
+    Raises:
+        ConfigError: ``targets`` that are not known.
+        ConflictError: as for :meth:`Recipe.attach`.
+        UsageError: a call after the end, or an optimizer step without a call that the recipe needs.
 
-    Leaving ``with`` in whatever way puts the final weights (the best or the averaged ones) into the model and takes every hook away.
+    Example:
+        >>> import torch, dashpot
+        >>> from torch.nn.functional import cross_entropy
+        >>> x, y = torch.randn(32, 4), torch.randint(3, (32,))
+        >>> model = torch.nn.Linear(4, 3)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> with (dashpot.Mixup() | dashpot.EMA()).attach(model, optimizer, seed=0, classes=3) as session:
+        ...     for rows in torch.randperm(32).split(8):
+        ...         batch = session.batch(x[rows], y[rows])
+        ...         out = model(batch.x)
+        ...         session.loss(cross_entropy(out, batch.y, reduction="none"), out).backward()
+        ...         optimizer.step(); optimizer.zero_grad()
+        >>> session.step
+        4
     """
 
     def __init__(

@@ -46,6 +46,15 @@ class Verdict:
         stop: training should end here.
         best: this epoch is the best so far.
         reason: why, in a few words.
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Linear(1, 1)
+        >>> session = dashpot.EarlyStopping(patience=1).attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> session.epoch({"val_loss": 2.0})
+        Verdict(stop=False, best=True, reason='')
+        >>> session.epoch({"val_loss": 3.0}).reason
+        'val_loss has not improved for 1 epochs; best 2.0 at epoch 1'
     """
 
     stop: bool = False
@@ -59,11 +68,30 @@ class Technique:
 
     Class attributes:
         version: raised when the meaning of a field changes; recipes carry it.
-        summary: what it does, in a few words, for lists and plans.
+        summary: what it does, in a few words, for lists and plans; a base class has none, and recipes do not know it by name.
         exclusive: slots that one technique of a recipe may hold at most, such as ``"average"``.
         order: its place among those that act at the same point of a step, low first; ties keep the recipe's order.
         evaluations: gradients it needs per step; above 1 the optimizer must be stepped with a closure.
         waivers: laws that do not hold for it, each with the reason, which its card prints.
+
+    Raises:
+        ConfigError: a field's value is not in its domain.
+
+    Example:
+        >>> import torch, dashpot
+        >>> class SignedGradient(dashpot.Technique):
+        ...     def on_gradient(self, params, ctx):
+        ...         for g in params.grads:
+        ...             g.sign_()
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        >>> with (SignedGradient() | dashpot.WeightDecay(strength=0.0)).attach(model, optimizer):
+        ...     before = model.weight.detach().clone()
+        ...     model(torch.tensor([[3.0, -7.0]])).sum().backward(); _ = optimizer.step()
+        >>> before - model.weight.detach()
+        tensor([[ 0.5000, -0.5000]])
+        >>> dashpot.Dropout.fields()["p"].domain.rule
+        'a number in [0, 1]'
     """
 
     version: ClassVar[int] = 1

@@ -75,7 +75,10 @@ def draw_race(record: Mapping[str, Any]) -> Figure:
         axes.tick_params(axis="y", which="both", left=False)
         chosen = by_role(candidates, "chosen")
         cut = max(score for c in candidates for _, score in c.history) > high
-        note = "Less is better. Numbers: mean scores over the folds; rings: the lowest points." + (" The highest scores are cut off." if cut else "")
+        note = "Less is better. Numbers: the lowest points of the lines, which have rings." + (" The highest scores are cut off." if cut else "")
+        if any("in all" in _score(candidate, digits_of(candidates)) for candidate in marked):
+            folds = (record.get("race") or {}).get("folds", record["folds"])
+            note += f" Lines are means over the {folds} fold{'s' * (folds > 1)} of the race; in all: over all {record['folds']} folds and all seeds."
         finish(figure, axes, title, note + (f" Chosen: {_short(chosen.recipe, 240)}" if chosen is not None and chosen.recipe else ""))
     return figure
 
@@ -132,13 +135,20 @@ def _names(axes: Axes, marked: Sequence[Candidate], digits: int) -> None:
         axes.text(
             1.034,
             place + shift,
-            f"{candidate.label}\n{shown(candidate.score, digits) or candidate.state}",
+            f"{candidate.label}\n{_score(candidate, digits)}",
             transform=axes.transAxes,
             va="center",
             fontsize=9,
             fontweight="bold" if "chosen" in candidate.roles else "normal",
             color=colour,
         )
+
+
+def _score(candidate: Candidate, digits: int) -> str:
+    """The lowest point of the line, and the score by which the choice was made where that is another: that of all folds and seeds."""
+    ring = shown(min(score for _, score in candidate.history), digits)
+    whole = shown(candidate.score, digits)
+    return ring if whole in ("", ring) else f"{ring}, in all {whole}"
 
 
 def draw_gap(record: Mapping[str, Any]) -> Figure:

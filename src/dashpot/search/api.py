@@ -76,6 +76,7 @@ class Search:
             note(str(warning.message))
         task: Task = make_task(problem, self.prepared, self.pool, options.cv, self.metric, options.seed, options.device, options.low)
         self.task = replace(task, make=make or task.make, loss=loss, calibrated=options.calibrate)
+        self._make = make
         found = space(self.prepared) if space else default_space(problem, self.prepared, options.wanted, options.without, options.networks)
         usual = space is None if usual_batches is None else usual_batches
         self.space: Space = with_batches(found, options.batch_size, self._rows(), usual=usual)
@@ -91,6 +92,9 @@ class Search:
             "metric": self.metric.name,
             "calibrate": self.options.calibrate,
             "schedule": self.options.schedule,
+            "test part": self.options.test,
+            "model": _named(self._make),
+            "loss": _named(self.task.loss),
         }
 
     def open(self) -> Store:
@@ -108,8 +112,8 @@ class Search:
         # Widths, depths and ingredients cost differently: a mixture, as the race will be.
         some = [*self.first_candidates(), *self._random(3)]
         batch = course_size(self.space, self.options.batch_size, self._rows())
-        pace = courses.pace(self.task, some, batch)
         members = memory.most_members(self.task, some, self.processes)
+        pace = courses.pace(self.task, some[: max(1, members // courses.SAMPLED_FOLDS)], batch)
         course = courses.fit_course(
             self._rows(),
             self.options.cv,
@@ -123,7 +127,9 @@ class Search:
             members=members,
         )
         if members < self.options.cv * courses.LANES and members < (course.lanes + 1) * course.folds:
-            self.note(f"memory: half of what is free holds {members} networks, so races have {course.lanes} candidates on {course.folds} folds")
+            self.note(
+                f"memory: half of what is free holds {members} networks, so races have {course.lanes} candidates on {course.folds} fold{'s' * (course.folds > 1)}"
+            )
         most = max(2, course.lanes - 1)
         for candidate in self.first_candidates()[: most if self.options.trials is None else min(most, self.options.trials)]:
             store.enqueue(candidate.params)
@@ -194,9 +200,14 @@ class Search:
         worker.run()
         return worker
 
-    def finish(self, store: Store, course: Course, member_steps: int) -> TuneResult:
+    def finish(self, store: Store, course: Course) -> TuneResult:
         """Choose, assemble, measure, and report."""
-        return finish(self, store, course, member_steps)
+        return finish(self, store, course)
+
+
+def _named(function: Callable[..., Any] | None) -> str | None:
+    """Where a function of the user's own comes from: another one with the same name cannot be told from it."""
+    return None if function is None else f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
 def run(problem: Problem, options: Options, folder: Path, *, note: Note = lambda text: None, say: Say = lambda *args: None) -> TuneResult:
@@ -205,7 +216,7 @@ def run(problem: Problem, options: Options, folder: Path, *, note: Note = lambda
     store = search.open()
     try:
         course = search.course(store)
-        worker = search.work(store, course)
-        return search.finish(store, course, worker.member_steps)
+        search.work(store, course)
+        return search.finish(store, course)
     finally:
         store.close()

@@ -40,6 +40,17 @@ def save(folder: Path, runner: Runner) -> None:
     save_tree(tree, path_of(folder, runner.number, runner.repeat))
 
 
+def folds_of(folder: Path, number: int, repeat: int = 0) -> int:
+    """On how many folds a candidate's networks are here, without reading them."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path_of(folder, number, repeat)), framework="pt") as file:
+            return sum(name.startswith("/outputs/") for name in file.keys())  # noqa: SIM118  (not a dict)
+    except (OSError, SafetensorError):
+        return 0
+
+
 def plain(lineage: Sequence[Stage]) -> list[list[Any]]:
     """The stages that a network's strengths went through, as plain JSON."""
     return [[stage.epoch, dict(stage.candidate.params)] for stage in lineage]

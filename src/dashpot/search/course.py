@@ -155,7 +155,7 @@ def fit_course(
                 raise ConfigError(
                     "budget",
                     f"at least {math.ceil((cost() + spent) / race)} s: after {spent:.1f} s for setting up, the smallest race, {lanes} candidates on "
-                    f"{folds} fold for {e} epochs, takes {cost():.1f} s, its first rung {rung:.1f} s",
+                    f"{folds} fold for {e} epochs, takes {cost():.2g} s, its first rung {rung:.2g} s",
                     f"{budget:g} s",
                     "Give more time, or fewer rows.",
                 )

@@ -7,15 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dashpot.report.stats import corrected_interval
-from dashpot.search.race import Race
+from dashpot.search.race import in_groups
 from dashpot.search.runner import Course, Runner, Say, Stage
 from dashpot.search.space import Candidate, Space
 from dashpot.search.task import Task
+
+if TYPE_CHECKING:
+    from dashpot.search.store import Store
 
 STRONGEST = 4
 """Ingredients whose pairs are measured at most."""
@@ -111,6 +114,22 @@ def measure(
     return Effects(rows, interactions(scores, both))
 
 
+def remember(store: Store, chosen: Runner, folds: Sequence[int], found: Effects) -> None:
+    """Keep what was measured: a search that is killed while it writes its report need not measure again."""
+    if found.contributions:
+        store.set("effects", {"of": _mark(chosen, folds), "contributions": found.contributions, "interactions": found.interactions})
+
+
+def remembered(store: Store, chosen: Runner, folds: Sequence[int]) -> Effects | None:
+    """What was measured before, for this candidate."""
+    kept = store.get("effects")
+    return None if kept is None or kept["of"] != _mark(chosen, folds) else Effects(kept["contributions"], kept["interactions"])
+
+
+def _mark(chosen: Runner, folds: Sequence[int]) -> list[Any]:
+    return [chosen.number, list(folds), chosen.epochs]
+
+
 def contributions(scores: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """Gains of single ingredients from the scores on each fold of :func:`arms` and of the whole winner; low scores are good, and high gains."""
     found = []
@@ -154,7 +173,7 @@ def _trained(
 ) -> tuple[dict[Any, np.ndarray], bool]:
     """The scores on each fold, of those that were trained to the end, and whether the time ended before: an arm that was cut off would look bad for it."""
     runners = [replace(runner, number=-1 - i) for i, runner in enumerate(wanted.values())]
-    Race(task, course, runners, folds=folds, deadline=deadline, say=say).run(rungs=())
+    in_groups(task, course, runners, folds=folds, deadline=deadline, say=say)
     whole = {name: r for name, r in zip(wanted, runners, strict=True) if r.state == "complete" and r.epochs == course.epochs}
     cut = any(r.state != "failed" and r.epochs < course.epochs for r in runners)
     return {name: np.array(r.scores) for name, r in whole.items() if np.isfinite(r.scores).all()}, cut

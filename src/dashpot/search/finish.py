@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dashpot.core.errors import ConfigError
-from dashpot.search import effects, final
+from dashpot.search import artifacts, effects, final
 from dashpot.search.race import Course, Runner
 from dashpot.search.record import record
 from dashpot.search.result import TuneResult
@@ -25,11 +25,13 @@ SEEDS, NETWORKS = 4, 60
 """Seeds more of the candidates in the final model, and their networks, at most: they are for time that would be left over."""
 REPEATS = 0.15
 """The share of the budget that must be left for the best finalists to be trained again with another seed."""
+HURRY = 10.0
+"""Seconds for the finals where the user has interrupted the search."""
 END, FINALS = 0.9, 0.12
 """The share of a budget after which only the report is made, and that of the finals where the winner is to be explained."""
 
 
-def finish(search: Search, store: Store, course: Course, member_steps: int) -> TuneResult:
+def finish(search: Search, store: Store, course: Course) -> TuneResult:
     """Choose, assemble, measure, and report.
 
     Raises:
@@ -44,10 +46,11 @@ def finish(search: Search, store: Store, course: Course, member_steps: int) -> T
     # What the races took by epoch is surer than what was measured before them.
     trained = course.folds * sum(r.epochs for r in runners)
     pace = (sum(r.seconds for r in runners) / trained if trained else 0.0) or float(store.get("pace") or 0.0)
+    if search.hurried:  # somebody is waiting; but one candidate must have its first epochs
+        share = end = time.monotonic() + max(HURRY, 3 * pace * len(every))
     complete = sorted((r for r in runners if r.state == "complete" and math.isfinite(r.score)), key=lambda r: r.score)
     plain = next((r for r in complete if not r.lineage and dict(r.candidate.params) == dict(search.space.plain().params)), None)
-    most = affordable(len(every) - course.folds, pace * course.epochs, share)
-    wanted = complete[:most] + ([plain] if plain is not None and plain not in complete[:most] else [])
+    wanted = affordable(complete, plain, lambda r: len(every) - artifacts.folds_of(search.folder, r.number), pace * course.epochs, share)
     wanted = wanted or sorted((r for r in runners if r.state != "failed"), key=lambda r: r.score)[:1]
     if not wanted:
         raise ConfigError("space", "one in which some candidate trains", "one in which every loss became infinite", "Lower the learning rates.")
@@ -66,24 +69,31 @@ def finish(search: Search, store: Store, course: Course, member_steps: int) -> T
     found = effects.Effects()
     if options.explain and not search.hurried:
         once = next(r for r in finalists if r.number == choice.chosen.number)
-        found = effects.measure(
+        found = effects.remembered(store, once, every) or effects.measure(
             search.task, course, search.space, once, every, deadline=end, seconds_per_member=seeds.pace, say=search.say, note=search.note
         )
+        effects.remember(store, once, every, found)
     finalists = [*finalists, *again]
     kind = "folds" if options.ensemble == "refit" else options.ensemble
     made = final.assemble(search.task, [*finalists, *seeds.more(finalists, choice)], choice, every, kind, calibrate=options.calibrate)
     if options.ensemble == "refit":
         made = final.refit(search.task, course, search.pool, choice, made)
-    measured = record(search, runners, finalists, choice, made, course, found, plain, member_steps, every)
+    measured = record(search, runners, finalists, choice, made, course, found, plain, store.count("steps"), every)
     chosen = choice.chosen.candidate
     return TuneResult(chosen.recipe, chosen.lr, chosen.net, made.network, made.decision, measured, search.prepared, search.test)
 
 
-def affordable(missing: int, pace: float, end: float | None) -> int:
-    """How many finalists can be trained on the ``missing`` folds that the race left out, in the time there is."""
-    if end is None or not missing or not pace:
-        return FINALISTS
-    return max(1, min(FINALISTS, int((end - time.monotonic()) / (1.2 * pace * missing)) - 1))
+def affordable(complete: Sequence[Runner], plain: Runner | None, lacks: Callable[[Runner], int], pace: float, end: float | None) -> list[Runner]:
+    """The best candidates, and the plain network, as far as they can be trained on the folds that each ``lacks``, in the time there is; at least the best."""
+    left = math.inf if end is None or not pace else (end - time.monotonic()) / (1.2 * pace)
+    left -= 0 if plain is None else lacks(plain)
+    found: list[Runner] = []
+    for runner in complete:
+        cost = 0 if runner is plain else lacks(runner)
+        if len(found) < FINALISTS and (cost <= left or not (cost and found)):
+            found.append(runner)
+            left -= cost
+    return found + ([plain] if plain is not None and plain not in found else [])
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,9 @@ class Seeds:
             left = options.budget - (now - search.started)
             # What each ingredient earned comes after this, and must not suffer.
             later = len(effects.arms(search.space, choice.chosen.candidate)) if options.explain else 0
-            if left < REPEATS * options.budget or 1.1 * self.pace * len(self.every) * (len(wanted) + later) > self.end - now:
+            untrained = self._untrained(wanted, 1)
+            late = left < REPEATS * options.budget or 1.1 * self.pace * len(self.every) * (len(untrained) + later) > self.end - now
+            if untrained and late:
                 return []
         whole = self._trained(wanted, 1)
         return whole if len(whole) > 1 else []
@@ -132,14 +144,18 @@ class Seeds:
         for repeat in range(begin, begin + SEEDS):
             began = time.monotonic()
             fits = int((self.end - began) / (1.1 * each)) if each else len(wanted)
-            if fits < 1 or len(found) * len(self.every) >= NETWORKS:
+            some = wanted if not self._untrained(wanted, repeat) else wanted[: max(fits, 0)]  # what is on the disk costs nothing
+            if not some or len(found) * len(self.every) >= NETWORKS:
                 break
-            some = wanted[:fits]
             found += (whole := self._trained(some, repeat))
             if len(whole) < len(some):
                 break
             each = (time.monotonic() - began) / len(some)
         return found
+
+    def _untrained(self, runners: Sequence[Runner], repeat: int) -> list[Runner]:
+        """Those of which this seed is not on the disk; after a kill in the report, all may be."""
+        return [r for r in runners if artifacts.folds_of(self.search.folder, r.number, repeat) < len(self.every)]
 
     def _trained(self, runners: Sequence[Runner], repeat: int) -> list[Runner]:
         """Those whose networks of all folds were trained to their end."""

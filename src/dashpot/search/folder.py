@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dashpot.core.codec import dumps
-from dashpot.core.errors import ConfigError, StorageError
+from dashpot.core.errors import StorageError
 from dashpot.core.files import write_atomic
 from dashpot.data import Problem, load_problem
 from dashpot.runs import PREPROCESSING, RECIPE, next_folder, save_model, save_setup, write_json
@@ -181,13 +181,3 @@ def save(folder: Path, result: TuneResult, record: Mapping[str, Any]) -> None:
     write_atomic(folder / RECIPE, dumps(result.recipe))
     save_model(folder, result.network)
     write_json(folder / REPORT, record)
-
-
-def demand_whole(workers: int, source: object) -> None:
-    """Several processes need data that each can read.
-
-    Raises:
-        ConfigError: they cannot.
-    """
-    if workers < 1:
-        raise ConfigError("workers", "a whole number >= 1", workers)

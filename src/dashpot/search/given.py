@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping
@@ -144,6 +145,7 @@ def factory_of(model: Any) -> Factory:
     if isinstance(model, nn.Module) or not callable(model):
         raise ConfigError("model", "a function that returns a fresh nn.Module", type(model).__name__, "For example model=lambda: MyNet().")
 
+    @functools.wraps(model, assigned=("__module__", "__qualname__"), updated=())
     def make(options: Mapping[str, Any]) -> nn.Module:
         try:
             network = model(**options)

@@ -17,12 +17,13 @@ REPEATS = 10
 
 
 def importance(runners: Sequence[Runner], space: Space) -> dict[str, float]:
-    """Shares of the variance of the scores, summing to at most 1, by permuting each dimension in a forest fitted to the search.
+    """Shares of the variance of the scores, by permuting each dimension in a forest fitted to the search.
 
-    Candidates that were dropped count with the score they had then. A dimension of an ingredient that is off stands at its middle.
+    They sum to what the forest explains of candidates that it has not seen (out of its bags): of noise that is nothing. Candidates that were dropped count
+    with the score they had then. A dimension of an ingredient that is off stands at its middle.
 
     Returns:
-        The most important first; nothing where fewer than 12 candidates have a score.
+        The most important first; nothing where fewer than 12 candidates have a score, or nothing is explained.
     """
     scored = [r for r in runners if math.isfinite(r.score)]
     if len(scored) < FEWEST:
@@ -38,7 +39,10 @@ def importance(runners: Sequence[Runner], space: Space) -> dict[str, float]:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        forest = RandomForestRegressor(100, min_samples_leaf=2, random_state=0).fit(table, y)
+        forest = RandomForestRegressor(100, min_samples_leaf=2, oob_score=True, random_state=0).fit(table, y)
+    explained = float(forest.oob_score_)
+    if not explained > 0:
+        return {}
     rng = np.random.default_rng(0)
     varying = [i for i in range(len(names)) if np.ptp(table[:, i]) > 0]
     moved = np.repeat(table[None], len(varying) * REPEATS, axis=0)
@@ -52,7 +56,7 @@ def importance(runners: Sequence[Runner], space: Space) -> dict[str, float]:
     total = sum(raw.values())
     if total <= 0:
         return {}
-    return {name: value / total for name, value in sorted(raw.items(), key=lambda pair: -pair[1])}
+    return {name: explained * value / total for name, value in sorted(raw.items(), key=lambda pair: -pair[1])}
 
 
 def _value(runner: Runner, name: str, space: Space) -> float:

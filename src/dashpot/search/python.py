@@ -187,7 +187,7 @@ def tune(
         return found
 
     # Networks are built all along the way, by the global random state.
-    with folder_for(out) as folder, torch.random.fork_rng(devices=[]):
+    with folder_for(out) as folder, interrupts, torch.random.fork_rng(devices=[]):
         search = Search(problem, options, folder, note=say.note, say=say.say, make=make, loss=loss, space=space_for, usual_batches=space is None)
         result = finished(search, given, say, interrupts)
         if out is not None:
@@ -198,11 +198,10 @@ def tune(
 def finished(search: Search, given: Given, say: Lines, interrupts: Interrupts) -> TuneResult:
     """Race and finish; Ctrl-C ends the race, and the best so far is made ready."""
     store = search.open()
-    steps = 0
     try:
         course = search.course(store)
         try:
-            steps = search.work(store, course).member_steps
+            search.work(store, course)
         except KeyboardInterrupt:
             if not any(t.state.name in ("COMPLETE", "PRUNED") for t in store.trials()):
                 raise  # there is no best so far
@@ -210,7 +209,7 @@ def finished(search: Search, given: Given, say: Lines, interrupts: Interrupts) -
             say.note("interrupted: the best so far is made ready; interrupt again to end at once.")
             search.hurried = True
             search.options = replace(search.options, explain=False, budget=None)
-        return replace(search.finish(store, course, steps), labels=given.labels)
+        return replace(search.finish(store, course), labels=given.labels)
     finally:
         store.close()
 

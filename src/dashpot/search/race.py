@@ -15,6 +15,7 @@ from dashpot.fit import pick_device
 from dashpot.population.solo import rebuilt
 from dashpot.scores import predict
 from dashpot.search.lanes import Lanes, Place
+from dashpot.search.memory import most_members
 from dashpot.search.runner import ETA, LOOKS, POPULATION, Report, Stage, default_rungs
 from dashpot.search.runner import Course as Course
 from dashpot.search.runner import Runner as Runner
@@ -249,14 +250,15 @@ class Race:
 
     def _finish(self, i: int, state: str) -> None:
         runner = self.runners[i]
-        runner.state, runner.planned = state, self.planned
+        runner.planned = self.planned
         runner.seconds = (time.monotonic() - self._started) * runner.epochs * len(self.folds) / max(self._member_epochs, 1)
         if state == "complete" and not runner.tensors:
-            runner.state, runner.scores = "failed", [math.inf] * len(self.folds)  # its outputs were never finite
+            state, runner.scores = "failed", [math.inf] * len(self.folds)  # its outputs were never finite
         elif state == "complete":
             runner.train_score = float(np.mean([self._train_score(runner, k) for k in range(len(self.folds))]))
         else:
             runner.tensors = []
+        runner.state = state  # last: what an interrupt finds finished is
         self.report(runner)
 
     def _train_score(self, runner: Runner, k: int) -> float:
@@ -265,3 +267,10 @@ class Race:
         rows = train[np.linspace(0, len(train) - 1, min(len(train), len(valid))).astype(int)]
         network = rebuilt(self.task.make(dict(runner.candidate.net)), runner.tensors[k])
         return self.task.proper(predict(network, self.task.x[torch.as_tensor(rows)]), rows)
+
+
+def in_groups(task: Task, course: Course, runners: Sequence[Runner], *, folds: Sequence[int], deadline: float | None, say: Say) -> None:
+    """Train runners to their end, without rungs, as many at once as memory holds on all ``folds``."""
+    size = max(1, most_members(task, [r.candidate for r in runners]) // max(len(folds), 1))
+    for at in range(0, len(runners), size):
+        Race(task, course, runners[at : at + size], folds=folds, deadline=deadline, say=say).run(rungs=())

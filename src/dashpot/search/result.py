@@ -64,6 +64,13 @@ class TuneResult:
         prepared: the data as the network takes them, with how they were prepared.
         test: the rows that nothing was learned from.
         labels: the classes as the target held them, in the order of the probabilities; by default their names.
+
+    Example:
+        >>> import dashpot, numpy
+        >>> X = numpy.random.default_rng(0).normal(size=(80, 3)); y = numpy.where(X[:, 0] > 0, "yes", "no")
+        >>> result = dashpot.tune((X, y), trials=2, epochs=2, cv=2, explain=False, progress=False)
+        >>> result.predict_proba(X[:5]).shape, result.labels.tolist(), sorted(result.record["test"])[:1]
+        ((5, 2), ['no', 'yes'], ['chosen'])
     """
 
     recipe: Recipe

@@ -11,7 +11,7 @@ from typing import Any
 
 from dashpot.core.errors import StorageError
 from dashpot.search import artifacts
-from dashpot.search.race import Race
+from dashpot.search.race import Race, in_groups
 from dashpot.search.runner import HYPERBAND, Course, Runner, Say, Stage
 from dashpot.search.schedules import bracket, perturbed
 from dashpot.search.space import Space
@@ -52,7 +52,6 @@ class Worker:
         self.task, self.space, self.course, self.store, self.folder = task, space, course, store, folder
         self.deadline, self.trials, self.say, self.note = deadline, trials, say, note
         self.runners: list[Runner] = []
-        self.member_steps = 0
         self._slowest = 0.0
         self._next = course
 
@@ -74,9 +73,10 @@ class Worker:
                 else:
                     time.sleep(PAUSE)
             except KeyboardInterrupt:
+                # Who has no score yet, and the plain network, stay open: whoever goes on with the search takes them over.
                 for runner in runners:
-                    if runner.state == "running":
-                        runner.state = "pruned" if runner.scores else "failed"
+                    if runner.state == "running" and runner.scores and not self._is_fixed(runner):
+                        runner.state = "pruned"
                         self._report(runner)
                 raise
 
@@ -105,8 +105,10 @@ class Worker:
             report=self._report,
             say=self.say,
         )
-        race.run()
-        self.member_steps += race.lanes.member_steps
+        try:
+            race.run()
+        finally:
+            self.store.count("steps", race.lanes.member_steps)
         for text in race.notes:
             self.note(text)
         for runner in runners:  # what memory held of them is in files
@@ -214,23 +216,27 @@ def with_networks(
 ) -> list[Runner]:
     """Runners with their networks and outputs on all ``folds``: from files as far as this machine has them, else trained (again), which gives the same.
 
-    Where the time does not allow the rest, those that are whole are returned; if there are none, the runners on the folds that they have in common.
+    Where the time does not allow the rest, those that are whole are returned; if there are none, the runners on the folds that they have in common, at last
+    those that the end of the time cut short, which are not kept.
     """
     loaded = [artifacts.load(folder, r.number, r.candidate, r.repeat, r.lineage) or r.untrained() for r in runners]
     short: dict[tuple[int, int], list[Runner]] = {}
     for runner in loaded:
         if len(runner.tensors) < len(folds):
             short.setdefault((len(runner.tensors), runner.planned or course.epochs), []).append(runner)
+    someone = any(len(runner.tensors) == len(folds) for runner in loaded)
     for (have, planned), group in short.items():
         fresh = [r.untrained() for r in group]
-        Race(task, replace(course, epochs=planned), fresh, folds=list(folds)[have:], deadline=deadline, say=say).run(rungs=())
+        in_groups(task, replace(course, epochs=planned), fresh, folds=list(folds)[have:], deadline=deadline, say=say)
         for old, new in zip(group, fresh, strict=True):
+            cut = new.epochs < planned
             # One that the end of the time cut short would spoil those that are whole.
-            if new.state != "complete" or (have and new.epochs < planned):
+            if new.state != "complete" or (cut and (have or someone)):
                 continue
             join(old, new, have)
             old.scores = task.scores(old.outputs, [task.folds[fold][1] for fold in folds])  # one temperature for all of them
-            artifacts.save(folder, old)
+            if not cut:  # else it is trained again where there is more time
+                artifacts.save(folder, old)
     whole = [r for r in loaded if len(r.tensors) == len(folds)]
     if not whole:
         have = max((len(r.tensors) for r in loaded), default=0)

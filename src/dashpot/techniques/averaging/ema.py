@@ -36,6 +36,10 @@ class EMA(Technique):
         decay: d in [0, 1). 0 is off (the average is the weights); 0.99 to 0.9999 is usual: about 1 / (1 - d) steps are remembered.
         warmup: start with ``min(decay, (1 + t) / (10 + t))`` at step t, so that the first weights are forgotten fast.
 
+    Raises:
+        ConfigError: ``decay`` outside [0, 1).
+        ConflictError: at attach, another average in the recipe.
+
     Example:
         >>> import torch, dashpot
         >>> model = torch.nn.Linear(4, 1)

@@ -43,6 +43,9 @@ class GradientClipping(Technique):
         maximum: > 0, in the units of the gradient; infinity is off.
         by: ``"norm"`` keeps the direction, ``"value"`` bounds each entry.
 
+    Raises:
+        ConfigError: ``maximum`` at or below 0, or another ``by``.
+
     Example:
         >>> import torch, dashpot
         >>> w = torch.nn.Linear(1, 1, bias=False)

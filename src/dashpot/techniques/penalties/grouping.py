@@ -71,6 +71,18 @@ class Grouping:
     ``element``, ``rows``, ``columns``, ``filters``, ``input-channels``, ``layer``; ``heads:8`` (8 equal blocks of rows, for query, key and value
     matrices), ``heads:8x3`` (the same for ``in_proj_weight``, which stacks 3 of them: a head is its query, key and value rows together);
     ``block:4`` or ``block:4x8`` (rows x columns of the matrix [outputs, everything else]); ``index:0/0/1/1`` (the group of each weight, flattened).
+
+    Raises:
+        ConfigError: another text, where a technique is given it; at attach, a grouping that does not divide a parameter's shape.
+
+    Example:
+        >>> import torch, dashpot
+        >>> w = torch.tensor([[3.0, 0.3], [4.0, 0.4]])
+        >>> dashpot.GroupLasso(strength=1.0, groups=dashpot.Grouping("columns"), size_weights=False).prox(w, step=1.0)
+        tensor([[2.4000, 0.0000],
+                [3.2000, 0.0000]])
+        >>> str(dashpot.Grouping.index(torch.tensor([[0, 1], [0, 1]])))
+        'index:0/1/0/1'
     """
 
     text: str

@@ -34,6 +34,10 @@ class HardThreshold(Constraint):
         keep: the share of weights that stay, in [0, 1]; 1 is off.
         metric, on: as for :class:`L1`; each tensor by itself.
 
+    Raises:
+        ConfigError: ``keep`` outside [0, 1].
+        ConflictError: as for :class:`L1`.
+
     Example:
         >>> import torch, dashpot
         >>> dashpot.HardThreshold(keep=0.5).prox(torch.tensor([3.0, -1.0, 2.0, 0.5]), step=1.0)

@@ -31,7 +31,11 @@ class L0(Penalty):
 
     Args:
         strength, warmup, ramp, ramp_shape, metric, on: as for :class:`L1`.
-        relative: refused, since no strength is needed to keep a zero at zero.
+        relative: refused when it is made absolute, since no strength is needed to keep a zero at zero.
+
+    Raises:
+        ConfigError: both ``strength`` and ``relative``; ``relative`` when it is made absolute.
+        ConflictError: as for :class:`L1`.
 
     Example:
         >>> import torch, dashpot

@@ -44,7 +44,8 @@ class L1(Penalty):
 
     Raises:
         ConfigError: both ``strength`` and ``relative``.
-        ConflictError: another proximal step on the same parameters, or ``adaptive`` with an optimizer whose step is not known.
+        ConflictError: another proximal step on the same parameters, ``adaptive`` with an optimizer whose step is not known, or a relative strength that was
+            not made absolute before.
 
     Example:
         >>> import torch, dashpot

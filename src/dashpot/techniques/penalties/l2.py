@@ -37,6 +37,9 @@ class L2(Technique):
             does not divide the squared error by n: for a mean squared error, ``strength = 2 * alpha / n``.
         on: which parameters. Weights by default: no biases, norms or embeddings.
 
+    Raises:
+        ConfigError: a strength that is negative or infinite.
+
     Warns:
         DoubleDecayWarning: the optimizer has a ``weight_decay`` of its own.
 

@@ -21,8 +21,11 @@ class NonNegative(Constraint):
     The projection is the same in every diagonal metric. Weights that the loss wants negative are exactly zero.
 
     Args:
-        metric: has no effect here.
+        metric: has no effect on the map; with ``"decoupled"`` any optimizer will do.
         on: as for :class:`L1`.
+
+    Raises:
+        ConflictError: as for :class:`L1`.
 
     Example:
         >>> import torch, dashpot

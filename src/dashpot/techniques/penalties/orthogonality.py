@@ -49,6 +49,9 @@ class Orthogonality(Technique):
         strength: >= 0; 0 is off.
         on: which parameters. Weights by default.
 
+    Raises:
+        ConfigError: a strength that is negative or infinite.
+
     Example:
         >>> import torch, dashpot
         >>> layer = torch.nn.Linear(4, 2, bias=False)

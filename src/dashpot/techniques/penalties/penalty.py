@@ -236,7 +236,8 @@ class Penalty(Proximal):
 
         low, high = 0.0, largest
         if not moves(largest * 1e-9):
-            raise ConfigError(f"{type(self).__name__}.relative", "used with a penalty that has a largest strength", self.relative)
+            remedy = "This one leaves zeros alone at any strength: give strength= instead."
+            raise ConfigError(f"{type(self).__name__}.relative", "used with a penalty that has a largest strength", self.relative, remedy)
         for _ in range(200):
             if not moves(high):
                 break

@@ -85,8 +85,12 @@ class TotalVariation(Penalty):
     For inputs whose order means something: time steps, frequencies, positions. Convolutions are taken as [filters, everything else].
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, metric, on: as for :class:`L1`; ``on`` should name the first layer. ``relative`` is refused: strong
-            penalties make rows constant, not zero.
+        strength, relative, warmup, ramp, ramp_shape, metric, on: as for :class:`L1`; ``on`` should name the first layer. ``relative`` is refused when it is
+            made absolute: strong penalties make rows constant, not zero.
+
+    Raises:
+        ConfigError: both ``strength`` and ``relative``; ``relative`` when it is made absolute.
+        ConflictError: as for :class:`L1`.
 
     Example:
         >>> import torch, dashpot

@@ -31,6 +31,9 @@ class WeightDecay(Technique):
         strength: >= 0; 0 is off, 0.01 to 0.1 usual for AdamW. lr x strength must stay well below 1.
         on: which parameters. Weights by default: no biases, norms or embeddings.
 
+    Raises:
+        ConfigError: a strength that is negative or infinite.
+
     Warns:
         DoubleDecayWarning: the optimizer has a ``weight_decay`` of its own.
 
