@@ -40,7 +40,8 @@ def dashpot_arm(problem: Problem, pool: np.ndarray, test: np.ndarray, budget: fl
 
     from dashpot.decisions import Decision
     from dashpot.scores import predict
-    from dashpot.search.api import Options, run
+    from dashpot.search.api import run
+    from dashpot.search.options import Options
 
     classes = problem.task == "classification"
     options = Options(budget=budget, metric="balanced_accuracy" if classes else "rmse", seed=seed, explain=False, device="cpu")
@@ -62,9 +63,10 @@ def plain_arm(problem: Problem, pool: np.ndarray, test: np.ndarray, seed: int) -
     import torch
 
     from dashpot.scores import predict
-    from dashpot.search.api import Options, Search
+    from dashpot.search.api import Search
     from dashpot.search.final import Choice, assemble
-    from dashpot.search.race import Runner
+    from dashpot.search.options import Options
+    from dashpot.search.runner import Runner
     from dashpot.search.worker import with_networks
 
     classes = problem.task == "classification"

@@ -48,7 +48,8 @@ def random_candidates(space: Any) -> list[Any]:
 
 def race(search: Any, course: Any, candidates: Sequence[Any], plan: Mapping[int, int] | None, **options: Any) -> tuple[dict[int, int], list[float]]:
     """A race on one fold; with a plan, whoever the plan says goes on. Returns the plan that it followed, and the scores."""
-    from dashpot.search.race import Race, Runner
+    from dashpot.search.race import Race
+    from dashpot.search.runner import Runner
 
     class Follow(Race):
         def _rung(self, running: Sequence[int]) -> list[int]:

@@ -30,7 +30,8 @@ def search_of(data: str, seed: int, epochs: int, folder: Path) -> Any:
 
     from dashpot.data import Problem
     from dashpot.data.rows import Rows
-    from dashpot.search.api import Options, Search
+    from dashpot.search.api import Search
+    from dashpot.search.options import Options
 
     torch.set_num_threads(1)
     table = getattr(datasets, f"load_{data}")()

@@ -12,9 +12,10 @@ from torch import nn
 import dashpot
 from dashpot.metrics import find_metric
 from dashpot.nets import MLP
+from dashpot.search.dimensions import Options, Span
 from dashpot.search.race import Race
 from dashpot.search.runner import Course, Runner
-from dashpot.search.space import Candidate, Options, Space, Span, ingredients
+from dashpot.search.space import Candidate, Space, ingredients
 from dashpot.search.task import Task
 
 ROWS, FOLDS = 120, 3

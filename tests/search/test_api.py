@@ -19,9 +19,12 @@ from dashpot.core.errors import ConfigError
 from dashpot.data import Problem
 from dashpot.data.rows import to_rows
 from dashpot.search import api, artifacts, effects, finish
-from dashpot.search.api import Options, Search, TuneResult, run
-from dashpot.search.race import Runner
-from dashpot.search.space import Space, Span, ingredients
+from dashpot.search.api import Search, run
+from dashpot.search.dimensions import Span
+from dashpot.search.options import Options
+from dashpot.search.result import TuneResult
+from dashpot.search.runner import Runner
+from dashpot.search.space import Space, ingredients
 from dashpot.temperature import fit_temperature
 from tests.search.test_setup import regression, searching, table
 

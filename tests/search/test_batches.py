@@ -20,14 +20,16 @@ from dashpot.report.tune_strengths import _panels
 from dashpot.report.tune_words import opening
 from dashpot.search import artifacts, effects
 from dashpot.search import final as finals
-from dashpot.search.api import Options, Search, run
+from dashpot.search.api import Search, run
 from dashpot.search.batches import LARGEST, course_size, sizes_of, usual_sizes, with_batches
 from dashpot.search.course import batch_size_for
+from dashpot.search.dimensions import Options as Values
+from dashpot.search.dimensions import Span
 from dashpot.search.folder import read_config, write_config
+from dashpot.search.options import Options
 from dashpot.search.race import Race
 from dashpot.search.runner import Course, Runner, Stage, task_schedule
-from dashpot.search.space import Candidate, Space, Span, ingredients
-from dashpot.search.space import Options as Values
+from dashpot.search.space import Candidate, Space, ingredients
 from dashpot.search.task import Task
 from dashpot.search.worker import with_networks
 from tests.search.helpers import FOLDS, ROWS, candidate, race, runner, small_space, small_task

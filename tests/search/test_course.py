@@ -16,7 +16,7 @@ import torch
 from dashpot.core.errors import ConfigError
 from dashpot.search import course as courses
 from dashpot.search.course import Pace, batch_size_for, default_epochs, enough_rows, fit_course, from_dict, member_epochs, race_share, to_dict
-from dashpot.search.race import Course
+from dashpot.search.runner import Course
 from tests.search.helpers import COURSE, candidate, race, small_task
 
 ROWS = 2000

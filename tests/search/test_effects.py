@@ -12,9 +12,10 @@ from scipy.stats import t as student
 
 import dashpot
 from dashpot.search import effects
+from dashpot.search.dimensions import Span
 from dashpot.search.effects import arms, contributions, interactions, measure, strongest_pairs
-from dashpot.search.race import Course, Runner
-from dashpot.search.space import Candidate, Space, Span, ingredients
+from dashpot.search.runner import Course, Runner
+from dashpot.search.space import Candidate, Space, ingredients
 from dashpot.search.task import Task
 from tests.search.helpers import FOLDS, race, small_task
 

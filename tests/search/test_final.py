@@ -21,7 +21,8 @@ from dashpot.scores import predict
 from dashpot.search import artifacts
 from dashpot.search import final as finals
 from dashpot.search.final import assemble, averaged, choose, out_of_fold, pick, refit
-from dashpot.search.race import Course, Race, Runner
+from dashpot.search.race import Race
+from dashpot.search.runner import Course, Runner
 from dashpot.search.task import Task
 from dashpot.search.worker import with_networks
 from dashpot.temperature import fit_temperature
@@ -200,7 +201,7 @@ def task_probabilities(task: Task, r: Runner) -> np.ndarray:
 
 def test_refit_is_one_training_on_all_rows_but_the_test_part(task: Task, finalists: list[Runner]) -> None:
     from dashpot.population.members import initial
-    from dashpot.search.race import task_schedule
+    from dashpot.search.runner import task_schedule
 
     pool = np.arange(120)
     first = next(r for r in finalists if r.number == 0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dashpot.search.importance import FEWEST, importance
-from dashpot.search.race import Runner
+from dashpot.search.runner import Runner
 from dashpot.search.space import Space
 from tests.search.helpers import small_space
 

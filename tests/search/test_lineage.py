@@ -18,11 +18,12 @@ from dashpot.population.members import initial
 from dashpot.population.population import Population
 from dashpot.report.tune_words import changes
 from dashpot.search import artifacts, effects, final
+from dashpot.search.dimensions import Span
 from dashpot.search.lanes import Lanes
 from dashpot.search.race import Race
 from dashpot.search.runner import Course, Runner, Stage, stages, summary, task_schedule
 from dashpot.search.schedules import exchanges, perturbed
-from dashpot.search.space import Candidate, Space, Span, ingredients
+from dashpot.search.space import Candidate, Space, ingredients
 from dashpot.search.store import Store
 from dashpot.search.task import Task, proper_score
 from dashpot.search.worker import Worker, remembered, with_networks

@@ -18,9 +18,10 @@ from dashpot.decisions import Decision
 from dashpot.runs import load_decision, load_run, predictions
 from dashpot.search.api import Search
 from dashpot.search.arguments import seconds
+from dashpot.search.dimensions import Span
 from dashpot.search.given import TensorProblem, problem_of
 from dashpot.search.result import AsTheyAre, TuneResult
-from dashpot.search.space import Space, Span, ingredients
+from dashpot.search.space import Space, ingredients
 
 QUICK: dict[str, Any] = {"trials": 3, "epochs": 4, "cv": 2, "explain": False, "progress": False}
 

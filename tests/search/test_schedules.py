@@ -12,12 +12,13 @@ import pytest
 import dashpot
 from dashpot.core.errors import ConfigError
 from dashpot.search.course import Pace, fit_course, from_dict, to_dict
+from dashpot.search.dimensions import Options as Values
+from dashpot.search.dimensions import Span
 from dashpot.search.options import Options
 from dashpot.search.race import Race
 from dashpot.search.runner import SCHEDULES, Course, Runner
 from dashpot.search.schedules import bracket, exchanges, in_words, member_epochs, moved, pairs, perturbed, rungs_for
-from dashpot.search.space import Options as Values
-from dashpot.search.space import Space, Span, ingredients
+from dashpot.search.space import Space, ingredients
 from dashpot.search.store import Store
 from dashpot.search.worker import Worker
 from tests.search.helpers import FOLDS, candidate, race, runner, small_space, small_task

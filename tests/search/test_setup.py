@@ -16,10 +16,10 @@ from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.data import Problem
 from dashpot.data.rows import to_rows
 from dashpot.metrics import find_metric
-from dashpot.search.api import Options as SearchOptions
 from dashpot.search.api import Search
+from dashpot.search.dimensions import Options, Span, clipped
+from dashpot.search.options import Options as SearchOptions
 from dashpot.search.setup import BINS, FEW_BINS, chosen_networks, default_ingredients, default_space, factory, make_task, starting_points
-from dashpot.search.space import Options, Span, clipped
 
 
 def table(n: int = 120, seed: int = 0) -> Problem:

@@ -11,7 +11,8 @@ import pytest
 
 import dashpot
 from dashpot.core.errors import ConfigError, DashpotError, UnknownNameError
-from dashpot.search.space import Options, Space, Span, ingredients
+from dashpot.search.dimensions import Options, Span
+from dashpot.search.space import Space, ingredients
 from tests.search.helpers import small_space
 
 

@@ -88,11 +88,11 @@ def tune(
     from dashpot.core.errors import ConfigError, StorageError
     from dashpot.data import load_problem
     from dashpot.runs import open_folder
-    from dashpot.search.api import Options
     from dashpot.search.backends import resolved
     from dashpot.search.batches import sizes_of
     from dashpot.search.folder import held, new_folder, read_config, update_config, write_config
     from dashpot.search.interrupts import Interrupts
+    from dashpot.search.options import Options
 
     if resume is not None:
         demand_alone(context, ("resume", "budget", "trials", "workers", "storage"))

@@ -19,12 +19,13 @@ from dashpot.scores import Criterion
 from dashpot.search import course as courses
 from dashpot.search import memory
 from dashpot.search.batches import course_size, with_batches
+from dashpot.search.dimensions import Span, clipped
 from dashpot.search.finish import FINALISTS, finish
-from dashpot.search.options import Options as Options
-from dashpot.search.race import Course, Say
-from dashpot.search.result import TuneResult as TuneResult
+from dashpot.search.options import Options
+from dashpot.search.result import TuneResult
+from dashpot.search.runner import Course, Say
 from dashpot.search.setup import default_space, make_task, starting_points
-from dashpot.search.space import Candidate, Space, Span, clipped
+from dashpot.search.space import Candidate, Space
 from dashpot.search.store import JOURNAL, Store
 from dashpot.search.task import Factory, Task
 from dashpot.search.worker import Worker

@@ -9,7 +9,7 @@ from typing import Any
 from dashpot.core.errors import ConfigError
 from dashpot.core.space import Range, check_number
 from dashpot.core.technique import Technique
-from dashpot.search.space import Dimension, Options, Span
+from dashpot.search.dimensions import Dimension, Options, Span
 
 
 def wanted_of(given: Any) -> list[str | Technique]:

@@ -9,7 +9,8 @@ from typing import Any
 from dashpot.core.errors import ConfigError
 from dashpot.core.space import check_whole
 from dashpot.search.course import batch_size_for
-from dashpot.search.space import Options, Space
+from dashpot.search.dimensions import Options
+from dashpot.search.space import Space
 
 LARGEST, QUARTER = 512, 4
 """Of the usual choices, which are at most a quarter of the rows."""

@@ -155,11 +155,15 @@ def fit_course(
                 raise ConfigError(
                     "budget",
                     f"at least {math.ceil((cost() + spent) / race)} s: after {spent:.1f} s for setting up, the smallest race, {lanes} candidates on "
-                    f"{folds} fold for {e} epochs, takes {cost():.2g} s, its first rung {rung:.2g} s",
+                    f"{folds} fold for {e} epochs, takes {_seconds(cost())}, its first rung {_seconds(rung)}",
                     f"{budget:g} s",
                     "Give more time, or fewer rows.",
                 )
     return Course(e, batch, rungs(), folds, lanes, schedule)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f} s" if value >= 1 else f"{value:.2g} s"
 
 
 def race_share(course: Course, pace: Pace, cv: int, budget: float, *, least: float, explain: bool, finalists: int) -> float:

@@ -15,7 +15,8 @@ from dashpot.core.errors import DashpotError
 from dashpot.decisions import Decision, fit_decision
 from dashpot.metrics import Metric
 from dashpot.nets.ensemble import Ensemble
-from dashpot.search.race import Course, Race, Runner
+from dashpot.search.race import Race
+from dashpot.search.runner import Course, Runner
 from dashpot.search.task import Task
 from dashpot.temperature import fit_temperature
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from dashpot.core.errors import ConfigError
 from dashpot.search import artifacts, effects, final
-from dashpot.search.race import Course, Runner
 from dashpot.search.record import record
 from dashpot.search.result import TuneResult
+from dashpot.search.runner import Course, Runner
 from dashpot.search.worker import remembered, with_networks
 
 if TYPE_CHECKING:

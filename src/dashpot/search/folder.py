@@ -20,8 +20,9 @@ from dashpot.core.errors import StorageError
 from dashpot.core.files import write_atomic
 from dashpot.data import Problem, load_problem
 from dashpot.runs import PREPROCESSING, RECIPE, next_folder, save_model, save_setup, write_json
-from dashpot.search.api import Options, TuneResult
 from dashpot.search.backends import shown
+from dashpot.search.options import Options
+from dashpot.search.result import TuneResult
 
 CONFIG, SPENT, REPORT, HELD, LOG = "tune.json", "spent.json", "report.json", "tune.lock", "workers.log"
 ADDRESS = "DASHPOT_STORAGE"

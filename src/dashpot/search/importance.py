@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dashpot.search.dimensions import Options
 from dashpot.search.runner import Runner
-from dashpot.search.space import Options, Space
+from dashpot.search.space import Space
 
 FEWEST = 12
 """Below, any number would be noise."""

@@ -23,15 +23,17 @@ from dashpot.data import Prepared, Problem
 from dashpot.runs import open_folder
 from dashpot.scores import Criterion
 from dashpot.search import artifacts
-from dashpot.search.api import Options, Search
+from dashpot.search.api import Search
 from dashpot.search.arguments import as_text, dimension, rate, seconds, wanted_of
 from dashpot.search.batches import sizes_of
+from dashpot.search.dimensions import Span, clipped
 from dashpot.search.given import Given, admitted, demand_fit, factory_of, problem_of
 from dashpot.search.interrupts import Interrupts
+from dashpot.search.options import Options
 from dashpot.search.result import TuneResult
 from dashpot.search.runner import HALVING, Runner
 from dashpot.search.setup import default_ingredients, default_space
-from dashpot.search.space import Ingredient, Space, Span, clipped, ingredients
+from dashpot.search.space import Ingredient, Space, ingredients
 
 BUDGET = 300.0
 """Seconds where neither a budget nor a number of candidates is given."""

@@ -16,11 +16,7 @@ from dashpot.population.solo import rebuilt
 from dashpot.scores import predict
 from dashpot.search.lanes import Lanes, Place
 from dashpot.search.memory import most_members
-from dashpot.search.runner import ETA, LOOKS, POPULATION, Report, Stage, default_rungs
-from dashpot.search.runner import Course as Course
-from dashpot.search.runner import Runner as Runner
-from dashpot.search.runner import Say as Say
-from dashpot.search.runner import task_schedule as task_schedule
+from dashpot.search.runner import ETA, LOOKS, POPULATION, Course, Report, Runner, Say, Stage, default_rungs, task_schedule
 from dashpot.search.schedules import exchanges, member_epochs, pairs, rungs_for
 from dashpot.search.space import Candidate
 from dashpot.search.task import Task

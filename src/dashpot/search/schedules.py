@@ -15,8 +15,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from dashpot.search.dimensions import Dimension, Span, clipped
 from dashpot.search.runner import ETA, HALVING, HYPERBAND, POPULATION, Course, Runner, default_rungs
-from dashpot.search.space import Candidate, Dimension, Space, Span, clipped
+from dashpot.search.space import Candidate, Space
 
 BRACKETS = 3
 """Two rungs, one, and none."""

@@ -16,7 +16,8 @@ from dashpot.data import Prepared, Preprocessing, Problem
 from dashpot.metrics import Metric
 from dashpot.nets import TableNet
 from dashpot.search.course import enough_rows
-from dashpot.search.space import Dimension, Options, Space, Span, clipped, ingredients
+from dashpot.search.dimensions import Dimension, Options, Span, clipped
+from dashpot.search.space import Space, ingredients
 from dashpot.search.task import Task, equal_folds
 from dashpot.techniques import EarlyStopping
 from dashpot.training.folds import folds as split_folds

@@ -12,12 +12,7 @@ from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.recipe import Recipe
 from dashpot.core.space import Choice, Domain, Flag, Range
 from dashpot.core.technique import Technique
-from dashpot.search.dimensions import Dimension as Dimension
-from dashpot.search.dimensions import Options as Options
-from dashpot.search.dimensions import Span as Span
-from dashpot.search.dimensions import Suggest as Suggest
-from dashpot.search.dimensions import clipped as clipped
-from dashpot.search.dimensions import middle, whole_numbers
+from dashpot.search.dimensions import Dimension, Options, Span, Suggest, clipped, middle, whole_numbers
 
 Params = Mapping[str, Any]
 
