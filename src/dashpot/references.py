@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 from dashpot.scores import metrics_of
 
 Model = Any
+FIRST = 3
+"""Rounds of boosting that tell how long all of them take."""
 
 
 def references(task: str) -> dict[str, Callable[[int], Model]]:
@@ -50,6 +53,18 @@ def references(task: str) -> dict[str, Callable[[int], Model]]:
         "lasso": lambda size: LassoCV(cv=5 if size < 1_000_000 else 3, random_state=0, max_iter=5000),
         "histogram gradient boosting": lambda size: HistGradientBoostingRegressor(random_state=0),
     }
+
+
+def seconds_at_most(model: Model, x: np.ndarray, y: np.ndarray) -> float:
+    """What boosted trees will take, from their first rounds: with hundreds of columns and several classes it may be minutes. 0 for other models."""
+    from sklearn.base import clone
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    if not isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
+        return 0.0
+    started = time.perf_counter()
+    clone(model).set_params(max_iter=FIRST).fit(x, y)
+    return (time.perf_counter() - started) * float(model.max_iter) / FIRST
 
 
 def fit_reference(model: Model, x: np.ndarray, y: np.ndarray) -> str:

@@ -18,6 +18,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 from dashpot.core.errors import ConfigError
 from dashpot.data import Problem
 from dashpot.data.rows import to_rows
+from dashpot.references import references, seconds_at_most
 from dashpot.search import api, artifacts, effects, finish
 from dashpot.search.api import Search, run
 from dashpot.search.dimensions import Span
@@ -26,6 +27,7 @@ from dashpot.search.result import TuneResult
 from dashpot.search.runner import Runner
 from dashpot.search.space import Space, ingredients
 from dashpot.temperature import fit_temperature
+from tests.search.helpers import candidate
 from tests.search.test_setup import regression, searching, table
 
 SHORT: dict[str, Any] = {"trials": 6, "cv": 3, "epochs": 6, "device": "cpu", "low": False, "networks": ("width=16", "depth=1")}
@@ -361,9 +363,8 @@ def test_steps_are_those_of_all_workers_and_lives(tmp_path: Path) -> None:
         search.work(store, course)
         counts.append(search.finish(store, course).record)
         store.close()
-    for (
-        record
-    ) in counts:  # without early stopping a network takes as many steps in an epoch as there are batches; the last one may join the one before
+    # Without early stopping a network takes as many steps in an epoch as there are batches; the last one may join the one before.
+    for record in counts:
         rows = record["train_rows"] * 2 // 3
         steps = sum(row["epochs"] for row in record["candidates"]) * 3 * max(1, round(rows / record["batch_size"]))
         assert 0.5 * steps < record["member_steps"] <= 1.5 * steps
@@ -390,7 +391,7 @@ def test_finals_and_first_measures_keep_to_the_memory(tmp_path: Path, monkeypatc
 
 
 def test_finalists_are_those_there_is_time_for() -> None:
-    found = [Runner(i, searching_candidate(i), "complete", scores=[float(i)] * 3) for i in range(9)]
+    found = [Runner(i, candidate(lr=1e-3 * (i + 1)), "complete", scores=[float(i)] * 3) for i in range(9)]
     here = {0: 0, 1: 5, 2: 0, 3: 2, 8: 0}
 
     def numbers(seconds: float | None, plain: int | None = None) -> list[int]:
@@ -408,7 +409,22 @@ def test_finalists_are_those_there_is_time_for() -> None:
     assert numbers(0.1) == [0], "one there must be"
 
 
-def searching_candidate(i: int) -> Any:
-    from tests.search.helpers import candidate
+@pytest.mark.parametrize("long", [False, True])
+def test_boosted_trees_stand_beside_where_they_are_ready_in_time(long: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    if long:
+        monkeypatch.setattr("dashpot.search.record.seconds_at_most", lambda model, x, y: 1e6 if hasattr(model, "max_leaf_nodes") else 0.0)
+    options = Options(**{**SHORT, "trials": 2, "epochs": 2, "budget": 100.0, "explain": False})
+    found = run(iris(), options, tmp_path, note=notes.append).record["test"]["references"]
+    assert "logistic regression, L2" in found
+    assert ("histogram gradient boosting" in found) != long
+    assert any("would take longer than the budget" in note for note in notes) == long
 
-    return candidate(lr=1e-3 * (i + 1))
+
+def test_what_boosted_trees_take_is_told_by_their_first_rounds() -> None:
+    x, y = load_iris(return_X_y=True)
+    models = {name: make(x.size) for name, make in references("classification").items()}
+    assert seconds_at_most(models["logistic regression, L2"], x, y) == 0
+    trees = models["histogram gradient boosting"]
+    assert seconds_at_most(trees, x, y) > 0
+    assert not hasattr(trees, "n_iter_"), "it is still to be fitted"

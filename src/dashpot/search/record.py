@@ -13,7 +13,7 @@ from dashpot.core.errors import DashpotError
 from dashpot.decisions import Decision
 from dashpot.machine import machine, peak_memory, versions
 from dashpot.metrics import METRICS, proper_of
-from dashpot.references import fit_reference, references
+from dashpot.references import fit_reference, references, seconds_at_most
 from dashpot.scores import predict
 from dashpot.search import course as courses
 from dashpot.search import effects, final
@@ -23,6 +23,8 @@ from dashpot.search.runner import Course, Runner, stages, summary
 if TYPE_CHECKING:
     from dashpot.search.api import Search
 
+LATE, REFERENCES = 0.95, 1.05
+"""Shares of the budget: after the first no reference is begun, and by the second boosted trees must be ready; the report comes after them."""
 LARGE = 10_000_000
 """Values in a table (rows x columns x classes) beyond which linear models and boosted trees are not fitted beside."""
 
@@ -123,13 +125,18 @@ def _references(search: Search, metrics: Mapping[str, Any]) -> dict[str, dict[st
     if size > LARGE:
         search.note("linear models and boosted trees are not fitted beside: on a table of this size they would take longer than they are worth.")
     for name, make in references(search.problem.task).items():
-        late = search.options.budget is not None and time.monotonic() - search.started > 0.95 * search.options.budget
+        late = search.options.budget is not None and time.monotonic() - search.started > LATE * search.options.budget
         if size > LARGE or "L1" in name or late:
             continue  # they only stand beside, and must not cost minutes
         model = make(size)
         try:
             # One thread: on a busy machine several wait for each other far longer than they save.
             with threadpool_limits(1):
+                if search.options.budget is not None:
+                    left = REFERENCES * search.options.budget - (time.monotonic() - search.started)
+                    if seconds_at_most(model, x[search.pool], y[search.pool]) > left:
+                        search.note(f"{name} is not fitted beside: it would take longer than the budget.")
+                        continue
                 fit_reference(model, x[search.pool], y[search.pool])
         except (ValueError, DashpotError):
             continue
