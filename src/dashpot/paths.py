@@ -52,6 +52,15 @@ class PathResult:
         order: in which the strengths were gone through.
         seconds: what it took.
         states: the weights of the models of all rows.
+
+    Example:
+        >>> import torch, dashpot
+        >>> x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)); y = x[:, :1] - x[:, 1:2]
+        >>> result = dashpot.path(lambda: torch.nn.Linear(4, 1), (x, y), technique=dashpot.L1(strength=1.0), points=5, cv=3)
+        >>> result.strengths[0] > result.strengths[-1], result.coefficients.shape
+        (True, (5, 1, 4))
+        >>> int((result.model().weight != 0).sum())
+        2
     """
 
     strengths: tuple[float, ...]

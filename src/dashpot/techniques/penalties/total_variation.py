@@ -112,4 +112,5 @@ class TotalVariation(Penalty):
         return total_variation_prox(w, step, strength)
 
     def strength_max(self, grad: Float[Tensor, "*shape"]) -> float:
-        raise ConfigError("TotalVariation.relative", "None, since no strength makes everything zero", self.relative, "Give strength= instead.")
+        remedy = "This one makes neighbours equal, and not everything zero, at any strength: give strength= instead."
+        raise ConfigError("TotalVariation.relative", "used with a penalty that has a largest strength", self.relative, remedy)
