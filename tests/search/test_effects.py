@@ -14,6 +14,7 @@ import dashpot
 from dashpot.search import effects
 from dashpot.search.dimensions import Span
 from dashpot.search.effects import arms, contributions, interactions, measure, strongest_pairs
+from dashpot.search.race import Race
 from dashpot.search.runner import Course, Runner
 from dashpot.search.space import Candidate, Space, ingredients
 from dashpot.search.task import Task
@@ -73,6 +74,19 @@ def test_signs_and_pairs() -> None:
     assert set(pair["pair"]) == {"l1", "dropout"}
     together = np.array(none.scores) - whole
     assert pair["folds"] == pytest.approx(list(together - expected["l1", "left out"] - expected["dropout", "left out"]), abs=4e-3)
+
+
+def test_others_have_the_seed_of_the_winner_they_are_compared_with() -> None:
+    task, space = small_task(), space_of(dashpot.Dropout(p=0.5))
+
+    def trained(candidate: Candidate, repeat: int) -> Runner:
+        return Race(task, COURSE, [Runner(0, candidate, repeat=repeat)], folds=EVERY).run(rungs=())[0]
+
+    options: dict[str, Any] = {"deadline": None, "seconds_per_member": 0.0, "say": lambda *args: None, "note": lambda text: None}
+    for repeat in (0, 1):
+        winner, other = trained(space.default(), repeat), trained(space.plain(), repeat)
+        (row,) = measure(task, COURSE, space, winner, EVERY, **options).contributions
+        np.testing.assert_allclose(row["folds"], np.subtract(other.scores, winner.scores), rtol=1e-3, atol=1e-6)
 
 
 def test_help_is_positive() -> None:

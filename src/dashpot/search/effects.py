@@ -61,9 +61,9 @@ def without_all(space: Space, candidate: Candidate, names: Sequence[str]) -> Can
 
 
 def staged(winner: Runner, change: Callable[[Candidate], Candidate]) -> Runner:
-    """The winner otherwise: where its strengths changed while it trained, each of its stages otherwise."""
+    """The winner otherwise, with the same seed: where its strengths changed while it trained, each of its stages otherwise."""
     lineage = [Stage(stage.epoch, change(stage.candidate)) for stage in winner.lineage]
-    return Runner(-1, change(winner.candidate), lineage=lineage)
+    return Runner(-1, change(winner.candidate), repeat=winner.repeat, lineage=lineage)
 
 
 def measure(
@@ -81,6 +81,7 @@ def measure(
     """Contributions and interactions. What the time does not allow is left out, and said.
 
     Args:
+        chosen: its scores and its seed are those that the others are compared with.
         seconds_per_member: what one member took for all epochs in the race.
     """
     wanted = {name: staged(chosen, partial(arm, space, name)) for name in arms(space, chosen.candidate)}
@@ -127,7 +128,7 @@ def remembered(store: Store, chosen: Runner, folds: Sequence[int]) -> Effects | 
 
 
 def _mark(chosen: Runner, folds: Sequence[int]) -> list[Any]:
-    return [chosen.number, list(folds), chosen.epochs]
+    return [chosen.number, chosen.repeat, list(folds), chosen.epochs]
 
 
 def contributions(scores: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:

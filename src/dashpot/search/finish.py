@@ -68,7 +68,8 @@ def finish(search: Search, store: Store, course: Course) -> TuneResult:
         choice = final.choose([final.averaged(first[r.number], [first[r.number], r]) for r in again])
     found = effects.Effects()
     if options.explain and not search.hurried:
-        once = next(r for r in finalists if r.number == choice.chosen.number)
+        # By the second seed where there is one: the first one's scores won the race, and some of that was luck.
+        once = next(r for r in [*again, *finalists] if r.number == choice.chosen.number)
         found = effects.remembered(store, once, every) or effects.measure(
             search.task, course, search.space, once, every, deadline=end, seconds_per_member=seeds.pace, say=search.say, note=search.note
         )
