@@ -244,6 +244,15 @@ def test_contributions_and_gaps_are_drawn_at_their_numbers() -> None:
     assert widths == pytest.approx(sorted(data["importance"].values(), reverse=True))
 
 
+@pytest.mark.parametrize(("shares", "said"), [({"lr": 0.1, "l1": 0.02}, "88 % of its variance no setting explains."), ({"lr": 0.998}, "")])
+def test_what_no_setting_explains_is_said(shares: dict[str, float], said: str) -> None:
+    data = bare(candidate(0), candidate(1), importance=shares)
+    text = " ".join(reported(data).split())
+    assert "What the score depended on over the search: lr" in text
+    assert ("no setting explains" in text) == bool(said)
+    assert said in text
+
+
 def test_ticks_are_inside_and_few() -> None:
     for low, high in ((1e-9, 1e5), (0.3, 0.4), (0.21, 0.22), (1.0, 1e3), (7.0, 90.0)):
         ticks = log_ticks(low, high, 5)

@@ -9,7 +9,7 @@ from dashpot.report.figures import _limits
 from dashpot.report.stats import Interval
 from dashpot.report.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, QUIET, clean, house, layout, wrap
 from dashpot.report.tune_axes import PURPLE, SKY, empty, finish, plain_ticks
-from dashpot.report.tune_stats import contributions, importances, interactions, judge, percent, pretty
+from dashpot.report.tune_stats import contributions, importances, interactions, judge, percent, pretty, unexplained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,5 +131,5 @@ def draw_importance(record: Mapping[str, Any]) -> Figure:
         axes.spines["bottom"].set_visible(False)
         axes.tick_params(axis="y", left=False)
         others = f" {len(rest)} further settings: {percent(sum(share for _, share in rest))} together." if rest else ""
-        finish(figure, axes, title, "Over all candidates, good and bad; what mattered among the best may differ." + others)
+        finish(figure, axes, title, "Over all candidates, good and bad; what mattered among the best may differ." + others + unexplained(record))
     return figure

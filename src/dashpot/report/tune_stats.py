@@ -232,6 +232,12 @@ def shown_interval(interval: Interval | None, digits: int) -> str:
     return mean if interval.low is None else f"{mean} [{shown(interval.low, digits, '+')}, {shown(interval.high, digits, '+')}]"
 
 
+def unexplained(record: Mapping[str, Any]) -> str:
+    """The share of the variance over the search that no setting accounts for, as a sentence; nothing where it is small."""
+    rest = 1 - sum(share for _, share in importances(record))
+    return f" {percent(rest)} of its variance no setting explains." if rest >= 0.01 else ""
+
+
 def percent(share: float) -> str:
     """``31 %``, ``0.4 %``.
 

@@ -21,6 +21,7 @@ from dashpot.report.tune_stats import (
     ranked,
     shown,
     shown_interval,
+    unexplained,
 )
 from dashpot.report.tune_words import closing, opening
 
@@ -162,7 +163,7 @@ def print_report(record: Mapping[str, Any], console: Console) -> None:
         console.print(contributions_table(record))
         console.print()
     shares = [f"{name} {percent(share)}" for name, share in importances(record)[:6]]
-    _lines(console, [f"What the score depended on over the search: {', '.join(shares)}."] if shares else [])
+    _lines(console, [f"What the score depended on over the search: {', '.join(shares)}.{unexplained(record)}"] if shares else [])
     _lines(console, closing(record))
 
 
