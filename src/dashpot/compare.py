@@ -17,7 +17,7 @@ from dashpot.core.errors import DashpotError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import stream
 from dashpot.data import Prepared, Problem, Split
-from dashpot.fit import DivergenceWarning, FitResult, fit, pick_device
+from dashpot.fit import DivergenceWarning, FitResult, fit
 from dashpot.machine import machine, versions
 from dashpot.population.members import Member
 from dashpot.population.population import Population
@@ -25,6 +25,7 @@ from dashpot.references import fit_reference, reference_scores, reference_zeros,
 from dashpot.scores import scores
 from dashpot.strengths import absolute
 from dashpot.techniques import L1, Dropout, EarlyStopping, Mixup, WeightDecay
+from dashpot.training.setup import pick_device
 
 Record = dict[str, Any]
 

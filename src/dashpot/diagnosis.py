@@ -13,12 +13,12 @@ from dashpot.core.errors import ConfigError
 from dashpot.core.recipe import Recipe
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView
-from dashpot.fit import pick_device
 from dashpot.scores import Criterion, default_criterion
 from dashpot.techniques.penalties.l2 import L2, l2_gradient, l2_value
 from dashpot.techniques.penalties.orthogonality import Orthogonality, orthogonality_gradient, orthogonality_value
 from dashpot.techniques.penalties.penalty import Proximal
 from dashpot.training.batches import Batches
+from dashpot.training.setup import pick_device
 
 LARGEST_RANK = 4096
 """The longest short side of a matrix whose rank is computed: singular values of larger ones take minutes."""

@@ -14,17 +14,19 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dashpot.core.errors import ConfigError, ConflictError, DivergedError
+from dashpot.core.errors import ConflictError, DivergedError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import derive, stream
 from dashpot.core.session import Session
 from dashpot.core.space import Range, check_number, check_whole
 from dashpot.core.technique import Technique
+from dashpot.core.tensors import put, tensors
 from dashpot.scores import Criterion, default_criterion, is_classification, metrics_of
 from dashpot.strengths import absolute
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.progress import Progress
+from dashpot.training.setup import adamw_for, outputs_of, pick_device, schedule_of
 
 
 class DivergenceWarning(UserWarning):
@@ -126,13 +128,14 @@ def fit(
     place = pick_device(device)
     model.to(place)
     recipe = Recipe((recipe,)) if isinstance(recipe, Technique) else recipe or Recipe()
-    recipe = absolute(recipe, model, data, loss)
     train = Batches("data", data, batch_size, seed, place)
     held_out = Batches("valid", valid, batch_size, seed, place) if valid is not None else None
     for technique in recipe:
         if held_out is None and str(getattr(technique, "monitor", "")).startswith("val_"):
             raise ConflictError(f"{technique} watches a validation score, but there are no validation data. Pass valid=, or monitor='train_loss'.")
-    x, y, _ = train.first()
+    with torch.random.fork_rng(devices=[]):  # a loader that is looked into draws from the caller's random state
+        recipe = absolute(recipe, model, data, loss)
+        x, y, _ = train.first()
     criterion = loss or default_criterion(y)
     optimizer = adamw_for(model, optimizer, lr)
     factor = schedule_of(schedule)
@@ -164,7 +167,8 @@ def fit(
                 shown.note(f"resumed after epoch {len(history)} of {epochs}" if not stopped else f"nothing left to do: {stopped}")
             elif resume:
                 shown.note("nothing was saved yet: starting from the beginning")
-            best, kept = math.inf, session.snapshot()
+            watched = [row.get("val_loss", row["train_loss"]) for row in history]
+            best, kept = min((score for score in watched if not math.isnan(score)), default=math.inf), saved.kept or session.snapshot()
 
             while len(history) < epochs and not stopped:
                 epoch = len(history) + 1
@@ -184,19 +188,23 @@ def fit(
                     if held_out is not None:
                         row |= _measure("val", model, held_out, criterion, None)
                 row |= {"lr": optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - epoch_started}
+                if epoch == epochs and not math.isfinite(row["train_loss"]):  # no further step will tell
+                    diverged = f"loss must stay finite, got {row['train_loss']} after epoch {epoch}. Lower the learning rate (now {lr:g}), or clip gradients."
+                    stopped = "the loss diverged"
+                    break
                 history.append(row)
                 verdict = session.epoch(row)
                 stopped = verdict.reason if verdict.stop else "all epochs done" if epoch == epochs else ""
-                watched = row.get("val_loss", row["train_loss"])
-                if watched < best:
-                    best, kept = watched, session.snapshot()
-                saved.save(model, optimizer, session, history, stopped)
+                score = row.get("val_loss", row["train_loss"])
+                if score < best:
+                    best, kept = score, session.snapshot()
+                saved.save(model, optimizer, session, history, stopped, kept)
                 shown.epoch(row)
 
-        best_epoch = next((ctx.state["best_epoch"] for t, ctx in session.actors if t.defines("final")), None)
+        best_epoch = next((ctx.state.get("best_epoch") for t, ctx in session.actors if t.defines("final")), None)
         if diverged:
-            if not best_epoch:
-                model.load_state_dict(kept, strict=False)
+            if not any(t.final(ctx) for t, ctx in session.actors if t.defines("final")):
+                put(tensors(session.view.model), kept)  # by the plain module's names, whatever wraps it
             warnings.warn(diverged, DivergenceWarning, stacklevel=2)
     model.eval()
     return FitResult(model, history, stopped, session.plan(), best_epoch, diverged, time.perf_counter() - started)
@@ -248,54 +256,7 @@ def train_epoch(
     return total, None
 
 
-def pick_device(device: str | torch.device) -> torch.device:
-    """``"auto"``: a CUDA device if there is one, else the CPU.
-
-    Raises:
-        ConfigError: no such device here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise ConfigError("device", "auto, cpu, or a device that this machine has", str(device), str(error).splitlines()[0]) from None
-    return place
-
-
 def _measure(name: str, model: nn.Module, batches: Batches, criterion: Criterion, limit: int | None) -> dict[str, float]:
     pairs = [(model(x), y) for x, y, _ in batches.in_order(limit)]
     measured = metrics_of(torch.cat([out for out, _ in pairs]), torch.cat([y for _, y in pairs]), criterion)
     return {f"{name}_{key}": value for key, value in measured.items()}
-
-
-def outputs_of(model: nn.Module, x: Any) -> int:
-    """The number of outputs for a batch ``x``."""
-    model.eval()
-    with torch.no_grad():
-        return int(model(x).shape[1])
-
-
-def adamw_for(model: nn.Module, given: Any, lr: float) -> Optimizer:
-    """The optimizer that was given, or AdamW without decay, for all trainable parameters."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise ConfigError("model", "a module with trainable parameters", type(model).__name__)
-    fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
-    optimizer = (
-        given if isinstance(given, Optimizer) else given(parameters) if given else torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0, fused=fused)
-    )
-    for group in optimizer.param_groups:
-        group.setdefault("initial_lr", float(group["lr"]))
-    return optimizer
-
-
-def schedule_of(schedule: str | Callable[[float], float]) -> Callable[[float], float]:
-    """A schedule by its name, or the function itself."""
-    if callable(schedule):
-        return schedule
-    known: dict[str, Callable[[float], float]] = {"cosine": lambda t: (1 + math.cos(math.pi * t)) / 2, "constant": lambda t: 1.0}
-    if schedule not in known:
-        raise ConfigError("schedule", f"one of {', '.join(known)}, or a function", schedule)
-    return known[schedule]

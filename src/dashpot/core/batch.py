@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -38,3 +39,15 @@ class Batch:
     def replace(self, **changes: Any) -> Batch:
         """A copy with some fields changed; ``truth`` cannot be."""
         return replace(self, **changes)
+
+
+def weights_for(per_sample: Tensor, batch: Batch | None, ignore_index: int | None) -> Tensor | None:
+    """The weight of each position of a per-sample loss [batch, ...]: the sample's, and 0 where the target is ``ignore_index``; None where all are equal."""
+    if batch is None or (batch.weight is None and ignore_index is None):
+        return None
+    weight = torch.ones_like(per_sample)
+    if batch.weight is not None:
+        weight = weight * batch.weight.to(per_sample).reshape(-1, *[1] * (per_sample.ndim - 1))
+    if ignore_index is not None and isinstance(batch.truth, Tensor) and not batch.truth.is_floating_point():
+        weight = weight * (batch.truth != ignore_index)
+    return weight

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from dashpot.core.errors import ConflictError
-from dashpot.core.stepper import Actor
+from dashpot.core.select import Where
+from dashpot.core.stepper import Actor, refuse_many
 from dashpot.core.view import ModelView, is_compiled
 
 PROXIMAL = "proximal step"
@@ -29,6 +31,13 @@ def check(actors: list[Actor], view: ModelView, *, batch_size: int | None, closu
                 raise ConflictError(
                     f"{other} and {ctx.path} both want the {slot}{place}, and neither order is right. Keep one, or give them disjoint `on`."
                 )
+        on = getattr(technique, "on", None)
+        if isinstance(on, Where) and not technique.defines("on_model") and on.names_parts() and not view.has(on):
+            names = list(view.parameters)
+            some = ", ".join(names[:6]) + (f", and {len(names) - 6} more" if len(names) > 6 else "")
+            raise ConflictError(f"{type(technique).__name__}.on ({on}) matches no parameter of {type(view.model).__name__}, which has {some}.")
+        if isinstance(view.optimizer, torch.optim.LBFGS) and (technique.defines("on_gradient") or technique.defines("on_update")):
+            raise ConflictError(refuse_many(type(view.optimizer).__name__, [type(technique).__name__]))
         if technique.evaluations > 1 and not closure:
             raise ConflictError(
                 f"{type(technique).__name__} needs a second gradient in each step. Call optimizer.step(closure) in the loop and attach with closure=True."

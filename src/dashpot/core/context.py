@@ -77,6 +77,11 @@ class Context:
         """The parameters that a proximal step keeps exactly sparse."""
         return self._session.sparse
 
+    @property
+    def rank(self) -> int:
+        """This process's rank in a distributed run, else 0."""
+        return self._session.rank
+
     def draws(self) -> Draws:
         """Random draws for this optimizer step, micro-batch and rank."""
         return Draws(derive(self.key, self._session.step, self._session.micro, self._session.rank))

@@ -166,6 +166,10 @@ class Where:
         """Whether the expression speaks of ``role``."""
         return any(term.kind == "role" and term.value == role for clause in self.clauses for term in clause)
 
+    def names_parts(self) -> bool:
+        """Whether it asks for something by name or type, which a model may turn out not to have."""
+        return any(term.kind != "role" and not term.negated for clause in self.clauses for term in clause)
+
     def __or__(self, other: Where) -> Where:
         return Where(self.clauses + other.clauses)
 

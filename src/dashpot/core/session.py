@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dashpot.core import conflicts
-from dashpot.core.batch import Batch
+from dashpot.core.batch import Batch, weights_for
 from dashpot.core.context import Context
 from dashpot.core.errors import ConfigError, UsageError
 from dashpot.core.plan import plan_text
@@ -140,7 +140,7 @@ class Session:
             for technique, ctx in self._at["on_loss"]:
                 per_sample = technique.on_loss(per_sample, out, ctx)
             self._called.add("on_loss")
-        weight = self._weights_of(per_sample)
+        weight = weights_for(per_sample, self.current, self.ignore_index)
         if weight is None:
             return per_sample.mean()
         return (per_sample * weight).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
@@ -277,17 +277,6 @@ class Session:
             chosen.update(technique.final(ctx) or {})
         return chosen
 
-    def _weights_of(self, per_sample: Tensor) -> Tensor | None:
-        batch = self.current
-        if batch is None or (batch.weight is None and self.ignore_index is None):
-            return None
-        weight = torch.ones_like(per_sample)
-        if batch.weight is not None:
-            weight = weight * batch.weight.to(per_sample).reshape(-1, *[1] * (per_sample.ndim - 1))
-        if self.ignore_index is not None and isinstance(batch.truth, Tensor) and not batch.truth.is_floating_point():
-            weight = weight * (batch.truth != self.ignore_index)
-        return weight
-
     def _demand_open(self) -> None:
         if self._closed:
             raise UsageError("this session is closed. Attach the recipe again.")
@@ -301,5 +290,7 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if not self._closed:
-            self.finish()
-            self.close()
+            try:
+                self.finish()
+            finally:
+                self.close()

@@ -58,17 +58,21 @@ class Stepper:
                     "Call optimizer.step(closure), where closure() clears the gradients, computes the loss, calls backward and returns the loss; "
                     "GradScaler cannot take one, so use bfloat16 autocast without a scaler."
                 )
-        if closure is None or not (self._gradient or self._update):
+        if closure is None:
             self._unscale(optimizer)
             self._gradients(len(self._gradient), None)
             self._run_updates()
             return None
+        rest = {k: v for k, v in kwargs.items() if k != "closure"}
+        if not (self._gradient or self._update):
+            return (optimizer, _Checked(self._session, closure), *args[2:]), rest
         passes = _Passes(self._session, closure, sum(t.evaluations - 1 for t, _ in self._gradient) + 1)
         self._gradients(len(self._gradient), passes)
         self._session.demand_calls()
         self._run_updates()
         # The closure has been evaluated; the optimizer, which would evaluate it again, gets the loss instead.
-        return (optimizer, lambda: passes.loss, *args[2:]), {k: v for k, v in kwargs.items() if k != "closure"}
+        names = [type(t).__name__ for t, _ in [*self._gradient, *self._update]]
+        return (optimizer, _Once(passes.loss, type(optimizer).__name__, names), *args[2:]), rest
 
     def after(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The optimizer's post-hook. With a fused optimizer and GradScaler it fires on a skipped step too: then nothing may advance."""
@@ -119,6 +123,39 @@ class Stepper:
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         torch._foreach_mul_(grads, scale.to(grads[0].device).double().reciprocal().float())
         optimizer.grad_scale = None  # type: ignore[attr-defined]  # GradScaler sets and deletes this attribute itself
+
+
+class _Checked:
+    """A closure that also says what the loop left out; none of the gradients is final before it returns."""
+
+    def __init__(self, session: Session, closure: Callable[[], Any]) -> None:
+        self._session, self._closure = session, closure
+
+    def __call__(self) -> Any:
+        loss = self._closure()
+        self._session.demand_calls()
+        return loss
+
+
+class _Once:
+    """The loss of a closure that has been evaluated already. An optimizer that asks twice moved the weights in between, and would get a stale gradient."""
+
+    def __init__(self, loss: Any, optimizer: str, names: list[str]) -> None:
+        self._loss, self._optimizer, self._names, self._asked = loss, optimizer, names, False
+
+    def __call__(self) -> Any:
+        if self._asked:
+            raise UsageError(refuse_many(self._optimizer, self._names))
+        self._asked = True
+        return self._loss
+
+
+def refuse_many(optimizer: str, names: list[str]) -> str:
+    """Why techniques cannot act on an optimizer's gradient, and the way out."""
+    return (
+        f"{optimizer} evaluates loss and gradient several times in a step, and {', '.join(names)} can act on one of them only. "
+        "Use another optimizer, or leave them out; techniques that act after the step, such as EMA or L1(metric='decoupled'), work with it."
+    )
 
 
 class _Passes:

@@ -64,6 +64,16 @@ class ModelView:
         self.roles: dict[str, str] = {}
         self._owners: dict[str, nn.Module] = {}
         self.modules: dict[str, nn.Module] = dict(self.model.named_modules())
+        self._scan()
+        # A shared buffer is here once, under its first name, as `named_buffers` has it.
+        own = {name for name, _ in self.model.named_buffers()}
+        places = [(f"{prefix}.{leaf}" if prefix else leaf, module, leaf) for prefix, module in self.modules.items() for leaf in module._buffers]
+        self._buffer_places = [place for place in places if place[0] in own]
+        self._layout: tuple[int, ...] = ()
+        self._group_of: dict[int, int] = {}
+
+    def _scan(self) -> None:
+        """Take in what is trainable now. What was stays: its names are others' keys."""
         seen: set[int] = set()
         for prefix, module in self.modules.items():
             for leaf, parameter in module.named_parameters(recurse=False):
@@ -71,18 +81,22 @@ class ModelView:
                     continue
                 seen.add(id(parameter))
                 name = f"{prefix}.{leaf}" if prefix else leaf
-                self.parameters[name] = parameter
-                self.roles[name] = parameter_role(module, leaf, parameter)
-                self._owners[name] = module
-        self._buffer_places = [
-            (f"{prefix}.{leaf}" if prefix else leaf, module, leaf) for prefix, module in self.modules.items() for leaf in module._buffers
-        ]
-        self._layout: tuple[int, ...] = ()
-        self._group_of: dict[int, int] = {}
+                if name not in self.parameters:
+                    self.parameters[name] = parameter
+                    self.roles[name] = parameter_role(module, leaf, parameter)
+                    self._owners[name] = module
 
     def names(self, on: Where) -> list[str]:
         """The parameters that ``on`` selects, whether or not the optimizer updates them."""
         return [name for name in self.parameters if on.matches(self.roles[name], name, self._owners[name])]
+
+    def has(self, on: Where) -> bool:
+        """Whether the model has any parameter that ``on`` selects, trainable or not: what is frozen may be trained later."""
+        return any(
+            on.matches(parameter_role(module, leaf, p), f"{prefix}.{leaf}" if prefix else leaf, module)
+            for prefix, module in self.modules.items()
+            for leaf, p in module.named_parameters(recurse=False)
+        )
 
     def params(self, on: Where | None = None) -> Params:
         """The selected parameters that the optimizer updates, with their groups as they are now."""
@@ -97,8 +111,10 @@ class ModelView:
         return [(name, buffer) for name, owner, leaf in self._buffer_places if (buffer := owner._buffers[leaf]) is not None]
 
     def layout(self) -> tuple[int, ...]:
-        """Changes when the optimizer's groups are replaced or added to; then cached :class:`Params` are stale."""
-        return tuple(part for group in self.optimizer.param_groups for part in (id(group), len(group["params"])))
+        """Changes when the optimizer's groups are replaced or added to, or parameters unfrozen; then cached :class:`Params` are stale."""
+        return tuple(
+            part for group in self.optimizer.param_groups for part in (id(group), len(group["params"]), sum(p.requires_grad for p in group["params"]))
+        )
 
     def places(self, on: Where) -> dict[str, nn.Module]:
         """The modules that ``on`` selects. The role ``hidden`` means: existing dropout modules where the model has any, else its activations."""
@@ -115,6 +131,7 @@ class ModelView:
         layout = self.layout()
         if layout != self._layout:
             self._layout = layout
+            self._scan()
             self._group_of = {id(p): i for i, group in enumerate(self.optimizer.param_groups) for p in group["params"]}
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from dashpot.fit import outputs_of
 from dashpot.population.chunk import Chunk
 from dashpot.population.mapped import mapped
 from dashpot.population.members import Data, Member, Plan, initial, shape_of
@@ -17,6 +16,7 @@ from dashpot.population.recording import Recording
 from dashpot.population.sizes import ELEMENTS, GRADIENTS, MOST, WIDE, even, widest
 from dashpot.population.solo import Solo
 from dashpot.population.stack import NotStackableError, stacked
+from dashpot.training.setup import outputs_of
 
 Group = Chunk | Solo
 Groups = list[tuple[Group, list[int]]]

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from dashpot.core.errors import UsageError
 from dashpot.core.recipe import Recipe
 from dashpot.core.space import check_whole
-from dashpot.fit import pick_device, schedule_of
 from dashpot.population.actors import why_not
 from dashpot.population.chunk import Chunk
 from dashpot.population.columns import side_by_side
@@ -25,6 +24,7 @@ from dashpot.population.solo import Solo, rebuilt
 from dashpot.scores import Criterion, predict
 from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.batches import batch_edges
+from dashpot.training.setup import pick_device, schedule_of
 
 
 class Population:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashpot.fit import adamw_for, train_epoch
+from dashpot.fit import train_epoch
 from dashpot.population.columns import without_stopping
 from dashpot.population.members import RANDOM, Data, Member, Plan, initial
 from dashpot.scores import metrics_of, predict
 from dashpot.training.batches import Batches
+from dashpot.training.setup import adamw_for
 
 
 class Solo:

@@ -19,12 +19,12 @@ from dashpot.core.recipe import Recipe
 from dashpot.data import Prepared, Problem, Target, load_problem
 from dashpot.data.images import as_pixels
 from dashpot.data.rows import is_missing, to_rows
-from dashpot.fit import adamw_for
 from dashpot.population.members import built
 from dashpot.scores import Criterion
 from dashpot.search.result import AsTheyAre
 from dashpot.search.space import Ingredient
 from dashpot.search.task import Factory
+from dashpot.training.setup import adamw_for
 
 INPUTS = ("mixup", "input-noise")
 """Techniques that change inputs by arithmetic, which numbers of tokens do not stand."""

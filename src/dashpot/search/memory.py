@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from dashpot.fit import pick_device
 from dashpot.population.members import built
 from dashpot.search.space import Candidate
 from dashpot.search.task import Task
+from dashpot.training.setup import pick_device
 
 COPIES = 24
 """What a member holds, in sizes of its network: weights, gradients, two moments, an average, the best so far of early stopping and of the race, what is saved

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from dashpot.core.rng import mix, stream
-from dashpot.fit import pick_device
 from dashpot.population.solo import rebuilt
 from dashpot.scores import predict
 from dashpot.search.lanes import Lanes, Place
@@ -21,6 +20,7 @@ from dashpot.search.schedules import exchanges, member_epochs, pairs, rungs_for
 from dashpot.search.space import Candidate
 from dashpot.search.task import Task
 from dashpot.techniques import EarlyStopping
+from dashpot.training.setup import pick_device
 
 Explore = Callable[[Candidate, np.random.Generator], Candidate | None]
 """Another candidate near one whose network it takes over; None where there is none."""

@@ -58,6 +58,7 @@ class Batches:
     def epoch(self, epoch: int) -> Iterator[Item]:
         """The batches of one training epoch."""
         if self.tensors is None:
+            self._seed_loader(epoch)
             yield from self._loaded()
             return
         order = torch.randperm(len(self.tensors[0]), generator=generator(derive(self._key, epoch))).to(self.device)
@@ -100,6 +101,15 @@ class Batches:
     def _starts(self) -> list[tuple[int, int]]:
         assert self.tensors is not None
         return batch_edges(len(self.tensors[0]), self._batch_size)
+
+    def _seed_loader(self, epoch: int) -> None:
+        """A loader's own generator and sampler, too, depend on seed and epoch only, so that a resumed run sees the order of the first."""
+        assert self._loader is not None
+        sampler = self._loader.sampler
+        for own in {id(g): g for g in (self._loader.generator, getattr(sampler, "generator", None)) if g is not None}.values():
+            own.manual_seed(derive(self._key, epoch) >> 1)
+        if callable(set_epoch := getattr(sampler, "set_epoch", None)):
+            set_epoch(epoch)
 
     def _loaded(self) -> Iterator[Item]:
         assert self._loader is not None

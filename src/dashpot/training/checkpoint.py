@@ -29,6 +29,7 @@ class Checkpoint:
     def __init__(self, folder: str | Path | None, settings: Mapping[str, Any]) -> None:
         self._folder = Path(folder) if folder is not None else None
         self._settings = dict(settings)
+        self.kept: dict[str, Any] = {}
         if self._folder is not None:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -39,8 +40,8 @@ class Checkpoint:
     def exists(self) -> bool:
         return self._folder is not None and (self._folder / FILE).exists()
 
-    def save(self, model: nn.Module, optimizer: Optimizer, session: Session, history: History, stopped: str) -> None:
-        """After an epoch."""
+    def save(self, model: nn.Module, optimizer: Optimizer, session: Session, history: History, stopped: str, kept: Mapping[str, Any]) -> None:
+        """After an epoch; ``kept`` are the best weights so far, for a loss that diverges."""
         if self._folder is None:
             return
         tree = {
@@ -48,6 +49,7 @@ class Checkpoint:
             "model": dict(model.state_dict()),
             "optimizer": optimizer.state_dict(),
             "session": session.state_dict(),
+            "kept": dict(kept),
             "history": history,
             "stopped": stopped,
         }
@@ -79,4 +81,5 @@ class Checkpoint:
             raise ConfigError(
                 "model", "the one that the checkpoint was made with", type(model).__name__, str(error).splitlines()[-1].strip()
             ) from None
+        self.kept = tree.get("kept", {})
         return tree["history"], tree["stopped"]

@@ -74,6 +74,10 @@ class Mixup(Technique):
     def check(self, view: ModelView, ctx: Context) -> None:
         if ctx.targets == "multilabel":
             raise ConflictError("Mixup cannot mix integer multi-label targets. Pass them as floats with targets='values', or leave Mixup out.")
+        if ctx.ignore_index is not None:
+            raise ConflictError(
+                "Mixup and ignore_index cannot be combined: half of a blend would have no target. Leave such rows out of the batch, or give them weight 0."
+            )
 
     def on_batch(self, batch: Batch, ctx: Context) -> Batch:
         if not (isinstance(batch.x, Tensor) and batch.x.is_floating_point()):

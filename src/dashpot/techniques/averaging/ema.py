@@ -67,19 +67,29 @@ class EMA(Technique):
 
     def init(self, view: ModelView, ctx: Context) -> State:
         # At least float32: in bfloat16 a share of 1 - 0.999 of most differences rounds to nothing, and the average would stand still.
-        tensors = _averaged_tensors(view).items()
-        return {"average": {name: t.detach().to(torch.promote_types(t.dtype, torch.float32), copy=True) for name, t in tensors}}
+        average = {name: _begun(t) for name, t in _averaged_tensors(view).items()}
+        # A mask of -inf has no average: inf - inf. Found once, since to ask at each step would make a GPU wait.
+        return {"average": average, "endless": [name for name, _ in view.buffers() if name in average and not average[name].isfinite().all()]}
 
     def on_step(self, params: Params, ctx: Context) -> None:
         current = _averaged_tensors(ctx.view)
+        for name in current.keys() - ctx.state["average"].keys():  # unfrozen since: its average begins here
+            ctx.state["average"][name] = _begun(current[name])
         averages = [ctx.state["average"][name] for name in current]
         decay = warmed_up(self.decay, ctx.step) if self.warmup else self.decay
         torch._foreach_lerp_(averages, [t.to(a.dtype) for a, t in zip(averages, current.values(), strict=True)], 1 - decay)
+        for name in ctx.state.get("endless", ()):
+            average = ctx.state["average"][name]
+            average.copy_(torch.where(average.isfinite(), average, current[name]))
 
     def weights(self, ctx: Context) -> Mapping[str, Tensor]:
         average: dict[str, Tensor] = ctx.state["average"]
         raw = ctx.view.parameters
         return {name: tensor * (raw[name].detach() != 0) if name in ctx.sparse else tensor for name, tensor in average.items()}
+
+
+def _begun(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32), copy=True)
 
 
 def _averaged_tensors(view: ModelView) -> dict[str, Tensor]:

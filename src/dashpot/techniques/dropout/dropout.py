@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dashpot.core.context import Context
 from dashpot.core.errors import ConflictError, UsageError
-from dashpot.core.rng import uniform_at
+from dashpot.core.rng import derive, stream, uniform_at
 from dashpot.core.select import Where, hidden
 from dashpot.core.space import Range, Selection
 from dashpot.core.technique import Handle, Technique
@@ -91,7 +91,7 @@ class Dropout(Technique):
 
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
         # Each place draws from a stream named after it, so adding a place shifts no other's masks.
-        return [_Installed(module, ctx.clock(), _place_key(ctx.key, name), self.p) for name, module in view.places(self.on).items()]
+        return [_Installed(module, ctx.clock(), _place_key(ctx.key, name, ctx.rank), self.p) for name, module in view.places(self.on).items()]
 
     def describe(self, view: ModelView) -> str:
         places = list(view.places(self.on))
@@ -99,10 +99,9 @@ class Dropout(Technique):
         return f"{self.summary} with p={self.p:g} after {len(places)} modules: {shown}"
 
 
-def _place_key(key: int, name: str) -> int:
-    from dashpot.core.rng import stream
-
-    return stream(key, name)
+def _place_key(key: int, name: str, rank: int) -> int:
+    place = stream(key, name)
+    return derive(place, rank) if rank else place
 
 
 class _Hook:

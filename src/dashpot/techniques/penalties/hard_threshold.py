@@ -13,9 +13,15 @@ from dashpot.techniques.penalties.constraint import Constraint
 from dashpot.techniques.penalties.penalty import Scalar
 
 
+def metric_size(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
+    """``w^2 / step``, by which sizes are compared; ``w^2`` where the step is 0 (a learning rate at 0), since x / 0 has no order."""
+    step = torch.as_tensor(step, dtype=w.dtype, device=w.device)
+    return w.square() / torch.where(step > 0, step, 1)
+
+
 def keep_largest(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], keep: Scalar) -> Float[Tensor, "*shape"]:
     """The ``round(keep * numel)`` weights with the largest ``w^2 / step``, the others 0; of equals the earlier stay."""
-    score = (w.square() / step).reshape(-1)
+    score = metric_size(w, step).reshape(-1)
     order = score.argsort(descending=True, stable=True)
     rank = torch.empty_like(order).scatter(0, order, torch.arange(order.numel(), device=order.device))
     count = torch.round(torch.as_tensor(keep, dtype=torch.float64, device=w.device) * order.numel())

@@ -11,11 +11,12 @@ from torch import Tensor
 from dashpot.core.errors import ConfigError
 from dashpot.core.space import Range
 from dashpot.techniques.penalties.constraint import Constraint
+from dashpot.techniques.penalties.hard_threshold import metric_size
 
 
 def keep_n_of_m(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], n: int, m: int) -> Float[Tensor, "*shape"]:
     """Of every ``m`` consecutive weights of a row (of [outputs, everything else]) the ``n`` with the largest ``w^2 / step``; of equals the earlier stay."""
-    score = (w.square() / step).reshape(-1, m)
+    score = metric_size(w, step).reshape(-1, m)
     order = score.argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter(1, order, torch.arange(m, device=w.device).expand_as(order))
     return torch.where((rank < n).reshape(w.shape), w, torch.zeros_like(w))

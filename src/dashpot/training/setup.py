@@ -1,0 +1,60 @@
+"""What a training starts from: device, optimizer, schedule, and the number of outputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from dashpot.core.errors import ConfigError
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """``"auto"``: a CUDA device if there is one, else the CPU.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ConfigError("device", "auto, cpu, or a device that this machine has", str(device), str(error).splitlines()[0]) from None
+    return place
+
+
+def outputs_of(model: nn.Module, x: Any) -> int:
+    """The number of outputs for a batch ``x``."""
+    model.eval()
+    with torch.no_grad():
+        return int(model(x).shape[1])
+
+
+def adamw_for(model: nn.Module, given: Any, lr: float) -> Optimizer:
+    """The optimizer that was given, or AdamW without decay, for all trainable parameters."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ConfigError("model", "a module with trainable parameters", type(model).__name__)
+    fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
+    optimizer = (
+        given if isinstance(given, Optimizer) else given(parameters) if given else torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0, fused=fused)
+    )
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", float(group["lr"]))
+    return optimizer
+
+
+def schedule_of(schedule: str | Callable[[float], float]) -> Callable[[float], float]:
+    """A schedule by its name, or the function itself."""
+    if callable(schedule):
+        return schedule
+    known: dict[str, Callable[[float], float]] = {"cosine": lambda t: (1 + math.cos(math.pi * t)) / 2, "constant": lambda t: 1.0}
+    if schedule not in known:
+        raise ConfigError("schedule", f"one of {', '.join(known)}, or a function", schedule)
+    return known[schedule]
