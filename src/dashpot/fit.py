@@ -99,7 +99,7 @@ def fit(
         schedule: ``"cosine"`` to zero over all epochs, ``"constant"``, or a function from progress in [0, 1) to a factor of the learning rate.
         epochs, batch_size: at least 1.
         lr: of the default optimizer, > 0.
-        seed: of the order of rows, of the model's own dropout and of the recipe. The caller's global random state is untouched.
+        seed: of the order of rows (of a loader's own generator too), of the model's own dropout and of the recipe. The caller's global random state is untouched.
         device: ``"auto"`` takes a GPU if there is one.
         checkpoint: a folder to save to after each epoch, one file replaced as a whole.
         resume: go on from the checkpoint; the result is bit for bit that of an uninterrupted run on the same machine. If there is none yet, start and say so.
