@@ -54,3 +54,53 @@ def test_ranks_agree_on_weights_and_differ_in_noise() -> None:
         for name, tensor in first[key].items():
             assert torch.equal(tensor, second[key][name]), (key, name)
     assert not torch.equal(first["noise"][0], second["noise"][0])
+
+
+RHO, LR, STEPS = 0.5, 0.1, 3
+
+
+def part(rank: int) -> Tensor:
+    return torch.randn(32, 4, generator=torch.Generator().manual_seed(1))[rank::2]
+
+
+def sharpness(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    model = DistributedDataParallel(nn.Linear(4, 1, bias=False))
+    torch.save(model.module.weight.detach().clone(), Path(folder) / f"begin-{rank}.pt")
+    optimizer = torch.optim.SGD(model.parameters(), lr=LR)
+    dashpot.SAM(rho=RHO).attach(model, optimizer, closure=True)
+    x = part(rank)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (model(x)[:, 0] - x[:, 0]).square().mean()
+        loss.backward()
+        return loss
+
+    for _ in range(STEPS):
+        optimizer.step(closure)
+    torch.save(model.module.weight.detach().clone(), Path(folder) / f"end-{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_each_rank_ascends_by_its_own_gradient_and_all_descend_by_the_mean() -> None:
+    """Foret et al. 2021, section 4.1: the ascent of a shard is by its own rows, with nothing sent; by hand, without any of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        mp.spawn(sharpness, args=(folder,), nprocs=2)
+        (w, other), ends = ([torch.load(Path(folder) / f"{when}-{rank}.pt", weights_only=True) for rank in (0, 1)] for when in ("begin", "end"))
+    assert torch.equal(w, other)
+
+    def gradient(at: Tensor, x: Tensor) -> Tensor:
+        return 2 * ((x @ at.t())[:, 0] - x[:, 0]) @ x / len(x)
+
+    for _ in range(STEPS):
+        sharp = []
+        for rank in (0, 1):
+            own = gradient(w, part(rank))
+            sharp.append(gradient(w + RHO * own / own.norm(), part(rank)))
+        w = w - LR * torch.stack(sharp).mean(0)
+    for end in ends:
+        torch.testing.assert_close(end, w, rtol=1e-5, atol=1e-6)
