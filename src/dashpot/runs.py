@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,6 +18,7 @@ from dashpot.core.errors import ConfigError, ConflictError, StorageError
 from dashpot.core.files import write_atomic
 from dashpot.core.recipe import Recipe
 from dashpot.data import ImagePreprocessing, Prepared, Preprocessing, Target
+from dashpot.data.preprocessing import SCALINGS
 from dashpot.decisions import Decision
 from dashpot.training.checkpoint import FILE as CHECKPOINT
 
@@ -31,11 +33,11 @@ def open_folder(out: str | Path, *, resume: bool = False) -> Path:
         StorageError: it cannot be made.
     """
     folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError("--out", "a folder", str(folder))
-    if folder.exists() and any(folder.iterdir()) and not resume:
-        raise ConfigError("--out", "a new or empty folder", str(folder), "Name another one, or pass --resume to go on with the run in it.")
     try:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError("--out", "a folder", str(folder))
+        if folder.exists() and any(folder.iterdir()) and not resume:
+            raise ConfigError("--out", "a new or empty folder", str(folder), "Name another one, or pass --resume to go on with the run in it.")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"--out {folder} cannot be made: {error.strerror}. Name another place.") from error
@@ -98,23 +100,51 @@ def load_run(folder: str | Path) -> tuple[nn.Module, Preprocessing | ImagePrepro
     from safetensors.torch import load_file
 
     folder = Path(folder)
-    if not (folder / MODEL).exists():
+    try:
+        finished = (folder / MODEL).exists()
+    except OSError as error:
+        raise StorageError(f"RUN {folder} cannot be read: {error.strerror}. Check its rights.") from error
+    if not finished:
         raise StorageError(f"RUN must be the folder of a finished `dashpot fit` or `dashpot tune`; {folder / MODEL} does not exist.")
     try:
-        setup = json.loads((folder / PREPROCESSING).read_text())
+        setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
         kind = setup["inputs"]["kind"]
         preprocessing = (Preprocessing if kind == "table" else ImagePreprocessing).from_dict(setup["inputs"])
         target = Target(**{**setup["target"], "classes": tuple(setup["target"]["classes"])})
         network = nets.from_description(setup["network"])
         network.load_state_dict(load_file(folder / MODEL))
+        _demand_fit(network, preprocessing, target)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise StorageError(f"the run in {folder} is damaged: {error}. Train it again.") from error
     return network.eval(), preprocessing, target
 
 
+def _demand_fit(network: nn.Module, inputs: Preprocessing | ImagePreprocessing, target: Target) -> None:
+    """ValueError where inputs, network and target of a saved run do not fit each other."""
+    shape: tuple[int, ...]
+    pairs: list[tuple[tuple[Any, ...], tuple[float, ...]]] = [(("mean", "scale"), (target.mean, target.scale))]
+    if isinstance(inputs, Preprocessing):
+        pairs += [(inputs.numeric, part) for part in (inputs.median, inputs.mean, inputs.scale)]
+        for text in inputs.text.values():
+            pairs += [(text.words, text.word_weights), (text.pieces, text.piece_weights)]
+        known, shape = inputs.scaling in SCALINGS, (inputs.layout().text[1],)
+    else:
+        pairs += [(tuple(range(inputs.channels)), part) for part in (inputs.mean, inputs.scale)]
+        known, shape = True, (inputs.channels, inputs.height, inputs.width)
+    for names, part in pairs:
+        numbers = np.asarray(part)
+        known &= isinstance(names, tuple) and len(names) == len(numbers) and numbers.dtype.kind in "fi" and bool(np.isfinite(numbers).all())
+    if not known or min(*inputs.scale, target.scale, 1.0) <= 0:
+        raise ValueError(f"{PREPROCESSING} must have finite numbers for each column, and scales above 0")
+    with torch.no_grad():
+        outputs = network.eval()(torch.zeros(1, *shape)).shape[1]
+    if target.task not in ("classification", "regression") or outputs != max(len(target.classes), 1):
+        raise ValueError(f"the network has {outputs} outputs, and the target is a {target.task} with {len(target.classes)} classes")
+
+
 def load_decision(folder: str | Path) -> Decision | None:
     """The temperature and decision rule of a tuned run, or None."""
-    saved = json.loads((Path(folder) / PREPROCESSING).read_text()).get("decision")
+    saved = json.loads((Path(folder) / PREPROCESSING).read_text(encoding="utf-8")).get("decision")
     return None if saved is None else Decision.from_dict(saved)
 
 

@@ -63,6 +63,14 @@ def test_fit_writes_everything(fitted: Path) -> None:
     assert not [name for name in names if name.endswith(".tmp")]
 
 
+def test_a_refused_resume_leaves_the_run_as_it_was(fitted: Path, csv: Path, tmp_path: Path) -> None:
+    run_folder = shutil.copytree(fitted, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in run_folder.iterdir()}
+    options = ["--target", "target", "--epochs", 50, "--out", "run", "--resume"]
+    run("fit", csv, *options, "--with", "l1", "--seed", 1, cwd=tmp_path, code=2)
+    assert {path.name: path.read_bytes() for path in run_folder.iterdir()} == before
+
+
 def test_predict_by_name_in_any_order(fitted: Path, csv: Path, tmp_path: Path) -> None:
     frame = pd.read_csv(csv)
     frame[["price", "c", "b", "a"]].to_csv(tmp_path / "new.csv", index=False)
@@ -154,12 +162,19 @@ def test_a_recipe_file_and_with_add_up(csv: Path, fitted: Path, tmp_path: Path) 
         (["predict", "absent", "{csv}", "--out", "p.csv"], "folder of a finished"),
         (["techniques", "mixpu"], "Did you mean 'mixup'"),
         (["compare", "--repeats", "0"], "--repeats"),
+        (["fit", "--target", "y"], "target must be given together with data"),
     ],
 )
 def test_bad_input_is_one_message_and_code_2(arguments: list[str], message: str, csv: Path, fitted: Path, tmp_path: Path) -> None:
     done = run(*(a.format(csv=csv, fitted=fitted) for a in arguments), cwd=tmp_path, code=2)
     assert message in " ".join(done.stderr.split())
     assert not list(tmp_path.glob("refused/*"))
+
+
+def test_compare_refuses_images_that_are_too_small_at_once(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", X=np.random.default_rng(0).integers(0, 255, (30, 6, 6), dtype=np.uint8), y=np.arange(30) % 2)
+    assert "at least 8 x 8" in run("compare", "a.npz", "--out", "out", cwd=tmp_path, code=2).stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_diverged_run_says_where_and_keeps_weights(tmp_path: Path) -> None:

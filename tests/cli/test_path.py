@@ -62,6 +62,21 @@ def test_a_network(csv: Path, tmp_path: Path) -> None:
     assert record["order"] == "weak-to-strong"
 
 
+@pytest.mark.filterwarnings("ignore:column 'split' is not an input")
+@pytest.mark.parametrize("network", ["linear", "mlp"])
+def test_the_test_rows_that_the_data_name_play_no_part(csv: Path, tmp_path: Path, network: str) -> None:
+    frame = pd.read_csv(csv).assign(split=["train", "test", "train"] * 20)
+    records = []
+    for name, far in (("one", 0.0), ("other", 1e4)):
+        test = frame.split == "test"
+        frame.assign(price=frame.price + far * test, a=frame.a - far * test).to_csv(tmp_path / "table.csv", index=False)
+        path(tmp_path / "table.csv", "price", network=network, points=3, cv=2, epochs=2, stability=network == "linear", out=tmp_path / name)
+        records.append(json.loads((tmp_path / name / "path.json").read_text()))
+        records[-1].pop("seconds")
+    assert records[0]["rows"] == 40
+    assert records[0] == records[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -28,8 +28,10 @@ def compare(
     device: Device = "auto",
 ) -> None:
     """Train the network without regularization, with each technique alone and with all of them, on the same splits, beside linear models and boosted trees."""
+    import numpy as np
     from rich.console import Console
 
+    from dashpot import nets
     from dashpot.compare import compare as run
     from dashpot.compare import default_recipe
     from dashpot.data import load_problem
@@ -39,6 +41,8 @@ def compare(
 
     chosen = read_recipe(recipe, with_)
     problem = load_problem(data, target, task)
+    if isinstance(problem.inputs, np.ndarray):
+        nets.build(problem.kind, problem.inputs.shape[1:], 2)  # refuses images that are too small, before each arm would
     if not chosen:
         chosen = default_recipe(problem.task)
         typer.echo(f"no technique was named; comparing {chosen}", err=True)

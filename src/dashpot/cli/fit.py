@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dashpot.cli.options import Data, Device, Epochs, Out, RecipeFile, Seed, TargetName, Task, With, read_recipe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +37,7 @@ def fit(
     from dashpot.machine import machine, versions
     from dashpot.report.figures import curves_figure
     from dashpot.runs import METRICS, discarded_unless_started, next_folder, open_folder, save_model, save_setup, write_json
+    from dashpot.training.checkpoint import FILE as CHECKPOINT
 
     chosen = read_recipe(recipe, with_)
     if resume and out is None:
@@ -43,6 +47,12 @@ def fit(
     prepared = problem.prepare(split.train)
     plan = Schedule.default(problem.kind, len(split.train), epochs)
     folder = open_folder(out or next_folder("fit"), resume=resume)
+
+    def keep_setup(network: nn.Module) -> None:
+        # A run to go on with has its own: whether this command's is the same is not known before the checkpoint has been compared.
+        if not (folder / CHECKPOINT).exists():
+            save_setup(folder, network, prepared, chosen)
+
     started = time.perf_counter()
     with discarded_unless_started(folder):
         result = train(
@@ -55,7 +65,7 @@ def fit(
             device=device,
             checkpoint=folder,
             resume=resume,
-            before=lambda network: save_setup(folder, network, prepared, chosen),
+            before=keep_setup,
         )
     save_model(folder, result.model)
     measured = split_scores(result.model, prepared, split)

@@ -30,7 +30,7 @@ def read_recipe(file: Path | None, texts: list[str] | None) -> Recipe:
     recipe = Recipe()
     if file is not None:
         try:
-            recipe = loads(file.read_text())
+            recipe = loads(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise StorageError(f"--recipe {file} cannot be read: {error}. Check the path.") from error
     return recipe | Recipe(parse(text) for text in texts or ())

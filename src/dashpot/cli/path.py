@@ -45,7 +45,10 @@ def path(
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="For each strength of a trained network.")] = 50,
     device: Device = "auto",
 ) -> None:
-    """Go through the strengths of a penalty, score each by cross-validation, and name the columns that the simplest good model keeps."""
+    """Go through the strengths of a penalty, score each by cross-validation, and name the columns that the simplest good model keeps.
+
+    Rows that DATA itself names as its test part play no part.
+    """
     from rich.console import Console
 
     from dashpot.core.codec import parse
@@ -62,15 +65,16 @@ def path(
     penalty: Any = parse(technique)
     check_technique(penalty)
     problem = load_problem(data, target, task)
-    every = problem.prepare(_rows(problem.n))
+    rows = problem.pool_and_test(seed)[0] if problem.fixed_test is not None else _rows(problem.n)
+    every = problem.prepare(rows)
     kind = network or "linear"
     flat = kind == "linear" or problem.kind == "table"
     folder = open_folder(out or next_folder("path"))
     try:
         result = run_path(
             _maker(problem, every, kind),
-            _preparer(problem, flat),
-            problem.n,
+            _preparer(problem, flat, rows),
+            len(rows),
             penalty,
             points=points,
             cv=cv,
@@ -86,7 +90,7 @@ def path(
     record = {"dataset": problem.name, "network": kind, "task": problem.task, "seed": seed, **result.to_dict()}
     names = selected_features(result.model(), result.feature_names)
     if stability:
-        record["stability"] = _stability(result, problem, every, penalty, flat, seed, epochs, device)
+        record["stability"] = _stability(result, every, rows, penalty, flat, seed, epochs, device)
     write_json(folder / "path.json", record)
     write_atomic(folder / "selected.txt", "".join(f"{name}\n" for name in names))
 
@@ -130,15 +134,16 @@ def _maker(problem: Problem, every: Prepared, kind: str) -> Callable[[int], nn.M
     return make
 
 
-def _preparer(problem: Problem, flat: bool) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
+def _preparer(problem: Problem, flat: bool, rows: np.ndarray) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
     """Each fold's statistics are from its training rows; what is to be told of the columns was told once, of all rows."""
     import warnings
 
     def prepare(train: np.ndarray) -> tuple[Tensor, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            prepared = problem.prepare(train)
-        return prepared.x.flatten(1) if flat else prepared.x, prepared.y
+            prepared = problem.prepare(rows[train])
+        x = prepared.x[rows]
+        return x.flatten(1) if flat else x, prepared.y[rows]
 
     return prepare
 
@@ -151,13 +156,13 @@ def _names(every: Prepared, flat: bool) -> list[str]:
 
 
 def _stability(
-    result: PathResult, problem: Problem, every: Prepared, penalty: Any, flat: bool, seed: int, epochs: int, device: str
+    result: PathResult, every: Prepared, rows: np.ndarray, penalty: Any, flat: bool, seed: int, epochs: int, device: str
 ) -> dict[str, float]:
     from dashpot.selection import stability_selection
 
-    x = every.x.flatten(1) if flat else every.x
+    x = every.x[rows].flatten(1) if flat else every.x[rows]
     strength = result.strengths[result.one_se]
-    shares = stability_selection(result.make, (x, every.y), penalty, strength=strength, seed=seed, epochs=epochs, device=device)
+    shares = stability_selection(result.make, (x, every.y[rows]), penalty, strength=strength, seed=seed, epochs=epochs, device=device)
     return {name: float(share) for name, share in zip(result.feature_names, shares, strict=True) if share > 0}
 
 

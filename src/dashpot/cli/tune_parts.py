@@ -28,7 +28,7 @@ def again(folder: Path) -> None:
 
     from dashpot.search.folder import REPORT
 
-    record = json.loads((folder / REPORT).read_text())
+    record = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     typer.echo("this search is finished; --budget or --trials with more than it had would go on with it", err=True)
     show(record, [str(path) for path in sorted(folder.glob("*.png"))], folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -66,12 +67,30 @@ class ImagePreprocessing:
         return ImagePreprocessing(**fixed)
 
 
-def image_files(folder: Path) -> tuple[list[Path], list[str]]:
-    """Every image below ``folder`` and the name of its class folder; images right in ``folder`` have the class ``""``."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+def image_files(folder: Path) -> list[Path]:
+    """Every image below ``folder``, in order; what is hidden is no data.
+
+    Raises:
+        DataError: there are none.
+        StorageError: a folder cannot be read.
+    """
+    files = []
+    for root, below, names in os.walk(folder, onerror=_refuse_unreadable):
+        below[:] = [name for name in below if not _is_hidden(name)]
+        found = (Path(root, name) for name in names if not _is_hidden(name))
+        files += [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
     if not files:
         raise DataError(f"folder {folder} must hold images ({', '.join(SUFFIXES)}) in one folder per class, found none.")
-    return files, [path.relative_to(folder).parts[0] if path.parent != folder else "" for path in files]
+    return sorted(files)
+
+
+def _is_hidden(name: str) -> bool:
+    """What tools leave behind: ``.ipynb_checkpoints``, and ``._a.png`` and ``__MACOSX`` of an archive that was packed on a Mac."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise StorageError(f"folder {error.filename} cannot be read: {error.strerror}. Check its rights.") from error
 
 
 def read_images(files: list[Path], shape: tuple[int, int, int] | None = None) -> np.ndarray:
@@ -81,9 +100,9 @@ def read_images(files: list[Path], shape: tuple[int, int, int] | None = None) ->
         shape: channels, height and width to convert to; by default grey only if all are, and the most frequent size.
 
     Raises:
-        DataError: a file that is no complete image.
+        DataError: a file that is no complete image, or one whose pixels have no known range.
     """
-    from PIL import Image, ImageFile, UnidentifiedImageError
+    from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     images: list[Image.Image] = []
@@ -91,8 +110,8 @@ def read_images(files: list[Path], shape: tuple[int, int, int] | None = None) ->
         try:
             with Image.open(path) as image:
                 image.load()
-                images.append(image.convert("L") if image.mode in ("1", "L", "I;16") else image.convert("RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+                images.append(_eight_bit(ImageOps.exif_transpose(image), image.format))
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
             raise DataError(f"image {path} must be complete and readable, got: {error}. Replace or remove the file.") from None
     if shape is None:
         size = Counter(image.size for image in images).most_common(1)[0][0]
@@ -106,6 +125,20 @@ def read_images(files: list[Path], shape: tuple[int, int, int] | None = None) ->
         pixels = np.asarray(converted)
         out[i] = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
     return out
+
+
+def _eight_bit(image: Any, file_format: str | None) -> Any:
+    """Grey or RGB with 8 bits; of 16 bits the upper 8, where Pillow itself would cut off everything above 255."""
+    from PIL import Image
+
+    # Before version 11.0 Pillow called a PNG of 16 bits "I".
+    if image.mode.startswith("I;16") or (image.mode, file_format) == ("I", "PNG"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"pixels of {'whole numbers' if image.mode == 'I' else 'fractions'} in 32 bits, whose range nobody knows; save it with 8 or 16 bits"
+        )
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 def as_pixels(name: str, x: np.ndarray) -> np.ndarray:
@@ -127,6 +160,10 @@ def as_pixels(name: str, x: np.ndarray) -> np.ndarray:
 
 def existing(path: Path) -> Path:
     """``path``, or StorageError."""
-    if not path.exists():
+    try:
+        found = path.exists()
+    except OSError as error:
+        raise StorageError(f"data {str(path)!r} cannot be read: {error.strerror}. Check the path and its rights.") from error
+    if not found:
         raise StorageError(f"data {str(path)!r} must exist, and there is no such file or folder. Check the path.")
     return path

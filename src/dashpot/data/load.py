@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from dashpot.core.errors import DataError, StorageError
+from dashpot.core.errors import ConfigError, DataError
+from dashpot.data.arrays import as_rows, read_inputs, read_labelled
 from dashpot.data.images import ImagePreprocessing, as_pixels, existing, image_files, read_images
+from dashpot.data.parts import class_folders, named_test
 from dashpot.data.preprocessing import DataWarning, Preprocessing
 from dashpot.data.problem import Problem
 from dashpot.data.rows import Rows, frame_rows
-
-PARTS = {"train": "train", "valid": "train", "validation": "train", "val": "train", "dev": "train", "test": "test"}
-"""What a column named ``split`` may hold, in any case, and which part it means: validation parts are chosen from the training part here."""
+from dashpot.data.tables import CSV, read_table, row_numbers, target_of, warn_of_text_like_numbers
 
 
 def load_problem(source: str | Path | None = None, target: str | None = None, task: str | None = None) -> Problem:
@@ -28,63 +28,60 @@ def load_problem(source: str | Path | None = None, target: str | None = None, ta
         target: the target column of a table.
         task: ``"classification"`` or ``"regression"``; guessed from the target by default.
 
-    A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test rows are the test part.
+    A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test rows are the test part. So are the
+    images in ``test``, where the folder holds nothing but folders of these names with class folders in them.
 
     Raises:
+        ConfigError: a target without data.
         StorageError: no such file, or one that cannot be read.
         DataError: the data cannot be used; the message says why and what to do.
 
     Warns:
-        DataWarning: what was read from a column ``split``.
+        DataWarning: what was read from a column ``split`` or from folders, row numbers that were left out, and a text column that looks like numbers.
     """
     if source is None:
         from sklearn.datasets import load_digits
 
+        if target is not None:
+            raise ConfigError("target", "given together with data", target, "Without data, scikit-learn's digits are used, which have one target.")
         digits = load_digits()
         return Problem("digits", Rows(tuple(digits.feature_names), matrix=digits.data), digits.target, task or "classification")
     path = existing(Path(source))
     if path.is_dir():
-        files, labels = image_files(path)
-        loose = labels.count("")
-        if loose:
-            raise DataError(f"folder {path} must hold one folder per class; {loose} images lie outside of any.")
-        return Problem(path.resolve().name, read_images(files), np.array(labels, dtype=object), task)
+        files = image_files(path)
+        labels, test = class_folders(path, files)
+        return Problem(path.resolve().name, read_images(files), np.array(labels, dtype=object), task, test)
     if path.suffix == ".npz":
-        return _npz_problem(path, task)
-    rows = read_table(path)
+        inputs, values, test = read_labelled(path)
+        return Problem(path.stem, inputs, values, task, test)
+    return _table_problem(path, target, task)
+
+
+def _table_problem(path: Path, target: str | None, task: str | None) -> Problem:
+    frame = read_table(path)
     if target is None:
-        raise DataError(f"target must name the column to predict. {path.name} has: {', '.join(rows.names[:12])}.")
-    if target not in rows.names:
-        near = difflib.get_close_matches(target, rows.names, n=1, cutoff=0.4)
-        hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(rows.names[:12])}."
+        raise DataError(f"target must name the column to predict. {path.name} has: {', '.join(frame.columns[:12])}.")
+    if target not in frame.columns:
+        near = difflib.get_close_matches(target, frame.columns, n=1, cutoff=0.4)
+        hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(frame.columns[:12])}."
         raise DataError(f"target must be a column of {path.name}, got {target!r}. {hint}")
-    if len(rows.names) < 2:
+    values, rows = target_of(frame[target], task), frame_rows(frame.drop(target))
+    for name in row_numbers(rows):
+        warnings.warn(f"column {name!r} is not an input: it numbers the rows.", DataWarning, stacklevel=3)
+        rows = rows.without(name)
+    if not rows.names:
         raise DataError(f"{path.name} must have a column besides the target.")
-    values, rows = rows.column(target), rows.without(target)
     test = named_test(rows)
-    if test is None:
-        return Problem(path.name.split(".")[0], rows, values, task, target_name=target)
-    if len(rows.names) < 2:
-        raise DataError(f"{path.name} must have a column besides the target and 'split'.")
-    told = f"its {len(test)} test rows are the test part" if len(test) else "it names no test rows, so the test part is drawn as always"
-    warnings.warn(f"column 'split' is not an input: {told}, the other {len(rows) - len(test)} rows are to train on.", DataWarning, stacklevel=2)
-    return Problem(path.name.split(".")[0], rows.without("split"), values, task, test if len(test) else None, target_name=target)
-
-
-def named_test(rows: Rows) -> np.ndarray | None:
-    """The test rows that a column named ``split`` names, in order; ``None`` without such a column, or where it holds anything else.
-
-    Example:
-        >>> named_test(Rows(("split",), columns={"split": np.array(["train", "Test", "dev"], dtype=object)}))
-        array([1])
-    """
-    if "split" not in rows.names or rows.column("split").dtype != object:
-        return None
-    column = rows.levels("split")
-    parts = [PARTS.get(name.strip().lower()) for name in column.names]
-    if None in parts:
-        return None
-    return np.flatnonzero(np.array([part == "test" for part in parts])[column.codes])
+    if test is not None:
+        told = f"its {len(test)} test rows are the test part" if len(test) else "it names no test rows, so the test part is drawn as always"
+        warnings.warn(f"column 'split' is not an input: {told}, the other {len(rows) - len(test)} rows are to train on.", DataWarning, stacklevel=3)
+        rows = rows.without("split")
+        if not rows.names:
+            raise DataError(f"{path.name} must have a column besides the target and 'split'.")
+    if path.name.lower().endswith(CSV):
+        warn_of_text_like_numbers(rows)
+    fixed = test if test is not None and len(test) else None
+    return Problem(path.name.split(".")[0], rows, values, task, fixed, target_name=target)
 
 
 def load_rows(source: str | Path, preprocessing: Preprocessing | ImagePreprocessing, target: str = "") -> tuple[Any, list[str]]:
@@ -98,88 +95,17 @@ def load_rows(source: str | Path, preprocessing: Preprocessing | ImagePreprocess
     path = existing(Path(source))
     if isinstance(preprocessing, ImagePreprocessing):
         if path.is_dir():
-            files, _ = image_files(path)
+            files = image_files(path)
             shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
             return torch.from_numpy(preprocessing.transform(read_images(files, shape))), [str(file.relative_to(path)) for file in files]
-        arrays = read_npz(path)
-        x = _inputs_of(path, arrays)
+        x = read_inputs(path)
         return torch.from_numpy(preprocessing.transform(as_pixels("X", x))), [str(i) for i in range(len(x))]
-    if path.suffix == ".npz":
-        x = _inputs_of(path, read_npz(path))
-        rows = Rows(tuple(f"x{i}" for i in range(x.reshape(len(x), -1).shape[1])), matrix=x.reshape(len(x), -1).astype(np.float64))
-    else:
-        rows = read_table(path)
+    text = (*preprocessing.nominal, *preprocessing.text)  # of which the new rows alone may read as numbers
+    rows = as_rows(read_inputs(path)) if path.suffix == ".npz" else frame_rows(read_table(path, text))
     if len(rows) == 0:
         raise DataError(f"{path.name} must have rows, got an empty table.")
-    if target in rows.names and target not in (*preprocessing.numeric, *preprocessing.nominal):
-        rows = rows.without(target)
-    if "split" not in preprocessing.nominal and named_test(rows) is not None:
-        rows = rows.without("split")
+    used = {*preprocessing.numeric, *preprocessing.indicated, *preprocessing.nominal, *preprocessing.text}
+    passed_over = {target, *row_numbers(rows)} | ({"split"} if named_test(rows) is not None else set())
+    for name in (passed_over - used) & set(rows.names):
+        rows = rows.without(name)
     return torch.from_numpy(preprocessing.transform(rows)), [str(i) for i in range(len(rows))]
-
-
-def read_table(path: Path) -> Rows:
-    """A CSV, CSV.gz or Parquet file.
-
-    Raises:
-        DataError: another kind of file, or no table in it.
-    """
-    import polars
-
-    name = path.name.lower()
-    try:
-        if name.endswith((".csv", ".csv.gz")):
-            frame = polars.read_csv(path, infer_schema_length=None, null_values=["", "?", "NA"])
-        elif name.endswith((".parquet", ".pq")):
-            frame = polars.read_parquet(path)
-        else:
-            raise DataError(f"data must be .csv, .csv.gz, .parquet, .npz or a folder of images, got {path.name!r}.")
-    except polars.exceptions.NoDataError:
-        raise DataError(f"{path.name} must have a header and rows, got an empty file.") from None
-    except (polars.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path.name} must be a readable table, got: {str(error).splitlines()[0]}.") from None
-    if frame.height == 0:
-        raise DataError(f"{path.name} must have rows, got an empty table.")
-    return frame_rows(frame)
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an ``.npz``; pickled objects in it are never loaded."""
-    try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except ValueError as error:
-        raise DataError(f"{path.name} must hold plain arrays of numbers, got: {error}") from None
-    except Exception as error:  # numpy raises many kinds for a damaged zip
-        raise StorageError(f"{path.name} must be a readable .npz, got: {error}.") from None
-
-
-def _npz_problem(path: Path, task: str | None) -> Problem:
-    arrays = read_npz(path)
-    fixed = None
-    if {"X_train", "y_train", "X_test", "y_test"} <= set(arrays):
-        x = np.concatenate([arrays["X_train"], arrays["X_test"]])
-        y = np.concatenate([arrays["y_train"], arrays["y_test"]])
-        fixed = np.arange(len(arrays["X_train"]), len(x))
-    elif {"X", "y"} <= set(arrays):
-        x, y = arrays["X"], arrays["y"]
-    else:
-        raise DataError(f"{path.name} must hold X_train, y_train, X_test, y_test, or X, y; it holds {', '.join(sorted(arrays)) or 'nothing'}.")
-    if len(x) != len(y):
-        raise DataError(f"{path.name} must have a target for each row, got {len(x)} rows and {len(y)} targets.")
-    if y.ndim != 1:
-        raise DataError(f"{path.name}: y must have one dimension, got {y.ndim}.")
-    if x.dtype.kind not in "fiub":
-        raise DataError(f"{path.name}: X must hold numbers, got {x.dtype}. Text belongs in a table.")
-    inputs: Rows | np.ndarray
-    inputs = Rows(tuple(f"x{i}" for i in range(x.shape[1])), matrix=x.astype(np.float64)) if x.ndim == 2 else as_pixels("X", x)
-    if isinstance(inputs, np.ndarray) and not np.isfinite(inputs.astype(np.float32)).all():
-        raise DataError(f"{path.name}: X must hold finite numbers, got NaN or infinity in an image.")
-    return Problem(path.stem, inputs, y, task, fixed)
-
-
-def _inputs_of(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    for name in ("X", "X_test"):
-        if name in arrays:
-            return arrays[name]
-    raise DataError(f"{path.name} must hold X or X_test, it holds {', '.join(sorted(arrays)) or 'nothing'}.")

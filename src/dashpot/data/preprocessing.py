@@ -107,7 +107,7 @@ class Preprocessing:
 
         Raises:
             ConfigError: another scaling.
-            DataError: infinity in a numeric column, or no column with information.
+            DataError: infinity in a numeric column, values whose spread is too large for float64, or no column with information.
         """
         if scaling not in SCALINGS:
             raise ConfigError("scaling", " or ".join(SCALINGS), scaling)
@@ -117,11 +117,13 @@ class Preprocessing:
         demand_finite(numeric, block)
         block = block[picked]
         missing = np.isnan(block)
-        median = _by_column(np.median, block, missing)
-        filled = np.where(missing, median, block)
-        mean, scale = filled.mean(axis=0), filled.std(axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):  # told by the column's name
+            median = _by_column(np.median, block, missing)
+            filled = np.where(missing, median, block)
+            mean, scale = filled.mean(axis=0), filled.std(axis=0)
+        _demand_finite_spread(numeric, block, mean, scale)
         # What rounding leaves of a constant column is no information.
-        flat = np.isnan(median) | (scale <= 1e-12 * np.maximum(1.0, np.abs(mean)))
+        flat = np.isnan(median) | (scale <= 1e-12 * np.abs(mean))
         some_missing = missing.any(axis=0) & ~missing.all(axis=0)
         if scaling == "robust":
             mean, scale = median, _spread(block, missing)
@@ -170,14 +172,14 @@ class Preprocessing:
         """Features as float32 [rows, features].
 
         Raises:
-            DataError: columns that training had are missing, text in a numeric column, or infinity.
+            DataError: columns that training had are missing, text in a numeric column, or infinity, also what is so once it is scaled.
 
         Warns:
             DataWarning: columns that training did not have are ignored.
         """
         needed = {*self.numeric, *self.indicated, *self.nominal, *self.text}
         given, unused = set(rows.names), set(self.dropped)
-        absent = [name for name in (*self.numeric, *self.nominal, *self.text) if name not in given]
+        absent = [name for name in dict.fromkeys((*self.numeric, *self.indicated, *self.nominal, *self.text)) if name not in given]
         if absent:
             shown = ", ".join(map(repr, absent[:8])) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
             raise DataError(f"the data must have every column that training used; missing: {shown}. They have: {', '.join(rows.names[:12])}.")
@@ -189,8 +191,15 @@ class Preprocessing:
         first, blocks, (start, stop) = self.layout()
         out = np.zeros((len(rows), stop), dtype=np.float32)
         scaled = np.where(np.isnan(block), np.array(self.median), block)
-        scaled -= np.array(self.mean)
-        scaled /= np.array(self.scale)
+        with np.errstate(over="ignore"):
+            scaled -= np.array(self.mean)
+            scaled /= np.array(self.scale)
+        beyond = np.abs(scaled) > np.finfo(np.float32).max
+        if beyond.any():
+            row, column = np.argwhere(beyond)[0]
+            raise DataError(
+                f"column {self.numeric[column]!r} must hold numbers near those of training, got {block[row, column]:g} in row {row + 1}. Correct it."
+            )
         if self.scaling == "robust":
             scaled /= np.sqrt(1 + (scaled / 3) ** 2)
         out[:, : len(self.numeric)] = scaled
@@ -200,6 +209,8 @@ class Preprocessing:
             column = rows.levels(name)
             place = {level: i for i, level in enumerate(levels)}
             unseen = place.get(OTHER, -1)
+            if name in rows.flags:  # a file may have written them in small letters
+                place = {level.capitalize(): i for level, i in place.items()} | place
             codes = np.array([place.get(level, unseen) for level in column.names], dtype=np.int64)[column.codes]
             seen = np.flatnonzero(codes >= 0)
             out[seen, left + codes[seen]] = 1
@@ -229,6 +240,15 @@ def demand_finite(names: list[str] | tuple[str, ...], block: np.ndarray) -> None
         column = int(infinite.any(axis=0).argmax())
         count = int(infinite[:, column].sum())
         raise DataError(f"column {names[column]!r} must hold finite numbers, got infinity in {count} rows. Correct them or leave them empty.")
+
+
+def _demand_finite_spread(names: list[str], block: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> None:
+    for i in np.flatnonzero(~(np.isfinite(mean) & np.isfinite(scale))):
+        values = np.abs(block[~np.isnan(block[:, i]), i])
+        if len(values):
+            raise DataError(
+                f"column {names[i]!r} must hold numbers with a finite spread, got values up to {values.max():g}. Divide them, or take logarithms."
+            )
 
 
 def _by_column(statistic: Callable[..., np.ndarray], block: np.ndarray, missing: np.ndarray, *args: Any) -> np.ndarray:

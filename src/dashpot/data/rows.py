@@ -31,12 +31,14 @@ class Rows:
         names: of the columns.
         matrix: all columns as float64 [rows, columns] with NaN for missing, where every column is numeric.
         columns: else each column by name: float64 with NaN, or object with text and None.
+        flags: the columns that held truth values; as numbers they are 0 and 1, as names ``False`` and ``True``.
         memo: what was worked out of a column, by what and name, since every fold of a cross-validation asks again.
     """
 
     names: tuple[str, ...]
     matrix: np.ndarray | None = None
     columns: dict[str, np.ndarray] | None = None
+    flags: frozenset[str] = frozenset()
     memo: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -54,9 +56,12 @@ class Rows:
     def levels(self, name: str) -> Levels:
         """A column as codes."""
         if ("levels", name) not in self.memo:
-            self.memo["levels", name] = levels_of(self.column(name))
-        found: Levels = self.memo["levels", name]
-        return found
+            found = levels_of(self.column(name))
+            # They must meet the names of a training column that held more than truth values.
+            truth = {"0": "False", "1": "True"} if name in self.flags else {}
+            self.memo["levels", name] = Levels(tuple(truth.get(text, text) for text in found.names), found.codes)
+        levels: Levels = self.memo["levels", name]
+        return levels
 
     def numeric(self, names: Sequence[str]) -> np.ndarray:
         """The named columns as float64 [rows, names].
@@ -74,12 +79,20 @@ class Rows:
             out[:, i] = as_numbers(name, self.column(name))
         return out
 
+    def renamed(self, names: Sequence[str]) -> Rows:
+        """The same columns under other names."""
+        if tuple(names) == self.names:
+            return self
+        now = dict(zip(self.names, names, strict=True))
+        columns = None if self.columns is None else {now[name]: column for name, column in self.columns.items()}
+        return Rows(tuple(names), self.matrix, columns, frozenset(now[name] for name in self.flags))
+
     def without(self, name: str) -> Rows:
         """All columns but one."""
         kept = tuple(n for n in self.names if n != name)
         if self.matrix is not None:
-            return Rows(kept, matrix=self.matrix[:, [i for i, n in enumerate(self.names) if n != name]])
-        return Rows(kept, columns={n: self.column(n) for n in kept})
+            return Rows(kept, matrix=self.matrix[:, [i for i, n in enumerate(self.names) if n != name]], flags=self.flags - {name})
+        return Rows(kept, columns={n: self.column(n) for n in kept}, flags=self.flags - {name})
 
 
 def levels_of(column: np.ndarray) -> Levels:
@@ -98,7 +111,7 @@ def levels_of(column: np.ndarray) -> Levels:
     else:
         distinct, codes = np.unique(column, return_inverse=True)
         # "1" in the file must meet "1" among the levels, where all new values of a nominal column look like numbers.
-        values = [None if np.isnan(v) else str(int(v)) if np.isfinite(v) and v == int(v) else str(v) for v in distinct]
+        values = [None if np.isnan(v) else _text(v) for v in distinct]
     texts = [MISSING if value is None else str(value) for value in values]
     names = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     return Levels(tuple(names), np.array([names[text] for text in texts], dtype=np.int64)[codes])
@@ -136,51 +149,101 @@ def to_rows(x: Any, names: Sequence[str] | None = None) -> Rows:
             raise DataError(f"a table must have 2 dimensions, got {x.ndim}.")
         labels = _names(names, x.shape[1])
         if x.dtype.kind in "fiub":
-            return Rows(labels, matrix=x.astype(np.float64, copy=False))
-        return Rows(labels, columns={name: _object_column(x[:, i]) for i, name in enumerate(labels)})
+            return Rows(labels, matrix=x.astype(np.float64, copy=False), flags=frozenset(labels if x.dtype.kind == "b" else ()))
+        for i in range(x.shape[1]):
+            odd = _odd_type(x[:, i])
+            if odd:  # a TypeError in scikit-learn's words, which its checks ask for
+                raise TypeError(f"argument must be a string or a number, got {odd}")
+        flags = frozenset(name for i, name in enumerate(labels) if _holds_flags(x[:, i]))
+        return Rows(labels, columns={name: _object_column(x[:, i]) for i, name in enumerate(labels)}, flags=flags)
     return frame_rows(x)
 
 
 def frame_rows(frame: Any) -> Rows:
-    """Rows of a data frame."""
+    """Rows of a data frame. Dates and durations are numbers; a column that was declared to hold categories holds names, even of digits.
+
+    Raises:
+        DataError: no data frame, names that repeat, or a column of something else, such as lists.
+    """
     import narwhals as nw
 
     try:
         table = nw.from_native(frame, eager_only=True)
+        labels = [str(name) for name in table.columns]
     except TypeError:
         raise DataError(f"a table must be an array, a sparse matrix or a data frame, got {type(frame).__name__}.") from None
-    labels = [str(name) for name in table.columns]
+    except ValueError as error:  # narwhals' own for names that repeat
+        raise DataError(f"column names must be different from each other: {str(error).splitlines()[-1].strip(' -')}. Rename or remove one.") from None
     twice = {name for name in labels if labels.count(name) > 1}
     if twice:
         raise DataError(f"column names must be different from each other, got {', '.join(sorted(twice))} more than once.")
     columns: dict[str, np.ndarray] = {}
+    flags = set()
     for name, series in zip(labels, table.iter_columns(), strict=True):
         kind = series.dtype
+        if kind == nw.Boolean:
+            flags.add(name)
         if kind.is_numeric() or kind == nw.Boolean:
-            columns[name] = series.cast(nw.Float64).to_numpy().astype(np.float64)
-        elif kind.is_temporal():
-            columns[name] = series.cast(nw.Datetime("us")).dt.timestamp("ms").cast(nw.Float64).to_numpy().astype(np.float64)
+            numbers = series.cast(nw.Float64)
+        elif kind == nw.Duration:
+            numbers = series.dt.total_microseconds().cast(nw.Float64)
+        elif kind in (nw.Date, nw.Datetime):
+            numbers = (series.cast(nw.Datetime("us")) if kind == nw.Date else series).dt.timestamp("ms").cast(nw.Float64)
         else:
-            columns[name] = _object_column(np.array(series.to_list(), dtype=object))
+            cells = np.empty(len(series), dtype=object)
+            cells[:] = series.to_list()
+            if _holds_flags(cells):
+                flags.add(name)
+            if kind in (nw.Categorical, nw.Enum):
+                columns[name] = _as_texts(cells)
+                continue
+            odd = _odd_type(cells)
+            if odd:
+                raise DataError(f"column {name!r} must hold numbers, text, dates or truth values, got {odd}. Convert or remove it.")
+            columns[name] = _object_column(cells)
+            continue
+        columns[name] = numbers.to_numpy().astype(np.float64)
     if columns and all(column.dtype != object for column in columns.values()):
-        return Rows(tuple(labels), matrix=np.column_stack(list(columns.values())))
-    return Rows(tuple(labels), columns=columns)
+        return Rows(tuple(labels), matrix=np.column_stack(list(columns.values())), flags=frozenset(flags))
+    return Rows(tuple(labels), columns=columns, flags=frozenset(flags))
 
 
 def is_missing(value: Any) -> bool:
-    """None, NaN and empty text are missing."""
-    return value is None or value == "" or (isinstance(value, float) and value != value)
+    """None, NaN, pandas' NA and NaT, and empty text are missing."""
+    # pandas' own answer no comparison, so they are known by name.
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return bool((isinstance(value, str) and value == "") or (isinstance(value, float | np.floating) and value != value))
+
+
+def _holds_flags(column: np.ndarray) -> bool:
+    """Whether all that is there are truth values."""
+    return all(isinstance(value, bool | np.bool_) or is_missing(value) for value in column)
 
 
 def _object_column(column: np.ndarray) -> np.ndarray:
     """Numbers where all are numbers, else text with None."""
-    present = [value for value in column if not is_missing(value)]
-    if all(isinstance(value, int | float | np.number | np.bool_) for value in present):
+    if all(isinstance(value, int | float | np.number | np.bool_) or is_missing(value) for value in column):
         return np.array([np.nan if is_missing(value) else float(value) for value in column], dtype=np.float64)
-    if any(not isinstance(value, str | int | float | bool | np.generic) for value in present):
-        bad = next(value for value in present if not isinstance(value, str | int | float | bool | np.generic))
-        raise TypeError(f"argument must be a string or a number, got {type(bad).__name__}")
-    return np.array([None if is_missing(value) else str(value) for value in column], dtype=object)
+    return _as_texts(column)
+
+
+def _odd_type(column: np.ndarray) -> str:
+    """The type of the first value that is neither text nor a number; empty if there is none."""
+    for value in column:
+        if not is_missing(value) and (not isinstance(value, str | int | float | np.generic) or isinstance(value, np.complexfloating)):
+            return type(value).__name__
+    return ""
+
+
+def _as_texts(column: np.ndarray) -> np.ndarray:
+    return np.array([None if is_missing(value) else _text(value) for value in column], dtype=object)
+
+
+def _text(value: Any) -> str:
+    """1 and 1.0 are the same name: whether whole numbers come as the one or the other depends on what else the column holds."""
+    whole = isinstance(value, float | np.floating) and np.isfinite(value) and value == int(value)
+    return str(int(value)) if whole else str(value)
 
 
 def _names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:

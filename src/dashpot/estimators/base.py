@@ -77,7 +77,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         return tags
 
     def _rows(self, x: Any, *, reset: bool) -> Rows:
-        """Columns by position for arrays, by name for data frames."""
+        """Columns by position; where training and ``x`` both have names, these must be the same in the same order, as everywhere in scikit-learn."""
         frame = hasattr(x, "columns") or hasattr(x, "__dataframe__") or hasattr(x, "get_column")
         if not frame:
             # scikit-learn's own checks, so that its users meet the messages they know.
@@ -92,7 +92,12 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             _check_n_features(self, x, reset=reset)
         elif reset:
             self.n_features_in_ = len(rows.names)
-        return rows
+        elif len(rows.names) != self.n_features_in_:
+            raise ValueError(f"X has {len(rows.names)} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input.")
+        if reset:
+            self._columns = rows.names
+        # Names on both sides are the same by now, in the same order; where one side has none, scikit-learn has warned and the position counts.
+        return rows.renamed(self._columns)
 
     def _seed(self) -> int:
         state = self.random_state

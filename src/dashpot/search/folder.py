@@ -76,7 +76,7 @@ def write_config(folder: Path, source: Path | None, target: str | None, task: st
 
 def update_config(folder: Path, *, done: bool, options: Options | None = None) -> None:
     """Change what :func:`write_config` wrote: other options, or that the search is finished."""
-    config = json.loads((folder / CONFIG).read_text())
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     write_json(folder / CONFIG, {**config, "done": done, **({} if options is None else {"options": plain(options)})})
 
 
@@ -101,7 +101,7 @@ def read_config(folder: Path) -> tuple[Problem, Options, dict[str, Any]]:
     if not path.exists():
         raise StorageError(f"--resume must name the folder of a `dashpot tune`; {path} does not exist.")
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         raw = config["options"]
         address = os.environ.get(ADDRESS, "")
         storage = address if address and shown(address) == raw["storage"] else raw["storage"]
@@ -119,7 +119,7 @@ class Clock:
         self._path, self._started, self._written = folder / SPENT, time.monotonic(), 0.0
         self.before, self.running = 0.0, False
         with contextlib.suppress(OSError, ValueError, KeyError):
-            self.before = float(json.loads(self._path.read_text())["seconds"])
+            self.before = float(json.loads(self._path.read_text(encoding="utf-8"))["seconds"])
 
     def tick(self) -> None:
         """Write it down, every two seconds at most, once the search is ``running``: a refused command leaves nothing."""
@@ -177,7 +177,7 @@ def save(folder: Path, result: TuneResult, record: Mapping[str, Any]) -> None:
     """The final model, its recipe and the report, in the form of a run."""
     save_setup(folder, result.network, result.prepared, result.recipe)
     if result.decision is not None:
-        setup = json.loads((folder / PREPROCESSING).read_text())
+        setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
         write_json(folder / PREPROCESSING, {**setup, "decision": result.decision.to_dict()})
     write_atomic(folder / RECIPE, dumps(result.recipe))
     save_model(folder, result.network)

@@ -1,0 +1,62 @@
+"""Which rows the data themselves name as their test part: by a column ``split``, or by folders called train and test."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dashpot.core.errors import DataError
+from dashpot.data.preprocessing import DataWarning
+from dashpot.data.rows import Rows
+
+PARTS = {"train": "train", "valid": "train", "validation": "train", "val": "train", "dev": "train", "test": "test"}
+"""What parts are called, in any case, and which one each means: validation parts are chosen from the training part here."""
+
+
+def named_test(rows: Rows) -> np.ndarray | None:
+    """The test rows that a column named ``split`` names, in order; ``None`` without such a column, or where it holds anything else.
+
+    Example:
+        >>> named_test(Rows(("split",), columns={"split": np.array(["train", "Test", "dev"], dtype=object)}))
+        array([1])
+    """
+    if "split" not in rows.names or rows.column("split").dtype != object:
+        return None
+    column = rows.levels("split")
+    parts = [PARTS.get(name.strip().lower()) for name in column.names]
+    if None in parts:
+        return None
+    return np.flatnonzero(np.array([part == "test" for part in parts])[column.codes])
+
+
+def class_folders(folder: Path, files: Sequence[Path]) -> tuple[list[str], np.ndarray | None]:
+    """The class of each image: the folder below ``folder`` that it is in, or the second one, where all of the first are called train, test or the like.
+
+    Returns:
+        The classes, and the rows of the images in ``test``, if the folders name parts and this is one of them.
+
+    Raises:
+        DataError: images outside of any class.
+
+    Warns:
+        DataWarning: the folders name parts.
+    """
+    inner = [file.relative_to(folder).parts[:-1] for file in files]
+    loose = sum(not parts for parts in inner)
+    if loose:
+        raise DataError(f"folder {folder} must hold one folder per class; {loose} images lie outside of any.")
+    first = list(dict.fromkeys(parts[0] for parts in inner))
+    if not all(name.lower() in PARTS for name in first):
+        return [parts[0] for parts in inner], None
+    for name in first:
+        loose = sum(parts == (name,) for parts in inner)
+        if loose:
+            way = "Sort them into classes, or name a folder whose folders are classes."
+            raise DataError(f"folder {folder / name} must hold one folder per class, as a part of the data; {loose} images lie outside of any. {way}")
+    test = np.flatnonzero(np.array([PARTS[parts[0].lower()] == "test" for parts in inner]))
+    told = f"the {len(test)} images in 'test' are the test part" if len(test) else "none is the test part, so that is drawn as always"
+    warnings.warn(f"the folders {', '.join(first)} name parts of the data, not classes: {told}.", DataWarning, stacklevel=3)
+    return [parts[1] for parts in inner], test if len(test) else None

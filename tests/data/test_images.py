@@ -1,0 +1,134 @@
+"""Folders and files of images as people have them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dashpot
+from dashpot.data import DataWarning, load_problem
+from dashpot.data.images import image_files, read_images
+
+
+def fill(*folders: Path, count: int = 4) -> None:
+    rng = np.random.default_rng(0)
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8)).save(folder / f"{i}.png")
+
+
+class TestHiddenFiles:
+    @pytest.mark.parametrize("hidden", [".ipynb_checkpoints", "__MACOSX", "cat/.thumbs", "__MACOSX/cat"])
+    def test_folders_of_tools_are_no_classes(self, tmp_path: Path, hidden: str) -> None:
+        root = tmp_path / ".data"  # a hidden folder that the user names is data
+        fill(root / "cat", root / "dog", root / hidden)
+        problem = load_problem(root)
+        assert (problem.classes, problem.n) == (("cat", "dog"), 8)
+
+    def test_files_of_tools_are_no_images(self, tmp_path: Path) -> None:
+        fill(tmp_path / "cat", tmp_path / "dog")
+        (tmp_path / "cat" / "._0.png").write_bytes(b"no image")
+        (tmp_path / "._1.png").write_bytes(b"no image")
+        assert load_problem(tmp_path).n == 8
+
+
+class TestParts:
+    def test_folders_that_name_parts(self, tmp_path: Path) -> None:
+        for part, count in (("Train", 5), ("val", 3), ("test", 4)):
+            fill(tmp_path / part / "cat", tmp_path / part / "dog", count=count)
+        with pytest.warns(
+            DataWarning, match="folders Train, test, val name parts of the data, not classes: the 8 images in 'test' are the test part"
+        ):
+            problem = load_problem(tmp_path)
+        assert problem.classes == ("cat", "dog")
+        files = image_files(tmp_path)
+        assert [problem.classes[code] for code in problem.labels] == [file.parent.name for file in files]
+        expected = [i for i, file in enumerate(files) if file.parts[-3] == "test"]
+        for seed in (0, 1):
+            assert problem.split(seed).test.tolist() == expected
+
+    def test_without_test_the_test_part_is_drawn(self, tmp_path: Path) -> None:
+        for part in ("train", "val"):
+            fill(tmp_path / part / "cat" / "deeper", tmp_path / part / "dog" / "deeper", count=5)
+        with pytest.warns(DataWarning, match="none is the test part, so that is drawn as always"):
+            problem = load_problem(tmp_path)
+        assert (problem.classes, problem.fixed_test) == (("cat", "dog"), None)
+
+    def test_images_of_no_class_in_a_part_are_refused(self, tmp_path: Path) -> None:
+        fill(tmp_path / "train" / "cat", tmp_path / "train" / "dog")
+        fill(tmp_path / "test", count=3)
+        with pytest.raises(dashpot.DataError, match="test must hold one folder per class.* 3 images lie outside"):
+            load_problem(tmp_path)
+
+    def test_one_other_name_makes_them_classes(self, tmp_path: Path) -> None:
+        fill(tmp_path / "train", tmp_path / "test", tmp_path / "bus")
+        assert load_problem(tmp_path).classes == ("bus", "test", "train")
+
+
+class TestPixels:
+    @pytest.mark.parametrize("kind", ["<u2", ">u2"])
+    @pytest.mark.parametrize("suffix", ["png", "tif"])
+    def test_of_16_bits_the_upper_8_count(self, tmp_path: Path, kind: str, suffix: str) -> None:
+        values = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+        order = "I;16" if kind == "<u2" else "I;16B"
+        image = Image.frombytes(order, (8, 8), values.astype(kind).tobytes())
+        image.save(tmp_path / f"a.{suffix}")
+        np.testing.assert_array_equal(read_images([tmp_path / f"a.{suffix}"])[0, 0], values // 256)
+
+    @pytest.mark.parametrize("kind", [np.float32, np.int32])
+    def test_pixels_without_a_range_are_refused(self, tmp_path: Path, kind: type) -> None:
+        Image.fromarray((np.arange(64).reshape(8, 8) / 64 if kind is np.float32 else np.arange(64).reshape(8, 8)).astype(kind)).save(
+            tmp_path / "a.tif"
+        )
+        with pytest.raises(dashpot.DataError, match=r"image .*a\.tif must be .*whose range nobody knows"):
+            read_images([tmp_path / "a.tif"])
+
+    def test_a_cameras_orientation_is_followed(self, tmp_path: Path) -> None:
+        pixels = np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8)
+        image = Image.fromarray(pixels)
+        tags = image.getexif()
+        tags[274] = 6  # the camera was turned: show it a quarter clockwise
+        image.save(tmp_path / "a.png", exif=tags)
+        np.testing.assert_array_equal(read_images([tmp_path / "a.png"])[0].transpose(1, 2, 0), np.rot90(pixels, -1))
+
+    def test_too_large_an_image_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        Image.new("L", (30, 30)).save(tmp_path / "a.png")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        with pytest.raises(dashpot.DataError, match=r"image .*a\.png must be"):
+            read_images([tmp_path / "a.png"])
+
+
+class TestRights:
+    """By broken calls: who runs the tests may be allowed everything."""
+
+    def test_an_unreadable_class_folder_is_not_passed_over(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        fill(tmp_path / "cat", tmp_path / "dog", tmp_path / "locked")
+        scan = os.scandir
+
+        def refuse(path: object) -> object:
+            if str(path).endswith("locked"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return scan(path)  # type: ignore[call-overload]
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        with pytest.raises(dashpot.StorageError, match="locked cannot be read: Permission denied"):
+            load_problem(tmp_path)
+
+    def test_a_path_that_cannot_be_looked_at(self) -> None:
+        with pytest.raises(dashpot.StorageError, match="cannot be read: File name too long"):
+            load_problem("x" * 5000 + ".csv", "t")
+
+
+def test_a_folder_is_read_in_the_same_order_everywhere(tmp_path: Path) -> None:
+    fill(tmp_path / "b", tmp_path / "a", tmp_path / "c", count=3)
+    before = [str(file.relative_to(tmp_path)) for file in image_files(tmp_path)]
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "a")
+    (tmp_path / "copy").rename(tmp_path / "a")
+    assert [str(file.relative_to(tmp_path)) for file in image_files(tmp_path)] == before == [f"{n}/{i}.png" for n in "abc" for i in range(3)]
