@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 
@@ -10,6 +12,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell that runs the suite in the background lets it ignore Ctrl-C, and all that it starts; some tests press it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--shapes"):
         from jaxtyping import install_import_hook
 
