@@ -53,6 +53,7 @@ class Worker:
         self.deadline, self.trials, self.say, self.note = deadline, trials, say, note
         self.runners: list[Runner] = []
         self._slowest = 0.0
+        self._said: set[str] = set()
         self._next = course
 
     def run(self) -> None:
@@ -110,7 +111,9 @@ class Worker:
         finally:
             self.store.count("steps", race.lanes.member_steps)
         for text in race.notes:
-            self.note(text)
+            if text not in self._said:
+                self._said.add(text)
+                self.note(text)
         for runner in runners:  # what memory held of them is in files
             runner.tensors, runner.outputs = [], []
         self.runners += runners
