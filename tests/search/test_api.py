@@ -202,6 +202,31 @@ def test_a_hurried_end_trains_nothing_more(tmp_path: Path, monkeypatch: pytest.M
     assert result.record["contributions"] == []
 
 
+def test_a_hurried_end_is_near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that are on another machine, or were never trained on all folds, may take seconds and no more; but one must have its first epochs."""
+    search = searching(table(), tmp_path, **SHORT)
+    store = search.open()
+    course = search.course(store)
+    search.work(store, course)
+    search.hurried = True
+    ends: list[float] = []
+
+    def instead(*given: Any, deadline: float, **rest: Any) -> list[Runner]:
+        ends.append(deadline - time.monotonic())
+        raise InterruptedError
+
+    monkeypatch.setattr(finish, "with_networks", instead)
+    for pace in (0.0, 50.0):
+        monkeypatch.setattr(
+            finish, "remembered", lambda *given, pace=pace: [Runner(0, search.space.plain(), "pruned", epochs=1, seconds=pace * 3, scores=[1.0] * 3)]
+        )
+        with pytest.raises(InterruptedError):
+            search.finish(store, course)
+    store.close()
+    # By hand: an epoch of all three folds takes 150 s at 50 s each.
+    assert ends == pytest.approx([10, 450], abs=1)
+
+
 def test_seeds_take_no_time_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     search = searching(iris(), tmp_path, **{**SHORT, "trials": None, "budget": 100.0})
     asked: list[int] = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from dashpot.search.api import Search
 from dashpot.search.arguments import seconds
 from dashpot.search.dimensions import Span
 from dashpot.search.given import TensorProblem, problem_of
+from dashpot.search.race import Race
 from dashpot.search.result import AsTheyAre, TuneResult
 from dashpot.search.space import Space, ingredients
 
@@ -403,3 +407,23 @@ def test_as_they_are_keeps_the_kind_of_numbers() -> None:
     how = AsTheyAre((2,), "float32")
     assert how.transform(np.ones((3, 2))).dtype == torch.float32
     assert how.to_dict() == {"shape": [2], "dtype": "float32", "kind": "tensor"}
+
+
+def test_ctrl_c_that_a_library_drops_ends_the_race_all_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pressed in a place where it is swallowed, as in a destructor; the best so far is made ready."""
+    before, pressed = signal.getsignal(signal.SIGINT), []
+    whole = Race._look
+
+    def look(self: Any, *given: Any) -> None:
+        whole(self, *given)
+        if not pressed:
+            pressed.append(1)
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Race, "_look", look)
+    result = dashpot.tune(table(), trials=400, epochs=30, cv=2, explain=False, progress=True)
+    assert pressed
+    assert "interrupted: the best so far is made ready" in capsys.readouterr().err
+    assert len(result.record["candidates"]) < 40
+    assert signal.getsignal(signal.SIGINT) is before
