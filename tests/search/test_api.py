@@ -188,27 +188,30 @@ def frame_of(problem: Problem, rows: np.ndarray) -> Any:
     return pd.DataFrame(rng.normal(size=(problem.n, 3)), columns=list("abc")).iloc[rows]
 
 
-def test_a_hurried_end_trains_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def hurried(tmp_path: Path) -> Any:
+    """A search whose race is over, and whose user waits; its store and course."""
     search = searching(table(), tmp_path, **SHORT)
     store = search.open()
     course = search.course(store)
     search.work(store, course)
     search.hurried = True
+    yield search, store, course
+    store.close()
+
+
+def test_a_hurried_end_trains_nothing_more(hurried: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    search, store, course = hurried
     monkeypatch.setattr("dashpot.search.effects.in_groups", None)
     monkeypatch.setattr("dashpot.search.worker.Race", None)
     result = search.finish(store, course)
-    store.close()
     assert {row["seeds"] for row in result.record["candidates"]} == {1}
     assert result.record["contributions"] == []
 
 
-def test_a_hurried_end_is_near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hurried_end_is_near(hurried: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks that are on another machine, or were never trained on all folds, may take seconds and no more; but one must have its first epochs."""
-    search = searching(table(), tmp_path, **SHORT)
-    store = search.open()
-    course = search.course(store)
-    search.work(store, course)
-    search.hurried = True
+    search, store, course = hurried
     ends: list[float] = []
 
     def instead(*given: Any, deadline: float, **rest: Any) -> list[Runner]:
@@ -222,7 +225,6 @@ def test_a_hurried_end_is_near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         )
         with pytest.raises(InterruptedError):
             search.finish(store, course)
-    store.close()
     # By hand: an epoch of all three folds takes 150 s at 50 s each.
     assert ends == pytest.approx([10, 450], abs=1)
 

@@ -90,8 +90,10 @@ def affordable(complete: Sequence[Runner], plain: Runner | None, lacks: Callable
     left -= 0 if plain is None else lacks(plain)
     found: list[Runner] = []
     for runner in complete:
+        if len(found) == FINALISTS:
+            break
         cost = 0 if runner is plain else lacks(runner)
-        if len(found) < FINALISTS and (cost <= left or not (cost and found)):
+        if cost <= left or not (cost and found):
             found.append(runner)
             left -= cost
     return found + ([plain] if plain is not None and plain not in found else [])
