@@ -25,7 +25,7 @@ ROOMS = [
     ["fit", "references", "runs"],
     ["population"],
     ["search"],
-    ["estimators", "compare", "paths", "selection", "diagnosis"],
+    ["estimators", "compare", "path_result", "paths", "selection", "diagnosis"],
     ["cli"],
 ]
 FLOOR = {room: i for i, floor in enumerate(ROOMS) for room in floor}

@@ -58,7 +58,8 @@ from dashpot.techniques.penalties.metric import register_metric
 if TYPE_CHECKING:
     from dashpot.diagnosis import inspect, stationarity
     from dashpot.estimators import DashpotClassifier, DashpotRegressor
-    from dashpot.paths import PathResult, path
+    from dashpot.path_result import PathResult
+    from dashpot.paths import path
     from dashpot.search.python import tune
     from dashpot.search.result import TuneResult
     from dashpot.selection import selected_features, stability_selection
@@ -130,7 +131,7 @@ __all__ = [
 _LAZY = {
     "DashpotClassifier": "dashpot.estimators",
     "DashpotRegressor": "dashpot.estimators",
-    "PathResult": "dashpot.paths",
+    "PathResult": "dashpot.path_result",
     "TuneResult": "dashpot.search.result",
     "inspect": "dashpot.diagnosis",
     "path": "dashpot.paths",

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import dashpot
 from dashpot.core.errors import ConfigError, DataError
-from dashpot.paths import PathResult, path
+from dashpot.path_result import PathResult
+from dashpot.paths import path
 from dashpot.selection import selected_features, stability_selection
 from dashpot.strengths import absolute, strength_max
 

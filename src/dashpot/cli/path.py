@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dashpot.data import Prepared, Problem
-    from dashpot.paths import PathResult
+    from dashpot.path_result import PathResult
 
 SHOWN = 20
 """Names of selected columns in the terminal; the file has all."""
