@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,11 @@ import torch
 
 import dashpot
 from dashpot.core.errors import UsageError
-from dashpot.population import sizes
+from dashpot.population import maker, sizes, states
 from dashpot.population.chunk import Chunk
+from dashpot.population.known import Known
 from dashpot.population.population import Population
-from tests.population.helpers import alone, demand_as_alone, demand_equal, member, normed, population
+from tests.population.helpers import alone, demand_as_alone, demand_equal, member, normed, population, table
 
 D: Any = dashpot
 SOME = (D.Mixup(alpha=0.3), D.Dropout(p=0.2), D.LabelSmoothing(smoothing=0.1), D.L1(strength=3e-3), D.EMA(decay=0.9), D.EarlyStopping(patience=9))
@@ -191,3 +194,97 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "kernel", lambda: None)
     monkeypatch.setattr("dashpot.population.dropping.kernel", lambda: None)
     demand_as_alone([*many(3), member(normed, (D.GroupLasso(strength=5e-3), D.Mixup(alpha=2.0)), seed=9)])
+
+
+def test_memory_that_ends_epochs_after_the_last_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies are not made before every epoch: what came after the last one is done again, in halves, and is what it was."""
+    original, members = Chunk._train_step, many(5)
+    copied: list[int] = []
+    steps_at = iter([22, 30])
+
+    def short(self: Chunk, *args: Any) -> Any:
+        if len(self) > 1 and self.step == wanted[0]:
+            wanted[0] = next(steps_at, -1)
+            raise MemoryError
+        return original(self, *args)
+
+    def counted(chunk: Chunk, room: Any) -> Any:
+        copied.append(chunk.step)
+        return states.saved_from(chunk, room)
+
+    wanted = [next(steps_at)]
+    monkeypatch.setattr(Chunk, "_train_step", short)
+    monkeypatch.setattr("dashpot.population.chunk.saved_from", counted)
+    together = population(members, epochs=8)
+    together.train(4)
+    before = dict(together.best_epochs)
+    together.train(4)
+    assert copied[:1] == [0]
+    assert len(copied) <= 4, "once, and once for each half"
+    assert together.epoch == 8
+    assert all(group.epoch == 8 for group, _ in together._groups)
+    assert together.member_steps == 5 * 8 * 4
+    for i, m in enumerate(members):
+        own, result = alone(m, epochs=8)
+        demand_equal(together.tensors(i), own, i)
+        assert together.best_epochs.get(i) == result.best_epoch
+    assert before.keys() == together.best_epochs.keys()
+
+
+def test_a_copy_is_of_those_who_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has left since the last copy does not come back with it."""
+    original, members = Chunk._train_step, many(4)
+
+    def short(self: Chunk, *args: Any) -> Any:
+        if len(self) == 3 and self.step == 10:
+            raise MemoryError
+        return original(self, *args)
+
+    monkeypatch.setattr(Chunk, "_train_step", short)
+    together = population(members)
+    together.train(1)
+    together.keep([0, 2, 3])
+    together.train(3)
+    assert sorted(map(len, kinds(together))) == [1, 2]
+    for i in (0, 2, 3):
+        demand_equal(together.tensors(i), alone(members[i])[0], i)
+
+
+def test_a_chunk_that_is_done_is_gone() -> None:
+    """Nothing that it holds holds it, so that its memory is free before the next collection of garbage."""
+    everything = (*SOME, D.InputNoise(std=0.1), D.WeightDecay(strength=0.1), D.GradientClipping(maximum=1.0))
+    together = population([member(normed, everything, seed=k) for k in range(3)])
+    together.train(2)
+    together.keep([0, 2])
+    chunk = weakref.ref(together._groups[0][0])
+    gc.collect()
+    gc.disable()
+    try:
+        together._groups.clear()
+        assert chunk() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_is_known_of_a_shape_is_found_out_once(named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    original = maker.programmed
+    monkeypatch.setattr(maker, "programmed", lambda *args: asked.append(args) or original(*args))
+    members = [member(normed, SOME, seed=k, shape=("normed",) if named else None) for k in range(3)]
+    known = Known()
+    first = population(members, known=known)
+    first.train(2)
+    assert len(asked) == 1
+    second = population(members, known=known)
+    second.train(4)
+    assert len(asked) == (1 if named else 2)
+    for i, m in enumerate(members):
+        demand_equal(second.tensors(i), alone(m)[0], i)
+    # What else it depends on is no secret either: another loss, other columns, and stacks that are not wanted are asked for anew.
+    x, y = table()
+    values = [(x, y.float().unsqueeze(1).expand(-1, 3).contiguous())]
+    population([member(normed, seed=1, shape=("normed",))], values, known=known).train(1)
+    assert len(asked) == (2 if named else 3)
+    population([member(seed=1, shape=("wide",))], known=known)
+    assert len(asked) == (3 if named else 4)

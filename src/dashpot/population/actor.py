@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import proxy
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class Actor:
     """
 
     def __init__(self, chunk: Chunk, path: str, techniques: Sequence[Any]) -> None:
-        self.chunk, self.path = chunk, path
+        self.chunk, self.path = proxy(chunk), path  # no cycle: a chunk that is done gives its memory back at once
         self.techniques = list(techniques)
         self.keys = np.array([stream(member.seed, path) for member in chunk.members], dtype=np.uint64)
         self.setup()

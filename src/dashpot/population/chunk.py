@@ -20,8 +20,8 @@ from dashpot.population.members import Data, Member, Plan
 from dashpot.population.program import fitting_program
 from dashpot.population.recording import Recording
 from dashpot.population.runner import Runner
-from dashpot.population.stack import NotStackableError, Stack, StackedLinear, normalizations, stacked
-from dashpot.population.states import Evaluating, Saved, evaluated, put_back, saved_from
+from dashpot.population.stack import NotStackableError, Stack, StackedLinear, normalizations, stacked, unchecked
+from dashpot.population.states import AGAIN, Evaluating, Saved, evaluated, evaluated_row, saved_from
 from dashpot.population.tensors import Block
 from dashpot.population.update import Update
 from dashpot.population.watch import Watch
@@ -45,6 +45,7 @@ class Chunk:
         classes: outputs, for classification.
         stack: how the networks become one, :func:`stacked` or :func:`mapped`.
         seen: the steps of a network of this shape, where they are known already.
+        checked: the networks of this shape were stacked before, and did as they do alone.
 
     Attributes:
         step, epoch: completed.
@@ -63,6 +64,8 @@ class Chunk:
         classes: int | None,
         stack: Stack = stacked,
         seen: Recording | None = None,
+        *,
+        checked: bool = False,
     ) -> None:
         self.members, self.data, self.plan, self.classes, self.stack, self.seen = list(members), data, plan, classes, stack, seen
         self.device = data.device
@@ -78,7 +81,7 @@ class Chunk:
         if stack is mapped and any(cls is Dropout for _, cls, _ in found):
             raise NotStackableError("Dropout, whose hooks do not act inside vmap")
         self.template = models[0]
-        whole = stack(models, probe).to(self.device)
+        whole = (unchecked(models) if checked and stack is stacked else stack(models, probe)).to(self.device)
         for module in whole.modules():
             if isinstance(module, StackedLinear):
                 module.low = plan.low
@@ -87,6 +90,7 @@ class Chunk:
         self._selected: dict[Where, list[int]] = {}
         self._idle: set[int] = set()
         self._before: Saved | None = None
+        self._fresh = False  # whether the copy is of these members
         self.block = Block(whole)
         self.update = Update(self.block)
         self.actors = [ACTORS[cls](self, path, column) for path, cls, column in found if cls in ACTORS]
@@ -226,13 +230,9 @@ class Chunk:
 
     # --- evaluation --------------------------------------------------------------------------------------------------
 
-    def evaluated(self, only: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weights [members, values] and buffers that evaluation sees: averages where a member keeps them, zero where its raw weights are kept sparse.
-
-        Args:
-            only: the one member whose row is asked for; the others' then mean nothing.
-        """
-        return evaluated(self, only)
+    def evaluated(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weights [members, values] and buffers that evaluation sees: averages where a member keeps them, zero where its raw weights are kept sparse."""
+        return evaluated(self)
 
     @torch.no_grad()
     def outputs(self, rows: Sequence[np.ndarray], limit: int = 1 << 22) -> list[Tensor]:
@@ -255,7 +255,7 @@ class Chunk:
 
     def tensors(self, k: int) -> Mapping[str, Tensor]:
         """The weights and buffers that member k ends with: the best where it keeps them, else the averaged, else the last."""
-        return self.watch.best(k) or self.block.row(*self.evaluated(k), k)
+        return self.watch.best(k) or evaluated_row(self, k)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Only these members, in this order; the others leave."""
@@ -268,6 +268,7 @@ class Chunk:
         for actor in self.actors:
             actor.keep(rows)
         self.watch.keep(rows)
+        self._fresh = False
         self.runner = Runner(self._program, self.block) if self._program else None
         self._shrink()
 
@@ -278,7 +279,7 @@ class Chunk:
         """
         one = sources[0][0]
         template = copy.deepcopy(one.template)  # its own: while other threads train, it is tried out
-        chunk = cls(members, [template] * len(members), one.data, one.plan, one.classes, one.stack, one.seen)
+        chunk = cls(members, [template] * len(members), one.data, one.plan, one.classes, one.stack, one.seen, checked=True)
         chunk.step, chunk.epoch, chunk._idle = one.step, one.epoch, set(one._idle)
         chunk.block.adopt([(source.block, row) for source, row in sources])
         chunk.update.adopt([(source.update, row) for source, row in sources])
@@ -291,10 +292,7 @@ class Chunk:
         return chunk
 
     def saved(self) -> Saved:
-        """What an epoch changes, copied, into the memory of the last copy where it fits."""
-        self._before = saved_from(self, self._before)
+        """What epochs change, copied before one of the last :data:`AGAIN` steps or now."""
+        if not self._fresh or self._before is None or self.step - self._before.step >= AGAIN:
+            self._before, self._fresh = saved_from(self, self._before), True
         return self._before
-
-    def restore(self, saved: Saved) -> None:
-        """Back to what :meth:`saved` gave, before any member left."""
-        put_back(self, saved)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from dashpot.population.chunk import Chunk
+from dashpot.population.known import Known, Size
 from dashpot.population.mapped import mapped
 from dashpot.population.members import Data, Member, Plan, initial, shape_of
 from dashpot.population.program import programmed
-from dashpot.population.recording import Recording
 from dashpot.population.sizes import ELEMENTS, GRADIENTS, MOST, WIDE, even, widest
 from dashpot.population.solo import Solo
 from dashpot.population.stack import NotStackableError, stacked
@@ -29,28 +29,28 @@ class Maker:
     Args:
         stack: False trains one by one.
         note: told why members are not stacked.
+        known: what earlier populations have found out about named architectures.
     """
 
-    def __init__(self, data: Data, plan: Plan, stack: bool, note: Callable[[str], None]) -> None:
+    def __init__(self, data: Data, plan: Plan, stack: bool, note: Callable[[str], None], known: Known | None = None) -> None:
         self.data, self.plan, self.stack, self.note = data, plan, stack, note
-        self._known: dict[Any, tuple[int, int | None]] = {}
-        self._programmed: dict[Any, tuple[int, int | None]] = {}  # whatever the number of rows and the batches
-        self._seen: dict[Any, Recording | None] = {}
+        self._shared, self._own = known or Known(), Known()
+        self._here = (plan.low, id(plan.loss), data.device, data.x.shape[1:], data.x.dtype, data.y.shape[1:], data.y.dtype, stack)
 
     def size(self, member: Member) -> int:
         """Members of a chunk of this shape at most."""
         return max(1, self._of(member)[0])
 
-    def _name(self, member: Member) -> Any:
-        """Of its architecture; members without one are alike only where they are trained together, which is checked."""
-        return shape_of(member, self.plan) if member.shape is None else member.shape
+    def _known(self, member: Member) -> tuple[Known, Any]:
+        """Where that is kept, and under which name: members without one are alike only where they are trained together, which is checked."""
+        return (self._own, shape_of(member, self.plan)) if member.shape is None else (self._shared, (member.shape, self._here))
 
-    def _of(self, member: Member) -> tuple[int, int | None]:
-        """Members of a chunk, 0 where stacking would gain nothing; and classes."""
-        key = shape_of(member, self.plan)
-        if key not in self._known and member.shape is not None and member.shape in self._programmed:
-            self._known[key] = self._programmed[member.shape]
-        if key not in self._known:
+    def _of(self, member: Member) -> Size:
+        known, name = self._known(member)
+        key = name, shape_of(member, self.plan)
+        if key not in known.sizes and member.shape is not None and name in known.programmed:
+            known.sizes[key] = known.programmed[name]
+        if key not in known.sizes:
             model = initial(member).to(self.data.device)
             x, _ = self.data.take(self.data.index(member, member.rows[:2]))
             classes = outputs_of(model, x) if self.data.classification else None
@@ -59,27 +59,31 @@ class Maker:
                 weights = sum(p.numel() for p in model.parameters())
                 # A program works on one member at a time: then it is the calls that are to be few, and the gradients that take memory.
                 size = max(1, min(MOST, GRADIENTS // max(weights, 1)))
-                seen = self._seen[self._name(member)] = programmed(model, self.data, self.plan)
+                seen = known.seen[name] = programmed(model, self.data, self.plan)
                 if not seen:
                     width = widest(model, x)
                     size = min(size, ELEMENTS // (self.plan.batch_of(member) * width) if width < WIDE or self.plan.low else 0)
                     size = 0 if size == 1 else size
-            self._known[key] = size, classes
-            if member.shape is not None and self._seen.get(member.shape):
-                self._programmed[member.shape] = size, classes
-        return self._known[key]
+            known.sizes[key] = size, classes
+            if known.seen.get(name):
+                known.programmed[name] = size, classes
+        return known.sizes[key]
 
     def group(self, members: Sequence[Member]) -> Group:
         """Members of one shape, from their initial weights."""
         models = [initial(m) for m in members]
         size, classes = self._of(members[0])
+        known, name = self._known(members[0])
         reasons = [] if size or not self.stack else ["so large that together they would be no faster"]
         for stack in (stacked, mapped) if self.stack and not reasons else ():
             try:
-                chunk = Chunk(members, models, self.data, self.plan, classes, stack, self._seen.get(self._name(members[0])))
+                checked = stack is stacked and members[0].shape is not None and name in known.stacked
+                chunk = Chunk(members, models, self.data, self.plan, classes, stack, known.seen.get(name), checked=checked)
             except NotStackableError as error:
                 reasons.append(str(error))
                 continue
+            if stack is stacked:
+                known.stacked.add(name)
             if reasons:
                 self.note(f"trained together by vmap, which is slower than stacked layers: {reasons[0]}")
             return chunk
@@ -95,7 +99,8 @@ class Maker:
         self.note(f"out of memory with {len(numbers)} members at once: halved")
         middle = len(numbers) // 2
         size, classes = self._of(group.members[0])
-        self._known[shape_of(group.members[0], self.plan)] = min(middle, size), classes
+        known, name = self._known(group.members[0])
+        known.sizes[name, shape_of(group.members[0], self.plan)] = min(middle, size), classes
         return [
             (Chunk.gathered([group.members[k] for k in rows], [(group, k) for k in rows]), [numbers[k] for k in rows])
             for rows in (range(middle), range(middle, len(numbers)))

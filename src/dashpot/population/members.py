@@ -97,8 +97,10 @@ class Data:
 
 def initial(member: Member) -> nn.Module:
     """A member's network with its initial weights, which depend on its seed only."""
+    seed = stream(member.seed, "weights") >> 1
     with RANDOM, torch.random.fork_rng():
-        torch.manual_seed(stream(member.seed, "weights") >> 1)
+        # Where there is no accelerator, torch would write down a traceback for the day that one is used: for each network.
+        torch.manual_seed(seed) if torch.accelerator.is_available() else torch.default_generator.manual_seed(seed)
         return member.make()
 
 

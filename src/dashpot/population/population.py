@@ -17,10 +17,12 @@ from dashpot.core.space import check_whole
 from dashpot.population.actors import why_not
 from dashpot.population.chunk import Chunk
 from dashpot.population.columns import side_by_side
+from dashpot.population.known import Known
 from dashpot.population.maker import Group, Maker
 from dashpot.population.members import Data, Member, Plan, initial, shape_of
 from dashpot.population.sizes import even, fast_bfloat16, keep_memory, out_of_memory
 from dashpot.population.solo import Solo, rebuilt
+from dashpot.population.states import put_back
 from dashpot.scores import Criterion, predict
 from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.batches import batch_edges
@@ -41,6 +43,7 @@ class Population:
         schedule, loss, device: as in :func:`dashpot.fit`.
         low: multiply wide matrices in bfloat16 while training; ``None``: where the processor does so fast.
         stack: False trains one by one.
+        known: what earlier populations of the same data found out about architectures; it learns from this one.
 
     Attributes:
         alive: the numbers of the members that go on.
@@ -73,6 +76,7 @@ class Population:
         device: str | torch.device = "auto",
         low: bool | None = None,
         stack: bool = True,
+        known: Known | None = None,
     ) -> None:
         self.members: list[Member] = []
         self.device = pick_device(device)
@@ -87,7 +91,7 @@ class Population:
         self.member_steps = 0
         self._left: dict[int, Mapping[str, Tensor]] = {}
         self._groups: list[tuple[Group, list[int]]] = []
-        self._maker = Maker(self.data, self.plan, stack, self._note)
+        self._maker = Maker(self.data, self.plan, stack, self._note, known)
         keep_memory()
         self.add(members)
 
@@ -176,33 +180,41 @@ class Population:
         for _ in range(epochs):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
-            waiting, self._groups = self._groups, []
+            waiting, self._groups = [(group, numbers, group.epoch + 1) for group, numbers in self._groups], []
             while waiting:
-                group, numbers = waiting.pop(0)
-                if group.epoch >= self.plan.epochs or self._one_epoch(group, numbers):
+                group, numbers, goal = waiting.pop(0)
+                if group.epoch >= self.plan.epochs or self._until(goal, group, numbers):
                     self._groups.append((group, numbers))
                 else:
-                    waiting[:0] = self._maker.halves(group, numbers)
+                    waiting[:0] = [(half, own, goal) for half, own in self._maker.halves(group, numbers)]
             self._groups = [(group, numbers) for group, numbers in self._groups if numbers]
             self.epoch += 1
             progress(self.epoch)
         return True
 
-    def _one_epoch(self, group: Group, numbers: list[int]) -> bool:
-        """False: it did not fit into memory, and the group is as it was."""
-        before, saved = group.step, group.saved() if isinstance(group, Chunk) else None
-        try:
-            group.train_epoch()
-        except (MemoryError, RuntimeError) as error:
-            if saved is None or len(numbers) == 1 or not out_of_memory(error):
-                raise
-        else:
-            saved = None
-        if saved is not None:
-            assert isinstance(group, Chunk)
-            group.restore(saved)
-            return False
-        self.member_steps += (group.step - before) * len(numbers)
+    def _until(self, goal: int, group: Group, numbers: list[int]) -> bool:
+        """Train a group to the end of an epoch, mostly its next one. False: it did not fit into memory, and the group is as it was at some epoch before."""
+        while group.epoch < goal and numbers:
+            saved = group.saved() if isinstance(group, Chunk) and len(numbers) > 1 else None  # one alone cannot be halved
+            before = group.step
+            try:
+                group.train_epoch()
+            except (MemoryError, RuntimeError) as error:
+                if saved is None or not out_of_memory(error):
+                    raise
+            else:
+                saved = None
+            if saved is not None:
+                assert isinstance(group, Chunk)
+                put_back(group, saved)
+                return False
+            if group.epoch == goal:  # epochs that are done again are counted already
+                self.member_steps += (group.step - before) * len(numbers)
+            self._after_epoch(group, numbers)
+        return True
+
+    def _after_epoch(self, group: Group, numbers: list[int]) -> None:
+        """Members that failed or were stopped leave."""
         self.best_epochs |= {i: epoch for i, epoch in zip(numbers, group.best_epochs, strict=True) if epoch}
         gone = [k for k in range(len(numbers)) if group.failed[k] or group.done[k]]
         for k in gone:
@@ -211,7 +223,6 @@ class Population:
             else:
                 self._left[numbers[k]] = group.tensors(k)
         self._drop(group, numbers, gone)
-        return True
 
     def _drop(self, group: Group, numbers: list[int], gone: Sequence[int]) -> None:
         """Members of a group leave; ``numbers`` is changed in place."""

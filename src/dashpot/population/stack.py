@@ -204,7 +204,8 @@ def unchecked(models: Sequence[nn.Module]) -> nn.Module:
     Raises:
         NotStackableError: why this network cannot be.
     """
-    whole = copy.deepcopy(models[0])
+    # A copy of what composes the layers; the tensors it shares are replaced.
+    whole = copy.deepcopy(models[0], {id(t): t for t in (*models[0].parameters(), *models[0].buffers())})
     demand_own(whole)
     if type(whole) in _TWINS:
         whole = _TWINS[type(whole)](whole)

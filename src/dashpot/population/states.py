@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from dashpot.population.chunk import Chunk
 
 
+AGAIN = 64
+"""Steps at most that are done again where memory ends: a copy before every epoch would cost as much as a short epoch itself."""
+
+
 @dataclass
 class Saved:
     """The state of a chunk between two epochs."""
@@ -96,19 +100,35 @@ def put_back(chunk: Chunk, saved: Saved) -> None:
     chunk._shrink()
 
 
-def evaluated(chunk: Chunk, only: int | None) -> tuple[Tensor, dict[str, Tensor]]:
+def evaluated(chunk: Chunk) -> tuple[Tensor, dict[str, Tensor]]:
     """See :meth:`dashpot.population.chunk.Chunk.evaluated`."""
     values, buffers = chunk.block.values, chunk.block.buffers
-    average = next((actor for actor in chunk.actors if isinstance(actor, EMAActor)), None)
+    average = _average(chunk)
     if average is None:
         return values, buffers
-    if only is not None and (average.techniques[only] is None or not any(k == only for k, _ in chunk.update.maps)):
-        return (values, buffers) if average.techniques[only] is None else (average.average, {**buffers, **average.buffers})
-    on = torch.tensor([t is not None for t in average.techniques], device=chunk.device)
-    chosen = torch.where(on[:, None], average.average, values)
+    if all(t is not None for t in average.techniques):
+        chosen, mixed = average.average.clone() if chunk.update.maps else average.average, average.buffers
+    else:
+        on = torch.tensor([t is not None for t in average.techniques], device=chunk.device)
+        chosen = torch.where(on[:, None], average.average, values)
+        mixed = {name: torch.where(on.reshape(-1, *[1] * (b.ndim - 1)), average.buffers[name], b) for name, b in chunk.block.floating().items()}
     for k, t in chunk.update.maps:
         segment = chunk.block.segments[t]
         part = slice(segment.start, segment.stop)
         chosen[k, part] *= values[k, part] != 0
-    mixed = {name: torch.where(on.reshape(-1, *[1] * (b.ndim - 1)), average.buffers[name], b) for name, b in chunk.block.floating().items()}
     return chosen, {**buffers, **mixed}
+
+
+def evaluated_row(chunk: Chunk, k: int) -> dict[str, Tensor]:
+    """Row k of :func:`evaluated` by name, copied, without the others."""
+    average, block = _average(chunk), chunk.block
+    if average is None or average.techniques[k] is None:
+        return block.row(block.values, block.buffers, k)
+    own = block.row(average.average, {**block.buffers, **average.buffers}, k)
+    for t in (t for member, t in chunk.update.maps if member == k):
+        own[block.segments[t].name] *= block.parameters[t].detach()[k] != 0
+    return own
+
+
+def _average(chunk: Chunk) -> EMAActor | None:
+    return next((actor for actor in chunk.actors if isinstance(actor, EMAActor)), None)

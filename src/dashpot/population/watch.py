@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import proxy
 
 import numpy as np
 from torch import Tensor
 
 from dashpot.core.errors import UnknownNameError
+from dashpot.population.states import evaluated_row
 from dashpot.scores import metrics_of
 from dashpot.techniques.stopping.early_stopping import EarlyStopping, improves
 
@@ -25,7 +27,7 @@ class Watch:
     """
 
     def __init__(self, chunk: Chunk) -> None:
-        self.chunk = chunk
+        self.chunk = proxy(chunk)
         self.rules = [next((t for t in m.recipe if isinstance(t, EarlyStopping)), None) for m in chunk.members]
         self.scores: list[float | None] = [None] * len(self.rules)
         self.best_epochs = [0] * len(self.rules)
@@ -39,7 +41,6 @@ class Watch:
         chunk = self.chunk
         rows = [m.watch if m.watch is not None and rule else m.rows[:1] for m, rule in zip(chunk.members, self.rules, strict=True)]
         outputs = chunk.outputs(rows)
-        evaluated = chunk.evaluated()
         for k, rule in enumerate(self.rules):
             if rule is None or chunk.members[k].watch is None:
                 continue
@@ -47,7 +48,7 @@ class Watch:
             score = _score(rule, outputs[k], y, chunk)
             if improves(score, self.scores[k], rule.mode or "min", rule.min_delta):
                 self.scores[k], self.best_epochs[k] = score, chunk.epoch
-                self.weights[k] = chunk.block.row(*evaluated, k) if rule.restore else None
+                self.weights[k] = evaluated_row(chunk, k) if rule.restore else None
             waited = chunk.epoch - self.best_epochs[k]
             self.done[k] = waited > 0 and waited >= max(rule.patience, 1) and chunk.epoch >= rule.min_epochs
 

@@ -79,6 +79,10 @@ class EMAActor(Actor):
         # In place, and only for those who keep an average: it is a pass over all weights. The others' rows mean nothing.
         share = {k: 1 - (warmed_up(t.decay, step) if t.warmup else t.decay) for k, t in enumerate(self.techniques) if t is not None}
         pairs = [(self.average, block.values), *((b, block.buffers[name]) for name, b in self.buffers.items())]
+        if len(share) == len(self.techniques) > 1:
+            for average, now in pairs:
+                average.lerp_(now, self.wide(list(share.values()), now.ndim))
+            return
         for k, weight in share.items():
             for average, now in pairs:
                 average[k].lerp_(now[k], weight)

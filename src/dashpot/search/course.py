@@ -73,7 +73,15 @@ def _epoch(task: Task, candidates: Sequence[Candidate], batch_size: int, rows: i
         for n, fold in enumerate([*folds] * len(candidates))
     }
     population = Population(
-        members, [(task.x, task.y)], epochs=100, batch_size=batch_size, schedule=task_schedule, loss=task.loss, device=task.device, low=task.low
+        members,
+        [(task.x, task.y)],
+        epochs=100,
+        batch_size=batch_size,
+        schedule=task_schedule,
+        loss=task.loss,
+        device=task.device,
+        low=task.low,
+        known=task.known,
     )
     population.train(1)
     started, last = time.perf_counter(), 0.0

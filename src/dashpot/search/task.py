@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dashpot.core.rng import mix, stream
 from dashpot.metrics import Metric
+from dashpot.population.known import Known
 from dashpot.population.members import Member
 from dashpot.scores import Criterion
 from dashpot.search.space import Candidate
@@ -40,6 +41,7 @@ class Task:
         loss: a criterion of the user's own, or None.
         calibrated: score classes at the one temperature that suits the outputs best, as the final model will have one.
         device, low, stack: as in :class:`~dashpot.population.population.Population`.
+        known: what populations found out about the architectures so far.
     """
 
     x: Tensor = field(repr=False)
@@ -55,6 +57,7 @@ class Task:
     device: str = "auto"
     low: bool | None = None
     stack: bool = True
+    known: Known = field(default_factory=Known, repr=False, compare=False)
 
     @property
     def own_score(self) -> bool:
