@@ -76,7 +76,7 @@ class Search:
         for warning in caught:
             note(str(warning.message))
         task: Task = make_task(problem, self.prepared, self.pool, options.cv, self.metric, options.seed, options.device, options.low)
-        self.task = replace(task, make=make or task.make, loss=loss, calibrated=options.calibrate)
+        self.task = replace(task, make=make or task.make, loss=loss, calibrated=options.calibrate)  # nothing is known of networks yet
         self._make = make
         found = space(self.prepared) if space else default_space(problem, self.prepared, options.wanted, options.without, options.networks)
         usual = space is None if usual_batches is None else usual_batches
@@ -114,7 +114,9 @@ class Search:
         some = [*self.first_candidates(), *self._random(3)]
         batch = course_size(self.space, self.options.batch_size, self._rows())
         members = memory.most_members(self.task, some, self.processes)
-        pace = courses.pace(self.task, some[: max(1, members // courses.SAMPLED_FOLDS)], batch)
+        pace = courses.Pace(0.0)
+        if self.options.budget is not None:  # a number of candidates takes what it takes
+            pace = courses.pace(self.task, some[: max(1, members // courses.SAMPLED_FOLDS)], batch)
         course = courses.fit_course(
             self._rows(),
             self.options.cv,

@@ -11,12 +11,16 @@ from typing import Any, BinaryIO
 
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+UNTIL_LATER = {5, 7, 8}
+"""Of ``JournalOperation``: a parameter, a score on the way, an attribute of a trial. They mean nothing without the change of state after them."""
+
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file, with two differences.
+    """Optuna's journal file, with three differences.
 
     Its lock is the kernel's: a writer that is killed holds nothing, where a lock file would make all others wait for half a minute. And a last line that
-    was cut off, by a full disk, is taken away before the next is written, so that it cannot spoil that one.
+    was cut off, by a full disk, is taken away before the next is written, so that it cannot spoil that one. And what a candidate is and does, a line for
+    each number, does not wait until the disk has it, which took as long as to train small networks: the end of the candidate waits for all.
 
     Args:
         path: of the file; its folder is made.
@@ -35,7 +39,8 @@ class Journal(JournalFileBackend):
             try:
                 if file.write(text) != len(text):
                     raise OSError(28, os.strerror(28))  # a write that is cut off means a full disk
-                os.fsync(file.fileno())
+                if any(log.get("op_code") not in UNTIL_LATER for log in logs):
+                    os.fsync(file.fileno())
             except OSError:
                 file.truncate(end)
                 raise
