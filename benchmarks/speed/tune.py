@@ -55,12 +55,13 @@ def race(search: Any, course: Any, candidates: Sequence[Any], plan: Mapping[int,
         def _rung(self, running: Sequence[int]) -> list[int]:
             if plan is None:
                 return super()._rung(running)
-            self.protected = {i for i in running if plan[i] > self.runners[i].epochs}
-            kept = [i for i in running if i in self.protected]
-            for i in set(running) - self.protected:
+            kept = [i for i in running if plan[i] > self.runners[i].epochs]
+            for i in set(running) - set(kept):
                 self._finish(i, "pruned")
-            self.lanes.keep([place for i in kept for place in self.places(i)])
-            return kept
+            return self._kept(kept)
+
+        def over(self, i: int) -> bool:
+            return super().over(i) if plan is None else plan[i] <= self.runners[i].epochs
 
     runners = Follow(replace(search.task, **options), course, [Runner(i, c) for i, c in enumerate(candidates)], folds=[0]).run()
     return {r.number: r.epochs for r in runners}, [r.score for r in runners]

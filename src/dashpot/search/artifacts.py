@@ -32,6 +32,7 @@ def save(folder: Path, runner: Runner) -> None:
         "epochs": runner.epochs,
         "best_epoch": runner.best_epoch,
         "planned": runner.planned,
+        "ended": runner.ended,
         "history": [[e, s] for e, s in runner.history if np.isfinite(s)],
         "seconds": runner.seconds,
         "outputs": {str(i): out.contiguous() for i, out in enumerate(runner.outputs)},
@@ -69,6 +70,7 @@ def load(folder: Path, number: int, candidate: Candidate, repeat: int = 0, linea
         runner.scores, runner.train_score = [float(s) for s in tree["scores"]], tree["train_score"]
         runner.history = [(int(e), float(s)) for e, s in tree["history"]]
         runner.seconds, runner.best_epoch, runner.planned = float(tree["seconds"]), int(tree["best_epoch"]), int(tree["planned"])
+        runner.ended = bool(tree.get("ended", False))
         runner.outputs = [tree["outputs"][str(i)] for i in range(len(tree["outputs"]))]
         runner.tensors = [tree["folds"][str(i)] for i in range(len(tree["folds"]))]
     except (StorageError, KeyError, TypeError, ValueError):

@@ -87,7 +87,7 @@ def measure(
     wanted = {name: staged(chosen, partial(arm, space, name)) for name in arms(space, chosen.candidate)}
     if not wanted:
         return Effects()
-    if chosen.epochs < course.epochs:  # the time ended while it was in its race; the others would train for longer
+    if not chosen.through(course.epochs):  # the time ended while it was in its race; the others would train for longer
         wanted = {WHOLE: staged(chosen, lambda c: c), **wanted}
     if not _fits(len(wanted), folds, seconds_per_member, deadline):
         wanted = {name: r for name, r in wanted.items() if name == WHOLE or name.startswith("without")}
@@ -100,7 +100,7 @@ def measure(
     if cut:
         note("the time ended before all that each ingredient earned was measured; what was not trained to its end is left out.")
     pace = (time.monotonic() - started) / len(wanted) / max(len(folds), 1)
-    if chosen.epochs >= course.epochs:
+    if chosen.through(course.epochs):
         scores[WHOLE] = np.array(chosen.scores)
     rows = contributions(scores)
     pairs = strongest_pairs(rows)
@@ -175,6 +175,6 @@ def _trained(
     """The scores on each fold, of those that were trained to the end, and whether the time ended before: an arm that was cut off would look bad for it."""
     runners = [replace(runner, number=-1 - i) for i, runner in enumerate(wanted.values())]
     in_groups(task, course, runners, folds=folds, deadline=deadline, say=say)
-    whole = {name: r for name, r in zip(wanted, runners, strict=True) if r.state == "complete" and r.epochs == course.epochs}
-    cut = any(r.state != "failed" and r.epochs < course.epochs for r in runners)
+    whole = {name: r for name, r in zip(wanted, runners, strict=True) if r.state == "complete" and r.through(course.epochs)}
+    cut = any(r.state != "failed" and not r.through(course.epochs) for r in runners)
     return {name: np.array(r.scores) for name, r in whole.items() if np.isfinite(r.scores).all()}, cut

@@ -165,4 +165,4 @@ class Seeds:
         search = self.search
         wanted = [r.untrained(repeat) for r in runners]
         found = with_networks(search.task, self.course, search.folder, wanted, folds=self.every, deadline=self.end, say=search.say)
-        return [r for r in found if len(r.tensors) == len(self.every) and r.epochs == (r.planned or self.course.epochs)]
+        return [r for r in found if len(r.tensors) == len(self.every) and r.through(r.planned or self.course.epochs)]

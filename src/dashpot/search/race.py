@@ -16,7 +16,7 @@ from dashpot.scores import predict
 from dashpot.search.lanes import Lanes, Place
 from dashpot.search.memory import most_members
 from dashpot.search.runner import ETA, LOOKS, POPULATION, Course, Report, Runner, Say, Stage, default_rungs, task_schedule
-from dashpot.search.schedules import exchanges, member_epochs, pairs, rungs_for
+from dashpot.search.schedules import exchanges, member_epochs, only_worse, pairs, rungs_for
 from dashpot.search.space import Candidate
 from dashpot.search.task import Task
 from dashpot.techniques import EarlyStopping
@@ -73,9 +73,11 @@ class Race:
             device=task.device,
             low=task.low,
             stack=task.stack,
+            known=task.known,
         )
         self.notes = self.lanes.notes
         self._stopped: dict[Place, tuple[int, Tensor]] = {}
+        self._ended: list[int] = []
 
     def places(self, i: int) -> list[Place]:
         """The members of a runner."""
@@ -113,6 +115,7 @@ class Race:
             self._member_epochs += len(running) * len(self.folds)
             if running and done in looks:
                 self._look(running, done)
+                running = self._without_ended(running) if only is None and done < last else running
             if done in stops and done < last:
                 running = self._rung(running)
             if self._exchanging and done in exchanges(self.planned) and done < last:
@@ -122,9 +125,12 @@ class Race:
             if self.elastic and only is None and self._shorten(done, len(running)):
                 last, stops = self.planned, {rung for rung in rungs_for(self.course, self.planned) if rung > done}
                 looks = self._looks(stops)
-            self.say("race", [self.runners[i] for i in running], done)
+            self.say("race", [self.runners[i] for i in (*running, *self._ended)], done)
         if running and done > self.runners[running[0]].epochs:
             self._look(running, done)
+        for _ in () if running else sorted(stop for stop in stops if stop > done):  # who has ended competes at every rung
+            self._rung([])
+        running = [*running, *self._ended]
         known: set[tuple[float, ...]] = set()
         for i in sorted(running, key=lambda i: len(self.runners[i].lineage)):
             # Where early stopping has kept what was copied, the copy is no network of its own.
@@ -221,16 +227,34 @@ class Race:
             self._look([i], epoch)
 
     def _rung(self, running: Sequence[int]) -> list[int]:
-        free = sorted((i for i in running if self.runners[i].number not in self.protected), key=lambda i: self.runners[i].score)
-        stay = set(free[: math.ceil(len(free) / ETA)]) | {i for i in running if self.runners[i].number in self.protected}
-        for i in running:
+        """Those who stay; who has ended takes a place, but trains no more."""
+        every = [*running, *self._ended]
+        free = sorted((i for i in every if self.runners[i].number not in self.protected), key=lambda i: self.runners[i].score)
+        stay = set(free[: math.ceil(len(free) / ETA)]) | {i for i in every if self.runners[i].number in self.protected}
+        for i in every:
             if i not in stay:
                 self._finish(i, "pruned")
             else:
                 self.report(self.runners[i])
-        kept = [i for i in running if i in stay]
-        self.lanes.keep([place for i in kept for place in self.places(i)])
-        return kept
+        self._ended = [i for i in self._ended if i in stay]
+        return self._kept([i for i in running if i in stay])
+
+    def _kept(self, running: list[int]) -> list[int]:
+        """Only these train on."""
+        self.lanes.keep([place for i in running for place in self.places(i)])
+        return running
+
+    def over(self, i: int) -> bool:
+        """Whether a runner need not train on, though it has not been beaten. Where strengths change while it trains, its past does not tell."""
+        runner = self.runners[i]
+        return self.course.schedule != POPULATION and not runner.lineage and only_worse(runner.history)
+
+    def _without_ended(self, running: list[int]) -> list[int]:
+        gone = [i for i in running if self.over(i)]
+        for i in gone:
+            self.runners[i].ended = True
+        self._ended += gone
+        return self._kept([i for i in running if i not in gone]) if gone else running
 
     def _without_failed(self, running: Sequence[int], epoch: int) -> list[int]:
         """A candidate with a fold whose loss is not finite has lost; the others go on."""
@@ -239,10 +263,7 @@ class Race:
         for i in bad:
             self.runners[i].scores, self.runners[i].epochs = [math.inf] * len(self.folds), epoch
             self._finish(i, "failed")
-        if bad:
-            running = [i for i in running if i not in bad]
-            self.lanes.keep([place for i in running for place in self.places(i)])
-        return list(running)
+        return self._kept([i for i in running if i not in bad]) if bad else list(running)
 
     def _finish(self, i: int, state: str) -> None:
         runner = self.runners[i]

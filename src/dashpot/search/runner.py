@@ -68,6 +68,7 @@ class Runner:
         tensors: for each fold the weights then.
         lineage: where it took over another's network (population-based training), all stages of that network from epoch 0 on, the last one being
             ``candidate``; else nothing. One network that is trained through them is this one.
+        ended: before all its epochs, since its score had only become worse.
         asked: the best score as the candidate that the store asked for, where it became another: it is what a sampler should learn.
     """
 
@@ -86,6 +87,7 @@ class Runner:
     repeat: int = 0
     lineage: list[Stage] = field(default_factory=list)
     asked: float | None = None
+    ended: bool = False
 
     @property
     def score(self) -> float:
@@ -97,6 +99,10 @@ class Runner:
     def stages(self) -> list[Stage]:
         """What its network was trained as, from the beginning."""
         return self.lineage or [Stage(0, self.candidate)]
+
+    def through(self, epochs: int) -> bool:
+        """Whether it was trained for all of so many epochs, but for those that would have been of no use."""
+        return self.ended or self.epochs >= epochs
 
     def untrained(self, repeat: int | None = None) -> Runner:
         """The same candidate with the same stages, to be trained again; perhaps with another seed."""

@@ -24,6 +24,8 @@ BRACKETS = 3
 EIGHTHS, QUARTER = 8, 4
 """A population exchanges after each eighth of the epochs, its worst quarter for its best."""
 FACTORS = (0.8, 1.25)
+WORSE, OF_FIRST = 0.2, 0.02
+"""By how much a score is worse than the best one: a fifth of it, and a fiftieth of the first, without which a score near 0 would be worse by chance."""
 
 
 def rungs_for(course: Course, epochs: int) -> tuple[int, ...]:
@@ -78,6 +80,24 @@ def bracket(course: Course, turn: int) -> Course:
     cost = member_epochs(course.lanes, 0, 1, course.epochs, course.rungs)
     lanes = min(range(2, course.lanes + 1), key=lambda n: abs(member_epochs(n, 0, 1, course.epochs, rungs) - cost), default=course.lanes)
     return replace(course, rungs=rungs, lanes=lanes, bracket=k)
+
+
+def only_worse(history: Sequence[tuple[int, float]]) -> bool:
+    """Whether a network has learned its training rows by heart: its best score was in the first half of its epochs so far, the last two were clearly worse,
+    and the last one was no better than the one before.
+
+    Of 1,620 candidates that ran on nevertheless, on 17 tables, 3 became better than they had been, none of them among the better third of their set. One that
+    swings at a high learning rate may still become the best when that falls: for such the last rule is.
+
+    >>> only_worse([(3, 0.08), (4, 0.10), (7, 0.11)]), only_worse([(3, 0.08), (4, 0.11), (7, 0.10)]), only_worse([(5, 0.08), (6, 0.10), (7, 0.11)])
+    (True, False, False)
+    """
+    if len(history) < 3:
+        return False
+    best, score = min(history, key=lambda look: look[1] if math.isfinite(look[1]) else math.inf)
+    limit = score + WORSE * abs(score) + OF_FIRST * abs(history[0][1])
+    before, last = history[-2][1], history[-1][1]
+    return history[-1][0] >= 2 * best and not before <= limit and not last < before
 
 
 def pairs(running: Sequence[int], free: Sequence[int], runners: Sequence[Runner], rng: np.random.Generator) -> list[tuple[int, int]]:

@@ -181,6 +181,7 @@ def attributes(runner: Runner) -> dict[str, Any]:
         "epochs": runner.epochs,
         "best_epoch": runner.best_epoch,
         "planned": runner.planned,
+        "ended": runner.ended,
         "train_score": runner.train_score,
         "history": [[e, round(s, 6)] for e, s in finite],
         "seconds": runner.seconds,
@@ -207,6 +208,7 @@ def remembered(store: Store, space: Space) -> list[Runner]:
         runner.scores = [float("inf") if s is None else float(s) for s in attrs.get("fold_scores", [])]
         runner.history = [(int(e), float(s)) for e, s in attrs.get("history", [])]
         runner.best_epoch, runner.planned = int(attrs.get("best_epoch", 0)), int(attrs.get("planned", 0))
+        runner.ended = bool(attrs.get("ended", False))
         runner.train_score, runner.seconds = attrs.get("train_score"), float(attrs.get("seconds", 0.0))
         found.append(runner)
     if not found:
@@ -232,7 +234,7 @@ def with_networks(
         fresh = [r.untrained() for r in group]
         in_groups(task, replace(course, epochs=planned), fresh, folds=list(folds)[have:], deadline=deadline, say=say)
         for old, new in zip(group, fresh, strict=True):
-            cut = new.epochs < planned
+            cut = not new.through(planned)
             # One that the end of the time cut short would spoil those that are whole.
             if new.state != "complete" or (cut and (have or someone)):
                 continue
@@ -250,7 +252,7 @@ def with_networks(
 def join(old: Runner, new: Runner, have: int) -> None:
     """Add the folds of ``new`` to those that ``old`` has; each part keeps its own best epoch."""
     if not have:
-        old.best_epoch, old.history, old.epochs, old.planned = new.best_epoch, new.history, new.epochs, new.planned
+        old.best_epoch, old.history, old.epochs, old.planned, old.ended = new.best_epoch, new.history, new.epochs, new.planned, new.ended
     train = [s for s, n in ((old.train_score, have), (new.train_score, len(new.scores))) if s is not None for _ in range(n)]
     old.scores, old.outputs, old.tensors = [*old.scores, *new.scores], [*old.outputs, *new.outputs], [*old.tensors, *new.tensors]
     old.train_score = sum(train) / len(train) if train else None
