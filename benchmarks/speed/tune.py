@@ -9,7 +9,7 @@ Part two: the same space, folds, epochs offered and looks. Optuna's side is what
 The target is the best mean log-loss of the folds (breast-cancer) that Optuna reaches in its time; the ratio is Dashpot's time to it over Optuna's. Dashpot's
 arm is ``dashpot.tune``'s search, with the combinations it tries first, and a second time without them. Both keep one core busy.
 
-CPU seconds stand beside wall seconds, since the machine may be shared. Run: ``python benchmarks/speed/tune.py [--seeds 3] [--seconds 40]``; about 8 minutes on
+CPU seconds stand beside wall seconds, since the machine may be shared. Run: ``python benchmarks/speed/tune.py [--seeds 6] [--seconds 40]``; about 15 minutes on
 an idle machine. ``--only warm`` (or cold, score) measures that part and keeps the rest of the result file.
 """
 
@@ -61,7 +61,8 @@ def race(search: Any, course: Any, candidates: Sequence[Any], plan: Mapping[int,
             return self._kept(kept)
 
         def over(self, i: int) -> bool:
-            return super().over(i) if plan is None else plan[i] <= self.runners[i].epochs
+            epochs = self.runners[i].epochs
+            return super().over(i) if plan is None else plan[i] <= epochs and epochs not in course.rungs  # at a rung others are weaker
 
     runners = Follow(replace(search.task, **options), course, [Runner(i, c) for i, c in enumerate(candidates)], folds=[0]).run()
     return {r.number: r.epochs for r in runners}, [r.score for r in runners]
@@ -82,13 +83,17 @@ def run_arm(name: str, search: Any, course: Any, candidates: Sequence[Any], plan
 
 
 def warm(rounds: int) -> dict[str, Any]:
-    """The arms in turn in one process, in random order, after a short uncounted turn of each."""
+    """The arms in turn in one process, in random order, after an uncounted epoch of every candidate in each; by the epochs of the course."""
+    return {str(epochs): _warm(rounds, epochs) for epochs in WARM_EPOCHS}
+
+
+def _warm(rounds: int, epochs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        search = search_of("digits", 0, WARM_EPOCHS, Path(folder))
+        search = search_of("digits", 0, epochs, Path(folder))
         course, candidates = course_of(search, 1, CANDIDATES), random_candidates(search.space)
         plan, _ = race(search, course, candidates, None)
         for name in ARMS:
-            run_arm(name, search, replace(course, epochs=1, rungs=()), candidates[::4], dict.fromkeys(plan, 1))
+            run_arm(name, search, replace(course, epochs=1, rungs=()), candidates, dict.fromkeys(plan, 1))
         seconds: dict[str, list[Clocks]] = {name: [] for name in ARMS}
         best: dict[str, float] = {}
         order, shuffle = list(ARMS), random.Random(0)
@@ -98,7 +103,7 @@ def warm(rounds: int) -> dict[str, Any]:
                 wall, cpu = time.perf_counter(), time.process_time()
                 best[name] = min(run_arm(name, search, course, candidates, plan))
                 seconds[name].append({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
-                print(f"warm: {name}: {seconds[name][-1]}", file=sys.stderr, flush=True)
+                print(f"warm, {epochs} epochs: {name}: {seconds[name][-1]}", file=sys.stderr, flush=True)
     gains = {
         name: {clock: [a[clock] / b[clock] for a, b in zip(seconds[name], seconds["stacked"], strict=True)] for clock in ("wall", "cpu")}
         for name in ARMS
@@ -126,7 +131,7 @@ NAME, PARTS = "tune-speed", ("cold", "warm", "score")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=40.0, help="CPU seconds of each run of Optuna")
     parser.add_argument("--pruner", choices=("halving", "median"), default=PRUNER)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
