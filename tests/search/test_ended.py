@@ -135,6 +135,7 @@ def test_it_is_explained_by_others_that_may_end_too() -> None:
         ([3.0, 0.001, 0.07, 0.09], True),
         ([1.0, 0.5, math.inf, math.inf], True),
         ([math.nan, 0.5, 0.7, math.nan], True),
+        ([math.nan, 0.5, 0.52, 0.53], False),
     ],
 )
 def test_when_scores_have_only_become_worse(scores: list[float], over: bool) -> None:

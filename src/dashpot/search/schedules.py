@@ -95,7 +95,8 @@ def only_worse(history: Sequence[tuple[int, float]]) -> bool:
     if len(history) < 3:
         return False
     best, score = min(history, key=lambda look: look[1] if math.isfinite(look[1]) else math.inf)
-    limit = score + WORSE * abs(score) + OF_FIRST * abs(history[0][1])
+    first = history[0][1] if math.isfinite(history[0][1]) else score
+    limit = score + WORSE * abs(score) + OF_FIRST * abs(first)
     before, last = history[-2][1], history[-1][1]
     return history[-1][0] >= 2 * best and not before <= limit and not last < before
 
