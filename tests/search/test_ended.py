@@ -15,7 +15,7 @@ import dashpot
 from dashpot.search import artifacts
 from dashpot.search.effects import measure
 from dashpot.search.race import Race
-from dashpot.search.runner import Course, Runner, Stage
+from dashpot.search.runner import Course, Runner, Stage, summary
 from dashpot.search.schedules import only_worse
 from dashpot.search.worker import attributes, with_networks
 from tests.search.helpers import FOLDS, candidate, race, small_space, small_task
@@ -109,6 +109,7 @@ def test_files_and_the_store_know_that_it_ended(tmp_path: Path) -> None:
     assert found.through(60)
     assert not replace(found, ended=False).through(60)
     assert attributes(runner)["ended"]
+    assert summary(runner, {}, None)["ended"]
     assert not attributes(race(task(), SLOW[:1], LONG, rungs=())[0])["ended"]
 
 

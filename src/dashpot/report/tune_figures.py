@@ -76,6 +76,8 @@ def draw_race(record: Mapping[str, Any]) -> Figure:
         chosen = by_role(candidates, "chosen")
         cut = max(score for c in candidates for _, score in c.history) > high
         note = "Less is better. Numbers: the lowest points of the lines, which have rings." + (" The highest scores are cut off." if cut else "")
+        if any(row.get("ended") for row in record["candidates"]):
+            note += " A finished line that ends before the others had only become worse."
         if any("in all" in _score(candidate, digits_of(candidates)) for candidate in marked):
             folds = (record.get("race") or {}).get("folds", record["folds"])
             note += f" Lines are means over the {folds} fold{'s' * (folds > 1)} of the race; in all: over all {record['folds']} folds and all seeds."

@@ -152,6 +152,7 @@ def summary(runner: Runner, names: Mapping[int, str], metric: float | None) -> d
         "state": runner.state,
         "epochs": runner.epochs,
         "best_epoch": runner.best_epoch,
+        "ended": runner.ended,
         "folds": len(runner.scores),
         "score": float(np.mean(scores)) if fine else None,
         "se": float(np.std(scores, ddof=1) / len(scores) ** 0.5) if fine and len(scores) > 1 else None,
