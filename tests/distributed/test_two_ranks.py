@@ -42,6 +42,7 @@ def work(rank: int, folder: str) -> None:
 
         optimizer.step(closure)
     torch.save({"state": session.snapshot(), "raw": dict(model.module.state_dict()), "noise": noise}, Path(folder) / f"{rank}.pt")
+    dist.barrier()  # who leaves while the other still works on the last exchange may abort it
     dist.destroy_process_group()
 
 
@@ -82,6 +83,7 @@ def sharpness(rank: int, folder: str) -> None:
     for _ in range(STEPS):
         optimizer.step(closure)
     torch.save(model.module.weight.detach().clone(), Path(folder) / f"end-{rank}.pt")
+    dist.barrier()  # who leaves while the other still works on the last exchange may abort it
     dist.destroy_process_group()
 
 
