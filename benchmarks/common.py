@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dashpot.machine import machine, versions
+from dashpot.core.environment import machine, versions
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def interleave(arms: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each arm in each round, after one uncounted round; the order within a round is random, so drift of the machine hits all arms alike."""
+    """Seconds of each arm in each round, after one uncounted round; the order within a round is random, so drift of the
+    machine hits all arms alike.
+    """
     for arm in arms.values():
         arm()
     order, times = list(arms), {name: [] for name in arms}
@@ -46,7 +48,13 @@ def write_result(name: str, record: Mapping[str, Any]) -> None:
     import torch
 
     RESULTS.mkdir(exist_ok=True)
-    whole = {**record, "threads": torch.get_num_threads(), "date": datetime.date.today().isoformat(), "machine": machine(), "versions": versions()}
+    whole = {
+        **record,
+        "threads": torch.get_num_threads(),
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "versions": versions(),
+    }
     text = json.dumps(_rounded(whole), indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n")
     print(json.dumps({key: value for key, value in _rounded(record).items() if key != "seconds"}, indent=1))

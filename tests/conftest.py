@@ -8,12 +8,15 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--shapes", action="store_true", help="check the jaxtyping shapes of the pure functions at run time")
+    parser.addoption(
+        "--shapes", action="store_true", help="check the jaxtyping shapes of the pure functions at run time"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell that runs the suite in the background lets it ignore Ctrl-C, and all that it starts; some tests press it.
+        # A shell that runs the suite in the background lets it ignore Ctrl-C, and all that it starts; some tests press
+        # it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--shapes"):
         from jaxtyping import install_import_hook

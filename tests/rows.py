@@ -71,7 +71,9 @@ def shrunk_rows(w: np.ndarray, step: float, threshold: float, dims: tuple[int, .
 
 
 def rows_by_bisection(w: np.ndarray, step: np.ndarray, threshold: float, dims: tuple[int, ...]) -> np.ndarray:
-    """The minimizer of sum (u - w)^2 / (2 step) + threshold |u_row|: its length r by bisection of sum (w / (r + t))^2 = 1."""
+    """The minimizer of sum (u - w)^2 / (2 step) + threshold |u_row|: its length r by bisection of sum (w / (r + t))^2 =
+    1.
+    """
     out = np.zeros_like(w)
     for i, (row, t) in enumerate(zip(w, step * threshold, strict=True)):
         if ((row / t) ** 2).sum() <= 1:
@@ -182,19 +184,41 @@ ROWS: dict[type[Technique], Row] = {
             dashpot.L2(strength=0.1),
             Toy("regression"),
             functions=(
-                Pure(l2_value, lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)), lambda w, s: s * np.linalg.norm(w) ** 2 / 2, strength=1),
+                Pure(
+                    l2_value,
+                    lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)),
+                    lambda w, s: s * np.linalg.norm(w) ** 2 / 2,
+                    strength=1,
+                ),
                 Pure(l2_gradient, lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)), lambda w, s: w * s, strength=1),
             ),
         ),
         Row(
             dashpot.WeightDecay(strength=1.0),
-            functions=(Pure(weight_decay, lambda d: (normal(3, 4, dtype=d), 0.1, scalar(2.0, d)), lambda w, lr, s: w - lr * s * w, strength=2),),
+            functions=(
+                Pure(
+                    weight_decay,
+                    lambda d: (normal(3, 4, dtype=d), 0.1, scalar(2.0, d)),
+                    lambda w, lr, s: w - lr * s * w,
+                    strength=2,
+                ),
+            ),
         ),
         Row(
             dashpot.GradientClipping(maximum=0.01),
             functions=(
-                Pure(clip_coefficient, lambda d: (scalar(3.0, d), scalar(0.5, d)), lambda n, m: min(1.0, m / (n + 1e-6)), strength=1),
-                Pure(clip_value, lambda d: (normal(3, 4, dtype=d), scalar(0.5, d)), lambda g, m: np.clip(g, -m, m), strength=1),
+                Pure(
+                    clip_coefficient,
+                    lambda d: (scalar(3.0, d), scalar(0.5, d)),
+                    lambda n, m: min(1.0, m / (n + 1e-6)),
+                    strength=1,
+                ),
+                Pure(
+                    clip_value,
+                    lambda d: (normal(3, 4, dtype=d), scalar(0.5, d)),
+                    lambda g, m: np.clip(g, -m, m),
+                    strength=1,
+                ),
             ),
         ),
         Row(
@@ -202,7 +226,12 @@ ROWS: dict[type[Technique], Row] = {
             functions=(
                 Pure(
                     sam_ascent,
-                    lambda d: (normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=1), normal(3, 4, dtype=d, seed=1).norm(), scalar(0.5, d)),
+                    lambda d: (
+                        normal(3, 4, dtype=d),
+                        normal(3, 4, dtype=d, seed=1),
+                        normal(3, 4, dtype=d, seed=1).norm(),
+                        scalar(0.5, d),
+                    ),
                     lambda w, g, n, r: w + r * g / np.linalg.norm(g),
                     strength=3,
                 ),
@@ -212,12 +241,21 @@ ROWS: dict[type[Technique], Row] = {
             dashpot.L1(strength=0.05),
             Toy("regression"),
             functions=(
-                Pure(l1_value, lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)), lambda w, s: s * np.linalg.norm(w.ravel(), 1), strength=1),
+                Pure(
+                    l1_value,
+                    lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)),
+                    lambda w, s: s * np.linalg.norm(w.ravel(), 1),
+                    strength=1,
+                ),
                 Pure(soft_threshold, lambda d: (normal(3, 4, dtype=d), scalar(0.5, d)), soft, strength=1),
                 Pure(soft_threshold, lambda d: (normal(3, 4, dtype=d), uniform(3, 4, dtype=d)), soft),
                 Pure(
                     l1_stationarity,
-                    lambda d: (normal(3, 4, dtype=d) * (uniform(3, 4, dtype=d) > 0.5), normal(3, 4, dtype=d, seed=2), scalar(0.5, d)),
+                    lambda d: (
+                        normal(3, 4, dtype=d) * (uniform(3, 4, dtype=d) > 0.5),
+                        normal(3, 4, dtype=d, seed=2),
+                        scalar(0.5, d),
+                    ),
                     subgradient_distance,
                     strength=2,
                     differentiable=False,
@@ -269,7 +307,12 @@ ROWS: dict[type[Technique], Row] = {
                     lambda w, s, dims, size: s * size * sum(np.linalg.norm(row) for row in w),
                     strength=1,
                 ),
-                Pure(group_threshold, lambda d: (normal(3, 4, dtype=d), 0.5, scalar(2.0, d), (1,)), shrunk_rows, strength=2),
+                Pure(
+                    group_threshold,
+                    lambda d: (normal(3, 4, dtype=d), 0.5, scalar(2.0, d), (1,)),
+                    shrunk_rows,
+                    strength=2,
+                ),
                 Pure(
                     group_threshold,
                     lambda d: (normal(3, 4, dtype=d), 0.1 + uniform(3, 4, dtype=d), scalar(1.0, d), (1,)),
@@ -279,7 +322,12 @@ ROWS: dict[type[Technique], Row] = {
                 ),
                 Pure(
                     group_stationarity,
-                    lambda d: (normal(3, 4, dtype=d) * (uniform(3, 1, dtype=d) > 0.5), normal(3, 4, dtype=d, seed=2), scalar(0.5, d), (1,)),
+                    lambda d: (
+                        normal(3, 4, dtype=d) * (uniform(3, 1, dtype=d) > 0.5),
+                        normal(3, 4, dtype=d, seed=2),
+                        scalar(0.5, d),
+                        (1,),
+                    ),
                     rows_subgradient_distance,
                     strength=2,
                     differentiable=False,
@@ -323,7 +371,9 @@ ROWS: dict[type[Technique], Row] = {
                 Pure(
                     scad_value,
                     lambda d: (2 * normal(3, 4, dtype=d), scalar(0.5, d), 3.0),
-                    lambda w, s, a: sum(integral(lambda t: min(s, max(a * s - t, 0) / (a - 1)), abs(v), (s, a * s)) for v in w.ravel()),
+                    lambda w, s, a: sum(
+                        integral(lambda t: min(s, max(a * s - t, 0) / (a - 1)), abs(v), (s, a * s)) for v in w.ravel()
+                    ),
                     strength=1,
                 ),
                 Pure(
@@ -344,7 +394,9 @@ ROWS: dict[type[Technique], Row] = {
                 Pure(
                     scad_stationarity,
                     lambda d: (normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=2), scalar(0.4, d), 3.0),
-                    lambda w, g, s, a: np.abs(g + np.sign(w) * np.minimum(s, np.maximum(a * s - np.abs(w), 0) / (a - 1))),
+                    lambda w, g, s, a: np.abs(
+                        g + np.sign(w) * np.minimum(s, np.maximum(a * s - np.abs(w), 0) / (a - 1))
+                    ),
                     strength=2,
                     differentiable=False,
                 ),
@@ -392,7 +444,11 @@ ROWS: dict[type[Technique], Row] = {
                 ),
                 Pure(
                     l0_stationarity,
-                    lambda d: (normal(3, 4, dtype=d) * (uniform(3, 4, dtype=d) > 0.5), normal(3, 4, dtype=d, seed=2), scalar(0.5, d)),
+                    lambda d: (
+                        normal(3, 4, dtype=d) * (uniform(3, 4, dtype=d) > 0.5),
+                        normal(3, 4, dtype=d, seed=2),
+                        scalar(0.5, d),
+                    ),
                     lambda w, g, s: np.where(w == 0, 0, np.abs(g)),
                     differentiable=False,
                 ),
@@ -437,22 +493,37 @@ ROWS: dict[type[Technique], Row] = {
                 ),
             ),
         ),
-        Row(dashpot.NonNegative(), functions=(Pure(positive_part, lambda d: (normal(3, 4, dtype=d),), lambda w: (w + np.abs(w)) / 2),)),
+        Row(
+            dashpot.NonNegative(),
+            functions=(Pure(positive_part, lambda d: (normal(3, 4, dtype=d),), lambda w: (w + np.abs(w)) / 2),),
+        ),
         Row(
             dashpot.NOfM(n=1, m=2),
             functions=(
                 Pure(
                     keep_n_of_m,
                     lambda d: (normal(3, 4, dtype=d), 1.0, 1, 2),
-                    lambda w, t, n, m: np.where(np.abs(w) >= np.abs(w).reshape(3, 2, 2).max(axis=2).repeat(2, axis=1), w, 0),
+                    lambda w, t, n, m: np.where(
+                        np.abs(w) >= np.abs(w).reshape(3, 2, 2).max(axis=2).repeat(2, axis=1), w, 0
+                    ),
                 ),
             ),
         ),
         Row(
             dashpot.NuclearNorm(strength=2.0),
             functions=(
-                Pure(nuclear_value, lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)), lambda w, s: s * np.linalg.norm(w, "nuc"), strength=1),
-                Pure(nuclear_prox, lambda d: (normal(3, 4, dtype=d), 0.5, scalar(1.0, d)), singular_values_less, strength=2),
+                Pure(
+                    nuclear_value,
+                    lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)),
+                    lambda w, s: s * np.linalg.norm(w, "nuc"),
+                    strength=1,
+                ),
+                Pure(
+                    nuclear_prox,
+                    lambda d: (normal(3, 4, dtype=d), 0.5, scalar(1.0, d)),
+                    singular_values_less,
+                    strength=2,
+                ),
             ),
         ),
         Row(

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 import dashpot
-from dashpot import compare as comparison
-from dashpot import selection
-from dashpot.compare import Schedule, arms_of, compare, split_scores, train, train_together
+from dashpot.comparison import compare as comparison
+from dashpot.comparison.compare import Schedule, arms_of, compare, split_scores, train, train_together
 from dashpot.core.technique import Technique
 from dashpot.data import Problem
 from dashpot.data.rows import Rows
+from dashpot.sparsity import selection
 
 PLAN = Schedule(epochs=6, batch_size=32)
 
@@ -24,7 +24,9 @@ PLAN = Schedule(epochs=6, batch_size=32)
 def problem(rows: int = 240) -> Problem:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, 6))
-    return Problem("made", Rows(tuple("abcdef"), matrix=x), np.where(x[:, 0] + 0.5 * rng.normal(size=rows) > 0, "yes", "no"))
+    return Problem(
+        "made", Rows(tuple("abcdef"), matrix=x), np.where(x[:, 0] + 0.5 * rng.normal(size=rows) > 0, "yes", "no")
+    )
 
 
 def alone(data: Problem, recipe: dashpot.Recipe, seed: int) -> Any:
@@ -53,7 +55,9 @@ def test_each_arm_is_as_it_is_alone() -> None:
         assert together[name].epochs == len(single.history), name
         for one, other in zip(together[name].network.parameters(), single.model.parameters(), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-5, msg=name)
-        ours, theirs = (split_scores(network, prepared, split)["test"] for network in (together[name].network, single.model))
+        ours, theirs = (
+            split_scores(network, prepared, split)["test"] for network in (together[name].network, single.model)
+        )
         assert ours == pytest.approx(theirs, rel=1e-4), name
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import dashpot
-from dashpot.fit import DivergenceWarning
+from dashpot.training.loop import DivergenceWarning
 
 
 def problem(n: int = 90, regression: bool = False) -> tuple[Tensor, Tensor]:
@@ -34,7 +34,9 @@ def fit(model: nn.Module, data: Any, **options: Any) -> dashpot.FitResult:
     return dashpot.fit(model, data, **{"epochs": 6, "batch_size": 16, "lr": 0.01, "progress": False, **options})
 
 
-RECIPE = dashpot.Mixup(alpha=0.3) | dashpot.L1(strength=1e-3) | dashpot.EMA(decay=0.9) | dashpot.EarlyStopping(patience=4)
+RECIPE = (
+    dashpot.Mixup(alpha=0.3) | dashpot.L1(strength=1e-3) | dashpot.EMA(decay=0.9) | dashpot.EarlyStopping(patience=4)
+)
 
 
 @pytest.mark.parametrize("kind", ["tensors", "arrays", "dataset", "loader"])
@@ -129,7 +131,7 @@ def test_a_diverged_loss_stops_says_where_and_keeps_the_best_weights() -> None:
     best = min(row["val_loss"] for row in result.history)
     assert dashpot.scores(model, x, y)["loss"] == pytest.approx(best, rel=1e-5)
     with pytest.raises(dashpot.DivergedError, match="epoch"):
-        result.check()
+        result.raise_if_diverged()
 
 
 def test_the_callers_random_state_and_data_stay() -> None:
@@ -160,7 +162,9 @@ def test_sample_weights_count_as_repetitions() -> None:
 
     def train(*data: Tensor) -> Tensor:
         torch.manual_seed(0)
-        return fit(nn.Linear(5, 1), data, batch_size=999, optimizer=lambda p: torch.optim.SGD(p, lr=0.1)).model.weight.detach()
+        return fit(
+            nn.Linear(5, 1), data, batch_size=999, optimizer=lambda p: torch.optim.SGD(p, lr=0.1)
+        ).model.weight.detach()
 
     torch.testing.assert_close(train(x, y, weight), train(x[twice], y[twice]))
 
@@ -189,7 +193,12 @@ def test_a_watched_score_that_nobody_takes_is_refused_before_training() -> None:
 
 def test_bad_data() -> None:
     x, y = problem()
-    for data, message in (((x, y[:-1]), "one length"), (3, "must be"), ((x[:0], y[:0]), "above 0"), (([["a"]], y), "numeric")):
+    for data, message in (
+        ((x, y[:-1]), "one length"),
+        (3, "must be"),
+        ((x[:0], y[:0]), "above 0"),
+        (([["a"]], y), "numeric"),
+    ):
         with pytest.raises(dashpot.DataError, match=message):
             fit(network(), data)
     with pytest.raises(dashpot.UsageError, match="same number of values"):

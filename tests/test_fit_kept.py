@@ -1,4 +1,6 @@
-"""What ``fit`` promises at the end: the best weights where a loss diverges, resumed or wrapped; loaders that resume; a random state that is the caller's."""
+"""What ``fit`` promises at the end: the best weights where a loss diverges, resumed or wrapped; loaders that resume; a
+random state that is the caller's.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from dashpot.core.technique import Technique
 
 X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
 Y = (X @ torch.arange(6.0) + 1)[:, None]
-pytestmark = pytest.mark.filterwarnings("ignore::dashpot.fit.DivergenceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::dashpot.training.loop.DivergenceWarning")
 
 
 class StopHereError(Exception):
@@ -67,14 +69,28 @@ def test_the_best_weights_are_kept_whatever_wraps_the_model_and_stops_it(wrapped
 
     model = line()
     recipe = dashpot.SAM() if wrapped else dashpot.SAM() | dashpot.EarlyStopping(restore=False)
-    options: dict[str, Any] = {"valid": (X, Y), "loss": later_nan, "recipe": recipe, "epochs": 20, "batch_size": 16, "progress": False}
+    options: dict[str, Any] = {
+        "valid": (X, Y),
+        "loss": later_nan,
+        "recipe": recipe,
+        "epochs": 20,
+        "batch_size": 16,
+        "progress": False,
+    }
     with mock.patch("torch._dynamo.config.disable", True):
-        assert dashpot.fit(torch.compile(model) if wrapped else model, (X, Y), **options).diverged  # type: ignore[arg-type]  # a compiled module is one
+        network: Any = torch.compile(model) if wrapped else model
+        assert dashpot.fit(network, (X, Y), **options).diverged
     assert model.weight.isfinite().all()
 
 
 def test_weights_that_overflow_in_the_last_step_are_noticed(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"schedule": "constant", "epochs": 1, "batch_size": 64, "progress": False, "checkpoint": tmp_path}
+    options: dict[str, Any] = {
+        "schedule": "constant",
+        "epochs": 1,
+        "batch_size": 64,
+        "progress": False,
+        "checkpoint": tmp_path,
+    }
     options["optimizer"] = lambda parameters: torch.optim.SGD(parameters, lr=1e30)
     for resume in (False, True):
         model = line()

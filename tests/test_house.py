@@ -19,13 +19,15 @@ SOURCE = Path(dashpot.__file__).parent
 # A room may import those on its left side and itself; `None` stands for the package's own __init__.
 ROOMS = [
     ["core"],
-    ["techniques", "scores", "machine", "metrics", "temperature", "decisions"],
-    ["optim", "strengths"],
+    ["evaluation"],
+    ["techniques"],
+    ["optim"],
     ["training", "data", "nets", "testing", "report"],
-    ["fit", "references", "runs"],
+    ["runs"],
     ["population"],
+    ["comparison", "sparsity"],
     ["search"],
-    ["estimators", "compare", "path_result", "paths", "selection", "diagnosis"],
+    ["estimators"],
     ["cli"],
 ]
 FLOOR = {room: i for i, floor in enumerate(ROOMS) for room in floor}
@@ -46,7 +48,11 @@ def imports() -> list[tuple[str, str]]:
                 else []
             )
             if isinstance(node, ast.ImportFrom) and node.module == "dashpot":
-                names = [f"dashpot.{alias.name}" for alias in node.names if (SOURCE / alias.name).is_dir() or (SOURCE / f"{alias.name}.py").exists()]
+                names = [
+                    f"dashpot.{alias.name}"
+                    for alias in node.names
+                    if (SOURCE / alias.name).is_dir() or (SOURCE / f"{alias.name}.py").exists()
+                ]
             found += [(module, name.removeprefix("dashpot.")) for name in names if name.startswith("dashpot.")]
     return found
 
@@ -64,7 +70,11 @@ def test_no_room_imports_upwards() -> None:
 
 def test_rooms_of_one_floor_do_not_import_each_other_in_circles() -> None:
     edges = {(m.split(".")[0], i.split(".")[0]) for m, i in imports() if m.split(".")[0] != i.split(".")[0]}
-    assert not {(a, b) for a, b in edges if (b, a) in edges and (f"{a}.codec", b) not in ALLOWED and (f"{b}.codec", a) not in ALLOWED}
+    assert not {
+        (a, b)
+        for a, b in edges
+        if (b, a) in edges and (f"{a}.codec", b) not in ALLOWED and (f"{b}.codec", a) not in ALLOWED
+    }
 
 
 def test_the_public_surface_is_whole_and_documented() -> None:
@@ -75,10 +85,19 @@ def test_the_public_surface_is_whole_and_documented() -> None:
     assert all(cls.__name__ in dashpot.__all__ for cls in registry().values() if cls.__module__.startswith("dashpot."))
 
 
-@pytest.mark.parametrize("cls", [c for c in registry().values() if c.__module__.startswith("dashpot.")], ids=lambda c: c.kind())
+@pytest.mark.parametrize(
+    "cls", [c for c in registry().values() if c.__module__.startswith("dashpot.")], ids=lambda c: c.kind()
+)
 def test_every_technique_has_a_whole_card(cls: type[dashpot.Technique]) -> None:
     doc = cls.__doc__ or ""
-    for part in ("Args:", "Raises:", "Example:", "Paper", "When not to use it", ":math:" if cls.kind() == "early-stopping" else ".. math::"):
+    for part in (
+        "Args:",
+        "Raises:",
+        "Example:",
+        "Paper",
+        "When not to use it",
+        ":math:" if cls.kind() == "early-stopping" else ".. math::",
+    ):
         assert part in doc, part
     for name in cls.fields():
         assert f"{name}:" in doc or f"{name}, " in doc or f", {name}:" in doc, name
@@ -101,14 +120,31 @@ def test_examples_in_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_import_loads_nothing_heavy() -> None:
-    code = "import sys, dashpot; print([m for m in ('sklearn', 'polars', 'pandas', 'matplotlib', 'rich', 'typer', 'PIL') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys, dashpot; print([m for m in ('sklearn', 'polars', 'pandas', 'matplotlib', 'rich', 'typer', 'PIL')"
+        " if m in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_shapes_are_checked() -> None:
     """The reference tests once more, with every jaxtyping shape of the pure functions checked as they run."""
-    command = [sys.executable, "-m", "pytest", "--shapes", "-q", "-p", "no:xdist", "tests/test_laws.py", "tests/reference/test_torch_parity.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--shapes",
+        "-q",
+        "-p",
+        "no:xdist",
+        "tests/test_laws.py",
+        "tests/reference/test_torch_parity.py",
+    ]
     chosen = ["-k", "not compiles and (reference or dtype or resume or parity)"]
-    done = subprocess.run([*command, *chosen], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, *chosen], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     assert "passed" in done.stdout

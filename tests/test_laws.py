@@ -18,7 +18,9 @@ def cases(only: set[str] | None = None) -> list[object]:
     pairs = []
     for cls, row in ROWS.items():
         for law in LAWS:
-            fits = (law not in NEEDS_FUNCTIONS or row.functions) and (law != "prox_is_optimal" or issubclass(cls, Proximal))
+            fits = (law not in NEEDS_FUNCTIONS or row.functions) and (
+                law != "prox_is_optimal" or issubclass(cls, Proximal)
+            )
             fits = fits and (law != "vmaps_over_strengths" or any(pure.strength is not None for pure in row.functions))
             if fits and (only is None or law in only):
                 marks = [pytest.mark.slow] if law == "compiles" else []

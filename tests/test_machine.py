@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 
-from dashpot.report.tune_words import closing
+from dashpot.report.tune.words import closing
 
 HELD = """
 import numpy as np
-from dashpot.machine import peak_memory
+from dashpot.core.environment import peak_memory
 before = peak_memory()["process"]
 held = np.ones(75_000_000)  # 600 MB
 del held

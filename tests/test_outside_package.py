@@ -53,13 +53,22 @@ def test_a_good_technique_passes_every_law_and_is_found_by_name(package: Path) -
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("global_draws", "draws.normal(g.shape, g.device, g.dtype)", "__import__('torch').randn_like(g)", "other weights"),
+        (
+            "global_draws",
+            "draws.normal(g.shape, g.device, g.dtype)",
+            "__import__('torch').randn_like(g)",
+            "other weights",
+        ),
         ("offset", "alpha=self.std", "alpha=self.std + 0.01", "off differs"),
         ("idle", "alpha=self.std", "alpha=0.0", "does nothing"),
     ],
 )
 def test_a_broken_technique_fails_the_right_law(package: Path, name: str, old: str, new: str, message: str) -> None:
-    module = load(package, f"outside_{name}", GOOD.replace("OutsideNoise", f"Outside{name.title().replace('_', '')}").replace(old, new))
+    module = load(
+        package,
+        f"outside_{name}",
+        GOOD.replace("OutsideNoise", f"Outside{name.title().replace('_', '')}").replace(old, new),
+    )
     cls = next(value for key, value in vars(module).items() if key.startswith("Outside"))
     with pytest.raises(AssertionError, match=message):
         run_laws(Row(cls(std=0.5)))

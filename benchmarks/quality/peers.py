@@ -1,16 +1,18 @@
 """What users could pick for a table instead of Dashpot, measured one by one: a line of JSON per (set, split, peer).
 
-Boosted trees and networks learn from the training part and stop by the validation part; the linear models, which need no such part, learn from both. All are at
-their defaults, on one thread, except for what early stopping needs: boosted trees may grow to 1000 rounds, and XGBoost and CatBoost stop after 50 rounds without
-gain in validation loss and go back to the best one. Scikit-learn's histogram boosting does not go back, so it keeps its own patience of 10. RealMLP-TD and TabM-D
-choose their epoch by validation error (root mean square or share of misses), as pytabkit does by default.
+Boosted trees and networks learn from the training part and stop by the validation part; the linear models, which need
+no such part, learn from both. All are at their defaults, on one thread, except for what early stopping needs: boosted
+trees may grow to 1000 rounds, and XGBoost and CatBoost stop after 50 rounds without gain in validation loss and go back
+to the best one. Scikit-learn's histogram boosting does not go back, so it keeps its own patience of 10. RealMLP-TD and
+TabM-D choose their epoch by validation error (root mean square or share of misses), as pytabkit does by default.
 
-Lines that are in the file already are skipped, so the script may be killed and started again. Splits come one after another, and within a split small sets first,
-so that what is there can be read at any time. The slow peers come after the others of the same split. Each peer first has an uncounted run on a small made-up
-table, so that imports do not count.
+Lines that are in the file already are skipped, so the script may be killed and started again. Splits come one after
+another, and within a split small sets first, so that what is there can be read at any time. The slow peers come after
+the others of the same split. Each peer first has an uncounted run on a small made-up table, so that imports do not
+count.
 
-Run: ``python benchmarks/quality/peers.py --splits 2``. It needs xgboost, catboost, and pytabkit with lightning, torchmetrics, skorch, dill, dask and msgpack-numpy;
-a peer whose package is missing leaves lines with an error.
+Run: ``python benchmarks/quality/peers.py --splits 2``. It needs xgboost, catboost, and pytabkit with lightning,
+torchmetrics, skorch, dill, dask and msgpack-numpy; a peer whose package is missing leaves lines with an error.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ def stopped(model: Any, case: Case, fit: Fit) -> Prediction:
 
 
 def linear(case: Case) -> Prediction:
-    """Strength by folds of the pool, then fitted to the pool; the validation rows are predicted by a fit of the same strength without them."""
+    """Strength by folds of the pool, then fitted to the pool; the validation rows are predicted by a fit of the same
+    strength without them.
+    """
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Ridge, RidgeCV
@@ -65,12 +69,21 @@ def linear(case: Case) -> Prediction:
     numeric = [name for name in case.frame if name not in nominal]
 
     def on_columns(model: Any) -> Any:
-        scaled, spread = make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), OneHotEncoder(handle_unknown="ignore")
+        scaled, spread = (
+            make_pipeline(SimpleImputer(strategy="median"), StandardScaler()),
+            OneHotEncoder(handle_unknown="ignore"),
+        )
         return make_pipeline(make_column_transformer((scaled, numeric), (spread, nominal), sparse_threshold=0), model)
 
     if case.classes:
         folds = StratifiedKFold(5, shuffle=True, random_state=case.seed)
-        options = {"cv": folds, "scoring": "neg_log_loss", "max_iter": 1000, "l1_ratios": (0.0,), "use_legacy_attributes": False}
+        options = {
+            "cv": folds,
+            "scoring": "neg_log_loss",
+            "max_iter": 1000,
+            "l1_ratios": (0.0,),
+            "use_legacy_attributes": False,
+        }
         whole = on_columns(LogisticRegressionCV(Cs=np.logspace(-4, 3, 8), **options)).fit(*case.part(case.pool))
         part = on_columns(LogisticRegression(C=float(whole[-1].C_), max_iter=1000))
     else:
@@ -92,8 +105,12 @@ def xgboost(case: Case) -> Prediction:
     from xgboost import XGBClassifier, XGBRegressor
 
     kind = XGBClassifier if case.classes else XGBRegressor
-    model = kind(n_estimators=ROUNDS, early_stopping_rounds=PATIENCE, enable_categorical=True, n_jobs=1, random_state=case.seed)
-    return stopped(model, case, lambda m, x, y, x_valid, y_valid: m.fit(x, y, eval_set=[(x_valid, y_valid)], verbose=False))
+    model = kind(
+        n_estimators=ROUNDS, early_stopping_rounds=PATIENCE, enable_categorical=True, n_jobs=1, random_state=case.seed
+    )
+    return stopped(
+        model, case, lambda m, x, y, x_valid, y_valid: m.fit(x, y, eval_set=[(x_valid, y_valid)], verbose=False)
+    )
 
 
 def catboost(case: Case) -> Prediction:
@@ -109,9 +126,13 @@ def catboost(case: Case) -> Prediction:
 def _pytabkit(case: Case, name: str) -> Prediction:
     import pytabkit
 
-    model = getattr(pytabkit, f"{name}_{'Classifier' if case.classes else 'Regressor'}")(device="cpu", random_state=case.seed, n_threads=1)
+    model = getattr(pytabkit, f"{name}_{'Classifier' if case.classes else 'Regressor'}")(
+        device="cpu", random_state=case.seed, n_threads=1
+    )
     nominal = list(case.nominal)
-    return stopped(model, case, lambda m, x, y, x_valid, y_valid: m.fit(x, y, X_val=x_valid, y_val=y_valid, cat_col_names=nominal))
+    return stopped(
+        model, case, lambda m, x, y, x_valid, y_valid: m.fit(x, y, X_val=x_valid, y_val=y_valid, cat_col_names=nominal)
+    )
 
 
 def realmlp(case: Case) -> Prediction:

@@ -1,7 +1,9 @@
-"""The tables of ``tune.py``: means and mean ranks over those (set, split) pairs that all arms have, families, and Dashpot beside each arm set by set.
+"""The tables of ``tune.py``: means and mean ranks over those (set, split) pairs that all arms have, families, and
+Dashpot beside each arm set by set.
 
-Within a family the best arm is the one with the best mean on the test rows, for all families alike: it says what a family can reach, not what a user who chooses
-would get. Differences from Dashpot have their interval over sets, which are independent of each other, as splits of one set are not.
+Within a family the best arm is the one with the best mean on the test rows, for all families alike: it says what a
+family can reach, not what a user who chooses would get. Differences from Dashpot have their interval over sets, which
+are independent of each other, as splits of one set are not.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ def collect(paths: Sequence[Path], without: Sequence[str], sets: Sequence[str], 
 
 
 def in_common(results: Results) -> Results:
-    """The pairs that all arms have but the plain network, which is compared on its own; says how many each has, as one with few leaves few for all."""
+    """The pairs that all arms have but the plain network, which is compared on its own; says how many each has, as one
+    with few leaves few for all.
+    """
     print("pairs of each arm:", {arm: len(pairs) for arm, pairs in results.items()})
     peers = {arm: pairs for arm, pairs in results.items() if arm != PLAIN}
     common = sorted(set.intersection(*(set(pairs) for pairs in peers.values()))) if peers else []
@@ -78,7 +82,9 @@ def families(results: Results) -> dict[str, list[str]]:
 
 
 def versus(results: Results, metric: str, ours: str, other: str) -> dict[str, Any]:
-    """Dashpot against one arm: pairs won, tied and lost, and the mean difference (above 0: Dashpot is better) with its 95 % interval over sets."""
+    """Dashpot against one arm: pairs won, tied and lost, and the mean difference (above 0: Dashpot is better) with its
+    95 % interval over sets.
+    """
     from scipy.stats import t
 
     scores = values({ours: results[ours], other: results[other]}, metric)
@@ -96,14 +102,18 @@ def versus(results: Results, metric: str, ours: str, other: str) -> dict[str, An
 
 
 def set_by_set(results: Results, metric: str, ours: str, other: str) -> dict[str, dict[str, float]]:
-    """The mean difference of the splits of each set, above 0 where ``ours`` is better, and its standard error, where there are splits enough."""
+    """The mean difference of the splits of each set, above 0 where ``ours`` is better, and its standard error, where
+    there are splits enough.
+    """
     gains: dict[str, list[float]] = defaultdict(list)
     for pair in sorted(set(results[ours]) & set(results[other])):
         scores = [results[arm][pair]["scores"][metric] for arm in (ours, other)]
         gains[pair[0]].append((scores[0] - scores[1]) * (1 if HIGHER[metric] else -1))
     return {
-        name: {"splits": len(some), "difference": statistics.mean(some)}
-        | ({"standard error": statistics.stdev(some) / len(some) ** 0.5} if len(some) > 1 else {})
+        name: (
+            {"splits": len(some), "difference": statistics.mean(some)}
+            | ({"standard error": statistics.stdev(some) / len(some) ** 0.5} if len(some) > 1 else {})
+        )
         for name, some in gains.items()
     }
 
@@ -124,19 +134,29 @@ def summary(results: Results, metrics: Sequence[str]) -> dict[str, Any]:
             best[metric][family] = {"arm": first, "mean": float(scores[first].mean())}
     for arm, some in results.items():
         arms[arm]["cpu seconds"] = {
-            name: kind([line["cpu seconds"] for line in some.values()]) for name, kind in (("median", statistics.median), ("mean", statistics.mean))
+            name: kind([line["cpu seconds"] for line in some.values()])
+            for name, kind in (("median", statistics.median), ("mean", statistics.mean))
         }
-    by_set = {metric: {name: _means_of(results, metric, name) for name in dict.fromkeys(name for name, _ in pairs)} for metric in metrics}
+    by_set = {
+        metric: {name: _means_of(results, metric, name) for name in dict.fromkeys(name for name, _ in pairs)}
+        for metric in metrics
+    }
     record = {"pairs": len(pairs), "splits by set": {name: [s for n, s in pairs if n == name] for name, _ in pairs}}
     against = {
-        ours: {metric: {arm: versus(results, metric, ours, arm) for arm in results if not arm.startswith(OURS)} for metric in metrics}
+        ours: {
+            metric: {arm: versus(results, metric, ours, arm) for arm in results if not arm.startswith(OURS)}
+            for metric in metrics
+        }
         for ours in families(results).get(OURS, ())
     }
     return {**record, "arms": arms, "best per family": best, "by set": by_set, "dashpot against": against}
 
 
 def _means_of(results: Results, metric: str, name: str) -> dict[str, float]:
-    return {arm: statistics.mean(line["scores"][metric] for pair, line in pairs.items() if pair[0] == name) for arm, pairs in results.items()}
+    return {
+        arm: statistics.mean(line["scores"][metric] for pair, line in pairs.items() if pair[0] == name)
+        for arm, pairs in results.items()
+    }
 
 
 def text(task: str, part: Mapping[str, Any]) -> str:
@@ -151,23 +171,40 @@ def text(task: str, part: Mapping[str, Any]) -> str:
         out.append(" ".join(f"{cell:>{WIDTH}}" for cell in (arm, *cells, f"{row['cpu seconds']['median']:.1f}")))
     out.append("best of each family")
     for family in part["best per family"][metrics[0]]:
-        cells = [f"{found['mean']:.4f} {found['arm'][:22]}" for found in (part["best per family"][m][family] for m in metrics)]
+        cells = [
+            f"{found['mean']:.4f} {found['arm'][:22]}"
+            for found in (part["best per family"][m][family] for m in metrics)
+        ]
         out.append(" ".join(f"{cell:>{WIDTH}}" for cell in (family, *cells)))
     for ours, against in part["dashpot against"].items():
-        out.append(f"{ours} against each: won-tied-lost, mean difference over sets [95 % interval], above 0 is better for it")
-        out += [" ".join(f"{cell:>{WIDTH}}" for cell in (arm, *(_versus_text(against[m][arm]) for m in metrics))) for arm in against[metrics[0]]]
+        out.append(
+            f"{ours} against each: won-tied-lost, mean difference over sets [95 % interval], above 0 is better for it"
+        )
+        out += [
+            " ".join(f"{cell:>{WIDTH}}" for cell in (arm, *(_versus_text(against[m][arm]) for m in metrics)))
+            for arm in against[metrics[0]]
+        ]
     return "\n".join(out)
 
 
 def beside_text(ours: str, others: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]) -> str:
-    """On how many sets Dashpot is above and below each arm by more than two standard errors of its splits, and the sets where it is below."""
+    """On how many sets Dashpot is above and below each arm by more than two standard errors of its splits, and the sets
+    where it is below.
+    """
     out = ["sets above : within : below by more than two standard errors of the splits (and those below)"]
     for arm, metrics in others.items():
         for metric, sets in metrics.items():
-            sure = {name: found["difference"] / max(found["standard error"], 1e-12) for name, found in sets.items() if "standard error" in found}
+            sure = {
+                name: found["difference"] / max(found["standard error"], 1e-12)
+                for name, found in sets.items()
+                if "standard error" in found
+            }
             below = [f"{name} {sets[name]['difference']:+.4f}" for name, size in sure.items() if size < -2]
             above = sum(size > 2 for size in sure.values())
-            out.append(f"{ours} - {arm}, {metric}: {above} : {len(sure) - above - len(below)} : {len(below)}  {', '.join(below)}")
+            out.append(
+                f"{ours} - {arm}, {metric}: {above} : {len(sure) - above - len(below)} : {len(below)} "
+                f" {', '.join(below)}"
+            )
     return "\n".join(out)
 
 

@@ -1,7 +1,8 @@
 """What the arms of ``tune.py`` and ``peers.py`` share: sets and splits, scores, and files of results.
 
-A set is split 60/20/20 by ``Problem.split``. An arm may use the first two parts, the pool, as it likes, and never sees the test part. Decisions and one
-temperature are fitted on the validation part alike for every arm that says what it predicts there; see :func:`scored`.
+A set is split 60/20/20 by ``Problem.split``. An arm may use the first two parts, the pool, as it likes, and never sees
+the test part. Decisions and one temperature are fitted on the validation part alike for every arm that says what it
+predicts there; see :func:`scored`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ SETS = (*SMALL, "concrete", "kin8nm", "california-housing", "diamonds", "adult")
 
 @dataclass(frozen=True)
 class Case:
-    """One split of one set: ``frame`` has the inputs, nominal columns as pandas categories, in the order of the rows of ``problem``."""
+    """One split of one set: ``frame`` has the inputs, nominal columns as pandas categories, in the order of the rows of
+    ``problem``.
+    """
 
     problem: Problem
     frame: Any
@@ -72,7 +75,8 @@ class Case:
 class Prediction:
     """What an arm says of the validation and test rows: probabilities [rows, classes] or values [rows].
 
-    An arm that fits decisions and temperature by itself, within the pool, has no ``valid`` and gives its classes of the test rows as ``decided``.
+    An arm that fits decisions and temperature by itself, within the pool, has no ``valid`` and gives its classes of the
+    test rows as ``decided``.
     """
 
     test: np.ndarray
@@ -82,7 +86,9 @@ class Prediction:
 
 @cache
 def read(name: str, folder: Path = DATA) -> tuple[Problem, Any, tuple[str, ...]]:
-    """Problem, inputs as a data frame with plain names, and its nominal columns; all arms take the same columns as nominal."""
+    """Problem, inputs as a data frame with plain names, and its nominal columns; all arms take the same columns as
+    nominal.
+    """
     import pandas
 
     about = json.loads((folder / "meta.json").read_text())[name]
@@ -91,7 +97,13 @@ def read(name: str, folder: Path = DATA) -> tuple[Problem, Any, tuple[str, ...]]
     frame = frame.astype({column: float for column in frame if column not in nominal})
     for column in nominal:
         frame[column] = frame[column].astype(object).map(str, na_action="ignore")
-    problem = Problem(name, frame_rows(frame), target, {"clf": "classification", "reg": "regression"}[about["kind"]], target_name="target")
+    problem = Problem(
+        name,
+        frame_rows(frame),
+        target,
+        {"clf": "classification", "reg": "regression"}[about["kind"]],
+        target_name="target",
+    )
     for column in nominal:
         frame[column] = frame[column].where(frame[column].notna(), "missing").astype("category")
     plain = {column: f"x{i}" for i, column in enumerate(frame)}  # XGBoost takes no brackets in names
@@ -104,7 +116,9 @@ def case_of(name: str, split: int, folder: Path = DATA) -> Case:
 
 
 def scored(case: Case, prediction: Prediction) -> dict[str, float]:
-    """Test scores: plain, and with decisions and one temperature fitted on the validation rows (or by the arm itself, where it has no ``valid``)."""
+    """Test scores: plain, and with decisions and one temperature fitted on the validation rows (or by the arm itself,
+    where it has no ``valid``).
+    """
     y = case.problem.labels[case.split.test]
     if not case.classes:
         error = np.square(prediction.test - y).mean()
@@ -112,11 +126,18 @@ def scored(case: Case, prediction: Prediction) -> dict[str, float]:
     test = certain(prediction.test)
     learned = case.pool if prediction.valid is None else case.split.train
     prior = np.bincount(case.problem.labels[learned], minlength=case.classes) / len(learned)
-    row = {"accuracy": float((test.argmax(1) == y).mean()), "balanced accuracy": recall(test.argmax(1), y), "log-loss": log_loss(test, y)}
+    row = {
+        "accuracy": float((test.argmax(1) == y).mean()),
+        "balanced accuracy": recall(test.argmax(1), y),
+        "log-loss": log_loss(test, y),
+    }
     row["balanced accuracy, p/prior"] = recall((test / prior).argmax(1), y)
     if prediction.valid is None:
         decided = test.argmax(1) if prediction.decided is None else prediction.decided
-        return row | {"balanced accuracy, p/prior^tau": recall(decided, y), "log-loss, one temperature": row["log-loss"]}
+        return row | {
+            "balanced accuracy, p/prior^tau": recall(decided, y),
+            "log-loss, one temperature": row["log-loss"],
+        }
     valid, y_valid = certain(prediction.valid), case.problem.labels[case.split.valid]
     tau, temperature = best_tau(valid, y_valid, prior), best_temperature(valid, y_valid)
     row["balanced accuracy, p/prior^tau"] = recall((test / prior**tau).argmax(1), y)
@@ -149,7 +170,11 @@ def best_temperature(p: np.ndarray, y: np.ndarray) -> float:
     """The temperature from 1/20 to 20 with the least log-loss."""
     from scipy.optimize import minimize_scalar
 
-    return float(np.exp(minimize_scalar(lambda log_t: log_loss(softened(p, np.exp(log_t)), y), bounds=(-3, 3), method="bounded").x))
+    return float(
+        np.exp(
+            minimize_scalar(lambda log_t: log_loss(softened(p, np.exp(log_t)), y), bounds=(-3, 3), method="bounded").x
+        )
+    )
 
 
 def best_tau(p: np.ndarray, y: np.ndarray, prior: np.ndarray) -> float:
@@ -161,7 +186,9 @@ def best_tau(p: np.ndarray, y: np.ndarray, prior: np.ndarray) -> float:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """The results in a file, without errors and without a last line that was cut off; of two for the same thing the later counts."""
+    """The results in a file, without errors and without a last line that was cut off; of two for the same thing the
+    later counts.
+    """
     found: dict[tuple[str, int, str], dict[str, Any]] = {}
     for text in path.read_text().splitlines() if path.exists() else ():
         try:
@@ -181,14 +208,26 @@ def append(path: Path, line: dict[str, Any]) -> None:
         file.write(("\n" if cut_off else "") + json.dumps(line) + "\n")
 
 
-def measure(path: Path, case: Case, arm: str, predict: Callable[[Case], Prediction], by: str, keep: Path | None = None) -> None:
-    """Score one arm on one case and append a line to ``path``; ``by`` is package and version, ``keep`` a folder for the predictions themselves.
+def measure(
+    path: Path, case: Case, arm: str, predict: Callable[[Case], Prediction], by: str, keep: Path | None = None
+) -> None:
+    """Score one arm on one case and append a line to ``path``; ``by`` is package and version, ``keep`` a folder for the
+    predictions themselves.
 
     An error is a line as well, and the next run tries again.
     """
     name, task = case.problem.name, case.problem.task
-    line: dict[str, Any] = {"set": name, "split": case.seed, "arm": arm, "task": task, "by": by, "date": datetime.date.today().isoformat()}
-    line["test rows"] = f"{zlib.crc32(case.split.test.astype('<i8').tobytes()):08x}"  # arms are compared only where they saw the same ones
+    line: dict[str, Any] = {
+        "set": name,
+        "split": case.seed,
+        "arm": arm,
+        "task": task,
+        "by": by,
+        "date": datetime.date.today().isoformat(),
+    }
+    line["test rows"] = (  # arms are compared only where they saw the same ones
+        f"{zlib.crc32(case.split.test.astype('<i8').tobytes()):08x}"
+    )
     wall, cpu = time.perf_counter(), time.process_time()
     try:
         with warnings.catch_warnings():
@@ -204,6 +243,7 @@ def measure(path: Path, case: Case, arm: str, predict: Callable[[Case], Predicti
         line["error"] = f"{type(error).__name__}: {error}"[:500]
     append(path, line)
     print(
-        f"{datetime.datetime.now():%H:%M:%S} {name:<18} {case.seed} {arm:<23} {line.get('seconds', 0):7.1f} s  {line.get('error') or line['scores']}",
+        f"{datetime.datetime.now():%H:%M:%S} {name:<18} {case.seed} {arm:<23} {line.get('seconds', 0):7.1f} s "
+        f" {line.get('error') or line['scores']}",
         flush=True,
     )

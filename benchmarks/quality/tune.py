@@ -1,8 +1,9 @@
 """``dashpot.tune`` beside what users could pick for a table instead, on the same test rows.
 
-``python benchmarks/quality/tune.py --splits 2 --budget 60`` measures Dashpot's side, a line of JSON per (set, split), and skips what is there already;
-``--plain`` does so for the network without any ingredient. The peers' side is ``peers.py``, in an environment that has them.
-``python benchmarks/quality/tune.py table`` puts all together, see ``summary.py``, in ``benchmarks/results/tune.json``.
+``python benchmarks/quality/tune.py --splits 2 --budget 60`` measures Dashpot's side, a line of JSON per (set, split),
+and skips what is there already; ``--plain`` does so for the network without any ingredient. The peers' side is
+``peers.py``, in an environment that has them. ``python benchmarks/quality/tune.py table`` puts all together, see
+``summary.py``, in ``benchmarks/results/tune.json``.
 """
 
 from __future__ import annotations
@@ -32,19 +33,22 @@ def dashpot_arm(problem: Problem, pool: np.ndarray, test: np.ndarray, budget: fl
     """Tune on the rows ``pool`` for ``budget`` seconds and predict the rows ``test``.
 
     Returns:
-        Probabilities [rows, classes] in the order of ``problem.classes``, or values in the target's unit [rows]; as ``decided`` the class codes for balanced accuracy.
+        Probabilities [rows, classes] in the order of ``problem.classes``, or values in the target's unit [rows]; as
+        ``decided`` the class codes for balanced accuracy.
     """
     import tempfile
 
     import torch
 
-    from dashpot.decisions import Decision
-    from dashpot.scores import predict
-    from dashpot.search.api import run
-    from dashpot.search.options import Options
+    from dashpot.evaluation.decision import Decision
+    from dashpot.evaluation.losses import predict
+    from dashpot.search.config import Options
+    from dashpot.search.search import run
 
     classes = problem.task == "classification"
-    options = Options(budget=budget, metric="balanced_accuracy" if classes else "rmse", seed=seed, explain=False, device="cpu")
+    options = Options(
+        budget=budget, metric="balanced_accuracy" if classes else "rmse", seed=seed, explain=False, device="cpu"
+    )
     with tempfile.TemporaryDirectory() as folder:
         result = run(problem, options, Path(folder))
     assert np.array_equal(result.test, test)
@@ -57,20 +61,24 @@ def dashpot_arm(problem: Problem, pool: np.ndarray, test: np.ndarray, budget: fl
 
 
 def plain_arm(problem: Problem, pool: np.ndarray, test: np.ndarray, seed: int) -> Prediction:
-    """The network that is in every race without any ingredient: trained on the same folds as Dashpot's, the mean of the folds' networks predicts."""
+    """The network that is in every race without any ingredient: trained on the same folds as Dashpot's, the mean of the
+    folds' networks predicts.
+    """
     import tempfile
 
     import torch
 
-    from dashpot.scores import predict
-    from dashpot.search.api import Search
-    from dashpot.search.final import Choice, assemble
-    from dashpot.search.options import Options
-    from dashpot.search.runner import Runner
-    from dashpot.search.worker import with_networks
+    from dashpot.evaluation.losses import predict
+    from dashpot.search.config import Options
+    from dashpot.search.outcome.ensemble import Choice, assemble
+    from dashpot.search.racing.trial import Trial
+    from dashpot.search.racing.worker import with_networks
+    from dashpot.search.search import Search
 
     classes = problem.task == "classification"
-    options = Options(trials=2, metric="balanced_accuracy" if classes else "rmse", seed=seed, explain=False, device="cpu")
+    options = Options(
+        trials=2, metric="balanced_accuracy" if classes else "rmse", seed=seed, explain=False, device="cpu"
+    )
     with tempfile.TemporaryDirectory() as folder:
         search = Search(problem, options, Path(folder))
         store = search.open()
@@ -79,7 +87,7 @@ def plain_arm(problem: Problem, pool: np.ndarray, test: np.ndarray, seed: int) -
         finally:
             store.close()
         folds = list(range(options.cv))
-        wanted = [Runner(0, search.space.plain())]
+        wanted = [Trial(0, search.space.plain())]
         runner = with_networks(search.task, course, Path(folder), wanted, folds=folds, deadline=None, say=search.say)[0]
         final = assemble(search.task, [runner], Choice(runner, runner, ""), folds, "folds")
     assert np.array_equal(search.test, test)
@@ -113,7 +121,14 @@ def run(options: argparse.Namespace) -> None:
 
     for name, split in ((name, split) for split in range(options.splits) for name in options.sets):
         if (name, split) not in have:
-            measure(options.to, case_of(name, split, options.data), arm, predict, f"dashpot {version('dashpot')}", options.keep)
+            measure(
+                options.to,
+                case_of(name, split, options.data),
+                arm,
+                predict,
+                f"dashpot {version('dashpot')}",
+                options.keep,
+            )
 
 
 def table(options: argparse.Namespace) -> None:
@@ -131,7 +146,10 @@ def table(options: argparse.Namespace) -> None:
             record[task]["set by set, all pairs of both"] = beside
             shown += [text(task, record[task]), *(beside_text(ours, others) for ours, others in beside.items())]
     used = sorted({line["by"] for path in options.lines for line in lines(path)})
-    what = "60/20/20, one thread each; the scores are of the test rows. Best per family: chosen on the test rows, for all families alike."
+    what = (
+        "60/20/20, one thread each; the scores are of the test rows. Best per family: chosen on the test rows, for all"
+        " families alike."
+    )
     with contextlib.redirect_stdout(io.StringIO()):  # the text below says it shorter
         write_result(options.name, {"what": what, "arms by": used, **record})
     print("\n".join(shown))
@@ -142,14 +160,18 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of each search")
-    parser.add_argument("--plain", action="store_true", help="measure the network without any ingredient instead, with the same folds")
+    parser.add_argument(
+        "--plain", action="store_true", help="measure the network without any ingredient instead, with the same folds"
+    )
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--to", type=Path, default=DASHPOT_LINES)
     parser.add_argument("--keep", type=Path, help="a folder for the predictions themselves")
     parser.set_defaults(do=run)
     tables = parser.add_subparsers().add_parser("table", help="means, ranks and families from the lines that are there")
     tables.add_argument("--lines", type=Path, nargs="+", default=[PEER_LINES, DASHPOT_LINES])
-    tables.add_argument("--without", nargs="+", default=[], help="arms to leave out, as one that has few pairs yet", metavar="ARM")
+    tables.add_argument(
+        "--without", nargs="+", default=[], help="arms to leave out, as one that has few pairs yet", metavar="ARM"
+    )
     tables.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     tables.add_argument("--name", default="tune", help="of the result file")
     tables.set_defaults(do=table)

@@ -1,12 +1,16 @@
-"""Test accuracy against exact zeros on images: dashpot's penalties, L1 in the loss with a cut-off, and torchao's ``pat``.
+"""Test accuracy against exact zeros on images: dashpot's penalties, L1 in the loss with a cut-off, and torchao's
+``pat``.
 
-digits: MLP 64-256-256-10, 60 epochs, batch 64, AdamW at 5e-3, five splits and initial weights. usps: a convnet of 73 thousand parameters on its own
-split. The learning rate falls to zero by a cosine in all arms. Zeros are counted over the weight matrices and kernels, as exactly 0.0.
+digits: MLP 64-256-256-10, 60 epochs, batch 64, AdamW at 5e-3, five splits and initial weights. usps: a convnet of 73
+thousand parameters on its own split. The learning rate falls to zero by a cosine in all arms. Zeros are counted over
+the weight matrices and kernels, as exactly 0.0.
 
-Each arm has its own strengths and each is in the result, so that a family is a curve; "best at" is the best mean among a family's strengths with at least so
-many zeros. That choice is made on the test rows, for all families alike: it says what a family can reach, not what a user who tunes would get.
+Each arm has its own strengths and each is in the result, so that a family is a curve; "best at" is the best mean among
+a family's strengths with at least so many zeros. That choice is made on the test rows, for all families alike: it says
+what a family can reach, not what a user who tunes would get.
 
-Run: ``python benchmarks/quality/zeros.py [digits] [usps] [--data FOLDER]`` (digits need no folder; ``pat`` is left out where torchao is missing)
+Run: ``python benchmarks/quality/zeros.py [digits] [usps] [--data FOLDER]`` (digits need no folder; ``pat`` is left out
+where torchao is missing)
 """
 
 from __future__ import annotations
@@ -55,7 +59,9 @@ class Problem:
     def steps(self, rows: int) -> int:
         return self.epochs * -(-rows // self.batch)
 
-    def fit(self, model: nn.Module, x: Tensor, y: Tensor, seed: int, epochs: int = 0, lr: float = 0.0, **options: Any) -> None:
+    def fit(
+        self, model: nn.Module, x: Tensor, y: Tensor, seed: int, epochs: int = 0, lr: float = 0.0, **options: Any
+    ) -> None:
         # A few rows as `valid` make the scores at the end of an epoch cheap; nothing is chosen by them.
         few = (x[: self.batch], y[: self.batch])
         size = {"epochs": epochs or self.epochs, "batch_size": self.batch, "lr": lr or self.lr}
@@ -95,7 +101,9 @@ def in_the_loss(strength: float, problem: Problem, seed: int, x: Tensor, y: Tens
     model = problem.network(seed)
 
     def loss(out: Tensor, target: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(out, target, reduction="none") + strength * sum(p.abs().sum() for p in kernels(model))
+        return nn.functional.cross_entropy(out, target, reduction="none") + strength * sum(
+            p.abs().sum() for p in kernels(model)
+        )
 
     problem.fit(model, x, y, seed, loss=loss)
     return model
@@ -112,13 +120,24 @@ def cut_to(model: nn.Module, share: float) -> nn.Module:
     return copied
 
 
-def with_pat(strength: float, rows: bool, healing: float, problem: Problem, seed: int, x: Tensor, y: Tensor) -> nn.Module:
-    """torchao's ``PruneOptimizer`` around torch's AdamW; ``healing`` is the share of the steps at the end in which zeros stay and nothing is shrunk."""
+def with_pat(
+    strength: float, rows: bool, healing: float, problem: Problem, seed: int, x: Tensor, y: Tensor
+) -> nn.Module:
+    """torchao's ``PruneOptimizer`` around torch's AdamW; ``healing`` is the share of the steps at the end in which
+    zeros stay and nothing is shrunk.
+    """
     from torchao.prototype.pat.optim import PruneOptimizer
 
     model = problem.network(seed)
-    kind = {"prox_type": "ProxGroupLasso", "group_type": "Dim0Grouper"} if rows else {"prox_type": "ProxLasso", "group_type": "ElemGrouper"}
-    groups = [{"params": kernels(model), "reg_lambda": strength, **kind}, {"params": [p for p in model.parameters() if p.ndim == 1]}]
+    kind = (
+        {"prox_type": "ProxGroupLasso", "group_type": "Dim0Grouper"}
+        if rows
+        else {"prox_type": "ProxLasso", "group_type": "ElemGrouper"}
+    )
+    groups = [
+        {"params": kernels(model), "reg_lambda": strength, **kind},
+        {"params": [p for p in model.parameters() if p.ndim == 1]},
+    ]
     options = {"healing_start_step": round((1 - healing) * problem.steps(len(x)))} if healing else {}
     optimizer = PruneOptimizer(torch.optim.AdamW(groups, lr=problem.lr, weight_decay=0.0), **options)
     problem.fit(model, x, y, seed, optimizer=optimizer)
@@ -139,7 +158,9 @@ def pat(family: str, strengths: Sequence[float], rows: bool = False, healing: fl
 
 def split_digits(seed: int) -> tuple[Tensor, ...]:
     digits = load_digits()
-    parts = train_test_split(digits.data.astype("float32") / 16, digits.target, test_size=0.25, stratify=digits.target, random_state=seed)
+    parts = train_test_split(
+        digits.data.astype("float32") / 16, digits.target, test_size=0.25, stratify=digits.target, random_state=seed
+    )
     return tuple(torch.as_tensor(part) for part in parts)
 
 
@@ -154,7 +175,14 @@ def mlp() -> nn.Module:
 
 
 def convnet() -> nn.Module:
-    body = (nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    body = (
+        nn.Conv2d(1, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    )
     return nn.Sequential(*body, nn.Flatten(), nn.Linear(1024, 52), nn.ReLU(), nn.Linear(52, 10))
 
 
@@ -168,7 +196,8 @@ def measure(arms: Sequence[Arm], problem: Problem, seeds: Sequence[int]) -> dict
             x, x_test, y, y_test = problem.split(seed)
             model = arm.train(problem, seed, x, y)
             own = zeros(model)
-            # A cut costs nothing, and removes what a falling learning rate left small but not zero: so every family gets it, on a line of its own.
+            # A cut costs nothing, and removes what a falling learning rate left small but not zero: so every family
+            # gets it, on a line of its own.
             results = {"": model} | {f", cut at {share:.0%}": cut_to(model, share) for share in CUTS if share > own}
             for suffix, result in results.items():
                 measured = (zeros(result), dashpot.scores(result, x_test, y_test)["accuracy"], zero_rows(result))
@@ -186,18 +215,26 @@ def measure(arms: Sequence[Arm], problem: Problem, seeds: Sequence[int]) -> dict
                 "share of rows zero": statistics.mean(rows) / sum(len(p) for p in kernels(model)),
                 "seconds per run": seconds,
             }
-            print(f"{family:<28} {arm.setting + suffix:<18} zeros {statistics.mean(share):.3f}  accuracy {statistics.mean(accuracy):.4f}", flush=True)
+            print(
+                f"{family:<28} {arm.setting + suffix:<18} zeros {statistics.mean(share):.3f}  accuracy"
+                f" {statistics.mean(accuracy):.4f}",
+                flush=True,
+            )
     return table
 
 
-def best_at(table: dict[str, dict[str, dict[str, Any]]], least: Sequence[float], by: str = "exact zeros") -> dict[str, dict[str, Any]]:
+def best_at(
+    table: dict[str, dict[str, dict[str, Any]]], least: Sequence[float], by: str = "exact zeros"
+) -> dict[str, dict[str, Any]]:
     """For each family the most accurate setting with at least so many zeros; None where it has no such setting."""
     result: dict[str, dict[str, Any]] = {}
     for family, settings in table.items():
         result[family] = {}
         for bound in least:
             enough = [(row["test accuracy"], name) for name, row in settings.items() if row[by] >= bound]
-            result[family][f"{bound:g}"] = {"test accuracy": max(enough)[0], "setting": max(enough)[1]} if enough else None
+            result[family][f"{bound:g}"] = (
+                {"test accuracy": max(enough)[0], "setting": max(enough)[1]} if enough else None
+            )
     return result
 
 
@@ -217,25 +254,41 @@ def run_digits() -> None:
         Arm("dense", "0", partial(with_recipe, None)),
         *ours("L1 adaptive", lambda s: dashpot.L1(strength=s), (1e-5, 1e-4, 2e-4, 3e-4, 1e-3)),
         *ours("L1 adaptive, ramp", lambda s: dashpot.L1(strength=s, ramp=half), (1e-4, 2e-4, 4e-4, 1e-3)),
-        *ours("L1 decoupled", lambda s: dashpot.L1(strength=s, metric="decoupled"), (0.03, 0.1, 0.2, 0.4)),
-        *ours("MCP decoupled, ramp", lambda s: dashpot.MCP(strength=s, gamma=1.5, ramp=half, metric="decoupled"), (0.15, 0.2, 0.25, 0.3, 0.4)),
+        *ours("L1 decoupled", lambda s: dashpot.L1(strength=s, scaling="decoupled"), (0.03, 0.1, 0.2, 0.4)),
+        *ours(
+            "MCP decoupled, ramp",
+            lambda s: dashpot.MCP(strength=s, gamma=1.5, ramp=half, scaling="decoupled"),
+            (0.15, 0.2, 0.25, 0.3, 0.4),
+        ),
         *in_loss((1e-4, 3e-4, 1e-3)),
     ]
     if pat_version():
         arms += [*pat("pat L1", (0.02, 0.05, 0.1, 0.2, 0.4)), *pat("pat L1, healing", (0.1,), healing=0.3)]
     what = (
-        "digits MLP 64-256-256-10, 60 epochs, mean of 5 splits and initial weights. ramp: over the first half of the steps. cut: the smallest weights of the "
-        "whole network set to zero after training, at one threshold and without training afterwards. "
-        "healing: pat's zeros frozen and nothing shrunk in the last 30 % of the steps. "
-        "best at: chosen on the test rows, for all families alike."
+        "digits MLP 64-256-256-10, 60 epochs, mean of 5 splits and initial weights. ramp: over the first half of the"
+        " steps. cut: the smallest weights of the whole network set to zero after training, at one threshold and"
+        " without training afterwards. healing: pat's zeros frozen and nothing shrunk in the last 30 % of the steps."
+        " best at: chosen on the test rows, for all families alike."
     )
     run("zeros-digits", what, arms, problem, range(5))
 
 
 def run(name: str, what: str, arms: Sequence[Arm], problem: Problem, seeds: Sequence[int], **more: Any) -> None:
-    size = {"epochs": problem.epochs, "batch": problem.batch, "lr": problem.lr, "weights": sum(p.numel() for p in kernels(problem.make()))}
+    size = {
+        "epochs": problem.epochs,
+        "batch": problem.batch,
+        "lr": problem.lr,
+        "weights": sum(p.numel() for p in kernels(problem.make())),
+    }
     table = measure(arms, problem, seeds)
-    record = {"what": what, **size, **more, "seeds": len(seeds), "torchao": pat_version(), "best at": best_at(table, CUTS)}
+    record = {
+        "what": what,
+        **size,
+        **more,
+        "seeds": len(seeds),
+        "torchao": pat_version(),
+        "best at": best_at(table, CUTS),
+    }
     rows = {family: settings for family, settings in table.items() if "rows" in family}
     if rows:
         record["best at, share of rows zero"] = best_at(rows, (0.2, 0.34, 0.5), "share of rows zero")
@@ -248,18 +301,26 @@ def run_usps(folder: Path) -> None:
     arms = [
         Arm("dense", "0", partial(with_recipe, None)),
         *ours("L1 adaptive, ramp", lambda s: dashpot.L1(strength=s, ramp=half), (3e-4, 1e-3)),
-        *ours("L1 decoupled", lambda s: dashpot.L1(strength=s, metric="decoupled"), (0.3,)),
-        *ours("MCP decoupled, ramp", lambda s: dashpot.MCP(strength=s, gamma=1.5, ramp=half, metric="decoupled"), (0.3, 0.45)),
-        *ours("group lasso on rows", lambda s: dashpot.GroupLasso(strength=s, groups="rows", ramp=half, metric="decoupled"), (0.1, 0.2)),
+        *ours("L1 decoupled", lambda s: dashpot.L1(strength=s, scaling="decoupled"), (0.3,)),
+        *ours(
+            "MCP decoupled, ramp",
+            lambda s: dashpot.MCP(strength=s, gamma=1.5, ramp=half, scaling="decoupled"),
+            (0.3, 0.45),
+        ),
+        *ours(
+            "group lasso on rows",
+            lambda s: dashpot.GroupLasso(strength=s, groups="rows", ramp=half, scaling="decoupled"),
+            (0.1, 0.2),
+        ),
         *in_loss((1e-3,)),
     ]
     if pat_version():
         arms += [*pat("pat L1", (0.1, 0.2)), *pat("pat on rows", (0.1,), rows=True)]
     what = (
-        "usps (7291 to train, 2007 to test, its own split), a convnet 1-32-64 with linear layers 1024-52-10, 10 epochs, mean of 3 seeds (initial weights and order). "
-        "ramp: over the first half of the steps. cut: the smallest weights of the whole network set to zero after training, at one threshold and without "
-        "training afterwards. "
-        "best at: chosen on the test rows, for all families alike."
+        "usps (7291 to train, 2007 to test, its own split), a convnet 1-32-64 with linear layers 1024-52-10, 10 epochs,"
+        " mean of 3 seeds (initial weights and order). ramp: over the first half of the steps. cut: the smallest"
+        " weights of the whole network set to zero after training, at one threshold and without training afterwards."
+        " best at: chosen on the test rows, for all families alike."
     )
     run("zeros-usps", what, arms, problem, range(3))
 

@@ -1,8 +1,9 @@
 """Few input features with dashpot's penalties against L1 logistic regression and a forest: madelon and golub.
 
-madelon (2600 x 500, of which 20 columns carry the class, as a parity in five dimensions that no linear model sees): 2000 rows to train and 600 to test, five
-splits. golub (72 x 7129): linear, five times five folds; all methods at the same strengths, as shares of the smallest one that zeroes everything.
-Inputs are standardized with the training rows' statistics. No setting was chosen per split.
+madelon (2600 x 500, of which 20 columns carry the class, as a parity in five dimensions that no linear model sees):
+2000 rows to train and 600 to test, five splits. golub (72 x 7129): linear, five times five folds; all methods at the
+same strengths, as shares of the smallest one that zeroes everything. Inputs are standardized with the training rows'
+statistics. No setting was chosen per split.
 
 Run: ``python benchmarks/quality/zeros_features.py [madelon] [golub] [--data FOLDER]``
 """
@@ -47,13 +48,18 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def standardized(x: np.ndarray, x_test: np.ndarray, y: np.ndarray, y_test: np.ndarray) -> Split:
     mean, deviation = x.mean(0), x.std(0)
     deviation[deviation == 0] = 1
-    return tuple(torch.as_tensor(part) for part in ((x - mean) / deviation, (x_test - mean) / deviation, y, y_test))  # type: ignore[return-value]
+    parts = ((x - mean) / deviation, (x_test - mean) / deviation, y, y_test)
+    return tuple(torch.as_tensor(part) for part in parts)  # type: ignore[return-value]
 
 
 def svm(split: Split, columns: np.ndarray) -> float:
     """Test accuracy of an RBF support vector machine with scikit-learn's defaults on some columns."""
     x, x_test, y, y_test = (part.numpy() for part in split)
-    return float(SVC().fit(x[:, columns], y).score(x_test[:, columns], y_test)) if len(columns) else float((y_test == np.bincount(y).argmax()).mean())
+    return (
+        float(SVC().fit(x[:, columns], y).score(x_test[:, columns], y_test))
+        if len(columns)
+        else float((y_test == np.bincount(y).argmax()).mean())
+    )
 
 
 def summary(runs: Sequence[dict[str, float]]) -> dict[str, Any]:
@@ -89,7 +95,9 @@ def network(inputs: int, seed: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 2))
 
 
-def trained(model: nn.Module, split: Split, seed: int, recipe: dashpot.Recipe | dashpot.Technique | None, epochs: int, lr: float) -> nn.Module:
+def trained(
+    model: nn.Module, split: Split, seed: int, recipe: dashpot.Recipe | dashpot.Technique | None, epochs: int, lr: float
+) -> nn.Module:
     x, _, y, _ = split
     # A few rows as `valid` make the scores at the end of an epoch cheap; nothing is chosen by them.
     options: dict[str, Any] = {"valid": (x[:64], y[:64]), "batch_size": 128, "progress": False, "device": "cpu"}
@@ -102,29 +110,52 @@ def accuracy(model: nn.Module, split: Split) -> float:
 
 
 def group_lasso_network(split: Split, seed: int) -> dict[str, dict[str, float]]:
-    """A network whose columns are shrunk by a group lasso; then 100, 50 and 20 of them stay; then networks and an SVM on those alone."""
+    """A network whose columns are shrunk by a group lasso; then 100, 50 and 20 of them stay; then networks and an SVM
+    on those alone.
+    """
     started = time.perf_counter()
-    lasso = dashpot.GroupLasso(strength=STRENGTH, groups="columns", metric="decoupled", on=dashpot.Where.name("0.weight"))
+    lasso = dashpot.GroupLasso(
+        strength=STRENGTH, groups="columns", scaling="decoupled", on=dashpot.Where.name("0.weight")
+    )
     model = trained(network(500, seed), split, seed, lasso, 100, 2e-3)
     weight = model[0].weight.detach()
     norm = weight.norm(dim=0)
-    alone = {"features": float((norm > 0).sum()), "test accuracy": accuracy(model, split), "seconds": time.perf_counter() - started}
+    alone = {
+        "features": float((norm > 0).sum()),
+        "test accuracy": accuracy(model, split),
+        "seconds": time.perf_counter() - started,
+    }
 
-    # The same function with each column's norm moved into a gate: iterative hard thresholding on the gates keeps whole columns.
+    # The same function with each column's norm moved into a gate: iterative hard thresholding on the gates keeps whole
+    # columns.
     with torch.no_grad():
         model[0].weight.copy_(weight / norm.clamp(min=1e-12))
     gated = nn.Sequential(Gate(norm.clone()), *model)
     for count in (*STAGES, KEEP):
-        keep = dashpot.HardThreshold(keep=count / 500, metric="decoupled", on=GATE) | dashpot.WeightDecay(strength=0.5)
+        keep = dashpot.HardThreshold(keep=count / 500, scaling="decoupled", on=GATE) | dashpot.WeightDecay(strength=0.5)
         trained(gated, split, seed + 1000, keep, 25, 2e-3)
     columns = torch.nonzero(gated[0].scale).flatten()
-    kept = {"features": float(len(columns)), "test accuracy": accuracy(gated, split), "seconds": time.perf_counter() - started}
+    kept = {
+        "features": float(len(columns)),
+        "test accuracy": accuracy(gated, split),
+        "seconds": time.perf_counter() - started,
+    }
 
     x, x_test, y, y_test = split
     few: Split = (x[:, columns], x_test[:, columns], y, y_test)
-    again = trained(network(len(columns), seed), few, seed, dashpot.WeightDecay(strength=0.5) | dashpot.Dropout(p=0.1), 100, 3e-3)
-    refit = {"features": float(len(columns)), "test accuracy": accuracy(again, few), "seconds": time.perf_counter() - started}
-    machine = {"features": float(len(columns)), "test accuracy": svm(split, columns.numpy()), "seconds": time.perf_counter() - started}
+    again = trained(
+        network(len(columns), seed), few, seed, dashpot.WeightDecay(strength=0.5) | dashpot.Dropout(p=0.1), 100, 3e-3
+    )
+    refit = {
+        "features": float(len(columns)),
+        "test accuracy": accuracy(again, few),
+        "seconds": time.perf_counter() - started,
+    }
+    machine = {
+        "features": float(len(columns)),
+        "test accuracy": svm(split, columns.numpy()),
+        "seconds": time.perf_counter() - started,
+    }
     return {
         f"network, group lasso on columns {STRENGTH:g}": alone,
         f"  then hard thresholds to {KEEP} columns, the same network": kept,
@@ -136,19 +167,34 @@ def group_lasso_network(split: Split, seed: int) -> dict[str, dict[str, float]]:
 def dense_network(split: Split, seed: int) -> dict[str, dict[str, float]]:
     started = time.perf_counter()
     model = trained(network(500, seed), split, seed, None, 100, 2e-3)
-    return {"network, no penalty": {"features": 500.0, "test accuracy": accuracy(model, split), "seconds": time.perf_counter() - started}}
+    return {
+        "network, no penalty": {
+            "features": 500.0,
+            "test accuracy": accuracy(model, split),
+            "seconds": time.perf_counter() - started,
+        }
+    }
 
 
 def forest(split: Split, seed: int) -> dict[str, dict[str, float]]:
     started = time.perf_counter()
-    ranked = RandomForestClassifier(500, random_state=seed).fit(split[0].numpy(), split[2].numpy()).feature_importances_.argsort()[::-1]
+    ranked = (
+        RandomForestClassifier(500, random_state=seed)
+        .fit(split[0].numpy(), split[2].numpy())
+        .feature_importances_.argsort()[::-1]
+    )
     columns = ranked[:KEEP].copy()
     machine = {"features": float(KEEP), "test accuracy": svm(split, columns), "seconds": time.perf_counter() - started}
     x, x_test, y, y_test = split
     few: Split = (x[:, columns], x_test[:, columns], y, y_test)
-    again = trained(network(KEEP, seed), few, seed, dashpot.WeightDecay(strength=0.5) | dashpot.Dropout(p=0.1), 100, 3e-3)
+    again = trained(
+        network(KEEP, seed), few, seed, dashpot.WeightDecay(strength=0.5) | dashpot.Dropout(p=0.1), 100, 3e-3
+    )
     refit = {"features": float(KEEP), "test accuracy": accuracy(again, few), "seconds": time.perf_counter() - started}
-    return {f"forest's best {KEEP} columns, then an RBF SVM": machine, f"forest's best {KEEP} columns, then a new network": refit}
+    return {
+        f"forest's best {KEEP} columns, then an RBF SVM": machine,
+        f"forest's best {KEEP} columns, then a new network": refit,
+    }
 
 
 def logistic(split: Split, c: float) -> tuple[int, float, float]:
@@ -164,7 +210,11 @@ def linear(split: Split, seed: int) -> dict[str, dict[str, float]]:
     rows = {}
     for c in (0.01, 0.02, 0.05):
         columns, score, seconds = logistic(split, c)
-        rows[f"L1 logistic regression, C {c:g}"] = {"features": float(columns), "test accuracy": score, "seconds": seconds}
+        rows[f"L1 logistic regression, C {c:g}"] = {
+            "features": float(columns),
+            "test accuracy": score,
+            "seconds": seconds,
+        }
     return rows
 
 
@@ -177,12 +227,18 @@ def madelon(folder: Path) -> None:
         for method in (group_lasso_network, dense_network, forest, linear):
             for name, row in method(split, seed).items():
                 arms.setdefault(name, []).append(row)
-                print(f"{seed} {name:<56} {row['features']:.0f} columns  accuracy {row['test accuracy']:.4f}", flush=True)
+                print(
+                    f"{seed} {name:<56} {row['features']:.0f} columns  accuracy {row['test accuracy']:.4f}", flush=True
+                )
     what = (
-        "madelon, 2000 rows to train and 600 to test, 500 columns; mean of 5 splits (2 to 6; the settings were found on 0 and 1). Networks 128-128, batch 128, AdamW. "
-        "Indented arms go on from the one above. 20 columns were asked for, not found: it is how many carry the class. Seconds are from the start of the first stage."
+        "madelon, 2000 rows to train and 600 to test, 500 columns; mean of 5 splits (2 to 6; the settings were found on"
+        " 0 and 1). Networks 128-128, batch 128, AdamW. Indented arms go on from the one above. 20 columns were asked"
+        " for, not found: it is how many carry the class. Seconds are from the start of the first stage."
     )
-    write_result("zeros-madelon", {"what": what, "seeds": len(seeds), "arms": {name: summary(runs) for name, runs in arms.items()}})
+    write_result(
+        "zeros-madelon",
+        {"what": what, "seeds": len(seeds), "arms": {name: summary(runs) for name, runs in arms.items()}},
+    )
 
 
 def golub(folder: Path) -> None:
@@ -191,14 +247,22 @@ def golub(folder: Path) -> None:
     for seed in range(5):
         for train, test in StratifiedKFold(5, shuffle=True, random_state=seed).split(x, y):
             split = standardized(x[train], x[test], y[train], y[test])
-            strongest = dashpot.strength_max(nn.Linear(x.shape[1], 2), split[0], split[2], dashpot.L1())
+            strongest = dashpot.max_strength(nn.Linear(x.shape[1], 2), split[0], split[2], dashpot.L1())
             started = time.perf_counter()
             path = dashpot.path(
-                partial(nn.Linear, x.shape[1], 2), (split[0], split[2]), dashpot.L1(), strengths=[share * strongest for share in SHARES], cv=2
+                partial(nn.Linear, x.shape[1], 2),
+                (split[0], split[2]),
+                dashpot.L1(),
+                strengths=[share * strongest for share in SHARES],
+                cv=2,
             )
             seconds = (time.perf_counter() - started) / len(SHARES)
             for i, share in enumerate(SHARES):
-                row = {"features": float(path.selected[i]), "test accuracy": accuracy(path.model(i), split), "seconds": seconds}
+                row = {
+                    "features": float(path.selected[i]),
+                    "test accuracy": accuracy(path.model(i), split),
+                    "seconds": seconds,
+                }
                 arms.setdefault(f"dashpot.path, L1 at {share:g}", []).append(row)
                 columns, score, own_seconds = logistic(split, 1 / (share * strongest * len(train)))
                 row = {"features": float(columns), "test accuracy": score, "seconds": own_seconds}
@@ -206,17 +270,26 @@ def golub(folder: Path) -> None:
             model = nn.Linear(x.shape[1], 2)
             nn.init.zeros_(model.weight)  # the objective is convex: the start decides nothing but the time
             started = time.perf_counter()
-            options: dict[str, Any] = {"epochs": 300, "batch_size": len(train), "lr": 1e-2, "progress": False, "device": "cpu"}
+            options: dict[str, Any] = {
+                "epochs": 300,
+                "batch_size": len(train),
+                "lr": 1e-2,
+                "progress": False,
+                "device": "cpu",
+            }
             dashpot.fit(model, (split[0], split[2]), recipe=dashpot.L1(relative=FITTED), seed=seed, **options)
             genes = float((model.weight != 0).any(0).sum())
             row = {"features": genes, "test accuracy": accuracy(model, split), "seconds": time.perf_counter() - started}
             arms.setdefault(f"dashpot.fit, L1 at {FITTED:g}", []).append(row)
     what = (
-        "golub, 72 rows, 7129 genes: mean over 5 times 5 stratified folds, standardized by the training rows. A linear softmax layer: dashpot.path solves "
-        "it exactly (its seconds include the models of two folds), dashpot.fit trains it (full batch, 300 epochs, AdamW at 1e-2, stopped before the optimum); "
-        "scikit-learn's liblinear has the same objective. Strengths are shares of the smallest that zeroes everything, none chosen."
+        "golub, 72 rows, 7129 genes: mean over 5 times 5 stratified folds, standardized by the training rows. A linear"
+        " softmax layer: dashpot.path solves it exactly (its seconds include the models of two folds), dashpot.fit"
+        " trains it (full batch, 300 epochs, AdamW at 1e-2, stopped before the optimum); scikit-learn's liblinear has"
+        " the same objective. Strengths are shares of the smallest that zeroes everything, none chosen."
     )
-    write_result("zeros-golub", {"what": what, "runs": 25, "arms": {name: summary(runs) for name, runs in arms.items()}})
+    write_result(
+        "zeros-golub", {"what": what, "runs": 25, "arms": {name: summary(runs) for name, runs in arms.items()}}
+    )
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """``dashpot.fit`` on tensors against the DataLoader loop of the PyTorch tutorials, per epoch, on digits; same accuracy.
 
-Three networks of two hidden layers, batches of 64 (the tutorials' size) and 128, Adam at 1e-3, validation after each epoch. The tutorial's loop is written as its
-readers write it (TensorDataset, DataLoader with shuffle, Adam with default arguments). ``dashpot.fit`` does more per epoch: it also scores as many
-training rows as there are validation rows, in evaluation mode. The wider the network, the less the loop matters. Run: ``python benchmarks/speed/fit.py``
+Three networks of two hidden layers, batches of 64 (the tutorials' size) and 128, Adam at 1e-3, validation after each
+epoch. The tutorial's loop is written as its readers write it (TensorDataset, DataLoader with shuffle, Adam with default
+arguments). ``dashpot.fit`` does more per epoch: it also scores as many training rows as there are validation rows, in
+evaluation mode. The wider the network, the less the loop matters. Run: ``python benchmarks/speed/fit.py``
 """
 
 from __future__ import annotations
@@ -56,30 +57,41 @@ def tutorial(parts: Parts, model: nn.Module, batch_size: int) -> float:
 
 def ours(parts: Parts, model: nn.Module, batch_size: int) -> float:
     x, x_val, y, y_val = parts
-    result = dashpot.fit(model, (x, y), valid=(x_val, y_val), schedule="constant", batch_size=batch_size, epochs=EPOCHS, progress=False)
+    result = dashpot.fit(
+        model, (x, y), valid=(x_val, y_val), schedule="constant", batch_size=batch_size, epochs=EPOCHS, progress=False
+    )
     return result.history[-1]["val_accuracy"]
 
 
-TRAIN = {"tutorial loop": tutorial, "dashpot.fit": ours}
+TRAIN = {"tutorial loop": tutorial, "dashpot.training.loop": ours}
 
 
-def run(parts: Parts, width: int, batch_size: int, train: Callable[[Parts, nn.Module, int], float], scores: list[float]) -> None:
+def run(
+    parts: Parts, width: int, batch_size: int, train: Callable[[Parts, nn.Module, int], float], scores: list[float]
+) -> None:
     scores.append(train(parts, network(width, len(scores)), batch_size))
 
 
 def main() -> None:
     torch.set_num_threads(1)
     digits = load_digits()
-    split = train_test_split(digits.data.astype("float32") / 16, digits.target, test_size=0.25, stratify=digits.target, random_state=0)
+    split = train_test_split(
+        digits.data.astype("float32") / 16, digits.target, test_size=0.25, stratify=digits.target, random_state=0
+    )
     parts: Parts = tuple(torch.as_tensor(part) for part in split)
-    record: dict[str, object] = {"what": f"{EPOCHS} epochs on digits (1,347 rows), one thread; ratio below 1 means dashpot.fit takes less time"}
+    record: dict[str, object] = {
+        "what": f"{EPOCHS} epochs on digits (1,347 rows), one thread; ratio below 1 means dashpot.fit takes less time"
+    }
     for width, batch_size in itertools.product((64, 256, 512), (64, 128)):
-        accuracy: dict[str, list[float]] = {"tutorial loop": [], "dashpot.fit": []}
-        arms = {name: functools.partial(run, parts, width, batch_size, train, accuracy[name]) for name, train in TRAIN.items()}
+        accuracy: dict[str, list[float]] = {"tutorial loop": [], "dashpot.training.loop": []}
+        arms = {
+            name: functools.partial(run, parts, width, batch_size, train, accuracy[name])
+            for name, train in TRAIN.items()
+        }
         times = interleave(arms, ROUNDS)
         record[f"width {width}, batch {batch_size}"] = {
             "seconds": times,
-            "ratio to the tutorial loop": ratios(times, to="tutorial loop")["dashpot.fit"],
+            "ratio to the tutorial loop": ratios(times, to="tutorial loop")["dashpot.training.loop"],
             "mean validation accuracy": {name: sum(values) / len(values) for name, values in accuracy.items()},
         }
     write_result("fit", record)

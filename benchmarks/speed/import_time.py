@@ -1,4 +1,6 @@
-"""What ``import dashpot`` costs over ``import torch``, each in a fresh interpreter. Run: ``python benchmarks/speed/import_time.py``"""
+"""What ``import dashpot`` costs over ``import torch``, each in a fresh interpreter. Run: ``python
+benchmarks/speed/import_time.py``
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,11 @@ def main() -> None:
     times = interleave({"torch": importing("torch"), "dashpot": importing("dashpot")}, ROUNDS)
     write_result(
         "import_time",
-        {"what": "seconds of a fresh interpreter", "seconds": times, "import dashpot, ratio to import torch": ratios(times, to="torch")["dashpot"]},
+        {
+            "what": "seconds of a fresh interpreter",
+            "seconds": times,
+            "import dashpot, ratio to import torch": ratios(times, to="torch")["dashpot"],
+        },
     )
 
 

@@ -79,7 +79,9 @@ def main() -> None:
         "plain loop": by_hand(x, y, full=False),
         "empty recipe": with_recipe(x, y, dashpot.Recipe()),
         "L2 + EMA + nn.Dropout by hand": by_hand(x, y, full=True),
-        "L2 | EMA | Dropout": with_recipe(x, y, dashpot.L2(strength=1e-4) | dashpot.EMA(decay=0.999, warmup=False) | dashpot.Dropout(p=0.2)),
+        "L2 | EMA | Dropout": with_recipe(
+            x, y, dashpot.L2(strength=1e-4) | dashpot.EMA(decay=0.999, warmup=False) | dashpot.Dropout(p=0.2)
+        ),
     }
     times = interleave(arms, ROUNDS)
     write_result(
@@ -88,7 +90,9 @@ def main() -> None:
             "what": f"seconds for {STEPS} training steps, MLP 3x256, batch 128, one thread",
             "seconds": times,
             "empty recipe, ratio to the plain loop": ratios(times, to="plain loop")["empty recipe"],
-            "L2 | EMA | Dropout, ratio to the same by hand": ratios(times, to="L2 + EMA + nn.Dropout by hand")["L2 | EMA | Dropout"],
+            "L2 | EMA | Dropout, ratio to the same by hand": ratios(times, to="L2 + EMA + nn.Dropout by hand")[
+                "L2 | EMA | Dropout"
+            ],
         },
     )
 

@@ -1,4 +1,6 @@
-"""The ingredients of the default space in plain PyTorch: fused AdamW, index tensors, nothing of Dashpot but the networks and the rows."""
+"""The ingredients of the default space in plain PyTorch: fused AdamW, index tensors, nothing of Dashpot but the
+networks and the rows.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from tune_setup import looks_of
 
 
 class Plain:
-    """A candidate's network on a fold, trained with the same ingredients in plain PyTorch; from Dashpot are only the network and the rows."""
+    """A candidate's network on a fold, trained with the same ingredients in plain PyTorch; from Dashpot are only the
+    network and the rows.
+    """
 
     def __init__(self, task: Any, candidate: Any, fold: int, course: Any) -> None:
         import numpy as np
@@ -33,7 +37,10 @@ class Plain:
                 module.p = value["dropout"]
         self.weights = [p for p in self.net.parameters() if p.ndim > 1]
         rest = [p for p in self.net.parameters() if p.ndim <= 1]
-        groups = [{"params": self.weights, "weight_decay": value["weight-decay"]}, {"params": rest, "weight_decay": 0.0}]
+        groups = [
+            {"params": self.weights, "weight_decay": value["weight-decay"]},
+            {"params": rest, "weight_decay": 0.0},
+        ]
         self.optimizer = torch.optim.AdamW(groups, lr=self.lr, fused=True)
         self.shown = copy.deepcopy(self.net) if self.decay else self.net
         self.pairs = list(self.shown.parameters()), list(self.net.parameters())
@@ -42,7 +49,7 @@ class Plain:
         import torch
         from torch.nn.functional import cross_entropy
 
-        from dashpot.search.runner import task_schedule
+        from dashpot.search.racing.trial import task_schedule
 
         n = len(self.x)
         self.net.train()
@@ -59,7 +66,9 @@ class Plain:
                 share = torch.from_numpy(self.rng.beta(self.alpha, self.alpha, len(x))).float()
                 partner = torch.randperm(len(x))
                 out = self.net(torch.lerp(x[partner], x, share[:, None]))
-                both = (cross_entropy(out, t, reduction="none", label_smoothing=self.smoothing) for t in (y[partner], y))
+                both = (
+                    cross_entropy(out, t, reduction="none", label_smoothing=self.smoothing) for t in (y[partner], y)
+                )
                 loss = torch.lerp(*both, share).mean()
             else:
                 loss = cross_entropy(self.net(x), y, label_smoothing=self.smoothing)

@@ -1,9 +1,10 @@
 """The cost of a member's step in a population, against networks trained one after the other in plain PyTorch.
 
-The plain arm is what a practitioner writes: AdamW(fused=True), nn.Dropout, Mixup with one share per sample, label smoothing by the loss, exact zeros
-by an in-place soft threshold after the step at Adam's own step size, batches by index. It may not use anything of this library. Both arms do the same
-work: batch 128, 40 columns, 10 classes, the same recipe in every step, one thread, in turn in one process. Members differ in seed, learning rate and
-strengths. Then both arms train on scikit-learn's digits, to show that what is fast learns as well.
+The plain arm is what a practitioner writes: AdamW(fused=True), nn.Dropout, Mixup with one share per sample, label
+smoothing by the loss, exact zeros by an in-place soft threshold after the step at Adam's own step size, batches by
+index. It may not use anything of this library. Both arms do the same work: batch 128, 40 columns, 10 classes, the same
+recipe in every step, one thread, in turn in one process. Members differ in seed, learning rate and strengths. Then both
+arms train on scikit-learn's digits, to show that what is fast learns as well.
 
 Run: ``python benchmarks/speed/population.py [--threads 1] [--rounds 7]``
 """
@@ -84,12 +85,25 @@ def plain(width: int, depth: int, norm: bool, x: Tensor, y: Tensor) -> Callable[
 
 def recipe(i: int) -> dashpot.Recipe:
     return dashpot.Recipe(
-        (dashpot.Mixup(alpha=ALPHA), dashpot.Dropout(p=rate(i)), dashpot.LabelSmoothing(smoothing=SMOOTHING), dashpot.L1(strength=STRENGTH))
+        (
+            dashpot.Mixup(alpha=ALPHA),
+            dashpot.Dropout(p=rate(i)),
+            dashpot.LabelSmoothing(smoothing=SMOOTHING),
+            dashpot.L1(strength=STRENGTH),
+        )
     )
 
 
 def population(
-    count: int, width: int, depth: int, norm: bool, x: Tensor, y: Tensor, low: bool, epochs: int = ENDLESS, rows: Any = None
+    count: int,
+    width: int,
+    depth: int,
+    norm: bool,
+    x: Tensor,
+    y: Tensor,
+    low: bool,
+    epochs: int = ENDLESS,
+    rows: Any = None,
 ) -> Population:
     def make() -> nn.Module:
         return network(x.shape[1], width, depth, norm)
@@ -97,7 +111,13 @@ def population(
     rows = np.arange(len(x)) if rows is None else rows
     members = [Member(make=make, recipe=recipe(i), lr=1e-3 * (1 + i / 64), seed=i, rows=rows) for i in range(count)]
     return Population(
-        members, [(x, y)], epochs=epochs, batch_size=BATCH, schedule="constant" if epochs == ENDLESS else "cosine", low=low, device="cpu"
+        members,
+        [(x, y)],
+        epochs=epochs,
+        batch_size=BATCH,
+        schedule="constant" if epochs == ENDLESS else "cosine",
+        low=low,
+        device="cpu",
     )
 
 
@@ -130,8 +150,12 @@ def accuracy(rounds: int, epochs: int = 60) -> dict[str, Any]:
     for name, low in (("float32", False), ("bfloat16", True)):
         together = population(rounds, 128, 3, False, x, y, low, epochs, rows)
         together.train(epochs)
-        result[f"population, {name}"] = [hit(out) for out in together.outputs(dict.fromkeys(range(rounds), test)).values()]
-        result[f"zeros of the population, {name}"] = [float((together.tensors(k)["3.weight"] == 0).float().mean()) for k in range(rounds)]
+        result[f"population, {name}"] = [
+            hit(out) for out in together.outputs(dict.fromkeys(range(rounds), test)).values()
+        ]
+        result[f"zeros of the population, {name}"] = [
+            float((together.tensors(k)["3.weight"] == 0).float().mean()) for k in range(rounds)
+        ]
     for seed in range(rounds):
         torch.manual_seed(seed)
         model, base = network(64, 128, 3, False, rate(seed)), 1e-3 * (1 + seed / 64)
@@ -141,7 +165,10 @@ def accuracy(rounds: int, epochs: int = 60) -> dict[str, Any]:
         with torch.no_grad():
             result.setdefault("plain", []).append(hit(model.eval()(x[test])))
         result.setdefault("zeros of plain", []).append(float((model[3].weight == 0).float().mean()))
-    return {name: {"mean": statistics.mean(v), "standard error": statistics.stdev(v) / len(v) ** 0.5} for name, v in result.items()}
+    return {
+        name: {"mean": statistics.mean(v), "standard error": statistics.stdev(v) / len(v) ** 0.5}
+        for name, v in result.items()
+    }
 
 
 def main() -> None:
@@ -165,12 +192,18 @@ def main() -> None:
             table[name] = inverse
             seconds[name] = statistics.median(each["plain"]) / (ROWS // BATCH)
             print(
-                f"{name:<22}", {key: round(value["median"], 2) for key, value in inverse.items()}, f"plain {seconds[name] * 1e6:.0f} us", flush=True
+                f"{name:<22}",
+                {key: round(value["median"], 2) for key, value in inverse.items()},
+                f"plain {seconds[name] * 1e6:.0f} us",
+                flush=True,
             )
     write_result(
         f"population-{options.threads}-thread{'s' if options.threads > 1 else ''}",
         {
-            "what": "a member's step in a population, times as fast as a step of plain PyTorch with fused AdamW, the same recipe in both",
+            "what": (
+                "a member's step in a population, times as fast as a step of plain PyTorch with fused AdamW, the same"
+                " recipe in both"
+            ),
             "times as fast": table,
             "accuracy on digits": learned,
             "seconds of a plain step": seconds,

@@ -1,11 +1,14 @@
-"""The cost of an optimizer step that makes exact zeros, as a ratio to ``torch.optim.AdamW(fused=True)`` without any penalty.
+"""The cost of an optimizer step that makes exact zeros, as a ratio to ``torch.optim.AdamW(fused=True)`` without any
+penalty.
 
-Three shapes of models: an MLP of 4.2 M parameters, ResNet-18 (11.7 M, 62 tensors), a transformer (24 M). All arms take turns in one process. The
-gradient is given: only the step is timed, except for L1 through autograd, whose arm adds the penalty's backward pass. A step during which one of its
-threads had to wait for a processor that others kept busy says little, and is taken again while ``--patience`` (seconds per step) lasts; of several
-attempts the one that waited least counts. Peak memory: the largest resident size of a process of its own.
+Three shapes of models: an MLP of 4.2 M parameters, ResNet-18 (11.7 M, 62 tensors), a transformer (24 M). All arms take
+turns in one process. The gradient is given: only the step is timed, except for L1 through autograd, whose arm adds the
+penalty's backward pass. A step during which one of its threads had to wait for a processor that others kept busy says
+little, and is taken again while ``--patience`` (seconds per step) lasts; of several attempts the one that waited least
+counts. Peak memory: the largest resident size of a process of its own.
 
-Run: ``python benchmarks/speed/step.py [--threads 1] [--rounds 15] [--patience 0.5] [--without torchao]``; torchao is measured where it is installed.
+Run: ``python benchmarks/speed/step.py [--threads 1] [--rounds 15] [--patience 0.5] [--without torchao]``; torchao is
+measured where it is installed.
 """
 
 from __future__ import annotations
@@ -47,7 +50,11 @@ def resnet18() -> Shapes:
     for width in (64, 128, 256, 512):
         for block in range(2):
             first = channels if block == 0 else width
-            for shape in [(width, first, 3, 3), (width, width, 3, 3), *([(width, first, 1, 1)] if first != width else [])]:
+            for shape in [
+                (width, first, 3, 3),
+                (width, width, 3, 3),
+                *([(width, first, 1, 1)] if first != width else []),
+            ]:
                 shapes += [shape, (width,), (width,)]
         channels = width
     return [*shapes, (1000, 512), (1000,)]
@@ -60,7 +67,7 @@ def transformer() -> Shapes:
 
 
 MODELS = {"MLP 4.2 M": mlp, "ResNet-18 11.7 M": resnet18, "transformer 24 M": transformer}
-DECOUPLED: dict[str, Any] = {"metric": "decoupled", "strength": 0.01}
+DECOUPLED: dict[str, Any] = {"scaling": "decoupled", "strength": 0.01}
 PENALTIES = {
     "L1": dashpot.L1(strength=1e-4),
     "L1 decoupled": dashpot.L1(**DECOUPLED),
@@ -127,9 +134,14 @@ def pat(shapes: Shapes, kind: str) -> Arm | None:
     except ImportError:
         return None
     params = parameters(shapes)
-    group = {"params": [p for p in params if p.ndim > 1], "prox_type": "ProxLasso" if kind == "L1" else "ProxGroupLasso"}
+    group = {
+        "params": [p for p in params if p.ndim > 1],
+        "prox_type": "ProxLasso" if kind == "L1" else "ProxGroupLasso",
+    }
     group |= {"group_type": "ElemGrouper" if kind == "L1" else "Dim0Grouper", "reg_lambda": 1e-4}
-    optimizer = PruneOptimizer(torch.optim.AdamW([group, {"params": [p for p in params if p.ndim == 1]}], lr=1e-3, fused=True))
+    optimizer = PruneOptimizer(
+        torch.optim.AdamW([group, {"params": [p for p in params if p.ndim == 1]}], lr=1e-3, fused=True)
+    )
     return lambda: optimizer.step()
 
 
@@ -137,10 +149,21 @@ def arms(shapes: Shapes) -> dict[str, Arm]:
     found: dict[str, Arm | None] = {"fused AdamW": fused(shapes)}
     if native.kernel() is not None:
         found |= {f"ours, {name}": ours(shapes, penalty, "native") for name, penalty in PENALTIES.items()}
-        found |= {f"post-hook, {name}": hooked(shapes, penalty, True) for name, penalty in PENALTIES.items() if not name.startswith("elastic")}
-    found |= {f"ours by torch.compile, {name}": ours(shapes, PENALTIES[name], "compiled") for name in ("L1", "elastic net")}
-    found |= {f"ours without a compiler, {name}": ours(shapes, PENALTIES[name], "eager") for name in ("L1", "L1 decoupled")}
-    found |= {f"post-hook without a compiler, {name}": hooked(shapes, PENALTIES[name], False) for name in ("L1", "L1 decoupled")}
+        found |= {
+            f"post-hook, {name}": hooked(shapes, penalty, True)
+            for name, penalty in PENALTIES.items()
+            if not name.startswith("elastic")
+        }
+    found |= {
+        f"ours by torch.compile, {name}": ours(shapes, PENALTIES[name], "compiled") for name in ("L1", "elastic net")
+    }
+    found |= {
+        f"ours without a compiler, {name}": ours(shapes, PENALTIES[name], "eager") for name in ("L1", "L1 decoupled")
+    }
+    found |= {
+        f"post-hook without a compiler, {name}": hooked(shapes, PENALTIES[name], False)
+        for name in ("L1", "L1 decoupled")
+    }
     found |= {"L1 through autograd": through_autograd(shapes), "torchao pat, L1": pat(shapes, "L1")}
     if all(len(shape) <= 2 for shape in shapes):
         found["torchao pat, row groups"] = pat(shapes, "rows")
@@ -169,7 +192,9 @@ def timed(arm: Arm, patience: float) -> tuple[float, bool]:
 
 
 def interleaved(arms: dict[str, Arm], rounds: int, patience: float) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Seconds of each arm in each round, after one uncounted round, in random order; and the share of them that was undisturbed."""
+    """Seconds of each arm in each round, after one uncounted round, in random order; and the share of them that was
+    undisturbed.
+    """
     for arm in arms.values():
         arm()
     order, shuffle = list(arms), random.Random(0)
@@ -197,7 +222,11 @@ MEMORY = {
 def peak(name: str) -> int:
     """The kilobytes that a process of its own holds at most."""
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import step; step.measure({name!r})"
-    return int(subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True).stdout.split()[-1])
+    return int(
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()[-1]
+    )
 
 
 def measure(name: str) -> None:
@@ -208,7 +237,9 @@ def measure(name: str) -> None:
     for _ in range(3):
         arm()
     # Not getrusage: its peak is inherited from the parent process.
-    print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
+    print(
+        next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    )
 
 
 def main() -> None:
@@ -221,7 +252,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     table, seconds, undisturbed = {}, {}, {}
     for model, shapes in MODELS.items():
-        chosen = {name: arm for name, arm in arms(shapes()).items() if not (options.without and re.search(options.without, name))}
+        chosen = {
+            name: arm
+            for name, arm in arms(shapes()).items()
+            if not (options.without and re.search(options.without, name))
+        }
         times, undisturbed[model] = interleaved(chosen, options.rounds, options.patience)
         table[model] = ratios(times, "fused AdamW")
         seconds[model] = {"fused AdamW": statistics.median(times["fused AdamW"])}
@@ -229,7 +264,9 @@ def main() -> None:
             print(f"{model:<18} {name:<40} {ratio['median']:.3f} {undisturbed[model][name]:.2f}", flush=True)
     grown = {name: peak(name) for name in MEMORY if name != "torchao pat, L1" or pat([(2, 2)], "L1") is not None}
     record = {
-        "what": "optimizer step, ratio to torch.optim.AdamW(fused=True); pytorch_optimizer 4.1 has no proximal optimizer",
+        "what": (
+            "optimizer step, ratio to torch.optim.AdamW(fused=True); pytorch_optimizer 4.1 has no proximal optimizer"
+        ),
         "ratios": table,
         "peak memory, ratio (transformer)": {name: value / grown["fused AdamW"] for name, value in grown.items()},
         "share of undisturbed steps": undisturbed,

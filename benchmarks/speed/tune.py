@@ -1,16 +1,20 @@
-"""How fast a search is: the same candidates stacked and one by one, and the time to a cross-validated score beside plain Optuna.
+"""How fast a search is: the same candidates stacked and one by one, and the time to a cross-validated score beside
+plain Optuna.
 
-Part one: 64 random candidates of the default space for digits and one course with its rungs. A first race decides how many epochs each candidate gets; every arm then
-trains exactly those. Arms: the race with stacked networks (in bfloat16 where the processor does so fast, and in float32), the same race one by one
-(``dashpot.fit``'s own loop, network after network), and a loop in plain PyTorch with fused AdamW and the same ingredients by hand. Warm: in turn in one
-process. Cold: a process of its own each, from its start, with an empty folder for compiled kernels.
+Part one: 64 random candidates of the default space for digits and one course with its rungs. A first race decides how
+many epochs each candidate gets; every arm then trains exactly those. Arms: the race with stacked networks (in bfloat16
+where the processor does so fast, and in float32), the same race one by one (``dashpot.fit``'s own loop, network after
+network), and a loop in plain PyTorch with fused AdamW and the same ingredients by hand. Warm: in turn in one process.
+Cold: a process of its own each, from its start, with an empty folder for compiled kernels.
 
-Part two: the same space, folds, epochs offered and looks. Optuna's side is what a practitioner would write: TPE, a pruner, the plain loop on index tensors.
-The target is the best mean log-loss of the folds (breast-cancer) that Optuna reaches in its time; the ratio is Dashpot's time to it over Optuna's. Dashpot's
-arm is ``dashpot.tune``'s search, with the combinations it tries first, and a second time without them. Both keep one core busy.
+Part two: the same space, folds, epochs offered and looks. Optuna's side is what a practitioner would write: TPE, a
+pruner, the plain loop on index tensors. The target is the best mean log-loss of the folds (breast-cancer) that Optuna
+reaches in its time; the ratio is Dashpot's time to it over Optuna's. Dashpot's arm is ``dashpot.tune``'s search, with
+the combinations it tries first, and a second time without them. Both keep one core busy.
 
-CPU seconds stand beside wall seconds, since the machine may be shared. Run: ``python benchmarks/speed/tune.py [--seeds 6] [--seconds 40]``; about 15 minutes on
-an idle machine. ``--only warm`` (or cold, score) measures that part and keeps the rest of the result file.
+CPU seconds stand beside wall seconds, since the machine may be shared. Run: ``python benchmarks/speed/tune.py [--seeds
+6] [--seconds 40]``; about 15 minutes on an idle machine. ``--only warm`` (or cold, score) measures that part and keeps
+the rest of the result file.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ from plain_loop import plain_race
 from tune_score import PRUNER, time_to_score, timed
 from tune_setup import CANDIDATES, COLD_EPOCHS, WARM_EPOCHS, Clocks, clocks, course_of, in_a_process, search_of
 
-# --- part one: the same candidates -------------------------------------------------------------------------------------
+# --- part one: the same candidates -----------------------------------------------------------------------------------
 
 
 def random_candidates(space: Any) -> list[Any]:
@@ -46,10 +50,14 @@ def random_candidates(space: Any) -> list[Any]:
     return [space.sample(study.ask()) for _ in range(CANDIDATES)]
 
 
-def race(search: Any, course: Any, candidates: Sequence[Any], plan: Mapping[int, int] | None, **options: Any) -> tuple[dict[int, int], list[float]]:
-    """A race on one fold; with a plan, whoever the plan says goes on. Returns the plan that it followed, and the scores."""
-    from dashpot.search.race import Race
-    from dashpot.search.runner import Runner
+def race(
+    search: Any, course: Any, candidates: Sequence[Any], plan: Mapping[int, int] | None, **options: Any
+) -> tuple[dict[int, int], list[float]]:
+    """A race on one fold; with a plan, whoever the plan says goes on. Returns the plan that it followed, and the
+    scores.
+    """
+    from dashpot.search.racing.race import Race
+    from dashpot.search.racing.trial import Trial
 
     class Follow(Race):
         def _rung(self, running: Sequence[int]) -> list[int]:
@@ -62,9 +70,13 @@ def race(search: Any, course: Any, candidates: Sequence[Any], plan: Mapping[int,
 
         def over(self, i: int) -> bool:
             epochs = self.runners[i].epochs
-            return super().over(i) if plan is None else plan[i] <= epochs and epochs not in course.rungs  # at a rung others are weaker
+            return (
+                super().over(i) if plan is None else plan[i] <= epochs and epochs not in course.rungs
+            )  # at a rung others are weaker
 
-    runners = Follow(replace(search.task, **options), course, [Runner(i, c) for i, c in enumerate(candidates)], folds=[0]).run()
+    runners = Follow(
+        replace(search.task, **options), course, [Trial(i, c) for i, c in enumerate(candidates)], folds=[0]
+    ).run()
     return {r.number: r.epochs for r in runners}, [r.score for r in runners]
 
 
@@ -83,7 +95,9 @@ def run_arm(name: str, search: Any, course: Any, candidates: Sequence[Any], plan
 
 
 def warm(rounds: int) -> dict[str, Any]:
-    """The arms in turn in one process, in random order, after an uncounted epoch of every candidate in each; by the epochs of the course."""
+    """The arms in turn in one process, in random order, after an uncounted epoch of every candidate in each; by the
+    epochs of the course.
+    """
     return {str(epochs): _warm(rounds, epochs) for epochs in WARM_EPOCHS}
 
 
@@ -105,11 +119,19 @@ def _warm(rounds: int, epochs: int) -> dict[str, Any]:
                 seconds[name].append({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
                 print(f"warm, {epochs} epochs: {name}: {seconds[name][-1]}", file=sys.stderr, flush=True)
     gains = {
-        name: {clock: [a[clock] / b[clock] for a, b in zip(seconds[name], seconds["stacked"], strict=True)] for clock in ("wall", "cpu")}
+        name: {
+            clock: [a[clock] / b[clock] for a, b in zip(seconds[name], seconds["stacked"], strict=True)]
+            for clock in ("wall", "cpu")
+        }
         for name in ARMS
         if name != "stacked"
     }
-    return {"seconds": seconds, "times the stacked race, each round": gains, "best log-loss": best, "member epochs": sum(plan.values())}
+    return {
+        "seconds": seconds,
+        "times the stacked race, each round": gains,
+        "best log-loss": best,
+        "member epochs": sum(plan.values()),
+    }
 
 
 def cold(name: str, started: float, plan: Mapping[int, int] | None) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Part two of ``tune.py``: the time to the same cross-validated score, beside Optuna as a practitioner would write it."""
+"""Part two of ``tune.py``: the time to the same cross-validated score, beside Optuna as a practitioner
+would write it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from plain_loop import Plain
 from tune_setup import ETA, FOLDS, OFFERED, Clocks, clocks, course_of, in_a_process, looks_of, search_of
 
 PRUNER = "halving"
-"""Successive halving: in a first trial Optuna tried 18 candidates with it and 9 with MedianPruner, and got to the same score; ``--pruner median`` for the other."""
+"""Successive halving: in a first trial Optuna tried 18 candidates with it and 9 with MedianPruner, and got to the same
+score; ``--pruner median`` for the other.
+"""
 ARMS = ("dashpot", "dashpot, without its first combinations")
 
 
@@ -23,7 +27,8 @@ class _ReachedError(Exception):
 
 
 class Trace:
-    """The best score so far, with the time at which it was reached; ends the search at a target, or after so many CPU seconds of searching.
+    """The best score so far, with the time at which it was reached; ends the search at a target, or after so many CPU
+    seconds of searching.
 
     CPU seconds, since on a shared machine an equal number of wall seconds is not an equal chance.
     """
@@ -68,7 +73,9 @@ def optuna_arm(seed: int, trace: Trace, pruner: str) -> None:
                 network.train_epoch()
             trace.member_epochs += FOLDS
             if epoch in looks:
-                score = float(np.mean([n.look(torch.as_tensor(valid)) for n, (_, valid) in zip(networks, folds, strict=True)]))
+                score = float(
+                    np.mean([n.look(torch.as_tensor(valid)) for n, (_, valid) in zip(networks, folds, strict=True)])
+                )
                 best = min(best, score)
                 trace.see(score)
                 trial.report(score, epoch)
@@ -138,7 +145,8 @@ def time_to_score(seeds: int, seconds: float, pruner: str) -> dict[str, Any]:
 
 
 def ratios_of(ours: Mapping[str, Any], theirs: Mapping[str, Any], target: float) -> dict[str, Clocks]:
-    """Our time to Optuna's best over all of its time and over its time to it, and the same with the time to load everything; and to its best of the first half.
+    """Our time to Optuna's best over all of its time and over its time to it, and the same with the time to load
+    everything; and to its best of the first half.
 
     The last improvement may be small and early or late, by luck: so there is more than one ratio.
     """
@@ -147,7 +155,9 @@ def ratios_of(ours: Mapping[str, Any], theirs: Mapping[str, Any], target: float)
     ratios = {
         "to its whole time": {k: mine[k] / theirs["searched"][k] for k in mine},
         "to when it got there": {k: mine[k] / own[k] for k in mine},
-        "to when it got there, with loading": {k: (mine[k] + ours["loaded after"][k]) / (own[k] + theirs["loaded after"][k]) for k in mine},
+        "to when it got there, with loading": {
+            k: (mine[k] + ours["loaded after"][k]) / (own[k] + theirs["loaded after"][k]) for k in mine
+        },
     }
     if middle:
         mine, own = reached(ours, middle[-1]), reached(theirs, middle[-1])
@@ -156,7 +166,9 @@ def ratios_of(ours: Mapping[str, Any], theirs: Mapping[str, Any], target: float)
 
 
 def reached(run: Mapping[str, Any], target: float) -> Clocks:
-    """When a run had a score of at most ``target``; where it never had, all of its time, so that the ratio is a lower bound (``reached`` says so)."""
+    """When a run had a score of at most ``target``; where it never had, all of its time, so that the ratio is a lower
+    bound (``reached`` says so).
+    """
     row = next((row for row in run["best"] if row["score"] <= target), None)
     return {clock: (row or run["searched"])[clock] for clock in ("wall", "cpu")}
 
@@ -166,7 +178,12 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for arm in ARMS:
         for what in runs[0][arm]["ratios"]:
-            values = {clock: [run[arm]["ratios"][what][clock] for run in runs if what in run[arm]["ratios"]] for clock in ("wall", "cpu")}
-            found[f"{arm}, {what}"] = {clock: {"median": statistics.median(v), "range": [min(v), max(v)]} for clock, v in values.items()}
+            values = {
+                clock: [run[arm]["ratios"][what][clock] for run in runs if what in run[arm]["ratios"]]
+                for clock in ("wall", "cpu")
+            }
+            found[f"{arm}, {what}"] = {
+                clock: {"median": statistics.median(v), "range": [min(v), max(v)]} for clock, v in values.items()
+            }
         found[f"{arm}, reached"] = f"{sum(run[arm]['reached'] for run in runs)} of {len(runs)}"
     return found

@@ -1,4 +1,6 @@
-"""What the parts of the search benchmark share: a search over embedded data, clocks, and arms in processes of their own."""
+"""What the parts of the search benchmark share: a search over embedded data, clocks, and arms in processes of their
+own.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from typing import Any
 
 CANDIDATES, ETA = 64, 3
 WARM_EPOCHS, COLD_EPOCHS, FOLDS, OFFERED = (9, 54), 108, 3, 40
-"""Of the whole course: a short race, in which setting up weighs most, and a longer one; a cold one for which plain PyTorch takes more than a minute."""
+"""Of the whole course: a short race, in which setting up weighs most, and a longer one; a cold one for which plain
+PyTorch takes more than a minute.
+"""
 Clocks = dict[str, float]
 
 
@@ -25,37 +29,43 @@ def clocks(since: float) -> Clocks:
 
 
 def search_of(data: str, seed: int, epochs: int, folder: Path) -> Any:
-    """``dashpot.tune``'s search over a set of scikit-learn's, without a test part, so that all rows are in the folds."""
+    """``dashpot.tune``'s search over a set of scikit-learn's, without a test part, so that all rows are
+    in the folds.
+    """
     import torch
     from sklearn import datasets
 
     from dashpot.data import Problem
     from dashpot.data.rows import Rows
-    from dashpot.search.api import Search
-    from dashpot.search.options import Options
+    from dashpot.search.config import Options
+    from dashpot.search.search import Search
 
     torch.set_num_threads(1)
     table = getattr(datasets, f"load_{data}")()
     problem = Problem(data, Rows(tuple(map(str, table.feature_names)), matrix=table.data), table.target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        search = Search(problem, Options(trials=10**6, cv=FOLDS, test=False, epochs=epochs, seed=seed, explain=False, device="cpu"), folder)
+        search = Search(
+            problem,
+            Options(trials=10**6, cv=FOLDS, test=False, epochs=epochs, seed=seed, explain=False, device="cpu"),
+            folder,
+        )
     # The plain loop's scores have no temperature fitted: then neither have ours.
     search.task = replace(search.task, calibrated=False)
     return search
 
 
 def course_of(search: Any, folds: int, lanes: int) -> Any:
-    from dashpot.search.course import batch_size_for
-    from dashpot.search.runner import Course, default_rungs
+    from dashpot.search.racing.budget import batch_size_for
+    from dashpot.search.racing.trial import TrainingBudget, default_rungs
 
     epochs = search.options.epochs
-    return Course(epochs, batch_size_for(len(search.task.folds[0][0])), default_rungs(epochs), folds, lanes)
+    return TrainingBudget(epochs, batch_size_for(len(search.task.folds[0][0])), default_rungs(epochs), folds, lanes)
 
 
 def looks_of(course: Any) -> set[int]:
     """When a race scores: the same looks for all arms."""
-    from dashpot.search.runner import LOOKS
+    from dashpot.search.racing.trial import LOOKS
 
     return {*course.rungs, *(max(1, round(course.epochs * k / LOOKS)) for k in range(1, LOOKS + 1))}
 

@@ -21,9 +21,7 @@ from dashpot.core.recipe import Recipe
 from dashpot.core.select import Where
 from dashpot.core.session import Session
 from dashpot.core.technique import Technique, Verdict
-from dashpot.fit import FitResult, fit
-from dashpot.scores import scores
-from dashpot.strengths import absolute, strength_max
+from dashpot.evaluation.losses import scores
 from dashpot.techniques import (
     EMA,
     L0,
@@ -53,16 +51,18 @@ from dashpot.techniques import (
     WeightDecay,
 )
 from dashpot.techniques.penalties.grouping import Grouping
-from dashpot.techniques.penalties.metric import register_metric
+from dashpot.techniques.penalties.step_rules import register_step_rule
+from dashpot.techniques.penalties.strengths import max_strength, resolve_strengths
+from dashpot.training.loop import FitResult, fit
 
 if TYPE_CHECKING:
-    from dashpot.diagnosis import inspect, stationarity
     from dashpot.estimators import DashpotClassifier, DashpotRegressor
-    from dashpot.path_result import PathResult
-    from dashpot.paths import path
-    from dashpot.search.python import tune
-    from dashpot.search.result import TuneResult
-    from dashpot.selection import selected_features, stability_selection
+    from dashpot.search.outcome.result import TuneResult
+    from dashpot.search.tune import tune
+    from dashpot.sparsity.inspect import inspect, stationarity
+    from dashpot.sparsity.path import path
+    from dashpot.sparsity.result import PathResult
+    from dashpot.sparsity.selection import selected_features, stability_selection
 
 __version__ = "0.1.0"
 
@@ -113,17 +113,17 @@ __all__ = [
     "Verdict",
     "WeightDecay",
     "Where",
-    "absolute",
     "fit",
     "inspect",
+    "max_strength",
     "optim",
     "path",
-    "register_metric",
+    "register_step_rule",
+    "resolve_strengths",
     "scores",
     "selected_features",
     "stability_selection",
     "stationarity",
-    "strength_max",
     "tune",
 ]
 
@@ -131,14 +131,14 @@ __all__ = [
 _LAZY = {
     "DashpotClassifier": "dashpot.estimators",
     "DashpotRegressor": "dashpot.estimators",
-    "PathResult": "dashpot.path_result",
-    "TuneResult": "dashpot.search.result",
-    "inspect": "dashpot.diagnosis",
-    "path": "dashpot.paths",
-    "selected_features": "dashpot.selection",
-    "stability_selection": "dashpot.selection",
-    "stationarity": "dashpot.diagnosis",
-    "tune": "dashpot.search.python",
+    "PathResult": "dashpot.sparsity.result",
+    "TuneResult": "dashpot.search.outcome.result",
+    "inspect": "dashpot.sparsity.inspect",
+    "path": "dashpot.sparsity.path",
+    "selected_features": "dashpot.sparsity.selection",
+    "stability_selection": "dashpot.sparsity.selection",
+    "stationarity": "dashpot.sparsity.inspect",
+    "tune": "dashpot.search.tune",
 }
 
 

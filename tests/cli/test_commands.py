@@ -43,13 +43,35 @@ def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fitted(csv: Path) -> Path:
-    run("fit", csv, "--target", "target", "--with", "mixup:alpha=0.2", "--with", "l1:strength=1e-3", "--epochs", 50, "--out", "run", cwd=csv.parent)
+    run(
+        "fit",
+        csv,
+        "--target",
+        "target",
+        "--with",
+        "mixup:alpha=0.2",
+        "--with",
+        "l1:strength=1e-3",
+        "--epochs",
+        50,
+        "--out",
+        "run",
+        cwd=csv.parent,
+    )
     return csv.parent / "run"
 
 
 def test_fit_writes_everything(fitted: Path) -> None:
     names = {path.name for path in fitted.iterdir()}
-    assert {"model.safetensors", "recipe.toml", "preprocessing.json", "history.jsonl", "metrics.json", "curves.png", "curves.svg"} <= names
+    assert {
+        "model.safetensors",
+        "recipe.toml",
+        "preprocessing.json",
+        "history.jsonl",
+        "metrics.json",
+        "curves.png",
+        "curves.svg",
+    } <= names
     assert loads((fitted / "recipe.toml").read_text()) == dashpot.Mixup(alpha=0.2) | dashpot.L1(strength=1e-3)
     metrics = json.loads((fitted / "metrics.json").read_text())
     for part in ("train", "valid", "test"):
@@ -81,7 +103,10 @@ def test_predict_by_name_in_any_order(fitted: Path, csv: Path, tmp_path: Path) -
     assert (p.prediction == frame.target).mean() > 0.8
     np.testing.assert_allclose(p["p(bad)"] + p["p(good)"], 1, atol=1e-5)
     frame.drop(columns="c").to_csv(tmp_path / "short.csv", index=False)
-    assert "missing: 'c'" in run("predict", fitted, tmp_path / "short.csv", "--out", tmp_path / "r.csv", cwd=tmp_path, code=2).stderr
+    assert (
+        "missing: 'c'"
+        in run("predict", fitted, tmp_path / "short.csv", "--out", tmp_path / "r.csv", cwd=tmp_path, code=2).stderr
+    )
     assert not (tmp_path / "r.csv").exists()
 
 
@@ -100,7 +125,9 @@ def test_images_from_a_folder(tmp_path: Path) -> None:
     for name, level in (("dark", 60), ("light", 190)):
         (tmp_path / "images" / name).mkdir(parents=True)
         for i in range(15):
-            Image.fromarray((level + rng.integers(-40, 40, (12, 12, 3))).astype(np.uint8)).save(tmp_path / "images" / name / f"{i}.png")
+            Image.fromarray((level + rng.integers(-40, 40, (12, 12, 3))).astype(np.uint8)).save(
+                tmp_path / "images" / name / f"{i}.png"
+            )
     run("fit", "images", "--epochs", 8, "--out", "run", "--with", "dropout:p=0.1", cwd=tmp_path)
     run("predict", "run", "images", "--out", "p.csv", cwd=tmp_path)
     p = pd.read_csv(tmp_path / "p.csv")
@@ -112,7 +139,15 @@ def test_compare_on_paired_splits_with_references(csv: Path, tmp_path: Path) -> 
     done = run("compare", csv, "--target", "target", *options, cwd=tmp_path)
     record = json.loads((tmp_path / "out" / "compare.json").read_text())
     arms = {arm["name"]: arm for arm in record["arms"]}
-    expected = ["plain", "l2", "dropout", "all of them", "logistic regression, L2", "logistic regression, L1", "histogram gradient boosting"]
+    expected = [
+        "plain",
+        "l2",
+        "dropout",
+        "all of them",
+        "logistic regression, L2",
+        "logistic regression, L1",
+        "histogram gradient boosting",
+    ]
     assert list(arms) == expected
     assert all(len(arm["runs"]) == 2 and not any(run["error"] for run in arm["runs"]) for arm in arms.values())
     assert all(name in done.stdout for name in ("all of them", "histogram gradient", "2 splits"))
@@ -121,7 +156,21 @@ def test_compare_on_paired_splits_with_references(csv: Path, tmp_path: Path) -> 
 
 
 def test_a_technique_that_is_off_earns_exactly_nothing(csv: Path, tmp_path: Path) -> None:
-    run("compare", csv, "--target", "price", "--with", "l1:strength=0", "--repeats", 1, "--epochs", 3, "--out", "out", cwd=tmp_path)
+    run(
+        "compare",
+        csv,
+        "--target",
+        "price",
+        "--with",
+        "l1:strength=0",
+        "--repeats",
+        1,
+        "--epochs",
+        3,
+        "--out",
+        "out",
+        cwd=tmp_path,
+    )
     arms = {arm["name"]: arm for arm in json.loads((tmp_path / "out" / "compare.json").read_text())["arms"]}
     assert arms["l1"]["runs"][0]["test"] == arms["plain"]["runs"][0]["test"]
     assert {"ridge regression", "lasso"} <= set(arms)
@@ -165,14 +214,18 @@ def test_a_recipe_file_and_with_add_up(csv: Path, fitted: Path, tmp_path: Path) 
         (["fit", "--target", "y"], "target must be given together with data"),
     ],
 )
-def test_bad_input_is_one_message_and_code_2(arguments: list[str], message: str, csv: Path, fitted: Path, tmp_path: Path) -> None:
+def test_bad_input_is_one_message_and_code_2(
+    arguments: list[str], message: str, csv: Path, fitted: Path, tmp_path: Path
+) -> None:
     done = run(*(a.format(csv=csv, fitted=fitted) for a in arguments), cwd=tmp_path, code=2)
     assert message in " ".join(done.stderr.split())
     assert not list(tmp_path.glob("refused/*"))
 
 
 def test_compare_refuses_images_that_are_too_small_at_once(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", X=np.random.default_rng(0).integers(0, 255, (30, 6, 6), dtype=np.uint8), y=np.arange(30) % 2)
+    np.savez(
+        tmp_path / "a.npz", X=np.random.default_rng(0).integers(0, 255, (30, 6, 6), dtype=np.uint8), y=np.arange(30) % 2
+    )
     assert "at least 8 x 8" in run("compare", "a.npz", "--out", "out", cwd=tmp_path, code=2).stderr
     assert not (tmp_path / "out").exists()
 
@@ -181,10 +234,26 @@ def test_a_diverged_run_says_where_and_keeps_weights(tmp_path: Path) -> None:
     pd.DataFrame({"a": np.arange(60.0), "target": np.where(np.arange(60) < 30, 1e-3, 5e3) ** 2 * np.arange(60)}).to_csv(
         tmp_path / "a.csv", index=False
     )
-    done = run("fit", "a.csv", "--target", "target", "--with", "input-noise:std=1e30", "--epochs", 5, "--out", "run", cwd=tmp_path, code=2)
+    done = run(
+        "fit",
+        "a.csv",
+        "--target",
+        "target",
+        "--with",
+        "input-noise:std=1e30",
+        "--epochs",
+        5,
+        "--out",
+        "run",
+        cwd=tmp_path,
+        code=2,
+    )
     assert "in epoch 1 at step 1" in done.stderr
     assert (tmp_path / "run" / "model.safetensors").exists()
-    assert all(torch.isfinite(t).all() for t in __import__("safetensors.torch").torch.load_file(tmp_path / "run" / "model.safetensors").values())
+    assert all(
+        torch.isfinite(t).all()
+        for t in __import__("safetensors.torch").torch.load_file(tmp_path / "run" / "model.safetensors").values()
+    )
 
 
 def test_a_strangers_run_folder_runs_no_code(fitted: Path, csv: Path, tmp_path: Path) -> None:
@@ -198,7 +267,9 @@ def test_a_strangers_run_folder_runs_no_code(fitted: Path, csv: Path, tmp_path: 
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
-    process = subprocess.Popen([*DASHPOT, "fit", "--epochs", "100000", "--out", "run"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*DASHPOT, "fit", "--epochs", "100000", "--out", "run"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
     while not (tmp_path / "run" / "history.jsonl").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

@@ -31,7 +31,22 @@ def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_on_classes(csv: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "dashpot", "path", csv, "--target", "target", "--points", "8", "--cv", "3", "--stability", "--out", "out"]
+    command = [
+        sys.executable,
+        "-m",
+        "dashpot",
+        "path",
+        csv,
+        "--target",
+        "target",
+        "--points",
+        "8",
+        "--cv",
+        "3",
+        "--stability",
+        "--out",
+        "out",
+    ]
     done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, check=True)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"path.json", "path.png", "path.svg", "selected.txt"}
     record = json.loads((tmp_path / "out" / "path.json").read_text())
@@ -70,7 +85,16 @@ def test_the_test_rows_that_the_data_name_play_no_part(csv: Path, tmp_path: Path
     for name, far in (("one", 0.0), ("other", 1e4)):
         test = frame.split == "test"
         frame.assign(price=frame.price + far * test, a=frame.a - far * test).to_csv(tmp_path / "table.csv", index=False)
-        path(tmp_path / "table.csv", "price", network=network, points=3, cv=2, epochs=2, stability=network == "linear", out=tmp_path / name)
+        path(
+            tmp_path / "table.csv",
+            "price",
+            network=network,
+            points=3,
+            cv=2,
+            epochs=2,
+            stability=network == "linear",
+            out=tmp_path / name,
+        )
         records.append(json.loads((tmp_path / name / "path.json").read_text()))
         records[-1].pop("seconds")
     assert records[0]["rows"] == 40

@@ -21,7 +21,7 @@ from dashpot.core.recipe import Recipe
 from dashpot.data import ImagePreprocessing
 from dashpot.data.problem import Problem
 from dashpot.data.rows import Rows
-from dashpot.runs import load_run, open_folder, save_model, save_setup
+from dashpot.runs.saved import load_run, open_folder, save_model, save_setup
 
 SOURCE = Path(dashpot.__file__).parent
 
@@ -37,7 +37,12 @@ def save(folder: Path, problem: Problem) -> Path:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     notes = np.array([f"please answer question {i} now" for i in range(30)], dtype=object)
-    columns = {"größe": np.arange(30.0), "b": np.arange(30.0) % 7, "c": np.array(["x", "y", "z"] * 10, dtype=object), "note": notes}
+    columns = {
+        "größe": np.arange(30.0),
+        "b": np.arange(30.0) % 7,
+        "c": np.array(["x", "y", "z"] * 10, dtype=object),
+        "note": notes,
+    }
     (tmp_path / "run").mkdir()
     return save(tmp_path / "run", Problem("a", Rows(tuple(columns), columns=columns), np.arange(30) % 2))
 
@@ -45,7 +50,10 @@ def run(tmp_path: Path) -> Path:
 @pytest.fixture
 def image_run(tmp_path: Path) -> Path:
     (tmp_path / "run").mkdir()
-    return save(tmp_path / "run", Problem("a", np.random.default_rng(0).integers(0, 255, (12, 1, 8, 8), dtype=np.uint8), np.arange(12) % 2))
+    return save(
+        tmp_path / "run",
+        Problem("a", np.random.default_rng(0).integers(0, 255, (12, 1, 8, 8), dtype=np.uint8), np.arange(12) % 2),
+    )
 
 
 def damage(run: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -91,7 +99,12 @@ def test_a_damaged_table_run_is_told_when_it_is_loaded(run: Path, change: Callab
 
 def test_a_damaged_image_run_is_told_when_it_is_loaded(image_run: Path) -> None:
     assert isinstance(load_run(image_run)[1], ImagePreprocessing)
-    for wrong in ({"scale": [0.0]}, {"mean": [0.5, 0.5]}, {"channels": 3, "mean": [0.5] * 3, "scale": [1.0] * 3}, {"height": "8"}):
+    for wrong in (
+        {"scale": [0.0]},
+        {"mean": [0.5, 0.5]},
+        {"channels": 3, "mean": [0.5] * 3, "scale": [1.0] * 3},
+        {"height": "8"},
+    ):
         shutil.copytree(image_run, image_run.parent / "copy")
         damage(image_run.parent / "copy", lambda s, wrong=wrong: s["inputs"].update(wrong))  # type: ignore[misc]
         with pytest.raises(dashpot.StorageError, match="is damaged"):
@@ -114,10 +127,13 @@ def test_folders_without_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_files_are_utf_8_wherever_they_are_read(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "recipe.toml").write_text("# für größe\n" + (run / "recipe.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "recipe.toml").write_text(
+        "# für größe\n" + (run / "recipe.toml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     code = (
-        "import sys; from pathlib import Path; from dashpot.cli.options import read_recipe; from dashpot.runs import load_decision, load_run; "
-        "read_recipe(Path(sys.argv[2]), None); load_decision(sys.argv[1]); print(ascii(load_run(sys.argv[1])[1].numeric))"
+        "import sys; from pathlib import Path; from dashpot.cli.options import read_recipe; from dashpot.runs.saved"
+        " import load_decision, load_run; read_recipe(Path(sys.argv[2]), None); load_decision(sys.argv[1]);"
+        " print(ascii(load_run(sys.argv[1])[1].numeric))"
     )
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     command = [sys.executable, "-c", code, str(run), str(tmp_path / "recipe.toml")]

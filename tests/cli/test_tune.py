@@ -29,7 +29,9 @@ NAME = "größe ✓"
 
 def run(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*DASHPOT, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        [*DASHPOT, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False, env=environment
+    )
     assert done.returncode == code, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     return done
@@ -46,7 +48,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     def here(*arguments: object, code: int = 0) -> tuple[str, str]:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["dashpot", *map(str, arguments)])
-        monkeypatch.setattr(app, "app", typer.Typer(name="dashpot", add_completion=False, pretty_exceptions_enable=False))
+        monkeypatch.setattr(
+            app, "app", typer.Typer(name="dashpot", add_completion=False, pretty_exceptions_enable=False)
+        )
         monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
         with pytest.raises(SystemExit) as stop:
             app.main()
@@ -71,7 +75,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame.to_parquet(folder / "table.parquet")
     words = np.array(
         [
-            " ".join(rng.choice(["good", "fine", "nice", "so"], 6)) if i % 2 else " ".join(rng.choice(["bad", "poor", "sad", "so"], 6))
+            " ".join(rng.choice(["good", "fine", "nice", "so"], 6))
+            if i % 2
+            else " ".join(rng.choice(["bad", "poor", "sad", "so"], 6))
             for i in range(n)
         ]
     )
@@ -93,7 +99,15 @@ def tuned(place: Path) -> tuple[Path, str]:
 def test_it_reports_and_writes(tuned: tuple[Path, str]) -> None:
     folder, said = tuned
     names = {path.name for path in folder.iterdir()}
-    assert {"report.json", "model.safetensors", "recipe.toml", "preprocessing.json", "tune.json", "race.png", "race.svg"} <= names
+    assert {
+        "report.json",
+        "model.safetensors",
+        "recipe.toml",
+        "preprocessing.json",
+        "tune.json",
+        "race.png",
+        "race.svg",
+    } <= names
     assert not [name for name in names if name.endswith(".tmp")]
     record = json.loads((folder / "report.json").read_text())
     assert (record["dataset"], record["rows"], record["classes"]) == ("tablé", 150, 2)
@@ -103,8 +117,12 @@ def test_it_reports_and_writes(tuned: tuple[Path, str]) -> None:
         assert part in said
 
 
-def test_predict_gives_the_ensembles_probabilities_and_decisions(tuned: tuple[Path, str], place: Path, tmp_path: Path) -> None:
-    """The test part again from the file, in another order of columns, scored by scikit-learn, gives the scores of the report."""
+def test_predict_gives_the_ensembles_probabilities_and_decisions(
+    tuned: tuple[Path, str], place: Path, tmp_path: Path
+) -> None:
+    """The test part again from the file, in another order of columns, scored by scikit-learn, gives the scores of the
+    report.
+    """
     from dashpot.data import load_problem
 
     folder, _ = tuned
@@ -125,10 +143,19 @@ def test_predict_gives_the_ensembles_probabilities_and_decisions(tuned: tuple[Pa
     ("data", "options", "checks"),
     [
         pytest.param(
-            "tablé.csv", ["--target", "price", "--without", "mixup", "--without", "ema"], {"task": "regression", "metric": "r2"}, id="regression"
+            "tablé.csv",
+            ["--target", "price", "--without", "mixup", "--without", "ema"],
+            {"task": "regression", "metric": "r2"},
+            id="regression",
         ),
         pytest.param("images.npz", [], {"task": "classification", "features": 64}, id="images", marks=pytest.mark.slow),
-        pytest.param("text.csv", ["--target", "label", "--metric", "f1"], {"metric": "f1", "classes": 2}, id="text", marks=pytest.mark.slow),
+        pytest.param(
+            "text.csv",
+            ["--target", "label", "--metric", "f1"],
+            {"metric": "f1", "classes": 2},
+            id="text",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "table.parquet",
             ["--target", "target", "--metric", "log_loss", "--ensemble", "refit"],
@@ -137,11 +164,17 @@ def test_predict_gives_the_ensembles_probabilities_and_decisions(tuned: tuple[Pa
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            "tablé.csv", ["--target", "rare", "--cv", "2", "--metric", "balanced_accuracy"], {"folds": 2}, id="rare", marks=pytest.mark.slow
+            "tablé.csv",
+            ["--target", "rare", "--cv", "2", "--metric", "balanced_accuracy"],
+            {"folds": 2},
+            id="rare",
+            marks=pytest.mark.slow,
         ),
     ],
 )
-def test_kinds_of_data(place: Path, tmp_path: Path, call: Call, data: str, options: list[str], checks: dict[str, Any]) -> None:
+def test_kinds_of_data(
+    place: Path, tmp_path: Path, call: Call, data: str, options: list[str], checks: dict[str, Any]
+) -> None:
     call("tune", place / data, "--trials", 2, *QUICK, "--no-explain", *options, "--out", tmp_path / "run")
     record = json.loads((tmp_path / "run" / "report.json").read_text())
     assert {key: record[key] for key in checks} == checks
@@ -154,7 +187,19 @@ def test_kinds_of_data(place: Path, tmp_path: Path, call: Call, data: str, optio
 
 def test_ingredients_of_ones_own(place: Path, tmp_path: Path, call: Call) -> None:
     options = ["--with", "l1:strength=1e-6..1e-4", "--with", "dropout:p=0.3", "--net", "width=16", "--net", "depth=1"]
-    call("tune", place / "tablé.csv", "--target", "target", "--trials", 3, *QUICK, *options, "--no-explain", "--out", "run")
+    call(
+        "tune",
+        place / "tablé.csv",
+        "--target",
+        "target",
+        "--trials",
+        3,
+        *QUICK,
+        *options,
+        "--no-explain",
+        "--out",
+        "run",
+    )
     space = json.loads((tmp_path / "run" / "report.json").read_text())["space"]
     assert space["l1.strength"] == "1e-06..0.0001 (log)"
     assert {name for name in space if "." not in name and "!" not in name} == {"l1", "dropout", "lr"}
@@ -204,7 +249,9 @@ def test_bad_input(case: str, place: Path, tmp_path: Path, call: Call) -> None:
 
 
 def test_bad_input_as_a_command(place: Path, tmp_path: Path) -> None:
-    said = run("tune", place / "tablé.csv", "--target", "target", "--budget", "0.05s", "--out", "run", cwd=tmp_path, code=2).stderr
+    said = run(
+        "tune", place / "tablé.csv", "--target", "target", "--budget", "0.05s", "--out", "run", cwd=tmp_path, code=2
+    ).stderr
     assert len([line for line in said.splitlines() if line.startswith("error:")]) == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -229,7 +276,9 @@ def test_resume_of_what_is_no_search(tmp_path: Path, call: Call) -> None:
         (["--epochs", 5, "--budget", "1h"], "--epochs"),
     ],
 )
-def test_resume_refuses_what_would_have_no_effect(options: list[Any], named: str, tuned: tuple[Path, str], call: Call) -> None:
+def test_resume_refuses_what_would_have_no_effect(
+    options: list[Any], named: str, tuned: tuple[Path, str], call: Call
+) -> None:
     before = {path: path.read_bytes() for path in tuned[0].rglob("*") if path.is_file()}
     _, said = call("tune", "--resume", tuned[0], *options, code=2)
     assert "--resume must be given alone or with --budget, --trials, --workers, --storage" in said
@@ -265,7 +314,9 @@ def started(place: Path, cwd: Path, *options: object) -> subprocess.Popen[str]:
         *map(str, options),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 @pytest.mark.slow
@@ -286,9 +337,12 @@ def test_interrupted_gives_the_best_so_far_and_goes_on(place: Path, tmp_path: Pa
     assert before >= 2
     assert {row["seeds"] for row in record["candidates"]} == {1}
     run("predict", "run", place / "tablé.csv", "--out", "p.csv", cwd=tmp_path)
-    # What had no score yet when the interrupt came is not lost: the next process finishes it, whatever the number it is told.
+    # What had no score yet when the interrupt came is not lost: the next process finishes it, whatever the number it is
+    # told.
     journal = JournalStorage(JournalFileBackend(str(tmp_path / "run" / "journal.log")))
-    begun = sum(trial.state.name == "RUNNING" for trial in optuna.load_study(study_name="dashpot", storage=journal).trials)
+    begun = sum(
+        trial.state.name == "RUNNING" for trial in optuna.load_study(study_name="dashpot", storage=journal).trials
+    )
     run("tune", "--resume", "run", "--trials", before + 2, "--workers", 1, cwd=tmp_path)
     again = json.loads((tmp_path / "run" / "report.json").read_text())
     assert len(again["candidates"]) == before + max(2, begun)
@@ -305,7 +359,8 @@ def test_interrupted_before_anything_has_a_score(place: Path, tmp_path: Path) ->
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    # Python itself ends by the signal where the interrupt came in the middle of an exec(), such as a dataclass's: to a shell the same 130.
+    # Python itself ends by the signal where the interrupt came in the middle of an exec(), such as a dataclass's: to a
+    # shell the same 130.
     assert process.returncode in (130, -signal.SIGINT), err[-2000:]
     assert "Traceback" not in err
     assert "interrupted" in err

@@ -13,15 +13,31 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashpot.search.schedules import exchanges
+from dashpot.search.racing.pruning import exchanges
 
-OPTIONS = ["--target", "target", "--cv", "3", "--epochs", "9", "--trials", "12", "--workers", "1", "--device", "cpu", "--no-explain"]
+OPTIONS = [
+    "--target",
+    "target",
+    "--cv",
+    "3",
+    "--epochs",
+    "9",
+    "--trials",
+    "12",
+    "--workers",
+    "1",
+    "--device",
+    "cpu",
+    "--no-explain",
+]
 FEW = ["--with", "l1", "--with", "dropout", "--net", "width=8,16", "--net", "depth=1"]
 
 
 def run(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "dashpot", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == code, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     return done
@@ -37,7 +53,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def searched(table: Path, cwd: Path, schedule: str, *more: object) -> tuple[dict[str, Any], subprocess.CompletedProcess[str]]:
+def searched(
+    table: Path, cwd: Path, schedule: str, *more: object
+) -> tuple[dict[str, Any], subprocess.CompletedProcess[str]]:
     done = run("tune", table, *OPTIONS, *FEW, "--schedule", schedule, "--out", "run", *more, cwd=cwd)
     return json.loads((cwd / "run" / "report.json").read_text()), done
 

@@ -20,7 +20,10 @@ NUMBERS = st.floats(0, 1e6, allow_nan=False, allow_infinity=False)
 @given(NUMBERS, NUMBERS, st.floats(0, 1), st.booleans())
 def test_every_form_round_trips(alpha: float, strength: float, p: float, warmup: bool) -> None:
     recipe = (
-        dashpot.Mixup(alpha=alpha) | dashpot.L1(strength=strength, on="weights & ~name:head.*") | dashpot.Dropout(p=p) | dashpot.EMA(warmup=warmup)
+        dashpot.Mixup(alpha=alpha)
+        | dashpot.L1(strength=strength, on="weights & ~name:head.*")
+        | dashpot.Dropout(p=p)
+        | dashpot.EMA(warmup=warmup)
     )
     assert codec.loads(codec.dumps(recipe)) == recipe
     assert codec.from_dict(codec.to_dict(recipe)) == recipe
@@ -79,9 +82,10 @@ def test_bad_toml_gets_one_clear_message(text: str, message: str) -> None:
 
 
 def test_the_space_speaks_of_searchable_fields_and_follows_the_metric() -> None:
-    space = (dashpot.Mixup() | dashpot.L1(metric="decoupled")).space()
+    space = (dashpot.Mixup() | dashpot.L1(scaling="decoupled")).space()
     assert set(space) == {"mixup.alpha", "l1.strength"}
-    assert space["l1.strength"].search[0] > dashpot.L1().space()["strength"].search[0] * 100  # type: ignore[attr-defined]
+    adaptive = dashpot.L1().space()["strength"]
+    assert space["l1.strength"].search[0] > adaptive.search[0] * 100  # type: ignore[attr-defined]
 
 
 @given(st.lists(st.sampled_from(["weights", "biases", "norms"]), min_size=1, max_size=3), st.booleans())
@@ -117,6 +121,8 @@ def test_where_by_name_type_and_combination() -> None:
         ("", ("mixup",), None),
     ],
 )
-def test_a_name_is_suggested_only_where_it_is_likely_to_be_meant(value: str, known: tuple[str, ...], near: str | None) -> None:
+def test_a_name_is_suggested_only_where_it_is_likely_to_be_meant(
+    value: str, known: tuple[str, ...], near: str | None
+) -> None:
     text = str(UnknownNameError("name", value, known))
     assert (f"Did you mean '{near}'?" in text) if near else ("Did you mean" not in text)

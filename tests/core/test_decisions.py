@@ -1,4 +1,6 @@
-"""Temperature and decisions: optima by other means, what fitted rules earn on fresh rows, and what small samples may not do."""
+"""Temperature and decisions: optima by other means, what fitted rules earn on fresh rows, and what small samples may
+not do.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss
 
 from dashpot.core.errors import ConfigError, DataError, UnknownNameError
-from dashpot.decisions import TAUS, Decision, _gains_of, cross_fitted_score, fit_decision
-from dashpot.metrics import METRICS, Metric, with_positive
-from dashpot.temperature import HIGHEST, LOWEST, fit_temperature
+from dashpot.evaluation.calibration import HIGHEST, LOWEST, fit_temperature
+from dashpot.evaluation.decision import TAUS, Decision, _gains_of, cross_fitted_score, fit_decision
+from dashpot.evaluation.metrics import METRICS, Metric, with_positive
 
 
 def draw(n: int, classes: int = 3, seed: int = 0, rarity: float = 1.5) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +40,10 @@ class TestTemperature:
         z = np.log(p) * scale
         target = (1 - smoothing / 500) * np.eye(classes)[y] + smoothing / 500 / classes
         best = minimize_scalar(
-            lambda t: -(target * log_softmax(z / t, axis=1)).sum(), bounds=(LOWEST, HIGHEST), method="bounded", options={"xatol": 1e-9}
+            lambda t: -(target * log_softmax(z / t, axis=1)).sum(),
+            bounds=(LOWEST, HIGHEST),
+            method="bounded",
+            options={"xatol": 1e-9},
         )
         assert fit_temperature(z, y, smoothing=smoothing) == pytest.approx(best.x, rel=1e-5)
 
@@ -90,13 +95,17 @@ class TestDecision:
     def test_probabilities_are_a_softmax(self) -> None:
         z = np.random.default_rng(0).normal(0, 300, (50, 4))
         for temperature in (0.05, 1.0, 7.0):
-            assert np.allclose(Decision(temperature).probabilities(z), softmax(z / temperature, axis=1), rtol=1e-12, atol=0)
+            assert np.allclose(
+                Decision(temperature).probabilities(z), softmax(z / temperature, axis=1), rtol=1e-12, atol=0
+            )
 
     def test_log_probabilities_may_be_minus_infinity(self) -> None:
         p = np.array([[0.0, 0.2, 0.8], [1.0, 0.0, 0.0]])
         with np.errstate(divide="ignore"):
             assert np.allclose(Decision().probabilities(np.log(p)), p)
-        assert Decision(offsets=(9.0, 2.0, 0.0)).decide(p).tolist() == [1, 0], "no weight makes an impossible class possible"
+        assert Decision(offsets=(9.0, 2.0, 0.0)).decide(p).tolist() == [1, 0], (
+            "no weight makes an impossible class possible"
+        )
 
     def test_offsets_of_minus_log_prior_are_p_over_prior(self) -> None:
         p, _ = draw(300)
@@ -179,17 +188,24 @@ class TestFitting:
         positive = int(flip) if common else 1 - int(flip)
         metric = with_positive(METRICS["f1"], positive)
         decision = fit_decision(p, y, metric if common else "f1")
-        best = max(metric(np.where(fresh[:, positive] > t, positive, 1 - positive), truth) for t in np.arange(0.02, 0.98, 0.01))
+        best = max(
+            metric(np.where(fresh[:, positive] > t, positive, 1 - positive), truth) for t in np.arange(0.02, 0.98, 0.01)
+        )
         assert metric(decision.decide(fresh), truth) > best - 0.01
         if not common:
             assert metric(decision.decide(fresh), truth) > metric(fresh.argmax(axis=1), truth) + 0.02
 
     def test_f1_of_few_rows_is_near_what_the_probabilities_expect(self) -> None:
-        """Fitted on 100 rows, F1 on fresh ones is on average nearly that of the best threshold there is, and not that of the most probable class."""
+        """Fitted on 100 rows, F1 on fresh ones is on average nearly that of the best threshold there is, and not that
+        of the most probable class.
+        """
         fresh, truth = draw(20_000, 2, seed=999)
         metric = with_positive(METRICS["f1"], 1)
         earned = np.mean([metric(fit_decision(*draw(100, 2, seed), metric).decide(fresh), truth) for seed in range(60)])
-        best, plain = max(metric(fresh[:, 1] > t, truth) for t in np.arange(0.1, 0.5, 0.02)), metric(fresh.argmax(axis=1), truth)
+        best, plain = (
+            max(metric(fresh[:, 1] > t, truth) for t in np.arange(0.1, 0.5, 0.02)),
+            metric(fresh.argmax(axis=1), truth),
+        )
         assert best - earned < 0.2 * (best - plain)
 
     @pytest.mark.parametrize("name", ["balanced_accuracy", "f1", "f1_macro"])
@@ -201,7 +217,10 @@ class TestFitting:
         metric = METRICS[name]
         assert decision.tau < 0.8
         assert metric(decision.decide(floored(fresh)), truth) > metric(full.decide(floored(fresh)), truth) + 0.05
-        assert metric(decision.decide(floored(fresh)), truth) > metric(fit_decision(p, y, name).decide(fresh), truth) - 0.02
+        assert (
+            metric(decision.decide(floored(fresh)), truth)
+            > metric(fit_decision(p, y, name).decide(fresh), truth) - 0.02
+        )
 
     def test_a_few_rows_do_not_move_it(self) -> None:
         """Of 200 samples of 60 rows, the best tau is far from 1 in most; the fitted one in few."""
@@ -209,7 +228,9 @@ class TestFitting:
         for seed in range(200):
             p, y = draw(60, 2, seed)
             offsets = np.log(np.bincount(y, minlength=2).max() / np.maximum(np.bincount(y, minlength=2), 1))
-            best = TAUS[np.argmax([METRICS["balanced_accuracy"]((np.log(p) + tau * offsets).argmax(axis=1), y) for tau in TAUS])]
+            best = TAUS[
+                np.argmax([METRICS["balanced_accuracy"]((np.log(p) + tau * offsets).argmax(axis=1), y) for tau in TAUS])
+            ]
             far_best += abs(best - 1) > 0.3
             far += abs(fit_decision(p, y, "balanced_accuracy").tau - 1) > 0.3
         assert far_best > 80
@@ -220,9 +241,9 @@ class TestFitting:
         p = np.array([[0.99, 0.01]] * 40 + [[0.9, 0.1]] * 9 + [[0.978, 0.022]])
         y = np.array([0] * 49 + [1])
         assert fit_decision(p, y, "balanced_accuracy").tau == 1.0
-        assert METRICS["balanced_accuracy"](fit_decision(p, y, "balanced_accuracy").decide(p), y) < METRICS["balanced_accuracy"](
-            Decision(offsets=(0.0, 4.0)).decide(p), y
-        )
+        assert METRICS["balanced_accuracy"](fit_decision(p, y, "balanced_accuracy").decide(p), y) < METRICS[
+            "balanced_accuracy"
+        ](Decision(offsets=(0.0, 4.0)).decide(p), y)
 
     def test_even_classes_need_nothing(self) -> None:
         p, _ = draw(90)
@@ -241,9 +262,17 @@ class TestFitting:
         rng = np.random.default_rng(0)
         for classes in (2,) if name == "f1" else (2, 5):
             metric = with_positive(METRICS[name], 1)
-            y, best, other = rng.permutation(np.arange(120) % classes), rng.integers(0, classes, 120), rng.integers(0, classes, 120)
-            assert _gains_of(metric, best, y)(other).sum() == pytest.approx(metric(best, y) - metric(other, y), abs=1e-12)
-            assert not _gains_of(metric, best, y)(best).any() or _gains_of(metric, best, y)(best).sum() == pytest.approx(0, abs=1e-12)
+            y, best, other = (
+                rng.permutation(np.arange(120) % classes),
+                rng.integers(0, classes, 120),
+                rng.integers(0, classes, 120),
+            )
+            assert _gains_of(metric, best, y)(other).sum() == pytest.approx(
+                metric(best, y) - metric(other, y), abs=1e-12
+            )
+            assert not _gains_of(metric, best, y)(best).any() or _gains_of(metric, best, y)(
+                best
+            ).sum() == pytest.approx(0, abs=1e-12)
 
     def test_the_error_of_a_difference_is_that_of_repeated_samples(self) -> None:
         """The row-wise standard error against the spread of the difference over 300 fresh samples."""

@@ -44,7 +44,9 @@ def test_rows_depend_on_their_own_key_only_and_short_ones_begin_long_ones() -> N
     assert torch.equal(uniform_by(KEYS, 50), torch.cat([uniform_by([key], 80)[:, :50] for key in KEYS]))
     assert torch.equal(permutation_by(KEYS, 50), torch.cat([permutation_by([key], 50) for key in KEYS]))
     shapes = [0.1, 0.5, 1.0, 2.0, 3.0, 4.0]
-    assert torch.equal(beta_by(KEYS, shapes, 50), torch.cat([beta_by([key], [a], 50) for key, a in zip(KEYS, shapes, strict=True)]))
+    assert torch.equal(
+        beta_by(KEYS, shapes, 50), torch.cat([beta_by([key], [a], 50) for key, a in zip(KEYS, shapes, strict=True)])
+    )
 
 
 def test_known_bits() -> None:
@@ -105,7 +107,10 @@ def test_beta(a: float) -> None:
         inner = row[(row > 1e-6) & (row < 1 - 1e-6)]
         law = scipy.stats.beta(a, a)
         low, high = law.cdf(1e-6), law.cdf(1 - 1e-6)
-        assert scipy.stats.kstest(inner, lambda x, law=law, low=low, high=high: (law.cdf(x) - low) / (high - low)).pvalue > 1e-4
+        assert (
+            scipy.stats.kstest(inner, lambda x, law=law, low=low, high=high: (law.cdf(x) - low) / (high - low)).pvalue
+            > 1e-4
+        )
         assert abs((row <= 1e-6).mean() - low) < 5 * (low * (1 - low) / len(row)) ** 0.5 + 1e-4
     assert abs(np.corrcoef(share)[0, 1]) < 5 / 20_000**0.5
 
@@ -130,6 +135,8 @@ def test_keys_of_many_at_once() -> None:
 def test_compiled_code_draws_the_same() -> None:
     clock = torch.tensor([3, 1])
     eager = uniform_at(KEYS[0], clock, (4, 5), torch.device("cpu"))
-    compiled = torch.compile(lambda c: uniform_at(KEYS[0], c, (4, 5), torch.device("cpu")), backend="aot_eager", fullgraph=True)(clock)
+    compiled = torch.compile(
+        lambda c: uniform_at(KEYS[0], c, (4, 5), torch.device("cpu")), backend="aot_eager", fullgraph=True
+    )(clock)
     assert torch.equal(eager, compiled)
     assert torch.equal(eager, uniform_by([derive(KEYS[0], 3, 1)], 20).view(4, 5))

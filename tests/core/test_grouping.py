@@ -55,7 +55,9 @@ def members(text: str, shape: tuple[int, ...]) -> Members:
 
 def loop_value(w: np.ndarray, groups: Members, strength: float, size_weights: bool) -> float:
     flat = w.ravel()
-    return sum(strength * (math.sqrt(len(g)) if size_weights else 1) * math.sqrt(sum(flat[i] ** 2 for i in g)) for g in groups)
+    return sum(
+        strength * (math.sqrt(len(g)) if size_weights else 1) * math.sqrt(sum(flat[i] ** 2 for i in g)) for g in groups
+    )
 
 
 def loop_prox(w: np.ndarray, groups: Members, step: float, strength: float, size_weights: bool) -> np.ndarray:
@@ -106,7 +108,9 @@ def test_the_layout_has_the_groups_that_it_should(text: str, shape: tuple[int, .
 def test_group_lasso_is_a_loop_over_groups(text: str, shape: tuple[int, ...], size_weights: bool) -> None:
     w = np.random.default_rng(3).standard_normal(shape)
     groups = members(text, shape)
-    lengths = sorted(math.sqrt(sum(w.ravel()[i] ** 2 for i in g)) / (math.sqrt(len(g)) if size_weights else 1) for g in groups)
+    lengths = sorted(
+        math.sqrt(sum(w.ravel()[i] ** 2 for i in g)) / (math.sqrt(len(g)) if size_weights else 1) for g in groups
+    )
     # A threshold in the middle: some groups die, some live (where there are two).
     strength = (lengths[(len(lengths) - 1) // 2] + lengths[-1]) / 2 / 0.5 if len(lengths) > 1 else lengths[0]
     penalty = dashpot.GroupLasso(strength=strength, groups=dashpot.Grouping(text), size_weights=size_weights)
@@ -116,7 +120,9 @@ def test_group_lasso_is_a_loop_over_groups(text: str, shape: tuple[int, ...], si
     found = penalty.prox(torch.from_numpy(w), 0.5).numpy()
     np.testing.assert_array_equal(found == 0, expected == 0)
     np.testing.assert_allclose(found, expected, atol=1e-12)
-    assert float(penalty.value(torch.from_numpy(w))) == pytest.approx(loop_value(w, groups, strength, size_weights), rel=1e-12)
+    assert float(penalty.value(torch.from_numpy(w))) == pytest.approx(
+        loop_value(w, groups, strength, size_weights), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(("text", "shape"), CASES)
@@ -145,7 +151,13 @@ def test_one_step_for_each_weight_solves_each_group_by_itself(text: str, shape: 
     seed=st.integers(0, 10_000),
 )
 def test_group_lasso_on_any_shape_and_strength(
-    kind: str, counts: tuple[int, int, int, int], trailing: list[int], strength: float, step: float, size_weights: bool, seed: int
+    kind: str,
+    counts: tuple[int, int, int, int],
+    trailing: list[int],
+    strength: float,
+    step: float,
+    size_weights: bool,
+    seed: int,
 ) -> None:
     a, b, c, d = counts
     shape: tuple[int, ...]
@@ -160,8 +172,12 @@ def test_group_lasso_on_any_shape_and_strength(
     w = rng.standard_normal(shape)
     penalty = dashpot.GroupLasso(strength=strength, groups=dashpot.Grouping(text), size_weights=size_weights)
     groups = members(text, shape)
-    np.testing.assert_allclose(penalty.prox(torch.from_numpy(w), step).numpy(), loop_prox(w, groups, step, strength, size_weights), atol=1e-12)
-    assert float(penalty.value(torch.from_numpy(w))) == pytest.approx(loop_value(w, groups, strength, size_weights), rel=1e-10)
+    np.testing.assert_allclose(
+        penalty.prox(torch.from_numpy(w), step).numpy(), loop_prox(w, groups, step, strength, size_weights), atol=1e-12
+    )
+    assert float(penalty.value(torch.from_numpy(w))) == pytest.approx(
+        loop_value(w, groups, strength, size_weights), rel=1e-10
+    )
     assert codec.parse(codec.to_text(penalty)) == penalty
 
 
@@ -207,13 +223,30 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         "text",
-        ["", "row", "heads", "heads:", "heads:0", "heads:2x0", "heads:-2", "block:0", "block:2x3x4", "block:axb", "index:", "index:0,1", "rows:2"],
+        [
+            "",
+            "row",
+            "heads",
+            "heads:",
+            "heads:0",
+            "heads:2x0",
+            "heads:-2",
+            "block:0",
+            "block:2x3x4",
+            "block:axb",
+            "index:",
+            "index:0,1",
+            "rows:2",
+        ],
     )
     def test_text_that_is_no_grouping(self, text: str) -> None:
         with pytest.raises(dashpot.ConfigError, match="GroupLasso.groups must be one of element"):
             dashpot.GroupLasso(groups=text)  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("wrong", [3, None, 1.5, torch.tensor([0.0, 1.0]), torch.tensor([-1, 0]), torch.tensor([True, False]), torch.tensor([])])
+    @pytest.mark.parametrize(
+        "wrong",
+        [3, None, 1.5, torch.tensor([0.0, 1.0]), torch.tensor([-1, 0]), torch.tensor([True, False]), torch.tensor([])],
+    )
     def test_values_that_are_no_grouping(self, wrong: object) -> None:
         with pytest.raises(dashpot.ConfigError, match="groups"):
             dashpot.GroupLasso(groups=wrong)  # type: ignore[arg-type]
@@ -221,7 +254,9 @@ class TestRefusals:
 
 class TestText:
     @pytest.mark.parametrize("text", sorted({text for text, _ in CASES}))
-    @pytest.mark.parametrize("cls", [dashpot.GroupLasso, dashpot.SparseGroupLasso, dashpot.GroupElasticNet, dashpot.MaxNorm])
+    @pytest.mark.parametrize(
+        "cls", [dashpot.GroupLasso, dashpot.SparseGroupLasso, dashpot.GroupElasticNet, dashpot.MaxNorm]
+    )
     def test_round_trips(self, cls: type[dashpot.GroupLasso], text: str) -> None:
         technique = cls(groups=dashpot.Grouping(text))
         assert codec.parse(f"{cls.kind()}:groups={text}") == technique

@@ -1,4 +1,6 @@
-"""What loops and models do to a recipe: closures, misspelt names, layers unfrozen, odd buffers, several ranks, learning rates of zero."""
+"""What loops and models do to a recipe: closures, misspelt names, layers unfrozen, odd buffers, several ranks, learning
+rates of zero.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +48,12 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 # --- closures --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("technique", [dashpot.L2(), dashpot.WeightDecay(), dashpot.GradientClipping(), dashpot.SAM()], ids=lambda t: t.name)
-def test_an_optimizer_that_evaluates_several_times_is_refused_by_what_acts_on_one_gradient(technique: Technique) -> None:
+@pytest.mark.parametrize(
+    "technique", [dashpot.L2(), dashpot.WeightDecay(), dashpot.GradientClipping(), dashpot.SAM()], ids=lambda t: t.name
+)
+def test_an_optimizer_that_evaluates_several_times_is_refused_by_what_acts_on_one_gradient(
+    technique: Technique,
+) -> None:
     model = line()
     with pytest.raises(dashpot.ConflictError, match="LBFGS evaluates loss and gradient several times"):
         technique.attach(model, torch.optim.LBFGS(model.parameters()), closure=True)
@@ -94,7 +100,13 @@ def test_a_call_that_the_closure_forgets_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    "technique", [dashpot.WeightDecay(on="name:hed.*"), dashpot.L1(on="type:Conv2d"), dashpot.Orthogonality(on="weights & name:hed.*")], ids=str
+    "technique",
+    [
+        dashpot.WeightDecay(on="name:hed.*"),
+        dashpot.L1(on="type:Conv2d"),
+        dashpot.Orthogonality(on="weights & name:hed.*"),
+    ],
+    ids=str,
 )
 def test_a_misspelt_name_is_refused_and_the_names_are_told(technique: Technique) -> None:
     model = line()
@@ -112,7 +124,11 @@ def test_layers_that_are_unfrozen_are_regularized_from_then_on() -> None:
     model = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 1))
     model[0].requires_grad_(False)
     optimizer = sgd(model)
-    recipe = dashpot.WeightDecay(strength=1.0) | dashpot.GradientClipping(maximum=1e-9) | dashpot.EMA(decay=0.5, warmup=False)
+    recipe = (
+        dashpot.WeightDecay(strength=1.0)
+        | dashpot.GradientClipping(maximum=1e-9)
+        | dashpot.EMA(decay=0.5, warmup=False)
+    )
     session = recipe.attach(model, optimizer)
     for _ in range(2):
         step(model, optimizer)
@@ -141,7 +157,8 @@ class Masked(nn.Module):
         self.b.register_buffer("table", table)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.b((self.a(x) + self.b.table).softmax(1))  # type: ignore[operator,no-any-return]  # buffers and modules are Any to mypy
+        # Buffers and modules are Any to mypy.
+        return self.b((self.a(x) + self.b.table).softmax(1))  # type: ignore[operator,no-any-return]
 
 
 def test_an_average_leaves_masks_and_shared_buffers_whole() -> None:
@@ -176,7 +193,10 @@ def test_ranks_draw_masks_of_their_own() -> None:
     def mask(rank: int) -> Tensor:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(6, 8), nn.Sigmoid())
-        with mock.patch("torch.distributed.is_initialized", return_value=True), mock.patch("torch.distributed.get_rank", return_value=rank):
+        with (
+            mock.patch("torch.distributed.is_initialized", return_value=True),
+            mock.patch("torch.distributed.get_rank", return_value=rank),
+        ):
             dashpot.Dropout(p=0.5).attach(model, sgd(model))
         return model(X) == 0
 
@@ -186,17 +206,23 @@ def test_ranks_draw_masks_of_their_own() -> None:
         assert 0.4 < (masks[i] == masks[j]).float().mean() < 0.6
 
 
-@pytest.mark.parametrize("metric", ["adaptive", "decoupled"])
+@pytest.mark.parametrize("scaling", ["adaptive", "decoupled"])
 @pytest.mark.parametrize(
-    "make", [lambda metric: dashpot.HardThreshold(keep=0.25, metric=metric), lambda metric: dashpot.NOfM(n=2, m=8, metric=metric)]
+    "make",
+    [
+        lambda scaling: dashpot.HardThreshold(keep=0.25, scaling=scaling),
+        lambda scaling: dashpot.NOfM(n=2, m=8, scaling=scaling),
+    ],
 )
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
-def test_at_a_learning_rate_of_zero_the_largest_weights_stay(optimizer: Any, make: Callable[[str], Technique], metric: str) -> None:
+def test_at_a_learning_rate_of_zero_the_largest_weights_stay(
+    optimizer: Any, make: Callable[[str], Technique], scaling: str
+) -> None:
     model = nn.Linear(8, 1, bias=False)
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[0.1, 0, 0.2, 0.3, 0, 3, 0.1, -2]]))
     own = optimizer(model.parameters(), lr=0.0)
-    make(metric).attach(model, own)
+    make(scaling).attach(model, own)
     model(torch.randn(4, 8)).sum().backward()
     own.step()
     assert model.weight.nonzero()[:, 1].tolist() == [5, 7]

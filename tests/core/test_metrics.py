@@ -11,8 +11,8 @@ import torch
 from sklearn import metrics as sk
 
 from dashpot.core.errors import ConfigError, DataError, UnknownNameError
-from dashpot.metrics import METRICS, Metric, find_metric, proper_of, with_positive
-from dashpot.scores import metrics_of
+from dashpot.evaluation.losses import metrics_of
+from dashpot.evaluation.metrics import METRICS, Metric, find_metric, proper_of, with_positive
 
 RNG = np.random.default_rng(0)
 
@@ -40,7 +40,9 @@ ORACLES = {
 def test_scores_of_classes_are_those_of_scikit_learn(name: str, classes: int) -> None:
     p, y = problem(classes)
     metric = METRICS[name]
-    assert metric(p if metric.kind == "probability" else p.argmax(1), y) == pytest.approx(ORACLES[name](p, y), rel=1e-12)
+    assert metric(p if metric.kind == "probability" else p.argmax(1), y) == pytest.approx(
+        ORACLES[name](p, y), rel=1e-12
+    )
 
 
 def test_f1_is_of_the_rarer_class_unless_told() -> None:
@@ -50,14 +52,18 @@ def test_f1_is_of_the_rarer_class_unless_told() -> None:
     assert METRICS["f1"](decided, y) == pytest.approx(sk.f1_score(y, decided, pos_label=0))
     assert METRICS["f1"](1 - decided, 1 - y) == METRICS["f1"](decided, y)
     assert with_positive(METRICS["f1"], 1)(decided, y) == pytest.approx(sk.f1_score(y, decided, pos_label=1))
-    assert METRICS["f1"]([1, 1, 1, 0], [1, 0, 1, 0]) == pytest.approx(sk.f1_score([1, 0, 1, 0], [1, 1, 1, 0])), "a tie is class 1"
+    assert METRICS["f1"]([1, 1, 1, 0], [1, 0, 1, 0]) == pytest.approx(sk.f1_score([1, 0, 1, 0], [1, 1, 1, 0])), (
+        "a tie is class 1"
+    )
     assert METRICS["f1"]([0, 0], [0, 0]) == 0.0, "class 1 neither occurs nor is predicted"
     told = pickle.loads(pickle.dumps(with_positive(METRICS["f1"], 0)))
     assert told([0, 1], [0, 0]) == pytest.approx(2 / 3)
     assert with_positive(METRICS["accuracy"], 0) is METRICS["accuracy"]
 
 
-@pytest.mark.parametrize(("name", "oracle"), [("r2", sk.r2_score), ("rmse", sk.root_mean_squared_error), ("mae", sk.mean_absolute_error)])
+@pytest.mark.parametrize(
+    ("name", "oracle"), [("r2", sk.r2_score), ("rmse", sk.root_mean_squared_error), ("mae", sk.mean_absolute_error)]
+)
 def test_scores_of_values_are_those_of_scikit_learn(name: str, oracle: Any) -> None:
     y = RNG.normal(3, 2, 50)
     predicted = y + RNG.normal(size=50)
@@ -74,7 +80,9 @@ def test_the_same_numbers_as_the_scores_of_a_model() -> None:
     assert METRICS["balanced_accuracy"](p.argmax(1), y) == pytest.approx(ours["balanced_accuracy"])
     values = torch.randn(30, 2, generator=torch.Generator().manual_seed(1))
     ours = metrics_of(values, values.flip(0))
-    assert [METRICS[name](values, values.flip(0)) for name in ("r2", "rmse")] == pytest.approx([ours["r2"], ours["rmse"]], rel=1e-6)
+    assert [METRICS[name](values, values.flip(0)) for name in ("r2", "rmse")] == pytest.approx(
+        [ours["r2"], ours["rmse"]], rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -99,7 +107,13 @@ def test_better_says_which_way_is_better() -> None:
     p, y = problem(2)
     worse, values = p[:, ::-1], RNG.normal(size=50)
     for metric in METRICS.values():
-        good, bad = (p, worse) if metric.kind == "probability" else (y, 1 - y) if metric.kind == "decision" else (values, -values)
+        good, bad = (
+            (p, worse)
+            if metric.kind == "probability"
+            else (y, 1 - y)
+            if metric.kind == "decision"
+            else (values, -values)
+        )
         truth = values if metric.kind == "value" else y
         assert metric.sign * metric(good, truth) > metric.sign * metric(bad, truth), metric.name
         assert METRICS[metric.name] is metric
@@ -119,7 +133,15 @@ class TestFinding:
     @pytest.mark.parametrize(
         ("name", "task", "classes", "message"),
         [
-            ("r2", "classification", 0, "one for classification (accuracy, balanced_accuracy, f1, f1_macro, log_loss, brier, roc_auc), got 'r2'"),
+            (
+                "r2",
+                "classification",
+                0,
+                (
+                    "one for classification (accuracy, balanced_accuracy, f1, f1_macro, log_loss, brier, roc_auc), got"
+                    " 'r2'"
+                ),
+            ),
             ("f1", "regression", 0, "one for regression (r2, rmse, mae), got 'f1'"),
             ("f1", "classification", 3, "one for 3 classes (accuracy, balanced_accuracy, f1_macro,"),
             (3, "regression", 0, "a Metric or its name: one of r2, rmse, mae, got 3"),

@@ -36,7 +36,9 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
 
 
 class TestConflicts:
-    def attach(self, recipe: dashpot.Recipe | dashpot.Technique, model: nn.Module | None = None, **options: object) -> dashpot.Session:
+    def attach(
+        self, recipe: dashpot.Recipe | dashpot.Technique, model: nn.Module | None = None, **options: object
+    ) -> dashpot.Session:
         model = model or network()
         optimizer = options.pop("optimizer", None) or torch.optim.SGD(model.parameters(), lr=0.1)
         return recipe.attach(model, optimizer, **options)  # type: ignore[arg-type]
@@ -76,7 +78,7 @@ class TestConflicts:
         model = network()
         with pytest.raises(dashpot.ConflictError, match="knows SGD, Adam, AdamW, .* not Rprop"):
             self.attach(dashpot.L1(), model, optimizer=torch.optim.Rprop(model.parameters()))
-        self.attach(dashpot.L1(metric="decoupled"), model, optimizer=torch.optim.Rprop(model.parameters()))
+        self.attach(dashpot.L1(scaling="decoupled"), model, optimizer=torch.optim.Rprop(model.parameters()))
 
     def test_decay_twice_warns(self) -> None:
         model = network()
@@ -135,7 +137,12 @@ class TestCalls:
 
 
 class TestLoops:
-    recipe = dashpot.L1(strength=0.02) | dashpot.WeightDecay(strength=0.1) | dashpot.EMA(decay=0.9) | dashpot.GradientClipping(maximum=0.1)
+    recipe = (
+        dashpot.L1(strength=0.02)
+        | dashpot.WeightDecay(strength=0.1)
+        | dashpot.EMA(decay=0.9)
+        | dashpot.GradientClipping(maximum=0.1)
+    )
 
     def test_accumulation_acts_once_per_step(self) -> None:
         results = []
@@ -157,7 +164,12 @@ class TestLoops:
         class Net(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.a, self.b, self.frozen, self.other = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+                self.a, self.b, self.frozen, self.other = (
+                    nn.Linear(6, 6),
+                    nn.Linear(6, 6),
+                    nn.Linear(6, 6),
+                    nn.Linear(6, 3),
+                )
                 self.b.weight = self.a.weight
                 self.frozen.requires_grad_(False)
 
@@ -275,7 +287,13 @@ class TestLoops:
 
     @pytest.mark.slow
     def test_compiled_models_train_as_eager_ones(self) -> None:
-        recipe = dashpot.Mixup(alpha=0.4) | dashpot.Dropout(p=0.3) | dashpot.LabelSmoothing() | dashpot.L1(strength=0.01) | dashpot.EMA(decay=0.9)
+        recipe = (
+            dashpot.Mixup(alpha=0.4)
+            | dashpot.Dropout(p=0.3)
+            | dashpot.LabelSmoothing()
+            | dashpot.L1(strength=0.01)
+            | dashpot.EMA(decay=0.9)
+        )
         results = []
         for compiled in (False, True):
             model, (x, y) = network(), data()
@@ -323,8 +341,14 @@ class TestState:
 
     def test_the_plan_follows_the_order_of_action(self) -> None:
         model = network()
-        plan = (dashpot.EMA() | dashpot.L1() | dashpot.Mixup()).attach(model, torch.optim.SGD(model.parameters(), lr=0.1), classes=3).plan()
-        assert plan.index("mixup  ") < plan.index("l1  ") < plan.index("ema  ")  # the average is of what the proximal step leaves
+        plan = (
+            (dashpot.EMA() | dashpot.L1() | dashpot.Mixup())
+            .attach(model, torch.optim.SGD(model.parameters(), lr=0.1), classes=3)
+            .plan()
+        )
+        assert (
+            plan.index("mixup  ") < plan.index("l1  ") < plan.index("ema  ")
+        )  # the average is of what the proximal step leaves
         assert "2 tensors, 72 values" in plan
 
     def test_an_empty_recipe_adds_no_hook(self) -> None:
@@ -335,14 +359,21 @@ class TestState:
         batch = session.batch(x, y)
         out = model(batch.x)
         assert torch.equal(
-            session.loss(functional.cross_entropy(out, batch.y, reduction="none")), functional.cross_entropy(out, y, reduction="none").mean()
+            session.loss(functional.cross_entropy(out, batch.y, reduction="none")),
+            functional.cross_entropy(out, y, reduction="none").mean(),
         )
 
 
 def test_streams_do_not_collide_or_depend_on_neighbours() -> None:
     from dashpot.core.rng import derive, stream
 
-    keys = {derive(stream(seed, path), step, micro) for seed in range(5) for path in ("mixup", "dropout") for step in range(40) for micro in range(5)}
+    keys = {
+        derive(stream(seed, path), step, micro)
+        for seed in range(5)
+        for path in ("mixup", "dropout")
+        for step in range(40)
+        for micro in range(5)
+    }
     assert len(keys) == 5 * 2 * 40 * 5
 
 

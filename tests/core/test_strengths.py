@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import dashpot
-from dashpot.techniques.penalties import metric
 from dashpot.techniques.penalties.penalty import Penalty
 
 INFINITE = float("inf")
@@ -51,7 +50,9 @@ class TestSchedules:
     def test_the_share_of_each_step(self, options: dict[str, Any], expected: list[float]) -> None:
         penalty = dashpot.L1(strength=0.4, **options)
         assert [penalty.factor(step) for step in range(len(expected))] == pytest.approx(expected, abs=1e-15)
-        assert [penalty.at(step).strength for step in range(len(expected))] == pytest.approx([0.4 * share for share in expected], abs=1e-15)
+        assert [penalty.at(step).strength for step in range(len(expected))] == pytest.approx(
+            [0.4 * share for share in expected], abs=1e-15
+        )
         assert penalty.factor(10**9) == 1.0
 
     def test_steps_threshold_at_their_share(self) -> None:
@@ -95,7 +96,10 @@ class TestLargestStrength:
             (dashpot.GroupLasso(), math.sqrt(0.09 + 1.44 + 0.01) / math.sqrt(3)),
             (dashpot.GroupLasso(size_weights=False), math.sqrt(0.09 + 1.44 + 0.01)),
             (dashpot.GroupLasso(groups=dashpot.Grouping("columns")), math.sqrt(1.44 + 0.16) / math.sqrt(2)),
-            (dashpot.GroupLasso(groups=dashpot.Grouping("layer")), math.sqrt(0.09 + 1.44 + 0.01 + 0.16 + 0.25) / math.sqrt(6)),
+            (
+                dashpot.GroupLasso(groups=dashpot.Grouping("layer")),
+                math.sqrt(0.09 + 1.44 + 0.01 + 0.16 + 0.25) / math.sqrt(6),
+            ),
             # Single weights 1.2 and a pair of norm 0.64 / sqrt(2): the ragged groups of an index map.
             (dashpot.GroupLasso(groups=dashpot.Grouping("index:0/1/0/0/2/2")), 1.2),
             (dashpot.GroupElasticNet(l1_ratio=0.5), math.sqrt(0.09 + 1.44 + 0.01) / math.sqrt(3) / 0.5),
@@ -106,22 +110,22 @@ class TestLargestStrength:
         ids=str,
     )
     def test_it_is_the_dual_norm_of_the_gradient(self, penalty: Penalty, expected: float) -> None:
-        largest = penalty.strength_max(self.GRADIENT)
+        largest = penalty.max_strength(self.GRADIENT)
         assert largest == pytest.approx(expected, rel=1e-9)
 
     def test_zero_stays_from_there_on_and_not_below(self) -> None:
         for penalty in (dashpot.L1(), dashpot.SparseGroupLasso(l1_ratio=0.3), dashpot.NuclearNorm()):
-            largest = penalty.strength_max(self.GRADIENT)
+            largest = penalty.max_strength(self.GRADIENT)
             step = penalty.with_strength(largest * (1 + 1e-6)).prox(-0.1 * self.GRADIENT, 0.1)
             assert step.abs().max() < 1e-15
             assert penalty.with_strength(largest * (1 - 1e-3)).prox(-0.1 * self.GRADIENT, 0.1).abs().max() > 1e-6
 
     def test_none_where_nothing_moves_or_nothing_can_hold(self) -> None:
-        assert dashpot.L1().strength_max(torch.zeros(3, 2)) == 0.0
+        assert dashpot.L1().max_strength(torch.zeros(3, 2)) == 0.0
         with pytest.raises(dashpot.ConfigError, match=r"L0\.relative .*: give strength= instead"):
-            dashpot.L0().strength_max(self.GRADIENT)
+            dashpot.L0().max_strength(self.GRADIENT)
         with pytest.raises(dashpot.ConfigError, match=r"ElasticNet\.relative.*l1_ratio=0"):
-            dashpot.ElasticNet(l1_ratio=0.0).strength_max(self.GRADIENT)
+            dashpot.ElasticNet(l1_ratio=0.0).max_strength(self.GRADIENT)
 
 
 class TestRefusedAtOnce:
@@ -152,12 +156,18 @@ class TestRefusedAtOnce:
             (lambda: dashpot.NOfM(n=1.5, m=4), r"NOfM\.n must be a whole number >= 1"),  # type: ignore[arg-type]
             (lambda: dashpot.L1(warmup=-1), r"L1\.warmup must be a whole number >= 0"),
             (lambda: dashpot.L1(ramp=2.5), r"L1\.ramp must be a whole number >= 0"),  # type: ignore[arg-type]
-            (lambda: dashpot.L1(ramp_shape="steep"), r"L1\.ramp_shape must be one of linear, cosine"),  # type: ignore[arg-type]
-            (lambda: dashpot.L1(metric="newton"), r"L1\.metric must be one of adaptive, decoupled"),  # type: ignore[arg-type]
+            (
+                lambda: dashpot.L1(ramp_shape="steep"),  # type: ignore[arg-type]
+                r"L1\.ramp_shape must be one of linear, cosine",
+            ),
+            (
+                lambda: dashpot.L1(scaling="newton"),  # type: ignore[arg-type]
+                r"L1\.scaling must be one of adaptive, decoupled",
+            ),
             (lambda: dashpot.ElasticNet(l1_ratio=1.1), r"ElasticNet\.l1_ratio must be a number in \[0, 1\]"),
             (lambda: dashpot.HardThreshold(keep=1.1), r"HardThreshold\.keep must be a number in \[0, 1\]"),
             (lambda: dashpot.UnitNorm(norm=0.0), r"UnitNorm\.norm must be a number > 0"),
-            (lambda: dashpot.UnitNorm(metric="adaptive"), r"UnitNorm\.metric must be decoupled"),
+            (lambda: dashpot.UnitNorm(scaling="adaptive"), r"UnitNorm\.scaling must be decoupled"),
         ],
     )
     def test_other_values(self, make: Callable[[], object], message: str) -> None:
@@ -176,14 +186,16 @@ class TestRefusedAtAttach:
     @pytest.mark.parametrize("cls", PENALTIES)
     def test_a_relative_strength_names_the_way_out(self, cls: type[Penalty]) -> None:
         model = nn.Linear(4, 3)
-        with pytest.raises(dashpot.ConflictError, match=rf"{cls.__name__}\(relative=0\.1\).*dashpot\.fit.*dashpot\.absolute"):
+        with pytest.raises(
+            dashpot.ConflictError, match=rf"{cls.__name__}\(relative=0\.1\).*dashpot\.fit.*dashpot\.resolve_strengths"
+        ):
             cls(relative=0.1).attach(model, sgd(model))
 
     def test_that_way_out_is_open(self) -> None:
         x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
         y = x[:, :1]
         model = nn.Linear(4, 1, bias=False)
-        recipe = dashpot.absolute(dashpot.L1(relative=0.25), model, (x, y))
+        recipe = dashpot.resolve_strengths(dashpot.L1(relative=0.25), model, (x, y))
         (penalty,) = recipe
         assert isinstance(penalty, dashpot.L1)
         assert penalty.strength == pytest.approx(0.25 * float((2 * x.T @ y / 30).abs().max()), rel=1e-4)
@@ -191,15 +203,17 @@ class TestRefusedAtAttach:
 
     def test_the_nuclear_norm_in_a_metric_of_weights(self) -> None:
         model = nn.Linear(4, 3)
-        with pytest.raises(dashpot.ConflictError, match=r"NuclearNorm\(metric='adaptive'\).*Adam has one for each weight.*decoupled"):
-            dashpot.NuclearNorm(metric="adaptive").attach(model, torch.optim.Adam(model.parameters()))
-        dashpot.NuclearNorm(metric="decoupled").attach(model, torch.optim.Adam(model.parameters()))
+        with pytest.raises(
+            dashpot.ConflictError, match=r"NuclearNorm\(scaling='adaptive'\).*Adam has one for each weight.*decoupled"
+        ):
+            dashpot.NuclearNorm(scaling="adaptive").attach(model, torch.optim.Adam(model.parameters()))
+        dashpot.NuclearNorm(scaling="decoupled").attach(model, torch.optim.Adam(model.parameters()))
 
     def test_the_nuclear_norm_with_momentum_lowers_singular_values_by_the_whole_step(self) -> None:
         model = nn.Linear(4, 3, bias=False, dtype=torch.float64)
         before = torch.linalg.svdvals(model.weight.detach())
         optimizer = sgd(model, momentum=0.5)
-        with dashpot.NuclearNorm(strength=0.2, metric="adaptive").attach(model, optimizer):
+        with dashpot.NuclearNorm(strength=0.2, scaling="adaptive").attach(model, optimizer):
             model.weight.grad = torch.zeros_like(model.weight)
             optimizer.step()
         after = torch.linalg.svdvals(model.weight.detach())
@@ -216,25 +230,32 @@ class TestRefusedAtAttach:
                         if p.grad is not None:
                             p.sub_(p.grad, alpha=2 * group["lr"])
 
-        monkeypatch.setattr(metric, "_STEPS", dict(metric._STEPS))
+        monkeypatch.setattr(step_rules, "_STEPS", dict(step_rules._STEPS))
         monkeypatch.setattr(metric, "_SCALAR", set(metric._SCALAR))
         model = nn.Linear(4, 3, bias=False, dtype=torch.float64)
         nn.init.constant_(model.weight, 1.0)
         optimizer = Doubled(model.parameters(), lr=0.1)
-        for penalty in (dashpot.L1(), dashpot.GroupLasso(), dashpot.NuclearNorm(metric="adaptive"), dashpot.HardThreshold()):
-            with pytest.raises(dashpot.ConflictError, match="not Doubled.*dashpot.register_metric.*decoupled"):
+        for penalty in (
+            dashpot.L1(),
+            dashpot.GroupLasso(),
+            dashpot.NuclearNorm(scaling="adaptive"),
+            dashpot.HardThreshold(),
+        ):
+            with pytest.raises(dashpot.ConflictError, match="not Doubled.*dashpot.register_step_rule.*decoupled"):
                 penalty.attach(model, optimizer)
         assert not optimizer._optimizer_step_post_hooks
-        dashpot.register_metric(Doubled, lambda group, state: 2 * group["lr"])
+        dashpot.register_step_rule(Doubled, lambda group, state: 2 * group["lr"])
         with dashpot.L1(strength=0.3).attach(model, optimizer):
             model.weight.grad = torch.full_like(model.weight, 0.5)
             optimizer.step()
-        torch.testing.assert_close(model.weight.detach(), torch.full((3, 4), 1 - 0.2 * 0.5 - 0.2 * 0.3, dtype=torch.float64))
+        torch.testing.assert_close(
+            model.weight.detach(), torch.full((3, 4), 1 - 0.2 * 0.5 - 0.2 * 0.3, dtype=torch.float64)
+        )
         # One number for all weights must be promised, not guessed.
         with pytest.raises(dashpot.ConflictError, match="one for each weight"):
-            dashpot.NuclearNorm(metric="adaptive").attach(model, optimizer)
-        dashpot.register_metric(Doubled, lambda group, state: 2 * group["lr"], scalar=True)
-        dashpot.NuclearNorm(metric="adaptive").attach(model, optimizer).close()
+            dashpot.NuclearNorm(scaling="adaptive").attach(model, optimizer)
+        dashpot.register_step_rule(Doubled, lambda group, state: 2 * group["lr"], scalar=True)
+        dashpot.NuclearNorm(scaling="adaptive").attach(model, optimizer).close()
 
 
 def sparse_training(model: nn.Linear, optimizer: Optimizer, x: Tensor, y: Tensor, steps: int) -> None:
@@ -258,7 +279,9 @@ class TestZeros:
         ids=str,
     )
     @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
-    def test_parameters_without_a_gradient_are_left_alone(self, technique: dashpot.Technique, kind: type[Optimizer]) -> None:
+    def test_parameters_without_a_gradient_are_left_alone(
+        self, technique: dashpot.Technique, kind: type[Optimizer]
+    ) -> None:
         torch.manual_seed(0)
         model = nn.ModuleDict({"used": nn.Linear(4, 3), "unused": nn.Linear(4, 3)})
         optimizer = kind(model.parameters(), lr=0.1)  # type: ignore[call-arg]
@@ -279,7 +302,11 @@ class TestZeros:
             pytest.param(lambda p: torch.optim.Adam(p, lr=0.05), id="Adam"),
         ],
     )
-    @pytest.mark.parametrize("penalty", [dashpot.L1(strength=0.6), dashpot.GroupLasso(strength=0.4, groups=dashpot.Grouping("columns"))], ids=str)
+    @pytest.mark.parametrize(
+        "penalty",
+        [dashpot.L1(strength=0.6), dashpot.GroupLasso(strength=0.4, groups=dashpot.Grouping("columns"))],
+        ids=str,
+    )
     def test_they_are_exact_and_stay(self, penalty: Penalty, make: Callable[[Any], Optimizer]) -> None:
         torch.manual_seed(0)
         x = torch.randn(64, 8)

@@ -15,7 +15,13 @@ from dashpot.data.rows import Rows
 
 def parts(**change: Any) -> dict[str, Any]:
     rng = np.random.default_rng(0)
-    return {"X_train": rng.random((12, 3)), "y_train": np.arange(12) % 2, "X_test": rng.random((6, 3)), "y_test": np.arange(6) % 2, **change}
+    return {
+        "X_train": rng.random((12, 3)),
+        "y_train": np.arange(12) % 2,
+        "X_test": rng.random((6, 3)),
+        "y_test": np.arange(6) % 2,
+        **change,
+    }
 
 
 def whole(**change: Any) -> dict[str, Any]:
@@ -54,7 +60,10 @@ def test_bytes_are_text(tmp_path: Path) -> None:
     assert load_problem(tmp_path / "a.npz").classes == ("grün", "rot")
 
 
-@pytest.mark.parametrize(("x", "message"), [(np.array(1.0), "2 dimensions"), (np.arange(3.0), "2 dimensions"), (np.array([["a"]]), "numbers")])
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [(np.array(1.0), "2 dimensions"), (np.arange(3.0), "2 dimensions"), (np.array([["a"]]), "numbers")],
+)
 def test_bad_arrays_to_predict_for(tmp_path: Path, x: np.ndarray, message: str) -> None:
     plan = Preprocessing.fit(Rows(("x0",), matrix=np.arange(9.0)[:, None]))
     np.savez(tmp_path / "a.npz", X=x)

@@ -57,12 +57,17 @@ def test_columns(values: Any, expected: list[Any]) -> None:
     ],
 )
 def test_columns_of_something_else_are_named(frame: Any, kind: str) -> None:
-    with pytest.raises(dashpot.DataError, match=f"column 'a' must hold numbers, text, dates or truth values, got {kind}. Convert or remove it"):
+    with pytest.raises(
+        dashpot.DataError,
+        match=f"column 'a' must hold numbers, text, dates or truth values, got {kind}. Convert or remove it",
+    ):
         to_rows(frame)
 
 
 def test_names_that_repeat() -> None:
-    with pytest.raises(dashpot.DataError, match="column names must be different from each other: 'a' 2 times. Rename or remove one"):
+    with pytest.raises(
+        dashpot.DataError, match="column names must be different from each other: 'a' 2 times. Rename or remove one"
+    ):
         to_rows(pd.DataFrame(np.eye(2), columns=["a", "a"]))
 
 

@@ -43,7 +43,10 @@ class TestParts:
         for part, count in (("Train", 5), ("val", 3), ("test", 4)):
             fill(tmp_path / part / "cat", tmp_path / part / "dog", count=count)
         with pytest.warns(
-            DataWarning, match="folders Train, test, val name parts of the data, not classes: the 8 images in 'test' are the test part"
+            DataWarning,
+            match=(
+                "folders Train, test, val name parts of the data, not classes: the 8 images in 'test' are the test part"
+            ),
         ):
             problem = load_problem(tmp_path)
         assert problem.classes == ("cat", "dog")
@@ -83,9 +86,9 @@ class TestPixels:
 
     @pytest.mark.parametrize("kind", [np.float32, np.int32])
     def test_pixels_without_a_range_are_refused(self, tmp_path: Path, kind: type) -> None:
-        Image.fromarray((np.arange(64).reshape(8, 8) / 64 if kind is np.float32 else np.arange(64).reshape(8, 8)).astype(kind)).save(
-            tmp_path / "a.tif"
-        )
+        Image.fromarray(
+            (np.arange(64).reshape(8, 8) / 64 if kind is np.float32 else np.arange(64).reshape(8, 8)).astype(kind)
+        ).save(tmp_path / "a.tif")
         with pytest.raises(dashpot.DataError, match=r"image .*a\.tif must be .*whose range nobody knows"):
             read_images([tmp_path / "a.tif"])
 
@@ -107,7 +110,9 @@ class TestPixels:
 class TestRights:
     """By broken calls: who runs the tests may be allowed everything."""
 
-    def test_an_unreadable_class_folder_is_not_passed_over(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unreadable_class_folder_is_not_passed_over(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         fill(tmp_path / "cat", tmp_path / "dog", tmp_path / "locked")
         scan = os.scandir
 
@@ -131,4 +136,8 @@ def test_a_folder_is_read_in_the_same_order_everywhere(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "a", tmp_path / "copy")
     shutil.rmtree(tmp_path / "a")
     (tmp_path / "copy").rename(tmp_path / "a")
-    assert [str(file.relative_to(tmp_path)) for file in image_files(tmp_path)] == before == [f"{n}/{i}.png" for n in "abc" for i in range(3)]
+    assert (
+        [str(file.relative_to(tmp_path)) for file in image_files(tmp_path)]
+        == before
+        == [f"{n}/{i}.png" for n in "abc" for i in range(3)]
+    )

@@ -64,7 +64,13 @@ def test_tiny_classes_are_in_every_part() -> None:
 
 def test_a_fixed_test_part_stays_fixed(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "a.npz", X_train=rng.random((40, 3)), y_train=np.arange(40) % 2, X_test=rng.random((10, 3)), y_test=np.arange(10) % 2)
+    np.savez(
+        tmp_path / "a.npz",
+        X_train=rng.random((40, 3)),
+        y_train=np.arange(40) % 2,
+        X_test=rng.random((10, 3)),
+        y_test=np.arange(10) % 2,
+    )
     problem = load_problem(tmp_path / "a.npz")
     for seed in (0, 1):
         split = problem.split(seed)
@@ -145,10 +151,18 @@ def test_prediction_finds_columns_by_name(tmp_path: Path, csv: Path) -> None:
         (lambda t: t, None, "target must name the column"),
         (lambda t: t.head(0), "target", "empty table"),
         (lambda t: t.assign(target="yes"), "target", "at least 2 classes, got only 'yes'"),
-        (lambda t: t.assign(target=[f"c{i}" for i in range(len(t))]), "target", "3 rows per class, got 40 rows for 40 classes"),
+        (
+            lambda t: t.assign(target=[f"c{i}" for i in range(len(t))]),
+            "target",
+            "3 rows per class, got 40 rows for 40 classes",
+        ),
         (lambda t: t.assign(target=["a", "b"] + ["c"] * 38), "target", "fewer have: 'a', 'b'"),
         (lambda t: t.assign(target=[None] * 3 + ["a", "b"] * 18 + ["a"]), "target", "missing in 3 of 40"),
-        (lambda t: t.assign(size=[np.inf] * 2 + [1.0] * 38), "target", "column 'size' must hold finite numbers, got infinity in 2 rows"),
+        (
+            lambda t: t.assign(size=[np.inf] * 2 + [1.0] * 38),
+            "target",
+            "column 'size' must hold finite numbers, got infinity in 2 rows",
+        ),
         (lambda t: t[["target"]].assign(a=1.0, b=np.nan), "target", "must have a column that varies"),
         (lambda t: t.assign(target=np.arange(40) + 0.5)[["target"]], "target", "besides the target"),
     ],
@@ -210,7 +224,9 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / "images" / name).mkdir(parents=True)
         for i in range(6):
             size = (9, 12) if i == 0 else (10, 8)
-            Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(tmp_path / "images" / name / f"{i}.png")
+            Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(
+                tmp_path / "images" / name / f"{i}.png"
+            )
     return tmp_path / "images"
 
 
@@ -229,7 +245,11 @@ class TestImages:
         assert names[0] == "cats/0.png"
 
     def test_grey_stays_one_channel(self, tmp_path: Path) -> None:
-        np.savez(tmp_path / "a.npz", X=np.random.default_rng(0).integers(0, 255, (9, 8, 8), dtype=np.uint8), y=np.arange(9) % 3)
+        np.savez(
+            tmp_path / "a.npz",
+            X=np.random.default_rng(0).integers(0, 255, (9, 8, 8), dtype=np.uint8),
+            y=np.arange(9) % 3,
+        )
         problem = load_problem(tmp_path / "a.npz")
         assert problem.prepare(problem.split(0).train).x.shape == (9, 1, 8, 8)
 

@@ -31,7 +31,9 @@ class TestScaling:
         plan = Preprocessing.fit(Rows(("a",), matrix=x[:, None]), scaling="robust")
         assert (plan.mean, plan.scale) == ((0.0,), (3.0,))
         z = x / 3
-        np.testing.assert_allclose(plan.transform(Rows(("a",), matrix=x[:, None]))[:, 0], z / np.sqrt(1 + (z / 3) ** 2), rtol=1e-6)
+        np.testing.assert_allclose(
+            plan.transform(Rows(("a",), matrix=x[:, None]))[:, 0], z / np.sqrt(1 + (z / 3) ** 2), rtol=1e-6
+        )
 
     def test_gaps_do_not_move_the_quartiles(self) -> None:
         x = np.array([1.0, 2.0, 3.0, 4.0, 5.0] + [np.nan] * 20)
@@ -124,20 +126,26 @@ def test_the_pool_is_all_but_the_test_part_of_the_split(fixed: np.ndarray | None
 
 def named(n: int = 40, parts: tuple[str, ...] = ("train", "Train", "dev", "test")) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    return pd.DataFrame({"a": rng.normal(size=n), "split": np.resize(np.array(parts), n), "target": np.arange(n) // 4 % 2})
+    return pd.DataFrame(
+        {"a": rng.normal(size=n), "split": np.resize(np.array(parts), n), "target": np.arange(n) // 4 % 2}
+    )
 
 
 class TestNamedParts:
     def test_the_files_own_test_rows_are_the_test_part(self, tmp_path: Path) -> None:
         path = tmp_path / "a.csv"
         named().to_csv(path, index=False)
-        with pytest.warns(DataWarning, match="'split' is not an input: its 10 test rows are the test part, the other 30 rows"):
+        with pytest.warns(
+            DataWarning, match="'split' is not an input: its 10 test rows are the test part, the other 30 rows"
+        ):
             problem = load_problem(path, "target")
         assert problem.inputs.names == ("a",)
         for seed in (0, 1):
             assert problem.split(seed).test.tolist() == list(range(3, 40, 4))
         assert not np.array_equal(problem.split(0).valid, problem.split(1).valid)
-        x, _ = load_rows(path, problem.prepare(problem.split(0).train).preprocessing, "target")  # says nothing of the column
+        x, _ = load_rows(
+            path, problem.prepare(problem.split(0).train).preprocessing, "target"
+        )  # says nothing of the column
         assert x.shape == (40, 1)
 
     def test_without_test_rows_the_test_part_is_drawn(self, tmp_path: Path) -> None:
@@ -160,7 +168,9 @@ class TestNamedParts:
             (lambda t: t.assign(split="test"), "at least 4 rows besides them, got 40 and 0"),
             (lambda t: t.assign(target=[*(["rare"] * 4), *(["a", "b"] * 18)]), None),
             (
-                lambda t: t.assign(target=["rare" if s == "test" else "a" if i % 3 else "b" for i, s in enumerate(t["split"])]),
+                lambda t: t.assign(
+                    target=["rare" if s == "test" else "a" if i % 3 else "b" for i, s in enumerate(t["split"])]
+                ),
                 "outside of the test part.*'rare'",
             ),
             (lambda t: t.drop(columns="a"), "besides the target and 'split'"),

@@ -1,4 +1,6 @@
-"""Table files as people have them: odd headers, row numbers, words for missing, codes that look like numbers, extreme values."""
+"""Table files as people have them: odd headers, row numbers, words for missing, codes that look like numbers, extreme
+values.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class TestNamesThatLookLikeNumbers:
             (["1.10", "beta"], ["1.10"]),
         ],
     )
-    def test_are_met_where_new_rows_hold_nothing_else(self, tmp_path: Path, training: list[str], new: list[str]) -> None:
+    def test_are_met_where_new_rows_hold_nothing_else(
+        self, tmp_path: Path, training: list[str], new: list[str]
+    ) -> None:
         plan = fitted(write(tmp_path / "a.csv", "x,t", *lines(training)))
         x, _ = load_rows(write(tmp_path / "new.csv", "x", *new), plan)
         found = [plan.feature_names[row.argmax()] if row.any() else "" for row in x.numpy()]
@@ -58,7 +62,9 @@ class TestNamesThatLookLikeNumbers:
 class TestHeaders:
     def test_names_that_repeat_are_refused(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", "x,t,t", *lines(["1", "2", "3"], ["a", "b"]))
-        with pytest.raises(dashpot.DataError, match="column names of a.csv must be different from each other, got 't' more than once"):
+        with pytest.raises(
+            dashpot.DataError, match="column names of a.csv must be different from each other, got 't' more than once"
+        ):
             load_problem(path, "t")
 
     def test_a_name_that_only_looks_like_a_repeat_is_fine(self, tmp_path: Path) -> None:
@@ -106,7 +112,9 @@ class TestMissingWords:
     def test_a_column_of_numbers_that_is_text_is_told(self, tmp_path: Path, odd: str) -> None:
         values = [str(i) for i in range(19)]
         path = write(tmp_path / "a.csv", "x,t", *lines([*values, odd.replace("'", '"')], n=40))
-        with pytest.warns(DataWarning, match="column 'x' is read as text, though (95|100)% of it look like numbers, because of "):
+        with pytest.warns(
+            DataWarning, match="column 'x' is read as text, though (95|100)% of it look like numbers, because of "
+        ):
             load_problem(path, "t")
 
     @pytest.mark.parametrize("values", [["1", "2", "x"], ["01", "02", "A3", "B4"], ["red", "blue"]])
@@ -141,7 +149,9 @@ class TestExtremes:
     def test_small_units_are_no_constant(self) -> None:
         x = np.array([1.0, 2.0, 4.0]) * 1e-15
         plan = Preprocessing.fit(Rows(("a",), matrix=x[:, None]))
-        np.testing.assert_allclose(plan.transform(Rows(("a",), matrix=x[:, None]))[:, 0], (x - x.mean()) / x.std(), rtol=1e-6)
+        np.testing.assert_allclose(
+            plan.transform(Rows(("a",), matrix=x[:, None]))[:, 0], (x - x.mean()) / x.std(), rtol=1e-6
+        )
 
     @pytest.mark.parametrize("constant", [0.0, 0.1, 1e-300, -7e20])
     def test_constants_are(self, constant: float) -> None:
@@ -152,7 +162,9 @@ class TestExtremes:
     @pytest.mark.parametrize("scaling", ["standard", "robust"])
     def test_a_spread_beyond_all_numbers_is_told(self, scaling: str) -> None:
         x = np.column_stack([np.arange(4.0), [1e308, -1e308, 1e308, -1e308]])
-        with pytest.raises(dashpot.DataError, match="column 'b' must hold numbers with a finite spread, got values up to 1e\\+308"):
+        with pytest.raises(
+            dashpot.DataError, match="column 'b' must hold numbers with a finite spread, got values up to 1e\\+308"
+        ):
             Preprocessing.fit(Rows(("a", "b"), matrix=x), scaling=scaling)
 
     @pytest.mark.parametrize("scaling", ["standard", "robust"])
@@ -160,7 +172,9 @@ class TestExtremes:
     def test_new_values_beyond_float32_are_told(self, scaling: str, far: float) -> None:
         rows = Rows(("a", "b"), matrix=np.column_stack([np.arange(9.0), np.arange(9.0) / 100]))
         plan = Preprocessing.fit(rows, scaling=scaling)
-        with pytest.raises(dashpot.DataError, match="column 'b' must hold numbers near those of training, got .* in row 2"):
+        with pytest.raises(
+            dashpot.DataError, match="column 'b' must hold numbers near those of training, got .* in row 2"
+        ):
             plan.transform(Rows(("a", "b"), matrix=np.array([[0.0, 0.0], [1.0, far]])))
 
     def test_a_column_of_which_only_gaps_count_must_be_there(self, tmp_path: Path) -> None:

@@ -26,20 +26,31 @@ def sentences(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     target = np.arange(n) % 2
     words = [rng.choice(GOOD if t else BAD, 3) for t in target]
-    return np.array([f"the {a} room, {b} staff and {c} food no {i}!" for i, (a, b, c) in enumerate(words)], dtype=object), target
+    return np.array(
+        [f"the {a} room, {b} staff and {c} food no {i}!" for i, (a, b, c) in enumerate(words)], dtype=object
+    ), target
 
 
 def frame(n: int = 60) -> pl.DataFrame:
     texts, target = sentences(n)
     rng = np.random.default_rng(1)
     return pl.DataFrame(
-        {"note": texts, "size": rng.normal(size=n), "colour": rng.choice(["red", "dark blue sea"], n), "target": np.where(target, "yes", "no")}
+        {
+            "note": texts,
+            "size": rng.normal(size=n),
+            "colour": rng.choice(["red", "dark blue sea"], n),
+            "target": np.where(target, "yes", "no"),
+        }
     )
 
 
 def reference(texts: list[str], new: list[str], words: int, pieces: int) -> np.ndarray:
-    """The same features by scikit-learn's vectorizers alone, for texts that hold no more terms than there is room for."""
-    first = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\w+|[^\w\s]", sublinear_tf=True, min_df=2).fit(texts)
+    """The same features by scikit-learn's vectorizers alone, for texts that hold no more terms than
+    there is room for.
+    """
+    first = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\w+|[^\w\s]", sublinear_tf=True, min_df=2).fit(
+        texts
+    )
     second = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, min_df=2).fit(texts)
     assert len(first.vocabulary_) <= words
     assert len(second.vocabulary_) <= pieces
@@ -108,7 +119,9 @@ def test_empty_missing_and_unknown_texts_are_zeros() -> None:
     start, stop = plan.layout().text
     new = pl.DataFrame({"note": ["", None, "   ", "ШЩ ЪЫ", "lovely"], "size": [0.0] * 5, "colour": ["red"] * 5})
     assert plan.transform(to_rows(new))[:, start:stop].any(axis=1).tolist() == [False, False, False, False, True]
-    numbers = pl.DataFrame({"note": [7.0, None], "size": [0.0] * 2, "colour": ["red"] * 2})  # a whole file of numbers is text as well
+    numbers = pl.DataFrame(
+        {"note": [7.0, None], "size": [0.0] * 2, "colour": ["red"] * 2}
+    )  # a whole file of numbers is text as well
     assert not plan.transform(to_rows(numbers))[1, start:stop].any()
 
 
@@ -164,11 +177,15 @@ def test_an_empty_text_column_is_left_out_or_refused() -> None:
     with pytest.raises(dashpot.DataError, match="must have a column that varies"):
         Problem("a", Rows(("note",), columns={"note": empty}), target).prepare(np.arange(20))
     with pytest.warns(DataWarning, match="left out: note"):
-        prepared = Problem("a", Rows(("note", "b"), columns={"note": empty, "b": np.arange(30.0)}), target).prepare(np.arange(20))
+        prepared = Problem("a", Rows(("note", "b"), columns={"note": empty, "b": np.arange(30.0)}), target).prepare(
+            np.arange(20)
+        )
     assert prepared.feature_names == ("b",)
 
 
 def test_estimators_take_texts() -> None:
     data = frame()
-    model = dashpot.DashpotClassifier(epochs=30, width=16, depth=1, random_state=0).fit(data.drop("target").to_pandas(), data["target"].to_numpy())
+    model = dashpot.DashpotClassifier(epochs=30, width=16, depth=1, random_state=0).fit(
+        data.drop("target").to_pandas(), data["target"].to_numpy()
+    )
     assert model.score(data.drop("target").to_pandas(), data["target"].to_numpy()) > 0.9

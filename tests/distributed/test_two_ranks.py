@@ -17,7 +17,11 @@ import dashpot
 
 pytestmark = pytest.mark.distributed
 RECIPE = (
-    dashpot.InputNoise(std=0.1) | dashpot.SAM(rho=0.1) | dashpot.GradientClipping(maximum=0.5) | dashpot.L1(strength=0.01) | dashpot.EMA(decay=0.9)
+    dashpot.InputNoise(std=0.1)
+    | dashpot.SAM(rho=0.1)
+    | dashpot.GradientClipping(maximum=0.5)
+    | dashpot.L1(strength=0.01)
+    | dashpot.EMA(decay=0.9)
 )
 
 
@@ -41,7 +45,10 @@ def work(rank: int, folder: str) -> None:
             return loss
 
         optimizer.step(closure)
-    torch.save({"state": session.snapshot(), "raw": dict(model.module.state_dict()), "noise": noise}, Path(folder) / f"{rank}.pt")
+    torch.save(
+        {"state": session.snapshot(), "raw": dict(model.module.state_dict()), "noise": noise},
+        Path(folder) / f"{rank}.pt",
+    )
     dist.barrier()  # who leaves while the other still works on the last exchange may abort it
     dist.destroy_process_group()
 
@@ -88,11 +95,16 @@ def sharpness(rank: int, folder: str) -> None:
 
 
 def test_each_rank_ascends_by_its_own_gradient_and_all_descend_by_the_mean() -> None:
-    """Foret et al. 2021, section 4.1: the ascent of a shard is by its own rows, with nothing sent; by hand, without any of it."""
+    """Foret et al. 2021, section 4.1: the ascent of a shard is by its own rows, with nothing sent; by hand, without any
+    of it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         mp.spawn(sharpness, args=(folder,), nprocs=2)
-        (w, other), ends = ([torch.load(Path(folder) / f"{when}-{rank}.pt", weights_only=True) for rank in (0, 1)] for when in ("begin", "end"))
+        (w, other), ends = (
+            [torch.load(Path(folder) / f"{when}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+            for when in ("begin", "end")
+        )
     assert torch.equal(w, other)
 
     def gradient(at: Tensor, x: Tensor) -> Tensor:

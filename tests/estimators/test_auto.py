@@ -50,7 +50,9 @@ def test_it_learns_and_tells_what_it_did(fitted: DashpotClassifier, iris: tuple[
     assert fitted.history_[-1]["epoch"] <= fitted.n_iter_ == 12
 
 
-def test_probabilities_are_calibrated_and_decided_by_the_fitted_rule(fitted: DashpotClassifier, iris: tuple[np.ndarray, np.ndarray]) -> None:
+def test_probabilities_are_calibrated_and_decided_by_the_fitted_rule(
+    fitted: DashpotClassifier, iris: tuple[np.ndarray, np.ndarray]
+) -> None:
     x, _ = iris
     p = fitted.predict_proba(x)
     np.testing.assert_allclose(p.sum(axis=1), 1)
@@ -144,7 +146,9 @@ def test_bad_input(options: dict[str, Any], weight: Any, message: str, iris: tup
 
 def test_equal_weights_and_rare_classes(iris: tuple[np.ndarray, np.ndarray], fitted: DashpotClassifier) -> None:
     x, y = iris
-    np.testing.assert_array_equal(auto().fit(x, y, sample_weight=np.full(150, 2.0)).predict_proba(x), fitted.predict_proba(x))
+    np.testing.assert_array_equal(
+        auto().fit(x, y, sample_weight=np.full(150, 2.0)).predict_proba(x), fitted.predict_proba(x)
+    )
     with pytest.raises(ValueError, match="at least 3 rows of every class; fewer have: 'odd'"):
         auto().fit(x, np.where(np.arange(150) < 2, "odd", y))
 

@@ -22,13 +22,18 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from dashpot import L1, DashpotClassifier, DashpotError, DashpotRegressor, EarlyStopping, LabelSmoothing, Mixup
 
 MINIBATCHES = (
-    "mini-batches are drawn by rows: a row of weight 2 is in one batch, two equal rows may be in two (scikit-learn's own MLP differs likewise)"
+    "mini-batches are drawn by rows: a row of weight 2 is in one batch, two equal rows may be in two (scikit-learn's"
+    " own MLP differs likewise)"
 )
-EXPECTED = dict.fromkeys(("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"), MINIBATCHES)
+EXPECTED = dict.fromkeys(
+    ("check_sample_weight_equivalence_on_dense_data", "check_sample_weight_equivalence_on_sparse_data"), MINIBATCHES
+)
 
 
 @pytest.mark.filterwarnings("ignore")  # the checks feed data that are meant to warn
-@parametrize_with_checks([DashpotClassifier(epochs=30), DashpotRegressor(epochs=60)], expected_failed_checks=lambda estimator: EXPECTED)
+@parametrize_with_checks(
+    [DashpotClassifier(epochs=30), DashpotRegressor(epochs=60)], expected_failed_checks=lambda estimator: EXPECTED
+)
 def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -40,7 +45,9 @@ def classifier(**options: Any) -> DashpotClassifier:
 def test_pipeline_search_and_cross_validation() -> None:
     x, y = load_iris(return_X_y=True)
     assert cross_val_score(make_pipeline(StandardScaler(), classifier(epochs=80)), x, y, cv=3).mean() > 0.9
-    search = GridSearchCV(classifier(epochs=15), {"recipe": [None, "weight-decay:strength=0.1", L1(strength=5.0)]}, cv=3).fit(x, y)
+    search = GridSearchCV(
+        classifier(epochs=15), {"recipe": [None, "weight-decay:strength=0.1", L1(strength=5.0)]}, cv=3
+    ).fit(x, y)
     assert search.cv_results_["rank_test_score"][2] == 3
     assert search.best_estimator_.recipe != L1(strength=5.0)
 
@@ -93,7 +100,10 @@ def test_class_and_sample_weights_move_the_decision() -> None:
     x, y = load_breast_cancer(return_X_y=True)
     x = x[:, :1]
     y = np.where(np.random.default_rng(0).random(len(y)) < 0.5, y, 1)
-    share = [classifier(class_weight=w, recipe=LabelSmoothing(smoothing=0.1)).fit(x, y).predict(x).mean() for w in (None, "balanced", {0: 50, 1: 1})]
+    share = [
+        classifier(class_weight=w, recipe=LabelSmoothing(smoothing=0.1)).fit(x, y).predict(x).mean()
+        for w in (None, "balanced", {0: 50, 1: 1})
+    ]
     assert share[0] > share[1] > share[2]
     weighted = classifier(recipe=LabelSmoothing(smoothing=0.1)).fit(x, y, sample_weight=np.where(y == 0, 50.0, 1.0))
     np.testing.assert_allclose(weighted.predict(x).mean(), share[2], atol=0.02)
@@ -108,7 +118,9 @@ def test_early_stopping_holds_rows_out_and_nothing_else_does() -> None:
 def test_a_regression_in_its_own_units_and_a_linear_layer_that_selects() -> None:
     x, y = load_diabetes(return_X_y=True)
     y = 1000 + 50 * y
-    model = DashpotRegressor(depth=0, lr=0.02, epochs=300, batch_size=len(x), recipe="l1:strength=0.1", random_state=0).fit(x, y)
+    model = DashpotRegressor(
+        depth=0, lr=0.02, epochs=300, batch_size=len(x), recipe="l1:strength=0.1", random_state=0
+    ).fit(x, y)
     assert model.score(x, y) > 0.45
     assert abs(model.predict(x).mean() - y.mean()) < 0.02 * y.mean()
     assert (model.model_.head.weight == 0).sum() >= 2

@@ -32,7 +32,9 @@ def models() -> dict[str, DashpotClassifier]:
 @pytest.mark.parametrize("new", FORMS)
 @pytest.mark.parametrize("trained", FORMS)
 def test_every_pair(models: dict[str, DashpotClassifier], trained: str, new: str) -> None:
-    np.testing.assert_allclose(models[trained].predict_proba(FORMS[new](X)), models["array"].predict_proba(X), rtol=1e-6)
+    np.testing.assert_allclose(
+        models[trained].predict_proba(FORMS[new](X)), models["array"].predict_proba(X), rtol=1e-6
+    )
 
 
 @pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning")
@@ -40,7 +42,11 @@ def test_every_pair(models: dict[str, DashpotClassifier], trained: str, new: str
 @pytest.mark.parametrize("trained", FORMS)
 def test_another_count_of_columns_is_told(models: dict[str, DashpotClassifier], trained: str, new: str) -> None:
     named = {"pandas", "polars"}
-    message = "feature names" if {trained, new} <= named else "X has 2 features, but DashpotClassifier is expecting 3 features"
+    message = (
+        "feature names"
+        if {trained, new} <= named
+        else "X has 2 features, but DashpotClassifier is expecting 3 features"
+    )
     with pytest.raises(ValueError, match=message):
         models[trained].predict(FORMS[new](X[:, :2]))
 

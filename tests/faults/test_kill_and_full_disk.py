@@ -48,7 +48,9 @@ def test_ten_kills_and_resumes_give_the_same_weights(tmp_path: Path) -> None:
     assert "resumed after" in done.stderr or "nothing left to do" in done.stderr
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
-    assert len((whole / "history.jsonl").read_text().splitlines()) == len((parts / "history.jsonl").read_text().splitlines())
+    assert len((whole / "history.jsonl").read_text().splitlines()) == len(
+        (parts / "history.jsonl").read_text().splitlines()
+    )
 
 
 def test_a_full_disk_is_one_message_and_damages_nothing(tmp_path: Path) -> None:
@@ -61,7 +63,11 @@ def test_a_full_disk_is_one_message_and_damages_nothing(tmp_path: Path) -> None:
         "from dashpot.cli import main; main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", limited, "fit", "--epochs", "2", "--out", "other"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", limited, "fit", "--epochs", "2", "--out", "other"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
     assert "could not be written" in done.stderr

@@ -1,4 +1,6 @@
-"""A search on one machine, its leader killed again and again: it goes on where it was, and what was finished is not trained again."""
+"""A search on one machine, its leader killed again and again: it goes on where it was, and what was finished is not
+trained again.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,18 @@ COUNT = 40
 
 
 def study(folder: Path) -> optuna.Study:
-    return optuna.load_study(study_name="dashpot", storage=JournalStorage(JournalFileBackend(str(folder / "journal.log"))))
+    return optuna.load_study(
+        study_name="dashpot", storage=JournalStorage(JournalFileBackend(str(folder / "journal.log")))
+    )
 
 
 def finished(folder: Path) -> dict[int, Any]:
     try:
-        return {t.number: (t.state, t.value, t.datetime_complete, t.user_attrs) for t in study(folder).get_trials() if t.state.is_finished()}
+        return {
+            t.number: (t.state, t.value, t.datetime_complete, t.user_attrs)
+            for t in study(folder).get_trials()
+            if t.state.is_finished()
+        }
     except (KeyError, OSError):
         return {}
 
@@ -106,9 +114,24 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
 
 def test_the_budget_counts_what_was_spent_before(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    command = [small_table(tmp_path / "t.csv"), "--target", "target", "--budget", "30s", "--cv", 3, "--workers", 1, "--no-explain", "--out", folder]
+    command = [
+        small_table(tmp_path / "t.csv"),
+        "--target",
+        "target",
+        "--budget",
+        "30s",
+        "--cv",
+        3,
+        "--workers",
+        1,
+        "--no-explain",
+        "--out",
+        folder,
+    ]
     with ended([start(*command, cwd=tmp_path, log="log")]) as leaders:
-        until(lambda: (folder / "spent.json").exists() and json.loads((folder / "spent.json").read_text())["seconds"] > 5)
+        until(
+            lambda: (folder / "spent.json").exists() and json.loads((folder / "spent.json").read_text())["seconds"] > 5
+        )
         leaders[0].kill()
         leaders[0].wait()
         spent = json.loads((folder / "spent.json").read_text())["seconds"]

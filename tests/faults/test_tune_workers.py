@@ -1,4 +1,6 @@
-"""Workers of one study on PostgreSQL, killed at random while the server restarts: nothing is lost, nothing counted twice."""
+"""Workers of one study on PostgreSQL, killed at random while the server restarts: nothing is lost, nothing counted
+twice.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ COUNT = 40
 # A worker without networks: all that it does is ask and tell, so that it is killed in the middle of these.
 BARE = """
 import random, sys, time
-from dashpot.search.store import Store
-from dashpot.search.trials import counted
+from dashpot.search.storage.study import Store
+from dashpot.search.storage.trials import counted
 url, count = sys.argv[1], int(sys.argv[2])
 store = Store(url, "bare", {"data": "same"}, sampler="random")
 while True:
@@ -71,7 +73,10 @@ def at_work(name: str, url: str, worker: subprocess.Popen[bytes]) -> bool:
 def test_bare_workers_killed_in_the_middle_of_asking_and_telling(postgres: Postgres, tmp_path: Path) -> None:
     rng, count = random.Random(1), 250
     command = [sys.executable, "-c", BARE, postgres.url, str(count)]
-    with open(tmp_path / "log", "ab") as log, ended([subprocess.Popen(command, stderr=log) for _ in range(4)]) as workers:
+    with (
+        open(tmp_path / "log", "ab") as log,
+        ended([subprocess.Popen(command, stderr=log) for _ in range(4)]) as workers,
+    ):
         for attempt in range(4):
             until(lambda: any(at_work("bare", postgres.url, w) for w in workers))
             time.sleep(rng.uniform(0, 0.3))
@@ -82,7 +87,8 @@ def test_bare_workers_killed_in_the_middle_of_asking_and_telling(postgres: Postg
                 postgres.stop(at_once=attempt == 2)
                 time.sleep(1)
                 postgres.start()
-            # A worker that comes while nobody answers is told so after a few seconds; how long a server takes to start is up to the machine.
+            # A worker that comes while nobody answers is told so after a few seconds; how long a server takes to start
+            # is up to the machine.
             workers[victim] = subprocess.Popen(command, stderr=log)
         for worker in workers:
             assert worker.wait(200) == 0, (tmp_path / "log").read_text()[-3000:]
@@ -95,12 +101,33 @@ def test_bare_workers_killed_in_the_middle_of_asking_and_telling(postgres: Postg
 def test_four_workers_two_killed_one_restart(postgres: Postgres, tmp_path: Path) -> None:
     rng = random.Random(0)
     data = small_table(tmp_path / "table.csv")
-    options = [data, "--target", "target", "--trials", COUNT, "--epochs", 30, "--cv", 3, "--workers", 1, "--no-explain", "--storage", postgres.url]
+    options = [
+        data,
+        "--target",
+        "target",
+        "--trials",
+        COUNT,
+        "--epochs",
+        30,
+        "--cv",
+        3,
+        "--workers",
+        1,
+        "--no-explain",
+        "--storage",
+        postgres.url,
+    ]
     with ended([start(*options, "--out", f"run-{i}", cwd=tmp_path, log=f"log-{i}") for i in range(4)]) as workers:
         _two_killed(workers, options, postgres, tmp_path, rng)
 
 
-def _two_killed(workers: list[subprocess.Popen[bytes]], options: list[object], postgres: Postgres, tmp_path: Path, rng: random.Random) -> None:
+def _two_killed(
+    workers: list[subprocess.Popen[bytes]],
+    options: list[object],
+    postgres: Postgres,
+    tmp_path: Path,
+    rng: random.Random,
+) -> None:
 
     def study() -> optuna.Study:
         return seen("dashpot", postgres.url)
@@ -137,12 +164,14 @@ def _two_killed(workers: list[subprocess.Popen[bytes]], options: list[object], p
         numbers = [c["number"] for c in report["candidates"]]
         assert len(numbers) == len(set(numbers)) == COUNT
         best = min((t for t in trials if t.state.name == "COMPLETE"), key=lambda t: t.value)
-        # The finals train the best again with another seed: among those trained as often, the lowest mean of the seeds is the best.
+        # The finals train the best again with another seed: among those trained as often, the lowest mean of the seeds
+        # is the best.
         most = max(c["seeds"] for c in report["candidates"])
         often = {c["number"]: c["score"] for c in report["candidates"] if c["seeds"] == most}
         assert best.number in often
         assert report["best"] == min(often, key=lambda number: often[number])
-        # Its networks may have been trained on the other machine, or by one that was killed: then they were trained again here.
+        # Its networks may have been trained on the other machine, or by one that was killed: then they were trained
+        # again here.
         assert recomputed(tmp_path / f"run-{i}", best.number, best.params) == pytest.approx(best.value, rel=1e-4)
 
     # Whoever comes later joins, finds nothing to do, and reports the same; other data are refused.
@@ -158,12 +187,30 @@ def _two_killed(workers: list[subprocess.Popen[bytes]], options: list[object], p
 
 def test_a_password_is_written_nowhere(postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.url.replace("@", ":geheim@").replace("/postgres", "/nosuch")
-    refused = start(small_table(tmp_path / "t.csv"), "--target", "target", "--storage", url, "--out", "run", cwd=tmp_path, log="log")
+    refused = start(
+        small_table(tmp_path / "t.csv"), "--target", "target", "--storage", url, "--out", "run", cwd=tmp_path, log="log"
+    )
     assert refused.wait(120) == 2
     assert "must be reachable" in (tmp_path / "log").read_text()
     assert "Traceback" not in (tmp_path / "log").read_text()
     url = url.replace("/nosuch", "/postgres")
-    options = ["--target", "target", "--trials", 4, "--epochs", 2, "--cv", 2, "--workers", 2, "--no-explain", "--study", "other", "--storage", url]
+    options = [
+        "--target",
+        "target",
+        "--trials",
+        4,
+        "--epochs",
+        2,
+        "--cv",
+        2,
+        "--workers",
+        2,
+        "--no-explain",
+        "--study",
+        "other",
+        "--storage",
+        url,
+    ]
     done = start(tmp_path / "t.csv", *options, "--out", "run", cwd=tmp_path, log="log")
     assert done.wait(200) == 0, (tmp_path / "log").read_text()[-2000:]
     for path in [p for p in tmp_path.rglob("*") if p.is_file()]:

@@ -1,4 +1,6 @@
-"""Shared by the tests that kill searches: small data, the command, and what must hold of a study in the end, seen through Optuna alone."""
+"""Shared by the tests that kill searches: small data, the command, and what must hold of a study in the end, seen
+through Optuna alone.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def ended(workers: list[subprocess.Popen[bytes]]) -> Iterator[list[subprocess.Po
 
 def seen(name: str, url: str) -> optuna.Study:
     """A study through Optuna alone, without a connection that stays."""
-    storage = optuna.storages.RDBStorage(url.replace("postgresql:", "postgresql+psycopg:"), engine_kwargs={"poolclass": NullPool})
+    storage = optuna.storages.RDBStorage(
+        url.replace("postgresql:", "postgresql+psycopg:"), engine_kwargs={"poolclass": NullPool}
+    )
     return optuna.load_study(study_name=name, storage=storage)
 
 
@@ -56,7 +60,9 @@ def aside(trial: Any) -> bool:
 
 
 def drawn(trial: Any) -> dict[str, Any]:
-    """Its point, as far as it is known: given from the queue, and drawn; a worker may have been killed before it drew all."""
+    """Its point, as far as it is known: given from the queue, and drawn; a worker may have been killed before it drew
+    all.
+    """
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
@@ -69,7 +75,9 @@ def demand_whole(study: optuna.Study, count: int) -> None:
     assert len(candidates) == count
     points: dict[str, list[Any]] = {}
     for trial in candidates:
-        points.setdefault(str(sorted(trial.params.items())), []).append((trial.number, trial.state.name, trial.user_attrs))
+        points.setdefault(str(sorted(trial.params.items())), []).append(
+            (trial.number, trial.state.name, trial.user_attrs)
+        )
     assert not {point: same for point, same in points.items() if len(same) > 1}
     for trial in trials:
         if "taken over by" in trial.user_attrs and aside(trial):
@@ -84,11 +92,13 @@ def demand_whole(study: optuna.Study, count: int) -> None:
 
 
 def recomputed(folder: Path, number: int, params: dict[str, Any]) -> float:
-    """A candidate's score from the networks in its file: its own forward passes, scikit-learn's log-loss, one temperature for all folds."""
-    from dashpot.search.api import Search
-    from dashpot.search.artifacts import load
-    from dashpot.search.folder import read_config
-    from dashpot.temperature import fit_temperature
+    """A candidate's score from the networks in its file: its own forward passes, scikit-learn's log-loss, one
+    temperature for all folds.
+    """
+    from dashpot.evaluation.calibration import fit_temperature
+    from dashpot.search.outcome.folder import read_config
+    from dashpot.search.racing.checkpoints import load
+    from dashpot.search.search import Search
 
     problem, options, _ = read_config(folder)
     search = Search(problem, options, folder)
@@ -103,4 +113,6 @@ def recomputed(folder: Path, number: int, params: dict[str, Any]) -> float:
             logits.append(network.eval()(search.prepared.x[rows]).double())
         truth.append(search.prepared.y[rows].numpy())
     temperature = fit_temperature(torch.cat(logits).numpy(), np.concatenate(truth))
-    return float(np.mean([log_loss(y, (out / temperature).softmax(1).numpy()) for y, out in zip(truth, logits, strict=True)]))
+    return float(
+        np.mean([log_loss(y, (out / temperature).softmax(1).numpy()) for y, out in zip(truth, logits, strict=True)])
+    )

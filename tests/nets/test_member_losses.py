@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import dashpot
-from dashpot.scores import cross_entropy, squared_error
+from dashpot.evaluation.losses import cross_entropy, squared_error
 
 
 def test_cross_entropy_compares_each_member_with_the_target() -> None:
@@ -16,14 +16,20 @@ def test_cross_entropy_compares_each_member_with_the_target() -> None:
         loss = cross_entropy(out, target)
         assert loss.shape == (6, 5)
         for k in range(5):
-            assert torch.allclose(loss[:, k], torch.nn.functional.cross_entropy(out[:, :, k], target, reduction="none"), atol=1e-6)
+            assert torch.allclose(
+                loss[:, k], torch.nn.functional.cross_entropy(out[:, :, k], target, reduction="none"), atol=1e-6
+            )
 
 
 def test_cross_entropy_of_other_shapes_is_torchs() -> None:
     images, classes = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
-    assert torch.equal(cross_entropy(images, classes), torch.nn.functional.cross_entropy(images, classes, reduction="none"))
+    assert torch.equal(
+        cross_entropy(images, classes), torch.nn.functional.cross_entropy(images, classes, reduction="none")
+    )
     probabilities = images.softmax(dim=1)
-    assert torch.equal(cross_entropy(images, probabilities), torch.nn.functional.cross_entropy(images, probabilities, reduction="none"))
+    assert torch.equal(
+        cross_entropy(images, probabilities), torch.nn.functional.cross_entropy(images, probabilities, reduction="none")
+    )
     with pytest.raises((RuntimeError, ValueError)):
         cross_entropy(torch.randn(3, 3), torch.randn(3))  # values are no classes
 
@@ -38,7 +44,9 @@ def test_squared_error_compares_each_member_with_the_target(shape: tuple[int, ..
         assert torch.allclose(loss[:, k], squared_error(out[:, :, k], y), atol=1e-6)
 
 
-@pytest.mark.parametrize(("out", "y"), [((6, 3), (6,)), ((6, 2, 5), (6,)), ((6, 2, 5), (6, 3)), ((6, 1, 5), (5,)), ((5, 6), (6,))])
+@pytest.mark.parametrize(
+    ("out", "y"), [((6, 3), (6,)), ((6, 2, 5), (6,)), ((6, 2, 5), (6, 3)), ((6, 1, 5), (5,)), ((5, 6), (6,))]
+)
 def test_shapes_that_do_not_fit_are_still_refused(out: tuple[int, ...], y: tuple[int, ...]) -> None:
     with pytest.raises(dashpot.UsageError, match="same number of values"):
         squared_error(torch.randn(out), torch.randn(y))
@@ -50,5 +58,7 @@ def test_label_smoothing_smooths_each_member() -> None:
     with dashpot.LabelSmoothing(smoothing=0.1).attach(model, torch.optim.SGD(model.parameters(), lr=0.1)) as session:
         session.batch(torch.zeros(6, 1), y)
         got = session.loss(cross_entropy(out, y), out)
-    expected = torch.stack([torch.nn.functional.cross_entropy(out[:, :, k], y, label_smoothing=0.1) for k in range(5)]).mean()
+    expected = torch.stack(
+        [torch.nn.functional.cross_entropy(out[:, :, k], y, label_smoothing=0.1) for k in range(5)]
+    ).mean()
     assert torch.allclose(got, expected, atol=1e-6)

@@ -23,7 +23,9 @@ def test_shapes_and_descriptions(kind: str, shape: tuple[int, ...]) -> None:
 
 def test_dropout_finds_its_place_after_the_last_norm() -> None:
     net = nets.build("image", (3, 16, 16), 4)
-    session = dashpot.Dropout(p=0.3).attach(net, torch.optim.SGD(net.parameters(), lr=0.1))  # no warning, which would be an error here
+    session = dashpot.Dropout(p=0.3).attach(
+        net, torch.optim.SGD(net.parameters(), lr=0.1)
+    )  # no warning, which would be an error here
     assert "after 1 modules: dropout" in session.plan()
 
 

@@ -22,7 +22,14 @@ from dashpot.nets.numeric import Periodic, PiecewiseLinear
 from dashpot.nets.table import TableNet
 
 # 3 numbers, a one-hot block of 2, one of 10, an indicator, one of 12.
-MIXED: dict[str, Any] = {"inputs": 28, "outputs": 4, "numeric": 3, "nominal": ((5, 15), (16, 28)), "width": 16, "depth": 3}
+MIXED: dict[str, Any] = {
+    "inputs": 28,
+    "outputs": 4,
+    "numeric": 3,
+    "nominal": ((5, 15), (16, 28)),
+    "width": 16,
+    "depth": 3,
+}
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"scaling": False, "activation": "relu"},
@@ -70,7 +77,8 @@ def test_every_parameter_is_used(options: dict[str, Any]) -> None:
     net = TableNet(**(MIXED | options))
     net.train()(mixed(64)).square().mean().backward()
     idle = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
-    # A bias in front of a batch normalization only moves what that takes away; rounding may leave its gradient at exactly 0.
+    # A bias in front of a batch normalization only moves what that takes away; rounding may leave its gradient at
+    # exactly 0.
     assert [name for name in idle if not name.endswith("bias")] == []
 
 
@@ -105,7 +113,7 @@ def test_skip_connections_are_before_activation() -> None:
     assert torch.allclose(net(x), net.head(act(h)), atol=1e-6)
 
 
-# --- the layers --------------------------------------------------------------------------------------------------------
+# --- the layers ------------------------------------------------------------------------------------------------------
 
 
 def test_scaling_moves_as_much_faster_as_it_says() -> None:
@@ -169,7 +177,11 @@ def test_bins_are_part_of_the_state_and_refuse_what_they_cannot_use() -> None:
     net.fit_bins(torch.randn(50, 3) + 5)
     assert "embedding.edges" in net.state_dict()
     assert (net.embedding.edges > before).all()
-    for wrong, words in ((torch.zeros(0, 3), "rows"), (torch.zeros(4, 1), "columns"), (torch.full((4, 3), torch.nan), "finite")):
+    for wrong, words in (
+        (torch.zeros(0, 3), "rows"),
+        (torch.zeros(4, 1), "columns"),
+        (torch.full((4, 3), torch.nan), "finite"),
+    ):
         with pytest.raises(dashpot.DataError, match=words):
             net.fit_bins(wrong)
     assert TableNet(3, 2).fit_bins(torch.zeros(0, 3)) is not None  # nothing to fit
@@ -195,7 +207,7 @@ def test_columns_reach_the_body_numbers_first_then_what_stays_then_embedded_bloc
     assert torch.equal(columns[:, 14:], net.nominal[1].weight[x[:, 16:28].argmax(dim=1)])
 
 
-# --- members -----------------------------------------------------------------------------------------------------------
+# --- members ---------------------------------------------------------------------------------------------------------
 
 
 def test_each_member_is_a_network_of_its_own() -> None:
@@ -231,18 +243,26 @@ def test_evaluation_gives_the_mean_probability() -> None:
 def test_members_train_with_the_loop_and_with_techniques_on_labels(outputs: int, recipe: bool) -> None:
     x, y = make_friedman1(120, random_state=0)
     target = torch.from_numpy(
-        np.digitize(y, np.quantile(y, [1 / 3, 2 / 3])) if outputs > 1 else ((y - y.mean()) / y.std())[:, None].astype("float32")
+        np.digitize(y, np.quantile(y, [1 / 3, 2 / 3]))
+        if outputs > 1
+        else ((y - y.mean()) / y.std())[:, None].astype("float32")
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = TableNet(10, outputs, width=32, depth=2, members=4, numeric=10, embedding="periodic")
-    parts = dashpot.LabelSmoothing(smoothing=0.1) | dashpot.Mixup(alpha=0.2) | dashpot.Dropout(p=0.1) if recipe else None
-    data = (torch.from_numpy((x - x.mean(axis=0)) / x.std(axis=0)).float(), target.squeeze(-1) if outputs == 1 else target, torch.rand(120) + 0.5)
+    parts = (
+        dashpot.LabelSmoothing(smoothing=0.1) | dashpot.Mixup(alpha=0.2) | dashpot.Dropout(p=0.1) if recipe else None
+    )
+    data = (
+        torch.from_numpy((x - x.mean(axis=0)) / x.std(axis=0)).float(),
+        target.squeeze(-1) if outputs == 1 else target,
+        torch.rand(120) + 0.5,
+    )
     result = dashpot.fit(net, data, recipe=parts, epochs=30, batch_size=32, lr=5e-3, progress=False)
     assert result.history[-1].get("train_accuracy", result.history[-1].get("train_r2")) > 0.8
 
 
-# --- populations -------------------------------------------------------------------------------------------------------
+# --- populations -----------------------------------------------------------------------------------------------------
 
 
 LEAVES = [
@@ -296,7 +316,7 @@ def test_the_whole_network_takes_a_member_axis(options: dict[str, Any], training
         assert torch.allclose(whole[k], alone[k], atol=1e-5)
 
 
-# --- in the house ------------------------------------------------------------------------------------------------------
+# --- in the house ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("norm", ["none", "layer", "batch"])
@@ -317,8 +337,20 @@ def test_decay_and_sparsity_are_meant_for_matrices_only() -> None:
         roles[name] = parameter_role(owners[owner], leaf, p)
     weights = sorted(name for name, role in roles.items() if role == "weights")
     assert weights == ["head.weight", *(f"linears.{i}.linear.weight" for i in range(3))]
-    assert roles["embedding.frequency"] == roles["embedding.phase"] == roles["embedding.weight"] == roles["nominal.0.weight"] == "embeddings"
-    assert roles["spread.scale"] == roles["linears.1.before.scale"] == roles["linears.1.after.scale"] == roles["scaling.theta"] == "scales"
+    assert (
+        roles["embedding.frequency"]
+        == roles["embedding.phase"]
+        == roles["embedding.weight"]
+        == roles["nominal.0.weight"]
+        == "embeddings"
+    )
+    assert (
+        roles["spread.scale"]
+        == roles["linears.1.before.scale"]
+        == roles["linears.1.after.scale"]
+        == roles["scaling.theta"]
+        == "scales"
+    )
     assert roles["head.bias"] == roles["embedding.bias"] == roles["linears.0.after.bias"] == "biases"
 
 

@@ -1,4 +1,6 @@
-"""The C++ kernel by itself: roots of rows against bisection in float64, any number of threads, and whose threads they are."""
+"""The C++ kernel by itself: roots of rows against bisection in float64, any number of threads, and whose threads they
+are.
+"""
 
 from __future__ import annotations
 
@@ -77,25 +79,38 @@ def test_a_row_of_millions_keeps_its_digits(adaptive: bool) -> None:
     norm, t = float(np.sqrt(np.square(w, dtype=np.float64).sum())), 512.0
     p, v = w.copy(), np.full_like(w, t**-2.0)
     jobs = np.zeros(1, native.JOB)
-    jobs["p"], jobs["v"], jobs["numel"], jobs["row"], jobs["root"], jobs["lg"] = p.ctypes.data, v.ctypes.data, n, n, 1, 1
+    jobs["p"], jobs["v"], jobs["numel"], jobs["row"], jobs["root"], jobs["lg"] = (
+        p.ctypes.data,
+        v.ctypes.data,
+        n,
+        n,
+        1,
+        1,
+    )
     jobs["step"] = 1 if adaptive else t
     native.run("map", jobs, adaptive)
     np.testing.assert_allclose(p, w * (1 - t / norm), rtol=6e-7)
 
 
 class Mixed(nn.Module):
-    """Odd sizes, an empty tensor, one that is not contiguous, and some without a penalty; large enough for two threads."""
+    """Odd sizes, an empty tensor, one that is not contiguous, and some without a penalty; large enough
+    for two threads.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(3)
         shapes = [(301, 203), (203,), (64, 3, 7, 7), (0, 5), (17, 1), (1, 33_333), (501,), (90, 11)]
-        self.weights = nn.ParameterList([nn.Parameter(0.05 * torch.randn(shape, generator=generator)) for shape in shapes])
+        self.weights = nn.ParameterList(
+            [nn.Parameter(0.05 * torch.randn(shape, generator=generator)) for shape in shapes]
+        )
         self.turned = nn.Parameter(0.05 * torch.randn(70, 50, generator=generator).t())
 
     def gradients(self, step: int) -> None:
         for number, p in enumerate(self.parameters()):
-            p.grad = p.detach() - 0.2 * torch.randn(p.shape, generator=torch.Generator().manual_seed(100 * step + number))
+            p.grad = p.detach() - 0.2 * torch.randn(
+                p.shape, generator=torch.Generator().manual_seed(100 * step + number)
+            )
 
 
 def trained(make: object, penalty: Proximal, engine: str, steps: int = 4) -> tuple[list[Tensor], torch.optim.Optimizer]:
@@ -109,7 +124,13 @@ def trained(make: object, penalty: Proximal, engine: str, steps: int = 4) -> tup
 
 @pytest.mark.parametrize("make", [AdamW, SGD])
 @pytest.mark.parametrize(
-    "penalty", [dashpot.L1(strength=3e-3), dashpot.ElasticNet(strength=3e-3), dashpot.GroupLasso(strength=1e-2), dashpot.GroupLasso(groups="layer")]
+    "penalty",
+    [
+        dashpot.L1(strength=3e-3),
+        dashpot.ElasticNet(strength=3e-3),
+        dashpot.GroupLasso(strength=1e-2),
+        dashpot.GroupLasso(groups="layer"),
+    ],
 )
 def test_the_number_of_threads_changes_nothing(make: type, penalty: Proximal, two_threads: object) -> None:
     two, optimizer = trained(make, penalty, "native")
@@ -149,9 +170,15 @@ def turned(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
                 state[name] = state[name].contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("make", [AdamW, lambda model, **options: SGD(model, momentum=0.9, **options)], ids=["AdamW", "SGD"])
-@pytest.mark.parametrize(("dtype", "change"), [(torch.bfloat16, converted), (torch.float64, converted), (torch.float32, turned)])
-def test_moments_that_the_kernel_cannot_read_are_left_to_torch(make: object, dtype: torch.dtype, change: object) -> None:
+@pytest.mark.parametrize(
+    "make", [AdamW, lambda model, **options: SGD(model, momentum=0.9, **options)], ids=["AdamW", "SGD"]
+)
+@pytest.mark.parametrize(
+    ("dtype", "change"), [(torch.bfloat16, converted), (torch.float64, converted), (torch.float32, turned)]
+)
+def test_moments_that_the_kernel_cannot_read_are_left_to_torch(
+    make: object, dtype: torch.dtype, change: object
+) -> None:
     def run(engine: str) -> list[Tensor] | str:
         model = nn.Sequential(nn.Conv2d(8, 64, 3), nn.Linear(300, 200))
         with torch.no_grad():
@@ -162,7 +189,9 @@ def test_moments_that_the_kernel_cannot_read_are_left_to_torch(make: object, dty
         try:
             for step in range(3):
                 for number, p in enumerate(model.parameters()):
-                    p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(100 * step + number)).to(p.dtype)
+                    p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(100 * step + number)).to(
+                        p.dtype
+                    )
                 optimizer.step()
                 if not step:
                     change(model, optimizer)  # type: ignore[operator]
@@ -193,7 +222,10 @@ def test_a_subclass_of_tensor_is_left_to_torch() -> None:
 
 
 @pytest.mark.parametrize("engine", ["native", "eager"])
-@pytest.mark.parametrize(("make", "name"), [(AdamW, "exp_avg"), (lambda model, **options: SGD(model, momentum=0.9, **options), "momentum_buffer")])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(AdamW, "exp_avg"), (lambda model, **options: SGD(model, momentum=0.9, **options), "momentum_buffer")],
+)
 def test_a_state_of_other_shapes_is_refused(make: object, name: str, engine: str) -> None:
     def stepped(rows: int) -> torch.optim.Optimizer:
         model = nn.Linear(200, rows, bias=False)
@@ -204,7 +236,8 @@ def test_a_state_of_other_shapes_is_refused(make: object, name: str, engine: str
 
     large = stepped(300)
     with pytest.raises(
-        dashpot.ConfigError, match=rf"{name} of parameter 0 in the state must be of the parameter's shape \[300, 200\], got \[20, 200\]"
+        dashpot.ConfigError,
+        match=rf"{name} of parameter 0 in the state must be of the parameter's shape \[300, 200\], got \[20, 200\]",
     ):
         large.load_state_dict(stepped(20).state_dict())
     large.load_state_dict(stepped(300).state_dict())
@@ -214,7 +247,10 @@ def test_a_state_of_other_shapes_is_refused(make: object, name: str, engine: str
 def test_what_has_no_penalty_is_torchs_to_rounding() -> None:
     ours, theirs = Mixed(), Mixed()
     penalty = dashpot.L1(strength=1e9, on="name:weights.0")
-    optimizers = [AdamW(ours, lr=0.01, penalty=penalty, engine="native"), torch.optim.AdamW(theirs.parameters(), lr=0.01)]
+    optimizers = [
+        AdamW(ours, lr=0.01, penalty=penalty, engine="native"),
+        torch.optim.AdamW(theirs.parameters(), lr=0.01),
+    ]
     for step in range(3):
         for model, optimizer in zip((ours, theirs), optimizers, strict=True):
             model.gradients(step)
@@ -226,7 +262,10 @@ def test_what_has_no_penalty_is_torchs_to_rounding() -> None:
             torch.testing.assert_close(a, b, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux") or not torch.backends.openmp.is_available(), reason="torch without OpenMP, or not on Linux")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not torch.backends.openmp.is_available(),
+    reason="torch without OpenMP, or not on Linux",
+)
 def test_the_threads_are_torchs(two_threads: object) -> None:
     assert native.kernel().dashpot_pool() == 2
     assert native.kernel().dashpot_team(2) == 2
@@ -236,7 +275,11 @@ def test_the_threads_are_torchs(two_threads: object) -> None:
 
 def test_without_openmp_it_starts_threads_of_its_own() -> None:
     # A process without torch: nobody has loaded an OpenMP runtime.
-    layout = {"names": list(native.JOB.names), "formats": [native.JOB[n].str for n in native.JOB.names], "itemsize": native.JOB.itemsize}
+    layout = {
+        "names": list(native.JOB.names),
+        "formats": [native.JOB[n].str for n in native.JOB.names],
+        "itemsize": native.JOB.itemsize,
+    }
     layout["offsets"] = [native.JOB.fields[n][1] for n in native.JOB.names]
     code = f"""
 import ctypes, numpy as np
@@ -259,7 +302,9 @@ def test_l1_in_pieces_without_the_kernel(dtype: torch.dtype, amsgrad: bool) -> N
     numel, strength, lr = 2 * CHUNK + 77, 0.02, 0.01
     generator = torch.Generator().manual_seed(0)
     p = nn.Parameter(0.01 * torch.randn(numel, 1, generator=generator).to(dtype))
-    optimizer = AdamW([p], lr=lr, weight_decay=0.0, amsgrad=amsgrad, penalty=dashpot.L1(strength=strength), engine="eager")
+    optimizer = AdamW(
+        [p], lr=lr, weight_decay=0.0, amsgrad=amsgrad, penalty=dashpot.L1(strength=strength), engine="eager"
+    )
     twin = nn.Parameter(p.detach().clone())
     stock = torch.optim.AdamW([twin], lr=lr, weight_decay=0.0, amsgrad=amsgrad)
     p.grad = 0.1 * torch.randn(numel, 1, generator=generator).to(dtype)

@@ -29,8 +29,18 @@ def mlp() -> nn.Module:
 
 
 def normed() -> nn.Module:
-    """No bias in front of the normalization: its gradient is 0 but for rounding, which Adam makes as large as any other step."""
-    parts = [nn.Linear(6, 16, bias=False), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.0), nn.Linear(16, 3)]
+    """No bias in front of the normalization: its gradient is 0 but for rounding, which Adam makes as large as any other
+    step.
+    """
+    parts = [
+        nn.Linear(6, 16, bias=False),
+        nn.BatchNorm1d(16),
+        nn.ReLU(),
+        nn.Linear(16, 16),
+        nn.ReLU(),
+        nn.Dropout(0.0),
+        nn.Linear(16, 3),
+    ]
     return nn.Sequential(*parts)
 
 
@@ -55,12 +65,16 @@ def alone(m: Member, sets: Any = None, **options: Any) -> tuple[dict[str, Tensor
     settings = {"epochs": EPOCHS, "batch_size": BATCH, "device": "cpu"} | options
     settings |= {} if m.batch_size is None else {"batch_size": m.batch_size}
     valid = None if m.watch is None else (x[m.watch], y[m.watch])
-    result = dashpot.fit(model, (x[m.rows], y[m.rows]), valid=valid, recipe=m.recipe, lr=m.lr, seed=m.seed, progress=False, **settings)
+    result = dashpot.fit(
+        model, (x[m.rows], y[m.rows]), valid=valid, recipe=m.recipe, lr=m.lr, seed=m.seed, progress=False, **settings
+    )
     return dict(model.state_dict()), result
 
 
 def demand_equal(mine: Any, own: Any, name: object = "", tolerance: float = 2e-5) -> None:
-    """To float rounding as some dozens of steps make it, and zero where the other is zero but for a threshold's last bit."""
+    """To float rounding as some dozens of steps make it, and zero where the other is zero but for a threshold's last
+    bit.
+    """
     assert set(mine) == set(own)
     for key, theirs in own.items():
         a, b = mine[key].double(), theirs.double()
@@ -71,14 +85,22 @@ def demand_equal(mine: Any, own: Any, name: object = "", tolerance: float = 2e-5
 
 
 def demand_as_alone(
-    members: Sequence[Member], sets: Any = None, *, stack: bool = True, notes: int = 0, tolerance: float = 2e-5, **options: Any
+    members: Sequence[Member],
+    sets: Any = None,
+    *,
+    stack: bool = True,
+    notes: int = 0,
+    tolerance: float = 2e-5,
+    **options: Any,
 ) -> Population:
     """Train together, and each by itself."""
     together = population(members, sets, stack=stack, **options)
     assert len(together.notes) == notes, together.notes
     assert together.train(options.get("epochs", EPOCHS))
     for i, m in enumerate(members):
-        own, result = alone(m, sets, **{key: options[key] for key in ("epochs", "batch_size", "loss") if key in options})
+        own, result = alone(
+            m, sets, **{key: options[key] for key in ("epochs", "batch_size", "loss") if key in options}
+        )
         demand_equal(together.tensors(i), own, f"member {i} {m.recipe}", tolerance)
         assert together.best_epochs.get(i) == result.best_epoch
     return together

@@ -1,4 +1,6 @@
-"""What members must not share, or take from one another: places, topologies, stopping, recipes, schedules, templates; and how much is evaluated at once."""
+"""What members must not share, or take from one another: places, topologies, stopping, recipes, schedules, templates;
+and how much is evaluated at once.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import dashpot
-from dashpot.population.chunk import Chunk
 from dashpot.population.members import initial
+from dashpot.population.models import StackedModels
 from tests.population.helpers import demand_as_alone, demand_equal, member, normed, population
 
 FIRST, SECOND = dashpot.Dropout(p=0.3, on="name:2"), dashpot.Dropout(p=0.5, on="name:5")
@@ -20,7 +22,9 @@ STOPPING = dashpot.EarlyStopping(patience=50)
 
 
 def two_dropouts() -> nn.Module:
-    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(0.0), nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.0), nn.Linear(16, 3))
+    return nn.Sequential(
+        nn.Linear(6, 16), nn.ReLU(), nn.Dropout(0.0), nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.0), nn.Linear(16, 3)
+    )
 
 
 def test_several_dropouts_in_one_recipe_at_places_of_their_own() -> None:
@@ -111,10 +115,10 @@ def test_clones_in_another_population_may_be_gathered_at_the_same_time(make: Cal
     assert groups[0].template is not groups[1].template
     failed: list[BaseException] = []
 
-    def gather(group: Chunk) -> None:
+    def gather(group: StackedModels) -> None:
         try:
             for _ in range(20):
-                Chunk.gathered(list(group.members), [(group, 0)])
+                StackedModels.gathered(list(group.members), [(group, 0)])
         except BaseException as error:  # a thread's error is the test's
             failed.append(error)
 

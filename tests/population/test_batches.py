@@ -11,18 +11,28 @@ import torch
 from torch import nn
 
 import dashpot
-from dashpot.population import maker, runner
-from dashpot.population.chunk import Chunk
+from dashpot.population import planner as maker
 from dashpot.population.mapped import mapped
+from dashpot.population.models import StackedModels
 from dashpot.population.population import Population
+from dashpot.population.program.program import executor as runner
 from dashpot.population.stack import NotStackableError
 from tests.population.helpers import BATCH, alone, demand_as_alone, demand_equal, member, mlp, normed, population
 
 D: Any = dashpot
 SIZES = (None, 17, 48, 500)
-"""The plan's; one whose last batch of one row joins the one before; one with a shorter last batch; more than there are rows."""
+"""The plan's; one whose last batch of one row joins the one before; one with a shorter last batch; more than there are
+rows.
+"""
 STEPS = {None: 4, 17: 7, 48: 3, 500: 1}
-SOME = (D.Mixup(alpha=0.3), D.Dropout(p=0.2), D.LabelSmoothing(smoothing=0.1), D.L1(strength=3e-3), D.EMA(decay=0.9), D.EarlyStopping(patience=9))
+SOME = (
+    D.Mixup(alpha=0.3),
+    D.Dropout(p=0.2),
+    D.LabelSmoothing(smoothing=0.1),
+    D.L1(strength=3e-3),
+    D.EMA(decay=0.9),
+    D.EarlyStopping(patience=9),
+)
 RECIPES: dict[str, tuple[Any, ...]] = {
     "nothing": (),
     "inputs and targets": (D.InputNoise(std=0.2), D.Mixup(alpha=0.3), D.LabelSmoothing(smoothing=0.1)),
@@ -70,14 +80,17 @@ def kinds(together: Population) -> list[list[int]]:
 @pytest.mark.parametrize("name", RECIPES)
 def test_as_alone(name: str, way: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     way(monkeypatch)
-    members = [member(techniques=RECIPES[name], seed=k, lr=1e-2 if k < 4 else 0.1, batch_size=size) for k, size in enumerate((*SIZES, 17, 48))]
+    members = [
+        member(techniques=RECIPES[name], seed=k, lr=1e-2 if k < 4 else 0.1, batch_size=size)
+        for k, size in enumerate((*SIZES, 17, 48))
+    ]
     together = demand_as_alone(members, notes=WAYS[way], epochs=5)
     if name == "the best epoch":
         return
     assert together.member_steps == 5 * sum(STEPS[m.batch_size] for m in members)
     group = together._groups[0][0]
-    assert isinstance(group, Chunk) == (way is not one_by_one)
-    if isinstance(group, Chunk):
+    assert isinstance(group, StackedModels) == (way is not one_by_one)
+    if isinstance(group, StackedModels):
         assert (group.runner is not None, group.stack is mapped) == (way is by_program, way is by_vmap)
 
 
@@ -139,14 +152,14 @@ def test_a_clone_keeps_the_batches_of_its_original(stack: bool) -> None:
 
 
 def test_out_of_memory_halves_the_chunk_that_was_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Chunk._train_step
+    original = StackedModels._train_step
 
-    def short(self: Chunk, x: torch.Tensor, *args: Any) -> Any:
+    def short(self: StackedModels, x: torch.Tensor, *args: Any) -> Any:
         if len(self) > 1 and x.shape[1] > 40 and self.step == 4:  # in the middle of the second epoch
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(self, x, *args)
 
-    monkeypatch.setattr(Chunk, "_train_step", short)
+    monkeypatch.setattr(StackedModels, "_train_step", short)
     members = [member(normed, SOME, seed=k, batch_size=48 if k % 2 else None) for k in range(4)]
     together = population(members)
     together.train(4)

@@ -11,7 +11,7 @@ from torch import nn
 
 import dashpot
 from dashpot import nets
-from dashpot.population import chunk as chunks
+from dashpot.population import models as chunks
 from tests.population.helpers import demand_as_alone, demand_equal, member, mlp, normed, population, table
 
 D: Any = dashpot
@@ -33,25 +33,34 @@ STACKED = {
     "EMA without warmup": (D.EMA(decay=0.8, warmup=False),),
     "early stopping": (D.EarlyStopping(patience=1),),
     "L1": (D.L1(strength=5e-3),),
-    "L1 decoupled": (D.L1(strength=1.0, metric="decoupled"),),
+    "L1 decoupled": (D.L1(strength=1.0, scaling="decoupled"),),
     "L1 that rises": (D.L1(strength=5e-3, warmup=3, ramp=6),),
     "L1 on one layer": (D.L1(strength=5e-3, on="weights & name:body.0.*"),),
     "elastic net": (D.ElasticNet(strength=5e-3),),
     "group lasso": (D.GroupLasso(strength=5e-3),),
     "group lasso, columns": (D.GroupLasso(strength=5e-3, groups="columns"),),
     "sparse groups": (D.SparseGroupLasso(strength=5e-3),),
-    "group elastic net": (D.GroupElasticNet(strength=5e-3, metric="decoupled"),),
+    "group elastic net": (D.GroupElasticNet(strength=5e-3, scaling="decoupled"),),
     "MCP": (D.MCP(strength=1e-2),),
     "maximum norm": (D.MaxNorm(maximum=0.7),),
     "hard threshold": (D.HardThreshold(keep=0.5),),
     "non-negative": (D.NonNegative(on="weights & name:head.*"),),
 }
-MIXTURE = (D.Mixup(alpha=0.3), D.Dropout(p=0.2), D.LabelSmoothing(smoothing=0.1), D.WeightDecay(strength=0.1), D.L1(strength=3e-3), D.EMA(decay=0.9))
+MIXTURE = (
+    D.Mixup(alpha=0.3),
+    D.Dropout(p=0.2),
+    D.LabelSmoothing(smoothing=0.1),
+    D.WeightDecay(strength=0.1),
+    D.L1(strength=3e-3),
+    D.EMA(decay=0.9),
+)
 
 
 @pytest.mark.parametrize("name", STACKED)
 def test_each_technique_beside_members_without_it(name: str) -> None:
-    demand_as_alone([member(techniques=STACKED[name], seed=1), member(seed=2), member(techniques=STACKED[name], seed=3, lr=3e-3)])
+    demand_as_alone(
+        [member(techniques=STACKED[name], seed=1), member(seed=2), member(techniques=STACKED[name], seed=3, lr=3e-3)]
+    )
 
 
 def test_a_technique_does_something() -> None:
@@ -71,11 +80,15 @@ def test_mixtures_rates_and_seeds() -> None:
         member(techniques=MIXTURE, seed=1),
         member(techniques=(D.Dropout(p=0.4), D.L2(strength=1e-2), D.GradientClipping(maximum=0.3)), seed=2, lr=3e-3),
         member(techniques=(D.SAM(rho=0.1), D.EMA(decay=0.7)), seed=3),
-        member(techniques=(D.Mixup(alpha=1.0), D.L2(strength=0.1), D.SAM(rho=0.05), D.GroupLasso(strength=1e-3)), seed=4),
-        member(techniques=(D.InputNoise(std=0.2), D.MaxNorm(maximum=1.0), D.EarlyStopping(patience=2)), seed=5, lr=2e-2),
+        member(
+            techniques=(D.Mixup(alpha=1.0), D.L2(strength=0.1), D.SAM(rho=0.05), D.GroupLasso(strength=1e-3)), seed=4
+        ),
+        member(
+            techniques=(D.InputNoise(std=0.2), D.MaxNorm(maximum=1.0), D.EarlyStopping(patience=2)), seed=5, lr=2e-2
+        ),
     ]
     together = demand_as_alone(members)
-    assert isinstance(together._groups[0][0], chunks.Chunk)
+    assert isinstance(together._groups[0][0], chunks.StackedModels)
     assert together.member_steps == 5 * 4 * 4
 
 
@@ -90,7 +103,9 @@ def test_rows_and_data_sets_of_each_member() -> None:
     x, y = table()
     sets = [(x, y), (2 * x + 1, y), (x.flip(1), y)]
     folds = [(np.sort(np.delete(order, range(40 * k, 40 * k + 40))), order[40 * k : 40 * k + 40]) for k in range(4)]
-    members = [member(techniques=MIXTURE, seed=k, rows=rows, watch=watch, data=k % 3) for k, (rows, watch) in enumerate(folds)]
+    members = [
+        member(techniques=MIXTURE, seed=k, rows=rows, watch=watch, data=k % 3) for k, (rows, watch) in enumerate(folds)
+    ]
     together = demand_as_alone(members, sets)
     out = together.outputs({1: folds[1][1], 3: folds[3][1][:5]})
     for k, o in out.items():
@@ -105,8 +120,12 @@ def test_groups_of_different_size_and_shape() -> None:
 
 
 def test_early_stopping_at_different_epochs() -> None:
-    members = [member(techniques=(D.EarlyStopping(patience=1),), seed=k, lr=lr) for k, lr in enumerate((0.3, 1e-2, 1e-3))]
-    members += [member(techniques=(D.EarlyStopping(monitor="val_accuracy", mode="max", patience=2, restore=False),), lr=0.2)]
+    members = [
+        member(techniques=(D.EarlyStopping(patience=1),), seed=k, lr=lr) for k, lr in enumerate((0.3, 1e-2, 1e-3))
+    ]
+    members += [
+        member(techniques=(D.EarlyStopping(monitor="val_accuracy", mode="max", patience=2, restore=False),), lr=0.2)
+    ]
     together = demand_as_alone(members, epochs=12)
     assert 0 < len(together.alive) < 4
 
@@ -125,7 +144,12 @@ def test_regression() -> None:
     def make() -> nn.Module:
         return nets.MLP(6, 1, width=8, depth=1)
 
-    techniques = (D.Mixup(alpha=0.4), D.Dropout(p=0.1), D.L1(strength=1e-2), D.EarlyStopping(monitor="val_rmse", mode="min", patience=2))
+    techniques = (
+        D.Mixup(alpha=0.4),
+        D.Dropout(p=0.1),
+        D.L1(strength=1e-2),
+        D.EarlyStopping(monitor="val_rmse", mode="min", patience=2),
+    )
     demand_as_alone([member(make, techniques), member(make, seed=1)], [(x, target)])
 
 
@@ -140,7 +164,11 @@ def test_a_loss_of_ones_own() -> None:
 
 
 def test_a_diverging_member_leaves_and_the_others_do_not_notice() -> None:
-    members = [member(normed, MIXTURE, seed=1), member(normed, MIXTURE, seed=2, lr=1e30), member(normed, MIXTURE, seed=3)]
+    members = [
+        member(normed, MIXTURE, seed=1),
+        member(normed, MIXTURE, seed=2, lr=1e30),
+        member(normed, MIXTURE, seed=3),
+    ]
     together = population(members)
     together.train(4)
     assert together.failed == [1]

@@ -46,7 +46,11 @@ def test_it_is_another_arithmetic() -> None:
     weights = []
     for low in (False, True):
         population = Population(
-            [Member(make=wide, recipe=dashpot.Recipe(), lr=3e-3, seed=0, rows=np.arange(200))], [(x, y)], epochs=2, batch_size=64, low=low
+            [Member(make=wide, recipe=dashpot.Recipe(), lr=3e-3, seed=0, rows=np.arange(200))],
+            [(x, y)],
+            epochs=2,
+            batch_size=64,
+            low=low,
         )
         population.train(1)
         weights.append(population.tensors(0)["body.3.weight"])

@@ -12,14 +12,22 @@ import torch
 
 import dashpot
 from dashpot.core.errors import UsageError
-from dashpot.population import maker, sizes, states
-from dashpot.population.chunk import Chunk
-from dashpot.population.known import Known
+from dashpot.population import planner as maker
+from dashpot.population import sizes, states
+from dashpot.population.cache import ArchitectureCache
+from dashpot.population.models import StackedModels
 from dashpot.population.population import Population
 from tests.population.helpers import alone, demand_as_alone, demand_equal, member, normed, population, table
 
 D: Any = dashpot
-SOME = (D.Mixup(alpha=0.3), D.Dropout(p=0.2), D.LabelSmoothing(smoothing=0.1), D.L1(strength=3e-3), D.EMA(decay=0.9), D.EarlyStopping(patience=9))
+SOME = (
+    D.Mixup(alpha=0.3),
+    D.Dropout(p=0.2),
+    D.LabelSmoothing(smoothing=0.1),
+    D.L1(strength=3e-3),
+    D.EMA(decay=0.9),
+    D.EarlyStopping(patience=9),
+)
 
 
 def many(count: int = 6) -> list[Any]:
@@ -45,7 +53,7 @@ def test_those_who_stay_do_not_notice_that_others_leave() -> None:
 
 
 def test_shrunk_chunks_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dashpot.population.maker.MOST", 2)
+    monkeypatch.setattr("dashpot.population.planner.MOST", 2)
     members = many()
     together = population(members)
     assert kinds(together) == [[0, 1], [2, 3], [4, 5]]
@@ -122,7 +130,9 @@ def test_a_clone_with_another_recipe_is_the_same_stacked_and_one_by_one() -> Non
     for stack in (True, False):
         together = population(many(3), stack=stack)
         together.train(2)
-        number = together.clone(0, lr=3e-3, recipe=D.Recipe((D.Dropout(p=0.4), D.EMA(decay=0.5), D.MaxNorm(maximum=0.5))), seed=9)
+        number = together.clone(
+            0, lr=3e-3, recipe=D.Recipe((D.Dropout(p=0.4), D.EMA(decay=0.5), D.MaxNorm(maximum=0.5))), seed=9
+        )
         together.train(2)
         results.append(together.tensors(number))
     demand_equal(*results)
@@ -136,31 +146,39 @@ def test_only_the_living_can_be_copied() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
 )
 def test_out_of_memory_halves_and_goes_on(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Chunk._train_step
+    original = StackedModels._train_step
 
-    def short(self: Chunk, *args: Any) -> Any:
+    def short(self: StackedModels, *args: Any) -> Any:
         if len(self) > 2 and self.step == 6:  # in the middle of the second epoch
             raise error
         return original(self, *args)
 
-    monkeypatch.setattr(Chunk, "_train_step", short)
+    monkeypatch.setattr(StackedModels, "_train_step", short)
     together = population(many(5))
     together.train(4)
     assert sorted(map(len, kinds(together))) == [1, 2, 2]
-    assert [note.split(":")[0] for note in together.notes] == ["out of memory with 5 members at once", "out of memory with 3 members at once"]
+    assert [note.split(":")[0] for note in together.notes] == [
+        "out of memory with 5 members at once",
+        "out of memory with 3 members at once",
+    ]
     for i, m in enumerate(many(5)):
         demand_equal(together.tensors(i), alone(m)[0], i)
     assert together.member_steps == 5 * 4 * 4
 
 
 def test_other_errors_and_a_single_member_without_memory_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Chunk, *args: Any) -> Any:
+    def broken(self: StackedModels, *args: Any) -> Any:
         raise RuntimeError("something else") if len(self) > 1 else torch.OutOfMemoryError("none left")
 
-    monkeypatch.setattr(Chunk, "_train_step", broken)
+    monkeypatch.setattr(StackedModels, "_train_step", broken)
     with pytest.raises(RuntimeError, match="something else"):
         population(many(2)).train(1)
     with pytest.raises(torch.OutOfMemoryError):
@@ -197,24 +215,26 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_that_ends_epochs_after_the_last_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copies are not made before every epoch: what came after the last one is done again, in halves, and is what it was."""
-    original, members = Chunk._train_step, many(5)
+    """Copies are not made before every epoch: what came after the last one is done again, in halves, and is what it
+    was.
+    """
+    original, members = StackedModels._train_step, many(5)
     copied: list[int] = []
     steps_at = iter([22, 30])
 
-    def short(self: Chunk, *args: Any) -> Any:
+    def short(self: StackedModels, *args: Any) -> Any:
         if len(self) > 1 and self.step == wanted[0]:
             wanted[0] = next(steps_at, -1)
             raise MemoryError
         return original(self, *args)
 
-    def counted(chunk: Chunk, room: Any) -> Any:
+    def counted(chunk: StackedModels, room: Any) -> Any:
         copied.append(chunk.step)
         return states.saved_from(chunk, room)
 
     wanted = [next(steps_at)]
-    monkeypatch.setattr(Chunk, "_train_step", short)
-    monkeypatch.setattr("dashpot.population.chunk.saved_from", counted)
+    monkeypatch.setattr(StackedModels, "_train_step", short)
+    monkeypatch.setattr("dashpot.population.models.saved_from", counted)
     together = population(members, epochs=8)
     together.train(4)
     before = dict(together.best_epochs)
@@ -233,14 +253,14 @@ def test_memory_that_ends_epochs_after_the_last_copy(monkeypatch: pytest.MonkeyP
 
 def test_a_copy_is_of_those_who_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has left since the last copy does not come back with it."""
-    original, members = Chunk._train_step, many(4)
+    original, members = StackedModels._train_step, many(4)
 
-    def short(self: Chunk, *args: Any) -> Any:
+    def short(self: StackedModels, *args: Any) -> Any:
         if len(self) == 3 and self.step == 10:
             raise MemoryError
         return original(self, *args)
 
-    monkeypatch.setattr(Chunk, "_train_step", short)
+    monkeypatch.setattr(StackedModels, "_train_step", short)
     together = population(members)
     together.train(1)
     together.keep([0, 2, 3])
@@ -272,7 +292,7 @@ def test_what_is_known_of_a_shape_is_found_out_once(named: bool, monkeypatch: py
     original = maker.programmed
     monkeypatch.setattr(maker, "programmed", lambda *args: asked.append(args) or original(*args))
     members = [member(normed, SOME, seed=k, shape=("normed",) if named else None) for k in range(3)]
-    known = Known()
+    known = ArchitectureCache()
     first = population(members, known=known)
     first.train(2)
     assert len(asked) == 1
@@ -281,7 +301,8 @@ def test_what_is_known_of_a_shape_is_found_out_once(named: bool, monkeypatch: py
     assert len(asked) == (1 if named else 2)
     for i, m in enumerate(members):
         demand_equal(second.tensors(i), alone(m)[0], i)
-    # What else it depends on is no secret either: another loss, other columns, and stacks that are not wanted are asked for anew.
+    # What else it depends on is no secret either: another loss, other columns, and stacks that are not wanted are asked
+    # for anew.
     x, y = table()
     values = [(x, y.float().unsqueeze(1).expand(-1, 3).contiguous())]
     population([member(normed, seed=1, shape=("normed",))], values, known=known).train(1)

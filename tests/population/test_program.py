@@ -14,15 +14,16 @@ from torch import Tensor, nn
 import dashpot
 from dashpot import nets
 from dashpot.core.errors import ConflictError
+from dashpot.evaluation.losses import cross_entropy, squared_error
 from dashpot.nets.numeric import Periodic, PiecewiseLinear
-from dashpot.population import maker, program, runner
-from dashpot.population.chunk import Chunk
-from dashpot.population.program import program_of
-from dashpot.population.runner import Runner
-from dashpot.population.solo import Solo
+from dashpot.population import planner as maker
+from dashpot.population.models import StackedModels
+from dashpot.population.program.executor import ProgramExecutor
+from dashpot.population.program.program import executor as runner
+from dashpot.population.program.program import program, program_of
+from dashpot.population.sequential import SequentialTrainer
 from dashpot.population.stack import stacked
 from dashpot.population.tensors import Block
-from dashpot.scores import cross_entropy, squared_error
 from tests.population.helpers import demand_as_alone, demand_equal, member, population, table
 
 pytestmark = pytest.mark.skipif(runner.kernel() is None, reason="no C++ compiler here")
@@ -33,7 +34,13 @@ MEMBERS = 3
 class Skips(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.c, self.act, self.out = nn.Linear(7, 19), nn.Linear(19, 19), nn.Linear(19, 19), nn.SiLU(), nn.Linear(19, 4)
+        self.a, self.b, self.c, self.act, self.out = (
+            nn.Linear(7, 19),
+            nn.Linear(19, 19),
+            nn.Linear(19, 19),
+            nn.SiLU(),
+            nn.Linear(19, 4),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.a(x)
@@ -46,7 +53,12 @@ class Joined(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embedding, self.hidden, self.skip, self.out = PiecewiseLinear(3, 3, bins=4), nn.Linear(9, 5), nn.Linear(9, 25), nn.Linear(25, 4)
+        self.embedding, self.hidden, self.skip, self.out = (
+            PiecewiseLinear(3, 3, bins=4),
+            nn.Linear(9, 5),
+            nn.Linear(9, 25),
+            nn.Linear(25, 4),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         made = self.embedding(x[..., 2:5])
@@ -74,7 +86,9 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "no bias": chain(nn.Linear(7, 33, bias=False), nn.ReLU(), nn.Linear(33, 4, bias=False)),
     "batch norm": chain(nn.BatchNorm1d(7), nn.Linear(7, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 4)),
     "batch norm, no scale": chain(nn.Linear(7, 20), nn.BatchNorm1d(20, affine=False), nn.Tanh(), nn.Linear(20, 4)),
-    "batch norm, no statistics": chain(nn.Linear(7, 20), nn.BatchNorm1d(20, track_running_stats=False), nn.ReLU(), nn.Linear(20, 4)),
+    "batch norm, no statistics": chain(
+        nn.Linear(7, 20), nn.BatchNorm1d(20, track_running_stats=False), nn.ReLU(), nn.Linear(20, 4)
+    ),
     "layer norm": chain(nn.LayerNorm(7), nn.Linear(7, 20), nn.LayerNorm(20), nn.ReLU(), nn.Linear(20, 4)),
     "layer norm, no scale": chain(nn.Linear(7, 20), nn.LayerNorm(20, elementwise_affine=False), nn.Linear(20, 4)),
     "silu": chain(nn.Linear(7, 20), nn.SiLU(), nn.Linear(20, 4)),
@@ -100,7 +114,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def pair(make: Callable[[], nn.Module], low: bool = False) -> tuple[Runner, nn.Module, Block]:
+def pair(make: Callable[[], nn.Module], low: bool = False) -> tuple[ProgramExecutor, nn.Module, Block]:
     models = []
     for k in range(MEMBERS):
         torch.manual_seed(k)
@@ -115,14 +129,18 @@ def pair(make: Callable[[], nn.Module], low: bool = False) -> tuple[Runner, nn.M
     block = Block(whole)
     found = program_of(models[0], block, 7, [])
     assert found is not None
-    return Runner(found, block), whole, block
+    return ProgramExecutor(found, block), whole, block
 
 
-def train(run: Runner, x: Tensor, y: Tensor, squares: bool = False) -> Tensor:
-    return run.train(x, y, np.zeros((0, 0), dtype=np.uint64), np.zeros((0, 0), dtype=np.float32), learn=True, squares=squares)
+def train(run: ProgramExecutor, x: Tensor, y: Tensor, squares: bool = False) -> Tensor:
+    return run.train(
+        x, y, np.zeros((0, 0), dtype=np.uint64), np.zeros((0, 0), dtype=np.float32), learn=True, squares=squares
+    )
 
 
-def by_autograd(whole: nn.Module, block: Block, x: Tensor, y: Tensor, loss: Any = cross_entropy) -> tuple[Tensor, list[Tensor]]:
+def by_autograd(
+    whole: nn.Module, block: Block, x: Tensor, y: Tensor, loss: Any = cross_entropy
+) -> tuple[Tensor, list[Tensor]]:
     each = loss(whole.train()(x).flatten(0, 1), y.flatten(0, 1)).reshape(len(x), -1).mean(dim=1)
     return each.detach(), list(torch.autograd.grad(each.sum(), block.parameters))
 
@@ -165,7 +183,10 @@ def test_values_at_edges_and_far_beyond() -> None:
 def test_soft_targets_and_values() -> None:
     run, whole, block = pair(NETS["silu"])
     x = torch.randn(MEMBERS, 21, 7)
-    for y, squares, loss in ((torch.rand(MEMBERS, 21, 4), False, cross_entropy), (torch.randn(MEMBERS, 21, 4), True, squared_error)):
+    for y, squares, loss in (
+        (torch.rand(MEMBERS, 21, 4), False, cross_entropy),
+        (torch.randn(MEMBERS, 21, 4), True, squared_error),
+    ):
         losses, grads = by_autograd(whole, block, x, y, loss)
         assert torch.allclose(train(run, x, y, squares), losses, rtol=1e-5)
         for mine, own in zip(run.views, grads, strict=True):
@@ -191,11 +212,17 @@ def test_nan_stays_with_its_member() -> None:
     assert run.grads[[0, 2]].isfinite().all()
 
 
-@pytest.mark.skipif(runner.kernel() is None or not runner.kernel().dashpot_has_low(), reason="no products in bfloat16 here")
-@pytest.mark.parametrize("make", [lambda: nets.MLP(7, 4, width=130, depth=3), embedded(width=130, depth=3, activation="relu")])
+@pytest.mark.skipif(
+    runner.kernel() is None or not runner.kernel().dashpot_has_low(), reason="no products in bfloat16 here"
+)
+@pytest.mark.parametrize(
+    "make", [lambda: nets.MLP(7, 4, width=130, depth=3), embedded(width=130, depth=3, activation="relu")]
+)
 @pytest.mark.parametrize("batch", [33, 128])
 def test_products_in_bfloat16(batch: int, make: Callable[[], nn.Module]) -> None:
-    """Both round the factors of each product to bfloat16; torch rounds the product, too. Over some batches: in one, a unit more or less may flip."""
+    """Both round the factors of each product to bfloat16; torch rounds the product, too. Over some batches: in one, a
+    unit more or less may flip.
+    """
     run, whole, block = pair(make, low=True)
     exact, exact_whole, exact_block = pair(make)
     assert run.program.ops["low"].sum() == 2
@@ -208,7 +235,9 @@ def test_products_in_bfloat16(batch: int, make: Callable[[], nn.Module]) -> None
         _, full = by_autograd(exact_whole, exact_block, x, y)
         assert torch.allclose(train(run, x, y), losses, rtol=0.02)
         triples = zip(run.views, grads, full, strict=True)
-        errors += torch.tensor([[(mine - own).norm(), (theirs - own).norm(), own.norm()] for mine, theirs, own in triples])
+        errors += torch.tensor(
+            [[(mine - own).norm(), (theirs - own).norm(), own.norm()] for mine, theirs, own in triples]
+        )
     for segment, (mine, theirs, size) in zip(block.segments, errors.tolist(), strict=True):
         assert mine < 0.15 * size, segment.name  # flipped ReLUs included
         assert mine < 1.5 * theirs + 1e-4 * size, segment.name
@@ -218,14 +247,22 @@ def test_dropout_masks_are_those_of_the_hooks() -> None:
     """Fused with an activation, alone, or on a linear layer; at rates that differ, 0 and 1 included."""
 
     def make() -> nn.Module:
-        return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Dropout(0.0), nn.Linear(16, 16), nn.SiLU(), nn.Dropout(0.0), nn.Linear(16, 3))
+        return nn.Sequential(
+            nn.Linear(6, 16),
+            nn.ReLU(),
+            nn.Dropout(0.0),
+            nn.Linear(16, 16),
+            nn.SiLU(),
+            nn.Dropout(0.0),
+            nn.Linear(16, 3),
+        )
 
     places = "type:Dropout | type:Linear & ~name:6"
     members = [
         member(make, (D.Dropout(p=p, on=on),), seed=k)
         for k, (p, on) in enumerate([(0.3, places), (0.0, places), (0.6, "type:ReLU"), (1.0, "name:5")])
     ]
-    assert isinstance(population(members)._groups[0][0].runner, Runner)
+    assert isinstance(population(members)._groups[0][0].runner, ProgramExecutor)
     results = []
     for kernel in (runner.kernel(), None):
         with pytest.MonkeyPatch.context() as patch:
@@ -256,7 +293,7 @@ def test_threads_change_nothing() -> None:
 
 
 def test_mix() -> None:
-    from dashpot.population.runner import mix
+    from dashpot.population.program.executor import mix
     from dashpot.techniques.augment.mixup import class_probabilities, mixup
 
     x, y = torch.randn(2, 9, 3, 5), torch.randint(0, 4, (2, 9))
@@ -334,7 +371,13 @@ class Reads(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.act, self.drop, self.two, self.out = nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.0), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.one, self.act, self.drop, self.two, self.out = (
+            nn.Linear(6, 8),
+            nn.ReLU(),
+            nn.Dropout(0.0),
+            nn.Linear(8, 8),
+            nn.Linear(8, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.act(self.one(x))
@@ -389,10 +432,15 @@ TABLES = {
 
 @pytest.mark.parametrize("name", TABLES)
 def test_table_networks_are_programs_and_end_as_alone(name: str) -> None:
-    recipes: list[tuple[Any, ...]] = [(D.Dropout(p=0.2), D.Mixup(alpha=0.3)), (D.Dropout(p=0.4), D.WeightDecay(strength=0.01)), (D.EMA(decay=0.7),)]
-    # Seeds without a first gradient of about 1e-8, as small as Adam's eps: rounding would decide how large a step it makes.
+    recipes: list[tuple[Any, ...]] = [
+        (D.Dropout(p=0.2), D.Mixup(alpha=0.3)),
+        (D.Dropout(p=0.4), D.WeightDecay(strength=0.01)),
+        (D.EMA(decay=0.7),),
+    ]
+    # Seeds without a first gradient of about 1e-8, as small as Adam's eps: rounding would decide how large a step it
+    # makes.
     together = demand_as_alone([member(TABLES[name], r, seed=10 + k, lr=3e-3) for k, r in enumerate(recipes)])
-    assert all(isinstance(group, Chunk) and group.runner is not None for group, _ in together._groups)
+    assert all(isinstance(group, StackedModels) and group.runner is not None for group, _ in together._groups)
 
 
 @pytest.mark.parametrize(
@@ -412,7 +460,7 @@ def test_table_networks_are_programs_and_end_as_alone(name: str) -> None:
 def test_what_is_no_program_runs_under_autograd_and_both_are_right(make: Any, fits: bool) -> None:
     together = demand_as_alone([member(make, techniques(make), seed=k) for k in range(2)])
     group = together._groups[0][0]
-    assert isinstance(group, Chunk)
+    assert isinstance(group, StackedModels)
     assert (group.runner is not None) == fits
 
 
@@ -436,5 +484,5 @@ def test_large_networks_without_a_program_go_one_by_one(monkeypatch: pytest.Monk
     monkeypatch.setattr(maker, "programmed", lambda *args: False)
     monkeypatch.setattr(maker, "ELEMENTS", 100)
     together = population([member(), member(seed=1)])
-    assert isinstance(together._groups[0][0], Solo)
+    assert isinstance(together._groups[0][0], SequentialTrainer)
     assert together.notes == ["trained one by one: so large that together they would be no faster"]

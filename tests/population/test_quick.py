@@ -1,4 +1,6 @@
-"""What makes a race start and step quickly must change nothing: borrowed networks, draws made ahead, kernels compiled in the background."""
+"""What makes a race start and step quickly must change nothing: borrowed networks, draws made ahead, kernels compiled
+in the background.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,11 @@ from torch import nn
 from dashpot.core import native
 from dashpot.core.rng import derive, derive_all
 from dashpot.nets.table import TableNet
-from dashpot.population.actor import AHEAD, Ahead
 from dashpot.population.borrowed import as_before
 from dashpot.population.columns import adamw_shown
-from dashpot.population.recording import recorded
+from dashpot.population.program.tracer import recorded
 from dashpot.population.stack import stacked
+from dashpot.population.technique import AHEAD, Ahead
 from tests.population.helpers import normed
 
 
@@ -49,7 +51,8 @@ from dashpot.population.population import Population
 x = torch.randn(40, 4); y = (x[:, 0] > 0).long()
 recipe = dashpot.L1(strength=1e-3) | dashpot.Dropout(p=0.1) | dashpot.EMA(decay=0.9)
 make = lambda: torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-population = Population([Member(make=make, recipe=recipe, lr=1e-2, seed=s, rows=np.arange(40)) for s in (0, 1)], [(x, y)], epochs=2, batch_size=20, device="cpu")
+members = [Member(make=make, recipe=recipe, lr=1e-2, seed=s, rows=np.arange(40)) for s in (0, 1)]
+population = Population(members, [(x, y)], epochs=2, batch_size=20, device="cpu")
 population.train(2)
 print(population.notes, "torch._dynamo" in sys.modules)
 """
@@ -63,7 +66,9 @@ def test_the_optimizer_that_techniques_look_at_is_one() -> None:
     assert type(shown) is torch.optim.AdamW
     assert "add_param_group" not in vars(shown)
     assert all(p is q for p, q in zip(shown.param_groups[0]["params"], model.parameters(), strict=True))
-    assert {k: v for k, v in shown.param_groups[0].items() if k != "params"} == {k: v for k, v in usual.param_groups[0].items() if k != "params"}
+    assert {k: v for k, v in shown.param_groups[0].items() if k != "params"} == {
+        k: v for k, v in usual.param_groups[0].items() if k != "params"
+    }
 
 
 def test_networks_are_given_back_as_they_were() -> None:
@@ -120,22 +125,25 @@ def test_draws_made_ahead_are_those_of_each_step() -> None:
 @pytest.mark.parametrize("size", [3, 4])
 def test_embeddings_in_lanes_are_those_of_the_network(embedding: str, size: int, rows: int) -> None:
     """Fewer rows than a vector has lanes, as many, and more; three numbers made of each have code of their own."""
+    from dashpot.evaluation.losses import cross_entropy
     from dashpot.population.members import Data, Plan
-    from dashpot.population.program import fitting_program, programmed
-    from dashpot.population.runner import Runner
+    from dashpot.population.program.executor import ProgramExecutor
+    from dashpot.population.program.program import fitting_program, programmed
     from dashpot.population.stack import unchecked
     from dashpot.population.tensors import Block
-    from dashpot.scores import cross_entropy
 
     torch.manual_seed(0)
     network = TableNet(5, 3, width=8, depth=1, numeric=4, embedding=embedding, embedding_size=size)
     x = torch.randn(rows, 5)
-    data, plan = Data([(x, torch.arange(rows) % 3)], torch.device("cpu")), Plan(1, 8, lambda progress: 1.0, cross_entropy)
+    data, plan = (
+        Data([(x, torch.arange(rows) % 3)], torch.device("cpu")),
+        Plan(1, 8, lambda progress: 1.0, cross_entropy),
+    )
     block = Block(unchecked([network, network]))
     program = fitting_program(network, block, data, plan, [], programmed(network, data, plan))
     if program is None:
         pytest.skip("no compiler")
-    out = Runner(program, block).outputs(x.expand(2, rows, 5))
+    out = ProgramExecutor(program, block).outputs(x.expand(2, rows, 5))
     with torch.no_grad():
         wanted = network.eval()(x)
     torch.testing.assert_close(out, wanted.expand(2, rows, 3), rtol=1e-5, atol=1e-6)

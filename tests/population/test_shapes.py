@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 import dashpot
 from dashpot import nets
-from dashpot.population.chunk import Chunk
 from dashpot.population.mapped import mapped
-from dashpot.population.solo import Solo
+from dashpot.population.models import StackedModels
+from dashpot.population.sequential import SequentialTrainer
 from dashpot.population.stack import stacked
 from tests.population.helpers import alone, demand_as_alone, demand_equal, member, normed, population, recipe, table
 
@@ -35,7 +35,12 @@ class Unknown(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner, self.norm, self.factor, self.outer = nn.Linear(6, 8, bias=False), nn.BatchNorm1d(8), Factor(), nn.Linear(8, 3)
+        self.inner, self.norm, self.factor, self.outer = (
+            nn.Linear(6, 8, bias=False),
+            nn.BatchNorm1d(8),
+            Factor(),
+            nn.Linear(8, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.outer(self.factor(self.norm(self.inner(x)).relu()))
@@ -91,23 +96,30 @@ def test_convolutions() -> None:
         member(make, (D.Dropout(p=0.2), *SOME), seed=1, lr=3e-3),
         member(make, (D.GroupLasso(strength=1e-3), D.SAM(rho=0.05)), seed=2, lr=3e-3),
     ]
-    demand_as_alone(members, images(), epochs=2, tolerance=1e-3)  # other products, other rounding, and Adam takes its sign for a step
+    demand_as_alone(
+        members, images(), epochs=2, tolerance=1e-3
+    )  # other products, other rounding, and Adam takes its sign for a step
 
 
 def test_embeddings_and_layer_normalization() -> None:
     g = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, 7, (160, 5), generator=g)
-    demand_as_alone([member(Tokens, SOME[1:], seed=1), member(Tokens, seed=2)], [(tokens, (tokens == 3).sum(1).clamp(max=2))])
+    demand_as_alone(
+        [member(Tokens, SOME[1:], seed=1), member(Tokens, seed=2)], [(tokens, (tokens == 3).sum(1).clamp(max=2))]
+    )
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"norm": "batch", "scaling": False}, {"norm": "layer", "skip": True}, {"numeric": 4, "embedding": "periodic"}]
+    "options",
+    [{}, {"norm": "batch", "scaling": False}, {"norm": "layer", "skip": True}, {"numeric": 4, "embedding": "periodic"}],
 )
 def test_the_network_for_tables(options: dict[str, Any]) -> None:
     def make() -> nn.Module:
         return nets.TableNet(6, 3, width=16, depth=2, **options)
 
-    members = [member(make, (D.Dropout(p=0.2), *SOME), seed=k, lr=1e-3 if "norm" in options else 1e-2) for k in range(2)]
+    members = [
+        member(make, (D.Dropout(p=0.2), *SOME), seed=k, lr=1e-3 if "norm" in options else 1e-2) for k in range(2)
+    ]
     if options.get("norm") != "batch":
         demand_as_alone(members)
         return
@@ -128,7 +140,7 @@ def test_batch_normalization_with_one_layer_more() -> None:
 
 def test_unknown_layers_are_mapped() -> None:
     together = demand_as_alone([member(Unknown, SOME, seed=1), member(Unknown, (D.SAM(rho=0.05),), seed=2)], notes=1)
-    assert isinstance(together._groups[0][0], Chunk)
+    assert isinstance(together._groups[0][0], StackedModels)
     assert together._groups[0][0].stack is mapped
     assert "vmap" in together.notes[0]
     assert "Factor" in together.notes[0]
@@ -137,13 +149,13 @@ def test_unknown_layers_are_mapped() -> None:
 def test_unknown_layers_with_dropout_go_one_by_one() -> None:
     places = D.Dropout(p=0.3, on="type:Factor")
     together = demand_as_alone([member(Unknown, (places, *SOME), seed=1), member(Unknown, seed=2)], notes=1)
-    assert isinstance(together._groups[0][0], Solo)
+    assert isinstance(together._groups[0][0], SequentialTrainer)
     assert "Dropout" in together.notes[0]
 
 
 def test_what_looks_at_values_goes_one_by_one() -> None:
     together = demand_as_alone([member(Branching, SOME, seed=1)], notes=1)
-    assert isinstance(together._groups[0][0], Solo)
+    assert isinstance(together._groups[0][0], SequentialTrainer)
 
 
 def test_a_forward_that_mixes_axes_is_seen_by_the_probe() -> None:
@@ -152,7 +164,9 @@ def test_a_forward_that_mixes_axes_is_seen_by_the_probe() -> None:
 
 
 def test_one_by_one_gives_the_same() -> None:
-    members = [member(normed, (D.Dropout(p=0.2), *SOME, D.EarlyStopping(patience=1)), seed=k, lr=0.03) for k in range(3)]
+    members = [
+        member(normed, (D.Dropout(p=0.2), *SOME, D.EarlyStopping(patience=1)), seed=k, lr=0.03) for k in range(3)
+    ]
     one, many = population(members, stack=False, epochs=8), population(members, epochs=8)
     assert one.train(8)
     assert many.train(8)
@@ -167,14 +181,22 @@ def test_a_technique_without_stacked_form_sends_only_its_members_to_train_alone(
     class Mine(D.L2):  # a subclass may do something else than its base
         pass
 
-    together = demand_as_alone([member(techniques=(Mine(strength=0.1),)), member(seed=1), member(techniques=(D.L1(strength=1e-3),), seed=2)], notes=1)
-    assert [(type(group), numbers) for group, numbers in together._groups] == [(Solo, [0]), (Chunk, [1, 2])]
+    together = demand_as_alone(
+        [member(techniques=(Mine(strength=0.1),)), member(seed=1), member(techniques=(D.L1(strength=1e-3),), seed=2)],
+        notes=1,
+    )
+    assert [(type(group), numbers) for group, numbers in together._groups] == [
+        (SequentialTrainer, [0]),
+        (StackedModels, [1, 2]),
+    ]
 
 
 def test_recipes_in_different_orders_are_not_put_together() -> None:
     """Clipping before a penalty's gradient is not clipping after it."""
     one, other = D.L2(strength=0.3), D.GradientClipping(maximum=0.1)
-    together = demand_as_alone([member(techniques=t, seed=k) for k, t in enumerate([(one, other), (other, one), (one,), (other, one)])])
+    together = demand_as_alone(
+        [member(techniques=t, seed=k) for k, t in enumerate([(one, other), (other, one), (one,), (other, one)])]
+    )
     assert [numbers for _, numbers in together._groups] == [[0, 2], [1, 3]]
 
 
@@ -185,7 +207,7 @@ def test_recipes_in_different_orders_are_not_put_together() -> None:
 )
 def test_what_is_refused_is_trained_alone(make: Any) -> None:
     together = demand_as_alone([member(make, seed=1)], notes=1)
-    assert isinstance(together._groups[0][0], Solo)
+    assert isinstance(together._groups[0][0], SequentialTrainer)
 
 
 def test_one_layer_in_two_places() -> None:

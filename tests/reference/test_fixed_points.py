@@ -1,4 +1,6 @@
-"""Where training with Adam comes to rest in the adaptive metric: the optima of scipy and of plain numpy, and their optimality conditions."""
+"""Where training with Adam comes to rest in the adaptive metric: the optima of scipy and of plain numpy, and their
+optimality conditions.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,16 @@ import dashpot
 SAMPLES = 60
 
 
-def train(recipe: dashpot.Technique, x: np.ndarray, y: np.ndarray, make: Callable[[list[nn.Parameter]], Optimizer], steps: int = 700) -> np.ndarray:
-    """Full batches; loss: the mean over samples of the squared error summed over outputs. The learning rate falls by four decades in the second half."""
+def train(
+    recipe: dashpot.Technique,
+    x: np.ndarray,
+    y: np.ndarray,
+    make: Callable[[list[nn.Parameter]], Optimizer],
+    steps: int = 700,
+) -> np.ndarray:
+    """Full batches; loss: the mean over samples of the squared error summed over outputs. The learning rate falls by
+    four decades in the second half.
+    """
     inputs, target = torch.from_numpy(x), torch.from_numpy(y)
     model = nn.Linear(x.shape[1], y.shape[1], bias=False, dtype=torch.float64)
     nn.init.constant_(model.weight, 0.1)
@@ -41,7 +51,11 @@ def slope(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def problem(outputs: int, inputs: int) -> tuple[np.ndarray, np.ndarray]:
     """Correlated inputs of unlike scales, so that Adam's steps differ from weight to weight."""
     rng = np.random.default_rng(7)
-    x = rng.standard_normal((SAMPLES, inputs)) @ (np.eye(inputs) + 0.2 * rng.standard_normal((inputs, inputs))) * np.linspace(0.5, 1.5, inputs)
+    x = (
+        rng.standard_normal((SAMPLES, inputs))
+        @ (np.eye(inputs) + 0.2 * rng.standard_normal((inputs, inputs)))
+        * np.linspace(0.5, 1.5, inputs)
+    )
     w = rng.standard_normal((outputs, inputs)) * np.linspace(0.2, 1.5, outputs)[:, None]
     return x, x @ w.T + 0.5 * rng.standard_normal((SAMPLES, outputs))
 
@@ -62,7 +76,9 @@ class TestMaxNorm:
         for target in y.T:
 
             def ridge(multiplier: float, target: np.ndarray = target) -> np.ndarray:
-                return np.linalg.solve(2 * x.T @ x / len(x) + multiplier * np.eye(x.shape[1]), 2 * x.T @ target / len(x))
+                return np.linalg.solve(
+                    2 * x.T @ x / len(x) + multiplier * np.eye(x.shape[1]), 2 * x.T @ target / len(x)
+                )
 
             def excess(multiplier: float, ridge: Callable[[float], np.ndarray] = ridge) -> float:
                 return float(np.linalg.norm(ridge(multiplier))) - self.MAXIMUM
@@ -73,7 +89,7 @@ class TestMaxNorm:
     @pytest.mark.parametrize("name", ["Adam", "RMSprop"])
     def test_rest_is_the_minimum_under_the_constraint(self, name: str) -> None:
         x, y = problem(4, 6)
-        recipe = dashpot.MaxNorm(maximum=self.MAXIMUM, metric="adaptive")
+        recipe = dashpot.MaxNorm(maximum=self.MAXIMUM, scaling="adaptive")
         ours, exact = train(recipe, x, y, MAKERS[name]), self.exact(x, y)
         active = np.linalg.norm(exact, axis=1) > self.MAXIMUM - 1e-6
         assert 0 < active.sum() < len(active)
@@ -165,6 +181,8 @@ class TestSparseGroupLasso:
                 assert np.linalg.norm(np.maximum(np.abs(pull) - single, 0)) <= whole + 1e-4
                 continue
             on = mine != 0
-            np.testing.assert_allclose((pull + single * np.sign(mine) + whole * mine / np.linalg.norm(mine))[on], 0, atol=1e-4)
+            np.testing.assert_allclose(
+                (pull + single * np.sign(mine) + whole * mine / np.linalg.norm(mine))[on], 0, atol=1e-4
+            )
             assert (np.abs(pull[~on]) <= single + 1e-4).all()
         assert recipe.stationarity(torch.from_numpy(ours), torch.from_numpy(slope(ours, x, y))).max() < 1e-4

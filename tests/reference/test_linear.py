@@ -1,4 +1,6 @@
-"""A linear layer trained with a penalty reaches scikit-learn's optimum: coefficients to 1e-5 and the very same support."""
+"""A linear layer trained with a penalty reaches scikit-learn's optimum: coefficients to 1e-5 and the
+very same support.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ def problem() -> tuple[np.ndarray, np.ndarray]:
 
 
 def solve(
-    problem: tuple[np.ndarray, np.ndarray], recipe: dashpot.Technique, make: Callable[[list[nn.Parameter]], Optimizer], steps: int
+    problem: tuple[np.ndarray, np.ndarray],
+    recipe: dashpot.Technique,
+    make: Callable[[list[nn.Parameter]], Optimizer],
+    steps: int,
 ) -> np.ndarray:
     x, y = (torch.from_numpy(part) for part in problem)
     model = nn.Linear(20, 1, bias=False, dtype=torch.float64)
@@ -95,5 +100,5 @@ def test_stationarity_vanishes_at_the_lasso_and_only_there(problem: tuple[np.nda
 
 def test_a_decoupled_threshold_is_another_problem_under_adam(problem: tuple[np.ndarray, np.ndarray]) -> None:
     exact = Lasso(alpha=ALPHA, fit_intercept=False, tol=1e-14, max_iter=100_000).fit(*problem).coef_
-    ours = solve(problem, dashpot.L1(strength=2 * ALPHA, metric="decoupled"), *OPTIMIZERS["Adam"])
+    ours = solve(problem, dashpot.L1(strength=2 * ALPHA, scaling="decoupled"), *OPTIMIZERS["Adam"])
     assert np.abs(ours - exact).max() > 0.01

@@ -151,7 +151,9 @@ class TestEarlyStopping:
         model = nn.Linear(1, 1, bias=False)
         return model, dashpot.EarlyStopping(**options).attach(model, sgd(model))
 
-    def feed(self, session: dashpot.Session, model: nn.Linear, scores: list[float], name: str = "val_loss") -> list[bool]:
+    def feed(
+        self, session: dashpot.Session, model: nn.Linear, scores: list[float], name: str = "val_loss"
+    ) -> list[bool]:
         stops = []
         for i, score in enumerate(scores):
             nn.init.constant_(model.weight, float(i + 1))

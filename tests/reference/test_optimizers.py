@@ -1,4 +1,6 @@
-"""The adaptive metric under every optimizer it knows: scikit-learn's optima, and the step that each optimizer really makes."""
+"""The adaptive metric under every optimizer it knows: scikit-learn's optima, and the step that each optimizer really
+makes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import dashpot
-from dashpot.techniques.penalties.metric import adaptive_step
+from dashpot.techniques.penalties.step_rules import adaptive_step
 
 Make = Callable[[list[nn.Parameter]], Optimizer]
 Problem = tuple[np.ndarray, np.ndarray]
@@ -32,12 +34,19 @@ def problem() -> Problem:
 
 
 def train(
-    recipe: dashpot.Technique, model: nn.Linear, loss: Callable[[Tensor], Tensor], x: np.ndarray, make: Make, steps: int, tilt: float = 0.0
+    recipe: dashpot.Technique,
+    model: nn.Linear,
+    loss: Callable[[Tensor], Tensor],
+    x: np.ndarray,
+    make: Make,
+    steps: int,
+    tilt: float = 0.0,
 ) -> np.ndarray:
     """Full-batch training; the learning rate is constant for the first half and then falls by four decades.
 
     Args:
-        tilt: added to the gradients of odd steps and taken from those of even ones, so that a centred variance has something to measure.
+        tilt: added to the gradients of odd steps and taken from those of even ones, so that a centred variance has
+            something to measure.
     """
     nn.init.constant_(model.weight, 0.1)
     inputs = torch.from_numpy(x)
@@ -56,7 +65,9 @@ def train(
 def regress(problem: Problem, recipe: dashpot.Technique, make: Make, steps: int, tilt: float = 0.0) -> np.ndarray:
     y = torch.from_numpy(problem[1])
     model = nn.Linear(20, 1, bias=False, dtype=torch.float64)
-    found: np.ndarray = train(recipe, model, lambda out: (out[:, 0] - y).square().mean(), problem[0], make, steps, tilt)[0]
+    found: np.ndarray = train(
+        recipe, model, lambda out: (out[:, 0] - y).square().mean(), problem[0], make, steps, tilt
+    )[0]
     return found
 
 
@@ -128,7 +139,9 @@ def test_l1_reaches_the_logistic_lasso(make: Make) -> None:
     y = (x[:, :3] @ np.array([2.0, -1.5, 0.5]) + 0.5 + rng.logistic(size=100) > 0).astype(float)
     strength = 0.05
     # scikit-learn 1.8 renamed the option; C multiplies a sum over samples, ours is a mean.
-    kind: dict[str, Any] = {"l1_ratio": 1.0} if tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8) else {"penalty": "l1"}
+    kind: dict[str, Any] = (
+        {"l1_ratio": 1.0} if tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8) else {"penalty": "l1"}
+    )
     exact = LogisticRegression(**kind, C=1 / (100 * strength), solver="saga", tol=1e-12, max_iter=100_000).fit(x, y)
     target = torch.from_numpy(y)
     model = nn.Linear(12, 1, dtype=torch.float64)
@@ -146,7 +159,7 @@ def test_l1_reaches_the_logistic_lasso(make: Make) -> None:
     np.testing.assert_allclose(model.bias.detach().numpy(), exact.intercept_, atol=1e-4)
 
 
-# --- the step itself ----------------------------------------------------------------------------------------------------
+# --- the step itself -------------------------------------------------------------------------------------------------
 
 CONSTANT: dict[str, Make] = {
     "SGD": lambda p: torch.optim.SGD(p, lr=0.05),
@@ -187,7 +200,8 @@ def moves(make: Make, gradients: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
 
 @pytest.mark.parametrize("name", CONSTANT)
 def test_the_step_is_exact_under_a_constant_gradient(name: str) -> None:
-    # To the precision of NAdam's counter, which is float32. From the first step on; RAdam changes its formula on the way.
+    # To the precision of NAdam's counter, which is float32. From the first step on; RAdam changes its formula on the
+    # way.
     for real, said in moves(CONSTANT[name], [SLOPE] * 12):
         torch.testing.assert_close(said, real, rtol=1e-6, atol=1e-12)
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 import dashpot
 from dashpot.core.errors import ConfigError, DataError
-from dashpot.path_result import PathResult
-from dashpot.paths import path
-from dashpot.selection import selected_features, stability_selection
-from dashpot.strengths import absolute, strength_max
+from dashpot.sparsity.path import path
+from dashpot.sparsity.result import PathResult
+from dashpot.sparsity.selection import selected_features, stability_selection
+from dashpot.techniques.penalties.strengths import max_strength, resolve_strengths
 
 Data = tuple[Tensor, Tensor]
 
@@ -43,21 +43,35 @@ def test_squared_error_follows_scikit_learn(p: int, l1_ratio: float | None) -> N
     assert result.coefficients is not None
     centred, target = (x - x.mean(dim=0)).numpy(), (y - y.mean()).numpy()
     options: dict[str, Any] = {"alphas": np.array(result.strengths) / 2, "tol": 1e-12, "max_iter": 200_000}
-    exact = (lasso_path(centred, target, **options) if l1_ratio is None else enet_path(centred, target, l1_ratio=l1_ratio, **options))[1]
+    exact = (
+        lasso_path(centred, target, **options)
+        if l1_ratio is None
+        else enet_path(centred, target, l1_ratio=l1_ratio, **options)
+    )[1]
     np.testing.assert_allclose(result.coefficients[:, 0], exact.T, atol=1e-4)
-    assert [set(np.flatnonzero(c)) for c in result.coefficients[:, 0]] == [set(np.flatnonzero(abs(c) > 1e-9)) for c in exact.T]
+    assert [set(np.flatnonzero(c)) for c in result.coefficients[:, 0]] == [
+        set(np.flatnonzero(abs(c) > 1e-9)) for c in exact.T
+    ]
     assert all(result.converged)
     assert (result.selected[0], result.zeros[0]) == (0, 1.0)
-    # strength_max is the very place where the first weight wakes up.
+    # max_strength is the very place where the first weight wakes up.
     assert 2 * np.abs(centred.T @ target).max() / len(y) / (l1_ratio or 1.0) == pytest.approx(strong(result), rel=1e-9)
 
 
 def test_classes_follow_scikit_learn() -> None:
-    """With two outputs the weights come in mirrored pairs, and their sum of sizes is the size of the one weight of scikit-learn."""
+    """With two outputs the weights come in mirrored pairs, and their sum of sizes is the size of the one weight of
+    scikit-learn.
+    """
     x, y = data(classes=2)
     result = path(lambda: nn.Linear(20, 2), (x, y), dashpot.L1(), points=6, cv=2)
     assert result.coefficients is not None
-    solver: dict[str, Any] = {"l1_ratio": 1.0, "solver": "liblinear", "intercept_scaling": 1e4, "tol": 1e-10, "max_iter": 100_000}
+    solver: dict[str, Any] = {
+        "l1_ratio": 1.0,
+        "solver": "liblinear",
+        "intercept_scaling": 1e4,
+        "tol": 1e-10,
+        "max_iter": 100_000,
+    }
     for strength, found in list(zip(result.strengths, result.coefficients, strict=True))[1:]:
         exact = LogisticRegression(C=1 / (strength * len(x)), **solver).fit(x, y)
         np.testing.assert_allclose(found[1] - found[0], exact.coef_[0], atol=2e-3)
@@ -70,7 +84,8 @@ def test_three_classes_and_their_intercepts_are_stationary() -> None:
     for i, strength in enumerate(result.strengths):
         layer = result.model(i)
         nn.functional.cross_entropy(layer(x), y).backward()
-        gap = dashpot.L1(strength=strength).stationarity(layer.weight.detach(), layer.weight.grad)  # type: ignore[attr-defined]
+        grad = layer.weight.grad  # type: ignore[attr-defined]
+        gap = dashpot.L1(strength=strength).stationarity(layer.weight.detach(), grad)  # type: ignore[attr-defined]
         assert float(gap.max()) < 1e-6 * strong(result)
         assert float(layer.bias.grad.abs().max()) < 1e-6 * strong(result)  # type: ignore[attr-defined]
 
@@ -103,7 +118,9 @@ def test_scores_choices_and_json() -> None:
     assert not told_apart(result.one_se)
     assert all(told_apart(point) for point in range(result.one_se))
     record = json.loads(json.dumps(result.to_dict(), allow_nan=False))
-    assert record["coefficients"][-1]["values"][0] == pytest.approx(result.coefficients[-1][0][record["coefficients"][-1]["columns"]])  # type: ignore[index]
+    assert record["coefficients"][-1]["values"][0] == pytest.approx(
+        result.coefficients[-1][0][record["coefficients"][-1]["columns"]]
+    )  # type: ignore[index]
     assert len(selected_features(result.model(), result.feature_names)) == result.selected[result.one_se]
     again = path(lambda: nn.Linear(8, 1), (x, y), dashpot.L1(), points=10, cv=5)
     np.testing.assert_array_equal(again.fold_losses, result.fold_losses)
@@ -111,7 +128,9 @@ def test_scores_choices_and_json() -> None:
 
 def test_cold_starts_come_to_the_same_place() -> None:
     x, y = data(p=100)
-    warm, cold = (path(lambda: nn.Linear(100, 1), (x, y), dashpot.L1(), points=8, cv=2, order=o) for o in ("auto", "independent"))
+    warm, cold = (
+        path(lambda: nn.Linear(100, 1), (x, y), dashpot.L1(), points=8, cv=2, order=o) for o in ("auto", "independent")
+    )
     np.testing.assert_allclose(warm.coefficients, cold.coefficients, atol=1e-5)
 
 
@@ -120,7 +139,14 @@ def test_a_deeper_network_goes_from_weak_to_strong() -> None:
     x, y = ((part - part.mean(dim=0)) / part.std(dim=0) for part in (x.float(), y.float()))
     before = torch.random.get_rng_state()
     result = path(
-        lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1)), (x, y), dashpot.L1(), points=3, cv=2, epochs=30, lr=0.02, batch_size=30
+        lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1)),
+        (x, y),
+        dashpot.L1(),
+        points=3,
+        cv=2,
+        epochs=30,
+        lr=0.02,
+        batch_size=30,
     )
     assert torch.equal(torch.random.get_rng_state(), before)
     assert result.order == "weak-to-strong"
@@ -135,7 +161,7 @@ def test_strength_max_leaves_the_model_as_it_was() -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1))
     state = {name: value.clone() for name, value in model.state_dict().items()}
     model[3].eval()
-    assert strength_max(model, x, y, dashpot.L1()) > 0
+    assert max_strength(model, x, y, dashpot.L1()) > 0
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert model.training
     assert not model[3].training
@@ -145,13 +171,15 @@ def test_strength_max_leaves_the_model_as_it_was() -> None:
 def test_absolute_keeps_everything_but_the_strength() -> None:
     x, y = data()
     model = nn.Linear(20, 1)
-    top = strength_max(model, x, y, dashpot.L1())
+    top = max_strength(model, x, y, dashpot.L1())
     recipe = dashpot.Mixup() | dashpot.L1(relative=0.1, warmup=3, ramp=5)
-    assert absolute(recipe, model, (x, y)) == dashpot.Mixup() | dashpot.L1(strength=0.1 * top, warmup=3, ramp=5)
+    assert resolve_strengths(recipe, model, (x, y)) == dashpot.Mixup() | dashpot.L1(
+        strength=0.1 * top, warmup=3, ramp=5
+    )
     plain = dashpot.L1() | dashpot.Mixup()
-    assert absolute(plain, model, None) is plain
+    assert resolve_strengths(plain, model, None) is plain
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=7)
-    assert absolute(recipe, model, loader) == absolute(recipe, model, (x, y))
+    assert resolve_strengths(recipe, model, loader) == resolve_strengths(recipe, model, (x, y))
 
 
 def test_stability_selection_finds_the_true_columns() -> None:

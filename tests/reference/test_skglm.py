@@ -55,7 +55,9 @@ def objective(data: Problem, penalty: Any, w: np.ndarray) -> float:
 
 
 def theirs(data: Problem, penalty: Any, start: np.ndarray) -> np.ndarray:
-    estimator = GeneralizedLinearEstimator(Quadratic(), penalty, AndersonCD(tol=1e-10, fit_intercept=False, warm_start=True))
+    estimator = GeneralizedLinearEstimator(
+        Quadratic(), penalty, AndersonCD(tol=1e-10, fit_intercept=False, warm_start=True)
+    )
     estimator.coef_, estimator.intercept_ = start.copy(), 0.0
     found: np.ndarray = estimator.fit(*data).coef_
     return found
@@ -115,7 +117,9 @@ def test_group_lasso_reaches_celers(size_weights: bool) -> None:
     data, alpha = problem(80, 24), 0.2
     members = [[0, 5, 7], [1, 2], [3], [4, 6, 8, 9, 10], *([i, i + 1] for i in range(11, 23, 2)), [23]]
     weights = np.sqrt([len(group) for group in members]) if size_weights else np.ones(len(members))
-    exact = celer.GroupLasso(groups=members, alpha=alpha, weights=weights, fit_intercept=False, tol=1e-12).fit(*data).coef_
+    exact = (
+        celer.GroupLasso(groups=members, alpha=alpha, weights=weights, fit_intercept=False, tol=1e-12).fit(*data).coef_
+    )
     index = torch.empty(24, dtype=torch.int64)
     for number, group in enumerate(members):
         index[group] = number
@@ -129,7 +133,13 @@ def test_group_lasso_reaches_celers(size_weights: bool) -> None:
 def test_group_lasso_on_the_blocks_of_a_row() -> None:
     data, alpha = problem(80, 24), 0.3
     exact = celer.GroupLasso(groups=4, alpha=alpha, fit_intercept=False, tol=1e-12).fit(*data).coef_
-    found = train(data, dashpot.GroupLasso(strength=alpha, groups=dashpot.Grouping("block:1x4"), size_weights=False), np.full(24, 0.1), 0.2, 500)
+    found = train(
+        data,
+        dashpot.GroupLasso(strength=alpha, groups=dashpot.Grouping("block:1x4"), size_weights=False),
+        np.full(24, 0.1),
+        0.2,
+        500,
+    )
     alive = (exact.reshape(6, 4) != 0).any(axis=1)
     assert 0 < alive.sum() < 6
     np.testing.assert_array_equal(found != 0, exact != 0)

@@ -25,12 +25,17 @@ def data() -> tuple[Tensor, Tensor]:
 
 
 def run(
-    recipe: dashpot.Recipe | dashpot.Technique | None, make: Make, decay: float = 0.0, steps: int = 5, hook: Callable[[nn.Module], None] | None = None
+    recipe: dashpot.Recipe | dashpot.Technique | None,
+    make: Make,
+    decay: float = 0.0,
+    steps: int = 5,
+    hook: Callable[[nn.Module], None] | None = None,
 ) -> list[Tensor]:
     model, (x, y) = network(), data()
     decayed = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = make([{"params": decayed, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}], 0.02)  # type: ignore[list-item]
+    groups = [{"params": decayed, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = make(groups, 0.02)  # type: ignore[list-item]
     session = recipe.attach(model, optimizer) if recipe is not None else None
     for _ in range(steps):
         optimizer.zero_grad()
@@ -74,7 +79,10 @@ def test_l2_and_weight_decay_differ_under_adam() -> None:
 def test_clipping_by_norm_and_value() -> None:
     by_norm = run(None, sgd, hook=lambda m: nn.utils.clip_grad_norm_(m.parameters(), 0.05))
     by_value = run(None, sgd, hook=lambda m: nn.utils.clip_grad_value_(m.parameters(), 0.02))
-    for ours, theirs in ((dashpot.GradientClipping(maximum=0.05), by_norm), (dashpot.GradientClipping(maximum=0.02, by="value"), by_value)):
+    for ours, theirs in (
+        (dashpot.GradientClipping(maximum=0.05), by_norm),
+        (dashpot.GradientClipping(maximum=0.02, by="value"), by_value),
+    ):
         for a, b in zip(run(ours, sgd), theirs, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
@@ -113,7 +121,9 @@ def test_a_learning_rate_of_zero_changes_nothing() -> None:
 def test_zeros_stay_through_momentum_decay_ema_and_resume() -> None:
     model, (x, y) = network(), data()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    session = (dashpot.L1(strength=0.05) | dashpot.WeightDecay(strength=0.1) | dashpot.EMA(decay=0.99)).attach(model, optimizer)
+    session = (dashpot.L1(strength=0.05) | dashpot.WeightDecay(strength=0.1) | dashpot.EMA(decay=0.99)).attach(
+        model, optimizer
+    )
     for _ in range(60):
         optimizer.zero_grad()
         functional.cross_entropy(model(x), y).backward()
@@ -128,11 +138,22 @@ def test_zeros_stay_through_momentum_decay_ema_and_resume() -> None:
 
 
 class TestLabelSmoothing:
-    def loss(self, y: Tensor, out: Tensor, weight: Tensor | None = None, ignore: int | None = None, truth: Tensor | None = None) -> Tensor:
+    def loss(
+        self,
+        y: Tensor,
+        out: Tensor,
+        weight: Tensor | None = None,
+        ignore: int | None = None,
+        truth: Tensor | None = None,
+    ) -> Tensor:
         model = nn.Linear(1, 1)
-        session = dashpot.LabelSmoothing(smoothing=0.2).attach(model, torch.optim.SGD(model.parameters(), lr=1.0), ignore_index=ignore)
+        session = dashpot.LabelSmoothing(smoothing=0.2).attach(
+            model, torch.optim.SGD(model.parameters(), lr=1.0), ignore_index=ignore
+        )
         session.batch(out, y if truth is None else truth, weight)
-        return session.loss(functional.cross_entropy(out, y, reduction="none", ignore_index=-100 if ignore is None else ignore), out)
+        return session.loss(
+            functional.cross_entropy(out, y, reduction="none", ignore_index=-100 if ignore is None else ignore), out
+        )
 
     def test_hard_soft_and_dense_targets(self) -> None:
         out, y = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
@@ -140,7 +161,9 @@ class TestLabelSmoothing:
         soft = torch.rand(6, 4).softmax(1)
         torch.testing.assert_close(self.loss(soft, out), functional.cross_entropy(out, soft, label_smoothing=0.2))
         dense, pixels = torch.randn(2, 4, 5, 5), torch.randint(4, (2, 5, 5))
-        torch.testing.assert_close(self.loss(pixels, dense), functional.cross_entropy(dense, pixels, label_smoothing=0.2))
+        torch.testing.assert_close(
+            self.loss(pixels, dense), functional.cross_entropy(dense, pixels, label_smoothing=0.2)
+        )
 
     def test_ignored_positions_stay_out_of_the_mean(self) -> None:
         out, y = torch.randn(6, 4), torch.tensor([0, 1, -1, 3, -1, 1])
@@ -150,7 +173,9 @@ class TestLabelSmoothing:
     def test_class_weights_as_sample_weights(self) -> None:
         out, y, classes = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([1.0, 2.0, 3.0, 4.0])
         per_sample = functional.cross_entropy(out, y, label_smoothing=0.2, reduction="none")
-        torch.testing.assert_close(self.loss(y, out, weight=classes[y]), (per_sample * classes[y]).sum() / classes[y].sum())
+        torch.testing.assert_close(
+            self.loss(y, out, weight=classes[y]), (per_sample * classes[y]).sum() / classes[y].sum()
+        )
 
 
 class TestSAM:
@@ -236,7 +261,10 @@ class TestSAM:
                 optimizer.step(closure)
             return model.weight.detach()
 
-        torch.testing.assert_close(train(dashpot.L2(strength=0.5) | dashpot.SAM(rho=0.2), 0.0), train(dashpot.Recipe((dashpot.SAM(rho=0.2),)), 0.5))
+        torch.testing.assert_close(
+            train(dashpot.L2(strength=0.5) | dashpot.SAM(rho=0.2), 0.0),
+            train(dashpot.Recipe((dashpot.SAM(rho=0.2),)), 0.5),
+        )
 
 
 def test_ema_of_bfloat16_weights_moves() -> None:

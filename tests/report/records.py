@@ -12,7 +12,13 @@ REFERENCES = ("logistic regression, L2", "logistic regression, L1", "histogram g
 
 
 def arm(
-    name: str, tests: Sequence[float], *, kind: str = "network", train: float = 0.95, zeros: float | None = 0.0, seconds: float = 1.5
+    name: str,
+    tests: Sequence[float],
+    *,
+    kind: str = "network",
+    train: float = 0.95,
+    zeros: float | None = 0.0,
+    seconds: float = 1.5,
 ) -> dict[str, Any]:
     """An arm with the given test accuracies, one for each repeat."""
     runs = [
@@ -48,7 +54,11 @@ def record(*arms: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def drawn(
-    names: Sequence[str] = NETWORKS, references: Sequence[str] = REFERENCES, repeats: int = 3, scale: float = 1.0, **changes: Any
+    names: Sequence[str] = NETWORKS,
+    references: Sequence[str] = REFERENCES,
+    repeats: int = 3,
+    scale: float = 1.0,
+    **changes: Any,
 ) -> dict[str, Any]:
     """A record of random scores."""
     rng = np.random.default_rng(0)
@@ -58,11 +68,15 @@ def drawn(
         zeros = None if "boosting" in name else 0.6 if "l1" in name.lower() else 0.0
         tests = [float(scale * s) for s in shared + rng.normal(0.0, 0.02) + rng.normal(0, 0.01, repeats)]
         kind = "reference" if name in references else "network"
-        arms.append(arm(name, tests, kind=kind, train=scale * rng.uniform(0.7, 1.0), zeros=zeros, seconds=rng.uniform(0.1, 300)))
+        arms.append(
+            arm(name, tests, kind=kind, train=scale * rng.uniform(0.7, 1.0), zeros=zeros, seconds=rng.uniform(0.1, 300))
+        )
     return record(*arms, **changes)
 
 
-def fail(data: dict[str, Any], name: str, repeats: Sequence[int], why: str = "loss must stay finite, got nan in epoch 3") -> dict[str, Any]:
+def fail(
+    data: dict[str, Any], name: str, repeats: Sequence[int], why: str = "loss must stay finite, got nan in epoch 3"
+) -> dict[str, Any]:
     """Let an arm's runs fail as a diverged run does: the scores of the weights so far are there, with an error."""
     for a in data["arms"]:
         if a["name"] == name:

@@ -15,7 +15,8 @@ from dashpot.report.cards import card, listing
 
 
 class Toy(Technique):
-    r"""Do nothing, at length: this sentence goes on so that it must be broken where the card is narrow, and it names :class:`~dashpot.L1` in passing.
+    r"""Do nothing, at length: this sentence goes on so that it must be broken where the card is narrow, and it names
+    :class:`~dashpot.L1` in passing.
 
     .. math:: a \le b
 
@@ -25,7 +26,7 @@ class Toy(Technique):
         kind: which.
 
     Example:
-        >>> very_long_call_that_must_stay_on_its_own_line_however_long_it_is = "because it is code, and code is copied" + "x"
+        >>> very_long_call_that_must_stay_on_its_own_line_however_long_it_is = "because code is copied" + "x"
         'an answer   with   blanks'
     """
 

@@ -1,4 +1,6 @@
-"""Figures: what stands in them, that no text meets another or leaves the figure, and that they are the same every time."""
+"""Figures: what stands in them, that no text meets another or leaves the figure, and that they are the
+same every time.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from dashpot.core.errors import StorageError
-from dashpot.report.figures import compare_figure, curves_figure, draw_compare, draw_curves
+from dashpot.report.compare.figures import compare_figure, curves_figure, draw_compare, draw_curves
 from dashpot.report.style import house, wrap
 from tests.report.records import NETWORKS, REFERENCES, arm, drawn, fail, record
 
@@ -26,14 +28,25 @@ MANY = (
     "plain", "weight-decay", "l2", "dropout", "mixup", "input-noise", "label-smoothing",
     "gradient-clipping", "sam", "l1", "elastic-net", "ema", "early-stopping", "all of them",
 )  # fmt: skip
-LONG = ("plain", *(f"weight-decay:strength=0.05 + dropout:p=0.2 + mixup:alpha=0.2 + l1:strength={i} on weights & ~name:head.*" for i in range(3)))
+LONG = (
+    "plain",
+    *(
+        f"weight-decay:strength=0.05 + dropout:p=0.2 + mixup:alpha=0.2 + l1:strength={i} on weights & ~name:head.*"
+        for i in range(3)
+    ),
+)
 
 RECORDS = {
     "two arms, one split": drawn(NETWORKS[:2], (), repeats=1),
     "two arms, ten splits": drawn(NETWORKS[:2], (), repeats=10),
     "six arms": drawn(),
     "fourteen arms": drawn(MANY, repeats=10),
-    "long names": drawn(LONG, dataset="a data set with quite a long name, from a folder of images, the second half, in its third edition of many"),
+    "long names": drawn(
+        LONG,
+        dataset=(
+            "a data set with quite a long name, from a folder of images, the second half, in its third edition of many"
+        ),
+    ),
     "an arm failed": fail(fail(drawn(), "mixup", [0, 1, 2]), "l1", [0]),
     "plain failed": fail(drawn(), "plain", [0, 1, 2]),
     "plain failed once": fail(fail(drawn(repeats=2), "plain", [0]), "l1", [1]),
@@ -47,14 +60,22 @@ RECORDS = {
         **drawn(),
         "metric": "balanced_accuracy",
         "arms": [
-            {**a, "runs": [{**r, "train": {"balanced_accuracy": 0.9}, "test": {"balanced_accuracy": r["test"]["accuracy"]}} for r in a["runs"]]}
+            {
+                **a,
+                "runs": [
+                    {**r, "train": {"balanced_accuracy": 0.9}, "test": {"balanced_accuracy": r["test"]["accuracy"]}}
+                    for r in a["runs"]
+                ],
+            }
             for a in drawn()["arms"]
         ],
     },
 }
 
 
-def history(epochs: int, metric: str | None = "accuracy", validation: bool = True, first: float | None = None) -> list[dict[str, float]]:
+def history(
+    epochs: int, metric: str | None = "accuracy", validation: bool = True, first: float | None = None
+) -> list[dict[str, float]]:
     rows = []
     for e in range(1, epochs + 1):
         row = {"epoch": e, "train_loss": 2 * math.exp(-e / 9), "lr": 1e-3}
@@ -75,9 +96,21 @@ HISTORIES: dict[str, tuple[list[dict[str, float]], str, int | None]] = {
     "no validation": (history(40, validation=False), "digits", None),
     "r2 far below zero": (history(40, "r2", first=-1e6), "california-housing", None),
     "no metric": (history(20, None), "own loss", 20),
-    "a long title": (history(20), "digits: " + " | ".join(f"L1(strength={i}, on=weights & ~name:head.*)" for i in range(9)), 1),
-    "not finite": ([{**row, "train_loss": math.nan, "val_loss": math.inf} if row["epoch"] > 7 else row for row in history(9)], "$x", 7),
-    "nothing finite": ([{key: math.nan if "loss" in key else value for key, value in row.items()} for row in history(4)], "nan", None),
+    "a long title": (
+        history(20),
+        "digits: " + " | ".join(f"L1(strength={i}, on=weights & ~name:head.*)" for i in range(9)),
+        1,
+    ),
+    "not finite": (
+        [{**row, "train_loss": math.nan, "val_loss": math.inf} if row["epoch"] > 7 else row for row in history(9)],
+        "$x",
+        7,
+    ),
+    "nothing finite": (
+        [{key: math.nan if "loss" in key else value for key, value in row.items()} for row in history(4)],
+        "nan",
+        None,
+    ),
     "nothing at all": ([], "empty", None),
 }
 
@@ -168,7 +201,8 @@ def test_without_plain_there_are_scores_and_no_differences(monkeypatch: pytest.M
 
 def test_one_wild_interval_does_not_flatten_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     data = record(
-        *(arm(name, [0.70 + 0.001 * i, 0.71, 0.72 - 0.001 * i]) for i, name in enumerate(("plain", "a", "b", "c"))), arm("wild", [0.1, 0.9, 0.3])
+        *(arm(name, [0.70 + 0.001 * i, 0.71, 0.72 - 0.001 * i]) for i, name in enumerate(("plain", "a", "b", "c"))),
+        arm("wild", [0.1, 0.9, 0.3]),
     )
     figure = draw_compare(data)
     low, high = figure.axes[0].get_xlim()
@@ -227,8 +261,9 @@ def test_letters_that_the_font_lacks_are_no_warning(tmp_path: Path) -> None:
 
 def test_neither_pyplot_nor_a_window_is_touched() -> None:
     code = (
-        "import sys, tempfile; from tests.report.records import drawn; import dashpot.report.figures as f;"
-        "assert 'matplotlib' not in sys.modules; f.compare_figure(drawn(), tempfile.mkdtemp() + '/a'); assert 'matplotlib.pyplot' not in sys.modules"
+        "import sys, tempfile; from tests.report.records import drawn; import dashpot.report.compare.figures as"
+        " f;assert 'matplotlib' not in sys.modules; f.compare_figure(drawn(), tempfile.mkdtemp() + '/a'); assert"
+        " 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 

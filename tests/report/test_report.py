@@ -14,9 +14,9 @@ from PIL import Image
 from rich.console import Console
 from scipy import stats
 
-from dashpot.report.figures import compare_figure, curves_figure
-from dashpot.report.stats import corrected_interval, summarize
-from dashpot.report.table import compare_table, notes
+from dashpot.report.compare.figures import compare_figure, curves_figure
+from dashpot.report.compare.stats import corrected_interval, summarize
+from dashpot.report.compare.table import compare_table, notes
 
 
 def record(arms: int = 4, repeats: int = 3, metric: str = "accuracy") -> dict[str, Any]:
@@ -68,7 +68,9 @@ def test_differences_are_paired_and_failed_runs_are_left_out_and_named() -> None
     data = record()
     data["arms"][1]["runs"][1]["error"] = "loss must stay finite"
     rows = summarize(data)
-    expected = [data["arms"][1]["runs"][r]["test"]["accuracy"] - data["arms"][0]["runs"][r]["test"]["accuracy"] for r in (0, 2)]
+    expected = [
+        data["arms"][1]["runs"][r]["test"]["accuracy"] - data["arms"][0]["runs"][r]["test"]["accuracy"] for r in (0, 2)
+    ]
     assert rows[1].difference is not None
     assert rows[1].difference.mean == pytest.approx(np.mean(expected))
     assert rows[0].difference is None
@@ -85,7 +87,9 @@ def test_the_table_shows_every_arm_in_a_hundred_columns() -> None:
 
 
 @pytest.mark.parametrize(("arms", "repeats", "metric"), [(2, 1, "accuracy"), (6, 3, "r2"), (14, 10, "accuracy")])
-def test_figures_are_whole_deterministic_and_do_not_overlap(tmp_path: Path, arms: int, repeats: int, metric: str) -> None:
+def test_figures_are_whole_deterministic_and_do_not_overlap(
+    tmp_path: Path, arms: int, repeats: int, metric: str
+) -> None:
     png, svg = compare_figure(record(arms, repeats, metric), tmp_path / "a")
     again, svg_again = compare_figure(record(arms, repeats, metric), tmp_path / "b")
     assert png.read_bytes() == again.read_bytes()
@@ -107,7 +111,10 @@ def test_an_arm_without_zeros_shows_none(tmp_path: Path) -> None:
 
 
 def test_curves_mark_the_best_epoch(tmp_path: Path) -> None:
-    history = [{"epoch": e, "train_loss": 1 / e, "val_loss": 1 / e + 0.1 * e, "train_accuracy": 0.9, "val_accuracy": 0.8} for e in range(1, 9)]
+    history = [
+        {"epoch": e, "train_loss": 1 / e, "val_loss": 1 / e + 0.1 * e, "train_accuracy": 0.9, "val_accuracy": 0.8}
+        for e in range(1, 9)
+    ]
     _, svg = curves_figure(history, tmp_path / "c", "a title", best_epoch=3)
     text = svg.read_text()
     for word in ("training", "validation", "best epoch, 3", "a title"):

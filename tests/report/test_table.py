@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dashpot.report.stats import Interval, summarize
-from dashpot.report.table import cells, compare_table, compare_text, difference_text, notes
+from dashpot.report.compare.stats import Interval, summarize
+from dashpot.report.compare.table import cells, compare_table, compare_text, difference_text, notes
 from tests.report.records import arm, drawn, fail, record
 
 
@@ -29,7 +29,14 @@ def test_every_number_stands_in_a_hundred_columns_on_one_line_each() -> None:
         line = next(line for line in lines if line.startswith(row.name))
         for cell in cells(row):
             assert cell in line
-    for head in ("test accuracy", "minus plain, 95 % interval", "gap", "zeros", "sec", "demo: 1,000 rows, 20 features, 3 splits"):
+    for head in (
+        "test accuracy",
+        "minus plain, 95 % interval",
+        "gap",
+        "zeros",
+        "sec",
+        "demo: 1,000 rows, 20 features, 3 splits",
+    ):
         assert head in text
 
 

@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from dashpot.core.errors import DataError, StorageError
-from dashpot.report.tune_axes import log_ticks
-from dashpot.report.tune_effects import draw_contributions, draw_importance
-from dashpot.report.tune_figures import draw_gap, draw_race, tune_figures
-from dashpot.report.tune_stats import contributions, paired, ranked
-from dashpot.report.tune_strengths import OFF, draw_strengths
-from dashpot.report.tune_table import candidates_table, contributions_table, print_report, summary_table
+from dashpot.report.tune.axes import log_ticks
+from dashpot.report.tune.effects import draw_contributions, draw_importance
+from dashpot.report.tune.figures import draw_gap, draw_race, tune_figures
+from dashpot.report.tune.stats import contributions, paired, ranked
+from dashpot.report.tune.strengths import OFF, draw_strengths
+from dashpot.report.tune.table import candidates_table, contributions_table, print_report, summary_table
 from tests.report.test_figures import check_layout
 from tests.report.tune_record import bare, candidate, contribution, searched
 
@@ -45,7 +45,11 @@ def holes(value: Any, hole: Any) -> Any:
 
 def odd(data: dict[str, Any]) -> dict[str, Any]:
     """Names with markup, mathematics, line breaks and no end."""
-    text = json.dumps(data).replace("mixup", "[red]mix_$a$ \\\\frac{1}{2}[/red]").replace("weight-decay", "weight-decay-" + "on-and-on-" * 12)
+    text = (
+        json.dumps(data)
+        .replace("mixup", "[red]mix_$a$ \\\\frac{1}{2}[/red]")
+        .replace("weight-decay", "weight-decay-" + "on-and-on-" * 12)
+    )
     return {**json.loads(text), "dataset": "costs in $ and $ [bold]" + "a long name " * 20}
 
 
@@ -64,12 +68,24 @@ RECORDS: dict[str, dict[str, Any]] = {
     "infinite": holes(searched(12), math.inf),
     "zeros": holes(searched(12), 0.0),
     "nothing chosen": searched(12, chosen=None, best=None, plain=None, test={}),
-    "all failed": bare(*(candidate(i, state="failed", score=None, se=None, fold_scores=[], history=[], train_score=None) for i in range(4))),
+    "all failed": bare(
+        *(
+            candidate(i, state="failed", score=None, se=None, fold_scores=[], history=[], train_score=None)
+            for i in range(4)
+        )
+    ),
     "odd names": odd(searched(20)),
     "choices": bare(
-        *(candidate(i, params={"optimizer": ("adam", "sgd", "lion")[i % 3], "batch": 32 * (i + 1), "flip": i % 2 == 0}) for i in range(9))
+        *(
+            candidate(
+                i, params={"optimizer": ("adam", "sgd", "lion")[i % 3], "batch": 32 * (i + 1), "flip": i % 2 == 0}
+            )
+            for i in range(9)
+        )
     ),
-    "negative scores": bare(*(candidate(i, score=-1.0 - i, train_score=-2.0, history=[[1, -0.5], [2, -1.0 - i]]) for i in range(5))),
+    "negative scores": bare(
+        *(candidate(i, score=-1.0 - i, train_score=-2.0, history=[[1, -0.5], [2, -1.0 - i]]) for i in range(5))
+    ),
     "a wild one": bare(
         *(candidate(i, score=0.4 + 0.01 * i, params={"lr": 0.1 + i}) for i in range(9)),
         candidate(9, state="pruned", score=1e9, history=[[1, 1e9]]),
@@ -118,7 +134,11 @@ def test_every_record_has_a_report(name: str, width: int) -> None:
 def test_the_summary_shows_the_records_numbers() -> None:
     data = searched()
     text = shown(summary_table(data))
-    rows = {"chosen, ensemble of 5 folds": data["test"]["chosen"], "plain": data["test"]["plain"], **data["test"]["references"]}
+    rows = {
+        "chosen, ensemble of 5 folds": data["test"]["chosen"],
+        "plain": data["test"]["plain"],
+        **data["test"]["references"],
+    }
     found = {c["number"]: c for c in data["candidates"]}
     for name, scores in rows.items():
         line = next(line for line in text.splitlines() if line.startswith(name))
@@ -158,9 +178,19 @@ def test_candidates_stand_in_their_order_with_plain_and_chosen_below() -> None:
         ((None, None), None, "not measured"),
     ],
 )
-def test_contributions_in_words(left: tuple[float | None, float | None] | None, alone: tuple[float, float] | None, words: str) -> None:
-    parts = [contribution("mixup", kind, *values) for kind, values in (("left out", left), ("alone", alone)) if values is not None]
-    line = next(line for line in shown(contributions_table(bare(ONE, contributions=parts))).splitlines() if line.startswith("mixup"))
+def test_contributions_in_words(
+    left: tuple[float | None, float | None] | None, alone: tuple[float, float] | None, words: str
+) -> None:
+    parts = [
+        contribution("mixup", kind, *values)
+        for kind, values in (("left out", left), ("alone", alone))
+        if values is not None
+    ]
+    line = next(
+        line
+        for line in shown(contributions_table(bare(ONE, contributions=parts))).splitlines()
+        if line.startswith("mixup")
+    )
     assert line.rstrip().endswith(f" {words}")
     for values in (left, alone):
         if values is not None and values[0] is not None and values[1] is not None:
@@ -211,11 +241,22 @@ def test_the_race_draws_what_the_histories_say(monkeypatch: pytest.MonkeyPatch) 
 def test_strengths_stand_where_their_values_are() -> None:
     values = {1: 1e-6, 2: 1e-4, 3: 1e-2}
     off = candidate(0, params={"l1": False, "lr": 0.1}, score=0.9)
-    data = bare(off, *(candidate(i, params={"l1": True, "l1.strength": v, "lr": 0.1}, score=i / 10) for i, v in values.items()), chosen=2, best=1)
+    data = bare(
+        off,
+        *(candidate(i, params={"l1": True, "l1.strength": v, "lr": 0.1}, score=i / 10) for i, v in values.items()),
+        chosen=2,
+        best=1,
+    )
     figure = draw_strengths(data)
-    assert [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()] == ["l1.strength"]  # lr had one value only
+    assert [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()] == [
+        "l1.strength"
+    ]  # lr had one value only
     axes = figure.axes[0]
-    marks = {round(float(line.get_ydata()[0]), 3): float(line.get_xdata()[0]) for line in axes.lines if len(line.get_xdata()) == 1}
+    marks = {
+        round(float(line.get_ydata()[0]), 3): float(line.get_xdata()[0])
+        for line in axes.lines
+        if len(line.get_xdata()) == 1
+    }
     assert marks == pytest.approx({0.9: OFF, 0.1: 0.0, 0.2: 0.5}, abs=1e-9)
     ((x, y),) = [tuple(point) for points in axes.collections for point in points.get_offsets()]
     assert (x, y) == pytest.approx((1.0, 0.3), abs=0.06)
@@ -236,7 +277,11 @@ def test_contributions_and_gaps_are_drawn_at_their_numbers() -> None:
         assert any(pair == pytest.approx((row["low"], row["high"])) for pair in ends), row["ingredient"]
     order = [c.left_out.mean for c in contributions(data) if c.left_out is not None]
     assert order == sorted(order, reverse=True)
-    points = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in draw_gap(data).axes[0].lines if len(line.get_xdata()) == 1]
+    points = [
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0]))
+        for line in draw_gap(data).axes[0].lines
+        if len(line.get_xdata()) == 1
+    ]
     found = {c["number"]: c for c in data["candidates"]}
     for number in (data["chosen"], data["plain"]):
         assert any(point == pytest.approx((found[number]["train_score"], found[number]["score"])) for point in points)
@@ -244,7 +289,9 @@ def test_contributions_and_gaps_are_drawn_at_their_numbers() -> None:
     assert widths == pytest.approx(sorted(data["importance"].values(), reverse=True))
 
 
-@pytest.mark.parametrize(("shares", "said"), [({"lr": 0.1, "l1": 0.02}, "88 % of its variance no setting explains."), ({"lr": 0.998}, "")])
+@pytest.mark.parametrize(
+    ("shares", "said"), [({"lr": 0.1, "l1": 0.02}, "88 % of its variance no setting explains."), ({"lr": 0.998}, "")]
+)
 def test_what_no_setting_explains_is_said(shares: dict[str, float], said: str) -> None:
     data = bare(candidate(0), candidate(1), importance=shares)
     text = " ".join(reported(data).split())
@@ -295,7 +342,11 @@ def test_one_wild_candidate_does_not_flatten_the_rest() -> None:
 
 
 def test_the_epoch_that_is_kept_is_named() -> None:
-    rows = [candidate(1, epochs=120, best_epoch=48), candidate(2, epochs=120, best_epoch=120), candidate(3, state="pruned", epochs=13, best_epoch=13)]
+    rows = [
+        candidate(1, epochs=120, best_epoch=48),
+        candidate(2, epochs=120, best_epoch=120),
+        candidate(3, state="pruned", epochs=13, best_epoch=13),
+    ]
     text = shown(candidates_table(bare(ONE, candidates=rows)), 120)
     for part in ("48 of 120", " 120 ", "13 pruned"):
         assert part in text

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-# Names, the searched field, its bounds and whether they are on a log scale, the strength that is best, and what the technique gains there.
+# Names, the searched field, its bounds and whether they are on a log scale, the strength that is best, and what the
+# technique gains there.
 INGREDIENTS: tuple[tuple[str, str, float, float, bool, float, float], ...] = (
     ("mixup", "alpha", 0.05, 1.0, False, 0.4, 0.16),
     ("weight-decay", "strength", 1e-5, 1.0, True, 3e-2, 0.10),
@@ -40,11 +41,20 @@ def candidate(number: int, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def contribution(ingredient: str, kind: str, difference: float | None, half: float | None, folds: Sequence[float] = ()) -> dict[str, Any]:
+def contribution(
+    ingredient: str, kind: str, difference: float | None, half: float | None, folds: Sequence[float] = ()
+) -> dict[str, Any]:
     """What an ingredient gained, with a symmetric interval."""
     known = difference is not None and half is not None
     low, high = (difference - half, difference + half) if known else (None, None)
-    return {"ingredient": ingredient, "kind": kind, "difference": difference, "low": low, "high": high, "folds": list(folds)}
+    return {
+        "ingredient": ingredient,
+        "kind": kind,
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "folds": list(folds),
+    }
 
 
 def bare(*candidates: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -84,25 +94,47 @@ def bare(*candidates: dict[str, Any], **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def searched(count: int = 40, seed: int = 0, *, task: str = "classification", scale: float = 1.0, epochs: int = 50, **changes: Any) -> dict[str, Any]:
-    """A whole search: candidates drawn at random and halved in three rounds, plain that overfits, contributions, importances and test scores."""
+def searched(
+    count: int = 40,
+    seed: int = 0,
+    *,
+    task: str = "classification",
+    scale: float = 1.0,
+    epochs: int = 50,
+    **changes: Any,
+) -> dict[str, Any]:
+    """A whole search: candidates drawn at random and halved in three rounds, plain that overfits, contributions,
+    importances and test scores.
+    """
     rng = np.random.default_rng(seed)
     difficulty = rng.normal(0.0, 0.02, 5)
     made = [_made(i, rng, difficulty, epochs, scale) for i in range(count)]
-    # Rounds of a search: the worse half ends after a sixth, and again after a half of the epochs; only the rest see all folds.
+    # Rounds of a search: the worse half ends after a sixth, and again after a half of the epochs; only the rest see all
+    # folds.
     alive = list(range(2, count))
     for stop in (max(1, epochs // 6), max(1, epochs // 2)):
         alive.sort(key=lambda i: made[i]["history"][stop - 1][1])
         for i in alive[max(2, len(alive) // 2) :]:
             made[i] |= {"state": "pruned", "epochs": stop, "folds": 1, "history": made[i]["history"][:stop], "se": None}
-            made[i] |= {"score": made[i]["history"][-1][1], "fold_scores": [made[i]["history"][-1][1]], "seconds": made[i]["seconds"] * stop / epochs}
+            made[i] |= {
+                "score": made[i]["history"][-1][1],
+                "fold_scores": [made[i]["history"][-1][1]],
+                "seconds": made[i]["seconds"] * stop / epochs,
+            }
         alive = alive[: max(2, len(alive) // 2)]
     finalists = sorted((c for c in made if c["state"] == "complete"), key=lambda c: c["score"])
     best = finalists[0]["number"]
     chosen = finalists[1]["number"] if len(finalists) > 2 else best
     if count > 8:
         broken = next(c for c in made if c["state"] == "pruned")
-        broken |= {"state": "failed", "score": None, "se": None, "train_score": None, "metric_score": None, "fold_scores": []}
+        broken |= {
+            "state": "failed",
+            "score": None,
+            "se": None,
+            "train_score": None,
+            "metric_score": None,
+            "fold_scores": [],
+        }
         broken["history"] = broken["history"][:3]
     tests = _tests(made, chosen, task, scale)
     measured = []
@@ -110,7 +142,9 @@ def searched(count: int = 40, seed: int = 0, *, task: str = "classification", sc
         for kind, share in (("left out", 1.0), ("alone", 1.2)):
             if kind == "alone" or name in made[chosen]["recipe"]:
                 folds = scale * (share * gain + rng.normal(0, 0.01) + rng.normal(0, 0.015, 5))
-                measured.append(contribution(name, kind, float(folds.mean()), float(3 * folds.std() / math.sqrt(5)), folds.tolist()))
+                measured.append(
+                    contribution(name, kind, float(folds.mean()), float(3 * folds.std() / math.sqrt(5)), folds.tolist())
+                )
     shares = rng.dirichlet([0.6] * 12)
     keys = ["lr", "net.width", *(f"{name}.{field}" for name, field, *_ in INGREDIENTS), "mixup", "l1", "weight-decay"]
     return bare(*made) | {
@@ -127,10 +161,20 @@ def searched(count: int = 40, seed: int = 0, *, task: str = "classification", sc
         "contributions": measured,
         "importance": {key: float(share) for key, share in zip(keys, shares, strict=True)},
         "interactions": [
-            {"pair": ["mixup", "weight-decay"], "difference": -0.03 * scale, "low": -0.05 * scale, "high": -0.01 * scale},
+            {
+                "pair": ["mixup", "weight-decay"],
+                "difference": -0.03 * scale,
+                "low": -0.05 * scale,
+                "high": -0.01 * scale,
+            },
             {"pair": ["dropout", "l1"], "difference": 0.01 * scale, "low": -0.02 * scale, "high": 0.04 * scale},
         ],
-        "decision": {"temperature": 1.3, "tau": 0.9, "offsets": [0.0, 0.1, -0.1], "note": "probabilities sharpened a little"},
+        "decision": {
+            "temperature": 1.3,
+            "tau": 0.9,
+            "offsets": [0.0, 0.1, -0.1],
+            "note": "probabilities sharpened a little",
+        },
         **changes,
     }
 
@@ -153,7 +197,9 @@ def _made(number: int, rng: np.random.Generator, difficulty: np.ndarray, epochs:
     slow = epochs / 10 * (2e-3 / lr) ** 0.3
     overfit = max(0.0, 0.30 - 1.2 * gain)
     epoch = np.arange(1, epochs + 1)
-    curve = scale * (0.42 - gain + 0.9 * np.exp(-epoch / slow) + overfit * (epoch / epochs) ** 2 + rng.normal(0, 0.006, epochs))
+    curve = scale * (
+        0.42 - gain + 0.9 * np.exp(-epoch / slow) + overfit * (epoch / epochs) ** 2 + rng.normal(0, 0.006, epochs)
+    )
     curve = np.maximum(curve, 0.02 * scale)
     at = int(np.argmin(curve))
     folds = curve[at] + scale * (difficulty + rng.normal(0, 0.008, 5))
@@ -181,6 +227,8 @@ def _tests(made: Sequence[dict[str, Any]], chosen: int, task: str, scale: float)
             return {"log_loss": loss, "accuracy": 1 - 0.4 * loss, "balanced_accuracy": 1 - 0.45 * loss}
         return {"rmse": loss, "r2": 1 - 0.5 * (loss / scale) ** 2}
 
-    names = ("logistic regression", "boosted trees") if task == "classification" else ("ridge regression", "boosted trees")
+    names = (
+        ("logistic regression", "boosted trees") if task == "classification" else ("ridge regression", "boosted trees")
+    )
     references = {name: scores(scale * (0.5 + 0.1 * i)) for i, name in enumerate(names)}
     return {"chosen": scores(made[chosen]["score"] * 1.02), "plain": scores(made[0]["score"]), "references": references}

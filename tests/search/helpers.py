@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 import dashpot
-from dashpot.metrics import find_metric
+from dashpot.evaluation.metrics import find_metric
 from dashpot.nets import MLP
-from dashpot.search.dimensions import Options, Span
-from dashpot.search.race import Race
-from dashpot.search.runner import Course, Runner
-from dashpot.search.space import Candidate, Space, ingredients
-from dashpot.search.task import Task
+from dashpot.search.racing.race import Race
+from dashpot.search.racing.task import Task
+from dashpot.search.racing.trial import TrainingBudget, Trial
+from dashpot.search.space.distributions import Options, Span
+from dashpot.search.space.space import Candidate, Space, ingredients
 
 ROWS, FOLDS = 120, 3
-COURSE = Course(epochs=6, batch_size=16, rungs=(1, 3), folds=FOLDS, lanes=6)
+COURSE = TrainingBudget(epochs=6, batch_size=16, rungs=(1, 3), folds=FOLDS, lanes=6)
 
 
 def make(options: Mapping[str, Any]) -> nn.Module:
@@ -38,10 +38,21 @@ def small_task(*, regression: bool = False, seed: int = 0, noise: float = 0.7, *
     if regression:
         y = (x[:, 0] - x[:, 1]).add(noise * torch.randn(ROWS + 20, generator=g)).unsqueeze(1)
     parts = np.array_split(np.random.default_rng(seed).permutation(ROWS), FOLDS)
-    folds = [(np.sort(np.concatenate([p for k, p in enumerate(parts) if k != f])), np.sort(parts[f])) for f in range(FOLDS)]
+    folds = [
+        (np.sort(np.concatenate([p for k, p in enumerate(parts) if k != f])), np.sort(parts[f])) for f in range(FOLDS)
+    ]
     metric = find_metric("r2" if regression else "accuracy", "regression" if regression else "classification")
     settings: dict[str, Any] = {"scale": 10.0 if regression else 1.0, "device": "cpu", "low": False, **options}
-    return Task(x=x, y=y, folds=folds, make=values_net if regression else make, metric=metric, classes=0 if regression else 3, seed=seed, **settings)
+    return Task(
+        x=x,
+        y=y,
+        folds=folds,
+        make=values_net if regression else make,
+        metric=metric,
+        classes=0 if regression else 3,
+        seed=seed,
+        **settings,
+    )
 
 
 def small_space(*texts: Any, net: bool = True) -> Space:
@@ -56,14 +67,22 @@ def candidate(*techniques: Any, lr: float = 1e-2, width: int = 8) -> Candidate:
 
 
 def race(
-    task: Task, candidates: Sequence[Candidate], course: Course = COURSE, *, folds: Sequence[int] = range(FOLDS), rungs: Any = None, **options: Any
-) -> list[Runner]:
+    task: Task,
+    candidates: Sequence[Candidate],
+    course: TrainingBudget = COURSE,
+    *,
+    folds: Sequence[int] = range(FOLDS),
+    rungs: Any = None,
+    **options: Any,
+) -> list[Trial]:
     """Run candidates, numbered from 0."""
-    return Race(task, course, [Runner(i, c) for i, c in enumerate(candidates)], folds=folds, **options).run(rungs)
+    return Race(task, course, [Trial(i, c) for i, c in enumerate(candidates)], folds=folds, **options).run(rungs)
 
 
-def runner(number: int, scores: Sequence[float], size: int = 0, **fields: Any) -> Runner:
+def runner(number: int, scores: Sequence[float], size: int = 0, **fields: Any) -> Trial:
     """A finished candidate with made-up scores and so many ingredients."""
-    techniques = [dashpot.L1(strength=1e-3), dashpot.Dropout(p=0.1), dashpot.Mixup(alpha=0.2), dashpot.EMA(decay=0.9)][:size]
+    techniques = [dashpot.L1(strength=1e-3), dashpot.Dropout(p=0.1), dashpot.Mixup(alpha=0.2), dashpot.EMA(decay=0.9)][
+        :size
+    ]
     made = candidate(*techniques, lr=1e-3 * (number + 1))
-    return Runner(number, made, "complete", scores=list(scores), **fields)
+    return Trial(number, made, "complete", scores=list(scores), **fields)

@@ -15,22 +15,32 @@ from scipy.special import softmax
 from sklearn.datasets import load_iris
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, r2_score, roc_auc_score
 
+from dashpot.comparison.baselines import references, seconds_at_most
 from dashpot.core.errors import ConfigError
 from dashpot.data import Problem
 from dashpot.data.rows import to_rows
-from dashpot.references import references, seconds_at_most
-from dashpot.search import api, artifacts, effects, finish
-from dashpot.search.api import Search, run
-from dashpot.search.dimensions import Span
-from dashpot.search.options import Options
-from dashpot.search.result import TuneResult
-from dashpot.search.runner import Runner
-from dashpot.search.space import Space, ingredients
-from dashpot.temperature import fit_temperature
+from dashpot.evaluation.calibration import fit_temperature
+from dashpot.search import search as api
+from dashpot.search.config import Options
+from dashpot.search.outcome import ablation as effects
+from dashpot.search.outcome import finish
+from dashpot.search.outcome.result import TuneResult
+from dashpot.search.racing import checkpoints as artifacts
+from dashpot.search.racing.trial import Trial
+from dashpot.search.search import Search, run
+from dashpot.search.space.distributions import Span
+from dashpot.search.space.space import Space, ingredients
 from tests.search.helpers import candidate
 from tests.search.test_setup import regression, searching, table
 
-SHORT: dict[str, Any] = {"trials": 6, "cv": 3, "epochs": 6, "device": "cpu", "low": False, "networks": ("width=16", "depth=1")}
+SHORT: dict[str, Any] = {
+    "trials": 6,
+    "cv": 3,
+    "epochs": 6,
+    "device": "cpu",
+    "low": False,
+    "networks": ("width=16", "depth=1"),
+}
 
 
 def iris() -> Problem:
@@ -85,7 +95,12 @@ def test_scores_are_those_of_the_files(done: tuple[Path, TuneResult]) -> None:
                     logits.append(model.eval()(search.task.x[valid]).double().numpy())
                 truth.append(search.task.y[valid].numpy())
             temperature = fit_temperature(np.concatenate(logits), np.concatenate(truth))
-            losses.append([log_loss(y, softmax(z / temperature, axis=1), labels=[0, 1, 2]) for z, y in zip(logits, truth, strict=True)])
+            losses.append(
+                [
+                    log_loss(y, softmax(z / temperature, axis=1), labels=[0, 1, 2])
+                    for z, y in zip(logits, truth, strict=True)
+                ]
+            )
         several += row["seeds"] > 1
         assert row["fold_scores"] == pytest.approx(list(np.mean(losses, axis=0)), rel=1e-4)
         assert row["score"] == pytest.approx(np.mean(losses), rel=1e-4)
@@ -115,7 +130,7 @@ def test_test_scores_are_those_of_the_model(done: tuple[Path, TuneResult]) -> No
 
 
 def test_a_saved_run_gives_the_same_predictions(done: tuple[Path, TuneResult], tmp_path: Path) -> None:
-    from dashpot.runs import load_decision, load_run, predictions
+    from dashpot.runs.saved import load_decision, load_run, predictions
 
     folder = done[1].save(tmp_path / "run")
     network, preprocessing, target = load_run(folder)
@@ -127,7 +142,9 @@ def test_a_saved_run_gives_the_same_predictions(done: tuple[Path, TuneResult], t
 
 
 def test_interactions_reach_the_report(tmp_path: Path) -> None:
-    options = Options(**{**SHORT, "trials": 3}, wanted=["weight-decay:strength=0.5", "dropout:p=0.2", "mixup:alpha=0.2"])
+    options = Options(
+        **{**SHORT, "trials": 3}, wanted=["weight-decay:strength=0.5", "dropout:p=0.2", "mixup:alpha=0.2"]
+    )
     search = Search(iris(), options, tmp_path)
     # Plain with a learning rate at which nothing is learned, so that the whole cocktail wins.
     plain = search.space.plain()
@@ -176,7 +193,9 @@ def test_regression(tmp_path: Path) -> None:
     y = problem.labels[test]
     assert result.record["metric"] == "r2"
     assert result.record["test"]["chosen"]["r2"] == pytest.approx(r2_score(y, values.reshape(-1)), rel=1e-5)
-    assert result.record["test"]["chosen"]["rmse"] == pytest.approx(float(np.sqrt(np.mean((y - values.reshape(-1)) ** 2))), rel=1e-5)
+    assert result.record["test"]["chosen"]["rmse"] == pytest.approx(
+        float(np.sqrt(np.mean((y - values.reshape(-1)) ** 2))), rel=1e-5
+    )
     assert result.record["test"]["chosen"]["r2"] > 0.5
     assert result.decision is None
 
@@ -202,26 +221,32 @@ def hurried(tmp_path: Path) -> Any:
 
 def test_a_hurried_end_trains_nothing_more(hurried: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     search, store, course = hurried
-    monkeypatch.setattr("dashpot.search.effects.in_groups", None)
-    monkeypatch.setattr("dashpot.search.worker.Race", None)
+    monkeypatch.setattr("dashpot.search.outcome.ablation.in_groups", None)
+    monkeypatch.setattr("dashpot.search.racing.worker.Race", None)
     result = search.finish(store, course)
     assert {row["seeds"] for row in result.record["candidates"]} == {1}
     assert result.record["contributions"] == []
 
 
 def test_a_hurried_end_is_near(hurried: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks that are on another machine, or were never trained on all folds, may take seconds and no more; but one must have its first epochs."""
+    """Networks that are on another machine, or were never trained on all folds, may take seconds and no more; but one
+    must have its first epochs.
+    """
     search, store, course = hurried
     ends: list[float] = []
 
-    def instead(*given: Any, deadline: float, **rest: Any) -> list[Runner]:
+    def instead(*given: Any, deadline: float, **rest: Any) -> list[Trial]:
         ends.append(deadline - time.monotonic())
         raise InterruptedError
 
     monkeypatch.setattr(finish, "with_networks", instead)
     for pace in (0.0, 50.0):
         monkeypatch.setattr(
-            finish, "remembered", lambda *given, pace=pace: [Runner(0, search.space.plain(), "pruned", epochs=1, seconds=pace * 3, scores=[1.0] * 3)]
+            finish,
+            "remembered",
+            lambda *given, pace=pace: [
+                Trial(0, search.space.plain(), "pruned", epochs=1, seconds=pace * 3, scores=[1.0] * 3)
+            ],
         )
         with pytest.raises(InterruptedError):
             search.finish(store, course)
@@ -233,12 +258,12 @@ def test_seeds_take_no_time_that_is_not_there(tmp_path: Path, monkeypatch: pytes
     search = searching(iris(), tmp_path, **{**SHORT, "trials": None, "budget": 100.0})
     asked: list[int] = []
 
-    def instead(task: Any, course: Any, folder: Any, wanted: list[Runner], **rest: Any) -> list[Runner]:
+    def instead(task: Any, course: Any, folder: Any, wanted: list[Trial], **rest: Any) -> list[Trial]:
         asked.append(len(wanted))
         return [replace(r, tensors=[{}] * 3, epochs=6) for r in wanted]
 
     monkeypatch.setattr(finish, "with_networks", instead)
-    finalists = [Runner(i, search.space.plain(), "complete", scores=[1.0 + i / 10] * 3) for i in range(5)]
+    finalists = [Trial(i, search.space.plain(), "complete", scores=[1.0 + i / 10] * 3) for i in range(5)]
     choice = finish.final.choose(finalists)
     course = api.courses.from_dict({"epochs": 6, "batch_size": 16, "rungs": [], "folds": 3, "lanes": 4})
 
@@ -246,7 +271,9 @@ def test_seeds_take_no_time_that_is_not_there(tmp_path: Path, monkeypatch: pytes
         asked.clear()
         monkeypatch.setattr(time, "monotonic", lambda: search.started + at)
         search.options = replace(search.options, explain=explain)
-        found = finish.Seeds(search, course, [0, 1, 2], search.started + 90, pace).again(finalists, choice, finalists[4])
+        found = finish.Seeds(search, course, [0, 1, 2], search.started + 90, pace).again(
+            finalists, choice, finalists[4]
+        )
         assert len(found) == sum(asked)
         assert all(r.repeat == 1 for r in found)
         return len(found)
@@ -271,14 +298,14 @@ def test_time_that_is_left_trains_more_seeds_of_what_predicts(tmp_path: Path, mo
     monkeypatch.setattr(time, "monotonic", lambda: search.started + now[0])
     asked: list[list[tuple[int, int]]] = []
 
-    def instead(task: Any, course: Any, folder: Any, wanted: list[Runner], **rest: Any) -> list[Runner]:
+    def instead(task: Any, course: Any, folder: Any, wanted: list[Trial], **rest: Any) -> list[Trial]:
         asked.append([(r.number, r.repeat) for r in wanted])
         now[0] += 3.0 * len(wanted)
         return [replace(r, tensors=[{}] * 3, epochs=6) for r in wanted]
 
     monkeypatch.setattr(finish, "with_networks", instead)
     monkeypatch.setattr(finish.final, "picked", lambda *given: {2: 1, 0: 5})
-    finalists = [Runner(i, search.space.plain(), "complete", scores=[1.0 + i / 10] * 3) for i in range(3)]
+    finalists = [Trial(i, search.space.plain(), "complete", scores=[1.0 + i / 10] * 3) for i in range(3)]
     finalists.append(replace(finalists[0], repeat=1))
     choice = finish.final.choose(finalists)
     course = api.courses.from_dict({"epochs": 6, "batch_size": 16, "rungs": [], "folds": 3, "lanes": 4})
@@ -390,7 +417,8 @@ def test_steps_are_those_of_all_workers_and_lives(tmp_path: Path) -> None:
         search.work(store, course)
         counts.append(search.finish(store, course).record)
         store.close()
-    # Without early stopping a network takes as many steps in an epoch as there are batches; the last one may join the one before.
+    # Without early stopping a network takes as many steps in an epoch as there are batches; the last one may join the
+    # one before.
     for record in counts:
         rows = record["train_rows"] * 2 // 3
         steps = sum(row["epochs"] for row in record["candidates"]) * 3 * max(1, round(rows / record["batch_size"]))
@@ -418,7 +446,7 @@ def test_finals_and_first_measures_keep_to_the_memory(tmp_path: Path, monkeypatc
 
 
 def test_finalists_are_those_there_is_time_for() -> None:
-    found = [Runner(i, candidate(lr=1e-3 * (i + 1)), "complete", scores=[float(i)] * 3) for i in range(9)]
+    found = [Trial(i, candidate(lr=1e-3 * (i + 1)), "complete", scores=[float(i)] * 3) for i in range(9)]
     here = {0: 0, 1: 5, 2: 0, 3: 2, 8: 0}
 
     def numbers(seconds: float | None, plain: int | None = None) -> list[int]:
@@ -437,10 +465,15 @@ def test_finalists_are_those_there_is_time_for() -> None:
 
 
 @pytest.mark.parametrize("long", [False, True])
-def test_boosted_trees_stand_beside_where_they_are_ready_in_time(long: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boosted_trees_stand_beside_where_they_are_ready_in_time(
+    long: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     notes: list[str] = []
     if long:
-        monkeypatch.setattr("dashpot.search.record.seconds_at_most", lambda model, x, y: 1e6 if hasattr(model, "max_leaf_nodes") else 0.0)
+        monkeypatch.setattr(
+            "dashpot.search.outcome.record.seconds_at_most",
+            lambda model, x, y: 1e6 if hasattr(model, "max_leaf_nodes") else 0.0,
+        )
     options = Options(**{**SHORT, "trials": 2, "epochs": 2, "budget": 100.0, "explain": False})
     found = run(iris(), options, tmp_path, note=notes.append).record["test"]["references"]
     assert "logistic regression, L2" in found

@@ -15,29 +15,36 @@ from sklearn.metrics import log_loss
 import dashpot
 from dashpot.core.errors import ConfigError
 from dashpot.population.members import initial
-from dashpot.report.tune_stats import ranked
-from dashpot.report.tune_strengths import _panels
-from dashpot.report.tune_words import opening
-from dashpot.search import artifacts, effects
-from dashpot.search import final as finals
-from dashpot.search.api import Search, run
-from dashpot.search.batches import LARGEST, course_size, sizes_of, usual_sizes, with_batches
-from dashpot.search.course import batch_size_for
-from dashpot.search.dimensions import Options as Values
-from dashpot.search.dimensions import Span
-from dashpot.search.folder import read_config, write_config
-from dashpot.search.options import Options
-from dashpot.search.race import Race
-from dashpot.search.runner import Course, Runner, Stage, task_schedule
-from dashpot.search.space import Candidate, Space, ingredients
-from dashpot.search.task import Task
-from dashpot.search.worker import with_networks
+from dashpot.report.tune.stats import ranked
+from dashpot.report.tune.strengths import _panels
+from dashpot.report.tune.words import opening
+from dashpot.search.config import Options
+from dashpot.search.outcome import ablation as effects
+from dashpot.search.outcome import ensemble as finals
+from dashpot.search.outcome.folder import read_config, write_config
+from dashpot.search.racing import checkpoints as artifacts
+from dashpot.search.racing.budget import batch_size_for
+from dashpot.search.racing.race import Race
+from dashpot.search.racing.task import Task
+from dashpot.search.racing.trial import Stage, TrainingBudget, Trial, task_schedule
+from dashpot.search.racing.worker import with_networks
+from dashpot.search.search import Search, run
+from dashpot.search.space.batch_sizes import LARGEST, course_size, sizes_of, usual_sizes, with_batches
+from dashpot.search.space.distributions import Options as Values
+from dashpot.search.space.distributions import Span
+from dashpot.search.space.space import Candidate, Space, ingredients
 from tests.search.helpers import FOLDS, ROWS, candidate, race, runner, small_space, small_task
 from tests.search.test_setup import searching, table
 
-ONE = Course(epochs=6, batch_size=16, rungs=(), folds=FOLDS, lanes=4)
+ONE = TrainingBudget(epochs=6, batch_size=16, rungs=(), folds=FOLDS, lanes=4)
 EVERY = list(range(FOLDS))
-SHORT: dict[str, Any] = {"cv": 3, "epochs": 3, "device": "cpu", "low": False, "networks": ("width=16", "depth=1", "embedding=none")}
+SHORT: dict[str, Any] = {
+    "cv": 3,
+    "epochs": 3,
+    "device": "cpu",
+    "low": False,
+    "networks": ("width=16", "depth=1", "embedding=none"),
+}
 
 
 def sized(size: int | None, *techniques: Any, **options: Any) -> Candidate:
@@ -45,14 +52,25 @@ def sized(size: int | None, *techniques: Any, **options: Any) -> Candidate:
     return made if size is None else replace(made, batch_size=size, params={**made.params, "batch_size": size})
 
 
-MIXED = [sized(None), sized(8, dashpot.L1(strength=1e-3)), sized(40, dashpot.Dropout(p=0.3), dashpot.EMA(decay=0.9), width=12), sized(16, lr=0.05)]
+MIXED = [
+    sized(None),
+    sized(8, dashpot.L1(strength=1e-3)),
+    sized(40, dashpot.Dropout(p=0.3), dashpot.EMA(decay=0.9), width=12),
+    sized(16, lr=0.05),
+]
 
 
 def alone(task: Task, c: Candidate, fold: int, rows: np.ndarray, epochs: int = 6) -> tuple[torch.nn.Module, float]:
     """A candidate on a fold by ``dashpot.fit`` in its own batches, and its log loss by scikit-learn."""
     m = task.member(c, fold)
     model = initial(m)
-    options: dict[str, Any] = {"epochs": epochs, "batch_size": c.batch_size or 16, "schedule": task_schedule, "device": "cpu", "progress": False}
+    options: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": c.batch_size or 16,
+        "schedule": task_schedule,
+        "device": "cpu",
+        "progress": False,
+    }
     dashpot.fit(model, (task.x[m.rows], task.y[m.rows]), recipe=m.recipe, lr=m.lr, seed=m.seed, **options)
     with torch.no_grad():
         p = model(task.x[rows]).double().softmax(1).numpy()
@@ -64,7 +82,7 @@ def demand_same(tensors: Any, model: torch.nn.Module) -> None:
         assert torch.allclose(tensors[name], tensor, atol=1e-4), name
 
 
-# --- what may be asked for -----------------------------------------------------------------------------------------------
+# --- what may be asked for -------------------------------------------------------------------------------------------
 
 
 def test_sizes_as_they_are_written() -> None:
@@ -73,7 +91,9 @@ def test_sizes_as_they_are_written() -> None:
     assert [sizes_of(given) for given in asked] == expected
 
 
-@pytest.mark.parametrize("wrong", ["big", "", "32,,64", "32,big", "3.5", "-3", 0, -1, 2.5, True, [], [32, 0], [32, "x"], "1e2", float("nan")])
+@pytest.mark.parametrize(
+    "wrong", ["big", "", "32,,64", "32,big", "3.5", "-3", 0, -1, 2.5, True, [], [32, 0], [32, "x"], "1e2", float("nan")]
+)
 def test_sizes_that_are_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="^batch_size must be") as caught:
         sizes_of(wrong)
@@ -106,8 +126,15 @@ def test_which_space_gets_which() -> None:
         assert course_size(asked, sizes, 1000) == near
     own = space.with_batches(Values((8, 16)), 8)
     assert with_batches(own, None, 1000, usual=True).batch_size == Values((8, 16)), "a space's own stay"
-    assert (course_size(own, None, 1000), course_size(space, 50, 1000), course_size(space, None, 1000)) == (8, 50, batch_size_for(1000))
-    assert {**usual.plain().params, "batch_size": None} == {**space.plain().params, "batch_size": None}, "and nothing else has changed"
+    assert (course_size(own, None, 1000), course_size(space, 50, 1000), course_size(space, None, 1000)) == (
+        8,
+        50,
+        batch_size_for(1000),
+    )
+    assert {**usual.plain().params, "batch_size": None} == {
+        **space.plain().params,
+        "batch_size": None,
+    }, "and nothing else has changed"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +143,11 @@ def test_which_space_gets_which() -> None:
         (small_space(), 101, "batch_size must be at most 100, the training rows of a fold, got 101"),
         (small_space(), (50, 200), "at most 100.*got 200"),
         (small_space().with_batches(Span(16, 128), 32), None, "at most 100.*got 128"),
-        (small_space().with_batches(Values((16, 32)), 32), 64, r"without a space that has batch sizes.*searches 16 \| 32"),
+        (
+            small_space().with_batches(Values((16, 32)), 32),
+            64,
+            r"without a space that has batch sizes.*searches 16 \| 32",
+        ),
     ],
 )
 def test_batches_that_no_search_can_have(space: Space, asked: Any, words: str) -> None:
@@ -125,12 +156,12 @@ def test_batches_that_no_search_can_have(space: Space, asked: Any, words: str) -
     with_batches(small_space(), 100, 100, usual=True)
 
 
-# --- candidates -----------------------------------------------------------------------------------------------------------
+# --- candidates ------------------------------------------------------------------------------------------------------
 
 
 def test_candidates_of_a_race_are_as_alone() -> None:
     task = small_task()
-    for r in Race(task, ONE, [Runner(i, c) for i, c in enumerate(MIXED)], folds=EVERY).run(only=6):
+    for r in Race(task, ONE, [Trial(i, c) for i, c in enumerate(MIXED)], folds=EVERY).run(only=6):
         for fold in EVERY:
             model, score = alone(task, r.candidate, fold, task.folds[fold][1])
             assert r.scores[fold] == pytest.approx(score, rel=2e-4)
@@ -177,11 +208,21 @@ def test_refit_is_in_the_batches_of_the_winner() -> None:
 
 def test_what_an_ingredient_earned_is_measured_in_the_batches_of_the_winner() -> None:
     task = small_task()
-    space = Space(ingredients([dashpot.L1(strength=1e-2)]), lr=Span(1e-4, 1.0, log=True), lr_default=2e-2, batch_size=Values((16, 8)))
+    space = Space(
+        ingredients([dashpot.L1(strength=1e-2)]),
+        lr=Span(1e-4, 1.0, log=True),
+        lr_default=2e-2,
+        batch_size=Values((16, 8)),
+    )
     chosen = space.candidate({**space.default().params, "batch_size": 8})
     assert {name: c.batch_size for name, c in effects.arms(space, chosen).items()} == {"without l1": 8}
     winner = race(task, [chosen], ONE)[0]
-    options: dict[str, Any] = {"deadline": None, "seconds_per_member": 0.0, "say": lambda *args: None, "note": lambda text: None}
+    options: dict[str, Any] = {
+        "deadline": None,
+        "seconds_per_member": 0.0,
+        "say": lambda *args: None,
+        "note": lambda text: None,
+    }
     (row,) = effects.measure(task, ONE, space, winner, EVERY, **options).contributions
     bare = race(task, [space.without(chosen, "l1")], ONE)[0]
     other = race(task, [space.plain()], ONE)[0]
@@ -197,7 +238,7 @@ def test_it_counts_as_no_ingredient() -> None:
 
 
 def test_whoever_takes_over_a_network_takes_over_its_batches() -> None:
-    from dashpot.search.schedules import perturbed
+    from dashpot.search.racing.pruning import perturbed
 
     space = small_space().with_batches(Values((8, 16, 32)), 16)
     point = space.candidate({**space.default().params, "batch_size": 8})
@@ -212,28 +253,36 @@ def test_a_lineage_is_trained_again_in_its_batches() -> None:
     later = replace(MIXED[1], lr=2e-3, params={**MIXED[1].params, "lr": 2e-3})
     lineage = [Stage(0, MIXED[1]), Stage(3, later)]
     same = [Stage(0, MIXED[1]), Stage(3, MIXED[1])]
-    found = Race(task, ONE, [Runner(0, later, lineage=lineage), Runner(1, MIXED[1], lineage=same)], folds=EVERY).run(rungs=(), only=6)
+    found = Race(task, ONE, [Trial(0, later, lineage=lineage), Trial(1, MIXED[1], lineage=same)], folds=EVERY).run(
+        rungs=(), only=6
+    )
     assert found[0].scores != pytest.approx(found[1].scores, rel=1e-3)
     for fold in EVERY:
         assert found[1].scores[fold] == pytest.approx(alone(task, MIXED[1], fold, task.folds[fold][1])[1], rel=2e-4)
 
 
-# --- whole searches -------------------------------------------------------------------------------------------------------
+# --- whole searches --------------------------------------------------------------------------------------------------
 
 
 def test_a_search_tries_several_and_tells(tmp_path: Path) -> None:
-    record = run(table(), Options(trials=18, batch_size=(8, 20), explain=False, wanted=("l1",), **SHORT), tmp_path).record
+    record = run(
+        table(), Options(trials=18, batch_size=(8, 20), explain=False, wanted=("l1",), **SHORT), tmp_path
+    ).record
     sizes = {row["number"]: row["params"]["batch_size"] for row in record["candidates"]}
     assert set(sizes.values()) == {8, 20}
     assert record["space"]["batch_size"] == "8 | 20"
-    assert record["batch_size"] == sizes[record["plain"]] == 20, "the usual number for so few rows is 32: the nearest is plain's"
+    assert record["batch_size"] == sizes[record["plain"]] == 20, (
+        "the usual number for so few rows is 32: the nearest is plain's"
+    )
     shown = "\n".join(opening(record))
     assert f"batch_size {sizes[record['chosen']]}" in shown
     (panel,) = [p for p in _panels(ranked(record), {}) if p.name == "batch_size"]
     assert [text for _, text in panel.ticks] == ["8", "20"]
     steps = {8: 8, 20: 4}  # of 64 rows (80 % of 120, two folds of three)
     assert record["train_rows"] == 96
-    assert record["member_steps"] == sum(steps[row["params"]["batch_size"]] * row["epochs"] * row["folds"] for row in record["candidates"])
+    assert record["member_steps"] == sum(
+        steps[row["params"]["batch_size"]] * row["epochs"] * row["folds"] for row in record["candidates"]
+    )
 
 
 def test_one_number_is_for_all(tmp_path: Path) -> None:

@@ -14,9 +14,19 @@ import pytest
 import torch
 
 from dashpot.core.errors import ConfigError
-from dashpot.search import course as courses
-from dashpot.search.course import Pace, batch_size_for, default_epochs, enough_rows, fit_course, from_dict, member_epochs, race_share, to_dict
-from dashpot.search.runner import Course
+from dashpot.search.racing import budget as courses
+from dashpot.search.racing.budget import (
+    Pace,
+    batch_size_for,
+    default_epochs,
+    enough_rows,
+    fit_budget,
+    from_dict,
+    member_epochs,
+    race_share,
+    to_dict,
+)
+from dashpot.search.racing.trial import TrainingBudget
 from tests.search.helpers import COURSE, candidate, race, small_task
 
 ROWS = 2000
@@ -25,32 +35,41 @@ ROWS = 2000
 def counted_epochs(lanes: int, protected: int, folds: int, epochs: int) -> int:
     """Member epochs of a real race, by counting who is alive in each epoch."""
     alive: list[int] = []
-    course = Course(epochs, 64, courses.default_rungs(epochs), folds, lanes)
+    course = TrainingBudget(epochs, 64, courses.default_rungs(epochs), folds, lanes)
     candidates = [candidate(lr=1e-3 * (k + 1)) for k in range(lanes)]
     race(
-        small_task(), candidates, course, folds=range(folds), protected=range(protected), say=lambda stage, runners, epoch: alive.append(len(runners))
+        small_task(),
+        candidates,
+        course,
+        folds=range(folds),
+        protected=range(protected),
+        say=lambda stage, runners, epoch: alive.append(len(runners)),
     )
     # It is told after the rung, so that an epoch was trained by those of the one before.
     return folds * (lanes + sum(alive[:-1]))
 
 
-@pytest.mark.parametrize(("lanes", "protected", "folds", "epochs"), [(9, 0, 1, 9), (7, 2, 2, 12), (4, 1, 3, 5), (5, 2, 1, 1)])
+@pytest.mark.parametrize(
+    ("lanes", "protected", "folds", "epochs"), [(9, 0, 1, 9), (7, 2, 2, 12), (4, 1, 3, 5), (5, 2, 1, 1)]
+)
 def test_cost_is_that_of_a_race(lanes: int, protected: int, folds: int, epochs: int) -> None:
     assert member_epochs(lanes, protected, folds, epochs) == counted_epochs(lanes, protected, folds, epochs)
 
 
 def test_no_budget_is_the_whole_course() -> None:
-    course = fit_course(ROWS, 5, Pace(100.0), None)
+    course = fit_budget(ROWS, 5, Pace(100.0), None)
     assert (course.lanes, course.folds, course.epochs) == (courses.LANES, 5, default_epochs(ROWS, batch_size_for(ROWS)))
-    assert fit_course(ROWS, 5, Pace(100.0), None, epochs=7, batch_size=50).batch_size == 50
+    assert fit_budget(ROWS, 5, Pace(100.0), None, epochs=7, batch_size=50).batch_size == 50
 
 
 def test_first_things_give_way_first() -> None:
-    """From plenty of time to hardly any: lanes to 12, epochs to 40, folds to 3; then lanes to 8, epochs to 20, folds to 1, lanes to 4, epochs to 10."""
+    """From plenty of time to hardly any: lanes to 12, epochs to 40, folds to 3; then lanes to 8, epochs to 20, folds to
+    1, lanes to 4, epochs to 10.
+    """
     steps: list[tuple[int, int, int]] = []
     for budget in np.geomspace(1e6, 1, 4000):
         try:
-            found = fit_course(ROWS, 5, Pace(0.05), float(budget))
+            found = fit_budget(ROWS, 5, Pace(0.05), float(budget))
         except ConfigError:
             break
         if not steps or steps[-1] != (found.lanes, found.epochs, found.folds):
@@ -59,11 +78,23 @@ def test_first_things_give_way_first() -> None:
         assert cost <= courses.RACE * budget
         assert found.rungs == courses.default_rungs(found.epochs)
     most = default_epochs(ROWS, batch_size_for(ROWS))
-    corners = [(16, most, 5), (12, most, 5), (12, 40, 5), (12, 40, 3), (8, 40, 3), (8, 20, 3), (8, 20, 1), (4, 20, 1), (4, 10, 1)]
+    corners = [
+        (16, most, 5),
+        (12, most, 5),
+        (12, 40, 5),
+        (12, 40, 3),
+        (8, 40, 3),
+        (8, 20, 3),
+        (8, 20, 1),
+        (4, 20, 1),
+        (4, 10, 1),
+    ]
     assert [corner for corner in steps if corner in corners] == corners
     for before, after in itertools.pairwise(steps):
         assert all(b >= a for b, a in zip(before, after, strict=True)), "nothing grows as the time shrinks"
-        assert sum(b != a for b, a in zip(before, after, strict=True)) == 1 or after in corners, "one thing after another"
+        assert sum(b != a for b, a in zip(before, after, strict=True)) == 1 or after in corners, (
+            "one thing after another"
+        )
 
 
 def test_epochs_that_were_asked_for_stay() -> None:
@@ -71,7 +102,7 @@ def test_epochs_that_were_asked_for_stay() -> None:
     found = []
     for budget in budgets:
         try:
-            found.append(fit_course(ROWS, 5, Pace(0.05), float(budget), epochs=33))
+            found.append(fit_budget(ROWS, 5, Pace(0.05), float(budget), epochs=33))
         except ConfigError:
             break
     assert {c.epochs for c in found} == {33}
@@ -80,33 +111,34 @@ def test_epochs_that_were_asked_for_stay() -> None:
 
 def test_too_small_a_budget_is_told_what_would_do() -> None:
     with pytest.raises(ConfigError) as caught:
-        fit_course(ROWS, 5, Pace(0.5), 10.0, spent=2.0)
+        fit_budget(ROWS, 5, Pace(0.5), 10.0, spent=2.0)
     text = str(caught.value)
     assert "first rung" in text
     assert "10 s" in text
     named = int(re.findall(r"at least (\d+) s", text)[0])
     assert named > 10
-    fit_course(ROWS, 5, Pace(0.5), float(named), spent=2.0)  # what it says is true
+    fit_budget(ROWS, 5, Pace(0.5), float(named), spent=2.0)  # what it says is true
     with pytest.raises(ConfigError):
-        fit_course(ROWS, 5, Pace(0.5), named - 1.0, spent=2.0)
+        fit_budget(ROWS, 5, Pace(0.5), named - 1.0, spent=2.0)
     takes = float(re.findall(r"takes ([\d.]+) s", text)[0])
     assert takes == pytest.approx(0.5 * member_epochs(4, 2, 1, 10), abs=0.06)
 
 
 def test_time_that_is_gone_counts() -> None:
-    assert fit_course(ROWS, 5, Pace(0.05), 100.0, spent=40.0).epochs < fit_course(ROWS, 5, Pace(0.05), 100.0).epochs
+    assert fit_budget(ROWS, 5, Pace(0.05), 100.0, spent=40.0).epochs < fit_budget(ROWS, 5, Pace(0.05), 100.0).epochs
     with pytest.raises(ConfigError, match="after 60"):
-        fit_course(ROWS, 5, Pace(1e-6), 100.0, spent=60.0)
+        fit_budget(ROWS, 5, Pace(1e-6), 100.0, spent=60.0)
 
 
 def test_the_race_gets_what_the_rest_will_not_need() -> None:
-    course = fit_course(ROWS, 5, Pace(1e-3), 300.0)
+    course = fit_budget(ROWS, 5, Pace(1e-3), 300.0)
     assert course.folds == 5
 
     def share(pace: float, explain: bool = True) -> float:
         return race_share(course, Pace(pace), 5, 300.0, least=0.5, explain=explain, finalists=6)
 
-    # By hand: 22 candidates (7 without explaining) on 5 folds for 96 epochs at 4 ms, times 1.3, are 55 (17) of 300 seconds.
+    # By hand: 22 candidates (7 without explaining) on 5 folds for 96 epochs at 4 ms, times 1.3, are 55 (17) of 300
+    # seconds.
     assert course.epochs == 96
     assert share(1e-3) == 0.82
     assert share(4e-3) == pytest.approx(0.9 - 1.3 * 22 * 5 * 96 * 4e-3 / 300)
@@ -141,7 +173,9 @@ def test_slow_networks_are_timed_on_few_rows(monkeypatch: pytest.MonkeyPatch) ->
 
     def seconds(a_row: float) -> float:
         timed.clear()
-        monkeypatch.setattr(courses, "_epoch", lambda task, candidates, batch_size, rows: (timed.append(rows), rows * a_row)[1])
+        monkeypatch.setattr(
+            courses, "_epoch", lambda task, candidates, batch_size, rows: (timed.append(rows), rows * a_row)[1]
+        )
         return courses.pace(task, [candidate()] * 10, 64).seconds
 
     # By hand: 10 candidates on 2 folds and 4,000 rows at 10 microseconds are 0.8 s; at 100 they would be 8.
@@ -163,8 +197,8 @@ def test_folds_and_classes() -> None:
 
 def test_worker_keeps_to_its_deadline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """By a clock of its own: every epoch takes a second; races begin only where one is likely to end in time."""
-    from dashpot.search.store import Store
-    from dashpot.search.worker import Worker
+    from dashpot.search.racing.worker import Worker
+    from dashpot.search.storage.study import Store
     from tests.search.helpers import small_space
 
     now = [0.0]
@@ -174,7 +208,7 @@ def test_worker_keeps_to_its_deadline(monkeypatch: pytest.MonkeyPatch, tmp_path:
         now[0] += 1.0
 
     store = Store(str(tmp_path / "journal.log"), "study", {}, sampler="random")
-    course = Course(epochs=6, batch_size=32, rungs=(1, 3), folds=2, lanes=4)
+    course = TrainingBudget(epochs=6, batch_size=32, rungs=(1, 3), folds=2, lanes=4)
     worker = Worker(small_task(), small_space(), course, store, tmp_path, deadline=20.0, trials=None, say=say)
     worker.run()
     store.close()

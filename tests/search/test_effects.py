@@ -11,27 +11,35 @@ import pytest
 from scipy.stats import t as student
 
 import dashpot
-from dashpot.search import effects
-from dashpot.search.dimensions import Span
-from dashpot.search.effects import arms, contributions, interactions, measure, strongest_pairs
-from dashpot.search.race import Race
-from dashpot.search.runner import Course, Runner
-from dashpot.search.space import Candidate, Space, ingredients
-from dashpot.search.task import Task
+from dashpot.search.outcome import ablation as effects
+from dashpot.search.outcome.ablation import arms, contributions, interactions, measure, strongest_pairs
+from dashpot.search.racing.race import Race
+from dashpot.search.racing.task import Task
+from dashpot.search.racing.trial import TrainingBudget, Trial
+from dashpot.search.space.distributions import Span
+from dashpot.search.space.space import Candidate, Space, ingredients
 from tests.search.helpers import FOLDS, race, small_task
 
 EVERY = list(range(FOLDS))
-COURSE = Course(30, 16, (), FOLDS, 4)
+COURSE = TrainingBudget(30, 16, (), FOLDS, 4)
 
 
 def space_of(*techniques: Any) -> Space:
     return Space(ingredients(techniques), lr=Span(1e-4, 1.0, log=True), net=None, lr_default=2e-2)
 
 
-def run(task: Task, space: Space, chosen: Candidate, course: Course = COURSE, **options: Any) -> tuple[Runner, effects.Effects, list[str]]:
+def run(
+    task: Task, space: Space, chosen: Candidate, course: TrainingBudget = COURSE, **options: Any
+) -> tuple[Trial, effects.Effects, list[str]]:
     notes: list[str] = []
     winner = race(task, [chosen], course, rungs=())[0]
-    settings: dict[str, Any] = {"deadline": None, "seconds_per_member": 0.0, "say": lambda *args: None, "note": notes.append, **options}
+    settings: dict[str, Any] = {
+        "deadline": None,
+        "seconds_per_member": 0.0,
+        "say": lambda *args: None,
+        "note": notes.append,
+        **options,
+    }
     return winner, measure(task, course, space, winner, EVERY, **settings), notes
 
 
@@ -44,14 +52,24 @@ def test_arms() -> None:
     chosen = space.without(space.default(), "ema")
     found = arms(space, chosen)
     recipes = {name: [t.name for t in c.recipe] for name, c in found.items()}
-    assert recipes == {"without l1": ["dropout"], "without dropout": ["l1"], "only l1": ["l1"], "only dropout": ["dropout"], "none": []}
+    assert recipes == {
+        "without l1": ["dropout"],
+        "without dropout": ["l1"],
+        "only l1": ["l1"],
+        "only dropout": ["dropout"],
+        "none": [],
+    }
     assert all(c.lr == chosen.lr and c.net == chosen.net for c in found.values())
-    assert list(arms(space, space.alone(chosen, "l1"))) == ["without l1"], "with one ingredient, alone is the same comparison"
+    assert list(arms(space, space.alone(chosen, "l1"))) == ["without l1"], (
+        "with one ingredient, alone is the same comparison"
+    )
     assert arms(space, space.plain()) == {}
 
 
 def test_signs_and_pairs() -> None:
-    """A penalty that leaves no weight hurts, with and without the other; and each number is that of trainings of their own."""
+    """A penalty that leaves no weight hurts, with and without the other; and each number is that of trainings of their
+    own.
+    """
     task = small_task()
     space = space_of(dashpot.L1(strength=1.0), dashpot.Dropout(p=0.5))
     winner, found, notes = run(task, space, space.default())
@@ -59,7 +77,9 @@ def test_signs_and_pairs() -> None:
     gains = by_name(found)
     assert gains["l1", "left out"]["difference"] < -0.05
     assert gains["l1", "alone"]["difference"] < -0.05
-    none, l1, dropout = race(task, [space.plain(), *(space.alone(space.default(), name) for name in ("l1", "dropout"))], COURSE, rungs=())
+    none, l1, dropout = race(
+        task, [space.plain(), *(space.alone(space.default(), name) for name in ("l1", "dropout"))], COURSE, rungs=()
+    )
     whole = np.array(winner.scores)
     expected = {
         ("l1", "left out"): np.array(dropout.scores) - whole,
@@ -73,16 +93,23 @@ def test_signs_and_pairs() -> None:
     (pair,) = found.interactions
     assert set(pair["pair"]) == {"l1", "dropout"}
     together = np.array(none.scores) - whole
-    assert pair["folds"] == pytest.approx(list(together - expected["l1", "left out"] - expected["dropout", "left out"]), abs=4e-3)
+    assert pair["folds"] == pytest.approx(
+        list(together - expected["l1", "left out"] - expected["dropout", "left out"]), abs=4e-3
+    )
 
 
 def test_others_have_the_seed_of_the_winner_they_are_compared_with() -> None:
     task, space = small_task(), space_of(dashpot.Dropout(p=0.5))
 
-    def trained(candidate: Candidate, repeat: int) -> Runner:
-        return Race(task, COURSE, [Runner(0, candidate, repeat=repeat)], folds=EVERY).run(rungs=())[0]
+    def trained(candidate: Candidate, repeat: int) -> Trial:
+        return Race(task, COURSE, [Trial(0, candidate, repeat=repeat)], folds=EVERY).run(rungs=())[0]
 
-    options: dict[str, Any] = {"deadline": None, "seconds_per_member": 0.0, "say": lambda *args: None, "note": lambda text: None}
+    options: dict[str, Any] = {
+        "deadline": None,
+        "seconds_per_member": 0.0,
+        "say": lambda *args: None,
+        "note": lambda text: None,
+    }
     for repeat in (0, 1):
         winner, other = trained(space.default(), repeat), trained(space.plain(), repeat)
         (row,) = measure(task, COURSE, space, winner, EVERY, **options).contributions
@@ -93,7 +120,7 @@ def test_help_is_positive() -> None:
     """Labels of which a third are wrong, memorized by a wide network: strong decay helps."""
     task = small_task(noise=3.0)
     space = space_of(dashpot.WeightDecay(strength=20.0))
-    _, found, _ = run(task, space, space.default(), Course(60, 16, (), FOLDS, 4))
+    _, found, _ = run(task, space, space.default(), TrainingBudget(60, 16, (), FOLDS, 4))
     # Each keeps its best look, so that what remains is what decay itself earned.
     assert found.contributions[0]["kind"] == "left out"
     assert found.contributions[0]["difference"] > 0
@@ -105,15 +132,26 @@ def test_intervals() -> None:
     gain = np.array([0.1, 0.3, 0.2, 0.4, 0.15])
     found = effects.interval(gain)
     half = student.ppf(0.975, 4) * (gain.var(ddof=1) * (1 / 5 + 1 / 4)) ** 0.5
-    assert (found["difference"], found["low"], found["high"]) == pytest.approx((gain.mean(), gain.mean() - half, gain.mean() + half))
+    assert (found["difference"], found["low"], found["high"]) == pytest.approx(
+        (gain.mean(), gain.mean() - half, gain.mean() + half)
+    )
     assert found["folds"] == list(gain)
     one = effects.interval(np.array([0.2]))
     assert (one["difference"], one["low"], one["high"]) == (0.2, None, None)
 
 
 def test_interactions_by_hand() -> None:
-    """Losses of a made-up table: a gains 3, b gains 2, both 4: together 1 less than the sum. c gains nothing, and with a exactly that."""
-    loss = {frozenset("abc"): 10.0, frozenset("bc"): 13.0, frozenset("ac"): 12.0, frozenset("ab"): 10.0, frozenset("c"): 14.0, frozenset("b"): 13.0}
+    """Losses of a made-up table: a gains 3, b gains 2, both 4: together 1 less than the sum. c gains nothing, and with
+    a exactly that.
+    """
+    loss = {
+        frozenset("abc"): 10.0,
+        frozenset("bc"): 13.0,
+        frozenset("ac"): 12.0,
+        frozenset("ab"): 10.0,
+        frozenset("c"): 14.0,
+        frozenset("b"): 13.0,
+    }
     folds = np.array([0.0, 1.0, 2.0])
     scores = {"whole": loss[frozenset("abc")] + folds}
     scores |= {f"without {name}": loss[frozenset("abc") - {name}] + folds for name in "abc"}
@@ -121,11 +159,16 @@ def test_interactions_by_hand() -> None:
     assert {row["ingredient"]: row["difference"] for row in rows} == pytest.approx({"a": 3.0, "b": 2.0, "c": 0.0})
     assert strongest_pairs(rows) == [("a", "b"), ("a", "c"), ("b", "c")]
     found = interactions(scores, {("a", "b"): loss[frozenset("c")] + folds, ("a", "c"): loss[frozenset("b")] + folds})
-    assert {tuple(row["pair"]): row["difference"] for row in found} == pytest.approx({("a", "b"): -1.0, ("a", "c"): 0.0})
+    assert {tuple(row["pair"]): row["difference"] for row in found} == pytest.approx(
+        {("a", "b"): -1.0, ("a", "c"): 0.0}
+    )
 
 
 def test_only_the_strongest_are_paired() -> None:
-    rows = [{"ingredient": name, "kind": "left out", "difference": d} for name, d in zip("abcdef", (0.1, -0.6, 0.3, 0.0, 0.5, -0.2), strict=True)]
+    rows = [
+        {"ingredient": name, "kind": "left out", "difference": d}
+        for name, d in zip("abcdef", (0.1, -0.6, 0.3, 0.0, 0.5, -0.2), strict=True)
+    ]
     rows += [{"ingredient": "d", "kind": "alone", "difference": 9.0}]
     pairs = strongest_pairs(rows)
     assert {name for pair in pairs for name in pair} == set("becf")
@@ -135,12 +178,16 @@ def test_only_the_strongest_are_paired() -> None:
 def test_three_ingredients_and_their_pairs() -> None:
     task = small_task()
     space = space_of(dashpot.WeightDecay(strength=1.0), dashpot.Dropout(p=0.5), dashpot.Mixup(alpha=0.5))
-    course = Course(5, 16, (), FOLDS, 4)
+    course = TrainingBudget(5, 16, (), FOLDS, 4)
     winner, found, _ = run(task, space, space.default(), course)
     assert len(found.contributions) == 6
     assert len(found.interactions) == 3
     row = next(r for r in found.interactions if set(r["pair"]) == {"dropout", "mixup"})
-    alone = [space.alone(space.default(), "weight-decay"), space.without(space.default(), "dropout"), space.without(space.default(), "mixup")]
+    alone = [
+        space.alone(space.default(), "weight-decay"),
+        space.without(space.default(), "dropout"),
+        space.without(space.default(), "mixup"),
+    ]
     neither, no_dropout, no_mixup = (np.array(r.scores) for r in race(task, alone, course, rungs=()))
     assert row["folds"] == pytest.approx(list(neither - no_dropout - no_mixup + np.array(winner.scores)), abs=2e-3)
 
@@ -148,7 +195,7 @@ def test_three_ingredients_and_their_pairs() -> None:
 def test_what_the_time_does_not_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     task = small_task()
     space = space_of(dashpot.WeightDecay(strength=1.0), dashpot.Dropout(p=0.5), dashpot.Mixup(alpha=0.5))
-    course = Course(4, 16, (), FOLDS, 4)
+    course = TrainingBudget(4, 16, (), FOLDS, 4)
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     _, none, notes = run(task, space, space.default(), course, deadline=1.0, seconds_per_member=1.0)
@@ -176,10 +223,15 @@ def test_what_the_time_does_not_allow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_winner_that_was_cut_off_is_trained_again() -> None:
     task = small_task()
     space = space_of(dashpot.WeightDecay(strength=1.0), dashpot.Dropout(p=0.5))
-    course = Course(6, 16, (), FOLDS, 4)
+    course = TrainingBudget(6, 16, (), FOLDS, 4)
     winner = race(task, [space.default()], course, rungs=())[0]
-    short = Runner(0, space.default(), "complete", epochs=2, scores=[9.0] * FOLDS)
-    options: dict[str, Any] = {"deadline": None, "seconds_per_member": 0.0, "say": lambda *args: None, "note": lambda text: None}
+    short = Trial(0, space.default(), "complete", epochs=2, scores=[9.0] * FOLDS)
+    options: dict[str, Any] = {
+        "deadline": None,
+        "seconds_per_member": 0.0,
+        "say": lambda *args: None,
+        "note": lambda text: None,
+    }
     expected = measure(task, course, space, winner, EVERY, **options)
     found = measure(task, course, space, short, EVERY, **options)
     for a, b in zip(expected.contributions, found.contributions, strict=True):
@@ -198,6 +250,16 @@ def test_an_arm_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
         return member(self, replace(c, lr=1e30) if names == ["gradient-clipping"] and fold == 1 else c, fold, repeat)
 
     monkeypatch.setattr(Task, "member", broken)
-    found = measure(task, COURSE, space, winner, EVERY, deadline=None, seconds_per_member=0.0, say=lambda *args: None, note=lambda text: None)
+    found = measure(
+        task,
+        COURSE,
+        space,
+        winner,
+        EVERY,
+        deadline=None,
+        seconds_per_member=0.0,
+        say=lambda *args: None,
+        note=lambda text: None,
+    )
     assert set(by_name(found)) == {("gradient-clipping", "left out"), ("dropout", "alone")}
     assert found.interactions == []

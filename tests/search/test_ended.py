@@ -1,4 +1,6 @@
-"""Candidates that have learned their rows by heart end before their time: with what they were at their best, and beating whom they had beaten."""
+"""Candidates that have learned their rows by heart end before their time: with what they were at their best, and
+beating whom they had beaten.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,15 @@ import pytest
 import torch
 
 import dashpot
-from dashpot.search import artifacts
-from dashpot.search.effects import measure
-from dashpot.search.race import Race
-from dashpot.search.runner import Course, Runner, Stage, summary
-from dashpot.search.schedules import only_worse
-from dashpot.search.worker import attributes, with_networks
+from dashpot.search.outcome.ablation import measure
+from dashpot.search.racing import checkpoints as artifacts
+from dashpot.search.racing.pruning import only_worse
+from dashpot.search.racing.race import Race
+from dashpot.search.racing.trial import Stage, TrainingBudget, Trial, summary
+from dashpot.search.racing.worker import attributes, with_networks
 from tests.search.helpers import FOLDS, candidate, race, small_space, small_task
 
-LONG = Course(epochs=60, batch_size=16, rungs=(7, 20), folds=FOLDS, lanes=6)
+LONG = TrainingBudget(epochs=60, batch_size=16, rungs=(7, 20), folds=FOLDS, lanes=6)
 HASTY = [candidate(lr=rate, width=64) for rate in (0.02, 0.03, 0.05)]
 """With labels that are mostly noise, these are at their best after some epochs, and then learn the noise."""
 SLOW = [candidate(lr=rate) for rate in (1e-4, 2e-4)]
@@ -37,8 +39,8 @@ class Whole(Race):
         return False
 
 
-def whole(candidates: Sequence[Any], course: Course = LONG, **options: Any) -> list[Runner]:
-    return Whole(task(), course, [Runner(i, c) for i, c in enumerate(candidates)], folds=range(FOLDS), **options).run(())
+def whole(candidates: Sequence[Any], course: TrainingBudget = LONG, **options: Any) -> list[Trial]:
+    return Whole(task(), course, [Trial(i, c) for i, c in enumerate(candidates)], folds=range(FOLDS), **options).run(())
 
 
 def test_it_ends_at_its_best() -> None:
@@ -62,7 +64,7 @@ def test_who_ended_takes_a_place_at_every_rung() -> None:
     late = replace(LONG, rungs=(20, 40))
     with_rungs = race(task(), many, late)
     # Those that stay are those that would have stayed had they trained on: their best scores were known at each rung.
-    expected = Whole(task(), late, [Runner(i, c) for i, c in enumerate(many)], folds=range(FOLDS)).run()
+    expected = Whole(task(), late, [Trial(i, c) for i, c in enumerate(many)], folds=range(FOLDS)).run()
     assert [r.state for r in with_rungs] == [r.state for r in expected]
     assert {r.ended for r in with_rungs if r.epochs > 7} == {True, False}
     assert sum(r.epochs for r in with_rungs) < sum(r.epochs for r in expected)
@@ -83,20 +85,27 @@ def test_the_plain_network_that_ended_is_complete() -> None:
 
 
 def test_trained_again_on_other_folds_it_may_end_elsewhere_and_is_whole(tmp_path: Path) -> None:
-    known = Race(task(), replace(LONG, folds=1), [Runner(0, HASTY[2])], folds=[0]).run()[0]
+    known = Race(task(), replace(LONG, folds=1), [Trial(0, HASTY[2])], folds=[0]).run()[0]
     assert known.ended
     again = with_networks(task(), LONG, tmp_path, [known], folds=range(FOLDS), deadline=None, say=lambda *args: None)
     assert len(again) == 1
     assert len(again[0].tensors) == FOLDS
     # Kept for the next who asks, which what the end of the time has cut short is not.
-    assert with_networks(task(), LONG, tmp_path, [known], folds=range(FOLDS), deadline=0.0, say=lambda *args: None)[0].scores == again[0].scores
+    assert (
+        with_networks(task(), LONG, tmp_path, [known], folds=range(FOLDS), deadline=0.0, say=lambda *args: None)[
+            0
+        ].scores
+        == again[0].scores
+    )
 
 
 def test_whose_strengths_change_on_the_way_is_never_over() -> None:
-    changed = Runner(0, HASTY[2], lineage=[Stage(0, HASTY[2]), Stage(50, replace(HASTY[2], lr=1e-3))])
+    changed = Trial(0, HASTY[2], lineage=[Stage(0, HASTY[2]), Stage(50, replace(HASTY[2], lr=1e-3))])
     assert Race(task(), LONG, [changed], folds=range(FOLDS)).run(rungs=())[0].epochs == 60
     for schedule in ("population", "none"):
-        runner = Race(task(), replace(LONG, schedule=schedule), [Runner(0, HASTY[2])], folds=range(FOLDS)).run(rungs=())[0]
+        runner = Race(task(), replace(LONG, schedule=schedule), [Trial(0, HASTY[2])], folds=range(FOLDS)).run(rungs=())[
+            0
+        ]
         assert runner.ended == (schedule == "none")
 
 
@@ -118,7 +127,12 @@ def test_it_is_explained_by_others_that_may_end_too() -> None:
     chosen = race(task(), [space.candidate({"weight-decay": True, "lr": 0.05})], LONG, rungs=())[0]
     assert chosen.ended
     said: list[str] = []
-    options: dict[str, Any] = {"deadline": None, "seconds_per_member": 0.0, "say": lambda *args: None, "note": said.append}
+    options: dict[str, Any] = {
+        "deadline": None,
+        "seconds_per_member": 0.0,
+        "say": lambda *args: None,
+        "note": said.append,
+    }
     found = measure(task(), LONG, space, chosen, range(FOLDS), **options)
     assert [row["ingredient"] for row in found.contributions] == ["weight-decay"]
     assert said == []

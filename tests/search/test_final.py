@@ -14,22 +14,22 @@ import torch
 from sklearn.metrics import log_loss, mean_squared_error
 
 import dashpot
-from dashpot.decisions import Decision, fit_decision
-from dashpot.metrics import METRICS, find_metric
+from dashpot.evaluation.calibration import fit_temperature
+from dashpot.evaluation.decision import Decision, fit_decision
+from dashpot.evaluation.losses import predict
+from dashpot.evaluation.metrics import METRICS, find_metric
 from dashpot.nets import MLP, Ensemble
-from dashpot.scores import predict
-from dashpot.search import artifacts
-from dashpot.search import final as finals
-from dashpot.search.final import assemble, averaged, choose, out_of_fold, pick, refit
-from dashpot.search.race import Race
-from dashpot.search.runner import Course, Runner
-from dashpot.search.task import Task
-from dashpot.search.worker import with_networks
-from dashpot.temperature import fit_temperature
+from dashpot.search.outcome import ensemble as finals
+from dashpot.search.outcome.ensemble import assemble, averaged, choose, out_of_fold, pick, refit
+from dashpot.search.racing import checkpoints as artifacts
+from dashpot.search.racing.race import Race
+from dashpot.search.racing.task import Task
+from dashpot.search.racing.trial import TrainingBudget, Trial
+from dashpot.search.racing.worker import with_networks
 from tests.search.helpers import FOLDS, candidate, race, runner, small_task
 
 EVERY = list(range(FOLDS))
-COURSE = Course(8, 16, (1, 3), FOLDS, 4)
+COURSE = TrainingBudget(8, 16, (1, 3), FOLDS, 4)
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,18 @@ def task() -> Task:
 
 
 @pytest.fixture(scope="module")
-def finalists(task: Task) -> list[Runner]:
+def finalists(task: Task) -> list[Trial]:
     torch.set_num_threads(1)
-    some = [candidate(), candidate(dashpot.Dropout(p=0.2), lr=3e-2), candidate(dashpot.L1(strength=1e-2), width=12), candidate(lr=2e-3)]
+    some = [
+        candidate(),
+        candidate(dashpot.Dropout(p=0.2), lr=3e-2),
+        candidate(dashpot.L1(strength=1e-2), width=12),
+        candidate(lr=2e-3),
+    ]
     return sorted(race(task, some, COURSE, rungs=()), key=lambda r: r.score)
 
 
-def simplest_within_one_error(runners: list[Runner]) -> set[int]:
+def simplest_within_one_error(runners: list[Trial]) -> set[int]:
     """The rule in plain words, by going through all: numbers that may be chosen."""
     best = min(runners, key=lambda r: sum(r.scores))
     passing = []
@@ -94,46 +99,55 @@ def test_seeds_are_averaged_by_fold() -> None:
     assert one.scores == [1.0, 2.0, 3.0]
 
 
-def picks(task: Task, found: list[Runner]) -> dict[int, int]:
+def picks(task: Task, found: list[Trial]) -> dict[int, int]:
     """By position, where each candidate has one seed."""
     at = {r.number: i for i, r in enumerate(found)}
     return {at[number]: n for number, n in pick(task, found, EVERY).items()}
 
 
-def mean_probabilities(task: Task, found: list[Runner], counts: dict[int, int]) -> np.ndarray:
+def mean_probabilities(task: Task, found: list[Trial], counts: dict[int, int]) -> np.ndarray:
     total = sum(counts.values())
     return sum(n / total * out_of_fold(task, found[i], EVERY)[0].double().softmax(1).numpy() for i, n in counts.items())
 
 
-def out_of_fold_loss(task: Task, found: list[Runner], counts: dict[int, int]) -> float:
+def out_of_fold_loss(task: Task, found: list[Trial], counts: dict[int, int]) -> float:
     rows = np.concatenate([task.folds[f][1] for f in EVERY])
     return float(log_loss(task.y[rows].numpy(), mean_probabilities(task, found, counts), labels=[0, 1, 2]))
 
 
-def test_ensemble_is_never_worse_out_of_fold_than_its_best_member(task: Task, finalists: list[Runner]) -> None:
+def test_ensemble_is_never_worse_out_of_fold_than_its_best_member(task: Task, finalists: list[Trial]) -> None:
     counts = picks(task, finalists)
     alone = [out_of_fold_loss(task, finalists, {i: 1}) for i in range(len(finalists))]
     assert out_of_fold_loss(task, finalists, counts) <= min(alone) + 1e-9
     assert sum(counts.values()) <= finals.PICKS
     # Every single exchange that a greedy search could have made first is no better.
-    best_two = min(out_of_fold_loss(task, finalists, {i: 1, j: 1} if i != j else {i: 2}) for i, j in itertools.product(range(4), repeat=2))
+    best_two = min(
+        out_of_fold_loss(task, finalists, {i: 1, j: 1} if i != j else {i: 2})
+        for i, j in itertools.product(range(4), repeat=2)
+    )
     assert out_of_fold_loss(task, finalists, counts) <= max(best_two, min(alone)) + 1e-3
 
 
 def test_ensemble_finds_what_belongs_together(task: Task) -> None:
-    """Two that know half of the rows each, and one that is slightly better than either: only together they are right."""
+    """Two that know half of the rows each, and one that is slightly better than either: only together
+    they are right.
+    """
     made = [runner(i, [0.5 + 0.01 * i] * FOLDS) for i in range(3)]
     for i, r in enumerate(made):
         for f in EVERY:
             truth = torch.nn.functional.one_hot(task.y[task.folds[f][1]], 3).double()
             knows = torch.arange(len(truth)) % 2 == i if i < 2 else torch.ones(len(truth), dtype=torch.bool)
-            p = torch.where(knows.unsqueeze(1), 0.97 * truth + 0.01, torch.full_like(truth, 1 / 3)) if i < 2 else 0.33 * truth + 0.67 / 3
+            p = (
+                torch.where(knows.unsqueeze(1), 0.97 * truth + 0.01, torch.full_like(truth, 1 / 3))
+                if i < 2
+                else 0.33 * truth + 0.67 / 3
+            )
             r.outputs.append(p.log())
     counts = picks(task, made)
     assert counts[0] == counts[1] > counts.get(2, 0)
 
 
-def test_ensemble_network_is_the_weighted_mean_of_probabilities(task: Task, finalists: list[Runner]) -> None:
+def test_ensemble_network_is_the_weighted_mean_of_probabilities(task: Task, finalists: list[Trial]) -> None:
     made = assemble(task, finalists, choose(finalists), EVERY, "finalists")
     counts = picks(task, finalists)
     total = sum(counts.values())
@@ -153,21 +167,23 @@ def test_ensemble_network_is_the_weighted_mean_of_probabilities(task: Task, fina
 
 
 @pytest.mark.parametrize("calibrate", [True, False])
-def test_decision_is_that_of_the_out_of_fold_outputs(task: Task, finalists: list[Runner], calibrate: bool) -> None:
+def test_decision_is_that_of_the_out_of_fold_outputs(task: Task, finalists: list[Trial], calibrate: bool) -> None:
     balanced = replace(task, metric=find_metric("balanced_accuracy", "classification", 3))
     made = assemble(balanced, finalists, choose(finalists), EVERY, "finalists", calibrate=calibrate)
     outputs, rows = made.held_out
     logits, y = outputs.double().numpy(), task.y[rows].numpy()
     temperature = fit_temperature(logits, y) if calibrate else 1.0
-    expected = fit_decision(Decision(temperature=temperature).probabilities(logits), y, "balanced_accuracy", temperature=temperature)
+    expected = fit_decision(
+        Decision(temperature=temperature).probabilities(logits), y, "balanced_accuracy", temperature=temperature
+    )
     assert made.decision == expected
     assert (temperature == 1.0) != calibrate
 
 
-def test_one_candidates_folds_and_seeds(task: Task, finalists: list[Runner]) -> None:
+def test_one_candidates_folds_and_seeds(task: Task, finalists: list[Trial]) -> None:
     choice = choose(finalists)
     chosen = choice.chosen
-    again = Race(task, COURSE, [Runner(chosen.number, chosen.candidate, repeat=1)], folds=EVERY).run(rungs=())
+    again = Race(task, COURSE, [Trial(chosen.number, chosen.candidate, repeat=1)], folds=EVERY).run(rungs=())
     one = assemble(task, finalists, choice, EVERY, "folds")
     assert len(one.network.networks) == FOLDS  # type: ignore[arg-type]
     both = assemble(task, [*finalists, *again], choice, EVERY, "folds")
@@ -178,9 +194,11 @@ def test_one_candidates_folds_and_seeds(task: Task, finalists: list[Runner]) -> 
     np.testing.assert_allclose(both.held_out[0].exp().numpy(), (p[0] + p[1]) / 2, atol=1e-6)
 
 
-def test_seeds_of_a_candidate_count_as_one(task: Task, finalists: list[Runner]) -> None:
+def test_seeds_of_a_candidate_count_as_one(task: Task, finalists: list[Trial]) -> None:
     """A lucky seed may not be picked by itself: the candidate is the mean of its seeds."""
-    other = Race(task, COURSE, [Runner(finalists[0].number, finalists[0].candidate, repeat=1)], folds=EVERY).run(rungs=())[0]
+    other = Race(task, COURSE, [Trial(finalists[0].number, finalists[0].candidate, repeat=1)], folds=EVERY).run(
+        rungs=()
+    )[0]
     found = [*finalists, other]
     counts = pick(task, found, EVERY)
     assert sum(counts.values()) <= finals.PICKS
@@ -195,13 +213,13 @@ def test_seeds_of_a_candidate_count_as_one(task: Task, finalists: list[Runner]) 
     assert sum(made.network.weights) == pytest.approx(1.0)
 
 
-def task_probabilities(task: Task, r: Runner) -> np.ndarray:
+def task_probabilities(task: Task, r: Trial) -> np.ndarray:
     return out_of_fold(task, r, EVERY)[0].softmax(1).numpy()
 
 
-def test_refit_is_one_training_on_all_rows_but_the_test_part(task: Task, finalists: list[Runner]) -> None:
+def test_refit_is_one_training_on_all_rows_but_the_test_part(task: Task, finalists: list[Trial]) -> None:
     from dashpot.population.members import initial
-    from dashpot.search.runner import task_schedule
+    from dashpot.search.racing.trial import task_schedule
 
     pool = np.arange(120)
     first = next(r for r in finalists if r.number == 0)
@@ -214,7 +232,13 @@ def test_refit_is_one_training_on_all_rows_but_the_test_part(task: Task, finalis
     model = initial(m)
 
     # Five of eight epochs: five epochs on the first five eighths of the schedule.
-    options: dict[str, Any] = {"epochs": 5, "batch_size": 16, "device": "cpu", "progress": False, "schedule": lambda p: task_schedule(p * 5 / 8)}
+    options: dict[str, Any] = {
+        "epochs": 5,
+        "batch_size": 16,
+        "device": "cpu",
+        "progress": False,
+        "schedule": lambda p: task_schedule(p * 5 / 8),
+    }
     dashpot.fit(model, (task.x[pool], task.y[pool]), lr=m.lr, seed=m.seed, **options)
     for name, tensor in model.state_dict().items():
         assert torch.allclose(made.network.state_dict()[name], tensor, atol=1e-4), name
@@ -252,7 +276,7 @@ def test_description_of_an_ensemble_gives_it_back() -> None:
     assert torch.allclose(both(x).exp(), 0.25 * one + 0.75 * two, atol=1e-6)
 
 
-# --- networks from files -------------------------------------------------------------------------------------------------
+# --- networks from files ---------------------------------------------------------------------------------------------
 
 
 def test_finalists_get_the_folds_they_lack(task: Task, tmp_path: Path) -> None:
@@ -280,7 +304,9 @@ def test_lost_files_are_trained_again_with_the_same_result(task: Task, tmp_path:
         assert r.scores == pytest.approx(next(f for f in first if f.number == r.number).scores, rel=1e-4)
 
 
-def test_folds_that_the_end_of_the_time_cut_short_are_not_used(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folds_that_the_end_of_the_time_cut_short_are_not_used(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import time
 
     short = race(task, [candidate(), candidate(lr=3e-2)], COURSE, folds=range(2), rungs=())
@@ -297,7 +323,9 @@ def test_folds_that_the_end_of_the_time_cut_short_are_not_used(task: Task, tmp_p
     assert {r.number: r.scores for r in found} == {r.number: pytest.approx(r.scores) for r in short}
 
 
-def test_what_was_cut_short_is_no_finalist_beside_a_whole_one_and_is_not_kept(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_cut_short_is_no_finalist_beside_a_whole_one_and_is_not_kept(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import time
 
     found = race(task, [candidate(), candidate(lr=3e-2)], COURSE, rungs=())
@@ -317,6 +345,6 @@ def test_what_was_cut_short_is_no_finalist_beside_a_whole_one_and_is_not_kept(ta
     assert with_networks(task, COURSE, tmp_path, found[1:], **options, deadline=None)[0].epochs == COURSE.epochs
 
 
-def test_final_network_is_in_evaluation_mode(task: Task, finalists: list[Runner]) -> None:
+def test_final_network_is_in_evaluation_mode(task: Task, finalists: list[Trial]) -> None:
     made = assemble(task, finalists, choose(finalists), EVERY, "finalists")
     assert all(not m.training for m in made.network.modules())

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dashpot.search.importance import FEWEST, importance
-from dashpot.search.runner import Runner
-from dashpot.search.space import Space
+from dashpot.search.outcome.importance import FEWEST, importance
+from dashpot.search.racing.trial import Trial
+from dashpot.search.space.space import Space
 from tests.search.helpers import small_space
 
 
-def searched(space: Space, n: int, score: Any, seed: int = 0) -> list[Runner]:
+def searched(space: Space, n: int, score: Any, seed: int = 0) -> list[Trial]:
     rng = np.random.default_rng(seed)
     found = []
     for i in range(n):
@@ -24,7 +24,7 @@ def searched(space: Space, n: int, score: Any, seed: int = 0) -> list[Runner]:
         if params["dropout"]:
             params["dropout.p"] = rng.uniform(0.1, 0.5)
         params |= {"lr": 10 ** rng.uniform(-4, 0), "net.width": int(rng.choice([8, 12]))}
-        found.append(Runner(i, space.candidate(params), "complete", scores=[score(params, rng)] * 3))
+        found.append(Trial(i, space.candidate(params), "complete", scores=[score(params, rng)] * 3))
     return found
 
 
@@ -32,7 +32,9 @@ SPACE = small_space("l1:strength=1e-5..1e-2", "dropout:p=0.1..0.5")
 
 
 def test_what_matters_comes_first() -> None:
-    shares = importance(searched(SPACE, 150, lambda p, rng: (math.log10(p["lr"]) + 2) ** 2 + 0.01 * rng.normal()), SPACE)
+    shares = importance(
+        searched(SPACE, 150, lambda p, rng: (math.log10(p["lr"]) + 2) ** 2 + 0.01 * rng.normal()), SPACE
+    )
     assert next(iter(shares)) == "lr"
     assert shares["lr"] > 0.9
     assert 0.9 < sum(shares.values()) <= 1
@@ -43,7 +45,9 @@ def test_what_matters_comes_first() -> None:
 def test_switches_and_conditional_fields() -> None:
     on = importance(searched(SPACE, 150, lambda p, rng: float(p["dropout"]) + 0.01 * rng.normal()), SPACE)
     assert on["dropout"] + on["dropout.p"] > 0.9, "the switch, or its field, which stands in the middle where it is off"
-    strength = importance(searched(SPACE, 200, lambda p, rng: math.log10(p.get("l1.strength", 10**-3.5)) + 0.01 * rng.normal()), SPACE)
+    strength = importance(
+        searched(SPACE, 200, lambda p, rng: math.log10(p.get("l1.strength", 10**-3.5)) + 0.01 * rng.normal()), SPACE
+    )
     assert next(iter(strength)) == "l1.strength"
 
 
@@ -72,7 +76,9 @@ def test_noise_has_no_cause(n: int) -> None:
 
 def test_what_is_not_explained_has_no_share() -> None:
     """Half of the variance is noise."""
-    shares = importance(searched(SPACE, 300, lambda p, rng: math.log10(p["lr"]) / np.sqrt(16 / 12) + rng.normal()), SPACE)
+    shares = importance(
+        searched(SPACE, 300, lambda p, rng: math.log10(p["lr"]) / np.sqrt(16 / 12) + rng.normal()), SPACE
+    )
     assert next(iter(shares)) == "lr"
     assert 0.2 < sum(shares.values()) < 0.6
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from dashpot.search import worker
 from dashpot.search.interrupts import Interrupts
-from dashpot.search.store import Store
-from dashpot.search.worker import Worker
+from dashpot.search.racing import worker
+from dashpot.search.racing.worker import Worker
+from dashpot.search.storage.study import Store
 from tests.search.helpers import COURSE, small_space, small_task
 
 
@@ -69,7 +69,9 @@ def test_what_was_begun_is_finished_beyond_a_lower_limit(tmp_path: Path) -> None
     assert not store.unfinished()
 
 
-def test_an_interrupt_while_candidates_are_drawn_leaves_them_to_the_next_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_while_candidates_are_drawn_leaves_them_to_the_next_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = opened(tmp_path)
     calls: list[int] = []
     ask = store.ask

@@ -10,9 +10,10 @@ import optuna
 import pytest
 from optuna.storages.journal._storage import JournalOperation
 
-from dashpot.search import api, journal
-from dashpot.search import course as courses
-from dashpot.search.backends import open_storage
+from dashpot.search import search as api
+from dashpot.search.racing import budget as courses
+from dashpot.search.storage import journal
+from dashpot.search.storage.backends import open_storage
 from tests.search.test_api import SHORT, iris
 from tests.search.test_setup import searching
 
@@ -27,7 +28,11 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_the_numbers_are_optunas() -> None:
-    later = (JournalOperation.SET_TRIAL_PARAM, JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE, JournalOperation.SET_TRIAL_USER_ATTR)
+    later = (
+        JournalOperation.SET_TRIAL_PARAM,
+        JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE,
+        JournalOperation.SET_TRIAL_USER_ATTR,
+    )
     assert {int(operation) for operation in later} == journal.UNTIL_LATER
 
 

@@ -1,4 +1,6 @@
-"""Population-based training: the worst go on from networks of the best, and their way can be trained again, step for step."""
+"""Population-based training: the worst go on from networks of the best, and their way can be trained again, step for
+step.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +18,27 @@ from sklearn.metrics import log_loss
 import dashpot
 from dashpot.population.members import initial
 from dashpot.population.population import Population
-from dashpot.report.tune_words import changes
-from dashpot.search import artifacts, effects, final
-from dashpot.search.dimensions import Span
-from dashpot.search.lanes import Lanes
-from dashpot.search.race import Race
-from dashpot.search.runner import Course, Runner, Stage, stages, summary, task_schedule
-from dashpot.search.schedules import exchanges, perturbed
-from dashpot.search.space import Candidate, Space, ingredients
-from dashpot.search.store import Store
-from dashpot.search.task import Task, proper_score
-from dashpot.search.worker import Worker, remembered, with_networks
+from dashpot.report.tune.words import changes
+from dashpot.search.outcome import ablation as effects
+from dashpot.search.outcome import ensemble as final
+from dashpot.search.racing import checkpoints as artifacts
+from dashpot.search.racing.executor import ParallelTrials
+from dashpot.search.racing.pruning import exchanges, perturbed
+from dashpot.search.racing.race import Race
+from dashpot.search.racing.task import Task, proper_score
+from dashpot.search.racing.trial import Stage, TrainingBudget, Trial, stages, summary, task_schedule
+from dashpot.search.racing.worker import Worker, remembered, with_networks
+from dashpot.search.space.distributions import Span
+from dashpot.search.space.space import Candidate, Space, ingredients
+from dashpot.search.storage.study import Store
 from tests.search.helpers import FOLDS, candidate, small_space, small_task
 
-COURSE = Course(epochs=16, batch_size=16, rungs=(), folds=FOLDS, lanes=6, schedule="population")
+COURSE = TrainingBudget(epochs=16, batch_size=16, rungs=(), folds=FOLDS, lanes=6, schedule="population")
 FIRST = exchanges(16)[0]
 WHOLE_SPACE = Space(
-    ingredients(["l1:strength=1e-5..1e-2", "dropout:p=0.1..0.5", "ema:decay=0.5..0.9", dashpot.EarlyStopping(patience=3)]),
+    ingredients(
+        ["l1:strength=1e-5..1e-2", "dropout:p=0.1..0.5", "ema:decay=0.5..0.9", dashpot.EarlyStopping(patience=3)]
+    ),
     lr=Span(1e-6, 1.0, log=True),
 )
 POINTS: list[dict[str, Any]] = [
@@ -51,18 +57,26 @@ def point(params: dict[str, Any]) -> Candidate:
     return WHOLE_SPACE.candidate({**dict.fromkeys(("l1", "dropout", "ema", "early-stopping"), False), **params})
 
 
-def raced(task: Task, course: Course = COURSE, **options: Any) -> list[Runner]:
+def raced(task: Task, course: TrainingBudget = COURSE, **options: Any) -> list[Trial]:
     """A race of the points, the first of which (it is bad) is protected."""
-    runners = [Runner(i, point(p)) for i, p in enumerate(POINTS)]
-    return Race(task, course, runners, folds=range(course.folds), protected=[0], explore=partial(perturbed, WHOLE_SPACE), **options).run()
+    runners = [Trial(i, point(p)) for i, p in enumerate(POINTS)]
+    return Race(
+        task,
+        course,
+        runners,
+        folds=range(course.folds),
+        protected=[0],
+        explore=partial(perturbed, WHOLE_SPACE),
+        **options,
+    ).run()
 
 
 @pytest.fixture(scope="module")
-def found() -> list[Runner]:
+def found() -> list[Trial]:
     return raced(small_task())
 
 
-def same(a: Runner, b: Runner, close: float = 1e-4) -> None:
+def same(a: Trial, b: Trial, close: float = 1e-4) -> None:
     assert a.scores == pytest.approx(b.scores, rel=close)
     assert [e for e, _ in a.history] == [e for e, _ in b.history]
     assert [s for _, s in a.history] == pytest.approx([s for _, s in b.history], rel=close)
@@ -98,7 +112,7 @@ def test_the_worst_goes_on_from_the_best() -> None:
     """By ``dashpot.fit``: one network whose learning rate changes after the exchange."""
     task = small_task()
     course = replace(COURSE, lanes=3)
-    runners = [Runner(i, candidate(lr=lr)) for i, lr in enumerate((1e-2, 3e-3, 1e-6))]
+    runners = [Trial(i, candidate(lr=lr)) for i, lr in enumerate((1e-2, 3e-3, 1e-6))]
     good, _, bad = Race(task, course, runners, folds=range(FOLDS), explore=once(8e-3)).run()
     assert [(s.epoch, s.candidate.lr) for s in bad.lineage] == [(0, 1e-2), (FIRST, 8e-3)]
     assert bad.candidate.lr == 8e-3
@@ -109,7 +123,14 @@ def test_the_worst_goes_on_from_the_best() -> None:
     for fold in range(FOLDS):
         m = task.member(candidate(lr=1e-2), fold)
         model = initial(m)
-        options: dict[str, Any] = {"epochs": 16, "batch_size": 16, "device": "cpu", "progress": False, "seed": m.seed, "lr": 1e-2}
+        options: dict[str, Any] = {
+            "epochs": 16,
+            "batch_size": 16,
+            "device": "cpu",
+            "progress": False,
+            "seed": m.seed,
+            "lr": 1e-2,
+        }
         dashpot.fit(model, (task.x[m.rows], task.y[m.rows]), schedule=lower_later, **options)
         rows = task.folds[fold][1]
         with torch.no_grad():
@@ -117,18 +138,24 @@ def test_the_worst_goes_on_from_the_best() -> None:
         alone.append(float(log_loss(task.y[rows].numpy(), p, labels=[0, 1, 2])))
     assert dict(bad.history)[16] == pytest.approx(np.mean(alone), rel=2e-4)
     assert dict(bad.history)[16] != pytest.approx(dict(good.history)[16], rel=1e-3), "the test can fail"
-    as_asked = Race(task, course, [Runner(2, candidate(lr=1e-6))], folds=range(FOLDS)).run(rungs=())[0]
+    as_asked = Race(task, course, [Trial(2, candidate(lr=1e-6))], folds=range(FOLDS)).run(rungs=())[0]
     assert bad.asked == pytest.approx(min(s for e, s in as_asked.history if e <= FIRST), rel=1e-5)
 
 
-def test_stages_are_trained_by_hand(found: list[Runner]) -> None:
+def test_stages_are_trained_by_hand(found: list[Trial]) -> None:
     """Strengths too: a population of one member that becomes its own copy at each stage."""
     task = small_task()
-    changed = [r for r in found if r.lineage and r.tensors and not any(isinstance(t, dashpot.EarlyStopping) for t in r.candidate.recipe)]
+    changed = [
+        r
+        for r in found
+        if r.lineage and r.tensors and not any(isinstance(t, dashpot.EarlyStopping) for t in r.candidate.recipe)
+    ]
     assert changed
     for r in changed:
         m = task.member(r.lineage[0].candidate, 1)
-        population = Population([m], [(task.x, task.y)], epochs=16, batch_size=16, schedule=task_schedule, device="cpu", low=False)
+        population = Population(
+            [m], [(task.x, task.y)], epochs=16, batch_size=16, schedule=task_schedule, device="cpu", low=False
+        )
         number = 0
         for stage, following in zip(r.lineage, [*r.lineage[1:], None], strict=True):
             if stage.epoch:
@@ -139,7 +166,7 @@ def test_stages_are_trained_by_hand(found: list[Runner]) -> None:
             assert torch.allclose(r.tensors[1][name], tensor, atol=1e-5), name
 
 
-def test_whole_ways_are_trained_again(found: list[Runner]) -> None:
+def test_whole_ways_are_trained_again(found: list[Trial]) -> None:
     task = small_task()
     assert sum(bool(r.lineage) for r in found) >= 2
     assert max(len(r.lineage) for r in found) >= 3, "copies of copies"
@@ -152,7 +179,7 @@ def test_whole_ways_are_trained_again(found: list[Runner]) -> None:
 
 
 @pytest.mark.parametrize("stack", [True, False])
-def test_several_populations_exchange(found: list[Runner], two_threads: None, stack: bool) -> None:
+def test_several_populations_exchange(found: list[Trial], two_threads: None, stack: bool) -> None:
     """Spread over threads, or one by one: the same copies are made."""
     other = raced(small_task(stack=stack))
     assert any(r.lineage for r in other)
@@ -162,7 +189,7 @@ def test_several_populations_exchange(found: list[Runner], two_threads: None, st
             same(a, b, 5e-3)
 
 
-def test_lineages(found: list[Runner]) -> None:
+def test_lineages(found: list[Trial]) -> None:
     assert found[0].lineage == []
     assert found[0].state == "complete", "plain is the second worst, and stays what it is"
     assert all(r.state == "complete" or r.lineage for r in found), "nobody is dropped"
@@ -189,12 +216,15 @@ def test_weights_outputs_and_scores_agree() -> None:
     """Also where early stopping keeps other weights than it trains on with, and right after a copy was made."""
     task, seen = small_task(noise=2.0), []
 
-    def look(r: Runner) -> None:
+    def look(r: Trial) -> None:
         for tensors, score, (_, valid) in zip(r.tensors, r.scores, task.folds, strict=False):
             model = task.make(dict(r.candidate.net))
             model.load_state_dict(dict(tensors))
             with torch.no_grad():
-                assert proper_score(model.eval()(task.x[valid]), task.y[valid]) == pytest.approx(score, rel=1e-4), (r.number, r.epochs)
+                assert proper_score(model.eval()(task.x[valid]), task.y[valid]) == pytest.approx(score, rel=1e-4), (
+                    r.number,
+                    r.epochs,
+                )
             seen.append(bool(r.lineage) and any(isinstance(t, dashpot.EarlyStopping) for t in r.candidate.recipe))
 
     found = raced(task, report=look)
@@ -208,7 +238,7 @@ def test_what_cannot_be_copied_is_not_replaced() -> None:
     task = small_task()
     plain, ends = candidate(lr=1e-2), candidate(dashpot.EarlyStopping(patience=1), lr=0.3)
     members = [[task.member(plain, 0), task.member(plain, 1)], [task.member(plain, 0), task.member(ends, 1)]]
-    lanes = Lanes(members, [(task.x, task.y)], threads=1, epochs=40, batch_size=16, device="cpu", low=False)
+    lanes = ParallelTrials(members, [(task.x, task.y)], threads=1, epochs=40, batch_size=16, device="cpu", low=False)
     for _ in range(30):
         lanes.train(None)
     (population,) = lanes._populations
@@ -230,21 +260,23 @@ def test_folds_that_have_ended_do_not_hold_up_the_others() -> None:
     task = small_task()
     c = candidate(dashpot.EarlyStopping(patience=1), lr=0.3)
     way = [Stage(0, c), Stage(14, replace(c, lr=0.1))]
-    there, constant = (Race(task, COURSE, [Runner(0, c, lineage=w)], folds=range(FOLDS)).run(rungs=(), only=16)[0] for w in (way, []))
+    there, constant = (
+        Race(task, COURSE, [Trial(0, c, lineage=w)], folds=range(FOLDS)).run(rungs=(), only=16)[0] for w in (way, [])
+    )
     assert (there.state, there.epochs) == ("complete", 16)
     equal = [a == pytest.approx(b, rel=1e-6) for a, b in zip(there.scores, constant.scores, strict=True)]
     assert any(equal)
 
 
 def test_nothing_to_explore_is_no_exchange() -> None:
-    runners = [Runner(i, point(p)) for i, p in enumerate(POINTS)]
+    runners = [Trial(i, point(p)) for i, p in enumerate(POINTS)]
     for explore in (None, lambda c, rng: None):
         fresh = [r.untrained() for r in runners]
         for r in Race(small_task(), replace(COURSE, epochs=4), fresh, folds=[0], explore=explore).run():
             assert (r.lineage, r.asked, r.state) == ([], None, "complete")
 
 
-def test_files_and_other_machines(found: list[Runner], tmp_path: Path) -> None:
+def test_files_and_other_machines(found: list[Trial], tmp_path: Path) -> None:
     """From its file, trained again where there is none, and on a fold that the race left out: the same network."""
     task = small_task()
     best = next(r for r in found if r.lineage and r.state == "complete")
@@ -252,7 +284,9 @@ def test_files_and_other_machines(found: list[Runner], tmp_path: Path) -> None:
     loaded = artifacts.load(tmp_path, best.number, best.candidate, 0, best.lineage)
     assert loaded is not None
     assert loaded.lineage == best.lineage
-    assert artifacts.load(tmp_path, best.number, best.candidate) is None, "of the same strengths all the way it would be another network"
+    assert artifacts.load(tmp_path, best.number, best.candidate) is None, (
+        "of the same strengths all the way it would be another network"
+    )
     options: dict[str, Any] = {"folds": range(FOLDS), "deadline": None, "say": lambda *args: None}
     elsewhere = with_networks(task, COURSE, tmp_path / "elsewhere", [best], **options)[0]
     same(elsewhere, best)
@@ -267,33 +301,44 @@ def test_files_and_other_machines(found: list[Runner], tmp_path: Path) -> None:
     assert seed.scores != pytest.approx(best.scores, rel=1e-3)
 
 
-def test_refit_goes_the_same_way(found: list[Runner]) -> None:
+def test_refit_goes_the_same_way(found: list[Trial]) -> None:
     """On the training rows of a fold it is the network of that fold."""
     task = small_task()
     none = [r for r in found if not any(isinstance(t, dashpot.EarlyStopping) for t in r.candidate.recipe)]
     best = next(r for r in none if r.lineage and r.state == "complete")
     choice = final.Choice(best, best, "")
-    made = final.refit(task, COURSE, task.folds[0][0], choice, final.assemble(task, [best], choice, range(FOLDS), "folds"))
+    made = final.refit(
+        task, COURSE, task.folds[0][0], choice, final.assemble(task, [best], choice, range(FOLDS), "folds")
+    )
     for name, tensor in best.tensors[0].items():
         assert torch.allclose(made.network.state_dict()[name], tensor, atol=1e-5), name
 
 
-def test_effects_go_the_same_way(found: list[Runner]) -> None:
+def test_effects_go_the_same_way(found: list[Trial]) -> None:
     task = small_task()
     best = next(r for r in found if r.lineage and r.state == "complete" and len(r.candidate.recipe))
     whole = Race(task, COURSE, [effects.staged(best, lambda c: c)], folds=range(FOLDS)).run(rungs=())[0]
     same(whole, best)
-    options: dict[str, Any] = {"deadline": None, "seconds_per_member": 0.0, "say": lambda *args: None, "note": lambda text: None}
+    options: dict[str, Any] = {
+        "deadline": None,
+        "seconds_per_member": 0.0,
+        "say": lambda *args: None,
+        "note": lambda text: None,
+    }
     found_ = effects.measure(task, COURSE, WHOLE_SPACE, best, range(FOLDS), **options)
     name = found_.contributions[0]["ingredient"]
     lineage = [Stage(s.epoch, WHOLE_SPACE.without(s.candidate, name)) for s in best.lineage]
-    without = Race(task, COURSE, [Runner(0, lineage[-1].candidate, lineage=lineage)], folds=range(FOLDS)).run(rungs=())[0]
+    without = Race(task, COURSE, [Trial(0, lineage[-1].candidate, lineage=lineage)], folds=range(FOLDS)).run(rungs=())[
+        0
+    ]
     gain = np.mean(without.scores) - np.mean(best.scores)
     assert found_.contributions[0]["difference"] == pytest.approx(gain, abs=1e-4)
 
 
 def test_the_store_remembers_the_way(tmp_path: Path) -> None:
-    """What a search that is resumed reads is what the race had; a sampler learns what the point it asked for was worth."""
+    """What a search that is resumed reads is what the race had; a sampler learns what the point it asked
+    for was worth.
+    """
     space = small_space()
     store = Store(str(tmp_path / "journal.log"), "study", {}, sampler="random", seed=1)
     course = replace(COURSE, folds=1, lanes=8)
@@ -307,7 +352,11 @@ def test_the_store_remembers_the_way(tmp_path: Path) -> None:
     assert any(r.lineage for r in worker.runners)
     for r in worker.runners:
         known = by_number[r.number]
-        assert (known.state, stages(known), dict(known.candidate.params)) == (r.state, stages(r), dict(r.candidate.params))
+        assert (known.state, stages(known), dict(known.candidate.params)) == (
+            r.state,
+            stages(r),
+            dict(r.candidate.params),
+        )
         assert known.candidate == r.candidate
         assert known.scores == r.scores
         if r.state == "complete":
@@ -325,7 +374,9 @@ def test_interrupted_in_the_middle(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Worker(small_task(), space, replace(COURSE, folds=1, lanes=8), store, tmp_path, deadline=None, trials=8, say=say).run()
+        Worker(
+            small_task(), space, replace(COURSE, folds=1, lanes=8), store, tmp_path, deadline=None, trials=8, say=say
+        ).run()
     known = remembered(store, space)
     store.close()
     assert len(known) == 8
@@ -336,8 +387,10 @@ def test_interrupted_in_the_middle(tmp_path: Path) -> None:
 
 def test_words() -> None:
     way = [Stage(0, candidate(lr=0.01)), Stage(5, candidate(lr=0.008)), Stage(10, candidate(lr=0.01))]
-    r = Runner(0, way[-1].candidate, lineage=way)
-    assert changes(stages(r)) == ["  its strengths changed while it trained, after epochs 5, 10: lr 0.01 → 0.008 → 0.01"]
-    assert changes(stages(Runner(0, way[0].candidate))) == []
+    r = Trial(0, way[-1].candidate, lineage=way)
+    assert changes(stages(r)) == [
+        "  its strengths changed while it trained, after epochs 5, 10: lr 0.01 → 0.008 → 0.01"
+    ]
+    assert changes(stages(Trial(0, way[0].candidate))) == []
     many = [{"epoch": e, "params": {f"s{k}": e + k for k in range(9)}} for e in (0, 4)]
     assert changes(many)[0].endswith("s5 5 → 9; 3 more in report.json")

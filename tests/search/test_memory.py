@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from dashpot.search import memory
-from dashpot.search.course import Pace, fit_course
+from dashpot.search.racing import memory
+from dashpot.search.racing.budget import Pace, fit_budget
 from tests.search.helpers import candidate, small_task
 
 
@@ -26,7 +26,7 @@ def test_how_many_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_course_for_little_memory() -> None:
     def shape(members: int | None, **given: Any) -> tuple[int, int]:
-        course = fit_course(1000, 5, Pace(1e-6), None, members=members, **given)
+        course = fit_budget(1000, 5, Pace(1e-6), None, members=members, **given)
         return course.lanes, course.folds
 
     assert shape(None) == shape(80) == (16, 5)

@@ -1,4 +1,6 @@
-"""``dashpot.tune``: scores and predictions against scikit-learn and closed forms, networks and data of one's own, and what it refuses."""
+"""``dashpot.tune``: scores and predictions against scikit-learn and closed forms, networks and data of one's own, and
+what it refuses.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,15 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, m
 from torch import nn
 
 import dashpot
-from dashpot.decisions import Decision
-from dashpot.runs import load_decision, load_run, predictions
-from dashpot.search.api import Search
+from dashpot.evaluation.decision import Decision
+from dashpot.runs.saved import load_decision, load_run, predictions
 from dashpot.search.arguments import seconds
-from dashpot.search.dimensions import Span
-from dashpot.search.given import TensorProblem, problem_of
-from dashpot.search.race import Race
-from dashpot.search.result import AsTheyAre, TuneResult
-from dashpot.search.space import Space, ingredients
+from dashpot.search.inputs import TensorProblem, problem_of
+from dashpot.search.outcome.result import AsTheyAre, TuneResult
+from dashpot.search.racing.race import Race
+from dashpot.search.search import Search
+from dashpot.search.space.distributions import Span
+from dashpot.search.space.space import Space, ingredients
 
 QUICK: dict[str, Any] = {"trials": 3, "epochs": 4, "cv": 2, "explain": False, "progress": False}
 
@@ -45,7 +47,9 @@ def small() -> TuneResult:
 
 
 def small_net(**options: int) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(12, options.get("width", 8)), nn.ReLU(), nn.Linear(options.get("width", 8), 2))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(12, options.get("width", 8)), nn.ReLU(), nn.Linear(options.get("width", 8), 2)
+    )
 
 
 def sequences(rows: int = 120) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,7 +57,7 @@ def sequences(rows: int = 120) -> tuple[torch.Tensor, torch.Tensor]:
     return x, (x[:, 0, 0] > 0).long()
 
 
-# --- what it gives -------------------------------------------------------------------------------------------------------
+# --- what it gives ---------------------------------------------------------------------------------------------------
 
 
 def test_the_reported_scores_are_those_of_its_own_predictions(small: TuneResult) -> None:
@@ -151,7 +155,7 @@ def test_ctrl_c_gives_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.predict(table()[0]).shape == (160,)
 
 
-# --- data ----------------------------------------------------------------------------------------------------------------
+# --- data ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -181,7 +185,10 @@ def test_frames_with_missing_values_and_arrays_of_images() -> None:
     result = tune((frame, pd.Series(y)))
     assert set(result.predict(frame[:5])) <= {"yes", "no"}
     np.testing.assert_array_equal(
-        result.predict(pl.DataFrame({"a": frame["a"].to_numpy(), "b": [None if pd.isna(v) else v for v in frame["b"]]})), result.predict(frame)
+        result.predict(
+            pl.DataFrame({"a": frame["a"].to_numpy(), "b": [None if pd.isna(v) else v for v in frame["b"]]})
+        ),
+        result.predict(frame),
     )
     with pytest.raises(dashpot.DataError, match="missing: 'b'"):
         result.predict(frame[["a"]])
@@ -196,10 +203,12 @@ def test_a_path(tmp_path: Path) -> None:
     pd.DataFrame(x, columns=list("abcd")).assign(answer=y).to_csv(tmp_path / "d.csv", index=False)
     result = tune(tmp_path / "d.csv", target="answer", recipe="l1")
     assert set(result.predict(tmp_path / "d.csv")) <= {"yes", "no"}
-    np.testing.assert_array_equal(result.predict(str(tmp_path / "d.csv")), result.predict(pd.DataFrame(x, columns=list("abcd"))))
+    np.testing.assert_array_equal(
+        result.predict(str(tmp_path / "d.csv")), result.predict(pd.DataFrame(x, columns=list("abcd")))
+    )
 
 
-# --- networks of one's own -----------------------------------------------------------------------------------------------
+# --- networks of one's own -------------------------------------------------------------------------------------------
 
 
 def test_tensors_reach_the_network_as_they_are() -> None:
@@ -222,7 +231,9 @@ def test_tensors_reach_the_network_as_they_are() -> None:
     p = result.network(x).softmax(1)
     temperature = result.decision.temperature if result.decision else 1.0
     np.testing.assert_allclose(
-        result.predict_proba(x), (p.double() ** (1 / temperature) / (p.double() ** (1 / temperature)).sum(1, keepdim=True)).detach(), rtol=1e-5
+        result.predict_proba(x),
+        (p.double() ** (1 / temperature) / (p.double() ** (1 / temperature)).sum(1, keepdim=True)).detach(),
+        rtol=1e-5,
     )
     with pytest.raises(dashpot.DataError, match=r"must be \[n, 3, 4\]"):
         result.predict(x[:, :2])
@@ -266,7 +277,9 @@ def test_what_cannot_be_stacked_runs_one_by_one_and_says_so(capsys: pytest.Captu
     assert "trained one by one" in capsys.readouterr().err
     test = result.test
     assert result.predict(x).shape == (120,)
-    assert result.record["test"]["chosen"]["rmse"] == pytest.approx(mean_squared_error(y[test], result.predict(x[test])) ** 0.5, rel=1e-5)
+    assert result.record["test"]["chosen"]["rmse"] == pytest.approx(
+        mean_squared_error(y[test], result.predict(x[test])) ** 0.5, rel=1e-5
+    )
     assert result.record["test"]["chosen"]["r2"] > 0.5
 
 
@@ -280,13 +293,17 @@ def test_several_values_and_options_of_the_network(tmp_path: Path) -> None:
         assert kind == "a"
         return small_net(width=width)
 
-    result = tune((x, y), model=make, net={"width": (4, 6), "kind": "a"}, recipe=["weight-decay"], lr=(0.01, 0.1), trials=6)
+    result = tune(
+        (x, y), model=make, net={"width": (4, 6), "kind": "a"}, recipe=["weight-decay"], lr=(0.01, 0.1), trials=6
+    )
     assert asked == {4, 6}
     assert result.net["width"] in asked
     assert all(0.01 <= c["params"]["lr"] <= 0.1 for c in result.record["candidates"])
     test = result.test
     truth, predicted = y[test].numpy().astype(np.float64), result.predict(x[test])
-    assert result.record["test"]["chosen"]["rmse"] == pytest.approx(np.sqrt(((truth - predicted) ** 2).mean()), rel=1e-5)
+    assert result.record["test"]["chosen"]["rmse"] == pytest.approx(
+        np.sqrt(((truth - predicted) ** 2).mean()), rel=1e-5
+    )
     with pytest.raises(dashpot.ConfigError, match="Use predict"):
         result.predict_proba(x)
     folder = result.save(tmp_path / "own")
@@ -307,7 +324,13 @@ def test_the_loss_is_the_callers() -> None:
         gap = y.reshape(len(y), 1) - out.reshape(len(y), -1)
         return torch.maximum(0.9 * gap, -0.1 * gap).mean(1)
 
-    options: dict[str, Any] = {"model": lambda: nn.Linear(1, 1), "recipe": ["ema"], "lr": 0.05, "epochs": 60, "ensemble": "refit"}
+    options: dict[str, Any] = {
+        "model": lambda: nn.Linear(1, 1),
+        "recipe": ["ema"],
+        "lr": 0.05,
+        "epochs": 60,
+        "ensemble": "refit",
+    }
     quantile, mean = tune((x, y), loss=pinball, **options), tune((x, y), **options)
     assert quantile.predict(x[:1])[0] == pytest.approx(np.quantile(y, 0.9), rel=0.15)
     assert mean.predict(x[:1])[0] == pytest.approx(y.mean(), rel=0.15)
@@ -320,7 +343,9 @@ def test_a_ready_space_a_fixed_rate_and_a_batch_size() -> None:
     result = tune(sequences(), model=small_net, space=space)
     assert set(result.record["space"]) >= {"mixup", "lr"}
     assert "dropout" not in result.record["space"]
-    fixed = tune(table(), lr=0.004, net={"width": 16, "depth": [1, 2]}, batch_size=25, recipe=dashpot.Recipe((dashpot.L1(),)))
+    fixed = tune(
+        table(), lr=0.004, net={"width": 16, "depth": [1, 2]}, batch_size=25, recipe=dashpot.Recipe((dashpot.L1(),))
+    )
     for candidate in fixed.record["candidates"]:
         assert candidate["params"]["lr"] == 0.004
         assert candidate["params"]["net.width"] == 16
@@ -338,7 +363,7 @@ def test_a_fingerprint_tells_tensors_apart() -> None:
     assert one != TensorProblem(x, 1 - y.numpy(), "classification").fingerprint
 
 
-# --- bad input -----------------------------------------------------------------------------------------------------------
+# --- bad input -------------------------------------------------------------------------------------------------------
 
 X, Y = table(90)
 T = torch.zeros(90, 3)
@@ -384,7 +409,10 @@ T = torch.zeros(90, 3)
         ({"recipe": 3}, "recipe must be"),
         ({"without": ["l9"]}, "without must be one of"),
         ({"model": lambda: nn.Linear(4, 2), "recipe": ["dropout"]}, "matches no module"),
-        ({"recipe": [], "lr": 1e-3, "net": {"width": 64, "depth": 2, "embedding": "none", "activation": "silu"}}, "something to search"),
+        (
+            {"recipe": [], "lr": 1e-3, "net": {"width": 64, "depth": 2, "embedding": "none", "activation": "silu"}},
+            "something to search",
+        ),
         ({"space": Space(ingredients(["mixup"]), lr=Span(1e-3, 1e-2)), "lr": 0.1}, "space must be given without"),
         ({"ensemble": "x"}, "ensemble must be"),
         ({"sampler": "x"}, "sampler must be"),
@@ -409,7 +437,9 @@ def test_as_they_are_keeps_the_kind_of_numbers() -> None:
     assert how.to_dict() == {"shape": [2], "dtype": "float32", "kind": "tensor"}
 
 
-def test_ctrl_c_that_a_library_drops_ends_the_race_all_the_same(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_that_a_library_drops_ends_the_race_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Pressed in a place where it is swallowed, as in a destructor; the best so far is made ready."""
     before, pressed = signal.getsignal(signal.SIGINT), []
     whole = Race._look

@@ -1,4 +1,6 @@
-"""The race: members are those that would have trained alone, the weaker ones leave, and what is told is what the files hold."""
+"""The race: members are those that would have trained alone, the weaker ones leave, and what is told is what the files
+hold.
+"""
 
 from __future__ import annotations
 
@@ -14,31 +16,44 @@ from sklearn.metrics import log_loss
 
 import dashpot
 from dashpot.population.members import initial
-from dashpot.search import artifacts
-from dashpot.search.race import Race
-from dashpot.search.runner import Course, Runner, default_rungs, summary, task_schedule
-from dashpot.search.space import Candidate
-from dashpot.search.task import Task, equal_folds, held_out, proper_score
+from dashpot.search.racing import checkpoints as artifacts
+from dashpot.search.racing.race import Race
+from dashpot.search.racing.task import Task, equal_folds, held_out, proper_score
+from dashpot.search.racing.trial import TrainingBudget, Trial, default_rungs, summary, task_schedule
+from dashpot.search.space.space import Candidate
 from tests.search.helpers import COURSE, FOLDS, ROWS, candidate, race, small_task
 
 NEVER = dashpot.EarlyStopping(patience=1000)
-SOME = [candidate(), candidate(dashpot.L1(strength=1e-3), lr=5e-3), candidate(dashpot.Dropout(p=0.3), NEVER, width=12), candidate(lr=0.1)]
-ONE = Course(epochs=6, batch_size=16, rungs=(), folds=FOLDS, lanes=4)
+SOME = [
+    candidate(),
+    candidate(dashpot.L1(strength=1e-3), lr=5e-3),
+    candidate(dashpot.Dropout(p=0.3), NEVER, width=12),
+    candidate(lr=0.1),
+]
+ONE = TrainingBudget(epochs=6, batch_size=16, rungs=(), folds=FOLDS, lanes=4)
 
 
-def score_alone(task: Task, c: Candidate, fold: int, rows: np.ndarray, epochs: int = 6, repeat: int = 0) -> tuple[torch.nn.Module, float]:
+def score_alone(
+    task: Task, c: Candidate, fold: int, rows: np.ndarray, epochs: int = 6, repeat: int = 0
+) -> tuple[torch.nn.Module, float]:
     """A candidate on a fold by ``dashpot.fit``, and its log loss by scikit-learn."""
     m = task.member(c, fold, repeat)
     model = initial(m)
     valid = None if m.watch is None else (task.x[m.watch], task.y[m.watch])
-    options: dict[str, Any] = {"epochs": epochs, "batch_size": 16, "schedule": task_schedule, "device": "cpu", "progress": False}
+    options: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": 16,
+        "schedule": task_schedule,
+        "device": "cpu",
+        "progress": False,
+    }
     dashpot.fit(model, (task.x[m.rows], task.y[m.rows]), valid=valid, recipe=m.recipe, lr=m.lr, seed=m.seed, **options)
     with torch.no_grad():
         p = model(task.x[rows]).double().softmax(1).numpy()
     return model, float(log_loss(task.y[rows].numpy(), p, labels=[0, 1, 2]))
 
 
-def recomputed(task: Task, r: Runner) -> list[float]:
+def recomputed(task: Task, r: Trial) -> list[float]:
     """The scores of each fold from the weights."""
     found = []
     for tensors, (_, valid) in zip(r.tensors, task.folds, strict=True):
@@ -53,7 +68,7 @@ def recomputed(task: Task, r: Runner) -> list[float]:
 def test_members_are_as_alone() -> None:
     task = small_task()
     # One look, so that what is kept is the end.
-    found = Race(task, ONE, [Runner(i, c) for i, c in enumerate(SOME)], folds=range(FOLDS)).run(only=6)
+    found = Race(task, ONE, [Trial(i, c) for i, c in enumerate(SOME)], folds=range(FOLDS)).run(only=6)
     for r in found:
         assert (r.state, r.epochs, r.best_epoch) == ("complete", 6, 6)
         for fold in range(FOLDS):
@@ -66,19 +81,23 @@ def test_members_are_as_alone() -> None:
 def test_what_is_kept_is_the_best_look_and_gives_the_scores(tmp_path: Path) -> None:
     task = small_task(noise=2.0)
     wild = [candidate(lr=0.3), *SOME]
-    for r in race(task, wild, Course(12, 16, (), FOLDS, 5)):
+    for r in race(task, wild, TrainingBudget(12, 16, (), FOLDS, 5)):
         means = dict(r.history)
         assert r.score == pytest.approx(min(means.values()))
         assert means[r.best_epoch] == min(means.values())
         assert recomputed(task, r) == pytest.approx(r.scores, rel=1e-5)
         for out, (_, valid), score in zip(r.outputs, task.folds, r.scores, strict=True):
-            assert log_loss(task.y[valid].numpy(), out.double().softmax(1).numpy(), labels=[0, 1, 2]) == pytest.approx(score, rel=1e-6)
+            assert log_loss(task.y[valid].numpy(), out.double().softmax(1).numpy(), labels=[0, 1, 2]) == pytest.approx(
+                score, rel=1e-6
+            )
         artifacts.save(tmp_path, r)
         again = artifacts.load(tmp_path, r.number, r.candidate)
         assert again is not None
         assert recomputed(task, again) == pytest.approx(again.scores, rel=1e-5)
         assert (again.scores, again.best_epoch, again.epochs) == (r.scores, r.best_epoch, r.epochs)
-    assert any(r.best_epoch < 12 for r in race(task, wild[:1], Course(12, 16, (), FOLDS, 5))), "a rate this high is best early: the test can fail"
+    assert any(r.best_epoch < 12 for r in race(task, wild[:1], TrainingBudget(12, 16, (), FOLDS, 5))), (
+        "a rate this high is best early: the test can fail"
+    )
 
 
 def test_file_of_another_candidate_or_damaged_is_not_used(tmp_path: Path) -> None:
@@ -107,7 +126,9 @@ def test_a_third_goes_on_at_each_rung() -> None:
     for r in found:
         assert [s for n, s, _ in told if n == r.number][-1] == r.state
         assert (r.state == "complete") == bool(r.tensors), "networks of those that left are not kept"
-    assert {(n, e) for n, s, e in told if s == "running"} == {(number, 1) for number in first} | {(r.number, 3) for r in found if r.epochs == 6}
+    assert {(n, e) for n, s, e in told if s == "running"} == {(number, 1) for number in first} | {
+        (r.number, 3) for r in found if r.epochs == 6
+    }
 
 
 def test_leaving_does_not_change_who_stays() -> None:
@@ -145,7 +166,9 @@ def test_losing_to_nan_is_nobody_elses_loss() -> None:
 
 def test_protected_may_fail_and_all_may_fail() -> None:
     told: list[str] = []
-    found = race(small_task(), [candidate(lr=1e30), candidate(lr=1e31)], protected=[0], report=lambda r: told.append(r.state))
+    found = race(
+        small_task(), [candidate(lr=1e30), candidate(lr=1e31)], protected=[0], report=lambda r: told.append(r.state)
+    )
     assert [r.state for r in found] == ["failed", "failed"]
     assert told == ["failed", "failed"]
 
@@ -158,16 +181,20 @@ def test_deadline_counts_who_is_left_as_complete(monkeypatch: pytest.MonkeyPatch
         now[0] = float(epoch)
 
     found = race(small_task(), [candidate(lr=10.0**-k) for k in (2.0, 2.5, 5.0, 6.0)], deadline=2.0, say=tick)
-    assert [r.state for r in found].count("complete") == 2, "the rung after the first epoch left a third of 4, rounded up"
+    assert [r.state for r in found].count("complete") == 2, (
+        "the rung after the first epoch left a third of 4, rounded up"
+    )
     assert {r.epochs for r in found if r.state == "complete"} == {2}
     assert {r.epochs for r in found if r.state == "pruned"} == {1}
     none = race(small_task(), SOME[:2], deadline=-1.0)
-    assert [(r.state, r.scores) for r in none] == [("pruned", []), ("pruned", [])], "before the first epoch nobody has a score"
+    assert [(r.state, r.scores) for r in none] == [("pruned", []), ("pruned", [])], (
+        "before the first epoch nobody has a score"
+    )
 
 
 def test_only_looks_once() -> None:
     task = small_task()
-    r = Race(task, COURSE, [Runner(0, SOME[0])], folds=range(FOLDS)).run(rungs=(), only=4)[0]
+    r = Race(task, COURSE, [Trial(0, SOME[0])], folds=range(FOLDS)).run(rungs=(), only=4)[0]
     assert [e for e, _ in r.history] == [4]
     assert (r.state, r.epochs) == ("complete", 4)
     full = race(task, SOME[:1], rungs=())[0]
@@ -175,7 +202,9 @@ def test_only_looks_once() -> None:
 
 
 def test_looks_are_the_same_with_and_without_rungs() -> None:
-    course = Course(epochs=60, batch_size=64, rungs=(7, 20), folds=1, lanes=2)  # the looks are at every fifth epoch
+    course = TrainingBudget(
+        epochs=60, batch_size=64, rungs=(7, 20), folds=1, lanes=2
+    )  # the looks are at every fifth epoch
     task = small_task()
     with_rungs, without = (race(task, SOME[:1], course, folds=[0], rungs=rungs)[0] for rungs in (None, ()))
     assert [e for e, _ in with_rungs.history] == [e for e, _ in without.history]
@@ -183,7 +212,7 @@ def test_looks_are_the_same_with_and_without_rungs() -> None:
 
 def test_seeds_differ_and_repeat() -> None:
     task = small_task()
-    runners = [Runner(0, SOME[0]), Runner(0, SOME[0], repeat=1), Runner(0, SOME[0], repeat=1)]
+    runners = [Trial(0, SOME[0]), Trial(0, SOME[0], repeat=1), Trial(0, SOME[0], repeat=1)]
     one, two, same = Race(task, ONE, runners, folds=range(FOLDS)).run()
     assert two.scores == pytest.approx(same.scores, rel=1e-5)
     assert all(abs(a - b) > 1e-4 for a, b in zip(one.scores, two.scores, strict=True))
@@ -222,7 +251,7 @@ def test_rows_that_are_not_a_folds_own_do_not_matter() -> None:
     x[rest] = 1e3 * torch.randn(len(rest), 5)
     y[rest] = (y[rest] + 1) % 3
     spoiled = Task(**{**task.__dict__, "x": x, "y": y})
-    runs = [Race(t, ONE, [Runner(0, SOME[2])], folds=[0]).run(only=6)[0] for t in (task, spoiled)]
+    runs = [Race(t, ONE, [Trial(0, SOME[2])], folds=[0]).run(only=6)[0] for t in (task, spoiled)]
     for name, tensor in runs[0].tensors[0].items():
         assert torch.equal(tensor, runs[1].tensors[0][name]), name
     assert runs[0].scores != runs[1].scores

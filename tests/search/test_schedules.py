@@ -11,19 +11,28 @@ import pytest
 
 import dashpot
 from dashpot.core.errors import ConfigError
-from dashpot.search.course import Pace, fit_course, from_dict, to_dict
-from dashpot.search.dimensions import Options as Values
-from dashpot.search.dimensions import Span
-from dashpot.search.options import Options
-from dashpot.search.race import Race
-from dashpot.search.runner import SCHEDULES, Course, Runner
-from dashpot.search.schedules import bracket, exchanges, in_words, member_epochs, moved, pairs, perturbed, rungs_for
-from dashpot.search.space import Space, ingredients
-from dashpot.search.store import Store
-from dashpot.search.worker import Worker
+from dashpot.search.config import Options
+from dashpot.search.racing.budget import Pace, fit_budget, from_dict, to_dict
+from dashpot.search.racing.pruning import (
+    bracket,
+    exchanges,
+    in_words,
+    member_epochs,
+    moved,
+    pairs,
+    perturbed,
+    rungs_for,
+)
+from dashpot.search.racing.race import Race
+from dashpot.search.racing.trial import SCHEDULES, TrainingBudget, Trial
+from dashpot.search.racing.worker import Worker
+from dashpot.search.space.distributions import Options as Values
+from dashpot.search.space.distributions import Span
+from dashpot.search.space.space import Space, ingredients
+from dashpot.search.storage.study import Store
 from tests.search.helpers import FOLDS, candidate, race, runner, small_space, small_task
 
-WHOLE = Course(epochs=9, batch_size=40, rungs=(1, 3), folds=1, lanes=12, schedule="hyperband")
+WHOLE = TrainingBudget(epochs=9, batch_size=40, rungs=(1, 3), folds=1, lanes=12, schedule="hyperband")
 LADDER = [candidate(lr=10.0**-k) for k in np.linspace(1.5, 5, 12)]
 
 
@@ -40,7 +49,9 @@ def by_counting(lanes: int, rungs: tuple[int, ...], epochs: int) -> int:
 @pytest.mark.parametrize("epochs", [5, 9, 27, 40, 120])
 @pytest.mark.parametrize("lanes", [4, 8, 12, 16])
 def test_brackets_cost_about_the_same(epochs: int, lanes: int) -> None:
-    whole = Course(epochs, 32, rungs_for(Course(epochs, 32, (), 3, lanes), epochs), 3, lanes, "hyperband")
+    whole = TrainingBudget(
+        epochs, 32, rungs_for(TrainingBudget(epochs, 32, (), 3, lanes), epochs), 3, lanes, "hyperband"
+    )
     courses = [bracket(whole, turn) for turn in range(3)]
     assert courses[0] == whole
     assert [c.rungs for c in courses] == [whole.rungs, whole.rungs[1:], ()]
@@ -53,7 +64,7 @@ def test_brackets_cost_about_the_same(epochs: int, lanes: int) -> None:
         assert abs(by_counting(c.lanes, c.rungs, epochs) - cost) == nearest
         assert member_epochs(c.lanes, 0, 3, epochs, c.rungs) == 3 * by_counting(c.lanes, c.rungs, epochs)
     assert bracket(whole, 3) == whole
-    assert all(bracket(Course(9, 32, (1, 3), 3, 8, s), 1).bracket == 0 for s in SCHEDULES if s != "hyperband")
+    assert all(bracket(TrainingBudget(9, 32, (1, 3), 3, 8, s), 1).bracket == 0 for s in SCHEDULES if s != "hyperband")
 
 
 def test_races_of_the_brackets() -> None:
@@ -70,23 +81,30 @@ def test_races_of_the_brackets() -> None:
     assert max(spent) < 1.3 * min(spent), spent
 
 
-@pytest.mark.parametrize(("schedule", "turn", "rungs"), [("halving", 0, {1, 3}), ("hyperband", 1, {3}), ("hyperband", 2, set()), ("none", 0, set())])
-def test_a_shortened_race_keeps_to_its_bracket(schedule: str, turn: int, rungs: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("schedule", "turn", "rungs"),
+    [("halving", 0, {1, 3}), ("hyperband", 1, {3}), ("hyperband", 2, set()), ("none", 0, set())],
+)
+def test_a_shortened_race_keeps_to_its_bracket(
+    schedule: str, turn: int, rungs: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By a clock of its own, a second for each epoch of a member: the deadline allows three fifths of the course."""
-    from dashpot.search import race as module
+    from dashpot.search.racing import race as module
 
     now = [0.0]
-    train = module.Lanes.train
+    train = module.ParallelTrials.train
 
     def slow(self: Any, deadline: float | None) -> bool:
         now[0] += sum(len(p.alive) for p in self._populations)
         return train(self, deadline)
 
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(module.Lanes, "train", slow)
-    course = bracket(Course(27, 40, rungs_for(Course(27, 40, (), 1, 9, schedule), 27), 1, 9, schedule), turn)
+    monkeypatch.setattr(module.ParallelTrials, "train", slow)
+    course = bracket(
+        TrainingBudget(27, 40, rungs_for(TrainingBudget(27, 40, (), 1, 9, schedule), 27), 1, 9, schedule), turn
+    )
     deadline = 0.6 * by_counting(course.lanes, course.rungs, 27)
-    runners = [Runner(i, c) for i, c in enumerate(LADDER[: course.lanes])]
+    runners = [Trial(i, c) for i, c in enumerate(LADDER[: course.lanes])]
     made = Race(small_task(), course, runners, folds=[0], deadline=deadline, elastic=True)
     found = made.run()
     assert 12 < made.planned < 20
@@ -97,7 +115,7 @@ def test_a_shortened_race_keeps_to_its_bracket(schedule: str, turn: int, rungs: 
 
 
 def test_none_drops_nobody() -> None:
-    course = fit_course(80, FOLDS, Pace(1e-6), None, epochs=6, batch_size=40, schedule="none")
+    course = fit_budget(80, FOLDS, Pace(1e-6), None, epochs=6, batch_size=40, schedule="none")
     assert (course.rungs, course.schedule) == ((), "none")
     found = race(small_task(), LADDER[:5], course)
     assert [(r.state, r.epochs, r.lineage) for r in found] == [("complete", 6, [])] * 5
@@ -105,10 +123,10 @@ def test_none_drops_nobody() -> None:
 
 def test_the_course_costs_what_it_will() -> None:
     """Where nobody leaves, a race is longer: fewer candidates fit into the same time."""
-    lanes = {s: fit_course(2000, 5, Pace(0.005), 60.0, epochs=27, schedule=s).lanes for s in SCHEDULES}
+    lanes = {s: fit_budget(2000, 5, Pace(0.005), 60.0, epochs=27, schedule=s).lanes for s in SCHEDULES}
     assert lanes["halving"] == lanes["hyperband"] > lanes["none"] == lanes["population"]
     for s in SCHEDULES:
-        course = fit_course(2000, 5, Pace(1e-3), 60.0, schedule=s)
+        course = fit_budget(2000, 5, Pace(1e-3), 60.0, schedule=s)
         assert from_dict(to_dict(course)) == course
         assert bool(in_words(course)) == (s != "none")
     old = {k: v for k, v in to_dict(WHOLE).items() if k not in ("schedule", "bracket")}
@@ -116,18 +134,20 @@ def test_the_course_costs_what_it_will() -> None:
 
 
 def test_workers_walk_the_brackets_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each race of a study takes the next bracket, whichever worker begins it; one that comes later goes on from there."""
-    from dashpot.search import worker as module
+    """Each race of a study takes the next bracket, whichever worker begins it; one that comes later goes
+    on from there.
+    """
+    from dashpot.search.racing import worker as module
 
     begun: list[tuple[int, int]] = []
 
     class Recorded(Race):
-        def __init__(self, task: Any, course: Course, runners: Any, **options: Any) -> None:
+        def __init__(self, task: Any, course: TrainingBudget, runners: Any, **options: Any) -> None:
             begun.append((course.bracket, len(runners)))
             super().__init__(task, course, runners, **options)
 
     monkeypatch.setattr(module, "Race", Recorded)
-    course = Course(6, 40, (1, 2), 1, 6, "hyperband")
+    course = TrainingBudget(6, 40, (1, 2), 1, 6, "hyperband")
     sizes = [bracket(course, turn).lanes for turn in range(3)]
     first, second = (Store(str(tmp_path / "journal.log"), "study", {}, sampler="random") for _ in range(2))
     for store, limit in ((first, sum(sizes[:2])), (second, sum(sizes) + sizes[0])):
@@ -148,7 +168,7 @@ def test_exchanges() -> None:
 
 
 def test_who_takes_over_from_whom() -> None:
-    def of(*scores: float, best: dict[int, float] | None = None) -> list[Runner]:
+    def of(*scores: float, best: dict[int, float] | None = None) -> list[Trial]:
         return [runner(i, [(best or {}).get(i, s)], history=[(1, s)]) for i, s in enumerate(scores)]
 
     rng = np.random.default_rng(0)
@@ -157,7 +177,9 @@ def test_who_takes_over_from_whom() -> None:
         found = pairs(range(8), range(8), eight, rng)
         assert [i for i, _ in found] == [0, 7]
         assert {source for _, source in found} <= {1, 4}
-    assert {i for i, _ in pairs(range(8), [0, 2, 3, 5], eight, rng)} == {0}, "the protected are not replaced, however bad"
+    assert {i for i, _ in pairs(range(8), [0, 2, 3, 5], eight, rng)} == {0}, (
+        "the protected are not replaced, however bad"
+    )
     assert {s for _ in range(20) for _, s in pairs(range(8), [2, 3], eight, rng)} == {1, 4}, "and may be copied"
     assert pairs(range(2), [0], of(0.5, 0.1), rng) == [], "one alone stays: else there would be nothing but copies"
     assert pairs(range(2), range(2), of(0.2, 0.2), rng) == []
@@ -170,7 +192,17 @@ def test_perturbed_stays_in_the_space() -> None:
     parts = ingredients(["l1:strength=1e-5..1e-2", "dropout:p=0.1..0.5", "mixup:alpha=0.2"])
     space = Space(parts, lr=Span(1e-4, 1e-1, log=True), net={"width": Values((8, 12))})
     rng = np.random.default_rng(0)
-    found = space.candidate({"l1": True, "l1.strength": 1e-5, "dropout": True, "dropout.p": 0.45, "mixup": True, "lr": 1e-1, "net.width": 12})
+    found = space.candidate(
+        {
+            "l1": True,
+            "l1.strength": 1e-5,
+            "dropout": True,
+            "dropout.p": 0.45,
+            "mixup": True,
+            "lr": 1e-1,
+            "net.width": 12,
+        }
+    )
     dimensions = space.dimensions()
     for _ in range(200):
         new = perturbed(space, found, rng)

@@ -11,14 +11,17 @@ import torch
 from sklearn.metrics import log_loss
 from torch import Tensor
 
-from dashpot.search.task import Task
+from dashpot.search.racing.task import Task
 from tests.search.helpers import FOLDS, race, small_space, small_task
 
 
 def outputs(task: Task, sharpness: float, seed: int = 0) -> list[Tensor]:
     """Logits for the validation rows of each fold that know something of the truth."""
     g = torch.Generator().manual_seed(seed)
-    return [sharpness * (torch.nn.functional.one_hot(task.y[valid], 3) + torch.randn(len(valid), 3, generator=g)) for _, valid in task.folds]
+    return [
+        sharpness * (torch.nn.functional.one_hot(task.y[valid], 3) + torch.randn(len(valid), 3, generator=g))
+        for _, valid in task.folds
+    ]
 
 
 def calibrated(task: Task) -> Task:
@@ -36,9 +39,15 @@ def test_calibrated_scores_are_those_of_the_best_single_temperature(sharpness: f
     y = [task.y[valid].numpy() for valid in VALID]
 
     def losses(temperature: float) -> list[float]:
-        return [log_loss(t, torch.softmax(out.double() / temperature, 1).numpy(), labels=[0, 1, 2]) for t, out in zip(y, outs, strict=True)]
+        return [
+            log_loss(t, torch.softmax(out.double() / temperature, 1).numpy(), labels=[0, 1, 2])
+            for t, out in zip(y, outs, strict=True)
+        ]
 
-    best = min((losses(float(t)) for t in np.geomspace(0.06, 19, 600)), key=lambda found: np.average(found, weights=[len(t) for t in y]))
+    best = min(
+        (losses(float(t)) for t in np.geomspace(0.06, 19, 600)),
+        key=lambda found: np.average(found, weights=[len(t) for t in y]),
+    )
     assert calibrated(task).scores(outs, VALID) == pytest.approx(best, abs=2e-3)
     assert task.scores(outs, VALID) == pytest.approx(losses(1.0), rel=1e-5), "and without, at 1"
 
@@ -46,7 +55,9 @@ def test_calibrated_scores_are_those_of_the_best_single_temperature(sharpness: f
 def test_a_sharper_copy_of_a_candidate_is_as_good() -> None:
     task = calibrated(small_task())
     assert task.scores(outputs(task, 4.0), VALID) == pytest.approx(task.scores(outputs(task, 1.0), VALID), rel=1e-4)
-    assert task.proper(outputs(task, 4.0)[0], VALID[0]) == pytest.approx(task.proper(outputs(task, 1.0)[0], VALID[0]), rel=1e-4)
+    assert task.proper(outputs(task, 4.0)[0], VALID[0]) == pytest.approx(
+        task.proper(outputs(task, 1.0)[0], VALID[0]), rel=1e-4
+    )
 
 
 def test_what_is_not_finite_loses_and_raises_nothing() -> None:
@@ -62,7 +73,9 @@ def test_values_have_no_temperature() -> None:
     task = small_task(regression=True)
     outs = [torch.zeros(len(valid), 1) for valid in VALID]
     assert calibrated(task).scores(outs, VALID) == task.scores(outs, VALID)
-    assert task.scores(outs, VALID) == pytest.approx([10 * float(task.y[valid].square().mean().sqrt()) for valid in VALID], rel=1e-5)
+    assert task.scores(outs, VALID) == pytest.approx(
+        [10 * float(task.y[valid].square().mean().sqrt()) for valid in VALID], rel=1e-5
+    )
 
 
 def test_a_race_ranks_by_them() -> None:

@@ -15,23 +15,41 @@ import dashpot
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.data import Problem
 from dashpot.data.rows import to_rows
-from dashpot.metrics import find_metric
-from dashpot.search.api import Search
-from dashpot.search.dimensions import Options, Span, clipped
-from dashpot.search.options import Options as SearchOptions
-from dashpot.search.setup import BINS, FEW_BINS, chosen_networks, default_ingredients, default_space, factory, make_task, starting_points
+from dashpot.evaluation.metrics import find_metric
+from dashpot.search.config import Options as SearchOptions
+from dashpot.search.search import Search
+from dashpot.search.setup import (
+    BINS,
+    FEW_BINS,
+    chosen_networks,
+    default_ingredients,
+    default_space,
+    factory,
+    make_task,
+    starting_points,
+)
+from dashpot.search.space.distributions import Options, Span, clipped
 
 
 def table(n: int = 120, seed: int = 0) -> Problem:
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame({"a": rng.normal(size=n), "b": rng.normal(size=n), "c": rng.choice([f"level {i}" for i in range(12)], n)})
-    return Problem("made", to_rows(frame), np.where(frame.a + rng.normal(size=n) > 0.8, "yes", "no").astype(object), target_name="t")
+    frame = pd.DataFrame(
+        {"a": rng.normal(size=n), "b": rng.normal(size=n), "c": rng.choice([f"level {i}" for i in range(12)], n)}
+    )
+    return Problem(
+        "made",
+        to_rows(frame),
+        np.where(frame.a + rng.normal(size=n) > 0.8, "yes", "no").astype(object),
+        target_name="t",
+    )
 
 
 def regression(n: int = 120, seed: int = 0) -> Problem:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, 3))
-    return Problem("made", to_rows(pd.DataFrame(x, columns=list("abc"))), 500 + 40 * x[:, 0] + rng.normal(size=n), "regression")
+    return Problem(
+        "made", to_rows(pd.DataFrame(x, columns=list("abc"))), 500 + 40 * x[:, 0] + rng.normal(size=n), "regression"
+    )
 
 
 def images(n: int = 60) -> Problem:
@@ -58,7 +76,10 @@ def test_every_default_candidate_trains(make: Any, tmp_path: Path) -> None:
     for c in search.first_candidates():
         network = search.task.make(dict(c.net))
         session = c.recipe.attach(
-            network, torch.optim.AdamW(network.parameters(), lr=c.lr, weight_decay=0), seed=0, classes=search.task.classes or None
+            network,
+            torch.optim.AdamW(network.parameters(), lr=c.lr, weight_decay=0),
+            seed=0,
+            classes=search.task.classes or None,
         )
         session.close()
 
@@ -111,13 +132,24 @@ def test_test_rows_change_nothing(tmp_path: Path) -> None:
         False,
     )
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"a": rng.normal(size=120), "b": rng.normal(size=120), "c": rng.choice([f"level {i}" for i in range(12)], 120)})
+    frame = pd.DataFrame(
+        {"a": rng.normal(size=120), "b": rng.normal(size=120), "c": rng.choice([f"level {i}" for i in range(12)], 120)}
+    )
     frame.loc[test, ["a", "b"]] = 1e6
     frame.loc[test, "c"] = "never seen"
     target = np.array([problem.classes[k] for k in problem.labels], dtype=object)
     spoiled = Problem("made", to_rows(frame), target, target_name="t", fixed_test=test)
     pool = problem.pool_and_test(0)[0]
-    two = make_task(spoiled, spoiled.prepare(pool, scaling="robust"), pool, 3, find_metric("accuracy", "classification", 2), 0, "cpu", False)
+    two = make_task(
+        spoiled,
+        spoiled.prepare(pool, scaling="robust"),
+        pool,
+        3,
+        find_metric("accuracy", "classification", 2),
+        0,
+        "cpu",
+        False,
+    )
     assert torch.equal(one.x[pool], two.x[pool])
     net = {"width": 16, "depth": 1, "embedding": "piecewise"}
     for (name, a), (_, b) in zip(one.make(net).named_buffers(), two.make(net).named_buffers(), strict=True):
@@ -137,7 +169,9 @@ def test_same_seed_same_weights(tmp_path: Path) -> None:
 
 
 def test_bins_where_there_is_enough_to_learn_them_from() -> None:
-    """Values, or many rows, get more bins than few rows of classes; what a network then has is what its own embedding says."""
+    """Values, or many rows, get more bins than few rows of classes; what a network then has is what its own embedding
+    says.
+    """
     net = {"width": 16, "depth": 1, "embedding": "piecewise"}
 
     def bins(problem: Problem) -> int:
@@ -199,9 +233,10 @@ def test_starting_points_follow_what_the_user_asked_for(tmp_path: Path) -> None:
     assert found[0].params == search.space.plain().params
     assert len({str(sorted(c.params.items(), key=str)) for c in found}) == len(found)
     light = next(c for c in found if {t.name for t in c.recipe} == {"weight-decay", "dropout"})
-    assert {t.name: t for t in light.recipe} == {"weight-decay": dashpot.WeightDecay(strength=0.5), "dropout": dashpot.Dropout(p=0.4)}, (
-        "moved into the range"
-    )
+    assert {t.name: t for t in light.recipe} == {
+        "weight-decay": dashpot.WeightDecay(strength=0.5),
+        "dropout": dashpot.Dropout(p=0.4),
+    }, "moved into the range"
     sparse = next(c for c in found if [t.name for t in c.recipe] == ["l1"])
     assert sparse.params["l1.strength"] == 1e-5
     assert sparse.net["depth"] in (1, 2)

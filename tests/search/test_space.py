@@ -11,8 +11,8 @@ import pytest
 
 import dashpot
 from dashpot.core.errors import ConfigError, DashpotError, UnknownNameError
-from dashpot.search.dimensions import Options, Span
-from dashpot.search.space import Space, ingredients
+from dashpot.search.space.distributions import Options, Span
+from dashpot.search.space.space import Space, ingredients
 from tests.search.helpers import small_space
 
 
@@ -36,7 +36,9 @@ class Trial:
 
 
 def test_text_to_ingredients() -> None:
-    l1, mixup, dropout, weight = ingredients(["l1:strength=1e-5..1e-2", "mixup", "dropout:p=0.2", "weight-decay: strength = 0.5"])
+    l1, mixup, dropout, weight = ingredients(
+        ["l1:strength=1e-5..1e-2", "mixup", "dropout:p=0.2", "weight-decay: strength = 0.5"]
+    )
     assert dict(l1.fields) == {"strength": Span(1e-5, 1e-2, log=True)}
     assert list(mixup.fields) == ["alpha"], "a field that is not mentioned has its own range"
     assert dropout.base == dashpot.Dropout(p=0.2)
@@ -48,7 +50,9 @@ def test_text_to_ingredients() -> None:
 
 def test_whole_numbers_stay_whole() -> None:
     space = small_space("early-stopping:patience=2..9")
-    assert space.dimensions()["early-stopping.patience"] == Span(2, 9, log=space.dimensions()["early-stopping.patience"].log, integer=True)
+    assert space.dimensions()["early-stopping.patience"] == Span(
+        2, 9, log=space.dimensions()["early-stopping.patience"].log, integer=True
+    )
     patiences = {dict(space.sample(Trial(s)).params).get("early-stopping.patience") for s in range(30)} - {None}
     assert patiences <= set(range(2, 10))
     assert all(isinstance(p, int) for p in patiences)
@@ -106,7 +110,9 @@ def test_plain_default_without_alone() -> None:
 def test_one_technique_twice() -> None:
     space = small_space("l1:strength=1e-5..1e-4,on=name:head", "l1:strength=1e-3..1e-2")
     assert {"l1", "l1.strength", "l1.2", "l1.2.strength"} <= set(space.dimensions())
-    both = space.candidate({**space.plain().params, "l1": True, "l1.strength": 2e-5, "l1.2": True, "l1.2.strength": 5e-3})
+    both = space.candidate(
+        {**space.plain().params, "l1": True, "l1.strength": 2e-5, "l1.2": True, "l1.2.strength": 5e-3}
+    )
     assert [t.strength for t in both.recipe] == [2e-5, 5e-3]
     first = space.without(both, "l1.2")
     assert [t.strength for t in first.recipe] == [2e-5]
@@ -120,7 +126,11 @@ def test_description_tells_spaces_apart() -> None:
     one = small_space("l1:strength=1e-5..1e-2", "dropout:p=0.2")
     assert one.describe() == small_space("l1:strength=1e-5..1e-2", "dropout:p=0.2").describe()
     assert one.describe()["l1.strength"] == "1e-05..0.01 (log)"
-    others = [("l1:strength=1e-5..1e-3", "dropout:p=0.2"), ("l1:strength=1e-5..1e-2", "dropout:p=0.3"), ("l1:strength=1e-5..1e-2",)]
+    others = [
+        ("l1:strength=1e-5..1e-3", "dropout:p=0.2"),
+        ("l1:strength=1e-5..1e-2", "dropout:p=0.3"),
+        ("l1:strength=1e-5..1e-2",),
+    ]
     assert all(small_space(*other).describe() != one.describe() for other in others)
 
 
@@ -195,7 +205,16 @@ def test_a_range_of_batch_sizes_has_whole_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [Options((0, 16)), Options((16.5,)), Options((True, 16)), Options(("16",)), Span(0, 64), Span(64, 16), Span(16, 16)]
+    "wrong",
+    [
+        Options((0, 16)),
+        Options((16.5,)),
+        Options((True, 16)),
+        Options(("16",)),
+        Span(0, 64),
+        Span(64, 16),
+        Span(16, 16),
+    ],
 )
 def test_batch_sizes_that_are_none(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="^batch_size must be"):

@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 
 from dashpot.core.errors import ConfigError, StorageError
-from dashpot.search import life
-from dashpot.search import store as stores
-from dashpot.search.backends import meaning, passing, resolved, shown
-from dashpot.search.store import Store
-from dashpot.search.trials import TAKEN, counted
+from dashpot.search.storage import heartbeat as life
+from dashpot.search.storage import study as stores
+from dashpot.search.storage.backends import meaning, passing, resolved, shown
+from dashpot.search.storage.study import Store
+from dashpot.search.storage.trials import TAKEN, counted
 
 SETTINGS = {"version": "1", "data": "abc", "space": {"lr": "0..1", "l1": "off | on"}}
 Open = Callable[..., Store]
@@ -37,7 +37,9 @@ def states(store: Store) -> list[tuple[int, str]]:
     return [(t.number, t.state.name) for t in store.trials()]
 
 
-@pytest.fixture(params=["journal", pytest.param("sqlite", marks=pytest.mark.slow)])  # PostgreSQL's turn is in tests/faults
+@pytest.fixture(
+    params=["journal", pytest.param("sqlite", marks=pytest.mark.slow)]
+)  # PostgreSQL's turn is in tests/faults
 def open_(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     url = str(tmp_path / "journal.log") if request.param == "journal" else f"sqlite:///{tmp_path / 'study.db'}"
     opened: list[Store] = []
@@ -63,8 +65,13 @@ def test_workers_share_candidates(open_: Open) -> None:
     assert two.report(0, 3, 0.7)
     assert two.tell(0, "complete", 0.5, {"epochs": 9})
     assert one.tell(1, "pruned", 0.8, {"epochs": 3})
-    (a, b) = one.trials()
-    assert (a.state.name, a.value, a.intermediate_values, a.user_attrs["worker"]) == ("COMPLETE", 0.5, {3: 0.7}, two.worker)
+    a, b = one.trials()
+    assert (a.state.name, a.value, a.intermediate_values, a.user_attrs["worker"]) == (
+        "COMPLETE",
+        0.5,
+        {3: 0.7},
+        two.worker,
+    )
     assert (b.state.name, b.value, b.user_attrs["epochs"]) == ("PRUNED", 0.8, 3)
     two.set("course", {"epochs": 7})
     assert one.get("course") == {"epochs": 7}
@@ -217,7 +224,9 @@ def test_an_answer_that_was_lost_is_not_another_workers(open_: Open) -> None:
     assert len(store.trials()) == 1
 
 
-def test_the_first_worker_makes_what_all_need_and_another_if_it_died(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_worker_makes_what_all_need_and_another_if_it_died(
+    open_: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = open_()
     assert one.turn("course") is None
     two = open_()
@@ -253,7 +262,7 @@ def test_grid_and_quasi_random_walk_one_sequence(open_: Open) -> None:
     assert sorted(seen) == grid["lr"]
 
 
-# --- the journal --------------------------------------------------------------------------------------------------------
+# --- the journal -----------------------------------------------------------------------------------------------------
 
 
 def test_a_line_that_was_cut_off_spoils_nothing(tmp_path: Path) -> None:
@@ -276,7 +285,9 @@ def test_a_full_disk_is_one_message_and_the_journal_stays_whole(tmp_path: Path) 
     store = Store(url, "study", SETTINGS)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = os.path.getsize(url) + 40
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))  # a limit on file sizes cuts a write off as a full disk does
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (size, hard)
+    )  # a limit on file sizes cuts a write off as a full disk does
     try:
         with pytest.raises(StorageError, match="could not be read or written"):
             store.set("course", "x" * 1000)
@@ -292,7 +303,10 @@ def test_a_full_disk_is_one_message_and_the_journal_stays_whole(tmp_path: Path) 
 def test_a_writer_killed_with_the_lock_stops_nobody(tmp_path: Path) -> None:
     url = str(tmp_path / "journal.log")
     store = Store(url, "study", SETTINGS)
-    hold = f"import fcntl, time; f = open({url!r}, 'r+b'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"
+    hold = (
+        f"import fcntl, time; f = open({url!r}, 'r+b'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True);"
+        " time.sleep(60)"
+    )
     with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
@@ -304,7 +318,7 @@ def test_a_writer_killed_with_the_lock_stops_nobody(tmp_path: Path) -> None:
     store.close()
 
 
-# --- life -----------------------------------------------------------------------------------------------------------------
+# --- life ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_process_of_this_machine_is_known_to_be_dead_at_once() -> None:
@@ -336,7 +350,7 @@ def test_others_are_judged_by_the_observers_own_clock(monkeypatch: pytest.Monkey
     assert watch.dead("v", life.GONE)
 
 
-# --- stores that cannot be had ----------------------------------------------------------------------------------------------
+# --- stores that cannot be had ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -350,7 +364,9 @@ def nobody_there() -> int:
 def test_nobody_there(scheme: str, nobody_there: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("psycopg" if "post" in scheme else "grpc")
     monkeypatch.setattr(stores, "OPENING", 0.0)
-    with pytest.raises(StorageError, match=r"must be reachable, got: .*[Rr]efused.*Start the server, or correct --storage") as info:
+    with pytest.raises(
+        StorageError, match=r"must be reachable, got: .*[Rr]efused.*Start the server, or correct --storage"
+    ) as info:
         Store(scheme.format(nobody_there), "study", SETTINGS)
     assert "secret" not in str(info.value)
 
@@ -369,9 +385,15 @@ def test_no_such_kind_of_store(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("module", "url", "way"),
-    [("psycopg", "postgresql://x/y", "dashpot[scale]"), ("grpc", "grpc://x:1", "dashpot[scale]"), ("pymysql", "mysql://x/y", "pip install pymysql")],
+    [
+        ("psycopg", "postgresql://x/y", "dashpot[scale]"),
+        ("grpc", "grpc://x:1", "dashpot[scale]"),
+        ("pymysql", "mysql://x/y", "pip install pymysql"),
+    ],
 )
-def test_a_missing_driver_is_named_with_its_extra(module: str, url: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_named_with_its_extra(
+    module: str, url: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(StorageError, match="needs the package") as info:
         Store(url, "study", SETTINGS)
@@ -425,8 +447,9 @@ def test_passwords_are_not_shown_and_files_have_full_paths(tmp_path: Path, monke
 def test_a_grpc_proxy(tmp_path: Path, nobody_there: int) -> None:
     pytest.importorskip("grpc")
     code = (
-        "import optuna; from dashpot.search.backends import open_storage;"
-        f"optuna.storages.run_grpc_proxy_server(open_storage({str(tmp_path / 'j')!r}), host='127.0.0.1', port={nobody_there})"
+        "import optuna; from dashpot.search.storage.backends import"
+        f" open_storage;optuna.storages.run_grpc_proxy_server(open_storage({str(tmp_path / 'j')!r}), host='127.0.0.1',"
+        f" port={nobody_there})"
     )
     server = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     try:

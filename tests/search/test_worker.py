@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from dashpot.search import artifacts, worker
-from dashpot.search.store import Store
-from dashpot.search.worker import Worker, remembered, with_networks
+from dashpot.search.racing import checkpoints as artifacts
+from dashpot.search.racing import worker
+from dashpot.search.racing.worker import Worker, remembered, with_networks
+from dashpot.search.storage.study import Store
 from tests.search.helpers import COURSE, FOLDS, small_space, small_task
 
 
@@ -27,7 +28,9 @@ def test_no_race_begins_that_ends_before_its_first_scores(tmp_path: Path, monkey
     assert late.store.trials() == []
 
 
-def test_the_best_networks_are_kept_in_files_and_the_rest_can_be_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_networks_are_kept_in_files_and_the_rest_can_be_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(worker, "KEPT", 2)
     one = working(tmp_path, trials=18)
     one.store.enqueue(one.space.plain().params)
@@ -40,5 +43,7 @@ def test_the_best_networks_are_kept_in_files_and_the_rest_can_be_trained_again(t
     assert {int(path.stem) for path in (tmp_path / artifacts.FOLDER).iterdir()} == expected
     lost = next(r for r in complete if r.number not in expected)
     known = next(r for r in remembered(one.store, one.space) if r.number == lost.number)
-    again = with_networks(one.task, COURSE, tmp_path, [known], folds=range(FOLDS), deadline=None, say=lambda *args: None)
+    again = with_networks(
+        one.task, COURSE, tmp_path, [known], folds=range(FOLDS), deadline=None, say=lambda *args: None
+    )
     assert again[0].scores == pytest.approx(lost.scores, rel=1e-4)

@@ -29,7 +29,11 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     pass
 
 
@@ -47,7 +51,10 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:  # what typer makes of Ctrl-C
-            _say("interrupted. What was finished is saved; `dashpot fit ... --out FOLDER --resume` or `dashpot tune --resume FOLDER` goes on.")
+            _say(
+                "interrupted. What was finished is saved; `dashpot fit ... --out FOLDER --resume` or `dashpot tune"
+                " --resume FOLDER` goes on."
+            )
         raise
     except BrokenPipeError:
         # The reader has gone (`| head`): nothing more to say, not even at interpreter exit.
@@ -55,7 +62,14 @@ def main() -> None:
         sys.exit(141)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: object = None,
+    line: str | None = None,
+) -> None:
     _say(f"warning: {message}")
 
 

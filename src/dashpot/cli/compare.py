@@ -27,22 +27,26 @@ def compare(
     epochs: Epochs = None,
     device: Device = "auto",
 ) -> None:
-    """Train the network without regularization, with each technique alone and with all of them, on the same splits, beside linear models and boosted trees."""
+    """Train the network without regularization, with each technique alone and with all of them, on the same splits,
+    beside linear models and boosted trees.
+    """
     import numpy as np
     from rich.console import Console
 
     from dashpot import nets
-    from dashpot.compare import compare as run
-    from dashpot.compare import default_recipe
+    from dashpot.comparison.compare import compare as run
+    from dashpot.comparison.compare import default_recipe
     from dashpot.data import load_problem
-    from dashpot.report.figures import compare_figure
-    from dashpot.report.table import compare_table, notes
-    from dashpot.runs import next_folder, open_folder, write_json
+    from dashpot.report.compare.figures import compare_figure
+    from dashpot.report.compare.table import compare_table, notes
+    from dashpot.runs.saved import next_folder, open_folder, write_json
 
     chosen = read_recipe(recipe, with_)
     problem = load_problem(data, target, task)
     if isinstance(problem.inputs, np.ndarray):
-        nets.build(problem.kind, problem.inputs.shape[1:], 2)  # refuses images that are too small, before each arm would
+        nets.build(
+            problem.kind, problem.inputs.shape[1:], 2
+        )  # refuses images that are too small, before each arm would
     if not chosen:
         chosen = default_recipe(problem.task)
         typer.echo(f"no technique was named; comparing {chosen}", err=True)
@@ -63,7 +67,16 @@ def compare(
         typer.echo(f"figure: {png}")
 
     try:
-        run(problem, chosen, repeats=repeats, epochs=epochs, seed=seed, device=device, note=lambda text: typer.echo(text, err=True), keep=keep)
+        run(
+            problem,
+            chosen,
+            repeats=repeats,
+            epochs=epochs,
+            seed=seed,
+            device=device,
+            note=lambda text: typer.echo(text, err=True),
+            keep=keep,
+        )
     except KeyboardInterrupt:
         if not latest:
             raise

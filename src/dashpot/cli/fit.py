@@ -31,12 +31,20 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Train the built-in network on 60 % of DATA, watch it on 20 %, and report on the last 20 %."""
-    from dashpot.compare import Schedule, exact_zeros, split_scores, train
+    from dashpot.comparison.compare import Schedule, exact_zeros, split_scores, train
+    from dashpot.core.environment import machine, versions
     from dashpot.core.errors import ConfigError
     from dashpot.data import load_problem
-    from dashpot.machine import machine, versions
-    from dashpot.report.figures import curves_figure
-    from dashpot.runs import METRICS, discarded_unless_started, next_folder, open_folder, save_model, save_setup, write_json
+    from dashpot.report.compare.figures import curves_figure
+    from dashpot.runs.saved import (
+        METRICS,
+        discarded_unless_started,
+        next_folder,
+        open_folder,
+        save_model,
+        save_setup,
+        write_json,
+    )
     from dashpot.training.checkpoint import FILE as CHECKPOINT
 
     chosen = read_recipe(recipe, with_)
@@ -49,7 +57,8 @@ def fit(
     folder = open_folder(out or next_folder("fit"), resume=resume)
 
     def keep_setup(network: nn.Module) -> None:
-        # A run to go on with has its own: whether this command's is the same is not known before the checkpoint has been compared.
+        # A run to go on with has its own: whether this command's is the same is not known before the checkpoint has
+        # been compared.
         if not (folder / CHECKPOINT).exists():
             save_setup(folder, network, prepared, chosen)
 
@@ -88,7 +97,7 @@ def fit(
     write_json(folder / METRICS, metrics)
     if result.history:
         curves_figure(result.history, folder / "curves", f"{problem.name}: {chosen}", result.best_epoch)
-    result.check()
+    result.raise_if_diverged()
     _print(result.plan, measured, share, str(folder), problem.task)
 
 

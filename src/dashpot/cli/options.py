@@ -13,11 +13,19 @@ from dashpot.core.recipe import Recipe
 
 Data = Annotated[
     Path | None,
-    typer.Argument(help="CSV, CSV.gz, Parquet, .npz, or a folder of class folders of images. Without it: scikit-learn's digits.", show_default=False),
+    typer.Argument(
+        help="CSV, CSV.gz, Parquet, .npz, or a folder of class folders of images. Without it: scikit-learn's digits.",
+        show_default=False,
+    ),
 ]
 TargetName = Annotated[str | None, typer.Option("--target", help="The column to predict.")]
-Task = Annotated[str | None, typer.Option("--task", help="classification or regression; guessed from the target by default.")]
-With = Annotated[list[str] | None, typer.Option("--with", help="A technique, such as mixup:alpha=0.2; repeat for more.", metavar="TECHNIQUE")]
+Task = Annotated[
+    str | None, typer.Option("--task", help="classification or regression; guessed from the target by default.")
+]
+With = Annotated[
+    list[str] | None,
+    typer.Option("--with", help="A technique, such as mixup:alpha=0.2; repeat for more.", metavar="TECHNIQUE"),
+]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe.toml; --with adds to it.")]
 Out = Annotated[Path | None, typer.Option("--out", help="A new folder for the results; runs/<command>-<n> by default.")]
 Seed = Annotated[int, typer.Option("--seed", min=0)]

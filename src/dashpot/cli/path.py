@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dashpot.data import Prepared, Problem
-    from dashpot.path_result import PathResult
+    from dashpot.sparsity.result import PathResult
 
 SHOWN = 20
 """Names of selected columns in the terminal; the file has all."""
@@ -35,17 +35,24 @@ def path(
     data: Data = None,
     target: TargetName = None,
     task: Task = None,
-    technique: Annotated[str, typer.Option("--technique", help="A penalty, such as l1 or elastic-net:l1_ratio=0.5.")] = "l1",
+    technique: Annotated[
+        str, typer.Option("--technique", help="A penalty, such as l1 or elastic-net:l1_ratio=0.5.")
+    ] = "l1",
     points: Annotated[int, typer.Option("--points", help="Strengths to go through.")] = 30,
     cv: Annotated[int, typer.Option("--cv", help="Folds of the cross-validation.")] = 5,
-    network: Annotated[str | None, typer.Option("--network", help="linear (solved exactly; the default for tables), or mlp (trained).")] = None,
-    stability: Annotated[bool, typer.Option("--stability", help="Also tell how often each column is chosen from halves of the rows.")] = False,
+    network: Annotated[
+        str | None, typer.Option("--network", help="linear (solved exactly; the default for tables), or mlp (trained).")
+    ] = None,
+    stability: Annotated[
+        bool, typer.Option("--stability", help="Also tell how often each column is chosen from halves of the rows.")
+    ] = False,
     out: Out = None,
     seed: Seed = 0,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="For each strength of a trained network.")] = 50,
     device: Device = "auto",
 ) -> None:
-    """Go through the strengths of a penalty, score each by cross-validation, and name the columns that the simplest good model keeps.
+    """Go through the strengths of a penalty, score each by cross-validation, and name the columns that the simplest
+    good model keeps.
 
     Rows that DATA itself names as its test part play no part.
     """
@@ -55,10 +62,10 @@ def path(
     from dashpot.core.errors import ConfigError
     from dashpot.core.files import write_atomic
     from dashpot.data import load_problem
-    from dashpot.paths import run_path
-    from dashpot.report.path_figure import path_figure
-    from dashpot.runs import next_folder, open_folder, write_json
-    from dashpot.selection import check_technique, selected_features
+    from dashpot.report.path.figure import path_figure
+    from dashpot.runs.saved import next_folder, open_folder, write_json
+    from dashpot.sparsity.path import run_path
+    from dashpot.sparsity.selection import check_technique, selected_features
 
     if network not in (None, "linear", "mlp"):
         raise ConfigError("--network", "linear or mlp", network)
@@ -98,17 +105,28 @@ def path(
     console.print(_table(record))
     more = f", and {len(names) - SHOWN} more in {folder / 'selected.txt'}" if len(names) > SHOWN else ""
     listed = ", ".join(names[:SHOWN]) or "none"
-    console.print(f"{len(names)} of {record['features']:,} columns at the one-SE choice: {listed}{more}", markup=False, highlight=False)
+    console.print(
+        f"{len(names)} of {record['features']:,} columns at the one-SE choice: {listed}{more}",
+        markup=False,
+        highlight=False,
+    )
     if stability:
         found = sorted(record["stability"].items(), key=lambda pair: (-pair[1], pair[0]))
         text = ", ".join(f"{name} {share:.0%}" for name, share in found[:10]) or "none"
         steady = sum(share >= STABLE for _, share in found)
-        text = f"of 50 random halves of the rows, at that strength, {steady} columns are chosen in {STABLE:.0%} or more; the most frequent: {text}"
+        text = (
+            f"of 50 random halves of the rows, at that strength, {steady} columns are chosen in {STABLE:.0%} or more;"
+            f" the most frequent: {text}"
+        )
         console.print(text, markup=False, highlight=False)
     short = result.converged.count(False)
     if short:
         why = "did not reach the tolerance" if result.coefficients is not None else "diverged"
-        console.print(f"{short} of {len(result.converged)} strengths {why} somewhere; path.json says which.", markup=False, highlight=False)
+        console.print(
+            f"{short} of {len(result.converged)} strengths {why} somewhere; path.json says which.",
+            markup=False,
+            highlight=False,
+        )
     png, _ = path_figure(record, folder / "path")
     typer.echo(f"figure: {png}")
 
@@ -129,13 +147,19 @@ def _maker(problem: Problem, every: Prepared, kind: str) -> Callable[[int], nn.M
     def make(columns: int) -> nn.Module:
         if kind == "linear":
             return nn.Linear(columns, outputs)
-        return nets.build("table", (columns,), outputs) if problem.kind == "table" else nets.build("image", every.x.shape[1:], outputs)
+        return (
+            nets.build("table", (columns,), outputs)
+            if problem.kind == "table"
+            else nets.build("image", every.x.shape[1:], outputs)
+        )
 
     return make
 
 
 def _preparer(problem: Problem, flat: bool, rows: np.ndarray) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
-    """Each fold's statistics are from its training rows; what is to be told of the columns was told once, of all rows."""
+    """Each fold's statistics are from its training rows; what is to be told of the columns was told
+    once, of all rows.
+    """
     import warnings
 
     def prepare(train: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -158,11 +182,13 @@ def _names(every: Prepared, flat: bool) -> list[str]:
 def _stability(
     result: PathResult, every: Prepared, rows: np.ndarray, penalty: Any, flat: bool, seed: int, epochs: int, device: str
 ) -> dict[str, float]:
-    from dashpot.selection import stability_selection
+    from dashpot.sparsity.selection import stability_selection
 
     x = every.x[rows].flatten(1) if flat else every.x[rows]
     strength = result.strengths[result.one_se]
-    shares = stability_selection(result.make, (x, every.y[rows]), penalty, strength=strength, seed=seed, epochs=epochs, device=device)
+    shares = stability_selection(
+        result.make, (x, every.y[rows]), penalty, strength=strength, seed=seed, epochs=epochs, device=device
+    )
     return {name: float(share) for name, share in zip(result.feature_names, shares, strict=True) if share > 0}
 
 

@@ -23,7 +23,7 @@ def predict(
     """Predict for DATA with the network in RUN."""
     from dashpot.core.files import write_atomic
     from dashpot.data import load_rows
-    from dashpot.runs import load_decision, load_run, predictions
+    from dashpot.runs.saved import load_decision, load_run, predictions
 
     network, preprocessing, target = load_run(run)
     x, names = load_rows(data, preprocessing, target.name)

@@ -13,9 +13,17 @@ from dashpot.cli.tune_parts import again, demand_alone, demand_more, low_precisi
 
 LATE = 0.04
 """The share of a budget for which workers whose race should be over are waited for."""
-NET = "An option of the network to search or fix: width=64,128 or skip=true,false or norm=none,layer or members=1,8; repeat for more."
-SCHEDULE = "Who leaves a race: halving, hyperband (brackets), none, or population (nobody; the worst take over networks of the best while training)."
-STORAGE = "A store for many machines: postgresql://..., mysql://..., grpc://host:port, or a journal file that all can reach."
+NET = (
+    "An option of the network to search or fix: width=64,128 or skip=true,false or norm=none,layer or members=1,8;"
+    " repeat for more."
+)
+SCHEDULE = (
+    "Who leaves a race: halving, hyperband (brackets), none, or population (nobody; the worst take over networks of the"
+    " best while training)."
+)
+STORAGE = (
+    "A store for many machines: postgresql://..., mysql://..., grpc://host:port, or a journal file that all can reach."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -30,42 +38,65 @@ def tune(
     target: TargetName = None,
     task: Task = None,
     budget: Annotated[
-        str | None, typer.Option("--budget", help="Time for everything: 90s, 10m, 2h. Without --trials, 5m.", show_default=False)
+        str | None,
+        typer.Option("--budget", help="Time for everything: 90s, 10m, 2h. Without --trials, 5m.", show_default=False),
     ] = None,
     trials: Annotated[int | None, typer.Option("--trials", help="Candidates, instead of or beside a budget.")] = None,
     metric: Annotated[
         str | None,
         typer.Option(
-            "--metric", help="What counts: accuracy (default), balanced_accuracy, f1, f1_macro, log_loss, brier, roc_auc; r2 (default), rmse, mae."
+            "--metric",
+            help=(
+                "What counts: accuracy (default), balanced_accuracy, f1, f1_macro, log_loss, brier, roc_auc; r2"
+                " (default), rmse, mae."
+            ),
         ),
     ] = None,
     with_: Annotated[
         list[str] | None,
         typer.Option(
             "--with",
-            help="An ingredient to search, such as l1:strength=1e-6..1e-2 or mixup; repeat for more. By default all that fit.",
+            help=(
+                "An ingredient to search, such as l1:strength=1e-6..1e-2 or mixup; repeat for more. By default all that"
+                " fit."
+            ),
             metavar="INGREDIENT",
         ),
     ] = None,
-    without: Annotated[list[str] | None, typer.Option("--without", help="Leave an ingredient out of the default ones.", metavar="NAME")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", help="Leave an ingredient out of the default ones.", metavar="NAME")
+    ] = None,
     net: Annotated[list[str] | None, typer.Option("--net", help=NET, metavar="OPTION=VALUES")] = None,
-    precision: Annotated[str, typer.Option("--precision", help="Of wide products while training: auto, float32 or bfloat16.")] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of wide products while training: auto, float32 or bfloat16.")
+    ] = "auto",
     cv: Annotated[int, typer.Option("--cv", help="Folds of the cross-validation.")] = 5,
     workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes on this machine. [default: one per core, 4 at most]", show_default=False)
+        int | None,
+        typer.Option(
+            "--workers", help="Processes on this machine. [default: one per core, 4 at most]", show_default=False
+        ),
     ] = None,
     sampler: Annotated[str, typer.Option("--sampler", help="tpe, random, quasi-random, gp or grid.")] = "tpe",
     schedule: Annotated[str, typer.Option("--schedule", help=SCHEDULE)] = "halving",
     ensemble: Annotated[
-        str, typer.Option("--ensemble", help="finalists, folds (of the chosen recipe), or refit (one network on all rows).")
+        str,
+        typer.Option("--ensemble", help="finalists, folds (of the chosen recipe), or refit (one network on all rows)."),
     ] = "finalists",
-    calibrate: Annotated[bool, typer.Option("--calibrate/--no-calibrate", help="Fit a temperature to the held-out predictions.")] = True,
-    explain: Annotated[bool, typer.Option("--explain/--no-explain", help="Retrain the winner without each ingredient, and with each alone.")] = True,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate/--no-calibrate", help="Fit a temperature to the held-out predictions.")
+    ] = True,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain/--no-explain", help="Retrain the winner without each ingredient, and with each alone."),
+    ] = True,
     storage: Annotated[
         str | None,
         typer.Option("--storage", help=STORAGE),
     ] = None,
-    study: Annotated[str, typer.Option("--study", help="The name of the search in --storage; workers of one name work together.")] = "dashpot",
+    study: Annotated[
+        str, typer.Option("--study", help="The name of the search in --storage; workers of one name work together.")
+    ] = "dashpot",
     resume: Annotated[Path | None, typer.Option("--resume", help="Go on with the search in this folder.")] = None,
     out: Out = None,
     seed: Seed = 0,
@@ -75,24 +106,27 @@ def tune(
     ] = None,
     batch_size: Annotated[
         str | None,
-        typer.Option("--batch-size", help="Rows per step: a number, or several to search, such as 32,64,128.", show_default=False),
+        typer.Option(
+            "--batch-size", help="Rows per step: a number, or several to search, such as 32,64,128.", show_default=False
+        ),
     ] = None,
     device: Device = "auto",
 ) -> None:
     """Search the combination of regularizers and their strengths; report on rows that the search never saw.
 
-    Ctrl-C ends the search early and makes the best so far ready (exit code 0); pressed again, or before any candidate has a score, it ends at once (130).
+    Ctrl-C ends the search early and makes the best so far ready (exit code 0); pressed again, or before any candidate
+    has a score, it ends at once (130).
     """
     from dataclasses import replace
 
     from dashpot.core.errors import ConfigError, StorageError
     from dashpot.data import load_problem
-    from dashpot.runs import open_folder
-    from dashpot.search.backends import resolved
-    from dashpot.search.batches import sizes_of
-    from dashpot.search.folder import held, new_folder, read_config, update_config, write_config
+    from dashpot.runs.saved import open_folder
+    from dashpot.search.config import Options
     from dashpot.search.interrupts import Interrupts
-    from dashpot.search.options import Options
+    from dashpot.search.outcome.folder import held, new_folder, read_config, update_config, write_config
+    from dashpot.search.space.batch_sizes import sizes_of
+    from dashpot.search.storage.backends import resolved
 
     if resume is not None:
         demand_alone(context, ("resume", "budget", "trials", "workers", "storage"))
@@ -152,8 +186,9 @@ def tune(
 def _run(problem: Any, options: Any, folder: Path, processes: int, interrupts: Any) -> bool:
     """Search, report and save; False where the user ended it before its time, so that it can go on.
 
-    Every command that a user typed finishes by itself: it reports on all candidates of the study that are done by then, whoever trained them, and trains
-    again the networks of the best that lie on another machine. So nobody has to be waited for, and no files are passed around.
+    Every command that a user typed finishes by itself: it reports on all candidates of the study that are done by then,
+    whoever trained them, and trains again the networks of the best that lie on another machine. So nobody has to be
+    waited for, and no files are passed around.
     """
     import time
     from dataclasses import replace
@@ -161,9 +196,9 @@ def _run(problem: Any, options: Any, folder: Path, processes: int, interrupts: A
     import torch
 
     from dashpot.cli.tune_progress import Live
-    from dashpot.report.tune_figures import tune_figures
-    from dashpot.search.api import Search
-    from dashpot.search.folder import LOG, Clock, await_workers, save, start_workers
+    from dashpot.report.tune.figures import tune_figures
+    from dashpot.search.outcome.folder import LOG, Clock, await_workers, save, start_workers
+    from dashpot.search.search import Search
 
     clock = Clock(folder)
     if options.budget is not None and clock.before:
@@ -191,10 +226,21 @@ def _run(problem: Any, options: Any, folder: Path, processes: int, interrupts: A
                 search.work(store, course)
                 # Their last epoch may end a little later, and its networks are saved then.
                 late = 3 + LATE * (options.budget or 0.0)
-                if lost := await_workers(others, 30 if deadline is None else max(1.0, deadline - time.monotonic() + late)):
-                    live.note(f"{lost} of {processes} workers ended early; {folder / LOG} may say why. What they had finished counts.")
-                if rest := sum(t.state.name == "RUNNING" or (t.state.name == "WAITING" and "again" in t.user_attrs) for t in store.trials()):
-                    live.note(f"{rest} candidate{'s' * (rest > 1)} not finished, here or by other workers, and not in this report")
+                if lost := await_workers(
+                    others, 30 if deadline is None else max(1.0, deadline - time.monotonic() + late)
+                ):
+                    live.note(
+                        f"{lost} of {processes} workers ended early; {folder / LOG} may say why. What they had finished"
+                        " counts."
+                    )
+                if rest := sum(
+                    t.state.name == "RUNNING" or (t.state.name == "WAITING" and "again" in t.user_attrs)
+                    for t in store.trials()
+                ):
+                    live.note(
+                        f"{rest} candidate{'s' * (rest > 1)} not finished, here or by other workers, and not in this"
+                        " report"
+                    )
             except KeyboardInterrupt:
                 if course is None or not any(t.state.name in ("COMPLETE", "PRUNED") for t in store.trials()):
                     raise  # there is no best so far
@@ -232,9 +278,9 @@ def tune_worker(
 
     import torch
 
-    from dashpot.search.api import Search
-    from dashpot.search.folder import end_with, read_config
-    from dashpot.search.worker import Worker
+    from dashpot.search.outcome.folder import end_with, read_config
+    from dashpot.search.racing.worker import Worker
+    from dashpot.search.search import Search
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process tells when to end
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -14,7 +14,7 @@ def show(record: Any, figures: list[str], folder: Path) -> None:
     """The tables, and where everything is."""
     from rich.console import Console
 
-    from dashpot.report.tune_table import print_report
+    from dashpot.report.tune.table import print_report
 
     console = Console() if sys.stdout.isatty() else Console(width=110)
     print_report(record, console)
@@ -26,7 +26,7 @@ def again(folder: Path) -> None:
     """Report a search that is finished."""
     import json
 
-    from dashpot.search.folder import REPORT
+    from dashpot.search.outcome.folder import REPORT
 
     record = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     typer.echo("this search is finished; --budget or --trials with more than it had would go on with it", err=True)
@@ -105,24 +105,31 @@ def demand_alone(context: typer.Context, free: Sequence[str]) -> None:
     typed = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if typed:
         names = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-        rule = f"given alone or with {', '.join(f'--{name}' for name in free if name != 'resume')}: the folder knows its data and the other options"
+        rule = (
+            f"given alone or with {', '.join(f'--{name}' for name in free if name != 'resume')}: the folder knows its"
+            " data and the other options"
+        )
         shown = " ".join(str(context.params[name]) if name == "data" else str(names[name]) for name in typed)
         raise ConfigError("--resume", rule, shown, "Leave that out, or start a new search.")
 
 
 def demand_more(folder: Path, config: Mapping[str, Any], budget: float | None) -> None:
-    """Refuse to go on with a finished search for less time than it has had: it would only be chosen again from the same, in a hurry.
+    """Refuse to go on with a finished search for less time than it has had: it would only be chosen again from the
+    same, in a hurry.
 
     Raises:
         ConfigError: naming the time it has had.
     """
     from dashpot.core.errors import ConfigError
-    from dashpot.search.folder import Clock
+    from dashpot.search.outcome.folder import Clock
 
     spent = Clock(folder).before
     if config.get("done") and budget is not None and budget <= spent:
         raise ConfigError(
-            "--budget", f"more than the {spent:.0f} s that this search has taken", f"{budget:g} s", "The budget is that of all its lives."
+            "--budget",
+            f"more than the {spent:.0f} s that this search has taken",
+            f"{budget:g} s",
+            "The budget is that of all its lives.",
         )
 
 

@@ -37,19 +37,24 @@ class Live:
             self._status.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._status is not None:
             self._status.stop()
 
     def course(self, course: Any) -> None:
         """Say what a race will be."""
-        from dashpot.search.schedules import in_words
+        from dashpot.search.racing.pruning import in_words
 
         self._epochs = course.epochs
         words = in_words(course)
         leave = f", {words}" if words else ""
         folds = f"{course.folds} fold{'s' * (course.folds > 1)}"
-        self.note(f"races of {course.lanes} candidates on {folds} at once: {course.epochs} epoch{'s' * (course.epochs > 1)}{leave}")
+        self.note(
+            f"races of {course.lanes} candidates on {folds} at once: {course.epochs}"
+            f" epoch{'s' * (course.epochs > 1)}{leave}"
+        )
 
     def note(self, text: str) -> None:
         """Say something once."""
@@ -71,7 +76,9 @@ class Live:
         if scored:
             best = min(scored, key=lambda r: r.score)
             spread = _spread(best.scores)
-            self._best = f"best {best.score:.4f}{spread}: {best.candidate.recipe if best.candidate.recipe else 'no technique'}"
+            self._best = (
+                f"best {best.score:.4f}{spread}: {best.candidate.recipe if best.candidate.recipe else 'no technique'}"
+            )
         self._show(False, f"{len(runners)} candidates, epoch {epoch}/{self._epochs}")
 
     def _show(self, now: bool, text: str) -> None:

@@ -42,7 +42,9 @@ class Batch:
 
 
 def weights_for(per_sample: Tensor, batch: Batch | None, ignore_index: int | None) -> Tensor | None:
-    """The weight of each position of a per-sample loss [batch, ...]: the sample's, and 0 where the target is ``ignore_index``; None where all are equal."""
+    """The weight of each position of a per-sample loss [batch, ...]: the sample's, and 0 where the target is
+    ``ignore_index``; None where all are equal.
+    """
     if batch is None or (batch.weight is None and ignore_index is None):
         return None
     weight = torch.ones_like(per_sample)

@@ -15,8 +15,8 @@ _GROUP = "dashpot.techniques"
 
 
 def registry() -> dict[str, type[Technique]]:
-    """Every known technique by name: Dashpot's own, those of imported modules, and those that installed packages declare
-    under the entry-point group ``dashpot.techniques``."""
+    """Every known technique by name: Dashpot's own, those of imported modules, and those that installed packages
+    declare under the entry-point group ``dashpot.techniques``."""
     import dashpot.techniques  # noqa: F401  (defines the classes)
 
     def leaves(cls: type[Technique]) -> Iterable[type[Technique]]:
@@ -57,7 +57,9 @@ def parse(text: str) -> Technique:
     for part in filter(None, (piece.strip() for piece in rest.split(","))):
         field, equals, value = part.partition("=")
         if not equals:
-            raise ConfigError(f"option of {cls.kind()}", "written field=value", part, f"For example {cls.kind()}:{_example(cls)}.")
+            raise ConfigError(
+                f"option of {cls.kind()}", "written field=value", part, f"For example {cls.kind()}:{_example(cls)}."
+            )
         spec = cls.fields().get(field.strip())
         if spec is None:
             raise UnknownNameError(f"field of {cls.kind()}", field.strip(), cls.fields())
@@ -74,7 +76,11 @@ def to_text(technique: Technique) -> str:
 def to_dict(recipe: Recipe | Technique) -> dict[str, Any]:
     """Plain JSON types only; infinity is the text ``"inf"``, None the text ``"none"``."""
     techniques = recipe if isinstance(recipe, Recipe) else Recipe((recipe,))
-    return {"technique": [{"name": t.name, "version": t.version, **{f: _plain(getattr(t, f)) for f in t.fields()}} for t in techniques]}
+    return {
+        "technique": [
+            {"name": t.name, "version": t.version, **{f: _plain(getattr(t, f)) for f in t.fields()}} for t in techniques
+        ]
+    }
 
 
 def from_dict(data: Mapping[str, Any]) -> Recipe:
@@ -119,7 +125,12 @@ def _technique(entry: Mapping[str, Any]) -> Technique:
     cls = find(name)
     version = values.pop("version", cls.version)
     if not isinstance(version, int) or version > cls.version:
-        raise ConfigError(f"version of {name}", f"at most {cls.version}, the newest that this Dashpot knows", version, "Update dashpot.")
+        raise ConfigError(
+            f"version of {name}",
+            f"at most {cls.version}, the newest that this Dashpot knows",
+            version,
+            "Update dashpot.",
+        )
     fields = cls.fields()
     for field, value in values.items():
         if field not in fields:

@@ -7,13 +7,15 @@ from torch import nn
 
 from dashpot.core.errors import ConflictError
 from dashpot.core.select import Where
-from dashpot.core.stepper import Actor, refuse_many
+from dashpot.core.stepper import Attached, refuse_many
 from dashpot.core.view import ModelView, is_compiled
 
 PROXIMAL = "proximal step"
 
 
-def check(actors: list[Actor], view: ModelView, *, batch_size: int | None, closure: bool, acts_on_model: bool) -> frozenset[str]:
+def check(
+    actors: list[Attached], view: ModelView, *, batch_size: int | None, closure: bool, acts_on_model: bool
+) -> frozenset[str]:
     """Refuse what cannot work.
 
     Returns:
@@ -29,25 +31,37 @@ def check(actors: list[Actor], view: ModelView, *, batch_size: int | None, closu
             if other != ctx.path:
                 place = f" of {target!r}" if target else ""
                 raise ConflictError(
-                    f"{other} and {ctx.path} both want the {slot}{place}, and neither order is right. Keep one, or give them disjoint `on`."
+                    f"{other} and {ctx.path} both want the {slot}{place}, and neither order is right. Keep one, or give"
+                    " them disjoint `on`."
                 )
         on = getattr(technique, "on", None)
         if isinstance(on, Where) and not technique.defines("on_model") and on.names_parts() and not view.has(on):
             names = list(view.parameters)
             some = ", ".join(names[:6]) + (f", and {len(names) - 6} more" if len(names) > 6 else "")
-            raise ConflictError(f"{type(technique).__name__}.on ({on}) matches no parameter of {type(view.model).__name__}, which has {some}.")
-        if isinstance(view.optimizer, torch.optim.LBFGS) and (technique.defines("on_gradient") or technique.defines("on_update")):
+            raise ConflictError(
+                f"{type(technique).__name__}.on ({on}) matches no parameter of {type(view.model).__name__}, which has"
+                f" {some}."
+            )
+        if isinstance(view.optimizer, torch.optim.LBFGS) and (
+            technique.defines("on_gradient") or technique.defines("on_update")
+        ):
             raise ConflictError(refuse_many(type(view.optimizer).__name__, [type(technique).__name__]))
         if technique.evaluations > 1 and not closure:
             raise ConflictError(
-                f"{type(technique).__name__} needs a second gradient in each step. Call optimizer.step(closure) in the loop and attach with closure=True."
+                f"{type(technique).__name__} needs a second gradient in each step. Call optimizer.step(closure) in the"
+                " loop and attach with closure=True."
             )
     if acts_on_model and (is_compiled(view.wrapper) or getattr(view.wrapper, "_compiled_call_impl", None) is not None):
-        raise ConflictError("the model is compiled already, and hooks added now would be ignored. Attach first, then call torch.compile.")
+        raise ConflictError(
+            "the model is compiled already, and hooks added now would be ignored. Attach first, then call"
+            " torch.compile."
+        )
     if batch_size == 1:
         norm = next((name for name, module in view.modules.items() if isinstance(module, nn.BatchNorm1d)), None)
         if norm is not None:
-            raise ConflictError(f"batch_size must be at least 2, got 1: the batch normalization {norm!r} cannot train on one sample.")
+            raise ConflictError(
+                f"batch_size must be at least 2, got 1: the batch normalization {norm!r} cannot train on one sample."
+            )
     for technique, ctx in actors:
         technique.check(view, ctx)
     return frozenset(target for slot, target in holders if slot == PROXIMAL)

@@ -1,4 +1,6 @@
-"""Uniform numbers that are a hash of (key, index): the same bits in eager and compiled code, in C++ and in torch, on any device, alone or side by side."""
+"""Uniform numbers that are a hash of (key, index): the same bits in eager and compiled code, in C++ and in torch, on
+any device, alone or side by side.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def kernel() -> Any:
 
 
 def uniform_by(keys: Sequence[int] | np.ndarray, n: int, device: torch.device | str = "cpu") -> Tensor:
-    """float32 in [0, 1) [keys, n]: row k depends on key k (64 bits) and the position only, and a shorter row is the start of a longer one."""
+    """float32 in [0, 1) [keys, n]: row k depends on key k (64 bits) and the position only, and a shorter row is the
+    start of a longer one.
+    """
     words = np.array(keys, dtype=np.uint64)
     if torch.device(device).type == "cpu" and (library := kernel()) is not None:
         out = torch.empty(len(words), n)
@@ -50,8 +54,9 @@ def permutation_by(keys: Sequence[int] | np.ndarray, n: int) -> Tensor:
 def beta_by(keys: Sequence[int] | np.ndarray, shapes: Sequence[float] | np.ndarray, n: int) -> Tensor:
     """Draws of Beta(a, a), float32 [keys, n], a > 0 for each key, on the CPU.
 
-    By rejection: for a <= 1 Jöhnk's method, in logarithms so that powers do not underflow however small a is (Jöhnk 1964); above, Cheng's BB (1978), of whose
-    trials about 80 % are accepted. The two halves of a trial are hashed under the key and under its complement.
+    By rejection: for a <= 1 Jöhnk's method, in logarithms so that powers do not underflow however small a is (Jöhnk
+    1964); above, Cheng's BB (1978), of whose trials about 80 % are accepted. The two halves of a trial are hashed under
+    the key and under its complement.
     """
     words, a = np.array(keys, dtype=np.uint64), np.array(shapes, dtype=np.float64)
     if (library := kernel()) is not None:
@@ -64,7 +69,10 @@ def beta_by(keys: Sequence[int] | np.ndarray, shapes: Sequence[float] | np.ndarr
         if not left.any():
             break
         u, v = (
-            (uniform_by([int(w) ^ flip for w in words], (trial + 1) * n)[:, trial * n :].numpy().astype(np.float64) + 2.0**-25)[left]
+            (
+                uniform_by([int(w) ^ flip for w in words], (trial + 1) * n)[:, trial * n :].numpy().astype(np.float64)
+                + 2.0**-25
+            )[left]
             for flip in (0, (1 << 64) - 1)
         )
         share[left] = _beta_trial(u, v, np.broadcast_to(a[:, None], share.shape)[left])

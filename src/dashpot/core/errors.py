@@ -51,9 +51,13 @@ class UnknownNameError(ConfigError):
         lowered = {name.lower(): name for name in self.known}
         near = difflib.get_close_matches(value.lower(), lowered, n=1)
         if not near:  # a looser match, as of "l3" or "acc", has at least the first letter in common
-            near = difflib.get_close_matches(value.lower(), [name for name in lowered if name[:1] == value[:1].lower()], n=1, cutoff=0.5)
+            near = difflib.get_close_matches(
+                value.lower(), [name for name in lowered if name[:1] == value[:1].lower()], n=1, cutoff=0.5
+            )
         hint = f"Did you mean {lowered[near[0]]!r}?" if near else ""
-        super().__init__(parameter, f"one of {', '.join(self.known) or '(none)'}", value, " ".join(filter(None, (hint, remedy))))
+        super().__init__(
+            parameter, f"one of {', '.join(self.known) or '(none)'}", value, " ".join(filter(None, (hint, remedy)))
+        )
         self._remedy = remedy
 
     def __reduce__(self) -> tuple[object, ...]:

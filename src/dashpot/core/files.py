@@ -34,5 +34,6 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         raise StorageError(
-            f"{path} could not be written: {error.strerror or error}. What was there before is untouched; free some space or name another place."
+            f"{path} could not be written: {error.strerror or error}. What was there before is untouched; free some"
+            " space or name another place."
         ) from error

@@ -1,4 +1,6 @@
-"""C++ kernels: compiled once for this processor by the C++ compiler that is at hand, kept in the user's cache folder."""
+"""C++ kernels: compiled once for this processor by the C++ compiler that is at hand, kept in the user's
+cache folder.
+"""
 
 from __future__ import annotations
 
@@ -32,15 +34,21 @@ FLAGS = (
 
 
 def library(source: Path) -> ctypes.CDLL | None:
-    """The compiled and loaded ``source``, or None where there is no C++ compiler that can, or ``DASHPOT_NO_COMPILER`` is set; see :func:`why_not`."""
-    compiler = os.environ.get("CXX") or next((found for name in ("g++", "clang++", "c++") if (found := shutil.which(name))), None)
+    """The compiled and loaded ``source``, or None where there is no C++ compiler that can, or ``DASHPOT_NO_COMPILER``
+    is set; see :func:`why_not`.
+    """
+    compiler = os.environ.get("CXX") or next(
+        (found for name in ("g++", "clang++", "c++") if (found := shutil.which(name))), None
+    )
     if compiler is None or os.environ.get("DASHPOT_NO_COMPILER") or platform.system() == "Windows":
         return None
     try:
         return ctypes.CDLL(str(_built(source, compiler)))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None)
-        _FAILED[source] = f"{compiler}: {said.decode(errors='replace').strip()[-500:]}" if said else f"{compiler}: {error}"
+        _FAILED[source] = (
+            f"{compiler}: {said.decode(errors='replace').strip()[-500:]}" if said else f"{compiler}: {error}"
+        )
         return None
 
 
@@ -52,13 +60,17 @@ def why_not(source: Path) -> str:
 
 
 def prepare() -> list[threading.Thread]:
-    """Begin to compile every kernel of the package that is not in the cache yet, all at once and in the background; whoever needs one waits for it.
+    """Begin to compile every kernel of the package that is not in the cache yet, all at once and in the background;
+    whoever needs one waits for it.
 
     Returns:
         What does so.
     """
     sources = sorted(Path(__file__).parents[1].rglob("*.cpp"))
-    threads = [threading.Thread(target=library, args=(source,), name=f"compiling {source.name}", daemon=True) for source in sources]
+    threads = [
+        threading.Thread(target=library, args=(source,), name=f"compiling {source.name}", daemon=True)
+        for source in sources
+    ]
     for thread in threads:
         thread.start()
     return threads
@@ -67,9 +79,9 @@ def prepare() -> list[threading.Thread]:
 def _built(source: Path, compiler: str) -> Path:
     """The shared library, from the cache where this source was compiled by this compiler for this processor before."""
     headers = [path.read_bytes() for path in sorted([*source.parent.glob("*.h"), *Path(__file__).parent.glob("*.h")])]
-    key = hashlib.sha256(b"\0".join([source.read_bytes(), *headers, " ".join(FLAGS).encode(), compiler.encode(), _processor().encode()])).hexdigest()[
-        :24
-    ]
+    key = hashlib.sha256(
+        b"\0".join([source.read_bytes(), *headers, " ".join(FLAGS).encode(), compiler.encode(), _processor().encode()])
+    ).hexdigest()[:24]
     path = _folder(f"{source.stem}-{key}.so")
     with _LOCKS.setdefault(path, threading.Lock()):
         if not path.exists():
@@ -103,7 +115,9 @@ def _compile(source: Path, compiler: str, path: Path) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".so")
     os.close(handle)
     try:
-        subprocess.run([*shlex.split(compiler), *FLAGS, str(source), "-o", name], check=True, capture_output=True, timeout=120)
+        subprocess.run(
+            [*shlex.split(compiler), *FLAGS, str(source), "-o", name], check=True, capture_output=True, timeout=120
+        )
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dashpot.core.stepper import Actor
+from dashpot.core.stepper import Attached
 from dashpot.core.view import ModelView
 
 if TYPE_CHECKING:
@@ -24,10 +24,13 @@ _LABELS = {
 }
 
 
-def plan_text(recipe: Recipe, at: Mapping[str, list[Actor]], view: ModelView) -> str:
+def plan_text(recipe: Recipe, at: Mapping[str, list[Attached]], view: ModelView) -> str:
     """One line for each (point, technique), in the order of a training step."""
     total = sum(p.numel() for p in view.parameters.values())
-    lines = [f"{recipe}", f"on {type(view.model).__name__} ({total:,} trainable values) with {type(view.optimizer).__name__}"]
+    lines = [
+        f"{recipe}",
+        f"on {type(view.model).__name__} ({total:,} trainable values) with {type(view.optimizer).__name__}",
+    ]
     told: set[str] = set()
     for point, label in _LABELS.items():
         for technique, ctx in at[point]:

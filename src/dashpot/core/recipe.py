@@ -33,7 +33,9 @@ class Recipe(tuple[Technique, ...]):
         items = tuple(techniques)
         for item in items:
             if not isinstance(item, Technique):
-                raise ConfigError("a recipe's part", "a Technique", item, "Combine techniques with |, such as Mixup() | L1().")
+                raise ConfigError(
+                    "a recipe's part", "a Technique", item, "Combine techniques with |, such as Mixup() | L1()."
+                )
         return super().__new__(cls, items)
 
     def __or__(self, other: Technique | Recipe) -> Recipe:
@@ -44,17 +46,25 @@ class Recipe(tuple[Technique, ...]):
         return NotImplemented
 
     def paths(self) -> list[str]:
-        """A stable name for each technique: its kind, with ``.2``, ``.3`` for repeats. Adding another kind renames none."""
+        """A stable name for each technique: its kind, with ``.2``, ``.3`` for repeats. Adding another kind renames
+        none.
+        """
         counts: dict[str, int] = {}
         result = []
         for technique in self:
             counts[technique.name] = counts.get(technique.name, 0) + 1
-            result.append(technique.name if counts[technique.name] == 1 else f"{technique.name}.{counts[technique.name]}")
+            result.append(
+                technique.name if counts[technique.name] == 1 else f"{technique.name}.{counts[technique.name]}"
+            )
         return result
 
     def space(self) -> dict[str, Domain]:
         """What a search may vary: ``"l1.strength"`` -> its domain."""
-        return {f"{path}.{name}": domain for path, t in zip(self.paths(), self, strict=True) for name, domain in t.space().items()}
+        return {
+            f"{path}.{name}": domain
+            for path, t in zip(self.paths(), self, strict=True)
+            for name, domain in t.space().items()
+        }
 
     def attach(
         self,
@@ -75,8 +85,10 @@ class Recipe(tuple[Technique, ...]):
             optimizer: any torch optimizer; its ``step`` drives whatever acts on gradients and weights.
             seed: of all of the recipe's draws.
             classes: how many classes there are; mixing integer targets needs it.
-            targets: ``"classes"``, ``"values"`` or ``"multilabel"``; what is known is checked now rather than at the first batch.
-            batch_size: the smallest batch to come; batches of one are refused where batch normalization cannot train on them.
+            targets: ``"classes"``, ``"values"`` or ``"multilabel"``; what is known is checked now rather than at the
+                first batch.
+            batch_size: the smallest batch to come; batches of one are refused where batch normalization cannot train on
+                them.
             closure: the loop calls ``optimizer.step(closure)``, so that a technique may ask for another gradient.
             ignore_index: the class that marks positions without a target; they are left out of the mean.
 
@@ -89,7 +101,15 @@ class Recipe(tuple[Technique, ...]):
         from dashpot.core.session import Session
 
         return Session(
-            self, model, optimizer, seed=seed, classes=classes, targets=targets, batch_size=batch_size, closure=closure, ignore_index=ignore_index
+            self,
+            model,
+            optimizer,
+            seed=seed,
+            classes=classes,
+            targets=targets,
+            batch_size=batch_size,
+            closure=closure,
+            ignore_index=ignore_index,
         )
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
 """Randomness that is a function of (seed, who asks, optimizer step, micro-batch, rank) and of nothing else.
 
-No state is kept, so none has to be saved: a resumed run draws what the first one would have drawn, and adding a technique
-never shifts the draws of another. Draws are made outside the pure functions and passed in.
+No state is kept, so none has to be saved: a resumed run draws what the first one would have drawn, and adding a
+technique never shifts the draws of another. Draws are made outside the pure functions and passed in.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ _MASK = (1 << 64) - 1
 
 
 def mix(key: int, value: int) -> int:
-    """Fold ``value`` into a 64-bit ``key`` (the finalizer of SplitMix64; every bit of both reaches every bit of the result)."""
+    """Fold ``value`` into a 64-bit ``key`` (the finalizer of SplitMix64; every bit of both reaches every bit of the
+    result).
+    """
     z = (key ^ (value & _MASK)) + 0x9E3779B97F4A7C15 & _MASK
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB & _MASK
@@ -46,7 +48,9 @@ def derive_all(keys: np.ndarray, *counters: int | np.ndarray) -> np.ndarray:
     True
     """
     for counter in counters:
-        z = (keys ^ np.uint64(counter & _MASK)) + np.uint64(0x9E3779B97F4A7C15)  # products and sums of arrays wrap around
+        z = (keys ^ np.uint64(counter & _MASK)) + np.uint64(
+            0x9E3779B97F4A7C15
+        )  # products and sums of arrays wrap around
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         keys = z ^ (z >> np.uint64(31))
@@ -77,7 +81,9 @@ class Draws:
         """float32 in [0, 1)."""
         return torch.rand(tuple(shape), generator=generator(self._next(), device), device=device)
 
-    def normal(self, shape: Sequence[int], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
+    def normal(
+        self, shape: Sequence[int], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Standard normal."""
         return torch.randn(tuple(shape), generator=generator(self._next(), device), device=device, dtype=dtype)
 
@@ -86,7 +92,9 @@ class Draws:
         return permutation_by([self._next()], n)[0].to(device)
 
     def beta(self, alpha: float, n: int, device: torch.device | str = "cpu") -> Tensor:
-        """``n`` draws of Beta(alpha, alpha), float32; all 1 at alpha = 0, the limit that leaves the first of a pair alone."""
+        """``n`` draws of Beta(alpha, alpha), float32; all 1 at alpha = 0, the limit that leaves the first of a pair
+        alone.
+        """
         key = self._next()
         if alpha == 0:
             return torch.ones(n, device=device)

@@ -9,7 +9,8 @@ A ``Where`` is an expression over *roles*, *names* and *types*, written in Pytho
     "type:Conv2d"                  by the type of the owning module
 
 ``&`` binds tighter than ``|``; ``~`` applies to one term. Roles are found from the type of the owning module, never
-from the name or the number of dimensions alone, so a one-dimensional scale of an unknown module counts as ``scales``, not ``weights``.
+from the name or the number of dimensions alone, so a one-dimensional scale of an unknown module counts as ``scales``,
+not ``weights``.
 """
 
 from __future__ import annotations
@@ -90,19 +91,22 @@ class Term:
 
 @dataclass(frozen=True)
 class Where:
-    """Which parameters, or which modules, a technique acts on, by role, name and type. Every ``on=`` takes one, or its text.
+    """Which parameters, or which modules, a technique acts on, by role, name and type. Every ``on=`` takes one, or its
+    text.
 
     The terms, as text:
 
-    - ``weights``, ``biases``, ``norms``, ``embeddings``, ``scales``: parameters by role. ``weights`` are the matrices and kernels that decay and sparsity are
-      meant for, ``norms`` all parameters of normalizations, ``scales`` one-dimensional ones of unknown modules.
-    - ``activations``, ``dropouts``, ``linears``, ``convolutions``: modules by kind. ``hidden``: the model's dropouts where it has any, else its activations.
+    - ``weights``, ``biases``, ``norms``, ``embeddings``, ``scales``: parameters by role. ``weights`` are the matrices
+      and kernels that decay and sparsity are meant for, ``norms`` all parameters of normalizations, ``scales``
+      one-dimensional ones of unknown modules.
+    - ``activations``, ``dropouts``, ``linears``, ``convolutions``: modules by kind. ``hidden``: the model's dropouts
+      where it has any, else its activations.
     - ``everything``: all parameters, or all modules without parts.
     - ``name:GLOB``: by the full dotted name, with ``*`` and ``?``.
     - ``type:CLASS``: by the class of the module (of the owning module, for parameters), base classes included.
 
-    ``~`` in front of a term is "not"; ``&`` is "and" and binds tighter than ``|``, which is "or". There are no brackets in text; in Python the three work on
-    whole expressions.
+    ``~`` in front of a term is "not"; ``&`` is "and" and binds tighter than ``|``, which is "or". There are no brackets
+    in text; in Python the three work on whole expressions.
 
     Raises:
         ConfigError: an empty or unknown term, where text is read.

@@ -18,7 +18,7 @@ from dashpot.core.context import Context
 from dashpot.core.errors import ConfigError, UsageError
 from dashpot.core.plan import plan_text
 from dashpot.core.rng import stream
-from dashpot.core.stepper import Actor, Stepper
+from dashpot.core.stepper import Attached, Stepper
 from dashpot.core.technique import Handle, Scores, Verdict
 from dashpot.core.tensors import adopt, put, tensors
 from dashpot.core.view import ModelView
@@ -33,8 +33,8 @@ class Session:
     """A recipe at work. Made by :meth:`Recipe.attach`.
 
     A recipe that acts on the model, gradients or weights needs nothing but the attachment; one that acts on inputs or
-    losses needs two calls in the loop, :meth:`batch` and :meth:`loss`. Leaving ``with`` in whatever way puts the final weights (the
-    best or the averaged ones) into the model and takes every hook away.
+    losses needs two calls in the loop, :meth:`batch` and :meth:`loss`. Leaving ``with`` in whatever way puts the final
+    weights (the best or the averaged ones) into the model and takes every hook away.
 
     Raises:
         ConfigError: ``targets`` that are not known.
@@ -76,18 +76,27 @@ class Session:
         self.classes, self.targets, self.ignore_index = classes, targets, ignore_index
         self.view = ModelView(model, optimizer)
         self.step = self.epochs = self.micro = 0
-        self.rank = torch.distributed.get_rank() if torch.distributed.is_available() and torch.distributed.is_initialized() else 0
+        self.rank = (
+            torch.distributed.get_rank()
+            if torch.distributed.is_available() and torch.distributed.is_initialized()
+            else 0
+        )
         self.current: Batch | None = None
         self._next_micro = 0
         self._called: set[str] = set()
         self._clocks: list[Tensor] = []
         self._closed = self._finished = False
         self._handles: list[Handle] = []
-        self.actors: list[Actor] = [(t, Context(self, path, stream(seed, path))) for path, t in zip(recipe.paths(), recipe, strict=True)]
-        self._at: dict[str, list[Actor]] = {
-            point: sorted((actor for actor in self.actors if actor[0].defines(point)), key=lambda actor: actor[0].order) for point in POINTS
+        self.actors: list[Attached] = [
+            (t, Context(self, path, stream(seed, path))) for path, t in zip(recipe.paths(), recipe, strict=True)
+        ]
+        self._at: dict[str, list[Attached]] = {
+            point: sorted((actor for actor in self.actors if actor[0].defines(point)), key=lambda actor: actor[0].order)
+            for point in POINTS
         }
-        self.sparse = conflicts.check(self.actors, self.view, batch_size=batch_size, closure=closure, acts_on_model=bool(self._at["on_model"]))
+        self.sparse = conflicts.check(
+            self.actors, self.view, batch_size=batch_size, closure=closure, acts_on_model=bool(self._at["on_model"])
+        )
         try:
             for technique, ctx in self.actors:
                 ctx.state = technique.init(self.view, ctx)
@@ -131,11 +140,15 @@ class Session:
             out: the model's output; techniques such as label smoothing read it.
 
         Returns:
-            The scalar to call ``backward`` on: the mean over samples, weighted by the batch's sample weights, without ignored positions.
+            The scalar to call ``backward`` on: the mean over samples, weighted by the batch's sample weights, without
+            ignored positions.
         """
         self._demand_open()
         if per_sample.ndim == 0:
-            raise UsageError('session.loss needs the loss of each sample, got one number. Compute the criterion with reduction="none".')
+            raise UsageError(
+                "session.loss needs the loss of each sample, got one number. Compute the criterion with"
+                ' reduction="none".'
+            )
         if self.view.model.training:
             for technique, ctx in self._at["on_loss"]:
                 per_sample = technique.on_loss(per_sample, out, ctx)
@@ -158,7 +171,9 @@ class Session:
 
     @contextlib.contextmanager
     def evaluate(self) -> Iterator[nn.Module]:
-        """Evaluation mode, with the averaged weights in place if the recipe keeps any; the raw ones are back afterwards."""
+        """Evaluation mode, with the averaged weights in place if the recipe keeps any; the raw ones are back
+        afterwards.
+        """
         model = self.view.model
         modes = {module: module.training for module in model.modules()}
         own = tensors(model)
@@ -174,7 +189,9 @@ class Session:
                 module.training = mode
 
     def finish(self) -> None:
-        """Put the final weights into the model: the best ones where a technique keeps them, else the averaged, else the last."""
+        """Put the final weights into the model: the best ones where a technique keeps them, else the averaged, else the
+        last.
+        """
         if self._finished:
             return
         put(tensors(self.view.model), self._final())
@@ -224,7 +241,10 @@ class Session:
         theirs = from_dict(state["recipe"])
         if theirs != self.recipe:
             raise ConfigError(
-                "recipe", f"the one that the saved state belongs to ({theirs})", str(self.recipe), "Attach that recipe, or start afresh."
+                "recipe",
+                f"the one that the saved state belongs to ({theirs})",
+                str(self.recipe),
+                "Attach that recipe, or start afresh.",
             )
         if state["seed"] != self.seed:
             raise ConfigError("seed", f"the one that the saved state belongs to ({state['seed']})", self.seed)
@@ -263,7 +283,10 @@ class Session:
         for point, call in (("on_batch", "session.batch(x, y)"), ("on_loss", "session.loss(per_sample, out)")):
             if self._at[point] and point not in self._called:
                 names = ", ".join(type(t).__name__ for t, _ in self._at[point])
-                raise UsageError(f"{call} was not called in training mode before optimizer.step(), and the recipe needs it for: {names}.")
+                raise UsageError(
+                    f"{call} was not called in training mode before optimizer.step(), and the recipe needs it for:"
+                    f" {names}."
+                )
 
     def _averaged(self) -> dict[str, Tensor]:
         chosen: dict[str, Tensor] = {}
@@ -288,7 +311,9 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if not self._closed:
             try:
                 self.finish()

@@ -45,7 +45,8 @@ class Range(Domain):
     """A number between ``low`` and ``high``.
 
     Args:
-        low, high: the bounds, both allowed unless ``open`` names them; an infinite bound admits infinity only if ``off`` is infinite.
+        low, high: the bounds, both allowed unless ``open`` names them; an infinite bound admits infinity only if
+            ``off`` is infinite.
         search: the bounds that a search starts from; ``None`` leaves the field out of the default search.
         log: search on a logarithmic scale.
         off: the value at which the technique does nothing, bit for bit.
@@ -88,7 +89,13 @@ class Range(Domain):
         below = number <= self.low if self.open in ("low", "both") else number < self.low
         above = number >= self.high if self.open in ("high", "both") else number > self.high
         beyond = math.isinf(number) and not self._infinity_allowed
-        if math.isnan(number) or below or (above and not math.isinf(self.high)) or beyond or (self.integer and not number.is_integer()):
+        if (
+            math.isnan(number)
+            or below
+            or (above and not math.isinf(self.high))
+            or beyond
+            or (self.integer and not number.is_integer())
+        ):
             raise ConfigError(parameter, self.rule, value)
         return int(number) if self.integer else number
 

@@ -1,7 +1,8 @@
 """The two optimizer hooks that drive whatever acts on gradients and weights.
 
 Riding on ``Optimizer.register_step_pre_hook`` and ``register_step_post_hook`` lets any torch optimizer, Lightning,
-Hugging Face and skorch work unchanged, and makes every technique act once per optimizer step, however many micro-batches it has.
+Hugging Face and skorch work unchanged, and makes every technique act once per optimizer step, however many
+micro-batches it has.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
     from dashpot.core.session import Session
     from dashpot.core.technique import Technique
 
-Actor = tuple["Technique", "Context"]
+Attached = tuple["Technique", "Context"]
 
 
 class Stepper:
     """Runs the gradient, update and step methods around ``optimizer.step``."""
 
-    def __init__(self, session: Session, gradient: list[Actor], update: list[Actor], step: list[Actor]) -> None:
+    def __init__(
+        self, session: Session, gradient: list[Attached], update: list[Attached], step: list[Attached]
+    ) -> None:
         self._session, self._gradient, self._update, self._step = session, gradient, update, step
         self._layout: tuple[int, ...] = ()
         self._params: dict[int, Params] = {}
@@ -42,7 +45,9 @@ class Stepper:
         for handle in self._handles:
             handle.remove()
 
-    def before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    def before(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """The optimizer's pre-hook."""
         found_inf = getattr(optimizer, "found_inf", None)
         self._skipped = found_inf is not None and bool(found_inf)
@@ -54,9 +59,10 @@ class Stepper:
             needy = next((t for t, _ in self._gradient if t.evaluations > 1), None)
             if needy is not None:
                 raise UsageError(
-                    f"{type(needy).__name__} needs a second gradient, but optimizer.step() was called without a closure. "
-                    "Call optimizer.step(closure), where closure() clears the gradients, computes the loss, calls backward and returns the loss; "
-                    "GradScaler cannot take one, so use bfloat16 autocast without a scaler."
+                    f"{type(needy).__name__} needs a second gradient, but optimizer.step() was called without a"
+                    " closure. Call optimizer.step(closure), where closure() clears the gradients, computes the loss,"
+                    " calls backward and returns the loss; GradScaler cannot take one, so use bfloat16 autocast"
+                    " without a scaler."
                 )
         if closure is None:
             self._unscale(optimizer)
@@ -75,7 +81,9 @@ class Stepper:
         return (optimizer, _Once(passes.loss, type(optimizer).__name__, names), *args[2:]), rest
 
     def after(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """The optimizer's post-hook. With a fused optimizer and GradScaler it fires on a skipped step too: then nothing may advance."""
+        """The optimizer's post-hook. With a fused optimizer and GradScaler it fires on a skipped step too: then nothing
+        may advance.
+        """
         if self._skipped:
             self._session.rewind()
             return
@@ -116,7 +124,9 @@ class Stepper:
         return params
 
     def _unscale(self, optimizer: Optimizer) -> None:
-        """A fused optimizer under GradScaler unscales inside its kernel; techniques that read gradients need them unscaled before."""
+        """A fused optimizer under GradScaler unscales inside its kernel; techniques that read gradients need them
+        unscaled before.
+        """
         scale: Tensor | None = getattr(optimizer, "grad_scale", None)
         if scale is None or not self._gradient:
             return
@@ -138,7 +148,9 @@ class _Checked:
 
 
 class _Once:
-    """The loss of a closure that has been evaluated already. An optimizer that asks twice moved the weights in between, and would get a stale gradient."""
+    """The loss of a closure that has been evaluated already. An optimizer that asks twice moved the weights in between,
+    and would get a stale gradient.
+    """
 
     def __init__(self, loss: Any, optimizer: str, names: list[str]) -> None:
         self._loss, self._optimizer, self._names, self._asked = loss, optimizer, names, False
@@ -153,8 +165,9 @@ class _Once:
 def refuse_many(optimizer: str, names: list[str]) -> str:
     """Why techniques cannot act on an optimizer's gradient, and the way out."""
     return (
-        f"{optimizer} evaluates loss and gradient several times in a step, and {', '.join(names)} can act on one of them only. "
-        "Use another optimizer, or leave them out; techniques that act after the step, such as EMA or L1(metric='decoupled'), work with it."
+        f"{optimizer} evaluates loss and gradient several times in a step, and {', '.join(names)} can act on one of"
+        " them only. Use another optimizer, or leave them out; techniques that act after the step, such as EMA or"
+        " L1(scaling='decoupled'), work with it."
     )
 
 

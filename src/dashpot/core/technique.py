@@ -1,8 +1,8 @@
 """``Technique``: one regularizer, and the points of a training step at which it may act.
 
-A technique is a frozen dataclass of hyper-parameters. Its maths lives beside it in pure functions on tensors, written for one
-model, with strengths that may be 0-d tensors and with random draws as arguments; the ``on_*`` methods only fetch, call and store.
-Define the methods you need: the session looks once, at attach, at which ones a class defines.
+A technique is a frozen dataclass of hyper-parameters. Its maths lives beside it in pure functions on tensors, written
+for one model, with strengths that may be 0-d tensors and with random draws as arguments; the ``on_*`` methods only
+fetch, call and store. Define the methods you need: the session looks once, at attach, at which ones a class defines.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Technique:
 
     Class attributes:
         version: raised when the meaning of a field changes; recipes carry it.
-        summary: what it does, in a few words, for lists and plans; a base class has none, and recipes do not know it by name.
+        summary: what it does, in a few words, for lists and plans; a base class has none, and recipes do not know it by
+            name.
         exclusive: slots that one technique of a recipe may hold at most, such as ``"average"``.
         order: its place among those that act at the same point of a step, low first; ties keep the recipe's order.
         evaluations: gradients it needs per step; above 1 the optimizer must be stepped with a closure.
@@ -120,7 +121,9 @@ class Technique:
         """Refuse at attach, before any work, what this technique cannot do for this model; raise ConflictError."""
 
     def claims(self, view: ModelView) -> Iterable[tuple[str, str]]:
-        """The (slot, target) pairs that no other technique of the recipe may hold, such as ``("dropout", "body.2")``."""
+        """The (slot, target) pairs that no other technique of the recipe may hold, such as ``("dropout",
+        "body.2")``.
+        """
         return [(slot, "") for slot in self.exclusive]
 
     def init(self, view: ModelView, ctx: Context) -> State:
@@ -167,7 +170,9 @@ class Technique:
 
     @classmethod
     def kind(cls) -> str:
-        """The name in recipes and on the command line: the class name in kebab case, ``LabelSmoothing`` -> ``label-smoothing``."""
+        """The name in recipes and on the command line: the class name in kebab case, ``LabelSmoothing`` ->
+        ``label-smoothing``.
+        """
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
 
     @property
@@ -186,7 +191,9 @@ class Technique:
 
     def space(self) -> dict[str, Domain]:
         """The fields that a search may vary, by name."""
-        return {spec.name: spec.domain for spec in fields_of(type(self)).values() if getattr(spec.domain, "search", None)}
+        return {
+            spec.name: spec.domain for spec in fields_of(type(self)).values() if getattr(spec.domain, "search", None)
+        }
 
     def describe(self, view: ModelView) -> str:
         """Where it acts, for :meth:`Session.plan`."""
@@ -214,12 +221,26 @@ class Technique:
         return Recipe((self,)).attach(model, optimizer, **options)
 
     def __str__(self) -> str:
-        changed = [f"{s.name}={_text(getattr(self, s.name))}" for s in fields_of(type(self)).values() if getattr(self, s.name) != s.default]
+        changed = [
+            f"{s.name}={_text(getattr(self, s.name))}"
+            for s in fields_of(type(self)).values()
+            if getattr(self, s.name) != s.default
+        ]
         head = next(iter(fields_of(type(self)).values()), None)
-        if head is not None and getattr(self, head.name) is not None and not any(part.startswith(f"{head.name}=") for part in changed):
+        if (
+            head is not None
+            and getattr(self, head.name) is not None
+            and not any(part.startswith(f"{head.name}=") for part in changed)
+        ):
             changed.insert(0, f"{head.name}={_text(getattr(self, head.name))}")
         return f"{type(self).__name__}({', '.join(changed)})"
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else repr(value) if isinstance(value, str | int | None) else repr(str(value))
+    return (
+        f"{value:g}"
+        if isinstance(value, float)
+        else repr(value)
+        if isinstance(value, str | int | None)
+        else repr(str(value))
+    )

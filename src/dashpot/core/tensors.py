@@ -25,7 +25,11 @@ def put(into: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
 def adopt(old: Any, new: Any) -> Any:
     """``new`` with its tensors where those of ``old`` live."""
     if isinstance(new, Tensor):
-        return new.detach().clone().to(device=old.device, dtype=old.dtype) if isinstance(old, Tensor) else new.detach().clone()
+        return (
+            new.detach().clone().to(device=old.device, dtype=old.dtype)
+            if isinstance(old, Tensor)
+            else new.detach().clone()
+        )
     if isinstance(new, Mapping):
         return {key: adopt(old.get(key) if isinstance(old, Mapping) else None, value) for key, value in new.items()}
     return copy.deepcopy(new)

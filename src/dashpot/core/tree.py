@@ -27,7 +27,9 @@ def flatten(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
         return {"$tuple": items} if isinstance(tree, tuple) else items
     if tree is None or isinstance(tree, bool | int | float | str):
         return tree
-    raise TypeError(f"{path}: a {type(tree).__name__} cannot be saved; use tensors, numbers, text and containers of them")
+    raise TypeError(
+        f"{path}: a {type(tree).__name__} cannot be saved; use tensors, numbers, text and containers of them"
+    )
 
 
 def unflatten(node: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -70,4 +72,6 @@ def load_tree(path: str | Path) -> Any:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
         return unflatten(skeleton, tensors)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise StorageError(f"{path} is not a readable checkpoint ({error}). Start without resume, or restore the file.") from error
+        raise StorageError(
+            f"{path} is not a readable checkpoint ({error}). Start without resume, or restore the file."
+        ) from error

@@ -67,7 +67,11 @@ class ModelView:
         self._scan()
         # A shared buffer is here once, under its first name, as `named_buffers` has it.
         own = {name for name, _ in self.model.named_buffers()}
-        places = [(f"{prefix}.{leaf}" if prefix else leaf, module, leaf) for prefix, module in self.modules.items() for leaf in module._buffers]
+        places = [
+            (f"{prefix}.{leaf}" if prefix else leaf, module, leaf)
+            for prefix, module in self.modules.items()
+            for leaf in module._buffers
+        ]
         self._buffer_places = [place for place in places if place[0] in own]
         self._layout: tuple[int, ...] = ()
         self._group_of: dict[int, int] = {}
@@ -91,7 +95,9 @@ class ModelView:
         return [name for name in self.parameters if on.matches(self.roles[name], name, self._owners[name])]
 
     def has(self, on: Where) -> bool:
-        """Whether the model has any parameter that ``on`` selects, trainable or not: what is frozen may be trained later."""
+        """Whether the model has any parameter that ``on`` selects, trainable or not: what is frozen may be trained
+        later.
+        """
         return any(
             on.matches(parameter_role(module, leaf, p), f"{prefix}.{leaf}" if prefix else leaf, module)
             for prefix, module in self.modules.items()
@@ -101,29 +107,43 @@ class ModelView:
     def params(self, on: Where | None = None) -> Params:
         """The selected parameters that the optimizer updates, with their groups as they are now."""
         self._refresh()
-        names = [n for n in (self.parameters if on is None else self.names(on)) if id(self.parameters[n]) in self._group_of]
+        names = [
+            n for n in (self.parameters if on is None else self.names(on)) if id(self.parameters[n]) in self._group_of
+        ]
         tensors: list[Tensor] = [self.parameters[n] for n in names]
         groups = [self.optimizer.param_groups[self._group_of[id(p)]] for p in tensors]
         return Params(names, tensors, groups)
 
     def buffers(self) -> list[tuple[str, Tensor]]:
         """The buffers by name as they are now (moving a model replaces them), without walking the module tree again."""
-        return [(name, buffer) for name, owner, leaf in self._buffer_places if (buffer := owner._buffers[leaf]) is not None]
+        return [
+            (name, buffer) for name, owner, leaf in self._buffer_places if (buffer := owner._buffers[leaf]) is not None
+        ]
 
     def layout(self) -> tuple[int, ...]:
-        """Changes when the optimizer's groups are replaced or added to, or parameters unfrozen; then cached :class:`Params` are stale."""
+        """Changes when the optimizer's groups are replaced or added to, or parameters unfrozen; then cached
+        :class:`Params` are stale.
+        """
         return tuple(
-            part for group in self.optimizer.param_groups for part in (id(group), len(group["params"]), sum(p.requires_grad for p in group["params"]))
+            part
+            for group in self.optimizer.param_groups
+            for part in (id(group), len(group["params"]), sum(p.requires_grad for p in group["params"]))
         )
 
     def places(self, on: Where) -> dict[str, nn.Module]:
-        """The modules that ``on`` selects. The role ``hidden`` means: existing dropout modules where the model has any, else its activations."""
+        """The modules that ``on`` selects. The role ``hidden`` means: existing dropout modules where the model has any,
+        else its activations.
+        """
         fallback = "dropouts" if any(module_role(m) == "dropouts" for m in self.modules.values()) else "activations"
         chosen: dict[str, nn.Module] = {}
         for name, module in self.modules.items():
             role = module_role(module)
             aliases = ("hidden", role) if role == fallback else (role,)
-            if name and any(on.matches(alias, name, module) for alias in aliases) and not (on.names_role("everything") and any(module.children())):
+            if (
+                name
+                and any(on.matches(alias, name, module) for alias in aliases)
+                and not (on.names_role("everything") and any(module.children()))
+            ):
                 chosen[name] = module
         return chosen
 
@@ -136,8 +156,12 @@ class ModelView:
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Whether ``torch.compile`` made it. Importing torch's compiler only to ask takes 2 s: as long as nobody has, it has made nothing."""
-    made = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)  # None also while another thread is importing it
+    """Whether ``torch.compile`` made it. Importing torch's compiler only to ask takes 2 s: as long as nobody has, it
+    has made nothing.
+    """
+    made = getattr(
+        sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None
+    )  # None also while another thread is importing it
     return made is not None and isinstance(model, made)
 
 

@@ -35,17 +35,25 @@ def read_labelled(path: Path) -> tuple[Rows | np.ndarray, np.ndarray, np.ndarray
             _check_pair(path, f"X_{part}", arrays[f"X_{part}"], f"y_{part}", arrays[f"y_{part}"])
         one, other = arrays["X_train"], arrays["X_test"]
         if one.shape[1:] != other.shape[1:]:
-            raise DataError(f"{path.name}: X_train and X_test must have rows of one shape, got {list(one.shape[1:])} and {list(other.shape[1:])}.")
+            raise DataError(
+                f"{path.name}: X_train and X_test must have rows of one shape, got {list(one.shape[1:])} and"
+                f" {list(other.shape[1:])}."
+            )
         kinds = [arrays[name].dtype for name in ("y_train", "y_test")]
         if (kinds[0].kind in "SU") != (kinds[1].kind in "SU"):
-            raise DataError(f"{path.name}: y_train and y_test must both be numbers or both be text, got {kinds[0]} and {kinds[1]}.")
+            raise DataError(
+                f"{path.name}: y_train and y_test must both be numbers or both be text, got {kinds[0]} and {kinds[1]}."
+            )
         x, y = np.concatenate([one, other]), np.concatenate([arrays["y_train"], arrays["y_test"]])
         fixed = np.arange(len(one), len(x))
     elif {"X", "y"} <= set(arrays):
         x, y = arrays["X"], arrays["y"]
         _check_pair(path, "X", x, "y", y)
     else:
-        raise DataError(f"{path.name} must hold X_train, y_train, X_test, y_test, or X, y; it holds {', '.join(sorted(arrays)) or 'nothing'}.")
+        raise DataError(
+            f"{path.name} must hold X_train, y_train, X_test, y_test, or X, y; it holds"
+            f" {', '.join(sorted(arrays)) or 'nothing'}."
+        )
     if y.dtype.kind == "S":
         try:
             y = np.char.decode(y, "utf-8")
@@ -78,7 +86,10 @@ def _check_pair(path: Path, x_name: str, x: np.ndarray, y_name: str, y: np.ndarr
     if y.ndim != 1:
         raise DataError(f"{path.name}: {y_name} must have one dimension, got {y.ndim}.")
     if len(x) != len(y):
-        raise DataError(f"{path.name} must have a target for each row, got {len(x)} rows in {x_name} and {len(y)} targets in {y_name}.")
+        raise DataError(
+            f"{path.name} must have a target for each row, got {len(x)} rows in {x_name} and {len(y)} targets in"
+            f" {y_name}."
+        )
     if y.dtype.kind not in "fiubSU":
         raise DataError(f"{path.name}: {y_name} must hold numbers, truth values or text, got {y.dtype}. Convert it.")
 
@@ -87,4 +98,6 @@ def _check_inputs(path: Path, name: str, x: np.ndarray) -> None:
     if x.dtype.kind not in "fiub":
         raise DataError(f"{path.name}: {name} must hold numbers, got {x.dtype}. Text belongs in a table.")
     if x.ndim < 2:
-        raise DataError(f"{path.name}: {name} must have 2 dimensions or more, the first one of rows, got shape {list(x.shape)}.")
+        raise DataError(
+            f"{path.name}: {name} must have 2 dimensions or more, the first one of rows, got shape {list(x.shape)}."
+        )

@@ -39,7 +39,11 @@ class ImagePreprocessing:
         scale = picked.std(axis=(0, 2, 3))
         channels, height, width = pixels.shape[1:]
         return ImagePreprocessing(
-            channels, height, width, tuple(map(float, picked.mean(axis=(0, 2, 3)))), tuple(float(s) if s > 1e-6 else 1.0 for s in scale)
+            channels,
+            height,
+            width,
+            tuple(map(float, picked.mean(axis=(0, 2, 3)))),
+            tuple(float(s) if s > 1e-6 else 1.0 for s in scale),
         )
 
     def transform(self, pixels: np.ndarray) -> np.ndarray:
@@ -50,7 +54,8 @@ class ImagePreprocessing:
         """
         if pixels.shape[1:] != (self.channels, self.height, self.width):
             raise DataError(
-                f"images must be {self.channels} x {self.height} x {self.width}, as in training, got {' x '.join(map(str, pixels.shape[1:]))}."
+                f"images must be {self.channels} x {self.height} x {self.width}, as in training, got"
+                f" {' x '.join(map(str, pixels.shape[1:]))}."
             )
         mean, scale = (np.array(v, dtype=np.float32).reshape(1, -1, 1, 1) for v in (self.mean, self.scale))
         result: np.ndarray = (pixels.astype(np.float32) / 255 - mean) / scale
@@ -80,12 +85,16 @@ def image_files(folder: Path) -> list[Path]:
         found = (Path(root, name) for name in names if not _is_hidden(name))
         files += [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
     if not files:
-        raise DataError(f"folder {folder} must hold images ({', '.join(SUFFIXES)}) in one folder per class, found none.")
+        raise DataError(
+            f"folder {folder} must hold images ({', '.join(SUFFIXES)}) in one folder per class, found none."
+        )
     return sorted(files)
 
 
 def _is_hidden(name: str) -> bool:
-    """What tools leave behind: ``.ipynb_checkpoints``, and ``._a.png`` and ``__MACOSX`` of an archive that was packed on a Mac."""
+    """What tools leave behind: ``.ipynb_checkpoints``, and ``._a.png`` and ``__MACOSX`` of an archive that was packed
+    on a Mac.
+    """
     return name.startswith(".") or name == "__MACOSX"
 
 
@@ -112,7 +121,9 @@ def read_images(files: list[Path], shape: tuple[int, int, int] | None = None) ->
                 image.load()
                 images.append(_eight_bit(ImageOps.exif_transpose(image), image.format))
         except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-            raise DataError(f"image {path} must be complete and readable, got: {error}. Replace or remove the file.") from None
+            raise DataError(
+                f"image {path} must be complete and readable, got: {error}. Replace or remove the file."
+            ) from None
     if shape is None:
         size = Counter(image.size for image in images).most_common(1)[0][0]
         shape = (1 if all(image.mode == "L" for image in images) else 3, size[1], size[0])
@@ -136,7 +147,8 @@ def _eight_bit(image: Any, file_format: str | None) -> Any:
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError(
-            f"pixels of {'whole numbers' if image.mode == 'I' else 'fractions'} in 32 bits, whose range nobody knows; save it with 8 or 16 bits"
+            f"pixels of {'whole numbers' if image.mode == 'I' else 'fractions'} in 32 bits, whose range nobody knows;"
+            " save it with 8 or 16 bits"
         )
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
@@ -154,7 +166,8 @@ def as_pixels(name: str, x: np.ndarray) -> np.ndarray:
     if x.ndim == 4 and x.shape[1] in (1, 3):
         return x
     raise DataError(
-        f"{name} must be [n, features] or images [n, h, w], [n, h, w, channels] or [n, channels, h, w] with 1 or 3 channels, got {list(x.shape)}."
+        f"{name} must be [n, features] or images [n, h, w], [n, h, w, channels] or [n, channels, h, w] with 1 or 3"
+        f" channels, got {list(x.shape)}."
     )
 
 
@@ -163,7 +176,9 @@ def existing(path: Path) -> Path:
     try:
         found = path.exists()
     except OSError as error:
-        raise StorageError(f"data {str(path)!r} cannot be read: {error.strerror}. Check the path and its rights.") from error
+        raise StorageError(
+            f"data {str(path)!r} cannot be read: {error.strerror}. Check the path and its rights."
+        ) from error
     if not found:
         raise StorageError(f"data {str(path)!r} must exist, and there is no such file or folder. Check the path.")
     return path

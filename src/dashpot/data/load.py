@@ -23,13 +23,15 @@ def load_problem(source: str | Path | None = None, target: str | None = None, ta
     """Read data with a target.
 
     Args:
-        source: CSV, CSV.gz or Parquet (with ``target`` naming a column), ``.npz`` (``X_train y_train X_test y_test``, or ``X y``), or a folder of class
-            folders of images; ``None`` is scikit-learn's digits as a table of 64 features.
+        source: CSV, CSV.gz or Parquet (with ``target`` naming a column), ``.npz`` (``X_train y_train X_test y_test``,
+            or ``X y``), or a folder of class folders of images; ``None`` is scikit-learn's digits as a table of 64
+            features.
         target: the target column of a table.
         task: ``"classification"`` or ``"regression"``; guessed from the target by default.
 
-    A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test rows are the test part. So are the
-    images in ``test``, where the folder holds nothing but folders of these names with class folders in them.
+    A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test
+    rows are the test part. So are the images in ``test``, where the folder holds nothing but folders of these names
+    with class folders in them.
 
     Raises:
         ConfigError: a target without data.
@@ -37,15 +39,23 @@ def load_problem(source: str | Path | None = None, target: str | None = None, ta
         DataError: the data cannot be used; the message says why and what to do.
 
     Warns:
-        DataWarning: what was read from a column ``split`` or from folders, row numbers that were left out, and a text column that looks like numbers.
+        DataWarning: what was read from a column ``split`` or from folders, row numbers that were left out, and a text
+            column that looks like numbers.
     """
     if source is None:
         from sklearn.datasets import load_digits
 
         if target is not None:
-            raise ConfigError("target", "given together with data", target, "Without data, scikit-learn's digits are used, which have one target.")
+            raise ConfigError(
+                "target",
+                "given together with data",
+                target,
+                "Without data, scikit-learn's digits are used, which have one target.",
+            )
         digits = load_digits()
-        return Problem("digits", Rows(tuple(digits.feature_names), matrix=digits.data), digits.target, task or "classification")
+        return Problem(
+            "digits", Rows(tuple(digits.feature_names), matrix=digits.data), digits.target, task or "classification"
+        )
     path = existing(Path(source))
     if path.is_dir():
         files = image_files(path)
@@ -73,8 +83,16 @@ def _table_problem(path: Path, target: str | None, task: str | None) -> Problem:
         raise DataError(f"{path.name} must have a column besides the target.")
     test = named_test(rows)
     if test is not None:
-        told = f"its {len(test)} test rows are the test part" if len(test) else "it names no test rows, so the test part is drawn as always"
-        warnings.warn(f"column 'split' is not an input: {told}, the other {len(rows) - len(test)} rows are to train on.", DataWarning, stacklevel=3)
+        told = (
+            f"its {len(test)} test rows are the test part"
+            if len(test)
+            else "it names no test rows, so the test part is drawn as always"
+        )
+        warnings.warn(
+            f"column 'split' is not an input: {told}, the other {len(rows) - len(test)} rows are to train on.",
+            DataWarning,
+            stacklevel=3,
+        )
         rows = rows.without("split")
         if not rows.names:
             raise DataError(f"{path.name} must have a column besides the target and 'split'.")
@@ -84,7 +102,9 @@ def _table_problem(path: Path, target: str | None, task: str | None) -> Problem:
     return Problem(path.name.split(".")[0], rows, values, task, fixed, target_name=target)
 
 
-def load_rows(source: str | Path, preprocessing: Preprocessing | ImagePreprocessing, target: str = "") -> tuple[Any, list[str]]:
+def load_rows(
+    source: str | Path, preprocessing: Preprocessing | ImagePreprocessing, target: str = ""
+) -> tuple[Any, list[str]]:
     """Read data to predict for, as tensors that fit ``preprocessing``. A column called ``target`` is passed over.
 
     Returns:
@@ -97,7 +117,9 @@ def load_rows(source: str | Path, preprocessing: Preprocessing | ImagePreprocess
         if path.is_dir():
             files = image_files(path)
             shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
-            return torch.from_numpy(preprocessing.transform(read_images(files, shape))), [str(file.relative_to(path)) for file in files]
+            return torch.from_numpy(preprocessing.transform(read_images(files, shape))), [
+                str(file.relative_to(path)) for file in files
+            ]
         x = read_inputs(path)
         return torch.from_numpy(preprocessing.transform(as_pixels("X", x))), [str(i) for i in range(len(x))]
     text = (*preprocessing.nominal, *preprocessing.text)  # of which the new rows alone may read as numbers

@@ -1,4 +1,6 @@
-"""Which rows the data themselves name as their test part: by a column ``split``, or by folders called train and test."""
+"""Which rows the data themselves name as their test part: by a column ``split``, or by folders called
+train and test.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,14 @@ from dashpot.data.preprocessing import DataWarning
 from dashpot.data.rows import Rows
 
 PARTS = {"train": "train", "valid": "train", "validation": "train", "val": "train", "dev": "train", "test": "test"}
-"""What parts are called, in any case, and which one each means: validation parts are chosen from the training part here."""
+"""What parts are called, in any case, and which one each means: validation parts are chosen from the training part
+here.
+"""
 
 
 def named_test(rows: Rows) -> np.ndarray | None:
-    """The test rows that a column named ``split`` names, in order; ``None`` without such a column, or where it holds anything else.
+    """The test rows that a column named ``split`` names, in order; ``None`` without such a column, or where it holds
+    anything else.
 
     Example:
         >>> named_test(Rows(("split",), columns={"split": np.array(["train", "Test", "dev"], dtype=object)}))
@@ -33,7 +38,8 @@ def named_test(rows: Rows) -> np.ndarray | None:
 
 
 def class_folders(folder: Path, files: Sequence[Path]) -> tuple[list[str], np.ndarray | None]:
-    """The class of each image: the folder below ``folder`` that it is in, or the second one, where all of the first are called train, test or the like.
+    """The class of each image: the folder below ``folder`` that it is in, or the second one, where all of the first are
+    called train, test or the like.
 
     Returns:
         The classes, and the rows of the images in ``test``, if the folders name parts and this is one of them.
@@ -55,8 +61,17 @@ def class_folders(folder: Path, files: Sequence[Path]) -> tuple[list[str], np.nd
         loose = sum(parts == (name,) for parts in inner)
         if loose:
             way = "Sort them into classes, or name a folder whose folders are classes."
-            raise DataError(f"folder {folder / name} must hold one folder per class, as a part of the data; {loose} images lie outside of any. {way}")
+            raise DataError(
+                f"folder {folder / name} must hold one folder per class, as a part of the data; {loose} images lie"
+                f" outside of any. {way}"
+            )
     test = np.flatnonzero(np.array([PARTS[parts[0].lower()] == "test" for parts in inner]))
-    told = f"the {len(test)} images in 'test' are the test part" if len(test) else "none is the test part, so that is drawn as always"
-    warnings.warn(f"the folders {', '.join(first)} name parts of the data, not classes: {told}.", DataWarning, stacklevel=3)
+    told = (
+        f"the {len(test)} images in 'test' are the test part"
+        if len(test)
+        else "none is the test part, so that is drawn as always"
+    )
+    warnings.warn(
+        f"the folders {', '.join(first)} name parts of the data, not classes: {told}.", DataWarning, stacklevel=3
+    )
     return [parts[1] for parts in inner], test if len(test) else None

@@ -28,7 +28,8 @@ class Layout(NamedTuple):
     Attributes:
         numeric: how many come first: the numeric ones and, behind them, the indicators (0 or 1) of missing values.
         nominal: start and stop of each nominal column's one-hot block.
-        text: start and stop of the TF-IDF columns of all text columns; both are the number of features where there are none.
+        text: start and stop of the TF-IDF columns of all text columns; both are the number of features where there are
+            none.
     """
 
     numeric: int
@@ -40,12 +41,13 @@ class Layout(NamedTuple):
 class Preprocessing:
     """How rows of a table become features.
 
-    Numeric columns: missing values become the training median, with an indicator column beside them where the training rows have any; then scaled:
-    ``"standard"`` subtracts the mean and divides by the standard deviation; ``"robust"`` subtracts the median, divides by the distance of the quartiles
-    (half the range where that is 0), and bends what lies far out: ``x / sqrt(1 + (x / 3)^2)``, which stays within -3 and 3.
-    Nominal columns: one column per level seen in training (the 100 most frequent ones, the rest is one level ``(other)``), with an own level for missing
-    where the training rows have any; an unseen level is all zeros.
-    Text columns (:func:`dashpot.data.text.reads_as_text`): TF-IDF of words, pairs of words and pieces of words.
+    Numeric columns: missing values become the training median, with an indicator column beside them where the training
+    rows have any; then scaled: ``"standard"`` subtracts the mean and divides by the standard deviation; ``"robust"``
+    subtracts the median, divides by the distance of the quartiles (half the range where that is 0), and bends what lies
+    far out: ``x / sqrt(1 + (x / 3)^2)``, which stays within -3 and 3. Nominal columns: one column per level seen in
+    training (the 100 most frequent ones, the rest is one level ``(other)``), with an own level for missing where the
+    training rows have any; an unseen level is all zeros. Text columns (:func:`dashpot.data.text.reads_as_text`): TF-IDF
+    of words, pairs of words and pieces of words.
 
     Attributes:
         numeric: their names, in order.
@@ -56,13 +58,15 @@ class Preprocessing:
         text: name -> terms and their weights.
         scaling: ``"standard"`` or ``"robust"``.
 
-    Papers: robust scaling with a smooth limit: Holzmüller, Grinsztajn and Steinwart, "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on
+    Papers: robust scaling with a smooth limit: Holzmüller, Grinsztajn and Steinwart, "Better by Default: Strong
+        Pre-Tuned MLPs and Boosted Trees on
     Tabular Data", NeurIPS 2024.
 
     Example:
         >>> import numpy as np
         >>> from dashpot.data.rows import Rows
-        >>> rows = Rows(("size", "colour"), columns={"size": np.array([1.0, 2.0, 9.0]), "colour": np.array(["red", "blue", "red"], dtype=object)})
+        >>> colours = np.array(["red", "blue", "red"], dtype=object)
+        >>> rows = Rows(("size", "colour"), columns={"size": np.array([1.0, 2.0, 9.0]), "colour": colours})
         >>> plan = Preprocessing.fit(rows)
         >>> plan.feature_names
         ('size', 'colour=blue', 'colour=red')
@@ -98,16 +102,20 @@ class Preprocessing:
         return Layout(first, blocks, (stop, stop + sum(map(len, self.text.values()))))
 
     @staticmethod
-    def fit(rows: Rows, train: np.ndarray | None = None, *, strict: bool = True, scaling: str = "standard") -> Preprocessing:
+    def fit(
+        rows: Rows, train: np.ndarray | None = None, *, strict: bool = True, scaling: str = "standard"
+    ) -> Preprocessing:
         """Learn from the rows ``train`` (all by default).
 
         Args:
-            strict: refuse a table without any information, and warn of columns without; estimators, whose callers expect neither, pass False.
+            strict: refuse a table without any information, and warn of columns without; estimators, whose callers
+                expect neither, pass False.
             scaling: of numeric columns, ``"standard"`` or ``"robust"``.
 
         Raises:
             ConfigError: another scaling.
-            DataError: infinity in a numeric column, values whose spread is too large for float64, or no column with information.
+            DataError: infinity in a numeric column, values whose spread is too large for float64, or no column with
+                information.
         """
         if scaling not in SCALINGS:
             raise ConfigError("scaling", " or ".join(SCALINGS), scaling)
@@ -129,7 +137,9 @@ class Preprocessing:
             mean, scale = median, _spread(block, missing)
         nominal: dict[str, tuple[str, ...]] = {}
         sentences: list[str] = []
-        constant: list[str] = [name for name, bad, gaps in zip(numeric, flat, some_missing, strict=True) if bad and not gaps]
+        constant: list[str] = [
+            name for name, bad, gaps in zip(numeric, flat, some_missing, strict=True) if bad and not gaps
+        ]
         for name in rows.names if len(numeric) < len(rows.names) else ():
             if rows.column(name).dtype != object:
                 continue
@@ -150,8 +160,16 @@ class Preprocessing:
         indicated = [name for name, gaps in zip(numeric, some_missing, strict=True) if gaps]
         if not keep and not nominal and not indicated and not text:
             if strict:
-                raise DataError(f"the table must have a column that varies; all {len(rows.names)} are constant or empty in the training rows.")
-            keep, scale, median, mean = list(range(len(numeric))), np.ones(len(numeric)), np.nan_to_num(median), np.nan_to_num(mean)
+                raise DataError(
+                    f"the table must have a column that varies; all {len(rows.names)} are constant or empty in the"
+                    " training rows."
+                )
+            keep, scale, median, mean = (
+                list(range(len(numeric))),
+                np.ones(len(numeric)),
+                np.nan_to_num(median),
+                np.nan_to_num(mean),
+            )
             constant = []
         if constant and strict:
             shown = ", ".join(constant[:8]) + (f" and {len(constant) - 8} more" if len(constant) > 8 else "")
@@ -172,20 +190,30 @@ class Preprocessing:
         """Features as float32 [rows, features].
 
         Raises:
-            DataError: columns that training had are missing, text in a numeric column, or infinity, also what is so once it is scaled.
+            DataError: columns that training had are missing, text in a numeric column, or infinity, also what is so
+                once it is scaled.
 
         Warns:
             DataWarning: columns that training did not have are ignored.
         """
         needed = {*self.numeric, *self.indicated, *self.nominal, *self.text}
         given, unused = set(rows.names), set(self.dropped)
-        absent = [name for name in dict.fromkeys((*self.numeric, *self.indicated, *self.nominal, *self.text)) if name not in given]
+        absent = [
+            name
+            for name in dict.fromkeys((*self.numeric, *self.indicated, *self.nominal, *self.text))
+            if name not in given
+        ]
         if absent:
             shown = ", ".join(map(repr, absent[:8])) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
-            raise DataError(f"the data must have every column that training used; missing: {shown}. They have: {', '.join(rows.names[:12])}.")
+            raise DataError(
+                f"the data must have every column that training used; missing: {shown}. They have:"
+                f" {', '.join(rows.names[:12])}."
+            )
         extra = [name for name in rows.names if name not in needed and name not in unused]
         if extra and strict:
-            warnings.warn(f"columns that training did not have are ignored: {', '.join(extra[:8])}.", DataWarning, stacklevel=3)
+            warnings.warn(
+                f"columns that training did not have are ignored: {', '.join(extra[:8])}.", DataWarning, stacklevel=3
+            )
         block = rows.numeric(self.numeric)
         demand_finite(self.numeric, block)
         first, blocks, (start, stop) = self.layout()
@@ -198,7 +226,8 @@ class Preprocessing:
         if beyond.any():
             row, column = np.argwhere(beyond)[0]
             raise DataError(
-                f"column {self.numeric[column]!r} must hold numbers near those of training, got {block[row, column]:g} in row {row + 1}. Correct it."
+                f"column {self.numeric[column]!r} must hold numbers near those of training, got {block[row, column]:g}"
+                f" in row {row + 1}. Correct it."
             )
         if self.scaling == "robust":
             scaled /= np.sqrt(1 + (scaled / 3) ** 2)
@@ -239,7 +268,10 @@ def demand_finite(names: list[str] | tuple[str, ...], block: np.ndarray) -> None
     if infinite.any():
         column = int(infinite.any(axis=0).argmax())
         count = int(infinite[:, column].sum())
-        raise DataError(f"column {names[column]!r} must hold finite numbers, got infinity in {count} rows. Correct them or leave them empty.")
+        raise DataError(
+            f"column {names[column]!r} must hold finite numbers, got infinity in {count} rows. Correct them or leave"
+            " them empty."
+        )
 
 
 def _demand_finite_spread(names: list[str], block: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> None:
@@ -247,12 +279,15 @@ def _demand_finite_spread(names: list[str], block: np.ndarray, mean: np.ndarray,
         values = np.abs(block[~np.isnan(block[:, i]), i])
         if len(values):
             raise DataError(
-                f"column {names[i]!r} must hold numbers with a finite spread, got values up to {values.max():g}. Divide them, or take logarithms."
+                f"column {names[i]!r} must hold numbers with a finite spread, got values up to {values.max():g}. Divide"
+                " them, or take logarithms."
             )
 
 
 def _by_column(statistic: Callable[..., np.ndarray], block: np.ndarray, missing: np.ndarray, *args: Any) -> np.ndarray:
-    """A statistic of the values that each column has; NaN where it has none. NumPy's own for NaN goes column by column, which is slow for thousands."""
+    """A statistic of the values that each column has; NaN where it has none. NumPy's own for NaN goes column by column,
+    which is slow for thousands.
+    """
     gaps = missing.any(axis=0)
     out = np.full((*np.shape(args[0]), block.shape[1]) if args else block.shape[1], np.nan)
     if not gaps.all():
@@ -272,7 +307,9 @@ def _spread(block: np.ndarray, missing: np.ndarray) -> np.ndarray:
 
 
 def _frequent(column: Levels, rows: np.ndarray) -> tuple[str, ...]:
-    """The levels of ``rows`` in order: the most frequent ones, of equals the first ones, then ``(other)`` if any are left."""
+    """The levels of ``rows`` in order: the most frequent ones, of equals the first ones, then ``(other)`` if any are
+    left.
+    """
     codes, first, counts = np.unique(column.codes[rows], return_index=True, return_counts=True)
     order = np.lexsort((first, -counts))[:MAX_LEVELS]
     levels = sorted(column.names[code] for code in codes[order])

@@ -103,13 +103,21 @@ class Problem:
     def fingerprint(self) -> str:
         """A short hash of inputs and target."""
         digest = hashlib.sha256()
-        parts = [self.inputs] if isinstance(self.inputs, np.ndarray) else [self.inputs.column(name) for name in self.inputs.names]
+        parts = (
+            [self.inputs]
+            if isinstance(self.inputs, np.ndarray)
+            else [self.inputs.column(name) for name in self.inputs.names]
+        )
         for part in [*parts, self.labels]:
-            digest.update(repr(part.tolist()).encode() if part.dtype == object else np.ascontiguousarray(part).tobytes())
+            digest.update(
+                repr(part.tolist()).encode() if part.dtype == object else np.ascontiguousarray(part).tobytes()
+            )
         return digest.hexdigest()[:16]
 
     def split(self, seed: int) -> Split:
-        """60 / 20 / 20, stratified by class. Where the source has a test part of its own, that is the test part and the rest is split 75 / 25."""
+        """60 / 20 / 20, stratified by class. Where the source has a test part of its own, that is the test part and the
+        rest is split 75 / 25.
+        """
         rng = np.random.default_rng([seed, 60_20_20])
         groups = self.labels if self.task == "classification" else np.zeros(self.n, dtype=np.int64)
         pool = np.arange(self.n) if self.fixed_test is None else np.setdiff1d(np.arange(self.n), self.fixed_test)
@@ -124,7 +132,8 @@ class Problem:
         return Split(*(np.sort(np.concatenate(part)) for part in (train, valid, test)))
 
     def pool_and_test(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rows to learn and choose from, for cross-validation within them, and the rows to report on, in order: the test part of :meth:`split`.
+        """The rows to learn and choose from, for cross-validation within them, and the rows to report on, in order: the
+        test part of :meth:`split`.
 
         Example:
             >>> problem = Problem("even", Rows(("a",), matrix=np.arange(20.0)[:, None]), np.arange(20) % 2)
@@ -139,20 +148,27 @@ class Problem:
         """The source's own test part must be there, and leave every class a row to learn from and one to watch."""
         pool = np.setdiff1d(np.arange(self.n), fixed_test)
         if len(fixed_test) == 0 or len(pool) < 4:
-            raise DataError(f"{self.name} must have test rows, and at least 4 rows besides them, got {len(fixed_test)} and {len(pool)}.")
+            raise DataError(
+                f"{self.name} must have test rows, and at least 4 rows besides them, got {len(fixed_test)} and"
+                f" {len(pool)}."
+            )
         if self.task == "regression":
             return
         counts = np.bincount(self.labels[pool], minlength=len(self.classes))
         small = [name for name, count in zip(self.classes, counts, strict=True) if count < 2]
         if small:
             shown = ", ".join(map(repr, small[:8]))
-            raise DataError(f"every class must have at least 2 rows outside of the test part; fewer have: {shown}. Merge or remove them.")
+            raise DataError(
+                f"every class must have at least 2 rows outside of the test part; fewer have: {shown}. Merge or remove"
+                " them."
+            )
 
     def prepare(self, train: np.ndarray, *, scaling: str = "standard") -> Prepared:
         """Everything as tensors; each statistic is from the rows ``train`` only.
 
         Args:
-            scaling: of a table's numeric columns, ``"standard"`` or ``"robust"`` (:class:`Preprocessing`); images are always standardized.
+            scaling: of a table's numeric columns, ``"standard"`` or ``"robust"`` (:class:`Preprocessing`); images are
+                always standardized.
         """
         target = Target(self.task, self.classes, name=self.target_name)
         if self.task == "classification":
@@ -169,7 +185,9 @@ class Problem:
 
 
 def guess_task(target: np.ndarray) -> str:
-    """Text, booleans and up to 20 distinct whole numbers (three rows each at least) are classes; everything else is values."""
+    """Text, booleans and up to 20 distinct whole numbers (three rows each at least) are classes; everything else is
+    values.
+    """
     if target.dtype == object or target.dtype.kind in "bUS":
         return "classification"
     finite = target[np.isfinite(target.astype(np.float64))]
@@ -186,7 +204,9 @@ def encode(target: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """
     missing = _missing(target)
     if missing:
-        raise DataError(f"the target must be there in every row; it is missing in {missing} of {len(target)}. Remove those rows.")
+        raise DataError(
+            f"the target must be there in every row; it is missing in {missing} of {len(target)}. Remove those rows."
+        )
     values, codes = np.unique(target.astype(str) if target.dtype == object else target, return_inverse=True)
     names = tuple(_text(value) for value in values)
     if len(names) < 2:
@@ -207,19 +227,29 @@ def _missing(target: np.ndarray) -> int:
 def _values(target: np.ndarray) -> np.ndarray:
     if target.dtype == object or target.dtype.kind in "US":
         example = next(value for value in target if value is not None)
-        raise DataError(f"the target of a regression must be numbers, got text such as {example!r}. Ask for classification, or correct the column.")
+        raise DataError(
+            f"the target of a regression must be numbers, got text such as {example!r}. Ask for classification, or"
+            " correct the column."
+        )
     values = target.astype(np.float64)
     bad = int((~np.isfinite(values)).sum())
     if bad:
-        raise DataError(f"the target must be a finite number in every row; it is missing or infinite in {bad} of {len(values)}. Remove those rows.")
+        raise DataError(
+            f"the target must be a finite number in every row; it is missing or infinite in {bad} of {len(values)}."
+            " Remove those rows."
+        )
     return values
 
 
 def _demand_enough(classes: tuple[str, ...], codes: np.ndarray) -> None:
     if len(codes) < 3 * len(classes):
         raise DataError(
-            f"there must be at least 3 rows per class, got {len(codes)} rows for {len(classes)} classes. If the target is a number, ask for regression."
+            f"there must be at least 3 rows per class, got {len(codes)} rows for {len(classes)} classes. If the target"
+            " is a number, ask for regression."
         )
     small = [name for name, count in zip(classes, np.bincount(codes, minlength=len(classes)), strict=True) if count < 3]
     if small:
-        raise DataError(f"every class must have at least 3 rows; fewer have: {', '.join(map(repr, small[:8]))}. Merge or remove them.")
+        raise DataError(
+            f"every class must have at least 3 rows; fewer have: {', '.join(map(repr, small[:8]))}. Merge or remove"
+            " them."
+        )

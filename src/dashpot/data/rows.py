@@ -91,7 +91,11 @@ class Rows:
         """All columns but one."""
         kept = tuple(n for n in self.names if n != name)
         if self.matrix is not None:
-            return Rows(kept, matrix=self.matrix[:, [i for i, n in enumerate(self.names) if n != name]], flags=self.flags - {name})
+            return Rows(
+                kept,
+                matrix=self.matrix[:, [i for i, n in enumerate(self.names) if n != name]],
+                flags=self.flags - {name},
+            )
         return Rows(kept, columns={n: self.column(n) for n in kept}, flags=self.flags - {name})
 
 
@@ -129,7 +133,8 @@ def as_numbers(name: str, column: np.ndarray) -> np.ndarray:
             out[i] = float(value)
         except ValueError:
             raise DataError(
-                f"column {name!r} must hold numbers, as it did in training; row {i + 1} holds {value!r}. Correct the value or leave it empty."
+                f"column {name!r} must hold numbers, as it did in training; row {i + 1} holds {value!r}. Correct the"
+                " value or leave it empty."
             ) from None
     return out
 
@@ -142,14 +147,19 @@ def to_rows(x: Any, names: Sequence[str] | None = None) -> Rows:
     """
     if hasattr(x, "tocsr") and hasattr(x, "nnz"):
         if x.shape[0] * x.shape[1] * 8 > DENSE_LIMIT:
-            raise DataError(f"a sparse table must take at most {DENSE_LIMIT >> 30} GiB when made dense, got shape {x.shape}. Select features first.")
+            raise DataError(
+                f"a sparse table must take at most {DENSE_LIMIT >> 30} GiB when made dense, got shape {x.shape}. Select"
+                " features first."
+            )
         return Rows(_names(names, x.shape[1]), matrix=np.asarray(x.todense(), dtype=np.float64))
     if isinstance(x, np.ndarray):
         if x.ndim != 2:
             raise DataError(f"a table must have 2 dimensions, got {x.ndim}.")
         labels = _names(names, x.shape[1])
         if x.dtype.kind in "fiub":
-            return Rows(labels, matrix=x.astype(np.float64, copy=False), flags=frozenset(labels if x.dtype.kind == "b" else ()))
+            return Rows(
+                labels, matrix=x.astype(np.float64, copy=False), flags=frozenset(labels if x.dtype.kind == "b" else ())
+            )
         for i in range(x.shape[1]):
             odd = _odd_type(x[:, i])
             if odd:  # a TypeError in scikit-learn's words, which its checks ask for
@@ -160,7 +170,8 @@ def to_rows(x: Any, names: Sequence[str] | None = None) -> Rows:
 
 
 def frame_rows(frame: Any) -> Rows:
-    """Rows of a data frame. Dates and durations are numbers; a column that was declared to hold categories holds names, even of digits.
+    """Rows of a data frame. Dates and durations are numbers; a column that was declared to hold categories holds names,
+    even of digits.
 
     Raises:
         DataError: no data frame, names that repeat, or a column of something else, such as lists.
@@ -171,12 +182,19 @@ def frame_rows(frame: Any) -> Rows:
         table = nw.from_native(frame, eager_only=True)
         labels = [str(name) for name in table.columns]
     except TypeError:
-        raise DataError(f"a table must be an array, a sparse matrix or a data frame, got {type(frame).__name__}.") from None
+        raise DataError(
+            f"a table must be an array, a sparse matrix or a data frame, got {type(frame).__name__}."
+        ) from None
     except ValueError as error:  # narwhals' own for names that repeat
-        raise DataError(f"column names must be different from each other: {str(error).splitlines()[-1].strip(' -')}. Rename or remove one.") from None
+        raise DataError(
+            f"column names must be different from each other: {str(error).splitlines()[-1].strip(' -')}. Rename or"
+            " remove one."
+        ) from None
     twice = {name for name in labels if labels.count(name) > 1}
     if twice:
-        raise DataError(f"column names must be different from each other, got {', '.join(sorted(twice))} more than once.")
+        raise DataError(
+            f"column names must be different from each other, got {', '.join(sorted(twice))} more than once."
+        )
     columns: dict[str, np.ndarray] = {}
     flags = set()
     for name, series in zip(labels, table.iter_columns(), strict=True):
@@ -188,7 +206,9 @@ def frame_rows(frame: Any) -> Rows:
         elif kind == nw.Duration:
             numbers = series.dt.total_microseconds().cast(nw.Float64)
         elif kind in (nw.Date, nw.Datetime):
-            numbers = (series.cast(nw.Datetime("us")) if kind == nw.Date else series).dt.timestamp("ms").cast(nw.Float64)
+            numbers = (
+                (series.cast(nw.Datetime("us")) if kind == nw.Date else series).dt.timestamp("ms").cast(nw.Float64)
+            )
         else:
             cells = np.empty(len(series), dtype=object)
             cells[:] = series.to_list()
@@ -199,7 +219,9 @@ def frame_rows(frame: Any) -> Rows:
                 continue
             odd = _odd_type(cells)
             if odd:
-                raise DataError(f"column {name!r} must hold numbers, text, dates or truth values, got {odd}. Convert or remove it.")
+                raise DataError(
+                    f"column {name!r} must hold numbers, text, dates or truth values, got {odd}. Convert or remove it."
+                )
             columns[name] = _object_column(cells)
             continue
         columns[name] = numbers.to_numpy().astype(np.float64)
@@ -231,7 +253,9 @@ def _object_column(column: np.ndarray) -> np.ndarray:
 def _odd_type(column: np.ndarray) -> str:
     """The type of the first value that is neither text nor a number; empty if there is none."""
     for value in column:
-        if not is_missing(value) and (not isinstance(value, str | int | float | np.generic) or isinstance(value, np.complexfloating)):
+        if not is_missing(value) and (
+            not isinstance(value, str | int | float | np.generic) or isinstance(value, np.complexfloating)
+        ):
             return type(value).__name__
     return ""
 
@@ -241,7 +265,9 @@ def _as_texts(column: np.ndarray) -> np.ndarray:
 
 
 def _text(value: Any) -> str:
-    """1 and 1.0 are the same name: whether whole numbers come as the one or the other depends on what else the column holds."""
+    """1 and 1.0 are the same name: whether whole numbers come as the one or the other depends on what else the column
+    holds.
+    """
     whole = isinstance(value, float | np.floating) and np.isfinite(value) and value == int(value)
     return str(int(value)) if whole else str(value)
 

@@ -40,7 +40,11 @@ def read_table(path: Path, text: Collection[str] = ()) -> polars.DataFrame:
         if name.endswith(CSV):
             # A file's name may hold brackets, which are no pattern.
             frame = polars.read_csv(
-                path, infer_schema_length=None, null_values=MISSING_WORDS, glob=False, schema_overrides=dict.fromkeys(text, polars.String)
+                path,
+                infer_schema_length=None,
+                null_values=MISSING_WORDS,
+                glob=False,
+                schema_overrides=dict.fromkeys(text, polars.String),
             )
             _check_header(path, frame)
         elif name.endswith((".parquet", ".pq")):
@@ -61,18 +65,24 @@ def _check_header(path: Path, frame: polars.DataFrame) -> None:
     import polars
 
     if len(frame.columns) == 1 and any(mark in frame.columns[0] for mark in ";\t|"):
-        raise DataError(f"{path.name} must have several columns, got one named {frame.columns[0]!r}. Is the separator a comma?")
+        raise DataError(
+            f"{path.name} must have several columns, got one named {frame.columns[0]!r}. Is the separator a comma?"
+        )
     # polars gives the second of two equal names a new one, but a file may have such a name itself.
     if any("_duplicated_" in name for name in frame.columns):
         header = polars.read_csv(path, has_header=False, n_rows=1, infer_schema=False, glob=False).row(0)
         twice = sorted({name for name in header if name and header.count(name) > 1})
         if twice:
             shown = ", ".join(map(repr, twice))
-            raise DataError(f"column names of {path.name} must be different from each other, got {shown} more than once. Rename or remove one.")
+            raise DataError(
+                f"column names of {path.name} must be different from each other, got {shown} more than once. Rename or"
+                " remove one."
+            )
 
 
 def target_of(column: polars.Series, task: str | None) -> np.ndarray:
-    """A target as it stands: as float64, neighbours above 2^53 would be one class, and truth values would be called 0 and 1.
+    """A target as it stands: as float64, neighbours above 2^53 would be one class, and truth values would be called 0
+    and 1.
 
     Example:
         >>> import polars
@@ -100,7 +110,8 @@ def row_numbers(rows: Rows) -> list[str]:
 
 
 def warn_of_text_like_numbers(rows: Rows) -> None:
-    """A column of numbers is text if some are written otherwise, such as 1,5 with a comma: it would be one level for each of them.
+    """A column of numbers is text if some are written otherwise, such as 1,5 with a comma: it would be one level for
+    each of them.
 
     Warns:
         DataWarning: there is such a column.
@@ -109,12 +120,17 @@ def warn_of_text_like_numbers(rows: Rows) -> None:
         if rows.column(name).dtype != object:
             continue
         column = rows.levels(name)
-        counts = np.bincount(column.codes, minlength=len(column.names)) * np.array([level != MISSING for level in column.names])
+        counts = np.bincount(column.codes, minlength=len(column.names)) * np.array(
+            [level != MISSING for level in column.names]
+        )
         close = np.array([_NUMBER.fullmatch(level.strip().replace(",", ".", 1)) is not None for level in column.names])
         odd = next((level for level in column.names if level != MISSING and not _NUMBER.fullmatch(level)), None)
         share = counts[close].sum() / max(counts.sum(), 1)
         if odd is not None and share >= NEARLY_ALL:
             way = "Numbers are written with a point, and what is missing is left empty."
             warnings.warn(
-                f"column {name!r} is read as text, though {share:.0%} of it look like numbers, because of {odd!r}. {way}", DataWarning, stacklevel=3
+                f"column {name!r} is read as text, though {share:.0%} of it look like numbers, because of {odd!r}."
+                f" {way}",
+                DataWarning,
+                stacklevel=3,
             )

@@ -22,7 +22,8 @@ LEAST_VALUES, LEAST_WORDS, MANY_VALUES = 10, 3, 100
 PIECES_SHARE = 0.25
 PIECES_WEIGHT = 0.5
 
-# Marks are words too: "?" and "!" tell much. Pieces lie within words; they carry inflections, misspellings and scripts without spaces.
+# Marks are words too: "?" and "!" tell much. Pieces lie within words; they carry inflections, misspellings and scripts
+# without spaces.
 _WORDS: dict[str, Any] = {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\w+|[^\w\s]"}
 _PIECES: dict[str, Any] = {"analyzer": "char_wb", "ngram_range": (2, 4)}
 _LETTER = re.compile(r"[^\W\d_]")
@@ -33,8 +34,9 @@ _SPACELESS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u
 def reads_as_text(column: Levels, rows: np.ndarray) -> bool:
     """Whether a column holds sentences rather than names of levels.
 
-    It does if its values in ``rows`` have 3 words or more (the median of the distinct ones; a word is what stands between spaces and has a letter in it),
-    are at least 10 different ones, and either more than 100 or mostly distinct: at least half as many as there are rows with a value.
+    It does if its values in ``rows`` have 3 words or more (the median of the distinct ones; a word is what stands
+    between spaces and has a letter in it), are at least 10 different ones, and either more than 100 or mostly distinct:
+    at least half as many as there are rows with a value.
 
     Example:
         >>> import numpy as np
@@ -87,9 +89,10 @@ class Corpus:
 class TextColumn:
     """TF-IDF features of a text column: words and pairs of words, and pieces of 2 to 4 characters within words.
 
-    Counts are logarithmic (``1 + log(count)``) and weighted by ``log((1 + rows) / (1 + rows with the term)) + 1``; words and pieces are brought to length 1
-    each, pieces count half, and each row is brought to the length ``sqrt(terms)``, which a row of as many standardized columns has: a network learns
-    from it at the same pace. A row in which no term is known, empty or missing text among them, is all zeros.
+    Counts are logarithmic (``1 + log(count)``) and weighted by ``log((1 + rows) / (1 + rows with the term)) + 1``;
+    words and pieces are brought to length 1 each, pieces count half, and each row is brought to the length
+    ``sqrt(terms)``, which a row of as many standardized columns has: a network learns from it at the same pace. A row
+    in which no term is known, empty or missing text among them, is all zeros.
 
     Attributes:
         words, pieces: the terms, each set sorted.
@@ -110,7 +113,8 @@ class TextColumn:
 
     @staticmethod
     def fit(corpus: Corpus, codes: np.ndarray, room: int = MAX_TERMS) -> TextColumn:
-        """Learn from the training rows: the terms that most of them hold (at least 2 of them, where there are such), ``room`` in all.
+        """Learn from the training rows: the terms that most of them hold (at least 2 of them, where there are such),
+        ``room`` in all.
 
         Args:
             codes: for each training row the number of its text in ``corpus``.
@@ -133,11 +137,16 @@ class TextColumn:
         from sklearn.preprocessing import normalize
 
         if isinstance(texts, Corpus):
-            counts = texts.word_counts[:, [texts.words[word] for word in self.words]], texts.piece_counts[:, [texts.pieces[p] for p in self.pieces]]
+            counts = (
+                texts.word_counts[:, [texts.words[word] for word in self.words]],
+                texts.piece_counts[:, [texts.pieces[p] for p in self.pieces]],
+            )
         else:
             counts = _count(texts, _WORDS, self.words)[1], _count(texts, _PIECES, self.pieces)[1]
         parts = []
-        for part, weights, share in zip(counts, (self.word_weights, self.piece_weights), (1.0, PIECES_WEIGHT), strict=True):
+        for part, weights, share in zip(
+            counts, (self.word_weights, self.piece_weights), (1.0, PIECES_WEIGHT), strict=True
+        ):
             if weights:
                 # As if it had been fitted; from plain lists, so that loading a run needs no pickle.
                 made = TfidfTransformer(sublinear_tf=True)
@@ -145,13 +154,17 @@ class TextColumn:
                 parts.append(made.transform(part) * share)
         if not parts:
             return _no_counts(counts[0].shape[0], 0)
-        result: csr_matrix = (normalize(scipy.sparse.hstack(parts, format="csr")) * np.sqrt(len(self))).astype(np.float32)
+        result: csr_matrix = (normalize(scipy.sparse.hstack(parts, format="csr")) * np.sqrt(len(self))).astype(
+            np.float32
+        )
         return result
 
     def of_column(self, rows: Rows, name: str) -> csr_matrix:
         """Sparse features of a column, float32 [rows, terms]; from its counts where they are there already."""
         corpus: Corpus | None = rows.memo.get(("corpus", name))
-        known = corpus is not None and corpus.words.keys() >= set(self.words) and corpus.pieces.keys() >= set(self.pieces)
+        known = (
+            corpus is not None and corpus.words.keys() >= set(self.words) and corpus.pieces.keys() >= set(self.pieces)
+        )
         distinct = self.transform(corpus if corpus is not None and known else distinct_texts(rows.levels(name)))
         picked: csr_matrix = distinct[rows.levels(name).codes]
         return picked
@@ -171,7 +184,9 @@ def _count_words(text: str) -> int:
     return sum(_LETTER.search(piece) is not None for piece in text.split()) + len(_SPACELESS.findall(text)) // 2
 
 
-def _count(texts: Sequence[str], options: dict[str, Any], terms: tuple[str, ...] | None = None) -> tuple[dict[str, int], csr_matrix]:
+def _count(
+    texts: Sequence[str], options: dict[str, Any], terms: tuple[str, ...] | None = None
+) -> tuple[dict[str, int], csr_matrix]:
     """How often each of ``terms`` (all that there are, sorted, by default) is in each text."""
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -190,10 +205,14 @@ def _no_counts(rows: int, columns: int) -> csr_matrix:
     return csr_matrix(shape, dtype=np.float32)
 
 
-def _frequent(terms: dict[str, int], counts: csr_matrix, codes: np.ndarray, room: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
+def _frequent(
+    terms: dict[str, int], counts: csr_matrix, codes: np.ndarray, room: int
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """The ``room`` terms that most rows hold, sorted, and their inverse document frequencies."""
     repeats = np.bincount(codes, minlength=counts.shape[0])
-    frequency = np.bincount(counts.indices, weights=np.repeat(repeats, np.diff(counts.indptr)), minlength=counts.shape[1])
+    frequency = np.bincount(
+        counts.indices, weights=np.repeat(repeats, np.diff(counts.indptr)), minlength=counts.shape[1]
+    )
     least = 2 if (frequency >= 2).any() else 1
     # The columns are in the terms' order, so that ties fall by alphabet, whatever other rows hold.
     order = np.argsort(-frequency, kind="stable")[:room]

@@ -21,12 +21,12 @@ from dashpot.core.space import Range, check_number, check_whole
 from dashpot.core.technique import Technique
 from dashpot.data import Preprocessing, Problem, Target
 from dashpot.data.rows import Rows, to_rows
-from dashpot.decisions import Decision
-from dashpot.fit import fit
+from dashpot.evaluation.decision import Decision
+from dashpot.evaluation.losses import predict
 from dashpot.nets import MLP
-from dashpot.scores import predict
-from dashpot.search.python import tune
+from dashpot.search.tune import tune
 from dashpot.techniques import EarlyStopping
+from dashpot.training.loop import fit
 
 AUTO = "auto"
 """The recipe that stands for a search."""
@@ -77,7 +77,9 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         return tags
 
     def _rows(self, x: Any, *, reset: bool) -> Rows:
-        """Columns by position; where training and ``x`` both have names, these must be the same in the same order, as everywhere in scikit-learn."""
+        """Columns by position; where training and ``x`` both have names, these must be the same in the same order, as
+        everywhere in scikit-learn.
+        """
         frame = hasattr(x, "columns") or hasattr(x, "__dataframe__") or hasattr(x, "get_column")
         if not frame:
             # scikit-learn's own checks, so that its users meet the messages they know.
@@ -87,23 +89,32 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         _check_feature_names(self, x, reset=reset)
         rows = to_rows(x)
         if len(rows) == 0:
-            raise ValueError(f"Found array with 0 sample(s) (shape={x.shape}) while a minimum of 1 is required by {type(self).__name__}.")
+            raise ValueError(
+                f"Found array with 0 sample(s) (shape={x.shape}) while a minimum of 1 is required by"
+                f" {type(self).__name__}."
+            )
         if not frame:
             _check_n_features(self, x, reset=reset)
         elif reset:
             self.n_features_in_ = len(rows.names)
         elif len(rows.names) != self.n_features_in_:
-            raise ValueError(f"X has {len(rows.names)} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input.")
+            raise ValueError(
+                f"X has {len(rows.names)} features, but {type(self).__name__} is expecting {self.n_features_in_}"
+                " features as input."
+            )
         if reset:
             self._columns = rows.names
-        # Names on both sides are the same by now, in the same order; where one side has none, scikit-learn has warned and the position counts.
+        # Names on both sides are the same by now, in the same order; where one side has none, scikit-learn has warned
+        # and the position counts.
         return rows.renamed(self._columns)
 
     def _seed(self) -> int:
         state = self.random_state
         return int(state) if isinstance(state, int | np.integer) else int(check_random_state(state).randint(2**31 - 1))
 
-    def _fit(self, rows: Rows, y: np.ndarray, weight: np.ndarray | None, outputs: int, strata: np.ndarray | None) -> Self:
+    def _fit(
+        self, rows: Rows, y: np.ndarray, weight: np.ndarray | None, outputs: int, strata: np.ndarray | None
+    ) -> Self:
         """Train the recipe that was named; ``y`` as the network sees it."""
         width = 128 if self.width is None else check_whole("width", self.width)
         depth = 2 if self.depth is None else check_whole("depth", self.depth, low=0)
@@ -115,8 +126,15 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         # Rows are held out only where something watches them.
         if any(isinstance(t, EarlyStopping) for t in self.recipe_) and n >= 5:
             counts = np.unique(strata, return_counts=True)[1] if strata is not None else np.array([n])
-            stratify = strata if strata is not None and counts.min() >= 2 and min(fraction, 1 - fraction) * n >= len(counts) else None
-            train, valid = (np.sort(part) for part in train_test_split(train, test_size=fraction, random_state=seed, stratify=stratify))
+            stratify = (
+                strata
+                if strata is not None and counts.min() >= 2 and min(fraction, 1 - fraction) * n >= len(counts)
+                else None
+            )
+            train, valid = (
+                np.sort(part)
+                for part in train_test_split(train, test_size=fraction, random_state=seed, stratify=stratify)
+            )
         self.preprocessing_: Any = Preprocessing.fit(rows, train, strict=False)
         x = torch.from_numpy(self.preprocessing_.transform(rows, strict=False))
         with torch.random.fork_rng():
@@ -131,12 +149,13 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             valid=None if valid is None else tuple(part[valid] for part in parts[:2]),
             recipe=self.recipe_,
             epochs=100 if self.epochs is None else self.epochs,
-            batch_size=auto if self.batch_size == "auto" else self.batch_size,  # type: ignore[arg-type]  # fit refuses other text
+            # Fit refuses other text.
+            batch_size=auto if self.batch_size == "auto" else self.batch_size,  # type: ignore[arg-type]
             lr=1e-3 if self.lr is None else self.lr,
             seed=seed,
             device=self.device,
             progress=bool(self.verbose),
-        ).check()
+        ).raise_if_diverged()
         self.model_ = result.model.cpu()
         self.history_, self.plan_, self.n_iter_ = result.history, result.plan, len(result.history)
         self.decision_: Decision | None = Decision()
@@ -146,7 +165,9 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
     def _tune(self, rows: Rows, y: np.ndarray, task: str) -> Target:
         """Search for a recipe, on all rows; ``y`` are codes of classes, or values in their own units."""
         fixed = {
-            name: check_whole(name, value, low) for name, value, low in (("width", self.width, 1), ("depth", self.depth, 0)) if value is not None
+            name: check_whole(name, value, low)
+            for name, value, low in (("width", self.width, 1), ("depth", self.depth, 0))
+            if value is not None
         }
         # What scikit-learn cuts off for a fold may leave a class few rows.
         most = int(np.bincount(y).min()) if task == "classification" else len(rows) // 2
@@ -159,7 +180,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             cv=max(2, min(check_whole("cv", self.cv, low=2), most)),
             metric=self.metric,
             epochs=self.epochs,
-            batch_size=None if self.batch_size == "auto" else self.batch_size,  # type: ignore[arg-type]  # tune refuses other text
+            # Tune refuses other text.
+            batch_size=None if self.batch_size == "auto" else self.batch_size,  # type: ignore[arg-type]
             explain=False,
             test=False,
             seed=self._seed(),
@@ -167,16 +189,25 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             progress=bool(self.verbose),
         )
         self.preprocessing_ = result.prepared.preprocessing
-        self.model_, self.recipe_, self.decision_, self.report_ = result.network, result.recipe, result.decision, result.record
+        self.model_, self.recipe_, self.decision_, self.report_ = (
+            result.network,
+            result.recipe,
+            result.decision,
+            result.record,
+        )
         chosen = next(c for c in result.record["candidates"] if c["number"] == result.record["chosen"])
         self.history_ = [{"epoch": epoch, "val_loss": score} for epoch, score in chosen["history"]]
-        self.plan_, self.n_iter_ = f"{result.record['final']}; {result.recipe}: {result.record['why']}", chosen["epochs"]
+        self.plan_, self.n_iter_ = (
+            f"{result.record['final']}; {result.recipe}: {result.record['why']}",
+            chosen["epochs"],
+        )
         return result.prepared.target
 
     def _outputs(self, x: Any) -> torch.Tensor:
         check_is_fitted(self, "model_")
         rows = self._rows(x, reset=False)
-        # In float64, so that a row's prediction does not depend on the rows beside it: float32 products round differently by batch size.
+        # In float64, so that a row's prediction does not depend on the rows beside it: float32 products round
+        # differently by batch size.
         x = torch.from_numpy(self.preprocessing_.transform(rows, strict=False)).double()
         return predict(copy.deepcopy(self.model_).double(), x)
 
@@ -207,9 +238,15 @@ def refuse_weights(name: str, weight: Any) -> None:
         ConfigError: weights that differ.
     """
     if weight is not None and (isinstance(weight, str | dict) or np.ptp(weight) > 0):
-        way = "For classes of equal weight choose metric='balanced_accuracy'; else name a recipe instead of 'auto', such as the one a search found."
+        way = (
+            "For classes of equal weight choose metric='balanced_accuracy'; else name a recipe instead of 'auto', such"
+            " as the one a search found."
+        )
         raise ConfigError(
-            name, "None (or the same for all rows) with recipe='auto'", type(weight).__name__ if not isinstance(weight, str) else weight, way
+            name,
+            "None (or the same for all rows) with recipe='auto'",
+            type(weight).__name__ if not isinstance(weight, str) else weight,
+            way,
         )
 
 

@@ -14,8 +14,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 from dashpot.core.errors import DataError
 from dashpot.core.recipe import Recipe
 from dashpot.core.technique import Technique
-from dashpot.decisions import Decision
 from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, refuse_weights, rows_like
+from dashpot.evaluation.decision import Decision
 
 
 class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -24,14 +24,16 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
     Parameters
     ----------
     recipe : Recipe, Technique, str or list of these, default=None
-        The techniques; text as on the command line, ``"l1:strength=1e-4"``. ``"auto"`` searches for them inside ``fit``, as :func:`dashpot.tune` does, by
-        cross-validation within the rows given.
+        The techniques; text as on the command line, ``"l1:strength=1e-4"``. ``"auto"`` searches for them inside
+        ``fit``, as :func:`dashpot.tune` does, by cross-validation within the rows given.
     budget : str or float, default="5m"
         Time for the search: seconds, or text such as ``"90s"``. Only for ``recipe="auto"``, like the next three.
     trials : int or None, default=None
-        Candidates of the search, at least 2, in place of the budget. Then the same ``random_state`` gives the same model on one machine.
+        Candidates of the search, at least 2, in place of the budget. Then the same ``random_state`` gives the same
+        model on one machine.
     metric : str or None, default=None
-        What the search's decision is fitted to: accuracy (None), balanced_accuracy, f1, f1_macro, log_loss, brier or roc_auc.
+        What the search's decision is fitted to: accuracy (None), balanced_accuracy, f1, f1_macro, log_loss, brier or
+        roc_auc.
     cv : int, default=5
         Folds of the search; fewer where a class has fewer rows.
     width, depth : int or None, default=None
@@ -43,9 +45,11 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
     lr : float or None, default=None
         Learning rate of AdamW, with a cosine to zero. None: 1e-3, or what the search finds best.
     validation_fraction : float, default=0.2
-        Share of the rows, stratified, that early stopping watches. Only held out if the recipe has :class:`~dashpot.EarlyStopping`; not for ``"auto"``.
+        Share of the rows, stratified, that early stopping watches. Only held out if the recipe has
+        :class:`~dashpot.EarlyStopping`; not for ``"auto"``.
     class_weight : dict, "balanced" or None, default=None
-        As everywhere in scikit-learn; multiplied with ``sample_weight``. A search takes neither: its ``metric`` says what classes are worth.
+        As everywhere in scikit-learn; multiplied with ``sample_weight``. A search takes neither: its ``metric`` says
+        what classes are worth.
     device : str, default="auto"
     random_state : int, RandomState instance or None, default=None
     verbose : bool, default=False
@@ -64,7 +68,8 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
     recipe_ : Recipe
         As given, or found.
     decision_ : Decision
-        From the network's outputs to calibrated probabilities, and from those to a class; without a search, softmax and the most probable class.
+        From the network's outputs to calibrated probabilities, and from those to a class; without a search, softmax and
+        the most probable class.
     report_ : dict or None
         The record of the search: every candidate with its scores, as plain JSON.
     n_features_in_, feature_names_in_, n_iter_
@@ -133,14 +138,19 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"{type(self).__name__} needs at least 2 classes, got 1 class: {self.classes_[0]!r}.")
-        weight = None if sample_weight is None else _check_sample_weight(sample_weight, rows_like(rows), dtype=np.float64, ensure_non_negative=True)
+        weight = (
+            None
+            if sample_weight is None
+            else _check_sample_weight(sample_weight, rows_like(rows), dtype=np.float64, ensure_non_negative=True)
+        )
         if self.recipe == AUTO:
             refuse_weights("class_weight", self.class_weight)
             refuse_weights("sample_weight", weight)
             rare = self.classes_[np.bincount(codes) < 3]
             if len(rare):
                 raise DataError(
-                    f"a search needs at least 3 rows of every class; fewer have: {', '.join(map(repr, rare.tolist()[:8]))}. Merge or remove them."
+                    "a search needs at least 3 rows of every class; fewer have:"
+                    f" {', '.join(map(repr, rare.tolist()[:8]))}. Merge or remove them."
                 )
             self._tune(rows, codes.astype(np.int64), "classification")
             return self

@@ -15,8 +15,9 @@ from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, re
 class DashpotRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A multilayer perceptron for tables of numbers to predict, trained with a recipe of regularizers.
 
-    The target is standardized inside, so strengths mean the same whatever its units. Parameters and attributes are those of
-    :class:`DashpotClassifier`, without classes and decisions; ``metric`` of a search is r2 (None), rmse or mae.
+    The target is standardized inside, so strengths mean the same whatever its units. Parameters and attributes are
+    those of :class:`DashpotClassifier`, without classes and decisions; ``metric`` of a search is r2 (None), rmse or
+    mae.
 
     Examples
     --------
@@ -37,7 +38,11 @@ class DashpotRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]  #
         if values.ndim == 2 and values.shape[1] == 1:
             values = column_or_1d(values, warn=True)
         demand_same_length(rows, values)
-        weight = None if sample_weight is None else _check_sample_weight(sample_weight, rows_like(rows), dtype=np.float64, ensure_non_negative=True)
+        weight = (
+            None
+            if sample_weight is None
+            else _check_sample_weight(sample_weight, rows_like(rows), dtype=np.float64, ensure_non_negative=True)
+        )
         if self.recipe == AUTO:
             refuse_weights("sample_weight", weight)
             if values.ndim != 1:

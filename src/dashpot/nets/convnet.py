@@ -28,8 +28,9 @@ class _Block(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """A small residual network for images of at least 8 x 8: a stem, three stages that halve the size, mean over positions, Dropout (at
-    rate 0 until a recipe sets it; after the last batch normalization, where it does no harm), Linear.
+    """A small residual network for images of at least 8 x 8: a stem, three stages that halve the size, mean over
+    positions, Dropout (at rate 0 until a recipe sets it; after the last batch normalization, where it does no harm),
+    Linear.
 
     Args:
         channels, outputs: of the image, and of logits.
@@ -40,7 +41,9 @@ class ConvNet(nn.Module):
         super().__init__()
         self.options = {"channels": channels, "outputs": outputs, "width": width}
         self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        self.stages = nn.Sequential(_Block(width, width, 1), _Block(width, 2 * width, 2), _Block(2 * width, 4 * width, 2))
+        self.stages = nn.Sequential(
+            _Block(width, width, 1), _Block(width, 2 * width, 2), _Block(2 * width, 4 * width, 2)
+        )
         self.dropout = nn.Dropout(0.0)
         self.head = nn.Linear(4 * width, outputs)
         for module in self.modules():

@@ -34,5 +34,7 @@ class Ensemble(nn.Module):
         outputs = [network(x) for network in self.networks]
         if not self.classes:
             return torch.stack([w * out for w, out in zip(self.weights, outputs, strict=True)]).sum(0)
-        logs = torch.stack([out.log_softmax(dim=1) + torch.log(torch.tensor(w)) for w, out in zip(self.weights, outputs, strict=True)])
+        logs = torch.stack(
+            [out.log_softmax(dim=1) + torch.log(torch.tensor(w)) for w, out in zip(self.weights, outputs, strict=True)]
+        )
         return logs.logsumexp(dim=0)

@@ -1,8 +1,9 @@
 """Layers of the table network that look at single columns: scaling, nominal columns.
 
-Every class here and in ``numeric`` and ``members`` that sets ``stackable = True`` keeps two promises. Its ``forward`` counts axes from the end, so
-that it works unchanged when each of its parameters and buffers, and its input, get one leading member axis (a population of networks). And it names,
-in ``parameter_role``, what its parameters are to a technique's ``on=``: weights, scales or embeddings; parameters called ``bias`` are biases.
+Every class here and in ``numeric`` and ``members`` that sets ``stackable = True`` keeps two promises. Its ``forward``
+counts axes from the end, so that it works unchanged when each of its parameters and buffers, and its input, get one
+leading member axis (a population of networks). And it names, in ``parameter_role``, what its parameters are to a
+technique's ``on=``: weights, scales or embeddings; parameters called ``bias`` are biases.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from dashpot.core.space import check_whole
 class Scaling(nn.Module):
     """A learned factor for each column: ``x * (1 + speed * theta)``, theta starting at 0.
 
-    Columns that matter can grow in one direction, which a matrix behind them would have to learn row by row. What is stored is theta: Adam moves
-    each parameter by about the learning rate whatever its scale, so the factor moves ``speed`` times as fast as a weight, without a second
-    learning rate. From RealMLP (Holzmüller et al., NeurIPS 2024).
+    Columns that matter can grow in one direction, which a matrix behind them would have to learn row by row. What is
+    stored is theta: Adam moves each parameter by about the learning rate whatever its scale, so the factor moves
+    ``speed`` times as fast as a weight, without a second learning rate. From RealMLP (Holzmüller et al.,
+    NeurIPS 2024).
 
     Args:
         features: columns.
@@ -48,8 +50,8 @@ class Scaling(nn.Module):
 class NominalEmbedding(nn.Module):
     """A nominal column with many levels as a few numbers: its one-hot block times a learned matrix.
 
-    Linear in the block, so that blends of rows (Mixup) become blends of embeddings, and a level never seen (all zeros) becomes zeros. The rows
-    start with length 1 on average, as a one-hot block has.
+    Linear in the block, so that blends of rows (Mixup) become blends of embeddings, and a level never seen (all zeros)
+    becomes zeros. The rows start with length 1 on average, as a one-hot block has.
 
     Args:
         levels: columns of the one-hot block.

@@ -1,7 +1,8 @@
-"""Implicit members: several networks that share their matrices and differ by factors (TabM; Gorishniy et al., ICLR 2025).
+"""Implicit members: several networks that share their matrices and differ by factors (TabM; Gorishniy et al., ICLR
+2025).
 
-Between :class:`MemberInput` and :class:`MemberHeads` activations are [..., batch * members, features], the members of a row side by side, so that any
-layer made for [batch, features] can stand between them. See ``layers`` for ``stackable``.
+Between :class:`MemberInput` and :class:`MemberHeads` activations are [..., batch * members, features], the members of a
+row side by side, so that any layer made for [batch, features] can stand between them. See ``layers`` for ``stackable``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def random_signs(*shape: int) -> Tensor:
 
 
 class MemberInput(nn.Module):
-    """One row becomes ``members`` rows, each times its own factors, which start as random signs: what makes the members differ.
+    """One row becomes ``members`` rows, each times its own factors, which start as random signs: what makes the members
+    differ.
 
     Example:
         >>> import torch
@@ -83,7 +85,9 @@ class MemberHeads(nn.Module):
         super().__init__()
         self.members = check_whole("members", members)
         bound = check_whole("features", features) ** -0.5
-        self.weight = nn.Parameter(torch.empty(members, features, check_whole("outputs", outputs)).uniform_(-bound, bound))
+        self.weight = nn.Parameter(
+            torch.empty(members, features, check_whole("outputs", outputs)).uniform_(-bound, bound)
+        )
         self.bias = nn.Parameter(torch.empty(members, outputs).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,7 +104,8 @@ def _split(x: Tensor, members: int) -> Tensor:
 def mean_prediction(out: Tensor) -> Tensor:
     """What the members say together: [..., outputs, members] to [..., outputs].
 
-    One output: the mean. Several are logits of classes: the logarithm of the mean probability, which is again a vector of logits.
+    One output: the mean. Several are logits of classes: the logarithm of the mean probability, which is again a vector
+    of logits.
     """
     if out.shape[-2] == 1:
         return out.mean(dim=-1)

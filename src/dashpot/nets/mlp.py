@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """A multilayer perceptron: Linear, ReLU and Dropout (at rate 0 until a recipe sets it), ``depth`` times, then Linear.
+    """A multilayer perceptron: Linear, ReLU and Dropout (at rate 0 until a recipe sets it), ``depth`` times, then
+    Linear.
 
     Args:
         inputs, outputs: numbers of features and of logits (1 for regression).

@@ -1,4 +1,6 @@
-"""Embeddings of numbers: from one number per column to a few that a network can bend more easily. See ``layers`` for ``stackable``."""
+"""Embeddings of numbers: from one number per column to a few that a network can bend more easily. See ``layers`` for
+``stackable``.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,10 @@ from dashpot.core.space import check_whole
 class Periodic(nn.Module):
     r"""Waves of learned frequency: :math:`[x, \; W \cos(2 \pi (f x + b)) + c]`, with own f, b, W, c for each column.
 
-    The column itself stays among the outputs, so that nothing is lost where waves do not help. Frequencies start at a standard deviation of 0.1, less
-    than a period over most of a standardized column: larger ones fit noise. This is the PBLD embedding of RealMLP (Holzmüller et al., NeurIPS 2024),
-    after Gorishniy et al., "On Embeddings for Numerical Features in Tabular Deep Learning", NeurIPS 2022.
+    The column itself stays among the outputs, so that nothing is lost where waves do not help. Frequencies start at a
+    standard deviation of 0.1, less than a period over most of a standardized column: larger ones fit noise. This is the
+    PBLD embedding of RealMLP (Holzmüller et al., NeurIPS 2024), after Gorishniy et al., "On Embeddings for Numerical
+    Features in Tabular Deep Learning", NeurIPS 2022.
 
     Args:
         features: columns.
@@ -37,7 +40,11 @@ class Periodic(nn.Module):
 
     def __init__(self, features: int, size: int = 4, *, waves: int = 16, spread: float = 0.1) -> None:
         super().__init__()
-        features, size, waves = check_whole("features", features), check_whole("embedding_size", size, low=2), check_whole("waves", waves)
+        features, size, waves = (
+            check_whole("features", features),
+            check_whole("embedding_size", size, low=2),
+            check_whole("waves", waves),
+        )
         bound = waves**-0.5  # as nn.Linear of one column's waves
         self.frequency = nn.Parameter(spread * torch.randn(features, waves))
         self.phase = nn.Parameter(torch.rand(features, waves) - 0.5)
@@ -52,12 +59,13 @@ class Periodic(nn.Module):
 
 
 class PiecewiseLinear(nn.Module):
-    """Learned bends at quantiles: each column becomes itself and linear maps of how far it has come through each of its bins, from 0 to 1.
+    """Learned bends at quantiles: each column becomes itself and linear maps of how far it has come through each of its
+    bins, from 0 to 1.
 
-    Outside of the bins only the column itself goes on growing. A value that many rows share counts for one bin's worth of rows, so that the other bins are
-    left for the other values; where a column has fewer values than bins, some edges coincide, and a bin without width gives 0. Until :meth:`fit_bins`
-    is called the bins are those of a standard normal column. After Gorishniy et al., "On Embeddings for Numerical Features in Tabular Deep Learning",
-    NeurIPS 2022.
+    Outside of the bins only the column itself goes on growing. A value that many rows share counts for one bin's worth
+    of rows, so that the other bins are left for the other values; where a column has fewer values than bins, some edges
+    coincide, and a bin without width gives 0. Until :meth:`fit_bins` is called the bins are those of a standard normal
+    column. After Gorishniy et al., "On Embeddings for Numerical Features in Tabular Deep Learning", NeurIPS 2022.
 
     Args:
         features: columns.
@@ -78,7 +86,11 @@ class PiecewiseLinear(nn.Module):
 
     def __init__(self, features: int, size: int = 4, *, bins: int = 16) -> None:
         super().__init__()
-        features, size, bins = check_whole("features", features), check_whole("embedding_size", size, low=2), check_whole("bins", bins)
+        features, size, bins = (
+            check_whole("features", features),
+            check_whole("embedding_size", size, low=2),
+            check_whole("bins", bins),
+        )
         normal = [NormalDist().inv_cdf(min(max(i / bins, 0.002), 0.998)) for i in range(bins + 1)]
         self.register_buffer("edges", torch.tensor(normal).repeat(features, 1))
         bound = bins**-0.5
@@ -87,7 +99,8 @@ class PiecewiseLinear(nn.Module):
 
     @torch.no_grad()
     def fit_bins(self, x: Tensor) -> None:
-        """Put the edges at the quantiles of ``x`` [rows, features], in which no value of a column counts for more than a bin's share of the rows.
+        """Put the edges at the quantiles of ``x`` [rows, features], in which no value of a column counts for more than
+        a bin's share of the rows.
 
         Raises:
             DataError: no rows, other columns, or values that are not finite.

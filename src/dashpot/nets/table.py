@@ -14,16 +14,23 @@ from dashpot.nets.layers import NominalEmbedding, Scaling
 from dashpot.nets.members import MemberHeads, MemberInput, MemberScale, mean_prediction
 from dashpot.nets.numeric import PiecewiseLinear, make_embedding
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "selu": nn.SELU, "mish": nn.Mish, "gelu": nn.GELU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "selu": nn.SELU,
+    "mish": nn.Mish,
+    "gelu": nn.GELU,
+}
 NORMS: dict[str, Any] = {"none": None, "batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
 class TableNet(nn.Module):
     """A multilayer perceptron for tables, with what has been found to help it there; every part can be switched off.
 
-    The columns are ``numeric`` numbers, roughly standardized, and then indicators and one-hot blocks. Numbers may be embedded, so may large
-    one-hot blocks; a learned factor scales each column; then come ``depth`` hidden layers and a linear head. Dropout, at rate 0 until a recipe sets
-    it, follows each hidden activation; with batch normalization only the last one, since before one it does harm.
+    The columns are ``numeric`` numbers, roughly standardized, and then indicators and one-hot blocks. Numbers may be
+    embedded, so may large one-hot blocks; a learned factor scales each column; then come ``depth`` hidden layers and a
+    linear head. Dropout, at rate 0 until a recipe sets it, follows each hidden activation; with batch normalization
+    only the last one, since before one it does harm.
 
     Args:
         inputs, outputs: numbers of columns and of logits (1 for regression).
@@ -39,9 +46,10 @@ class TableNet(nn.Module):
         bins: of the piecewise embedding.
         nominal: (start, stop) of each one-hot block to embed, after the numbers, without overlap.
         nominal_size: numbers made of each of those blocks.
-        members: networks inside this one that share matrices and differ by factors (TabM). Above 1, training mode gives the output of each in
-            a last axis, to be compared with the target one by one, as ``dashpot.scores.cross_entropy`` and ``squared_error`` do; evaluation mode
-            gives their mean (of probabilities, where there is more than one output: those must then be classes).
+        members: networks inside this one that share matrices and differ by factors (TabM). Above 1, training mode gives
+            the output of each in a last axis, to be compared with the target one by one, as
+            ``dashpot.scores.cross_entropy`` and ``squared_error`` do; evaluation mode gives their mean (of
+            probabilities, where there is more than one output: those must then be classes).
 
     Raises:
         ConfigError: a value that the above does not allow.
@@ -53,8 +61,9 @@ class TableNet(nn.Module):
         >>> net.train()(x).shape, net.eval()(x).shape
         (torch.Size([6, 3, 5]), torch.Size([6, 3]))
 
-    Papers: Holzmüller et al., "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on Tabular Data", NeurIPS 2024; Gorishniy et al., "TabM:
-    Advancing Tabular Deep Learning with Parameter-Efficient Ensembling", ICLR 2025; He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016.
+    Papers: Holzmüller et al., "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on Tabular Data", NeurIPS
+    2024; Gorishniy et al., "TabM: Advancing Tabular Deep Learning with Parameter-Efficient Ensembling", ICLR 2025; He
+    et al., "Identity Mappings in Deep Residual Networks", ECCV 2016.
     """
 
     def __init__(
@@ -78,7 +87,8 @@ class TableNet(nn.Module):
     ) -> None:
         super().__init__()
         inputs, outputs, width, members = (
-            check_whole(name, value) for name, value in (("inputs", inputs), ("outputs", outputs), ("width", width), ("members", members))
+            check_whole(name, value)
+            for name, value in (("inputs", inputs), ("outputs", outputs), ("width", width), ("members", members))
         )
         depth, numeric = check_whole("depth", depth, low=0), check_whole("numeric", numeric, low=0)
         if activation not in ACTIVATIONS:
@@ -124,7 +134,8 @@ class TableNet(nn.Module):
                 p.mul_(0.1)  # first predictions near the mean: small tables overfit less
 
     def fit_bins(self, x: Tensor) -> TableNet:
-        """Put the bins of a piecewise embedding at the quantiles of the training rows ``x`` [rows, inputs]; of use for nothing else, and then harmless.
+        """Put the bins of a piecewise embedding at the quantiles of the training rows ``x`` [rows, inputs]; of use for
+        nothing else, and then harmless.
 
         Returns:
             Itself.
@@ -137,7 +148,9 @@ class TableNet(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., batch, inputs] to [..., batch, outputs]; with members, in training mode, to [..., batch, outputs, members]."""
+        """[..., batch, inputs] to [..., batch, outputs]; with members, in training mode, to [..., batch, outputs,
+        members].
+        """
         h = self.spread(self.scaling(self._columns(x)))
         if self.skip:
             # Linear first, act last: what the head sees has been normalized and activated once, as without connections.
@@ -162,7 +175,9 @@ class TableNet(nn.Module):
 
 
 class _Linear(nn.Module):
-    """A linear layer, with each member's factors before and after it; before the first one, :class:`MemberInput` has them."""
+    """A linear layer, with each member's factors before and after it; before the first one, :class:`MemberInput` has
+    them.
+    """
 
     def __init__(self, inputs: int, outputs: int, members: int, *, first: bool) -> None:
         super().__init__()

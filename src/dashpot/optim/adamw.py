@@ -14,12 +14,13 @@ from torch.optim.adam import adam
 from dashpot.optim.compiled import compiled_adam, flat_alias
 from dashpot.optim.proximal import Group, ProximalMixin, demand_penalty, first_strength
 from dashpot.techniques.penalties import fast, native
-from dashpot.techniques.penalties.metric import adam_step, register_metric
 from dashpot.techniques.penalties.penalty import Penalty, Proximal
+from dashpot.techniques.penalties.step_rules import adam_step, register_step_rule
 
 
 class AdamW(ProximalMixin, torch.optim.AdamW):
-    r"""torch's AdamW, followed in the same pass over memory by the proximal map of a penalty, so that weights become exactly zero.
+    r"""torch's AdamW, followed in the same pass over memory by the proximal map of a penalty, so that weights become
+    exactly zero.
 
     .. math:: w \leftarrow \mathrm{prox}_{s\,\mathrm{penalty}}\big(\mathrm{AdamW}(w)\big), \qquad
               s = \frac{lr}{\sqrt{\hat v} + \epsilon} \text{ (adaptive), } lr \text{ (decoupled)}
@@ -27,20 +28,23 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
     It gives what the same penalty attached to ``torch.optim.AdamW`` gives, to rounding, and is faster.
 
     Args:
-        params: the model itself, or what torch takes: parameters, or groups of them. A group may have its own ``penalty``, which then acts on all of it.
+        params: the model itself, or what torch takes: parameters, or groups of them. A group may have its own
+            ``penalty``, which then acts on all of it.
         lr, betas, eps, weight_decay, amsgrad, maximize, foreach, capturable, differentiable, fused: as torch's.
-        penalty: a technique with a proximal map, or None. It acts on the parameters its ``on`` selects where the model was given, else on those with two or more
-            dimensions.
-        engine: ``"auto"``: the C++ kernel for L1, elastic net and penalties on rows (built by the first step of a model large enough to be worth it; kept in the
-            user's cache folder), the plain path for the rest. ``"native"``: always the kernel where it fits. ``"compiled"``: ``torch.compile``, for any
-            separable penalty, on CPU and GPU. ``"eager"``: no compiler.
+        penalty: a technique with a proximal map, or None. It acts on the parameters its ``on`` selects where the model
+            was given, else on those with two or more dimensions.
+        engine: ``"auto"``: the C++ kernel for L1, elastic net and penalties on rows (built by the first step of a model
+            large enough to be worth it; kept in the user's cache folder), the plain path for the rest. ``"native"``:
+            always the kernel where it fits. ``"compiled"``: ``torch.compile``, for any separable penalty, on CPU and
+            GPU. ``"eager"``: no compiler.
 
-    Parameters stay where they are, so that ``model.to``, ``load_state_dict`` and ``requires_grad_`` work as ever. ``state_dict`` is torch's; checkpoints of
-    ``torch.optim.AdamW`` load. The penalty is not in it.
+    Parameters stay where they are, so that ``model.to``, ``load_state_dict`` and ``requires_grad_`` work as ever.
+    ``state_dict`` is torch's; checkpoints of ``torch.optim.AdamW`` load. The penalty is not in it.
 
     Raises:
         ConfigError: a penalty without a proximal map, or groups that do not divide a parameter's shape.
-        ConflictError: a relative strength (see :func:`dashpot.absolute`), or a penalty that cannot work with a step for each weight.
+        ConflictError: a relative strength (see :func:`dashpot.resolve_strengths`), or a penalty that cannot work with a
+            step for each weight.
 
     Example:
         >>> import torch, dashpot
@@ -52,8 +56,8 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         >>> int((model.weight != 0).sum())
         1
 
-    Papers: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019; Yun et al., "Adaptive Proximal Gradient Methods for Structured Neural
-    Networks", NeurIPS 2021.
+    Papers: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019; Yun et al., "Adaptive Proximal
+    Gradient Methods for Structured Neural Networks", NeurIPS 2021.
     """
 
     _rule = "adam"
@@ -90,7 +94,8 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
             capturable=capturable,
             differentiable=differentiable,
         )
-        # torch's own `fused` would make GradScaler hand its scale to us; without it the scaler unscales, and skips whole steps.
+        # torch's own `fused` would make GradScaler hand its scale to us; without it the scaler unscales, and skips
+        # whole steps.
         for group in self.param_groups:
             group["fused"] = fused
         self._set_up(model, engine)
@@ -108,14 +113,17 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
     def _moments(self, group: Group, params: list[Tensor]) -> tuple[list[Tensor], ...]:
         """First, second, largest second moments and step counts, made where they are missing, as torch makes them."""
         lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
-        self._init_group({**group, "params": params, "fused": bool(group["fused"])}, *lists)  # type: ignore[no-untyped-call]  # torch's own method has no types
+        settings = {**group, "params": params, "fused": bool(group["fused"])}
+        self._init_group(settings, *lists)  # type: ignore[no-untyped-call]  # torch's own method has no types
         return lists[2:]
 
     def _plain(self, group: Group, params: list[Tensor]) -> None:
         firsts, seconds, largest, steps = self._moments(group, params)
         fused = group["fused"]
         if fused is None:
-            usable = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() and p.layout == torch.strided for p in params)
+            usable = all(
+                p.device.type in ("cpu", "cuda") and p.is_floating_point() and p.layout == torch.strided for p in params
+            )
             fused = (
                 usable
                 and group["foreach"] is None
@@ -145,7 +153,14 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
             decoupled_weight_decay=True,
         )
 
-    def _native(self, group: Group, marked: list[Tensor], rest: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
+    def _native(
+        self,
+        group: Group,
+        marked: list[Tensor],
+        rest: list[Tensor],
+        penalty: Proximal,
+        strengths: tuple[float, float, float],
+    ) -> None:
         params = marked + rest
         states: list[Any] = [self.state[p] for p in params]
         if not all(states):
@@ -160,19 +175,32 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         else:
             torch._foreach_add_(steps, 1)
         (b1, b2), lr = group["betas"], float(group["lr"])
-        jobs["keep"], jobs["blend"], jobs["b2"], jobs["w2"], jobs["eps"] = 1 - lr * group["weight_decay"], 1 - b1, b2, 1 - b2, group["eps"]
+        jobs["keep"], jobs["blend"], jobs["b2"], jobs["w2"], jobs["eps"] = (
+            1 - lr * group["weight_decay"],
+            1 - b1,
+            b2,
+            1 - b2,
+            group["eps"],
+        )
         jobs["root"], jobs["size"], jobs["step"] = 1 / np.sqrt(1 - b2**count), lr / (1 - b1**count), lr
-        native.run("adam", jobs, penalty.metric == "adaptive")
+        native.run("adam", jobs, penalty.scaling == "adaptive")
 
     def _compiled(self, group: Group, params: list[Tensor], penalty: Proximal) -> list[Tensor]:
         fit = [
             p
             for p in params
-            if p.is_contiguous() and p.grad is not None and p.grad.is_contiguous() and p.numel() and not group["amsgrad"] and not group["maximize"]
+            if p.is_contiguous()
+            and p.grad is not None
+            and p.grad.is_contiguous()
+            and p.numel()
+            and not group["amsgrad"]
+            and not group["maximize"]
         ]
         if not fit:
             return params
-        still = replace(penalty, strength=1.0, relative=None, warmup=0, ramp=0) if isinstance(penalty, Penalty) else penalty
+        still = (
+            replace(penalty, strength=1.0, relative=None, warmup=0, ramp=0) if isinstance(penalty, Penalty) else penalty
+        )
         one_pass = compiled_adam(still)
         firsts, seconds, _, steps = self._moments(group, fit)
         torch._foreach_add_(steps, 1)
@@ -182,7 +210,16 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         for p, m, v, step in zip(fit, firsts, seconds, steps, strict=True):
             count = step.item()
             if count not in table:
-                values = [1 - lr * group["weight_decay"], 1 - b1, b2, 1 - b2, (1 - b2**count) ** -0.5, group["eps"], lr / (1 - b1**count), lr]
+                values = [
+                    1 - lr * group["weight_decay"],
+                    1 - b1,
+                    b2,
+                    1 - b2,
+                    (1 - b2**count) ** -0.5,
+                    group["eps"],
+                    lr / (1 - b1**count),
+                    lr,
+                ]
                 table[count] = torch.tensor([float(value) for value in values], device=p.device)
             flat = [flat_alias(t) for t in (p, p.grad, m, v) if t is not None]
             one_pass(*flat, table[count].to(p.dtype), strength.to(p.dtype))
@@ -190,4 +227,4 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         return [p for p in params if id(p) not in done]
 
 
-register_metric(AdamW, adam_step)
+register_step_rule(AdamW, adam_step)

@@ -13,7 +13,8 @@ from dashpot.techniques.penalties.penalty import Penalty, Proximal
 
 
 def adam_update(p: Tensor, g: Tensor, m: Tensor, v: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """AdamW's arithmetic, not in place. ``s`` holds keep, blend, beta2, 1 - beta2, 1 / sqrt(correction 2), eps, lr / correction 1, lr.
+    """AdamW's arithmetic, not in place. ``s`` holds keep, blend, beta2, 1 - beta2, 1 / sqrt(correction 2), eps, lr /
+    correction 1, lr.
 
     Returns:
         weight, first moment, second moment, and the step ``lr / (sqrt(v_hat) + eps)``.
@@ -26,21 +27,25 @@ def adam_update(p: Tensor, g: Tensor, m: Tensor, v: Tensor, s: Tensor) -> tuple[
 
 
 def flat_alias(t: Tensor) -> Tensor:
-    """A flat tensor on the same memory that is no view: a view would make the compiled pass depend on the shape of what it views."""
-    return torch.empty(0, dtype=t.dtype, device=t.device).set_(t.untyped_storage(), t.storage_offset(), (t.numel(),), (1,))
+    """A flat tensor on the same memory that is no view: a view would make the compiled pass depend on the shape of what
+    it views.
+    """
+    return torch.empty(0, dtype=t.dtype, device=t.device).set_(
+        t.untyped_storage(), t.storage_offset(), (t.numel(),), (1,)
+    )
 
 
 @functools.cache
 def compiled_adam(penalty: Proximal) -> Callable[..., None]:
     """A compiled in-place pass over flat tensors: ``pass_(p, g, m, v, scalars, strength)``.
 
-    Learning rate, bias corrections and strength are tensors, or each step would compile again; sizes are dynamic, so that one
-    compilation serves all tensors.
+    Learning rate, bias corrections and strength are tensors, or each step would compile again; sizes are dynamic, so
+    that one compilation serves all tensors.
     """
 
     def one_pass(p: Tensor, g: Tensor, m: Tensor, v: Tensor, s: Tensor, strength: Tensor) -> None:
         w, first, second, step = adam_update(p, g, m, v, s)
-        step = step if penalty.metric == "adaptive" else s[7]
+        step = step if penalty.scaling == "adaptive" else s[7]
         w = penalty.penalty_prox(w, step, strength) if isinstance(penalty, Penalty) else penalty.prox(w, step)
         p.copy_(w)
         m.copy_(first)

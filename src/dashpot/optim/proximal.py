@@ -1,4 +1,6 @@
-"""``ProximalMixin``: what the proximal optimizers share: which parameters are penalized, by which engine, and how they are saved."""
+"""``ProximalMixin``: what the proximal optimizers share: which parameters are penalized, by which engine, and how they
+are saved.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ else:
 
 
 class ProximalMixin(_Base):
-    """Mixed into a torch optimizer. Subclasses give ``_native`` and ``_plain``: the kernel's jobs, and torch's own update of some parameters."""
+    """Mixed into a torch optimizer. Subclasses give ``_native`` and ``_plain``: the kernel's jobs, and torch's own
+    update of some parameters.
+    """
 
     engine: str
     _rule: str
@@ -39,18 +43,23 @@ class ProximalMixin(_Base):
         if engine not in ENGINES:
             raise ConfigError("engine", f"one of {', '.join(ENGINES)}", engine)
         if engine == "native" and native.kernel() is None:
-            raise ConfigError("engine", "auto, compiled or eager where there is no C++ compiler", engine, why_not(native.SOURCE))
+            raise ConfigError(
+                "engine", "auto, compiled or eager where there is no C++ compiler", engine, why_not(native.SOURCE)
+            )
         self.engine = engine
         view = ModelView(model, self) if model is not None else None
         if view is not None:
             for group in self.param_groups:
-                chosen = {id(w) for _, w, _ in view.params(group["penalty"].on)} if group["penalty"] is not None else set()
+                chosen = (
+                    {id(w) for _, w, _ in view.params(group["penalty"].on)} if group["penalty"] is not None else set()
+                )
                 group["penalized"] = [id(p) in chosen for p in group["params"]]
         self._refuse(view)
 
     def add_param_group(self, param_group: Group) -> None:
-        """As torch's. A penalty written into a group acts on all its parameters; the optimizer's default one acts where its ``on`` says, if the
-        optimizer was given the model itself, and else on tensors with at least two dimensions: no biases or norms."""
+        """As torch's. A penalty written into a group acts on all its parameters; the optimizer's default one acts where
+        its ``on`` says, if the optimizer was given the model itself, and else on tensors with at least two dimensions:
+        no biases or norms."""
         explicit = param_group.get("penalty") is not None
         super().add_param_group(param_group)
         group = self.param_groups[-1]
@@ -71,19 +80,23 @@ class ProximalMixin(_Base):
                 if penalized:
                     group["penalty"].refuse_shape(names.get(id(p), f"parameter {i} of group {number}"), p)
 
-    # --- saving: torch's own layout; the penalty is configuration, like the model's code, and stays with the optimizer -------------------
+    # --- saving: torch's own layout; the penalty is configuration, like the model's code, and stays with the optimizer
 
     def state_dict(self) -> State:
         """torch's own layout, without the penalties."""
         state: State = super().state_dict()
-        groups = [{key: value for key, value in group.items() if key not in ("penalty", "penalized")} for group in state["param_groups"]]
+        groups = [
+            {key: value for key, value in group.items() if key not in ("penalty", "penalized")}
+            for group in state["param_groups"]
+        ]
         return {**state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load a state of this class or of torch's; the penalties stay as they are.
 
         Raises:
-            ConfigError: moments of other shapes than the parameters', which torch would load, and its fused step would write beyond.
+            ConfigError: moments of other shapes than the parameters', which torch would load, and its fused step would
+                write beyond.
         """
         self._refuse_shapes(state_dict)
         kept = [{key: group[key] for key in ("penalty", "penalized", "penalty_step")} for group in self.param_groups]
@@ -100,13 +113,16 @@ class ProximalMixin(_Base):
                 if moment is not None and moment.shape != p.shape:
                     way = "The state is of another model, or its parameters were in another order."
                     raise ConfigError(
-                        f"{name} of parameter {number} in the state", f"of the parameter's shape {list(p.shape)}", list(moment.shape), way
+                        f"{name} of parameter {number} in the state",
+                        f"of the parameter's shape {list(p.shape)}",
+                        list(moment.shape),
+                        way,
                     )
 
     def __getstate__(self) -> State:
         return {**super().__getstate__(), "engine": self.engine}
 
-    # --- stepping ------------------------------------------------------------------------------------------------------------------------
+    # --- stepping ----------------------------------------------------------------------------------------------------
 
     def _step_all(self, closure: Callable[[], Any] | None) -> Any:
         loss = None
@@ -115,7 +131,11 @@ class ProximalMixin(_Base):
                 loss = closure()
         for group in self.param_groups:
             penalty = group["penalty"]
-            pairs = [(p, penalty is not None and chosen) for p, chosen in zip(group["params"], group["penalized"], strict=True) if p.grad is not None]
+            pairs = [
+                (p, penalty is not None and chosen)
+                for p, chosen in zip(group["params"], group["penalized"], strict=True)
+                if p.grad is not None
+            ]
             marked = [p for p, chosen in pairs if chosen]
             rest = [p for p, chosen in pairs if not chosen]
             if marked:
@@ -127,13 +147,21 @@ class ProximalMixin(_Base):
                 self._plain(group, rest)
         return loss
 
-    def _by_kernel(self, group: Group, marked: list[Tensor], rest: list[Tensor], penalty: Proximal) -> tuple[list[Tensor], list[Tensor]]:
-        """One call for all parameters that the kernel fits, penalized (``marked``) or not; returns those that are left."""
+    def _by_kernel(
+        self, group: Group, marked: list[Tensor], rest: list[Tensor], penalty: Proximal
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """One call for all parameters that the kernel fits, penalized (``marked``) or not; returns those
+        that are left.
+        """
         strengths = split_strengths(penalty) if self.engine in ("auto", "native") and group_fits(group) else None
         if strengths is None:
             return marked, rest
         fit, others = self._divided(marked)
-        if not fit or (self.engine == "auto" and sum(p.numel() for p in fit) < WORTH_BUILDING) or native.kernel() is None:
+        if (
+            not fit
+            or (self.engine == "auto" and sum(p.numel() for p in fit) < WORTH_BUILDING)
+            or native.kernel() is None
+        ):
             return marked, rest
         along, rest = self._divided(rest)
         self._native(group, fit, along, penalty, strengths)
@@ -149,7 +177,9 @@ class ProximalMixin(_Base):
             return False
         # Moments of another type or layout stay behind when a model is converted after a step.
         state = self.state.get(p, {})
-        return all((moment := state.get(name)) is None or (moment.shape == p.shape and tensor_fits(moment)) for name in MOMENTS)
+        return all(
+            (moment := state.get(name)) is None or (moment.shape == p.shape and tensor_fits(moment)) for name in MOMENTS
+        )
 
     def _without_kernel(self, group: Group, params: list[Tensor], penalty: Proximal) -> None:
         if self.engine == "compiled" and penalty.separable:
@@ -160,7 +190,14 @@ class ProximalMixin(_Base):
         for p in params:
             step_in_place(penalty, p, self, group)
 
-    def _native(self, group: Group, marked: list[Tensor], rest: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
+    def _native(
+        self,
+        group: Group,
+        marked: list[Tensor],
+        rest: list[Tensor],
+        penalty: Proximal,
+        strengths: tuple[float, float, float],
+    ) -> None:
         raise NotImplementedError  # AdamW and SGD have their own
 
     def _plain(self, group: Group, params: list[Tensor]) -> None:
@@ -179,7 +216,11 @@ def demand_penalty(penalty: Any) -> None:
     """
     if penalty is None or isinstance(penalty, Proximal):
         return
-    way = "ElasticNet(l1_ratio=0.0) is L2 by a proximal step." if type(penalty).__name__ == "L2" else "Attach it to the model as a recipe instead."
+    way = (
+        "ElasticNet(l1_ratio=0.0) is L2 by a proximal step."
+        if type(penalty).__name__ == "L2"
+        else "Attach it to the model as a recipe instead."
+    )
     raise ConfigError("penalty", "a technique with a proximal map, such as L1(strength=1e-4)", penalty, way)
 
 

@@ -11,24 +11,27 @@ from torch.optim.sgd import sgd
 
 from dashpot.optim.proximal import Group, ProximalMixin, demand_penalty
 from dashpot.techniques.penalties import fast, native
-from dashpot.techniques.penalties.metric import register_metric, sgd_step
 from dashpot.techniques.penalties.penalty import Proximal
+from dashpot.techniques.penalties.step_rules import register_step_rule, sgd_step
 
 
 class SGD(ProximalMixin, torch.optim.SGD):
-    r"""torch's SGD, followed in the same pass over memory by the proximal map of a penalty, so that weights become exactly zero.
+    r"""torch's SGD, followed in the same pass over memory by the proximal map of a penalty, so that weights become
+    exactly zero.
 
     .. math:: w \leftarrow \mathrm{prox}_{s\,\mathrm{penalty}}\big(\mathrm{SGD}(w)\big), \qquad
               s = lr\,\frac{1 - \mathrm{dampening}}{1 - \mathrm{momentum}} \text{ (adaptive), } lr \text{ (decoupled)}
 
     Args:
-        params: the model itself, or what torch takes: parameters, or groups of them. A group may have its own ``penalty``, which then acts on all of it.
-        lr, momentum, dampening, weight_decay, nesterov, maximize, foreach, differentiable, fused: as torch's; ``weight_decay`` is coupled.
+        params: the model itself, or what torch takes: parameters, or groups of them. A group may have its own
+            ``penalty``, which then acts on all of it.
+        lr, momentum, dampening, weight_decay, nesterov, maximize, foreach, differentiable, fused: as torch's;
+            ``weight_decay`` is coupled.
         penalty, engine: as for :class:`AdamW`; ``"compiled"`` is the plain path here.
 
     Raises:
         ConfigError: a penalty without a proximal map, or groups that do not divide a parameter's shape.
-        ConflictError: a relative strength (see :func:`dashpot.absolute`), or momentum of 1 and more.
+        ConflictError: a relative strength (see :func:`dashpot.resolve_strengths`), or momentum of 1 and more.
 
     Example:
         >>> import torch, dashpot
@@ -93,7 +96,8 @@ class SGD(ProximalMixin, torch.optim.SGD):
         chosen: list[Tensor] = []
         grads: list[Tensor] = []
         buffers: list[Tensor | None] = []
-        sparse = self._init_group({**group, "params": params}, chosen, grads, buffers)  # type: ignore[no-untyped-call]  # torch's own method has no types
+        # Torch's own method has no types.
+        sparse = self._init_group({**group, "params": params}, chosen, grads, buffers)  # type: ignore[no-untyped-call]
         sgd(
             chosen,
             grads,
@@ -112,11 +116,18 @@ class SGD(ProximalMixin, torch.optim.SGD):
             for p, buffer in zip(chosen, buffers, strict=True):
                 self.state[p]["momentum_buffer"] = buffer
 
-    def _native(self, group: Group, marked: list[Tensor], rest: list[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
+    def _native(
+        self,
+        group: Group,
+        marked: list[Tensor],
+        rest: list[Tensor],
+        penalty: Proximal,
+        strengths: tuple[float, float, float],
+    ) -> None:
         params = marked + rest
         jobs = fast.update_jobs(marked, rest, penalty, strengths)
         jobs["size"], jobs["decay"], jobs["nesterov"] = group["lr"], group["weight_decay"], group["nesterov"]
-        jobs["step"] = sgd_step(group, {}) if penalty.metric == "adaptive" else group["lr"]
+        jobs["step"] = sgd_step(group, {}) if penalty.scaling == "adaptive" else group["lr"]
         if group["momentum"]:
             fresh = []
             for p in params:
@@ -129,4 +140,4 @@ class SGD(ProximalMixin, torch.optim.SGD):
         native.run("sgd", jobs, adaptive=False)
 
 
-register_metric(SGD, sgd_step, scalar=True)
+register_step_rule(SGD, sgd_step, scalar=True)

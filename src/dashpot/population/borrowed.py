@@ -11,12 +11,14 @@ from torch import nn
 
 @contextlib.contextmanager
 def as_before(*networks: nn.Module) -> Iterator[list[nn.Module]]:
-    """Networks to try out: modes and buffers are put back afterwards. A repeated one is copied, as is one with modules of others' making, which may
-    remember more."""
+    """Networks to try out: modes and buffers are put back afterwards. A repeated one is copied, as is one with modules
+    of others' making, which may remember more."""
     ours = ("torch.nn.", "dashpot.")
     used: list[nn.Module] = []
     for n in networks:
-        kinds = {kind for m in n.modules() for kind in type(m).__mro__ if issubclass(kind, nn.Module)}  # a mapped network's class is made of its own
+        kinds = {
+            kind for m in n.modules() for kind in type(m).__mro__ if issubclass(kind, nn.Module)
+        }  # a mapped network's class is made of its own
         lent = all(n is not other for other in used) and all(f"{kind.__module__}.".startswith(ours) for kind in kinds)
         used.append(n if lent else copy.deepcopy(n))
     modes = [(m, m.training) for n in used for m in n.modules()]

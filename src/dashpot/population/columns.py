@@ -13,8 +13,8 @@ from torch import nn
 from dashpot.core.recipe import Recipe
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView
-from dashpot.population.actors import why_not
 from dashpot.population.members import RANDOM, Data, Member
+from dashpot.population.registry import why_not
 from dashpot.population.stack import NotStackableError
 from dashpot.techniques.stopping.early_stopping import EarlyStopping
 
@@ -45,8 +45,10 @@ def adamw_shown(model: nn.Module) -> torch.optim.AdamW:
     optimizer = torch.optim.AdamW.__new__(torch.optim.AdamW)
     plain = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
     if plain is not None:
-        optimizer.add_param_group = types.MethodType(plain, optimizer)  # type: ignore[method-assign]  # until it is made
-    optimizer.__init__(model.parameters(), weight_decay=0.0)  # type: ignore[misc]  # of an instance that is not made yet
+        # Until it is made.
+        optimizer.add_param_group = types.MethodType(plain, optimizer)  # type: ignore[method-assign]
+    # Of an instance that is not made yet.
+    optimizer.__init__(model.parameters(), weight_decay=0.0)  # type: ignore[misc]
     optimizer.__dict__.pop("add_param_group", None)
     return optimizer
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dashpot.core.draws import kernel, uniform_by
 from dashpot.core.rng import derive_all, stream
-from dashpot.population.actor import Actor, Ahead
+from dashpot.population.technique import Ahead, StackedTechnique
 from dashpot.techniques.dropout.dropout import dropout
 
 
@@ -35,7 +35,7 @@ def _drop(x: Tensor, keys: np.ndarray, rates: np.ndarray, scales: np.ndarray) ->
     return out
 
 
-class DropoutActor(Actor):
+class StackedDropout(StackedTechnique):
     """Hooks on the stacked network, at the same modules as on one network."""
 
     def setup(self) -> None:
@@ -56,7 +56,10 @@ class DropoutActor(Actor):
         """Keys and rates [place, member] of the first calls in this step; ``places`` are always the same."""
         if self._table is None:
             members = len(self.techniques)
-            keys, rates = np.zeros((len(places), members), dtype=np.uint64), np.zeros((len(places), members), dtype=np.float32)
+            keys, rates = (
+                np.zeros((len(places), members), dtype=np.uint64),
+                np.zeros((len(places), members), dtype=np.float32),
+            )
             for i, name in enumerate(places):
                 if name in self.rates:
                     keys[i], rates[i] = self.places[name], self.rates[name]
@@ -75,7 +78,8 @@ class DropoutActor(Actor):
             now = derive_all(keys, self.chunk.step, calls.get(name, 0))
             calls[name] = calls.get(name, 0) + 1
             if x.device.type == "cpu" and x.dtype == torch.float32 and kernel() is not None:
-                result: Tensor = _Dropped.apply(x.contiguous(), now, p, scale)  # type: ignore[no-untyped-call]  # torch has no types here
+                # Torch has no types here.
+                result: Tensor = _Dropped.apply(x.contiguous(), now, p, scale)  # type: ignore[no-untyped-call]
                 return result
             uniform = uniform_by(now, x[0].numel(), x.device).view(x.shape)
             return dropout(x, uniform, self.wide(p, x.ndim))
@@ -83,8 +87,8 @@ class DropoutActor(Actor):
         return hook
 
 
-def first_calls(actors: Sequence[DropoutActor], places: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """:meth:`DropoutActor.first_call` of all of them: a recipe may have several, at places of their own."""
+def first_calls(actors: Sequence[StackedDropout], places: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """:meth:`StackedDropout.first_call` of all of them: a recipe may have several, at places of their own."""
     (keys, rates), *others = (actor.first_call(places) for actor in actors)
     for more, theirs in others:
         keys, rates = np.where(theirs > 0, more, keys), np.where(theirs > 0, theirs, rates)

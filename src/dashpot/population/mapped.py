@@ -13,7 +13,9 @@ from dashpot.population.stack import NotStackableError, check, demand_own, load,
 
 
 class _Mapped:
-    """Mixed into a copy of the network's class: the modules hold stacked parameters under the same names, and ``forward`` maps the network over them."""
+    """Mixed into a copy of the network's class: the modules hold stacked parameters under the same names, and
+    ``forward`` maps the network over them.
+    """
 
     def forward(self: Any, x: Tensor) -> Tensor:
         plain = self.__dict__["plain"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import stream
-from dashpot.scores import Criterion, default_criterion, is_classification
+from dashpot.evaluation.losses import Criterion, default_criterion, is_classification
 
 Make = Callable[[], nn.Module]
 RANDOM = threading.RLock()
@@ -25,14 +25,16 @@ class Member:
     """One network to train.
 
     Attributes:
-        make: builds the network; called with torch's random state set by ``seed``, so that equal seeds give equal initial weights.
+        make: builds the network; called with torch's random state set by ``seed``, so that equal seeds give equal
+            initial weights.
         recipe: its techniques, strengths absolute.
         lr: of AdamW, at the start.
         seed: of initial weights, order of rows and draws, as in :func:`dashpot.fit`.
         rows: the rows to train on.
         watch: rows to score after each epoch where its recipe has early stopping.
         data: which of the population's data sets.
-        shape: members of one shape (with as many rows and batches as large) are trained together; anything hashable that names the architecture.
+        shape: members of one shape (with as many rows and batches as large) are trained together; anything hashable
+            that names the architecture.
         batch_size: rows per step; None: the plan's.
     """
 
@@ -99,7 +101,8 @@ def initial(member: Member) -> nn.Module:
     """A member's network with its initial weights, which depend on its seed only."""
     seed = stream(member.seed, "weights") >> 1
     with RANDOM, torch.random.fork_rng():
-        # Where there is no accelerator, torch would write down a traceback for the day that one is used: for each network.
+        # Where there is no accelerator, torch would write down a traceback for the day that one is used: for each
+        # network.
         torch.manual_seed(seed) if torch.accelerator.is_available() else torch.default_generator.manual_seed(seed)
         return member.make()
 

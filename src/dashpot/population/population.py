@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from dashpot.core.errors import UsageError
 from dashpot.core.recipe import Recipe
 from dashpot.core.space import check_whole
-from dashpot.population.actors import why_not
-from dashpot.population.chunk import Chunk
+from dashpot.evaluation.losses import Criterion, predict
+from dashpot.population.cache import ArchitectureCache
 from dashpot.population.columns import side_by_side
-from dashpot.population.known import Known
-from dashpot.population.maker import Group, Maker
 from dashpot.population.members import Data, Member, Plan, initial, shape_of
+from dashpot.population.models import StackedModels
+from dashpot.population.planner import Group, Planner
+from dashpot.population.registry import why_not
+from dashpot.population.sequential import SequentialTrainer, rebuilt
 from dashpot.population.sizes import even, fast_bfloat16, keep_memory, out_of_memory
-from dashpot.population.solo import Solo, rebuilt
 from dashpot.population.states import put_back
-from dashpot.scores import Criterion, predict
 from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.batches import batch_edges
 from dashpot.training.setup import pick_device, schedule_of
@@ -32,8 +32,8 @@ from dashpot.training.setup import pick_device, schedule_of
 class Population:
     """Networks trained in lock-step, epoch by epoch.
 
-    Members of one shape with as many rows and batches as large are stacked in chunks that fit the cache (all of them on a GPU); what cannot be stacked is trained one by
-    one, with the same results.
+    Members of one shape with as many rows and batches as large are stacked in chunks that fit the cache (all of them on
+    a GPU); what cannot be stacked is trained one by one, with the same results.
 
     Args:
         members: the networks; their position is their number.
@@ -76,7 +76,7 @@ class Population:
         device: str | torch.device = "auto",
         low: bool | None = None,
         stack: bool = True,
-        known: Known | None = None,
+        known: ArchitectureCache | None = None,
     ) -> None:
         self.members: list[Member] = []
         self.device = pick_device(device)
@@ -91,7 +91,7 @@ class Population:
         self.member_steps = 0
         self._left: dict[int, Mapping[str, Tensor]] = {}
         self._groups: list[tuple[Group, list[int]]] = []
-        self._maker = Maker(self.data, self.plan, stack, self._note, known)
+        self._maker = Planner(self.data, self.plan, stack, self._note, known)
         keep_memory()
         self.add(members)
 
@@ -122,20 +122,30 @@ class Population:
             for piece in (piece for positions in alike for piece in even([part[k] for k in positions], size)):
                 group = self._maker.group([self.members[i] for i in piece])
                 first = self.members[piece[0]]
-                group.epoch, group.step = at_epoch, at_epoch * len(batch_edges(len(first.rows), self.plan.batch_of(first)))
-                if isinstance(group, Solo):
+                group.epoch, group.step = (
+                    at_epoch,
+                    at_epoch * len(batch_edges(len(first.rows), self.plan.batch_of(first))),
+                )
+                if isinstance(group, SequentialTrainer):
                     group.begin()
                 self._groups.append((group, piece))
         return numbers
 
     def clone(
-        self, number: int, *, recipe: Recipe | None = None, lr: float | None = None, seed: int | None = None, into: Population | None = None
+        self,
+        number: int,
+        *,
+        recipe: Recipe | None = None,
+        lr: float | None = None,
+        seed: int | None = None,
+        into: Population | None = None,
     ) -> int:
         """A new member that goes on from where another is: its weights, moments, averages, best weights and epoch.
 
         Args:
             number: whom to copy; alive.
-            recipe, lr, seed: its own from here on, else the other's. With the same seed it sees the same rows and draws.
+            recipe, lr, seed: its own from here on, else the other's. With the same seed it sees the same rows and
+                draws.
             into: another population of the same data, plan and device, of which it becomes a member instead.
 
         Returns:
@@ -145,12 +155,24 @@ class Population:
             UsageError: the member is not alive.
         """
         if number not in self.alive:
-            raise UsageError(f"member {number} is not alive, so there is no state to go on from. Clone members that are, before keep().")
+            raise UsageError(
+                f"member {number} is not alive, so there is no state to go on from. Clone members that are, before"
+                " keep()."
+            )
         old = self.members[number]
-        new = replace(old, recipe=old.recipe if recipe is None else recipe, lr=old.lr if lr is None else lr, seed=old.seed if seed is None else seed)
+        new = replace(
+            old,
+            recipe=old.recipe if recipe is None else recipe,
+            lr=old.lr if lr is None else lr,
+            seed=old.seed if seed is None else seed,
+        )
         group, row = next((group, own.index(number)) for group, own in self._groups if number in own)
         # Both kinds have the same method; a recipe that cannot be stacked cannot go on from a stack.
-        copy = Chunk.gathered([new], [(group, row)]) if isinstance(group, Chunk) else Solo.gathered([new], [(group, row)])
+        copy = (
+            StackedModels.gathered([new], [(group, row)])
+            if isinstance(group, StackedModels)
+            else SequentialTrainer.gathered([new], [(group, row)])
+        )
         home = self if into is None else into
         home.members.append(new)
         home.alive.append(len(home.members) - 1)
@@ -165,7 +187,9 @@ class Population:
 
     # --- training ----------------------------------------------------------------------------------------------------
 
-    def train(self, epochs: int, *, deadline: float | None = None, progress: Callable[[int], None] = lambda epoch: None) -> bool:
+    def train(
+        self, epochs: int, *, deadline: float | None = None, progress: Callable[[int], None] = lambda epoch: None
+    ) -> bool:
         """So many epochs more of all who are alive; members that have done all epochs of the schedule rest.
 
         Args:
@@ -193,9 +217,13 @@ class Population:
         return True
 
     def _until(self, goal: int, group: Group, numbers: list[int]) -> bool:
-        """Train a group to the end of an epoch, mostly its next one. False: it did not fit into memory, and the group is as it was at some epoch before."""
+        """Train a group to the end of an epoch, mostly its next one. False: it did not fit into memory, and the group
+        is as it was at some epoch before.
+        """
         while group.epoch < goal and numbers:
-            saved = group.saved() if isinstance(group, Chunk) and len(numbers) > 1 else None  # one alone cannot be halved
+            saved = (
+                group.saved() if isinstance(group, StackedModels) and len(numbers) > 1 else None
+            )  # one alone cannot be halved
             before = group.step
             try:
                 group.train_epoch()
@@ -205,7 +233,7 @@ class Population:
             else:
                 saved = None
             if saved is not None:
-                assert isinstance(group, Chunk)
+                assert isinstance(group, StackedModels)
                 put_back(group, saved)
                 return False
             if group.epoch == goal:  # epochs that are done again are counted already
@@ -248,7 +276,9 @@ class Population:
     # --- results -----------------------------------------------------------------------------------------------------
 
     def outputs(self, rows: Mapping[int, np.ndarray]) -> dict[int, Tensor]:
-        """The outputs of some members for rows of their data sets, in evaluation mode, by number; NaN for those that failed."""
+        """The outputs of some members for rows of their data sets, in evaluation mode, by number; NaN for those that
+        failed.
+        """
         result: dict[int, Tensor] = {}
         for group, numbers in self._groups:
             wanted = [rows.get(i, np.zeros(1, dtype=np.int64)) for i in numbers]

@@ -17,13 +17,16 @@ MOST = 64
 """Members of a chunk at most on a CPU; beyond, calls cost nothing any more."""
 
 WIDE = 1024
-"""From this width on, products are nearly all that a step costs: members gain nothing by autograd on all at once, unless products are in bfloat16."""
+"""From this width on, products are nearly all that a step costs: members gain nothing by autograd on all at once,
+unless products are in bfloat16.
+"""
 GRADIENTS = 1 << 26
 """Members x weights of a chunk at most on a CPU: 256 MB."""
 
 
 def even(numbers: Sequence[int], size: int) -> list[list[int]]:
-    """In as few parts of at most ``size`` as do, of about equal length: a last one of two members would waste what stacking saves.
+    """In as few parts of at most ``size`` as do, of about equal length: a last one of two members would waste what
+    stacking saves.
 
     >>> even([1, 2, 3, 4, 5], 4)
     [[1, 2, 3], [4, 5]]
@@ -43,7 +46,9 @@ def widest(model: nn.Module, x: Tensor) -> int:
     """The largest activation of one row, in values."""
     sizes = [x[0].numel()]
     hooks = [
-        m.register_forward_hook(lambda module, args, out: sizes.append(out[0].numel()) if isinstance(out, Tensor) and len(out) else None)
+        m.register_forward_hook(
+            lambda module, args, out: sizes.append(out[0].numel()) if isinstance(out, Tensor) and len(out) else None
+        )
         for m in model.modules()
     ]
     try:
@@ -64,7 +69,9 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 @functools.cache
 def keep_memory() -> None:
-    """Ask the C library to keep freed blocks: by default glibc hands large ones back to the system, and every activation costs page faults again."""
+    """Ask the C library to keep freed blocks: by default glibc hands large ones back to the system, and every
+    activation costs page faults again.
+    """
     if not sys.platform.startswith("linux"):
         return
     try:

@@ -42,7 +42,9 @@ class StackedLinear(nn.Module):
     """
 
     WIDE = 64
-    """Narrower layers (inputs that are few, outputs) stay in float32: they cost little, and there rounding is seen most."""
+    """Narrower layers (inputs that are few, outputs) stay in float32: they cost little, and there rounding is seen
+    most.
+    """
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
@@ -177,15 +179,27 @@ _TWINS: dict[type[nn.Module], Twin] = {
     nn.BatchNorm2d: StackedBatchNorm,
     nn.Conv2d: StackedConv2d,
     **dict.fromkeys(
-        (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Unflatten, nn.Softmax, nn.LogSoftmax), Folded
+        (
+            nn.MaxPool2d,
+            nn.AvgPool2d,
+            nn.AdaptiveAvgPool2d,
+            nn.AdaptiveMaxPool2d,
+            nn.Flatten,
+            nn.Unflatten,
+            nn.Softmax,
+            nn.LogSoftmax,
+        ),
+        Folded,
     ),
 }
 
 
 def stacked(models: Sequence[nn.Module], probe: Tensor) -> nn.Module:
-    """One network that computes on [member, batch, ...] what each of ``models`` computes on [batch, ...], with the parameters and buffers of all, stacked.
+    """One network that computes on [member, batch, ...] what each of ``models`` computes on [batch, ...], with the
+    parameters and buffers of all, stacked.
 
-    Known layers are replaced by twins with the same names; what composes them runs as it is written, and is then checked against each model alone.
+    ArchitectureCache layers are replaced by twins with the same names; what composes them runs as it is written, and is
+    then checked against each model alone.
 
     Args:
         probe: a few rows of input, for the check.
@@ -265,7 +279,11 @@ def _swap(module: nn.Module, done: dict[int, nn.Module]) -> None:
             module._modules[name] = done[id(child)]
             continue
         twin = _TWINS.get(type(child))
-        if twin is None and any(True for _ in child.parameters(recurse=False)) and not getattr(child, "stackable", False):
+        if (
+            twin is None
+            and any(True for _ in child.parameters(recurse=False))
+            and not getattr(child, "stackable", False)
+        ):
             raise NotStackableError(f"a {type(child).__name__}")
         done[id(child)] = child if twin is None else twin(child).train(child.training)
         module._modules[name] = done[id(child)]

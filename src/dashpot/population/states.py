@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dashpot.population.weighing import EMAActor
+from dashpot.population.weighing import StackedEMA
 
 if TYPE_CHECKING:
-    from dashpot.population.chunk import Chunk
+    from dashpot.population.models import StackedModels
 
 
 AGAIN = 64
-"""Steps at most that are done again where memory ends: a copy before every epoch would cost as much as a short epoch itself."""
+"""Steps at most that are done again where memory ends: a copy before every epoch would cost as much as a short epoch
+itself.
+"""
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Saved:
 class Evaluating:
     """Evaluation mode, with the averaged weights in place where a member keeps them."""
 
-    def __init__(self, chunk: Chunk) -> None:
+    def __init__(self, chunk: StackedModels) -> None:
         self.chunk = chunk
         self.raw: tuple[Tensor, dict[str, Tensor]] | None = None
 
@@ -73,11 +75,13 @@ class Evaluating:
             block.buffers[name].copy_(b)
 
 
-def saved_from(chunk: Chunk, room: Saved | None) -> Saved:
+def saved_from(chunk: StackedModels, room: Saved | None) -> Saved:
     """The state of a chunk, copied into ``room`` where its shapes are the same."""
     block, update = chunk.block, chunk.update
-    averages = [(a.average, a.buffers) for a in chunk.actors if isinstance(a, EMAActor)]
-    now = Saved(chunk.step, chunk.epoch, block.values, block.buffers, update.first, update.second, update.steps.copy(), averages)
+    averages = [(a.average, a.buffers) for a in chunk.actors if isinstance(a, StackedEMA)]
+    now = Saved(
+        chunk.step, chunk.epoch, block.values, block.buffers, update.first, update.second, update.steps.copy(), averages
+    )
     mine = now.tensors()
     old = room.tensors() if room is not None else []
     if [t.shape for t in old] != [t.shape for t in mine]:
@@ -87,21 +91,27 @@ def saved_from(chunk: Chunk, room: Saved | None) -> Saved:
     return now.holding(old)
 
 
-def put_back(chunk: Chunk, saved: Saved) -> None:
+def put_back(chunk: StackedModels, saved: Saved) -> None:
     """The inverse of :func:`saved_from`."""
     chunk.step, chunk.epoch, chunk.update.steps = saved.step, saved.epoch, saved.steps.copy()
-    for mine, theirs in ((chunk.block.values, saved.values), (chunk.update.first, saved.first), (chunk.update.second, saved.second)):
+    for mine, theirs in (
+        (chunk.block.values, saved.values),
+        (chunk.update.first, saved.first),
+        (chunk.update.second, saved.second),
+    ):
         mine.copy_(theirs)
     for name, b in saved.buffers.items():
         chunk.block.buffers[name].copy_(b)
-    for actor, (average, buffers) in zip((a for a in chunk.actors if isinstance(a, EMAActor)), saved.averages, strict=True):
+    for actor, (average, buffers) in zip(
+        (a for a in chunk.actors if isinstance(a, StackedEMA)), saved.averages, strict=True
+    ):
         actor.average, actor.buffers = average.clone(), {name: b.clone() for name, b in buffers.items()}
     chunk.block.network.train()
     chunk._shrink()
 
 
-def evaluated(chunk: Chunk) -> tuple[Tensor, dict[str, Tensor]]:
-    """See :meth:`dashpot.population.chunk.Chunk.evaluated`."""
+def evaluated(chunk: StackedModels) -> tuple[Tensor, dict[str, Tensor]]:
+    """See :meth:`dashpot.population.models.StackedModels.evaluated`."""
     values, buffers = chunk.block.values, chunk.block.buffers
     average = _average(chunk)
     if average is None:
@@ -111,7 +121,10 @@ def evaluated(chunk: Chunk) -> tuple[Tensor, dict[str, Tensor]]:
     else:
         on = torch.tensor([t is not None for t in average.techniques], device=chunk.device)
         chosen = torch.where(on[:, None], average.average, values)
-        mixed = {name: torch.where(on.reshape(-1, *[1] * (b.ndim - 1)), average.buffers[name], b) for name, b in chunk.block.floating().items()}
+        mixed = {
+            name: torch.where(on.reshape(-1, *[1] * (b.ndim - 1)), average.buffers[name], b)
+            for name, b in chunk.block.floating().items()
+        }
     for k, t in chunk.update.maps:
         segment = chunk.block.segments[t]
         part = slice(segment.start, segment.stop)
@@ -119,7 +132,7 @@ def evaluated(chunk: Chunk) -> tuple[Tensor, dict[str, Tensor]]:
     return chosen, {**buffers, **mixed}
 
 
-def evaluated_row(chunk: Chunk, k: int) -> dict[str, Tensor]:
+def evaluated_row(chunk: StackedModels, k: int) -> dict[str, Tensor]:
     """Row k of :func:`evaluated` by name, copied, without the others."""
     average, block = _average(chunk), chunk.block
     if average is None or average.techniques[k] is None:
@@ -130,5 +143,5 @@ def evaluated_row(chunk: Chunk, k: int) -> dict[str, Tensor]:
     return own
 
 
-def _average(chunk: Chunk) -> EMAActor | None:
-    return next((actor for actor in chunk.actors if isinstance(actor, EMAActor)), None)
+def _average(chunk: StackedModels) -> StackedEMA | None:
+    return next((actor for actor in chunk.actors if isinstance(actor, StackedEMA)), None)

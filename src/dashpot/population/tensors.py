@@ -22,7 +22,8 @@ class Segment:
 
 
 class Block:
-    """All parameters of a stacked network as one float tensor [members, values], of which the network's parameters are views.
+    """All parameters of a stacked network as one float tensor [members, values], of which the network's parameters are
+    views.
 
     What acts on all weights alike (averages, best weights, leaving members) is then one operation.
 

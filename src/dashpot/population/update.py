@@ -37,7 +37,11 @@ class Update:
     def keep(self, rows: Sequence[int]) -> None:
         """Only these members, in this order; their decay and maps must then be given again."""
         index = torch.tensor(rows, device=self.first.device)
-        self.first, self.second, self.steps = self.first.index_select(0, index), self.second.index_select(0, index), self.steps[list(rows)]
+        self.first, self.second, self.steps = (
+            self.first.index_select(0, index),
+            self.second.index_select(0, index),
+            self.steps[list(rows)],
+        )
 
     def adopt(self, sources: Sequence[tuple[Update, int]]) -> None:
         """In row k the moments of row ``sources[k][1]`` of another update."""
@@ -88,7 +92,7 @@ class Update:
 
     @staticmethod
     def _map(penalty: Proximal, own: Tensor, bottom: Tensor, lr: float) -> None:
-        penalty.map_(own, lr / bottom if penalty.metric == "adaptive" else lr)
+        penalty.map_(own, lr / bottom if penalty.scaling == "adaptive" else lr)
 
     def _native(self, grads: list[Tensor], lr: np.ndarray) -> None:
         block = self.block
@@ -96,10 +100,14 @@ class Update:
             self._jobs = self._prepared()
         jobs = self._jobs
         held = grads
-        if len(grads) != len(self._grads) or any(a is not b for a, b in zip(grads, self._grads, strict=True)):  # a program's are always the same
+        if len(grads) != len(self._grads) or any(
+            a is not b for a, b in zip(grads, self._grads, strict=True)
+        ):  # a program's are always the same
             members = np.arange(len(block), dtype=np.uint64)[:, None]
             held = [g if g[0].is_contiguous() else g.contiguous() for g in grads]  # kept alive until the kernel is done
-            jobs["g"] = np.array([g.data_ptr() for g in held], dtype=np.uint64) + members * np.array([4 * g.stride(0) for g in held], dtype=np.uint64)
+            jobs["g"] = np.array([g.data_ptr() for g in held], dtype=np.uint64) + members * np.array(
+                [4 * g.stride(0) for g in held], dtype=np.uint64
+            )
             self._grads = list(grads) if all(a is b for a, b in zip(grads, held, strict=True)) else []
         jobs["keep"] = 1 - lr[:, None] * self.decay
         jobs["root"] = (1 / np.sqrt(1 - BETA2**self.steps))[:, None]
@@ -125,7 +133,7 @@ class Update:
         jobs["numel"] = [s.stop - s.start for s in block.segments]
         jobs["blend"], jobs["b2"], jobs["w2"], jobs["eps"] = 1 - BETA1, BETA2, 1 - BETA2, EPS
         # Without a threshold the two metrics do the same: one call for all unless some map is decoupled.
-        self._adaptive = np.full(jobs.shape, any(penalty.metric == "adaptive" for penalty in self.maps.values()))
+        self._adaptive = np.full(jobs.shape, any(penalty.scaling == "adaptive" for penalty in self.maps.values()))
         self._left: list[tuple[int, int]] = []
         for (k, t), penalty in self.maps.items():
             strengths = split_strengths(penalty)
@@ -136,6 +144,6 @@ class Update:
             if strengths[2]:
                 row, weight = row_of(block.parameters[t][k], penalty)
                 jobs["row"][k, t], jobs["lg"][k, t] = row, strengths[2] * weight
-            self._adaptive[k, t] = penalty.metric == "adaptive"
+            self._adaptive[k, t] = penalty.scaling == "adaptive"
         self._alike = bool(self._adaptive.any()) if self._adaptive.all() or not self._adaptive.any() else None
         return jobs

@@ -10,12 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from dashpot.core.errors import UnknownNameError
+from dashpot.evaluation.losses import metrics_of
 from dashpot.population.states import evaluated_row
-from dashpot.scores import metrics_of
 from dashpot.techniques.stopping.early_stopping import EarlyStopping, improves
 
 if TYPE_CHECKING:
-    from dashpot.population.chunk import Chunk
+    from dashpot.population.models import StackedModels
 
 
 class Watch:
@@ -26,7 +26,7 @@ class Watch:
         best_epochs: the epoch of each member's best score, 0 where nothing is watched.
     """
 
-    def __init__(self, chunk: Chunk) -> None:
+    def __init__(self, chunk: StackedModels) -> None:
         self.chunk = proxy(chunk)
         self.rules = [next((t for t in m.recipe if isinstance(t, EarlyStopping)), None) for m in chunk.members]
         self.scores: list[float | None] = [None] * len(self.rules)
@@ -39,7 +39,10 @@ class Watch:
         if not any(self.rules):
             return
         chunk = self.chunk
-        rows = [m.watch if m.watch is not None and rule else m.rows[:1] for m, rule in zip(chunk.members, self.rules, strict=True)]
+        rows = [
+            m.watch if m.watch is not None and rule else m.rows[:1]
+            for m, rule in zip(chunk.members, self.rules, strict=True)
+        ]
         outputs = chunk.outputs(rows)
         for k, rule in enumerate(self.rules):
             if rule is None or chunk.members[k].watch is None:
@@ -68,14 +71,20 @@ class Watch:
             rule = self.rules[k]
             if rule is None:
                 continue
-            self.scores[k], self.best_epochs[k], self.done[k] = source.scores[row], source.best_epochs[row], source.done[row]
+            self.scores[k], self.best_epochs[k], self.done[k] = (
+                source.scores[row],
+                source.best_epochs[row],
+                source.done[row],
+            )
             self.weights[k] = source.weights[row] if rule.restore else None
 
 
-def _score(rule: EarlyStopping, out: Tensor, y: Tensor, chunk: Chunk) -> float:
+def _score(rule: EarlyStopping, out: Tensor, y: Tensor, chunk: StackedModels) -> float:
     if rule.monitor == "val_loss":  # what most watch, without the other scores
         return float(chunk.plan.loss(out, y).double().mean())
     measured = {f"val_{name}": value for name, value in metrics_of(out, y, chunk.plan.loss).items()}
     if rule.monitor not in measured:
-        raise UnknownNameError("EarlyStopping.monitor", rule.monitor, measured, "In a population it watches scores of held-out rows.")
+        raise UnknownNameError(
+            "EarlyStopping.monitor", rule.monitor, measured, "In a population it watches scores of held-out rows."
+        )
     return measured[rule.monitor]

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from dashpot.population.actor import Actor
+from dashpot.population.technique import StackedTechnique
 from dashpot.techniques.averaging.ema import warmed_up
 from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
 from dashpot.techniques.penalties.l2 import l2_gradient
 from dashpot.techniques.sharpness.sam import sam_ascent
 
 
-class L2Actor(Actor):
+class StackedL2(StackedTechnique):
     def on_gradient(self, grads: list[Tensor]) -> None:
         chosen: dict[int, list[float]] = {}
         for k, technique in enumerate(self.techniques):
@@ -24,7 +24,7 @@ class L2Actor(Actor):
             grads[t].add_(l2_gradient(self.chunk.block.parameters[t].detach(), self.wide(strengths, grads[t].ndim)))
 
 
-class GradientClippingActor(Actor):
+class StackedGradientClipping(StackedTechnique):
     def on_gradient(self, grads: list[Tensor]) -> None:
         off = float("inf")
         by_norm = [off if t is None or t.by != "norm" else t.maximum for t in self.techniques]
@@ -38,7 +38,7 @@ class GradientClippingActor(Actor):
                 g.copy_(clip_value(g, self.wide(by_value, g.ndim)))
 
 
-class SAMActor(Actor):
+class StackedSAM(StackedTechnique):
     def on_gradient(self, grads: list[Tensor]) -> Iterator[None] | None:
         rho = self.values("rho", 0.0)
         return self._climb(grads, rho) if any(rho) else None
@@ -54,7 +54,7 @@ class SAMActor(Actor):
         block.values.copy_(start)
 
 
-class EMAActor(Actor):
+class StackedEMA(StackedTechnique):
     def setup(self) -> None:
         if not hasattr(self, "average"):
             block = self.chunk.block
@@ -66,18 +66,25 @@ class EMAActor(Actor):
         self.buffers = {name: b[list(rows)] for name, b in self.buffers.items()}
         super().keep(rows)
 
-    def adopt(self, sources: Sequence[tuple[Actor | None, int]]) -> None:
+    def adopt(self, sources: Sequence[tuple[StackedTechnique | None, int]]) -> None:
         block = self.chunk.block
         for k, (source, row) in enumerate(sources):
-            known = isinstance(source, EMAActor) and source.techniques[row] is not None
-            self.average[k] = source.average[row] if known else block.values[k]  # type: ignore[union-attr]  # a source that is known has both
+            known = isinstance(source, StackedEMA) and source.techniques[row] is not None
+            # A source that is known has both.
+            self.average[k] = source.average[row] if known else block.values[k]  # type: ignore[union-attr]
             for name, b in self.buffers.items():
-                b[k] = source.buffers[name][row] if known else block.buffers[name][k]  # type: ignore[union-attr]  # a source that is known has both
+                # A source that is known has both.
+                b[k] = source.buffers[name][row] if known else block.buffers[name][k]  # type: ignore[union-attr]
 
     def on_step(self) -> None:
         block, step = self.chunk.block, self.chunk.step
-        # In place, and only for those who keep an average: it is a pass over all weights. The others' rows mean nothing.
-        share = {k: 1 - (warmed_up(t.decay, step) if t.warmup else t.decay) for k, t in enumerate(self.techniques) if t is not None}
+        # In place, and only for those who keep an average: it is a pass over all weights. The others' rows mean
+        # nothing.
+        share = {
+            k: 1 - (warmed_up(t.decay, step) if t.warmup else t.decay)
+            for k, t in enumerate(self.techniques)
+            if t is not None
+        }
         pairs = [(self.average, block.values), *((b, block.buffers[name]) for name, b in self.buffers.items())]
         if len(share) == len(self.techniques) > 1:
             for average, now in pairs:

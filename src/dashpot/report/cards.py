@@ -24,9 +24,17 @@ def card(cls: type[Technique], width: int = 100) -> str:
         >>> print(card(L1).splitlines()[0])
         l1 (version 1): soft-thresholds weights to exact zeros
     """
-    lines = [f"{cls.kind()} (version {cls.version}): {cls.summary}", "", *_prose(inspect.cleandoc(cls.__doc__ or ""), width), "", "Fields:"]
+    lines = [
+        f"{cls.kind()} (version {cls.version}): {cls.summary}",
+        "",
+        *_prose(inspect.cleandoc(cls.__doc__ or ""), width),
+        "",
+        "Fields:",
+    ]
     for spec in cls.fields().values():
-        lines += textwrap.wrap(_field(spec), width, initial_indent="  ", subsequent_indent="      ", break_long_words=False)
+        lines += textwrap.wrap(
+            _field(spec), width, initial_indent="  ", subsequent_indent="      ", break_long_words=False
+        )
         facts = _facts(spec.domain)
         if facts:
             lines.append("      " + "; ".join(facts))

@@ -23,9 +23,16 @@ BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#2
 FAINT, QUIET = "#F5F6F7", "#5F6368"
 MINUS = "\N{MINUS SIGN}"
 
-METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "r2": "R²", "rmse": "RMSE", "loss": "loss"}
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "r2": "R²",
+    "rmse": "RMSE",
+    "loss": "loss",
+}
 
-# Text stays text in the SVG, with Matplotlib's default list of fallbacks; names from data may hold dollar signs, which are no mathematics.
+# Text stays text in the SVG, with Matplotlib's default list of fallbacks; names from data may hold dollar signs, which
+# are no mathematics.
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "dashpot",
     "svg.fonttype": "none",
@@ -38,7 +45,9 @@ _LOCK = threading.RLock()
 
 @contextmanager
 def house() -> Iterator[None]:
-    """Matplotlib's own defaults with the house's changes, whatever the user's settings are; those are back afterwards."""
+    """Matplotlib's own defaults with the house's changes, whatever the user's settings are; those are
+    back afterwards.
+    """
     import matplotlib
 
     # The settings belong to the process, so two threads must not hold them at once.
@@ -58,10 +67,15 @@ def save(figure: Figure, stem: str | Path) -> tuple[Path, Path]:
 
     FigureCanvasAgg(figure)
     paths = Path(f"{stem}.png"), Path(f"{stem}.svg")
-    options: tuple[Mapping[str, Any], ...] = ({"dpi": 144, "metadata": {"Software": None}}, {"metadata": {"Date": None, "Creator": None}})
+    options: tuple[Mapping[str, Any], ...] = (
+        {"dpi": 144, "metadata": {"Software": None}},
+        {"metadata": {"Date": None, "Creator": None}},
+    )
     drawn = []
     with house(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)  # a box in a name from data is no reason to stop
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from", category=UserWarning
+        )  # a box in a name from data is no reason to stop
         for path, option in zip(paths, options, strict=True):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=path.suffix[1:], **option)

@@ -9,7 +9,7 @@ from typing import Any
 from dashpot.core.errors import ConfigError
 from dashpot.core.space import Range, check_number
 from dashpot.core.technique import Technique
-from dashpot.search.dimensions import Dimension, Options, Span
+from dashpot.search.space.distributions import Dimension, Options, Span
 
 
 def wanted_of(given: Any) -> list[str | Technique]:
@@ -50,7 +50,12 @@ def dimension(name: str, given: Any) -> Dimension:
         return given
     values = tuple(given) if isinstance(given, list | tuple | range) else (given,)
     if not values or not all(value is None or isinstance(value, bool | int | float | str) for value in values):
-        raise ConfigError(f"net[{name!r}]", "one or several numbers, texts or booleans", given, "Name a choice by text, and look it up in the model.")
+        raise ConfigError(
+            f"net[{name!r}]",
+            "one or several numbers, texts or booleans",
+            given,
+            "Name a choice by text, and look it up in the model.",
+        )
     return Options(values)
 
 

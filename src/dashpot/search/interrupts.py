@@ -11,8 +11,9 @@ from typing import Any
 class Interrupts:
     """Remembers Ctrl-C until somebody has acted on it.
 
-    Python raises :class:`KeyboardInterrupt` wherever the program happens to be, and in a destructor, a callback from C, or a library's bare ``except`` it is dropped
-    without a word: a search that was told to stop would then go on for its whole budget. So it is raised once more at the next :meth:`check`.
+    Python raises :class:`KeyboardInterrupt` wherever the program happens to be, and in a destructor, a callback from C,
+    or a library's bare ``except`` it is dropped without a word: a search that was told to stop would then go on for its
+    whole budget. So it is raised once more at the next :meth:`check`.
 
     Acts only in the main thread, and only where nobody else handles the signal.
     """
@@ -22,11 +23,16 @@ class Interrupts:
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        if (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        ):
             self._before = signal.signal(signal.SIGINT, self._hear)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 

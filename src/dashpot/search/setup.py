@@ -13,20 +13,22 @@ from dashpot import nets
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.technique import Technique
 from dashpot.data import Prepared, Preprocessing, Problem
-from dashpot.metrics import Metric
+from dashpot.evaluation.cross_validation import folds as split_folds
+from dashpot.evaluation.metrics import Metric
 from dashpot.nets import TableNet
-from dashpot.search.course import enough_rows
-from dashpot.search.dimensions import Dimension, Options, Span, clipped
-from dashpot.search.space import Space, ingredients
-from dashpot.search.task import Task, equal_folds
+from dashpot.search.racing.budget import enough_rows
+from dashpot.search.racing.task import Task, equal_folds
+from dashpot.search.space.distributions import Dimension, Options, Span, clipped
+from dashpot.search.space.space import Space, ingredients
 from dashpot.techniques import EarlyStopping
-from dashpot.training.folds import folds as split_folds
 
 TABLE_OPTIONS = ("width", "depth", "embedding", "embedding_size", "activation", "norm", "skip", "scaling", "members")
 LARGE_BLOCK = 9
 """One-hot blocks with more levels are embedded (Holzmüller et al. 2024)."""
 FEW_BINS, BINS, MANY_ROWS = 16, 48, 5000
-"""Of the piecewise embedding, for classes with fewer rows, and otherwise: a value tells more than a class, and few classes are soon learned by heart."""
+"""Of the piecewise embedding, for classes with fewer rows, and otherwise: a value tells more than a class, and few
+classes are soon learned by heart.
+"""
 
 
 def default_ingredients(kind: str, task: str) -> list[str | Technique]:
@@ -49,39 +51,77 @@ def default_ingredients(kind: str, task: str) -> list[str | Technique]:
 def starting_points() -> dict[str, dict[str, Any]]:
     """Combinations that are tried first, by name: what published defaults and measurements found good.
 
-    Together they are to have something for every kind of table. They were chosen on 17 of them, where their best is half as far from the best that is known as
-    that of an earlier choice was, which had little for few rows and noisy labels. First comes one that learns fast, then those that are good most often: a
-    short course has no room for all, and no time for slow ones.
+    Together they are to have something for every kind of table. They were chosen on 17 of them, where their best is
+    half as far from the best that is known as that of an earlier choice was, which had little for few rows and noisy
+    labels. First comes one that learns fast, then those that are good most often: a short course has no room for all,
+    and no time for slow ones.
     """
     averaged = {"ema": True, "ema.decay": 0.98}
-    strong = {"weight-decay": True, "weight-decay.strength": 0.4, "dropout": True, "dropout.p": 0.3, **averaged, "lr": 5e-3}
+    strong = {
+        "weight-decay": True,
+        "weight-decay.strength": 0.4,
+        "dropout": True,
+        "dropout.p": 0.3,
+        **averaged,
+        "lr": 5e-3,
+    }
     noisy = {"input-noise": True, "input-noise.std": 0.02, "mixup": True, "mixup.alpha": 0.1}
     mixed = {"weight-decay": True, "weight-decay.strength": 0.05, "mixup": True, "mixup.alpha": 0.1}
-    slow = {"weight-decay": True, "weight-decay.strength": 0.2, "input-noise": True, "input-noise.std": 0.1, "ema": True, "ema.decay": 0.96}
+    slow = {
+        "weight-decay": True,
+        "weight-decay.strength": 0.2,
+        "input-noise": True,
+        "input-noise.std": 0.1,
+        "ema": True,
+        "ema.decay": 0.96,
+    }
     light = {"weight-decay": True, "weight-decay.strength": 0.02, "dropout": True}
     return {
         "light, averaged, faster": {**light, **averaged, "dropout.p": 0.1, "lr": 8e-3},
-        "mixed, averaged, periodic, deeper": {**mixed, **averaged, "lr": 3e-3, "net.embedding": "periodic", "net.depth": 3},
+        "mixed, averaged, periodic, deeper": {
+            **mixed,
+            **averaged,
+            "lr": 3e-3,
+            "net.embedding": "periodic",
+            "net.depth": 3,
+        },
         "strong decay": {**strong, "net.activation": "relu"},
         "slow, noisy, decayed, periodic": {**slow, "lr": 1.5e-3, "net.embedding": "periodic"},
-        "slow, little noise, rectified": {**noisy, "mixup.alpha": 0.06, "lr": 1.8e-3, "net.activation": "relu", "net.width": 256},
+        "slow, little noise, rectified": {
+            **noisy,
+            "mixup.alpha": 0.06,
+            "lr": 1.8e-3,
+            "net.activation": "relu",
+            "net.width": 256,
+        },
         "noisy, averaged, periodic": {**noisy, **averaged, "lr": 5e-3, "net.embedding": "periodic"},
-        "sparse, averaged, no embedding": {"l1": True, "l1.strength": 1e-4, **averaged, "lr": 6e-3, "net.embedding": "none", "net.depth": 3},
+        "sparse, averaged, no embedding": {
+            "l1": True,
+            "l1.strength": 1e-4,
+            **averaged,
+            "lr": 6e-3,
+            "net.embedding": "none",
+            "net.depth": 3,
+        },
         "strong decay, no embedding": {**strong, "net.embedding": "none"},
         "stopped": {**light, "dropout.p": 0.15, "early-stopping": True},
     }
 
 
 def default_space(
-    problem: Problem, prepared: Prepared, wanted: Sequence[str | Technique] | None, without: Sequence[str] = (), networks: Sequence[str] = ()
+    problem: Problem,
+    prepared: Prepared,
+    wanted: Sequence[str | Technique] | None,
+    without: Sequence[str] = (),
+    networks: Sequence[str] = (),
 ) -> Space:
     """Ingredients, learning rates and networks for a kind of data.
 
     Args:
         wanted: ingredients that take the place of the default cocktail.
         without: names to leave out of it.
-        networks: options of the network to search or to fix, such as ``"width=64,128"``, ``"skip=true"`` or ``"members=1,8"``; they take the place of the
-            default choices of the same name.
+        networks: options of the network to search or to fix, such as ``"width=64,128"``, ``"skip=true"`` or
+            ``"members=1,8"``; they take the place of the default choices of the same name.
     """
     parts = ingredients(wanted if wanted is not None else default_ingredients(problem.kind, problem.task))
     known = {part.name for part in parts}
@@ -101,7 +141,12 @@ def default_space(
         "activation": Options(("silu", "relu")),
     }
     net |= chosen_networks(networks, TABLE_OPTIONS)
-    default = {"width": 128 if rows < 5000 else 256, "depth": 2, "embedding": "piecewise" if numbers else "none", "activation": "silu"}
+    default = {
+        "width": 128 if rows < 5000 else 256,
+        "depth": 2,
+        "embedding": "piecewise" if numbers else "none",
+        "activation": "silu",
+    }
     default = {name: clipped(value, net[name]) for name, value in default.items()}
     for name, values in ((name, d.values) for name, d in net.items() if isinstance(d, Options)):
         for value in values:  # each must be one that the network allows: better told now than in the middle of a race
@@ -166,10 +211,20 @@ def factory(problem: Problem, prepared: Prepared, rows: np.ndarray) -> Callable[
     return make
 
 
-def make_task(problem: Problem, prepared: Prepared, pool: np.ndarray, cv: int, metric: Metric, seed: int, device: str, low: bool | None) -> Task:
+def make_task(
+    problem: Problem,
+    prepared: Prepared,
+    pool: np.ndarray,
+    cv: int,
+    metric: Metric,
+    seed: int,
+    device: str,
+    low: bool | None,
+) -> Task:
     """Folds of the pool, and what else a worker needs.
 
-    Columns are prepared with the statistics of the whole pool, which knows no target and no test row: one table then serves all folds.
+    Columns are prepared with the statistics of the whole pool, which knows no target and no test row: one table then
+    serves all folds.
 
     Raises:
         ConfigError: more folds than rows of a class.

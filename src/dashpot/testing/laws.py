@@ -27,7 +27,8 @@ def off_equals_absent(row: Row) -> None:
     off = row.technique.off_values()
     assert off or "off" in row.technique.waivers, f"{row.technique.name} has no off value and no waiver"
     if off:
-        silent = replace(row.technique, **dict([next(iter(off.items()))]))  # type: ignore[type-var]  # every subclass is a dataclass
+        # Every subclass is a dataclass.
+        silent = replace(row.technique, **dict([next(iter(off.items()))]))  # type: ignore[type-var]
         _same(train(row.toy, silent)[0], train(row.toy, Recipe())[0], "off differs from absent")
 
 
@@ -36,12 +37,16 @@ def acts(row: Row) -> None:
     trained, session = train(row.toy, row.technique)
     plain, _ = train(row.toy, Recipe())
     evaluated = session.snapshot()
-    changed = any(not torch.equal(trained[k], plain[k]) for k in plain) or any(not torch.equal(evaluated[k], trained[k]) for k in trained)
+    changed = any(not torch.equal(trained[k], plain[k]) for k in plain) or any(
+        not torch.equal(evaluated[k], trained[k]) for k in trained
+    )
     assert changed or row.technique.defines("on_epoch"), f"{row.technique} does nothing"
 
 
 def same_key_same_draw(row: Row) -> None:
-    """The same seed gives the same weights, whatever global random state, and another technique beside it shifts no draw."""
+    """The same seed gives the same weights, whatever global random state, and another technique beside it shifts no
+    draw.
+    """
     first, _ = train(row.toy, row.technique)
     torch.rand(7)
     _same(train(row.toy, row.technique)[0], first, "the same seed gave other weights")
@@ -64,7 +69,9 @@ def inputs_not_mutated(row: Row) -> None:
 
 
 def resume_is_exact(row: Row) -> None:
-    """Saved, loaded into new objects and continued: the same bits as without interruption; also what evaluation sees."""
+    """Saved, loaded into new objects and continued: the same bits as without interruption; also what
+    evaluation sees.
+    """
     whole, session = train(row.toy, row.technique, micro=2)
     parts, resumed = train(row.toy, row.technique, micro=2, interrupt=3)
     _same(parts, whole, "a resumed run differs")
@@ -93,7 +100,9 @@ def evaluation_untouched(row: Row) -> None:
     batch = session.batch(x, y)
     out = model(batch.x)
     assert torch.equal(out, plain(x)), "evaluation changed"
-    assert torch.equal(session.loss(row.toy.loss(out, batch.y), out), row.toy.loss(plain(x), y).mean()), "the validation loss changed"
+    assert torch.equal(session.loss(row.toy.loss(out, batch.y), out), row.toy.loss(plain(x), y).mean()), (
+        "the validation loss changed"
+    )
 
 
 def export_is_plain(row: Row) -> None:
@@ -113,7 +122,8 @@ def codec_round_trip(row: Row) -> None:
     assert codec.from_dict(codec.to_dict(technique)) == Recipe((technique,)), "dict"
     assert codec.loads(codec.dumps(technique)) == Recipe((technique,)), "TOML"
     assert codec.parse(codec.to_text(technique)) == technique, "command-line text"
-    assert hash(technique) == hash(replace(technique)), "hash"  # type: ignore[type-var]  # every technique is a dataclass, which the base class cannot say
+    # Every technique is a dataclass, which the base class cannot say.
+    assert hash(technique) == hash(replace(technique)), "hash"  # type: ignore[type-var]
 
 
 def fields_refuse(row: Row) -> None:
@@ -121,7 +131,8 @@ def fields_refuse(row: Row) -> None:
     for name, spec in row.technique.fields().items():
         for bad in bad_values(spec.domain):
             try:
-                replace(row.technique, **{name: bad})  # type: ignore[type-var]  # every technique is a dataclass, which the base class cannot say
+                # Every technique is a dataclass, which the base class cannot say.
+                replace(row.technique, **{name: bad})  # type: ignore[type-var]
             except ConfigError as error:
                 told = str(error)
                 assert name in told, told
@@ -143,7 +154,9 @@ def agrees_with_reference(row: Row) -> None:
     for pure in row.functions:
         arguments = pure.arguments(torch.float64)
         expected = pure.reference(*(a.numpy() if isinstance(a, Tensor) else a for a in arguments))
-        np.testing.assert_allclose(pure.function(*arguments).numpy(), expected, rtol=1e-6, atol=1e-9, err_msg=_name(pure))
+        np.testing.assert_allclose(
+            pure.function(*arguments).numpy(), expected, rtol=1e-6, atol=1e-9, err_msg=_name(pure)
+        )
 
 
 def does_not_write(row: Row) -> None:
@@ -175,7 +188,9 @@ def differentiates(row: Row) -> None:
     for pure in row.functions:
         if pure.differentiable:
             first, *rest = pure.arguments(torch.float64)
-            assert torch.autograd.gradcheck(lambda x, f=pure.function, r=tuple(rest): f(x, *r), first.requires_grad_()), _name(pure)
+            assert torch.autograd.gradcheck(
+                lambda x, f=pure.function, r=tuple(rest): f(x, *r), first.requires_grad_()
+            ), _name(pure)
 
 
 def compiles(row: Row) -> None:
@@ -187,7 +202,9 @@ def compiles(row: Row) -> None:
 
 
 def prox_is_optimal(row: Row) -> None:
-    """No point beats the proximal map, for one step and for one step per weight; it is non-expansive if convex; zero stays zero; stationarity vanishes at its result."""
+    """No point beats the proximal map, for one step and for one step per weight; it is non-expansive if convex; zero
+    stays zero; stationarity vanishes at its result.
+    """
     penalty = row.technique
     if not isinstance(penalty, Proximal):
         return
@@ -198,7 +215,7 @@ def prox_is_optimal(row: Row) -> None:
 
     w, v = 3 * normal(8, 6), 3 * normal(8, 6)
     steps: list[float | Tensor] = [0.1, 1.0, 7.0]
-    if penalty.metric == "adaptive" and not penalty.scalar_only:
+    if penalty.scaling == "adaptive" and not penalty.scalar_only:
         # Adam's steps differ by orders of magnitude between the weights of one group.
         steps += [torch.exp(normal(8, 6)), torch.exp(3 * normal(8, 6))]
     for step in steps:
@@ -208,7 +225,9 @@ def prox_is_optimal(row: Row) -> None:
 
         u = penalty.prox(w, step)
         mine = cost(u)
-        candidates = [torch.zeros_like(w), w, v] + [u + size * normal(8, 6) for size in (1e-4, 1e-2, 0.1, 1.0) for _ in range(50)]
+        candidates = [torch.zeros_like(w), w, v] + [
+            u + size * normal(8, 6) for size in (1e-4, 1e-2, 0.1, 1.0) for _ in range(50)
+        ]
         candidates += [u * factor for factor in (0.9, 0.99, 1.01, 1.1)]
         for point in candidates:
             # Random points are outside of a constraint; their projections are not.
@@ -232,7 +251,9 @@ def _no_grid_point_is_better(penalty: Proximal, w: Tensor, u: Tensor, step: floa
     each = torch.as_tensor(step, dtype=torch.float64).expand_as(w)
     for start, found, s in zip(w.reshape(-1), u.reshape(-1), each.reshape(-1), strict=True):
         mine = (found - start).square() / 2 + s * penalty.value(found.reshape(1, 1))
-        assert mine <= ((grid - start).square() / 2 + s * price).min() + 1e-9, f"a grid point beats the map at {float(start)}"
+        assert mine <= ((grid - start).square() / 2 + s * price).min() + 1e-9, (
+            f"a grid point beats the map at {float(start)}"
+        )
 
 
 LAWS: dict[str, Callable[[Row], None]] = {

@@ -48,8 +48,16 @@ def bad_values(domain: Domain) -> list[Any]:
     """Values that ``domain`` must refuse."""
     if isinstance(domain, Range):
         bad: list[Any] = [math.nan, True, "a word", [1.0], 1j]
-        bad += [] if math.isinf(domain.low) else [domain.low - 1] + ([domain.low] if domain.open in ("low", "both") else [])
-        bad += [] if math.isinf(domain.high) else [domain.high + 1] + ([domain.high] if domain.open in ("high", "both") else [])
+        bad += (
+            []
+            if math.isinf(domain.low)
+            else [domain.low - 1] + ([domain.low] if domain.open in ("low", "both") else [])
+        )
+        bad += (
+            []
+            if math.isinf(domain.high)
+            else [domain.high + 1] + ([domain.high] if domain.open in ("high", "both") else [])
+        )
         bad += [0.5 + max(domain.low, 0)] if domain.integer else []
         bad += [math.inf] if domain.off != math.inf else []
         return bad + ([] if domain.optional else [None])

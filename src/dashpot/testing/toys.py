@@ -27,7 +27,12 @@ class Toy:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             return nn.Sequential(
-                nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3 if self.task == "classification" else 1)
+                nn.Linear(6, 8),
+                nn.BatchNorm1d(8),
+                nn.ReLU(),
+                nn.Linear(8, 8),
+                nn.ReLU(),
+                nn.Linear(8, 3 if self.task == "classification" else 1),
             )
 
     def data(self) -> tuple[Tensor, Tensor]:
@@ -41,11 +46,15 @@ class Toy:
             return functional.cross_entropy(out, y, reduction="none")
         return (out[:, 0] - y).square()
 
-    def attach(self, recipe: Technique | Recipe, model: nn.Module, optimizer: torch.optim.Optimizer, seed: int = 0) -> Session:
+    def attach(
+        self, recipe: Technique | Recipe, model: nn.Module, optimizer: torch.optim.Optimizer, seed: int = 0
+    ) -> Session:
         recipe = Recipe((recipe,)) if isinstance(recipe, Technique) else recipe
         closure = any(t.evaluations > 1 for t in recipe)
         classes = 3 if self.task == "classification" else None
-        return recipe.attach(model, optimizer, seed=seed, classes=classes, targets="classes" if classes else "values", closure=closure)
+        return recipe.attach(
+            model, optimizer, seed=seed, classes=classes, targets="classes" if classes else "values", closure=closure
+        )
 
 
 def train(
@@ -65,7 +74,14 @@ def train(
     for step in range(steps):
         if step == interrupt:
             tensors: dict[str, Tensor] = {}
-            saved = flatten({"model": dict(model.state_dict()), "optimizer": optimizer.state_dict(), "session": session.state_dict()}, tensors)
+            saved = flatten(
+                {
+                    "model": dict(model.state_dict()),
+                    "optimizer": optimizer.state_dict(),
+                    "session": session.state_dict(),
+                },
+                tensors,
+            )
             session.close()
             model, optimizer, session = _start(toy, recipe, seed)
             tree = unflatten(saved, tensors)
@@ -82,7 +98,9 @@ def _start(toy: Toy, recipe: Technique | Recipe, seed: int) -> tuple[nn.Module, 
     return model, optimizer, toy.attach(recipe, model, optimizer, seed)
 
 
-def _step(toy: Toy, model: nn.Module, optimizer: torch.optim.Optimizer, session: Session, x: Tensor, y: Tensor, micro: int) -> None:
+def _step(
+    toy: Toy, model: nn.Module, optimizer: torch.optim.Optimizer, session: Session, x: Tensor, y: Tensor, micro: int
+) -> None:
     def closure() -> Any:
         optimizer.zero_grad()
         for part in range(micro):

@@ -22,7 +22,8 @@ class Batches:
 
     Args:
         data: ``(x, y)`` or ``(x, y, weight)`` of tensors or arrays, a map-style Dataset of ``(x, y)``, or a DataLoader.
-        batch_size: rows per batch; a last batch of one row joins the one before, since batch normalization cannot train on it.
+        batch_size: rows per batch; a last batch of one row joins the one before, since batch normalization cannot train
+            on it.
         seed: of the order.
         device: where batches are wanted; tensors are moved there once.
     """
@@ -36,16 +37,21 @@ class Batches:
         elif isinstance(data, Dataset):
             self._loader = DataLoader(data, batch_size=batch_size, shuffle=True)
         elif isinstance(data, Sequence) and len(data) in (2, 3):
-            self.tensors = tuple(_tensor(f"{name}[{i}]", part).to(device) for i, part in enumerate(data) if part is not None)
+            self.tensors = tuple(
+                _tensor(f"{name}[{i}]", part).to(device) for i, part in enumerate(data) if part is not None
+            )
             lengths = [len(part) for part in self.tensors]
             if len(set(lengths)) > 1 or lengths[0] == 0:
                 raise DataError(f"{name} must be x, y (and weight) of one length above 0, got lengths {lengths}.")
         else:
-            raise DataError(f"{name} must be (x, y), (x, y, weight), a Dataset or a DataLoader, got {type(data).__name__}.")
+            raise DataError(
+                f"{name} must be (x, y), (x, y, weight), a Dataset or a DataLoader, got {type(data).__name__}."
+            )
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return len(self._starts()) if self.tensors is not None else len(self._loader)  # type: ignore[arg-type]  # one of the two is set
+        # One of the two is set.
+        return len(self._starts()) if self.tensors is not None else len(self._loader)  # type: ignore[arg-type]
 
     @property
     def smallest(self) -> int | None:
@@ -103,10 +109,14 @@ class Batches:
         return batch_edges(len(self.tensors[0]), self._batch_size)
 
     def _seed_loader(self, epoch: int) -> None:
-        """A loader's own generator and sampler, too, depend on seed and epoch only, so that a resumed run sees the order of the first."""
+        """A loader's own generator and sampler, too, depend on seed and epoch only, so that a resumed run sees the
+        order of the first.
+        """
         assert self._loader is not None
         sampler = self._loader.sampler
-        for own in {id(g): g for g in (self._loader.generator, getattr(sampler, "generator", None)) if g is not None}.values():
+        for own in {
+            id(g): g for g in (self._loader.generator, getattr(sampler, "generator", None)) if g is not None
+        }.values():
             own.manual_seed(derive(self._key, epoch) >> 1)
         if callable(set_epoch := getattr(sampler, "set_epoch", None)):
             set_epoch(epoch)
@@ -116,7 +126,9 @@ class Batches:
         for item in self._loader:
             if not isinstance(item, Sequence) or len(item) not in (2, 3):
                 raise DataError("a loader must give (x, y) or (x, y, weight) batches.")
-            yield self._item([part.to(self.device, non_blocking=True) if isinstance(part, Tensor) else part for part in item])
+            yield self._item(
+                [part.to(self.device, non_blocking=True) if isinstance(part, Tensor) else part for part in item]
+            )
 
     @staticmethod
     def _item(parts: Sequence[Any]) -> Item:

@@ -34,13 +34,23 @@ class Checkpoint:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise StorageError(f"checkpoint folder {folder} cannot be made: {error.strerror}. Name another place.") from error
+                raise StorageError(
+                    f"checkpoint folder {folder} cannot be made: {error.strerror}. Name another place."
+                ) from error
 
     @property
     def exists(self) -> bool:
         return self._folder is not None and (self._folder / FILE).exists()
 
-    def save(self, model: nn.Module, optimizer: Optimizer, session: Session, history: History, stopped: str, kept: Mapping[str, Any]) -> None:
+    def save(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        session: Session,
+        history: History,
+        stopped: str,
+        kept: Mapping[str, Any],
+    ) -> None:
         """After an epoch; ``kept`` are the best weights so far, for a loss that diverges."""
         if self._folder is None:
             return
@@ -71,7 +81,10 @@ class Checkpoint:
         for name, value in tree["settings"].items():
             if self._settings.get(name) != value:
                 raise ConfigError(
-                    name, f"{value!r} as in the saved run in {self._folder}", self._settings.get(name), "Resume with that, or start in a new folder."
+                    name,
+                    f"{value!r} as in the saved run in {self._folder}",
+                    self._settings.get(name),
+                    "Resume with that, or start in a new folder.",
                 )
         session.load_state_dict(tree["session"])
         try:
@@ -79,7 +92,10 @@ class Checkpoint:
             optimizer.load_state_dict(tree["optimizer"])
         except (RuntimeError, ValueError) as error:
             raise ConfigError(
-                "model", "the one that the checkpoint was made with", type(model).__name__, str(error).splitlines()[-1].strip()
+                "model",
+                "the one that the checkpoint was made with",
+                type(model).__name__,
+                str(error).splitlines()[-1].strip(),
             ) from None
         self.kept = tree.get("kept", {})
         return tree["history"], tree["stopped"]

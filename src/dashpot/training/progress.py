@@ -64,7 +64,9 @@ class Progress:
             left = spent / (epoch - self._done_before) * (self._epochs - epoch)
             print(f"epoch {epoch}/{self._epochs}  {describe(row)}  {left:.0f} s left", file=sys.stderr)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 

@@ -25,7 +25,9 @@ def pick_device(device: str | torch.device) -> torch.device:
         place = torch.device(device)
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError, ImportError) as error:
-        raise ConfigError("device", "auto, cpu, or a device that this machine has", str(device), str(error).splitlines()[0]) from None
+        raise ConfigError(
+            "device", "auto, cpu, or a device that this machine has", str(device), str(error).splitlines()[0]
+        ) from None
     return place
 
 
@@ -43,7 +45,11 @@ def adamw_for(model: nn.Module, given: Any, lr: float) -> Optimizer:
         raise ConfigError("model", "a module with trainable parameters", type(model).__name__)
     fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
     optimizer = (
-        given if isinstance(given, Optimizer) else given(parameters) if given else torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0, fused=fused)
+        given
+        if isinstance(given, Optimizer)
+        else given(parameters)
+        if given
+        else torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0, fused=fused)
     )
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", float(group["lr"]))
@@ -54,7 +60,10 @@ def schedule_of(schedule: str | Callable[[float], float]) -> Callable[[float], f
     """A schedule by its name, or the function itself."""
     if callable(schedule):
         return schedule
-    known: dict[str, Callable[[float], float]] = {"cosine": lambda t: (1 + math.cos(math.pi * t)) / 2, "constant": lambda t: 1.0}
+    known: dict[str, Callable[[float], float]] = {
+        "cosine": lambda t: (1 + math.cos(math.pi * t)) / 2,
+        "constant": lambda t: 1.0,
+    }
     if schedule not in known:
         raise ConfigError("schedule", f"one of {', '.join(known)}, or a function", schedule)
     return known[schedule]

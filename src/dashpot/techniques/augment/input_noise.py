@@ -24,7 +24,8 @@ class InputNoise(Technique):
 
     .. math:: \tilde x = x + \sigma \varepsilon, \quad \varepsilon \sim N(0, 1)
 
-    For small σ this penalizes the squared gradient of the output with respect to the input, σ²/2 of it for a squared loss.
+    For small σ this penalizes the squared gradient of the output with respect to the input, σ²/2 of it for a squared
+    loss.
 
     Args:
         std: σ >= 0, in the units of the input; for standardized features 0.05 to 0.3 is usual. 0 is off.
@@ -42,7 +43,8 @@ class InputNoise(Technique):
 
     Paper: Bishop, "Training with Noise is Equivalent to Tikhonov Regularization", Neural Computation 1995.
 
-    When not to use it: features on different scales (standardize first), one-hot or count features, inputs whose small differences carry the label.
+    When not to use it: features on different scales (standardize first), one-hot or count features, inputs whose small
+    differences carry the label.
     """
 
     summary = "adds Gaussian noise to the inputs"

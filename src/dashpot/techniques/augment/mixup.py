@@ -14,8 +14,12 @@ from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView
 
 
-def mixup(x: Float[Tensor, "batch *shape"], partner: Float[Tensor, "batch *shape"], share: Float[Tensor, " batch"]) -> Float[Tensor, "batch *shape"]:
-    """Blend each sample with its partner: ``share * x + (1 - share) * partner``, one share per sample; exact at 0 and 1."""
+def mixup(
+    x: Float[Tensor, "batch *shape"], partner: Float[Tensor, "batch *shape"], share: Float[Tensor, " batch"]
+) -> Float[Tensor, "batch *shape"]:
+    """Blend each sample with its partner: ``share * x + (1 - share) * partner``, one share per sample; exact at 0 and
+    1.
+    """
     weight = share.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
     return torch.lerp(partner, x, weight)
 
@@ -26,9 +30,13 @@ def class_probabilities(y: Int[Tensor, " batch"], classes: int) -> Float[Tensor,
 
 
 def mix_weighted(
-    y: Shaped[Tensor, "batch *shape"], weight: Float[Tensor, " batch"], order: Int[Tensor, " batch"], share: Float[Tensor, " batch"]
+    y: Shaped[Tensor, "batch *shape"],
+    weight: Float[Tensor, " batch"],
+    order: Int[Tensor, " batch"],
+    share: Float[Tensor, " batch"],
 ) -> tuple[Float[Tensor, "batch *shape"], Float[Tensor, " batch"]]:
-    """Targets and weights of mixed samples, such that a loss linear in the target counts each part with its own sample's weight.
+    """Targets and weights of mixed samples, such that a loss linear in the target counts each part with its own
+    sample's weight.
 
     The new weight is ``share * w_i + (1 - share) * w_j``; the part of sample i in the new target is its share of that.
     """
@@ -40,11 +48,14 @@ def mix_weighted(
 class Mixup(Technique):
     r"""Train on blends of pairs of samples, and of their targets.
 
-    .. math:: \tilde x = \lambda x_i + (1-\lambda) x_j, \quad \tilde y = \lambda y_i + (1-\lambda) y_j, \quad \lambda \sim \mathrm{Beta}(\alpha, \alpha)
+    .. math:: \tilde x = \lambda x_i + (1-\lambda) x_j, \quad
+        \tilde y = \lambda y_i + (1-\lambda) y_j, \quad
+        \lambda \sim \mathrm{Beta}(\alpha, \alpha)
 
-    One λ for each sample and a random permutation for the pairs; odd batches work and the caller's batch is not changed. Integer targets [batch]
-    become class probabilities [batch, classes] (attach with ``classes=``); float targets, [batch] or [batch, k], are blended as they are. With sample
-    weights, each part of a blend counts with the weight of the sample it came from.
+    One λ for each sample and a random permutation for the pairs; odd batches work and the caller's batch is not
+    changed. Integer targets [batch] become class probabilities [batch, classes] (attach with ``classes=``); float
+    targets, [batch] or [batch, k], are blended as they are. With sample weights, each part of a blend counts with the
+    weight of the sample it came from.
 
     Args:
         alpha: shape of the Beta distribution, >= 0. 0 is off, 0.1 to 0.4 usual, 1 makes λ uniform.
@@ -63,8 +74,9 @@ class Mixup(Technique):
 
     Paper: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
 
-    When not to use it: where a blend of two inputs means nothing (token ids, one-hot codes of few levels with strong interactions), or where
-    calibrated confidence on clean inputs matters more than accuracy. It lowers the best weight decay: tune the two together.
+    When not to use it: where a blend of two inputs means nothing (token ids, one-hot codes of few levels with strong
+    interactions), or where calibrated confidence on clean inputs matters more than accuracy. It lowers the best weight
+    decay: tune the two together.
     """
 
     summary = "blends pairs of samples and their targets"
@@ -73,10 +85,14 @@ class Mixup(Technique):
 
     def check(self, view: ModelView, ctx: Context) -> None:
         if ctx.targets == "multilabel":
-            raise ConflictError("Mixup cannot mix integer multi-label targets. Pass them as floats with targets='values', or leave Mixup out.")
+            raise ConflictError(
+                "Mixup cannot mix integer multi-label targets. Pass them as floats with targets='values', or leave"
+                " Mixup out."
+            )
         if ctx.ignore_index is not None:
             raise ConflictError(
-                "Mixup and ignore_index cannot be combined: half of a blend would have no target. Leave such rows out of the batch, or give them weight 0."
+                "Mixup and ignore_index cannot be combined: half of a blend would have no target. Leave such rows out"
+                " of the batch, or give them weight 0."
             )
 
     def on_batch(self, batch: Batch, ctx: Context) -> Batch:
@@ -99,8 +115,11 @@ def _blendable(y: Tensor, classes: int | None) -> Tensor:
         return y
     if y.ndim != 1:
         raise UsageError(
-            f"Mixup needs integer targets of shape [batch], got {list(y.shape)}: integer multi-label targets cannot be mixed. Pass them as floats."
+            f"Mixup needs integer targets of shape [batch], got {list(y.shape)}: integer multi-label targets cannot be"
+            " mixed. Pass them as floats."
         )
     if classes is None:
-        raise UsageError("Mixup needs to know how many classes there are. Attach with classes=, or pass class probabilities.")
+        raise UsageError(
+            "Mixup needs to know how many classes there are. Attach with classes=, or pass class probabilities."
+        )
     return class_probabilities(y, classes)

@@ -13,7 +13,9 @@ from dashpot.core.technique import State, Technique
 from dashpot.core.view import ModelView, Params
 
 
-def ema(average: Float[Tensor, "*shape"], value: Float[Tensor, "*shape"], decay: float | Float[Tensor, ""]) -> Float[Tensor, "*shape"]:
+def ema(
+    average: Float[Tensor, "*shape"], value: Float[Tensor, "*shape"], decay: float | Float[Tensor, ""]
+) -> Float[Tensor, "*shape"]:
     """``decay * average + (1 - decay) * value``; exactly ``value`` at ``decay = 0``."""
     return torch.lerp(average, value, torch.as_tensor(1 - decay, dtype=value.dtype))
 
@@ -28,12 +30,14 @@ class EMA(Technique):
 
     .. math:: \bar w \leftarrow d\,\bar w + (1-d)\,w
 
-    The average covers trainable parameters and floating-point buffers (batch-norm statistics), and moves after each optimizer step. Inside
-    ``session.evaluate()`` and after ``finish()`` it stands in the model; training and checkpoints keep the raw weights beside it. Where the recipe also
-    makes exact zeros, the average is zero wherever the raw weight is, since an average alone would forget a zero only slowly.
+    The average covers trainable parameters and floating-point buffers (batch-norm statistics), and moves after each
+    optimizer step. Inside ``session.evaluate()`` and after ``finish()`` it stands in the model; training and
+    checkpoints keep the raw weights beside it. Where the recipe also makes exact zeros, the average is zero wherever
+    the raw weight is, since an average alone would forget a zero only slowly.
 
     Args:
-        decay: d in [0, 1). 0 is off (the average is the weights); 0.99 to 0.9999 is usual: about 1 / (1 - d) steps are remembered.
+        decay: d in [0, 1). 0 is off (the average is the weights); 0.99 to 0.9999 is usual: about 1 / (1 - d) steps are
+            remembered.
         warmup: start with ``min(decay, (1 + t) / (10 + t))`` at step t, so that the first weights are forgotten fast.
 
     Raises:
@@ -52,10 +56,11 @@ class EMA(Technique):
         ...         bool((model.weight != raw).all())
         True
 
-    Paper: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM J. Control Optim. 1992; Izmailov et al., "Averaging Weights Leads
-    to Wider Optima and Better Generalization", UAI 2018.
+    Paper: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM J. Control Optim. 1992;
+    Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018.
 
-    When not to use it: short trainings of fewer than some 1 / (1 - decay) steps; with a learning rate that anneals to zero it adds little.
+    When not to use it: short trainings of fewer than some 1 / (1 - decay) steps; with a learning rate that anneals to
+    zero it adds little.
     """
 
     summary = "averages the weights; evaluation and the final model use the average"
@@ -66,10 +71,14 @@ class EMA(Technique):
     warmup: Annotated[bool, Flag()] = True
 
     def init(self, view: ModelView, ctx: Context) -> State:
-        # At least float32: in bfloat16 a share of 1 - 0.999 of most differences rounds to nothing, and the average would stand still.
+        # At least float32: in bfloat16 a share of 1 - 0.999 of most differences rounds to nothing, and the average
+        # would stand still.
         average = {name: _begun(t) for name, t in _averaged_tensors(view).items()}
         # A mask of -inf has no average: inf - inf. Found once, since to ask at each step would make a GPU wait.
-        return {"average": average, "endless": [name for name, _ in view.buffers() if name in average and not average[name].isfinite().all()]}
+        return {
+            "average": average,
+            "endless": [name for name, _ in view.buffers() if name in average and not average[name].isfinite().all()],
+        }
 
     def on_step(self, params: Params, ctx: Context) -> None:
         current = _averaged_tensors(ctx.view)
@@ -77,7 +86,9 @@ class EMA(Technique):
             ctx.state["average"][name] = _begun(current[name])
         averages = [ctx.state["average"][name] for name in current]
         decay = warmed_up(self.decay, ctx.step) if self.warmup else self.decay
-        torch._foreach_lerp_(averages, [t.to(a.dtype) for a, t in zip(averages, current.values(), strict=True)], 1 - decay)
+        torch._foreach_lerp_(
+            averages, [t.to(a.dtype) for a, t in zip(averages, current.values(), strict=True)], 1 - decay
+        )
         for name in ctx.state.get("endless", ()):
             average = ctx.state["average"][name]
             average.copy_(torch.where(average.isfinite(), average, current[name]))
@@ -85,7 +96,10 @@ class EMA(Technique):
     def weights(self, ctx: Context) -> Mapping[str, Tensor]:
         average: dict[str, Tensor] = ctx.state["average"]
         raw = ctx.view.parameters
-        return {name: tensor * (raw[name].detach() != 0) if name in ctx.sparse else tensor for name, tensor in average.items()}
+        return {
+            name: tensor * (raw[name].detach() != 0) if name in ctx.sparse else tensor
+            for name, tensor in average.items()
+        }
 
 
 def _begun(tensor: Tensor) -> Tensor:

@@ -22,8 +22,12 @@ class DropoutOrderWarning(UserWarning):
     """Dropout stands before a batch normalization."""
 
 
-def dropout(x: Float[Tensor, "*shape"], uniform: Float[Tensor, "*shape"], p: float | Float[Tensor, ""]) -> Float[Tensor, "*shape"]:
-    """Zero where ``uniform < p``, scale the rest by ``1 / (1 - p)``. ``p = 0`` is the identity and ``p = 1`` gives zeros, gradients included."""
+def dropout(
+    x: Float[Tensor, "*shape"], uniform: Float[Tensor, "*shape"], p: float | Float[Tensor, ""]
+) -> Float[Tensor, "*shape"]:
+    """Zero where ``uniform < p``, scale the rest by ``1 / (1 - p)``. ``p = 0`` is the identity and ``p = 1`` gives
+    zeros, gradients included.
+    """
     rate = torch.as_tensor(p, dtype=torch.float32)
     scale = 1 / torch.clamp(1 - rate, min=torch.finfo(torch.float32).tiny)
     return x * ((uniform >= rate) * scale).to(x.dtype)
@@ -34,19 +38,24 @@ class Dropout(Technique):
 
     .. math:: \tilde h = \frac{m}{1-p} h, \quad m \sim \mathrm{Bernoulli}(1-p)
 
-    Goes into any model, without surgery, by forward hooks. Existing ``nn.Dropout`` modules are taken over: their own rate rests while the
-    technique is attached and is back after ``close()``. In evaluation mode nothing happens. The masks depend on seed, step, micro-batch and
-    module only, the same in eager and compiled code; SAM's second pass sees the same ones.
+    Goes into any model, without surgery, by forward hooks. Existing ``nn.Dropout`` modules are taken over: their own
+    rate rests while the technique is attached and is back after ``close()``. In evaluation mode nothing happens. The
+    masks depend on seed, step, micro-batch and module only, the same in eager and compiled code; SAM's second pass sees
+    the same ones.
 
     Args:
-        p: probability of *dropping* an activation, in [0, 1], as in PyTorch (the first paper writes p for keeping). 0 is off.
-        on: after which modules, by role, type or name. ``hidden`` (the default): the model's own dropout modules where it has any, else its activations.
+        p: probability of *dropping* an activation, in [0, 1], as in PyTorch (the first paper writes p for keeping). 0
+            is off.
+        on: after which modules, by role, type or name. ``hidden`` (the default): the model's own dropout modules where
+            it has any, else its activations.
 
     Raises:
-        ConflictError: no module matches ``on`` (a model with functional activations only: name its modules), or a compiled model.
+        ConflictError: no module matches ``on`` (a model with functional activations only: name its modules), or a
+            compiled model.
 
     Warns:
-        DropoutOrderWarning: a batch normalization follows. Dropout shifts the variance between training and evaluation (Li et al., CVPR 2019).
+        DropoutOrderWarning: a batch normalization follows. Dropout shifts the variance between training and evaluation
+            (Li et al., CVPR 2019).
 
     Example:
         >>> import torch, dashpot
@@ -58,8 +67,8 @@ class Dropout(Technique):
 
     Paper: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014.
 
-    When not to use it: before batch normalization; in convolutions, whose neighbours carry the same information; in small networks that underfit.
-    Inside activation checkpointing it is refused, as the recomputed mask would differ.
+    When not to use it: before batch normalization; in convolutions, whose neighbours carry the same information; in
+    small networks that underfit. Inside activation checkpointing it is refused, as the recomputed mask would differ.
     """
 
     summary = "zeroes random activations"
@@ -74,16 +83,17 @@ class Dropout(Technique):
         places = view.places(self.on)
         if not places:
             raise ConflictError(
-                f"Dropout.on ({self.on}) matches no module of {type(view.model).__name__}. "
-                f"Name modules by type or glob, such as on='type:Linear'; the model has {', '.join(sorted({type(m).__name__ for m in view.modules.values()}))}."
+                f"Dropout.on ({self.on}) matches no module of {type(view.model).__name__}. Name modules by type or"
+                " glob, such as on='type:Linear'; the model has"
+                f" {', '.join(sorted({type(m).__name__ for m in view.modules.values()}))}."
             )
         names = list(view.modules)
         for place in places:
             after = next((n for n in names[names.index(place) + 1 :] if isinstance(view.modules[n], _NormBase)), None)
             if after is not None and self.p > 0:
                 warnings.warn(
-                    f"Dropout at {place!r} stands before the batch normalization {after!r}, whose statistics it shifts between training and evaluation. "
-                    "Place it after the last one with on=.",
+                    f"Dropout at {place!r} stands before the batch normalization {after!r}, whose statistics it shifts"
+                    " between training and evaluation. Place it after the last one with on=.",
                     DropoutOrderWarning,
                     stacklevel=6,
                 )
@@ -91,7 +101,10 @@ class Dropout(Technique):
 
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
         # Each place draws from a stream named after it, so adding a place shifts no other's masks.
-        return [_Installed(module, ctx.clock(), _place_key(ctx.key, name, ctx.rank), self.p) for name, module in view.places(self.on).items()]
+        return [
+            _Installed(module, ctx.clock(), _place_key(ctx.key, name, ctx.rank), self.p)
+            for name, module in view.places(self.on).items()
+        ]
 
     def describe(self, view: ModelView) -> str:
         places = list(view.places(self.on))
@@ -115,10 +128,14 @@ class _Hook:
         if not module.training:
             return None
         if not isinstance(out, Tensor):
-            raise UsageError(f"Dropout acts on tensors, but {type(module).__name__} returns {type(out).__name__}. Choose other modules with on=.")
+            raise UsageError(
+                f"Dropout acts on tensors, but {type(module).__name__} returns {type(out).__name__}. Choose other"
+                " modules with on=."
+            )
         if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
             raise UsageError(
-                "Dropout cannot act inside activation checkpointing: the mask of the second forward pass would differ. Choose other modules with on=."
+                "Dropout cannot act inside activation checkpointing: the mask of the second forward pass would differ."
+                " Choose other modules with on=."
             )
         uniform = uniform_at(self.key, self.clock, out.shape, out.device)
         self.clock.add_(self.tick)

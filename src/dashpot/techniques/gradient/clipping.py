@@ -36,8 +36,8 @@ class GradientClipping(Technique):
     .. math:: g \leftarrow g \cdot \min\Big(1, \frac{\mathrm{maximum}}{\lVert g \rVert_2 + 10^{-6}}\Big)
               \quad\text{or, by value,}\quad g_i \leftarrow \mathrm{clip}(g_i, -\mathrm{maximum}, \mathrm{maximum})
 
-    The norm is that of all gradients together; it acts once per optimizer step, after accumulation, on unscaled gradients (also with a fused
-    optimizer under GradScaler).
+    The norm is that of all gradients together; it acts once per optimizer step, after accumulation, on unscaled
+    gradients (also with a fused optimizer under GradScaler).
 
     Args:
         maximum: > 0, in the units of the gradient; infinity is off.
@@ -58,12 +58,15 @@ class GradientClipping(Technique):
 
     Paper: Pascanu et al., "On the Difficulty of Training Recurrent Neural Networks", ICML 2013.
 
-    When not to use it: it is no cure for a learning rate that is too high throughout; under Adam a constant bound that always binds changes little.
+    When not to use it: it is no cure for a learning rate that is too high throughout; under Adam a constant bound that
+    always binds changes little.
     """
 
     summary = "bounds the gradient"
 
-    maximum: Annotated[float, Range(0.0, float("inf"), search=(0.1, 10.0), log=True, off=float("inf"), open="low")] = 1.0
+    maximum: Annotated[float, Range(0.0, float("inf"), search=(0.1, 10.0), log=True, off=float("inf"), open="low")] = (
+        1.0
+    )
     by: Annotated[Literal["norm", "value"], Choice(("norm", "value"))] = "norm"
 
     def on_gradient(self, params: Params, ctx: Context) -> None:

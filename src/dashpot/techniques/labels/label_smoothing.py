@@ -14,14 +14,18 @@ from dashpot.core.view import ModelView
 
 
 def label_smoothing(
-    loss: Float[Tensor, "batch *rest"], logits: Float[Tensor, "batch classes *rest"], smoothing: float | Float[Tensor, ""]
+    loss: Float[Tensor, "batch *rest"],
+    logits: Float[Tensor, "batch classes *rest"],
+    smoothing: float | Float[Tensor, ""],
 ) -> Float[Tensor, "batch *rest"]:
     """``(1 - smoothing) * loss + smoothing * (cross entropy against the uniform distribution)``."""
     uniform = -log_softmax(logits, dim=1).mean(dim=1)
     return (1 - smoothing) * loss + smoothing * uniform.to(loss.dtype)
 
 
-def smoothed_target(target: Float[Tensor, "batch classes"], smoothing: float | Float[Tensor, "#batch 1"]) -> Float[Tensor, "batch classes"]:
+def smoothed_target(
+    target: Float[Tensor, "batch classes"], smoothing: float | Float[Tensor, "#batch 1"]
+) -> Float[Tensor, "batch classes"]:
     """``(1 - smoothing) * target + smoothing / classes``: cross entropy against it is the smoothed cross entropy."""
     return (1 - smoothing) * target + smoothing / target.shape[1]
 
@@ -39,10 +43,11 @@ class LabelSmoothing(Technique):
 
     .. math:: \ell_s = (1-s)\,\ell + s \cdot \frac1C \sum_c -\log p_c
 
-    It works on the loss, not on the target, so it smooths once whatever the target is: integer classes, mixed (Mixup) or soft ones. ``out`` must be
-    logits (or log-probabilities) [batch, classes, ...]. Class weights are given as sample weights, to ``session.batch(x, y, weight)``: both parts
-    of the loss are then weighted by the weight of the sample's class. Positions with ``ignore_index`` stay out.
-    With ``targets="multilabel"`` (binary cross entropy, out of the loss's shape) each yes/no target moves towards one half.
+    It works on the loss, not on the target, so it smooths once whatever the target is: integer classes, mixed (Mixup)
+    or soft ones. ``out`` must be logits (or log-probabilities) [batch, classes, ...]. Class weights are given as sample
+    weights, to ``session.batch(x, y, weight)``: both parts of the loss are then weighted by the weight of the sample's
+    class. Positions with ``ignore_index`` stay out. With ``targets="multilabel"`` (binary cross entropy, out of the
+    loss's shape) each yes/no target moves towards one half.
 
     Args:
         smoothing: s in [0, 1]. 0 is off, 0.1 usual.
@@ -63,7 +68,8 @@ class LabelSmoothing(Technique):
 
     Paper: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016.
 
-    When not to use it: where probabilities of rare classes matter (every class gets at least about s/C), or before distillation from this network.
+    When not to use it: where probabilities of rare classes matter (every class gets at least about s/C), or before
+    distillation from this network.
     """
 
     summary = "gives every class a small share of the target"
@@ -72,7 +78,9 @@ class LabelSmoothing(Technique):
 
     def check(self, view: ModelView, ctx: Context) -> None:
         if ctx.targets == "values":
-            raise ConflictError("LabelSmoothing needs classes, but the targets are values. Leave it out for regression.")
+            raise ConflictError(
+                "LabelSmoothing needs classes, but the targets are values. Leave it out for regression."
+            )
 
     def on_loss(self, loss: Tensor, out: Any, ctx: Context) -> Tensor:
         if not isinstance(out, Tensor):
@@ -80,5 +88,8 @@ class LabelSmoothing(Technique):
         if ctx.targets == "multilabel" and out.shape == loss.shape:
             return binary_label_smoothing(loss, out, self.smoothing)
         if out.ndim < 2 or (out.shape[0], *out.shape[2:]) != tuple(loss.shape):
-            raise UsageError(f"LabelSmoothing needs logits [batch, classes, ...] for a loss of shape {list(loss.shape)}, got {list(out.shape)}.")
+            raise UsageError(
+                f"LabelSmoothing needs logits [batch, classes, ...] for a loss of shape {list(loss.shape)}, got"
+                f" {list(out.shape)}."
+            )
         return label_smoothing(loss, out, self.smoothing)

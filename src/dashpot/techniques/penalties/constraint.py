@@ -9,13 +9,13 @@ from torch import Tensor
 
 from dashpot.core.select import Where, weights
 from dashpot.core.space import Selection
-from dashpot.techniques.penalties.penalty import Metric, Proximal
+from dashpot.techniques.penalties.penalty import Proximal, Scaling
 
 
 class Constraint(Proximal):
     """The base of constraints. Subclasses give the projection as ``prox``."""
 
-    metric: Metric = "adaptive"
+    scaling: Scaling = "adaptive"
     on: Annotated[Where, Selection()] = weights
 
     def value(self, w: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:

@@ -18,7 +18,8 @@ def warn_double_decay(name: str, view: ModelView, on: Where) -> None:
     if rate:
         optimizer = type(view.optimizer).__name__
         warnings.warn(
-            f"decay is set twice: {optimizer} has weight_decay={rate:g} and the recipe has {name}. Give {optimizer} weight_decay=0 to keep the recipe's.",
+            f"decay is set twice: {optimizer} has weight_decay={rate:g} and the recipe has {name}. Give {optimizer}"
+            " weight_decay=0 to keep the recipe's.",
             DoubleDecayWarning,
             stacklevel=7,
         )

@@ -36,12 +36,14 @@ class ElasticNet(Penalty):
     .. math:: \mathrm{strength}\Big(\rho \sum_i |w_i| + \tfrac{1-\rho}{2} \sum_i w_i^2\Big), \qquad
               w \leftarrow \frac{\mathrm{soft}(w,\; s\,\mathrm{strength}\,\rho)}{1 + s\,\mathrm{strength}\,(1-\rho)}
 
-    Both parts are in the map, under the optimizer's own step s: decoupled decay would not be the quadratic part of this objective under Adam.
+    Both parts are in the map, under the optimizer's own step s: decoupled decay would not be the quadratic part of this
+    objective under Adam.
 
     Args:
-        strength: >= 0; 0 is off. scikit-learn's ``ElasticNet(alpha, l1_ratio)`` divides the squared error by 2n: for a mean squared error, ``strength = 2 * alpha``.
+        strength: >= 0; 0 is off. scikit-learn's ``ElasticNet(alpha, l1_ratio)`` divides the squared error by 2n: for a
+            mean squared error, ``strength = 2 * alpha``.
         l1_ratio: ρ in [0, 1]: 1 is L1, 0 is L2.
-        relative, warmup, ramp, ramp_shape, metric, on: as for :class:`L1`.
+        relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`.
 
     Raises:
         ConflictError: as for :class:`L1`.
@@ -65,8 +67,12 @@ class ElasticNet(Penalty):
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
         return elastic_net_value(w, strength, self.l1_ratio)
 
-    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_prox(
+        self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         return elastic_net_prox(w, step, strength, self.l1_ratio)
 
-    def penalty_stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_stationarity(
+        self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         return elastic_net_stationarity(w, grad, strength, self.l1_ratio)

@@ -18,9 +18,9 @@ from dashpot.techniques.penalties.group_lasso import GroupLasso
 from dashpot.techniques.penalties.group_penalty import GroupPenalty
 from dashpot.techniques.penalties.grouping import as_grouping
 from dashpot.techniques.penalties.l1 import L1
-from dashpot.techniques.penalties.metric import sgd_step
 from dashpot.techniques.penalties.penalty import Proximal
 from dashpot.techniques.penalties.sparse_group_lasso import SparseGroupLasso
+from dashpot.techniques.penalties.step_rules import sgd_step
 
 PLAIN = (Tensor, nn.Parameter)
 WORTH_BUILDING = 1 << 15
@@ -53,8 +53,17 @@ def row_of(p: Tensor, penalty: Proximal) -> tuple[int, float]:
 
 
 def tensor_fits(t: Tensor) -> bool:
-    """Whether the kernel can read this tensor: a parameter, a gradient or a moment. Subclasses, such as DTensor, may have their numbers elsewhere."""
-    return type(t) in PLAIN and t.dtype is torch.float32 and t.is_cpu and t.layout is torch.strided and t.is_contiguous() and t.numel() > 0
+    """Whether the kernel can read this tensor: a parameter, a gradient or a moment. Subclasses, such as DTensor, may
+    have their numbers elsewhere.
+    """
+    return (
+        type(t) in PLAIN
+        and t.dtype is torch.float32
+        and t.is_cpu
+        and t.layout is torch.strided
+        and t.is_contiguous()
+        and t.numel() > 0
+    )
 
 
 def group_fits(group: Mapping[str, Any]) -> bool:
@@ -66,13 +75,18 @@ def group_fits(group: Mapping[str, Any]) -> bool:
     )
 
 
-def update_jobs(marked: Sequence[Tensor], rest: Sequence[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> np.ndarray:
-    """The kernel's jobs for parameters under the penalty and others beside them, without what the optimizer's rule needs."""
+def update_jobs(
+    marked: Sequence[Tensor], rest: Sequence[Tensor], penalty: Proximal, strengths: tuple[float, float, float]
+) -> np.ndarray:
+    """The kernel's jobs for parameters under the penalty and others beside them, without what the optimizer's rule
+    needs.
+    """
     params = [*marked, *rest]
     jobs = np.zeros(len(params), native.JOB)
     _place(jobs, params)
     _penalize(jobs[: len(marked)], marked, penalty, strengths)
-    jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]  # those without a gradient are not among params
+    # Those without a gradient are not among params.
+    jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]
     return jobs
 
 
@@ -81,7 +95,9 @@ def _place(jobs: np.ndarray, params: Sequence[Tensor]) -> None:
     jobs["numel"] = [p.numel() for p in params]
 
 
-def _penalize(jobs: np.ndarray, params: Sequence[Tensor], penalty: Proximal, strengths: tuple[float, float, float]) -> None:
+def _penalize(
+    jobs: np.ndarray, params: Sequence[Tensor], penalty: Proximal, strengths: tuple[float, float, float]
+) -> None:
     jobs["l1"], jobs["l2"], lg = strengths
     if lg:
         row, weight = zip(*(row_of(p, penalty) for p in params), strict=True)
@@ -89,10 +105,12 @@ def _penalize(jobs: np.ndarray, params: Sequence[Tensor], penalty: Proximal, str
 
 
 def _map_step(penalty: Proximal, group: Mapping[str, Any]) -> float | None:
-    """The step of a group's map, without Adam's part that differs by weight; None where the kernel does not know the group's options."""
+    """The step of a group's map, without Adam's part that differs by weight; None where the kernel does not know the
+    group's options.
+    """
     if not group_fits({**group, "fused": None}):
         return None
-    return float(sgd_step(group, {}) if "momentum" in group and penalty.metric == "adaptive" else group["lr"])
+    return float(sgd_step(group, {}) if "momentum" in group and penalty.scaling == "adaptive" else group["lr"])
 
 
 def map_by_kernel(penalty: Proximal, params: Params, optimizer: Optimizer) -> list[int]:
@@ -106,7 +124,7 @@ def map_by_kernel(penalty: Proximal, params: Params, optimizer: Optimizer) -> li
     kind = type(optimizer)
     if strengths is None or kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
         return everything
-    adaptive = penalty.metric == "adaptive" and kind is not torch.optim.SGD
+    adaptive = penalty.scaling == "adaptive" and kind is not torch.optim.SGD
     steps = {key: _map_step(penalty, group) for key, group in {id(group): group for group in params.groups}.items()}
     fit = [i for i, (_, p, group) in enumerate(params) if steps[id(group)] is not None and tensor_fits(p)]
     if adaptive:

@@ -23,7 +23,9 @@ def group_elastic_net_prox(
     dims: tuple[int, ...],
     size: float | Tensor,
 ) -> Float[Tensor, "*shape"]:
-    """The group threshold of the shrunk weight ``w / (1 + step * l2)`` under the shrunk step ``step / (1 + step * l2)``."""
+    """The group threshold of the shrunk weight ``w / (1 + step * l2)`` under the shrunk step ``step / (1 + step *
+    l2)``.
+    """
     shrink = 1 + step * strength * (1 - l1_ratio)
     return group_threshold(w / shrink, step / shrink, strength * l1_ratio * size, dims)
 
@@ -34,7 +36,7 @@ class GroupElasticNet(GroupPenalty):
     .. math:: \mathrm{strength}\Big(\rho \sum_g \sqrt{|g|}\, \lVert w_g \rVert_2 + \tfrac{1-\rho}{2} \sum_i w_i^2\Big)
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, metric, on: as for :class:`L1`.
+        strength, relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`.
         groups, size_weights: as for :class:`GroupLasso`.
         l1_ratio: ρ in [0, 1]: 1 is the group lasso, 0 is L2.
 
@@ -48,7 +50,8 @@ class GroupElasticNet(GroupPenalty):
         tensor([[1.2000, 1.6000],
                 [0.0000, 0.0000]])
 
-    Paper: Zou and Hastie, "Regularization and Variable Selection via the Elastic Net", JRSS B 2005, with the group norm of Yuan and Lin, JRSS B 2006.
+    Paper: Zou and Hastie, "Regularization and Variable Selection via the Elastic Net", JRSS B 2005, with the group norm
+    of Yuan and Lin, JRSS B 2006.
 
     When not to use it: where one strength is enough.
     """
@@ -57,15 +60,29 @@ class GroupElasticNet(GroupPenalty):
 
     l1_ratio: Annotated[float, Range(0.0, 1.0, search=(0.1, 0.9))] = 0.5
 
-    def folded_value(self, w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor) -> Float[Tensor, ""]:
+    def folded_value(
+        self, w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
+    ) -> Float[Tensor, ""]:
         return group_lasso_value(w, strength * self.l1_ratio, dims, size) + l2_value(w, strength * (1 - self.l1_ratio))
 
     def folded_prox(
-        self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
+        self,
+        w: Float[Tensor, "*shape"],
+        step: float | Float[Tensor, "*#shape"],
+        strength: Scalar,
+        dims: tuple[int, ...],
+        size: float | Tensor,
     ) -> Float[Tensor, "*shape"]:
         return group_elastic_net_prox(w, step, strength, self.l1_ratio, dims, size)
 
     def folded_stationarity(
-        self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
+        self,
+        w: Float[Tensor, "*shape"],
+        grad: Float[Tensor, "*shape"],
+        strength: Scalar,
+        dims: tuple[int, ...],
+        size: float | Tensor,
     ) -> Float[Tensor, "*shape"]:
-        return group_stationarity(w, grad + l2_gradient(w, strength * (1 - self.l1_ratio)), strength * self.l1_ratio * size, dims)
+        return group_stationarity(
+            w, grad + l2_gradient(w, strength * (1 - self.l1_ratio)), strength * self.l1_ratio * size, dims
+        )

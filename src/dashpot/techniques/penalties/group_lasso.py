@@ -10,25 +10,30 @@ from dashpot.techniques.penalties.groups import group_norm, group_stationarity, 
 from dashpot.techniques.penalties.penalty import Scalar
 
 
-def group_lasso_value(w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor) -> Float[Tensor, ""]:
+def group_lasso_value(
+    w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
+) -> Float[Tensor, ""]:
     """``strength * sum over groups of size * |w_g|``."""
     return (strength * size * group_norm(w, dims)).sum()
 
 
 class GroupLasso(GroupPenalty):
-    r"""Penalize the norms of groups of weights: a whole neuron, feature, filter, head or block becomes exactly zero, or none of it.
+    r"""Penalize the norms of groups of weights: a whole neuron, feature, filter, head or block becomes exactly zero, or
+    none of it.
 
     .. math:: \mathrm{strength} \sum_g \sqrt{|g|}\, \lVert w_g \rVert_2, \qquad
               w_g \leftarrow w_g \max\!\Big(1 - \frac{s\,\mathrm{strength}\sqrt{|g|}}{\lVert w_g\rVert_2}, 0\Big)
 
-    That map is for one step s. Where the optimizer has a step for each weight, as Adam does, the norm of the result is the root of an equation for each
-    group, and is solved for.
+    That map is for one step s. Where the optimizer has a step for each weight, as Adam does, the norm of the result is
+    the root of an equation for each group, and is solved for.
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, metric, on: as for :class:`L1`. scikit-learn's ``MultiTaskLasso(alpha)`` halves the mean over samples of
-            the squared error summed over tasks: for that loss without the half, ``strength = 2 * alpha`` with ``size_weights=False`` and ``groups="columns"``.
-        groups: ``"rows"`` (neurons, filters), ``"columns"`` (input features, input channels), ``"filters"``, ``"input-channels"``, ``"layer"``, ``"element"``,
-            ``"heads:8"`` (``"heads:8x3"`` for a packed ``in_proj_weight``), ``"block:4"``, ``"block:4x8"``, or an integer tensor of the parameter's shape, equal
+        strength, relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`. scikit-learn's
+            ``MultiTaskLasso(alpha)`` halves the mean over samples of the squared error summed over tasks: for that loss
+            without the half, ``strength = 2 * alpha`` with ``size_weights=False`` and ``groups="columns"``.
+        groups: ``"rows"`` (neurons, filters), ``"columns"`` (input features, input channels), ``"filters"``,
+            ``"input-channels"``, ``"layer"``, ``"element"``, ``"heads:8"`` (``"heads:8x3"`` for a packed
+            ``in_proj_weight``), ``"block:4"``, ``"block:4x8"``, or an integer tensor of the parameter's shape, equal
             numbers being one group.
         size_weights: weight each group by the square root of its size, so that one strength suits layers of all widths.
 
@@ -42,24 +47,37 @@ class GroupLasso(GroupPenalty):
         tensor([[2.4000, 3.2000],
                 [0.0000, 0.0000]])
 
-    Papers: Yuan and Lin, "Model Selection and Estimation in Regression with Grouped Variables", JRSS B 2006; Wen et al., "Learning Structured Sparsity in
-    Deep Neural Networks", NeurIPS 2016; Deleu and Bengio, "Structured Sparsity Inducing Adaptive Optimizers for Deep Learning", 2021 (the adaptive metric).
+    Papers: Yuan and Lin, "Model Selection and Estimation in Regression with Grouped Variables", JRSS B 2006; Wen et
+    al., "Learning Structured Sparsity in Deep Neural Networks", NeurIPS 2016; Deleu and Bengio, "Structured Sparsity
+    Inducing Adaptive Optimizers for Deep Learning", 2021 (the adaptive metric).
 
-    When not to use it: for zeros inside the groups that stay, use :class:`SparseGroupLasso`. In front of a normalization a network can shrink norms without
-    changing its outputs, and strengths mean little there.
+    When not to use it: for zeros inside the groups that stay, use :class:`SparseGroupLasso`. In front of a
+    normalization a network can shrink norms without changing its outputs, and strengths mean little there.
     """
 
     summary = "shrinks group norms; whole groups become exact zeros"
 
-    def folded_value(self, w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor) -> Float[Tensor, ""]:
+    def folded_value(
+        self, w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
+    ) -> Float[Tensor, ""]:
         return group_lasso_value(w, strength, dims, size)
 
     def folded_prox(
-        self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
+        self,
+        w: Float[Tensor, "*shape"],
+        step: float | Float[Tensor, "*#shape"],
+        strength: Scalar,
+        dims: tuple[int, ...],
+        size: float | Tensor,
     ) -> Float[Tensor, "*shape"]:
         return group_threshold(w, step, strength * size, dims)
 
     def folded_stationarity(
-        self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
+        self,
+        w: Float[Tensor, "*shape"],
+        grad: Float[Tensor, "*shape"],
+        strength: Scalar,
+        dims: tuple[int, ...],
+        size: float | Tensor,
     ) -> Float[Tensor, "*shape"]:
         return group_stationarity(w, grad, strength * size, dims)

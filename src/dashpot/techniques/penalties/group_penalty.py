@@ -13,23 +13,37 @@ from dashpot.techniques.penalties.penalty import Penalty, Scalar
 
 
 class GroupPenalty(Penalty):
-    """The base of penalties on groups: it folds a tensor by its grouping, and hands the axes and the weight of each group to the subclass's maths."""
+    """The base of penalties on groups: it folds a tensor by its grouping, and hands the axes and the weight of each
+    group to the subclass's maths.
+    """
 
     groups: Annotated[Grouping | str | Tensor, Groups()] = Grouping("rows")
     size_weights: Annotated[bool, Flag()] = True
 
-    def folded_value(self, w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor) -> Float[Tensor, ""]:
+    def folded_value(
+        self, w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
+    ) -> Float[Tensor, ""]:
         """The value on a folded tensor; ``size`` is the weight of each group."""
         raise NotImplementedError  # each penalty on groups has its own
 
     def folded_prox(
-        self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
+        self,
+        w: Float[Tensor, "*shape"],
+        step: float | Float[Tensor, "*#shape"],
+        strength: Scalar,
+        dims: tuple[int, ...],
+        size: float | Tensor,
     ) -> Float[Tensor, "*shape"]:
         """The map on a folded tensor."""
         raise NotImplementedError  # each penalty on groups has its own
 
     def folded_stationarity(
-        self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
+        self,
+        w: Float[Tensor, "*shape"],
+        grad: Float[Tensor, "*shape"],
+        strength: Scalar,
+        dims: tuple[int, ...],
+        size: float | Tensor,
     ) -> Float[Tensor, "*shape"]:
         """The distance from stationarity on a folded tensor."""
         raise NotImplementedError  # each penalty on groups has its own
@@ -38,15 +52,24 @@ class GroupPenalty(Penalty):
         layout = as_grouping(self.groups).layout(w.shape)
         return self.folded_value(layout.fold(w), strength, layout.dims, self._size(layout, w))
 
-    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_prox(
+        self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         layout = as_grouping(self.groups).layout(w.shape)
         if isinstance(step, Tensor) and step.ndim:
             step = layout.fold(step.expand(w.shape), padding=1.0)
-        return layout.unfold(self.folded_prox(layout.fold(w), step, strength, layout.dims, self._size(layout, w)), w.shape)
+        return layout.unfold(
+            self.folded_prox(layout.fold(w), step, strength, layout.dims, self._size(layout, w)), w.shape
+        )
 
-    def penalty_stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_stationarity(
+        self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         layout = as_grouping(self.groups).layout(w.shape)
-        return layout.unfold(self.folded_stationarity(layout.fold(w), layout.fold(grad), strength, layout.dims, self._size(layout, w)), w.shape)
+        return layout.unfold(
+            self.folded_stationarity(layout.fold(w), layout.fold(grad), strength, layout.dims, self._size(layout, w)),
+            w.shape,
+        )
 
     def refuse_shape(self, name: str, w: Tensor) -> None:
         as_grouping(self.groups).layout(w.shape, name)

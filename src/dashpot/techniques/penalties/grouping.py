@@ -1,7 +1,7 @@
 """Which weights live and die together: groupings, which vary independently of penalties.
 
-A grouping turns a tensor into a view whose axes ``dims`` run inside a group, so that a group norm is a sum over ``dims`` and
-spreading it back is broadcasting: no copies, and one formula for rows, columns, filters, heads and blocks.
+A grouping turns a tensor into a view whose axes ``dims`` run inside a group, so that a group norm is a sum over
+``dims`` and spreading it back is broadcasting: no copies, and one formula for rows, columns, filters, heads and blocks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _PLAIN = {
     "layer": "the whole tensor",
 }
 _RULE = (
-    "one of element, rows, columns, filters, input-channels, layer, heads:N, heads:NxP, block:B, block:RxC, or index:i,j,... written as index:i/j/..."
+    "one of element, rows, columns, filters, input-channels, layer, heads:N, heads:NxP, block:B, block:RxC, or"
+    " index:i,j,... written as index:i/j/..."
 )
 
 
@@ -68,12 +69,14 @@ class Layout:
 class Grouping:
     """A rule that groups the weights of a tensor, by its text.
 
-    ``element``, ``rows``, ``columns``, ``filters``, ``input-channels``, ``layer``; ``heads:8`` (8 equal blocks of rows, for query, key and value
-    matrices), ``heads:8x3`` (the same for ``in_proj_weight``, which stacks 3 of them: a head is its query, key and value rows together);
-    ``block:4`` or ``block:4x8`` (rows x columns of the matrix [outputs, everything else]); ``index:0/0/1/1`` (the group of each weight, flattened).
+    ``element``, ``rows``, ``columns``, ``filters``, ``input-channels``, ``layer``; ``heads:8`` (8 equal blocks of rows,
+    for query, key and value matrices), ``heads:8x3`` (the same for ``in_proj_weight``, which stacks 3 of them: a head
+    is its query, key and value rows together); ``block:4`` or ``block:4x8`` (rows x columns of the matrix [outputs,
+    everything else]); ``index:0/0/1/1`` (the group of each weight, flattened).
 
     Raises:
-        ConfigError: another text, where a technique is given it; at attach, a grouping that does not divide a parameter's shape.
+        ConfigError: another text, where a technique is given it; at attach, a grouping that does not divide a
+            parameter's shape.
 
     Example:
         >>> import torch, dashpot
@@ -91,7 +94,13 @@ class Grouping:
     def index(groups: Any) -> Grouping:
         """From an integer tensor of the parameter's shape: equal numbers are one group."""
         flat = torch.as_tensor(groups).reshape(-1)
-        if flat.is_floating_point() or flat.is_complex() or flat.dtype == torch.bool or not flat.numel() or bool((flat < 0).any()):
+        if (
+            flat.is_floating_point()
+            or flat.is_complex()
+            or flat.dtype == torch.bool
+            or not flat.numel()
+            or bool((flat < 0).any())
+        ):
             raise ConfigError("groups", "whole numbers >= 0, one for each weight", groups)
         return Grouping("index:" + "/".join(map(str, flat.tolist())))
 
@@ -110,7 +119,12 @@ class Grouping:
 @lru_cache(maxsize=4096)
 def _layout(text: str, shape: tuple[int, ...], name: str) -> Layout:
     def refuse(rule: str) -> ConfigError:
-        return ConfigError(f"groups of {name}", rule, text, f"The shape of {name} is {list(shape)}; choose other groups, or leave it out with `on`.")
+        return ConfigError(
+            f"groups of {name}",
+            rule,
+            text,
+            f"The shape of {name} is {list(shape)}; choose other groups, or leave it out with `on`.",
+        )
 
     kind, _, rest = text.partition(":")
     ndim, numel = len(shape), math.prod(shape)
@@ -140,7 +154,8 @@ def _layout(text: str, shape: tuple[int, ...], name: str) -> Layout:
         high, wide = numbers[0], numbers[-1]
         if ndim < 2 or shape[0] % high or (numel // max(shape[0], 1)) % wide:
             raise refuse(
-                f"blocks of {high} x {wide}, which must divide the matrix {shape[0] if shape else 0} x {numel // max(shape[0], 1) if shape else 0}"
+                f"blocks of {high} x {wide}, which must divide the matrix {shape[0] if shape else 0} x"
+                f" {numel // max(shape[0], 1) if shape else 0}"
             )
         return Layout((shape[0] // high, high, numel // max(shape[0], 1) // wide, wide), (1, 3), float(high * wide))
     if len(numbers) != numel:
@@ -178,7 +193,11 @@ class Groups(Domain):
         return self.parse(parameter, value)
 
     def parse(self, parameter: str, text: str) -> Grouping:
-        known = text in _PLAIN or re.fullmatch(r"(heads|block):[1-9]\d*(x[1-9]\d*)?", text) or re.fullmatch(r"index:\d+(/\d+)*", text)
+        known = (
+            text in _PLAIN
+            or re.fullmatch(r"(heads|block):[1-9]\d*(x[1-9]\d*)?", text)
+            or re.fullmatch(r"index:\d+(/\d+)*", text)
+        )
         if not known:
             raise ConfigError(parameter, self.rule, text)
         return Grouping(text)

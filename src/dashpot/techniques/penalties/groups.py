@@ -9,7 +9,9 @@ from torch import Tensor
 from dashpot.techniques.penalties.penalty import Scalar
 
 ROUNDS = 12
-"""Newton steps of the root: two or three reach float precision where steps differ by a hundred within a group, ten where they differ by a million."""
+"""Newton steps of the root: two or three reach float precision where steps differ by a hundred within a group, ten
+where they differ by a million.
+"""
 
 
 def group_norm(w: Float[Tensor, "*shape"], dims: tuple[int, ...]) -> Float[Tensor, "*groups"]:
@@ -22,9 +24,10 @@ def group_threshold(
 ) -> Float[Tensor, "*shape"]:
     """``argmin_u sum (u - w)^2 / (2 step) + threshold * sum over groups |u_g|``.
 
-    One step for all: ``w * max(1 - step * threshold / |w_g|, 0)``. One step for each weight: ``u = w * r / (r + step * threshold)``, where r = ``|u_g|`` is
-    the root of ``sum w^2 / (r + step * threshold)^2 = 1``, found for all groups at once by Newton's method on the reciprocal norm, which is concave in
-    r, so that it climbs from the left and never overshoots. The group is zero where ``sum (w / (step * threshold))^2 <= 1``.
+    One step for all: ``w * max(1 - step * threshold / |w_g|, 0)``. One step for each weight: ``u = w * r / (r + step *
+    threshold)``, where r = ``|u_g|`` is the root of ``sum w^2 / (r + step * threshold)^2 = 1``, found for all groups at
+    once by Newton's method on the reciprocal norm, which is concave in r, so that it climbs from the left and never
+    overshoots. The group is zero where ``sum (w / (step * threshold))^2 <= 1``.
     """
     dtype = w.dtype
     wide = torch.promote_types(dtype, torch.float32)
@@ -38,7 +41,9 @@ def group_threshold(
     tiny = torch.finfo(wide).tiny
     alive = (w / t.clamp(min=tiny)).square().sum(dims, keepdim=True) > 1
     # Not above the root, by Jensen's inequality.
-    r = torch.where(alive, (norm - (w.square() * t).sum(dims, keepdim=True) / norm.square().clamp(min=tiny)).clamp(min=0), 1)
+    r = torch.where(
+        alive, (norm - (w.square() * t).sum(dims, keepdim=True) / norm.square().clamp(min=tiny)).clamp(min=0), 1
+    )
     for _ in range(ROUNDS):
         inverse = 1 / (r + t).clamp(min=tiny)
         scaled = (w * inverse).square()
@@ -51,16 +56,24 @@ def group_threshold(
 def group_stationarity(
     w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], threshold: Scalar, dims: tuple[int, ...]
 ) -> Float[Tensor, "*shape"]:
-    """The distance of ``-grad`` from the subdifferential of ``threshold * |w_g|``: a ball of that radius at zero, its normal elsewhere."""
+    """The distance of ``-grad`` from the subdifferential of ``threshold * |w_g|``: a ball of that radius at zero, its
+    normal elsewhere.
+    """
     norm, slope = group_norm(w, dims), group_norm(grad, dims)
     zero = norm == 0
     off = grad + threshold * w / torch.where(zero, 1, norm)
-    at = grad * (1 - threshold / torch.where(slope > threshold, slope, threshold + 1)).clamp(min=0) * (slope > threshold)
+    at = (
+        grad * (1 - threshold / torch.where(slope > threshold, slope, threshold + 1)).clamp(min=0) * (slope > threshold)
+    )
     return torch.where(zero, at, off).abs()
 
 
-def ball(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], radius: Scalar, dims: tuple[int, ...]) -> Float[Tensor, "*shape"]:
-    """``argmin_u sum (u - w)^2 / (2 step)`` under ``|u_g| <= radius``: ``u = w / (1 + step * m)``, the multiplier m >= 0 by Newton's method on ``1 / |u_g|``."""
+def ball(
+    w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], radius: Scalar, dims: tuple[int, ...]
+) -> Float[Tensor, "*shape"]:
+    """``argmin_u sum (u - w)^2 / (2 step)`` under ``|u_g| <= radius``: ``u = w / (1 + step * m)``, the multiplier m >=
+    0 by Newton's method on ``1 / |u_g|``.
+    """
     dtype = w.dtype
     wide = torch.promote_types(dtype, torch.float32)
     w = w.to(wide)

@@ -14,12 +14,16 @@ from dashpot.techniques.penalties.penalty import Scalar
 
 
 def metric_size(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-    """``w^2 / step``, by which sizes are compared; ``w^2`` where the step is 0 (a learning rate at 0), since x / 0 has no order."""
+    """``w^2 / step``, by which sizes are compared; ``w^2`` where the step is 0 (a learning rate at 0), since x / 0 has
+    no order.
+    """
     step = torch.as_tensor(step, dtype=w.dtype, device=w.device)
     return w.square() / torch.where(step > 0, step, 1)
 
 
-def keep_largest(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], keep: Scalar) -> Float[Tensor, "*shape"]:
+def keep_largest(
+    w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], keep: Scalar
+) -> Float[Tensor, "*shape"]:
     """The ``round(keep * numel)`` weights with the largest ``w^2 / step``, the others 0; of equals the earlier stay."""
     score = metric_size(w, step).reshape(-1)
     order = score.argsort(descending=True, stable=True)
@@ -29,16 +33,18 @@ def keep_largest(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shap
 
 
 class HardThreshold(Constraint):
-    r"""Keep a given share of each tensor's weights, the largest, and set the others to zero at every step (iterative hard thresholding).
+    r"""Keep a given share of each tensor's weights, the largest, and set the others to zero at every step (iterative
+    hard thresholding).
 
     .. math:: \lVert w \rVert_0 \le k, \qquad k = \mathrm{round}(\mathrm{keep} \cdot n)
 
-    The sparsity is exact and chosen beforehand, where the penalties leave it to the strength. Zeroed weights go on receiving gradients, and come back when an update
-    makes them one of the largest. In the adaptive metric "largest" is by ``w^2 / step``, which is the projection there.
+    The sparsity is exact and chosen beforehand, where the penalties leave it to the strength. Zeroed weights go on
+    receiving gradients, and come back when an update makes them one of the largest. In the adaptive metric "largest" is
+    by ``w^2 / step``, which is the projection there.
 
     Args:
         keep: the share of weights that stay, in [0, 1]; 1 is off.
-        metric, on: as for :class:`L1`; each tensor by itself.
+        scaling, on: as for :class:`L1`; each tensor by itself.
 
     Raises:
         ConfigError: ``keep`` outside [0, 1].
@@ -49,10 +55,11 @@ class HardThreshold(Constraint):
         >>> dashpot.HardThreshold(keep=0.5).prox(torch.tensor([3.0, -1.0, 2.0, 0.5]), step=1.0)
         tensor([3., 0., 2., 0.])
 
-    Paper: Blumensath and Davies, "Iterative Hard Thresholding for Compressed Sensing", ACHA 2009; Jin, Yuan, Feng and Yan, "Training Skinny Deep Neural Networks
-    with Iterative Hard Thresholding Methods", 2016.
+    Paper: Blumensath and Davies, "Iterative Hard Thresholding for Compressed Sensing", ACHA 2009; Jin, Yuan, Feng and
+    Yan, "Training Skinny Deep Neural Networks with Iterative Hard Thresholding Methods", 2016.
 
-    When not to use it: from the first step at a small share, since random initial sizes then decide; it sorts each tensor at each step.
+    When not to use it: from the first step at a small share, since random initial sizes then decide; it sorts each
+    tensor at each step.
     """
 
     summary = "keeps a share of the weights, the largest"

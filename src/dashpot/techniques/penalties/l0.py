@@ -14,12 +14,16 @@ def l0_value(w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
     return strength * (w != 0).sum().to(w.dtype)
 
 
-def l0_prox(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+def l0_prox(
+    w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
+) -> Float[Tensor, "*shape"]:
     """``w`` where ``w^2 > 2 * step * strength``, else 0."""
     return torch.where(w.square() <= 2 * step * strength, torch.zeros_like(w), w)
 
 
-def l0_stationarity(w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+def l0_stationarity(
+    w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar
+) -> Float[Tensor, "*shape"]:
     """``|grad|`` off zero; at zero every gradient is stationary."""
     return grad.abs() * (w != 0)
 
@@ -30,7 +34,7 @@ class L0(Penalty):
     .. math:: \mathrm{strength}\; \lVert w \rVert_0, \qquad w \leftarrow w\; [\,w^2 > 2\, s\, \mathrm{strength}\,]
 
     Args:
-        strength, warmup, ramp, ramp_shape, metric, on: as for :class:`L1`.
+        strength, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`.
         relative: refused when it is made absolute, since no strength is needed to keep a zero at zero.
 
     Raises:
@@ -44,8 +48,8 @@ class L0(Penalty):
 
     Paper: Blumensath and Davies, "Iterative Thresholding for Sparse Approximations", J. Fourier Anal. Appl. 2008.
 
-    When not to use it: from small initial weights, which it zeroes at once: use ``warmup`` or start from a trained network. A weight at zero comes back only by a
-    large step.
+    When not to use it: from small initial weights, which it zeroes at once: use ``warmup`` or start from a trained
+    network. A weight at zero comes back only by a large step.
     """
 
     summary = "hard-thresholds weights"
@@ -55,8 +59,12 @@ class L0(Penalty):
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
         return l0_value(w, strength)
 
-    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_prox(
+        self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         return l0_prox(w, step, strength)
 
-    def penalty_stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_stationarity(
+        self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         return l0_stationarity(w, grad, strength)

@@ -13,11 +13,15 @@ def l1_value(w: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]) ->
 
 
 def soft_threshold(w: Float[Tensor, "*shape"], threshold: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-    """``sign(w) * max(|w| - threshold, 0)``. Written with the sign, since ``w * (1 - t / |w|)`` is NaN at w = 0, t = 0."""
+    """``sign(w) * max(|w| - threshold, 0)``. Written with the sign, since ``w * (1 - t / |w|)`` is NaN
+    at w = 0, t = 0.
+    """
     return w.sign() * (w.abs() - threshold).relu()
 
 
-def l1_stationarity(w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]) -> Float[Tensor, "*shape"]:
+def l1_stationarity(
+    w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]
+) -> Float[Tensor, "*shape"]:
     """``|grad + strength * sign(w)|`` off zero, ``max(|grad| - strength, 0)`` at zero."""
     return (grad + strength * w.sign()).abs() * (w != 0) + (grad.abs() - strength).relu() * (w == 0)
 
@@ -25,27 +29,31 @@ def l1_stationarity(w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], s
 class L1(Penalty):
     r"""Penalize the sum of absolute weights, with weights that become exactly zero.
 
-    .. math:: \min_w\; \mathrm{loss}(w) + \mathrm{strength} \sum_i |w_i|, \qquad w \leftarrow \mathrm{sign}(w)\,\max(|w| - t, 0)
+    .. math:: \min_w\; \mathrm{loss}(w) + \mathrm{strength} \sum_i |w_i|, \qquad
+        w \leftarrow \mathrm{sign}(w)\,\max(|w| - t, 0)
 
-    The map is applied after each step of the optimizer. Added to the loss instead, as tutorials do, L1 never reaches one exact zero.
+    The map is applied after each step of the optimizer. Added to the loss instead, as tutorials do, L1 never reaches
+    one exact zero.
 
     Args:
-        strength: >= 0, the factor in the formula above, for a loss that is a mean over samples; 0 is off; 1e-4 unless ``relative`` is given. scikit-learn's
-            ``Lasso(alpha)`` divides the squared error by 2n: for a mean squared error, ``strength = 2 * alpha`` is the same problem.
-        relative: instead of ``strength``, a share of the smallest strength that zeroes everything: 0.05 is 5 % of it. :func:`dashpot.fit` computes it from its
-            data; in another loop call :func:`dashpot.absolute` first.
+        strength: >= 0, the factor in the formula above, for a loss that is a mean over samples; 0 is off; 1e-4 unless
+            ``relative`` is given. scikit-learn's ``Lasso(alpha)`` divides the squared error by 2n: for a mean squared
+            error, ``strength = 2 * alpha`` is the same problem.
+        relative: instead of ``strength``, a share of the smallest strength that zeroes everything: 0.05 is 5 % of it.
+            :func:`dashpot.fit` computes it from its data; in another loop call :func:`dashpot.resolve_strengths` first.
         warmup: optimizer steps without the penalty, at the start.
         ramp: optimizer steps over which the strength then rises to its full value.
         ramp_shape: ``"linear"`` or ``"cosine"``.
-        metric: the threshold t. ``"adaptive"`` (default): the optimizer's own step per weight x strength, such as ``lr * strength / (sqrt(v_hat) + eps)`` for
-            Adam or ``lr * strength / (1 - momentum)`` for SGD, which solves the problem above. ``"decoupled"``: ``lr * strength`` in AdamW's spirit,
-            another problem under Adam, on a scale about a thousand times larger.
+        scaling: the threshold t. ``"adaptive"`` (default): the optimizer's own step per weight x strength, such as ``lr
+            * strength / (sqrt(v_hat) + eps)`` for Adam or ``lr * strength / (1 - momentum)`` for SGD, which solves the
+            problem above. ``"decoupled"``: ``lr * strength`` in AdamW's spirit, another problem under Adam, on a scale
+            about a thousand times larger.
         on: which parameters. Weights by default: no biases, norms or embeddings.
 
     Raises:
         ConfigError: both ``strength`` and ``relative``.
-        ConflictError: another proximal step on the same parameters, ``adaptive`` with an optimizer whose step is not known, or a relative strength that was
-            not made absolute before.
+        ConflictError: another proximal step on the same parameters, ``adaptive`` with an optimizer whose step is not
+            known, or a relative strength that was not made absolute before.
 
     Example:
         >>> import torch, dashpot
@@ -58,11 +66,11 @@ class L1(Penalty):
         >>> int((model.weight != 0).sum())
         1
 
-    Papers: Tibshirani, "Regression Shrinkage and Selection via the Lasso", JRSS B 1996; Yun et al., "Adaptive Proximal Gradient Methods for Structured Neural
-    Networks", NeurIPS 2021 (the adaptive metric).
+    Papers: Tibshirani, "Regression Shrinkage and Selection via the Lasso", JRSS B 1996; Yun et al., "Adaptive Proximal
+    Gradient Methods for Structured Neural Networks", NeurIPS 2021 (the adaptive metric).
 
-    When not to use it: zeros scattered over a matrix make nothing faster by themselves; for smaller layers remove whole rows. Groups of
-    correlated features are better served by :class:`ElasticNet`.
+    When not to use it: zeros scattered over a matrix make nothing faster by themselves; for smaller layers remove whole
+    rows. Groups of correlated features are better served by :class:`ElasticNet`.
     """
 
     summary = "soft-thresholds weights to exact zeros"
@@ -93,8 +101,12 @@ class L1(Penalty):
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
         return l1_value(w, strength)
 
-    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_prox(
+        self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         return soft_threshold(w, step * strength)
 
-    def penalty_stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_stationarity(
+        self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         return l1_stationarity(w, grad, strength)

@@ -25,16 +25,19 @@ def l2_gradient(w: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""])
 
 
 class L2(Technique):
-    r"""Penalize the squared norm of the weights, coupled: its gradient is added to the loss's and goes through the optimizer.
+    r"""Penalize the squared norm of the weights, coupled: its gradient is added to the loss's and goes through the
+    optimizer.
 
-    .. math:: \min_w\; \mathrm{loss}(w) + \frac{\mathrm{strength}}{2} \sum_i w_i^2, \qquad g \leftarrow g + \mathrm{strength} \cdot w
+    .. math:: \min_w\; \mathrm{loss}(w) + \frac{\mathrm{strength}}{2} \sum_i w_i^2, \qquad
+        g \leftarrow g + \mathrm{strength} \cdot w
 
-    This is what ``weight_decay`` means in torch's ``SGD`` and ``Adam``, bit for bit, but for weights only. With Adam the preconditioner rescales
-    it; :class:`WeightDecay` is the decoupled one of ``AdamW``.
+    This is what ``weight_decay`` means in torch's ``SGD`` and ``Adam``, bit for bit, but for weights only. With Adam
+    the preconditioner rescales it; :class:`WeightDecay` is the decoupled one of ``AdamW``.
 
     Args:
-        strength: >= 0, torch's ``weight_decay``; 0 is off. A formula ``c * |w|^2`` without the half means ``strength = 2 * c``; scikit-learn's ``Ridge(alpha)``
-            does not divide the squared error by n: for a mean squared error, ``strength = 2 * alpha / n``.
+        strength: >= 0, torch's ``weight_decay``; 0 is off. A formula ``c * |w|^2`` without the half means ``strength =
+            2 * c``; scikit-learn's ``Ridge(alpha)`` does not divide the squared error by n: for a mean squared error,
+            ``strength = 2 * alpha / n``.
         on: which parameters. Weights by default: no biases, norms or embeddings.
 
     Raises:
@@ -55,8 +58,9 @@ class L2(Technique):
 
     Paper: Krogh and Hertz, "A Simple Weight Decay Can Improve Generalization", NeurIPS 1991.
 
-    When not to use it: with Adam prefer :class:`WeightDecay`, unless the objective itself must be the penalized one. In front of a
-    normalization the scale of weights does not matter to the output, and L2 only changes the effective learning rate.
+    When not to use it: with Adam prefer :class:`WeightDecay`, unless the objective itself must be the penalized one. In
+    front of a normalization the scale of weights does not matter to the output, and L2 only changes the effective
+    learning rate.
     """
 
     summary = "adds strength x weight to the gradient"

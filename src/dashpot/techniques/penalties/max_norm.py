@@ -11,7 +11,7 @@ from dashpot.core.space import Range
 from dashpot.techniques.penalties.constraint import Constraint
 from dashpot.techniques.penalties.grouping import Grouping, Groups, as_grouping
 from dashpot.techniques.penalties.groups import ball
-from dashpot.techniques.penalties.penalty import Metric
+from dashpot.techniques.penalties.penalty import Scaling
 
 
 class MaxNorm(Constraint):
@@ -22,8 +22,8 @@ class MaxNorm(Constraint):
     Args:
         maximum: c >= 0; infinity is off.
         groups: as for :class:`GroupLasso`; ``"rows"``, the weights into one neuron, is the usual one.
-        metric: ``"decoupled"`` (default) projects to the nearest point, as the paper does; ``"adaptive"`` projects in the optimizer's own metric, which keeps
-            minimizers of the loss under the constraint where they are.
+        scaling: ``"decoupled"`` (default) projects to the nearest point, as the paper does; ``"adaptive"`` projects in
+            the optimizer's own metric, which keeps minimizers of the loss under the constraint where they are.
         on: as for :class:`L1`.
 
     Raises:
@@ -35,7 +35,8 @@ class MaxNorm(Constraint):
         tensor([[0.6000, 0.8000],
                 [0.3000, 0.4000]])
 
-    Paper: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014, section 5.1.
+    Paper: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014, section
+    5.1.
 
     When not to use it: in front of a normalization, where the norm of weights does not matter to the output.
     """
@@ -44,13 +45,15 @@ class MaxNorm(Constraint):
 
     maximum: Annotated[float, Range(0.0, float("inf"), search=(0.5, 5.0), log=True, off=float("inf"))] = 3.0
     groups: Annotated[Grouping | str | Tensor, Groups()] = Grouping("rows")
-    metric: Metric = "decoupled"
+    scaling: Scaling = "decoupled"
 
     def prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
         layout = as_grouping(self.groups).layout(w.shape)
         if isinstance(step, Tensor) and step.ndim:
             step = layout.fold(step.expand(w.shape), padding=1.0)
-        return layout.unfold(ball(layout.fold(w), step if self.metric == "adaptive" else 1.0, self.maximum, layout.dims), w.shape)
+        return layout.unfold(
+            ball(layout.fold(w), step if self.scaling == "adaptive" else 1.0, self.maximum, layout.dims), w.shape
+        )
 
     def refuse_shape(self, name: str, w: Tensor) -> None:
         as_grouping(self.groups).layout(w.shape, name)

@@ -23,8 +23,12 @@ def mcp_value(w: Float[Tensor, "*shape"], strength: Scalar, gamma: Scalar) -> Fl
     return mcp_each(w.abs(), strength, gamma).sum()
 
 
-def mcp_prox(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar, gamma: Scalar) -> Float[Tensor, "*shape"]:
-    """The minimizer in closed form; for steps of gamma and more, where the problem is not convex, it is a hard threshold at ``sqrt(step * gamma) * strength``."""
+def mcp_prox(
+    w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar, gamma: Scalar
+) -> Float[Tensor, "*shape"]:
+    """The minimizer in closed form; for steps of gamma and more, where the problem is not convex, it is a hard
+    threshold at ``sqrt(step * gamma) * strength``.
+    """
     size = w.abs()
     zero = torch.zeros_like(size)
     step = zero + step
@@ -35,20 +39,24 @@ def mcp_prox(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"],
     return torch.where(size.isnan(), w, w.sign() * torch.where(room > 0, short, long))
 
 
-def mcp_stationarity(w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar, gamma: Scalar) -> Float[Tensor, "*shape"]:
+def mcp_stationarity(
+    w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar, gamma: Scalar
+) -> Float[Tensor, "*shape"]:
     """``|grad + max(strength - |w| / gamma, 0) * sign(w)|`` off zero; as L1's at zero."""
     slope = (strength - w.abs() / gamma).clamp(min=0)
     return (grad + slope * w.sign()).abs() * (w != 0) + (grad.abs() - strength).relu() * (w == 0)
 
 
 class MCP(Penalty):
-    r"""Minimax concave penalty: L1's slope at zero, falling to none at gamma x strength, so that large weights are not shrunk.
+    r"""Minimax concave penalty: L1's slope at zero, falling to none at gamma x strength, so that large weights are not
+    shrunk.
 
-    .. math:: p(w) = \mathrm{strength}\,|w| - \frac{w^2}{2\gamma} \;\text{ for } |w| \le \gamma\,\mathrm{strength}, \text{ constant beyond}
+    .. math:: p(w) = \mathrm{strength}\,|w| - \frac{w^2}{2\gamma}
+        \;\text{ for } |w| \le \gamma\,\mathrm{strength}, \text{ constant beyond}
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, metric, on: as for :class:`L1`. The strength is also a size of weights here: those above gamma x strength
-            are left alone.
+        strength, relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`. The strength is also a size of
+            weights here: those above gamma x strength are left alone.
         gamma: > 1; large is near L1, small near a hard threshold.
 
     Raises:
@@ -73,8 +81,12 @@ class MCP(Penalty):
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
         return mcp_value(w, strength, self.gamma)
 
-    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_prox(
+        self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         return mcp_prox(w, step, strength, self.gamma)
 
-    def penalty_stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_stationarity(
+        self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         return mcp_stationarity(w, grad, strength, self.gamma)

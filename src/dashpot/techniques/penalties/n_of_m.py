@@ -14,8 +14,12 @@ from dashpot.techniques.penalties.constraint import Constraint
 from dashpot.techniques.penalties.hard_threshold import metric_size
 
 
-def keep_n_of_m(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], n: int, m: int) -> Float[Tensor, "*shape"]:
-    """Of every ``m`` consecutive weights of a row (of [outputs, everything else]) the ``n`` with the largest ``w^2 / step``; of equals the earlier stay."""
+def keep_n_of_m(
+    w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], n: int, m: int
+) -> Float[Tensor, "*shape"]:
+    """Of every ``m`` consecutive weights of a row (of [outputs, everything else]) the ``n`` with the largest ``w^2 /
+    step``; of equals the earlier stay.
+    """
     score = metric_size(w, step).reshape(-1, m)
     order = score.argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter(1, order, torch.arange(m, device=w.device).expand_as(order))
@@ -23,14 +27,15 @@ def keep_n_of_m(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape
 
 
 class NOfM(Constraint):
-    r"""Keep at most n of every m consecutive weights along the inputs of a row, such as 2:4, which the sparse units of GPUs want.
+    r"""Keep at most n of every m consecutive weights along the inputs of a row, such as 2:4, which the sparse units of
+    GPUs want.
 
     .. math:: \lVert w_{r,\,mj \ldots mj+m-1} \rVert_0 \le n
 
     Args:
         n: how many stay, at least 1 and at most m.
         m: of how many.
-        metric, on: as for :class:`L1`. Convolutions are taken as [filters, everything else].
+        scaling, on: as for :class:`L1`. Convolutions are taken as [filters, everything else].
 
     Raises:
         ConfigError: n > m; at attach, rows whose length m does not divide.

@@ -40,6 +40,8 @@ def kernel() -> Any:
 
 
 def run(rule: str, jobs: np.ndarray, adaptive: bool) -> None:
-    """``rule`` (adam, sgd, or map for no update) on an array of :data:`JOB`; ctypes lets other Python threads go on meanwhile."""
+    """``rule`` (adam, sgd, or map for no update) on an array of :data:`JOB`; ctypes lets other Python threads go on
+    meanwhile.
+    """
     if len(jobs):
         getattr(kernel(), f"dashpot_{rule}")(jobs.ctypes.data, len(jobs), int(adaptive), torch.get_num_threads())

@@ -21,7 +21,7 @@ class NonNegative(Constraint):
     The projection is the same in every diagonal metric. Weights that the loss wants negative are exactly zero.
 
     Args:
-        metric: has no effect on the map; with ``"decoupled"`` any optimizer will do.
+        scaling: has no effect on the map; with ``"decoupled"`` any optimizer will do.
         on: as for :class:`L1`.
 
     Raises:
@@ -32,10 +32,11 @@ class NonNegative(Constraint):
         >>> dashpot.NonNegative().prox(torch.tensor([1.0, -2.0]), step=1.0)
         tensor([1., 0.])
 
-    Paper: Lee and Seung, "Learning the Parts of Objects by Non-negative Matrix Factorization", Nature 1999; Chorowski and Zurada, "Learning Understandable
-    Neural Networks with Nonnegative Weight Constraints", IEEE TNNLS 2015.
+    Paper: Lee and Seung, "Learning the Parts of Objects by Non-negative Matrix Factorization", Nature 1999; Chorowski
+    and Zurada, "Learning Understandable Neural Networks with Nonnegative Weight Constraints", IEEE TNNLS 2015.
 
-    When not to use it: where effects may be negative, unless the network has another way to express them (an inverted input).
+    When not to use it: where effects may be negative, unless the network has another way to express them (an inverted
+    input).
     """
 
     summary = "keeps weights at or above zero"

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.techniques.penalties.penalty import Metric, Penalty, Scalar
+from dashpot.techniques.penalties.penalty import Penalty, Scalar, Scaling
 
 
 def as_matrix(w: Float[Tensor, "*shape"]) -> Float[Tensor, "rows columns"]:
@@ -31,19 +31,21 @@ def nuclear_prox(w: Float[Tensor, "*shape"], step: Scalar, strength: Scalar) -> 
 
 
 class NuclearNorm(Penalty):
-    r"""Penalize the sum of the singular values of each weight matrix; small ones become exactly zero, and the rank falls.
+    r"""Penalize the sum of the singular values of each weight matrix; small ones become exactly zero, and the rank
+    falls.
 
     .. math:: \mathrm{strength} \sum_i \sigma_i(W), \qquad \sigma_i \leftarrow \max(\sigma_i - s\,\mathrm{strength}, 0)
 
     Convolutions are taken as [filters, everything else].
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, on: as for :class:`L1`. In the decoupled metric a strength is per unit of learning rate.
-        metric: ``"decoupled"`` (default here): threshold lr x strength. ``"adaptive"`` needs an optimizer with one step for the whole matrix (SGD); with a step for
-            each weight the map has no closed form, and it is refused.
+        strength, relative, warmup, ramp, ramp_shape, on: as for :class:`L1`. In the decoupled metric a strength is per
+            unit of learning rate.
+        scaling: ``"decoupled"`` (default here): threshold lr x strength. ``"adaptive"`` needs an optimizer with one
+            step for the whole matrix (SGD); with a step for each weight the map has no closed form, and it is refused.
 
     Raises:
-        ConflictError: ``metric="adaptive"`` with an adaptive optimizer.
+        ConflictError: ``scaling="adaptive"`` with an adaptive optimizer.
 
     Example:
         >>> import torch, dashpot
@@ -54,16 +56,19 @@ class NuclearNorm(Penalty):
 
     Paper: Cai, Candès and Shen, "A Singular Value Thresholding Algorithm for Matrix Completion", SIAM J. Optim. 2010.
 
-    When not to use it: on matrices with thousands of rows and columns: it takes a singular value decomposition at each step.
+    When not to use it: on matrices with thousands of rows and columns: it takes a singular value decomposition at each
+    step.
     """
 
     summary = "soft-thresholds singular values; lowers the rank"
     scalar_only = True
 
-    metric: Metric = "decoupled"
+    scaling: Scaling = "decoupled"
 
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
         return nuclear_value(w, strength)
 
-    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_prox(
+        self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         return nuclear_prox(w, step, strength)

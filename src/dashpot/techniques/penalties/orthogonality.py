@@ -38,12 +38,14 @@ def orthogonality_gradient(w: Float[Tensor, "*shape"], strength: Scalar) -> Floa
 
 
 class Orthogonality(Technique):
-    r"""Penalize the distance of each weight matrix from one with orthonormal rows (columns, where there are fewer of them), in the gradient.
+    r"""Penalize the distance of each weight matrix from one with orthonormal rows (columns, where there are fewer of
+    them), in the gradient.
 
-    .. math:: \frac{\mathrm{strength}}{4} \lVert W W^\top - I \rVert_F^2, \qquad g \leftarrow g + \mathrm{strength}\,(W W^\top - I)\,W
+    .. math:: \frac{\mathrm{strength}}{4} \lVert W W^\top - I \rVert_F^2, \qquad
+        g \leftarrow g + \mathrm{strength}\,(W W^\top - I)\,W
 
-    It has no proximal map that is known in closed form, so that it goes through the gradient, and is refused where a proximal step is asked for. Convolutions are
-    taken as [filters, everything else].
+    It has no proximal map that is known in closed form, so that it goes through the gradient, and is refused where a
+    proximal step is asked for. Convolutions are taken as [filters, everything else].
 
     Args:
         strength: >= 0; 0 is off.
@@ -62,7 +64,8 @@ class Orthogonality(Technique):
         >>> bool(torch.allclose(layer.weight @ layer.weight.T, torch.eye(2), atol=1e-3))
         True
 
-    Paper: Bansal, Chen and Wang, "Can We Gain More from Orthogonality Regularizations in Training Deep CNNs?", NeurIPS 2018.
+    Paper: Bansal, Chen and Wang, "Can We Gain More from Orthogonality Regularizations in Training Deep CNNs?", NeurIPS
+    2018.
 
     When not to use it: together with decay on the same weights, which pulls the other way.
     """

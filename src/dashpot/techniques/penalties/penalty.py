@@ -1,4 +1,6 @@
-"""``Proximal`` and ``Penalty``: techniques with a proximal map, applied after the optimizer's update so that zeros are exact."""
+"""``Proximal`` and ``Penalty``: techniques with a proximal map, applied after the optimizer's update so that zeros are
+exact.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,16 @@ from dashpot.core.select import Where, weights
 from dashpot.core.space import Choice, Domain, Range, Selection
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView, Params
-from dashpot.techniques.penalties.metric import Step, adam_scales, adaptive_step, demand_known, steps_by_one_number
+from dashpot.techniques.penalties.step_rules import Step, adam_scales, adaptive_step, demand_known, steps_by_one_number
 
 Scalar = float | Float[Tensor, ""]
-Metric = Annotated[Literal["adaptive", "decoupled"], Choice(("adaptive", "decoupled"))]
+Scaling = Annotated[Literal["adaptive", "decoupled"], Choice(("adaptive", "decoupled"))]
 DECOUPLED_SEARCH = (1e-2, 1.0)
-"""Where ``metric="decoupled"`` strengths are searched: their scale is about a thousand times that of the adaptive ones."""
+"""Where ``scaling="decoupled"`` strengths are searched: their scale is about a thousand times that of the adaptive
+ones.
+"""
 DEFAULT_STRENGTH = 1e-4
+STRENGTH = Range(0.0, math.inf, search=(1e-6, 1e-1), log=True, off=0.0, optional=True)
 CHUNK = 1 << 17
 """Weights at a time in the post-hook: their temporaries stay in the cache, and no second copy of a tensor is made."""
 
@@ -34,7 +39,8 @@ CHUNK = 1 << 17
 class Proximal(Technique):
     """The base of whatever acts by a proximal map: penalties, and constraints (whose map is a projection).
 
-    The map acts once per optimizer step, on parameters that have a gradient; a step that a GradScaler skips is skipped here too.
+    The map acts once per optimizer step, on parameters that have a gradient; a step that a GradScaler skips is skipped
+    here too.
 
     Class attributes:
         separable: the map treats each weight by itself, so that tensors may be mapped piece by piece.
@@ -47,7 +53,7 @@ class Proximal(Technique):
     convex: ClassVar[bool] = True
 
     if TYPE_CHECKING:  # every subclass has these two fields, and declares them last
-        metric: Metric = "adaptive"
+        scaling: Scaling = "adaptive"
         on: Where = weights
 
     @abstractmethod
@@ -56,13 +62,16 @@ class Proximal(Technique):
 
     @abstractmethod
     def prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-        """``argmin_u  sum (u - w)^2 / (2 step) + value(u)``, for a diagonal metric with one step per weight where ``step`` is a tensor."""
+        """``argmin_u  sum (u - w)^2 / (2 step) + value(u)``, for a diagonal metric with one step per weight where
+        ``step`` is a tensor.
+        """
 
     def stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """How far ``w`` is from an optimum of loss + penalty, weight by weight; ``grad`` is the loss's. All 0 at an optimum.
+        """How far ``w`` is from an optimum of loss + penalty, weight by weight; ``grad`` is the loss's. All 0 at an
+        optimum.
 
-        In general the residual of a proximal step of length 1, ``|w - prox(w - grad, 1)|``; where a penalty knows better, the distance of
-        ``-grad`` from its subdifferential.
+        In general the residual of a proximal step of length 1, ``|w - prox(w - grad, 1)|``; where a penalty knows
+        better, the distance of ``-grad`` from its subdifferential.
         """
         return (w - self.prox(w - grad, 1.0)).abs()
 
@@ -71,14 +80,18 @@ class Proximal(Technique):
         w.copy_(self.prox(w, step))
 
     def adam_map_(self, w: Float[Tensor, " n"], v: Float[Tensor, " n"], gain: float, floor: float) -> bool:
-        """:meth:`prox` in place under the steps ``1 / (gain * sqrt(v) + floor)``, where the penalty has a quicker way than :meth:`map_`; whether it has."""
+        """:meth:`prox` in place under the steps ``1 / (gain * sqrt(v) + floor)``, where the penalty has a quicker way
+        than :meth:`map_`; whether it has.
+        """
         return False
 
     def refuse_shape(self, name: str, w: Tensor) -> None:
         """Raise ConfigError where this cannot act on a tensor of this shape."""
 
     def at(self, step: int) -> Proximal:
-        """Itself as it acts at an optimizer step (0 is the first): with a strength schedule, at that step's strength."""
+        """Itself as it acts at an optimizer step (0 is the first): with a strength schedule, at that
+        step's strength.
+        """
         return self
 
     def claims(self, view: ModelView) -> Iterable[tuple[str, str]]:
@@ -89,7 +102,10 @@ class Proximal(Technique):
         for name, w, group in view.params(self.on):
             self.refuse_shape(name, w)
             if group.get("penalty") is not None:
-                raise ConflictError(f"{type(self).__name__} and the optimizer's penalty {group['penalty']} both act on {name!r}. Keep one of them.")
+                raise ConflictError(
+                    f"{type(self).__name__} and the optimizer's penalty {group['penalty']} both act on {name!r}. Keep"
+                    " one of them."
+                )
 
     @torch.no_grad()
     def on_step(self, params: Params, ctx: Context) -> None:
@@ -105,14 +121,14 @@ def step_in_place(penalty: Proximal, w: Tensor, optimizer: Any, group: Any) -> N
 
     def step(part: slice | None = None) -> Step:
         lr: Step = group["lr"]
-        return adaptive_step(optimizer, w, group, part) if penalty.metric == "adaptive" else lr
+        return adaptive_step(optimizer, w, group, part) if penalty.scaling == "adaptive" else lr
 
     plain = w.detach()
     if not penalty.separable or w.numel() <= CHUNK or not w.is_contiguous() or w.is_cuda:
         penalty.map_(plain, step())
         return
     flat = plain.view(-1)
-    scales = adam_scales(optimizer, w, group) if penalty.metric == "adaptive" else None
+    scales = adam_scales(optimizer, w, group) if penalty.scaling == "adaptive" else None
     if scales is not None and penalty.adam_map_(flat, *scales):
         return
     for start in range(0, w.numel(), CHUNK):
@@ -129,7 +145,9 @@ _kept = _Kept()
 
 
 def scratch(part: Tensor) -> tuple[Tensor, Tensor]:
-    """Two flat buffers of the length of ``part``, the same memory at each call of a thread: fresh memory costs more than the arithmetic in it."""
+    """Two flat buffers of the length of ``part``, the same memory at each call of a thread: fresh memory costs more
+    than the arithmetic in it.
+    """
     kept = _kept.buffers.get((part.dtype, part.device))
     if kept is None:
         with torch.inference_mode(False):  # what is made in that mode cannot be written to outside it
@@ -147,29 +165,32 @@ def demand_usable(penalty: Proximal, optimizer: Any) -> None:
         ConflictError: naming both and the way out.
     """
     name = type(penalty).__name__
-    if penalty.metric == "adaptive":
+    if penalty.scaling == "adaptive":
         demand_known(name, optimizer)
         if penalty.scalar_only and not steps_by_one_number(optimizer):
             raise ConflictError(
-                f"{name}(metric='adaptive') needs one step for the whole tensor, and {type(optimizer).__name__} has one for each weight. "
-                "Use SGD, or metric='decoupled'."
+                f"{name}(scaling='adaptive') needs one step for the whole tensor, and {type(optimizer).__name__} has"
+                " one for each weight. Use SGD, or scaling='decoupled'."
             )
     if isinstance(penalty, Penalty) and penalty.relative is not None:
         raise ConflictError(
-            f"{name}(relative={penalty.relative:g}) must first be turned into a strength. dashpot.fit does so with its data; "
-            "in a loop of your own call dashpot.absolute(recipe, model, (x, y)) before attaching."
+            f"{name}(relative={penalty.relative:g}) must first be turned into a strength. dashpot.fit does so with its"
+            " data; in a loop of your own call dashpot.resolve_strengths(recipe, model, (x, y)) before attaching."
         )
 
 
 class Penalty(Proximal):
-    """The base of penalties with a strength. The maths of a subclass is three methods that take the strength last, as a number or a 0-d tensor."""
+    """The base of penalties with a strength. The maths of a subclass is three methods that take the strength last, as a
+    number or a 0-d tensor.
+    """
 
-    strength: Annotated[float, Range(0.0, math.inf, search=(1e-6, 1e-1), log=True, off=0.0, optional=True)] = None  # type: ignore[assignment]  # None only until relative is made absolute
+    # None only until a relative strength is resolved.
+    strength: Annotated[float, STRENGTH] = None  # type: ignore[assignment]
     relative: Annotated[float | None, Range(0.0, math.inf, optional=True)] = None
     warmup: Annotated[int, Range(0, math.inf, integer=True)] = 0
     ramp: Annotated[int, Range(0, math.inf, integer=True)] = 0
     ramp_shape: Annotated[Literal["linear", "cosine"], Choice(("linear", "cosine"))] = "linear"
-    metric: Metric = "adaptive"
+    scaling: Scaling = "adaptive"
     on: Annotated[Where, Selection()] = weights
 
     def validate(self) -> None:
@@ -178,7 +199,10 @@ class Penalty(Proximal):
                 object.__setattr__(self, "strength", DEFAULT_STRENGTH)
         elif self.strength is not None:
             raise ConfigError(
-                f"{type(self).__name__}.relative", f"None where strength is given ({self.strength:g})", self.relative, "Give one of the two."
+                f"{type(self).__name__}.relative",
+                f"None where strength is given ({self.strength:g})",
+                self.relative,
+                "Give one of the two.",
             )
 
     @abstractmethod
@@ -186,10 +210,14 @@ class Penalty(Proximal):
         """``strength`` times the penalty."""
 
     @abstractmethod
-    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_prox(
+        self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         """The proximal map."""
 
-    def penalty_stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_stationarity(
+        self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         """As :meth:`stationarity`."""
         return (w - self.penalty_prox(w - grad, 1.0, strength)).abs()
 
@@ -203,7 +231,9 @@ class Penalty(Proximal):
         return self.penalty_stationarity(w, grad, self.strength)
 
     def factor(self, step: int) -> float:
-        """The share of the strength that acts at an optimizer step: 0 for ``warmup`` steps, then rising to 1 over ``ramp`` steps."""
+        """The share of the strength that acts at an optimizer step: 0 for ``warmup`` steps, then rising to 1 over
+        ``ramp`` steps.
+        """
         if step < self.warmup:
             return 0.0
         if step + 1 >= self.warmup + self.ramp:
@@ -220,8 +250,9 @@ class Penalty(Proximal):
         """The same penalty at another, constant strength."""
         return replace(self, strength=strength, relative=None, warmup=0, ramp=0)
 
-    def strength_max(self, grad: Float[Tensor, "*shape"]) -> float:
-        """The smallest strength at which zero is stationary, given the loss's gradient at zero: everything is zeroed from there on.
+    def max_strength(self, grad: Float[Tensor, "*shape"]) -> float:
+        """The smallest strength at which zero is stationary, given the loss's gradient at zero: everything is zeroed
+        from there on.
 
         Raises:
             ConfigError: for a penalty that is stationary at zero at any strength (L0).
@@ -237,14 +268,22 @@ class Penalty(Proximal):
         low, high = 0.0, largest
         if not moves(largest * 1e-9):
             remedy = "This one leaves zeros alone at any strength: give strength= instead."
-            raise ConfigError(f"{type(self).__name__}.relative", "used with a penalty that has a largest strength", self.relative, remedy)
+            raise ConfigError(
+                f"{type(self).__name__}.relative",
+                "used with a penalty that has a largest strength",
+                self.relative,
+                remedy,
+            )
         for _ in range(200):
             if not moves(high):
                 break
             low, high = high, high * 2
         else:
             raise ConfigError(
-                f"{type(self).__name__}.relative", "used with a penalty that can zero everything", self.relative, "With l1_ratio=0 nothing does."
+                f"{type(self).__name__}.relative",
+                "used with a penalty that can zero everything",
+                self.relative,
+                "With l1_ratio=0 nothing does.",
             )
         for _ in range(60):
             middle = (low + high) / 2
@@ -253,6 +292,6 @@ class Penalty(Proximal):
 
     def space(self) -> dict[str, Domain]:
         space = super().space()
-        if self.metric == "decoupled":
+        if self.scaling == "decoupled":
             space["strength"] = Range(0.0, math.inf, search=DECOUPLED_SEARCH, log=True, off=0.0)
         return space

@@ -24,8 +24,12 @@ def scad_value(w: Float[Tensor, "*shape"], strength: Scalar, a: Scalar) -> Float
     return scad_each(w.abs(), strength, a).sum()
 
 
-def scad_prox(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar, a: Scalar) -> Float[Tensor, "*shape"]:
-    """The minimizer, in closed form for steps below ``a - 1``. For longer ones the problem is not convex, and the better of the outer pieces' minimizers is taken."""
+def scad_prox(
+    w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar, a: Scalar
+) -> Float[Tensor, "*shape"]:
+    """The minimizer, in closed form for steps below ``a - 1``. For longer ones the problem is not convex, and the
+    better of the outer pieces' minimizers is taken.
+    """
     size = w.abs()
     zero = torch.zeros_like(size)
     step = zero + step
@@ -34,7 +38,8 @@ def scad_prox(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]
     near = (size - step * strength).relu()
     middle = ((a - 1) * size - step * a * strength) / torch.where(room > 0, room, 1)
     short = torch.where(size <= (1 + step) * strength, near, torch.where(size <= flat, middle, size))
-    # Long steps: the middle piece is concave, so that one of its ends is best there, and the other pieces have both ends.
+    # Long steps: the middle piece is concave, so that one of its ends is best there, and the other pieces have both
+    # ends.
     low, high = torch.minimum(near, knee), torch.maximum(size, flat)
     price_low = (low - size).square() / 2 + step * scad_each(low, strength, a)
     price_high = (high - size).square() / 2 + step * scad_each(high, strength, a)
@@ -42,21 +47,27 @@ def scad_prox(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]
     return torch.where(size.isnan(), w, w.sign() * best)
 
 
-def scad_stationarity(w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar, a: Scalar) -> Float[Tensor, "*shape"]:
-    """``|grad + slope * sign(w)|`` off zero, slope falling from strength to 0 over [strength, a * strength]; as L1's at zero."""
+def scad_stationarity(
+    w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar, a: Scalar
+) -> Float[Tensor, "*shape"]:
+    """``|grad + slope * sign(w)|`` off zero, slope falling from strength to 0 over [strength, a * strength]; as L1's at
+    zero.
+    """
     slope = ((a * strength - w.abs()) / (a - 1)).clamp(min=0)
     slope = torch.minimum(slope, torch.zeros_like(slope) + strength)
     return (grad + slope * w.sign()).abs() * (w != 0) + (grad.abs() - strength).relu() * (w == 0)
 
 
 class SCAD(Penalty):
-    r"""Smoothly clipped absolute deviation: L1 near zero, no penalty growth, hence no shrinking, of weights above a x strength.
+    r"""Smoothly clipped absolute deviation: L1 near zero, no penalty growth, hence no shrinking, of weights above a x
+    strength.
 
-    .. math:: p'(w) = \mathrm{strength}\; \min\!\Big(1, \frac{(a\,\mathrm{strength} - |w|)_+}{(a-1)\,\mathrm{strength}}\Big)
+    .. math:: p'(w) = \mathrm{strength}\;
+        \min\!\Big(1, \frac{(a\,\mathrm{strength} - |w|)_+}{(a-1)\,\mathrm{strength}}\Big)
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, metric, on: as for :class:`L1`. The strength is also a size of weights here: those above
-            a x strength are left alone.
+        strength, relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`. The strength is also a size of
+            weights here: those above a x strength are left alone.
         a: > 2; large is near L1.
 
     Raises:
@@ -81,8 +92,12 @@ class SCAD(Penalty):
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
         return scad_value(w, strength, self.a)
 
-    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_prox(
+        self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         return scad_prox(w, step, strength, self.a)
 
-    def penalty_stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_stationarity(
+        self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         return scad_stationarity(w, grad, strength, self.a)

@@ -28,12 +28,21 @@ def sparse_group_prox(
 
 
 def sparse_group_stationarity(
-    w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar, l1_ratio: Scalar, dims: tuple[int, ...], size: float | Tensor
+    w: Float[Tensor, "*shape"],
+    grad: Float[Tensor, "*shape"],
+    strength: Scalar,
+    l1_ratio: Scalar,
+    dims: tuple[int, ...],
+    size: float | Tensor,
 ) -> Float[Tensor, "*shape"]:
-    """Of a zero group: the group's distance after its soft threshold. Elsewhere: L1's, the group's slope added to ``grad``."""
+    """Of a zero group: the group's distance after its soft threshold. Elsewhere: L1's, the group's slope added to
+    ``grad``.
+    """
     thresholds = strength * l1_ratio, strength * (1 - l1_ratio) * size
     zero = (w == 0).all(dims[0], keepdim=True) if len(dims) == 1 else (w.abs().sum(dims, keepdim=True) == 0)
-    off = l1_stationarity(w, grad + thresholds[1] * w / w.square().sum(dims, keepdim=True).sqrt().masked_fill(zero, 1), thresholds[0])
+    off = l1_stationarity(
+        w, grad + thresholds[1] * w / w.square().sum(dims, keepdim=True).sqrt().masked_fill(zero, 1), thresholds[0]
+    )
     at = group_stationarity(w, soft_threshold(grad, thresholds[0]), thresholds[1], dims)
     return off * ~zero + at * zero
 
@@ -46,7 +55,7 @@ class SparseGroupLasso(GroupPenalty):
     The map is the soft threshold followed by the group threshold, exactly.
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, metric, on: as for :class:`L1`.
+        strength, relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`.
         groups, size_weights: as for :class:`GroupLasso`.
         l1_ratio: ρ in [0, 1]: 1 is L1, 0 is the group lasso.
 
@@ -62,22 +71,35 @@ class SparseGroupLasso(GroupPenalty):
 
     Paper: Simon, Friedman, Hastie and Tibshirani, "A Sparse-Group Lasso", JCGS 2013.
 
-    When not to use it: where only whole groups matter (smaller layers), :class:`GroupLasso` has one strength fewer to tune.
+    When not to use it: where only whole groups matter (smaller layers), :class:`GroupLasso` has one strength fewer to
+    tune.
     """
 
     summary = "soft-thresholds weights and group norms"
 
     l1_ratio: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.95))] = 0.5
 
-    def folded_value(self, w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor) -> Float[Tensor, ""]:
+    def folded_value(
+        self, w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
+    ) -> Float[Tensor, ""]:
         return l1_value(w, strength * self.l1_ratio) + group_lasso_value(w, strength * (1 - self.l1_ratio), dims, size)
 
     def folded_prox(
-        self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
+        self,
+        w: Float[Tensor, "*shape"],
+        step: float | Float[Tensor, "*#shape"],
+        strength: Scalar,
+        dims: tuple[int, ...],
+        size: float | Tensor,
     ) -> Float[Tensor, "*shape"]:
         return sparse_group_prox(w, step, strength, self.l1_ratio, dims, size)
 
     def folded_stationarity(
-        self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
+        self,
+        w: Float[Tensor, "*shape"],
+        grad: Float[Tensor, "*shape"],
+        strength: Scalar,
+        dims: tuple[int, ...],
+        size: float | Tensor,
     ) -> Float[Tensor, "*shape"]:
         return sparse_group_stationarity(w, grad, strength, self.l1_ratio, dims, size)

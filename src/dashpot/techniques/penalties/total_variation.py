@@ -15,11 +15,13 @@ def total_variation_value(w: Float[Tensor, "*shape"], strength: Scalar) -> Float
 
 
 def smooth_row(y: list[float], weight: list[float], strength: float) -> list[float]:
-    """``argmin_u sum weight (u - y)^2 / 2 + strength * sum |u_{j+1} - u_j|``, exactly, by dynamic programming in linear time.
+    """``argmin_u sum weight (u - y)^2 / 2 + strength * sum |u_{j+1} - u_j|``, exactly, by dynamic programming in linear
+    time.
 
-    Let ``f_j(u)`` be the least cost of the first j values when the j-th is u. Its slope is increasing and piecewise linear, and the absolute difference clips
-    it to [-strength, strength]. Only the slope's kinks are kept, as (place, change of rise, change of level) of its linear pieces, in an array that is cut at
-    both ends. The places where the clipping sets in then bound the solution from behind.
+    Let ``f_j(u)`` be the least cost of the first j values when the j-th is u. Its slope is increasing and piecewise
+    linear, and the absolute difference clips it to [-strength, strength]. Only the slope's kinks are kept, as (place,
+    change of rise, change of level) of its linear pieces, in an array that is cut at both ends. The places where the
+    clipping sets in then bound the solution from behind.
     """
     n = len(y)
     start, stop = n, n
@@ -55,7 +57,10 @@ def smooth_row(y: list[float], weight: list[float], strength: float) -> list[flo
 def _smooth_rows(w: Tensor, step: Tensor, strength: Tensor) -> Tensor:
     inverse = 1 / step.detach().cpu().double()
     price = float(strength)
-    rows = [smooth_row(y, weight, price) for y, weight in zip(w.detach().cpu().double().tolist(), inverse.tolist(), strict=True)]
+    rows = [
+        smooth_row(y, weight, price)
+        for y, weight in zip(w.detach().cpu().double().tolist(), inverse.tolist(), strict=True)
+    ]
     return torch.tensor(rows, dtype=torch.float64).to(w)
 
 
@@ -64,7 +69,9 @@ def _(w: Tensor, step: Tensor, strength: Tensor) -> Tensor:
     return torch.empty_like(w)
 
 
-def total_variation_prox(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+def total_variation_prox(
+    w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
+) -> Float[Tensor, "*shape"]:
     """The map of each row, on the CPU in float64, with one step per weight where ``step`` is a tensor."""
     if w.numel() == 0:
         return w.clone()
@@ -78,15 +85,17 @@ def total_variation_prox(w: Float[Tensor, "*shape"], step: float | Float[Tensor,
 
 
 class TotalVariation(Penalty):
-    r"""Penalize differences of neighbouring weights along the inputs of each row, so that runs of weights become exactly equal (fused).
+    r"""Penalize differences of neighbouring weights along the inputs of each row, so that runs of weights become
+    exactly equal (fused).
 
     .. math:: \mathrm{strength} \sum_{i,j} |w_{i,j+1} - w_{i,j}|
 
-    For inputs whose order means something: time steps, frequencies, positions. Convolutions are taken as [filters, everything else].
+    For inputs whose order means something: time steps, frequencies, positions. Convolutions are taken as [filters,
+    everything else].
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, metric, on: as for :class:`L1`; ``on`` should name the first layer. ``relative`` is refused when it is
-            made absolute: strong penalties make rows constant, not zero.
+        strength, relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`; ``on`` should name the first
+            layer. ``relative`` is refused when it is made absolute: strong penalties make rows constant, not zero.
 
     Raises:
         ConfigError: both ``strength`` and ``relative``; ``relative`` when it is made absolute.
@@ -97,10 +106,11 @@ class TotalVariation(Penalty):
         >>> dashpot.TotalVariation(strength=0.5).prox(torch.tensor([[1.0, 1.2, 5.0, 5.4]]), step=1.0)
         tensor([[1.3500, 1.3500, 4.9500, 4.9500]])
 
-    Papers: Rudin, Osher and Fatemi, "Nonlinear Total Variation Based Noise Removal Algorithms", Physica D 1992; Johnson, "A Dynamic Programming Algorithm for the
-    Fused Lasso and L0-Segmentation", JCGS 2013.
+    Papers: Rudin, Osher and Fatemi, "Nonlinear Total Variation Based Noise Removal Algorithms", Physica D 1992;
+    Johnson, "A Dynamic Programming Algorithm for the Fused Lasso and L0-Segmentation", JCGS 2013.
 
-    When not to use it: on inputs in no order, and on large layers: each row is solved by a loop in Python, about a microsecond a weight.
+    When not to use it: on inputs in no order, and on large layers: each row is solved by a loop in Python, about a
+    microsecond a weight.
     """
 
     summary = "makes neighbouring weights of a row equal"
@@ -108,9 +118,13 @@ class TotalVariation(Penalty):
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
         return total_variation_value(w, strength)
 
-    def penalty_prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+    def penalty_prox(
+        self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
+    ) -> Float[Tensor, "*shape"]:
         return total_variation_prox(w, step, strength)
 
-    def strength_max(self, grad: Float[Tensor, "*shape"]) -> float:
+    def max_strength(self, grad: Float[Tensor, "*shape"]) -> float:
         remedy = "This one makes neighbours equal, and not everything zero, at any strength: give strength= instead."
-        raise ConfigError("TotalVariation.relative", "used with a penalty that has a largest strength", self.relative, remedy)
+        raise ConfigError(
+            "TotalVariation.relative", "used with a penalty that has a largest strength", self.relative, remedy
+        )

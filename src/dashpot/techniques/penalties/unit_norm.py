@@ -12,7 +12,7 @@ from dashpot.core.space import Range
 from dashpot.techniques.penalties.constraint import Constraint
 from dashpot.techniques.penalties.grouping import Grouping, Groups, as_grouping
 from dashpot.techniques.penalties.groups import group_norm
-from dashpot.techniques.penalties.penalty import Metric, Scalar
+from dashpot.techniques.penalties.penalty import Scalar, Scaling
 
 
 def sphere(w: Float[Tensor, "*shape"], norm: Scalar, dims: tuple[int, ...]) -> Float[Tensor, "*shape"]:
@@ -29,11 +29,11 @@ class UnitNorm(Constraint):
     Args:
         norm: c > 0.
         groups: as for :class:`GroupLasso`.
-        metric: only the nearest point is known, so ``"decoupled"`` only.
+        scaling: only the nearest point is known, so ``"decoupled"`` only.
         on: as for :class:`L1`.
 
     Raises:
-        ConfigError: ``metric="adaptive"``; at attach, a grouping that does not divide a parameter's shape.
+        ConfigError: ``scaling="adaptive"``; at attach, a grouping that does not divide a parameter's shape.
 
     Example:
         >>> import torch, dashpot
@@ -41,7 +41,8 @@ class UnitNorm(Constraint):
         tensor([[0.6000, 0.8000],
                 [0.0000, 0.0000]])
 
-    Paper: Salimans and Kingma, "Weight Normalization: A Simple Reparameterization to Accelerate Training of Deep Neural Networks", NeurIPS 2016 (fixed norms).
+    Paper: Salimans and Kingma, "Weight Normalization: A Simple Reparameterization to Accelerate Training of Deep Neural
+    Networks", NeurIPS 2016 (fixed norms).
 
     When not to use it: in output layers, whose scale is the confidence of the network.
     """
@@ -52,13 +53,15 @@ class UnitNorm(Constraint):
 
     norm: Annotated[float, Range(0.0, float("inf"), open="low")] = 1.0
     groups: Annotated[Grouping | str | Tensor, Groups()] = Grouping("rows")
-    metric: Metric = "decoupled"
+    scaling: Scaling = "decoupled"
 
     def validate(self) -> None:
         from dashpot.core.errors import ConfigError
 
-        if self.metric == "adaptive":
-            raise ConfigError("UnitNorm.metric", "decoupled", self.metric, "A sphere has no simple projection in another metric.")
+        if self.scaling == "adaptive":
+            raise ConfigError(
+                "UnitNorm.scaling", "decoupled", self.scaling, "A sphere has no simple projection in another metric."
+            )
 
     def prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
         layout = as_grouping(self.groups).layout(w.shape)
@@ -68,7 +71,9 @@ class UnitNorm(Constraint):
         """The part of ``grad`` along the sphere."""
         layout = as_grouping(self.groups).layout(w.shape)
         v, g = layout.fold(w), layout.fold(grad)
-        along = (v * g).sum(layout.dims, keepdim=True) / v.square().sum(layout.dims, keepdim=True).clamp(min=torch.finfo(w.dtype).tiny)
+        along = (v * g).sum(layout.dims, keepdim=True) / v.square().sum(layout.dims, keepdim=True).clamp(
+            min=torch.finfo(w.dtype).tiny
+        )
         return layout.unfold((g - along * v).abs(), w.shape)
 
     def refuse_shape(self, name: str, w: Tensor) -> None:

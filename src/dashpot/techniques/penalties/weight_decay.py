@@ -14,7 +14,9 @@ from dashpot.core.view import ModelView, Params
 from dashpot.techniques.penalties.decay import warn_double_decay
 
 
-def weight_decay(w: Float[Tensor, "*shape"], lr: float | Float[Tensor, ""], strength: float | Float[Tensor, ""]) -> Float[Tensor, "*shape"]:
+def weight_decay(
+    w: Float[Tensor, "*shape"], lr: float | Float[Tensor, ""], strength: float | Float[Tensor, ""]
+) -> Float[Tensor, "*shape"]:
     """``w * (1 - lr * strength)``."""
     return w * (1 - lr * strength)
 
@@ -24,8 +26,9 @@ class WeightDecay(Technique):
 
     .. math:: w \leftarrow (1 - \mathrm{lr} \cdot \mathrm{strength})\, w, \quad \text{then the optimizer's update}
 
-    This is what ``weight_decay`` means in torch's ``AdamW``, bit for bit, for any optimizer and for weights only. It follows the learning rate,
-    schedules included. With SGD without momentum it is the same as :class:`L2`; with Adam it is not.
+    This is what ``weight_decay`` means in torch's ``AdamW``, bit for bit, for any optimizer and for weights only. It
+    follows the learning rate, schedules included. With SGD without momentum it is the same as :class:`L2`; with Adam it
+    is not.
 
     Args:
         strength: >= 0; 0 is off, 0.01 to 0.1 usual for AdamW. lr x strength must stay well below 1.
@@ -49,8 +52,8 @@ class WeightDecay(Technique):
 
     Paper: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
 
-    When not to use it: where the minimum of a penalized objective is wanted (use :class:`L2` or :class:`ElasticNet`); together with a
-    strong Mixup, which lowers the best decay.
+    When not to use it: where the minimum of a penalized objective is wanted (use :class:`L2` or :class:`ElasticNet`);
+    together with a strong Mixup, which lowers the best decay.
     """
 
     summary = "shrinks weights by lr x strength"

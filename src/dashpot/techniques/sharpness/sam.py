@@ -15,27 +15,35 @@ from dashpot.techniques.gradient.clipping import total_norm
 
 
 def sam_ascent(
-    w: Float[Tensor, "*shape"], gradient: Float[Tensor, "*shape"], norm: Float[Tensor, ""], rho: float | Float[Tensor, ""]
+    w: Float[Tensor, "*shape"],
+    gradient: Float[Tensor, "*shape"],
+    norm: Float[Tensor, ""],
+    rho: float | Float[Tensor, ""],
 ) -> Float[Tensor, "*shape"]:
-    """``w + rho * gradient / norm``: the top of the linearized loss within ``rho``; ``w`` itself where the gradient vanishes."""
+    """``w + rho * gradient / norm``: the top of the linearized loss within ``rho``; ``w`` itself where the gradient
+    vanishes.
+    """
     return w + (rho / (norm + 1e-12)).to(w.dtype) * gradient
 
 
 class SAM(Technique):
     r"""Sharpness-aware minimization: step from w by the gradient at the worst point within ρ of it.
 
-    .. math:: w \leftarrow w - \eta\, \nabla \mathrm{loss}\Big(w + \rho \frac{\nabla \mathrm{loss}(w)}{\lVert \nabla \mathrm{loss}(w) \rVert_2}\Big)
+    .. math:: w \leftarrow w - \eta\, \nabla
+        \mathrm{loss}\Big(w + \rho \frac{\nabla \mathrm{loss}(w)}{\lVert \nabla \mathrm{loss}(w) \rVert_2}\Big)
 
-    Two gradients per step, so about twice the time. The second pass sees the same dropout masks and leaves running batch-norm statistics alone; the weights
-    are put back exactly. Under DistributedDataParallel the first gradient is each rank's own. The recipe's earlier gradient techniques
-    act at both points: ``L2() | SAM()`` sharpens the penalized loss.
+    Two gradients per step, so about twice the time. The second pass sees the same dropout masks and leaves running
+    batch-norm statistics alone; the weights are put back exactly. Under DistributedDataParallel the first gradient is
+    each rank's own. The recipe's earlier gradient techniques act at both points: ``L2() | SAM()`` sharpens the
+    penalized loss.
 
     Args:
         rho: radius ρ >= 0, in the units of the weights' 2-norm. 0 is off; 0.02 to 0.2 is usual.
 
     Raises:
         ConflictError: attached without ``closure=True``.
-        UsageError: ``optimizer.step()`` without a closure. GradScaler cannot take a closure: use bfloat16 autocast without one.
+        UsageError: ``optimizer.step()`` without a closure. GradScaler cannot take a closure: use bfloat16 autocast
+            without one.
 
     Example:
         >>> import torch, dashpot

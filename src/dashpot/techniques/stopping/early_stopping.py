@@ -27,16 +27,19 @@ def improves(score: float, best: float | None, mode: str, min_delta: float) -> b
 class EarlyStopping(Technique):
     r"""End training when a score has not improved for a while, and leave the best weights in the model.
 
-    An epoch improves if :math:`s < s_\mathrm{best} - \delta` (mode ``min``) or :math:`s > s_\mathrm{best} + \delta` (mode ``max``); δ is absolute, so negative scores
-    are no trouble. NaN is never best and a tie keeps the earlier. The best weights are a deep copy (of the averages, if the recipe keeps any); they
-    are saved in the session's state and put back on every way out: stopped, ran to the end, interrupted.
+    An epoch improves if :math:`s < s_\mathrm{best} - \delta` (mode ``min``) or :math:`s > s_\mathrm{best} + \delta`
+    (mode ``max``); δ is absolute, so negative scores are no trouble. NaN is never best and a tie keeps the earlier.
+    The best weights are a deep copy (of the averages, if the recipe keeps any); they are saved in the session's state
+    and put back on every way out: stopped, ran to the end, interrupted.
 
     Args:
         monitor: the score to watch, a key of what ``session.epoch`` gets.
-        mode: ``"min"`` or ``"max"``. Never guessed from the name: it must be given for any monitor but the default ``val_loss``.
+        mode: ``"min"`` or ``"max"``. Never guessed from the name: it must be given for any monitor but the default
+            ``val_loss``.
         patience: stop once this many epochs in a row brought no improvement; 0 acts as 1.
         min_delta: δ >= 0, in the units of the score.
-        min_epochs: no stop before this many epochs. What happened before counts for patience, but an improvement at the last moment still saves the run.
+        min_epochs: no stop before this many epochs. What happened before counts for patience, but an improvement at the
+            last moment still saves the run.
         restore: put the best weights back; without it the last ones stay.
 
     Raises:
@@ -52,8 +55,8 @@ class EarlyStopping(Technique):
 
     Paper: Prechelt, "Early Stopping - But When?", Neural Networks: Tricks of the Trade 1998.
 
-    When not to use it: with a schedule that needs its whole length (cosine to zero) keep the best weights but set patience high. Do not report the score
-    on the split that stopped the training.
+    When not to use it: with a schedule that needs its whole length (cosine to zero) keep the best weights but set
+    patience high. Do not report the score on the split that stopped the training.
     """
 
     summary = "stops when the score no longer improves and keeps the best weights"
@@ -70,7 +73,10 @@ class EarlyStopping(Technique):
     def validate(self) -> None:
         if self.mode is None and self.monitor != _DEFAULT_MONITOR:
             raise ConfigError(
-                "EarlyStopping.mode", f"'min' or 'max' for the monitor {self.monitor!r}", None, "A direction is never guessed from a name."
+                "EarlyStopping.mode",
+                f"'min' or 'max' for the monitor {self.monitor!r}",
+                None,
+                "A direction is never guessed from a name.",
             )
 
     def init(self, view: ModelView, ctx: Context) -> State:
@@ -78,7 +84,9 @@ class EarlyStopping(Technique):
 
     def on_epoch(self, scores: Scores, ctx: Context) -> Verdict:
         if self.monitor not in scores:
-            raise UnknownNameError("EarlyStopping.monitor", self.monitor, scores, "Pass it in the scores of session.epoch.")
+            raise UnknownNameError(
+                "EarlyStopping.monitor", self.monitor, scores, "Pass it in the scores of session.epoch."
+            )
         score, state = float(scores[self.monitor]), ctx.state
         better = improves(score, state["best"], self.mode or "min", self.min_delta)
         if better:
@@ -86,7 +94,11 @@ class EarlyStopping(Technique):
             state["weights"] = ctx.snapshot() if self.restore else {}
         waited = ctx.epoch - state["best_epoch"]
         stop = waited > 0 and waited >= max(self.patience, 1) and ctx.epoch >= self.min_epochs
-        reason = f"{self.monitor} has not improved for {waited} epochs; best {state['best']} at epoch {state['best_epoch']}" if stop else ""
+        reason = (
+            f"{self.monitor} has not improved for {waited} epochs; best {state['best']} at epoch {state['best_epoch']}"
+            if stop
+            else ""
+        )
         return Verdict(stop=stop, best=better, reason=reason)
 
     def final(self, ctx: Context) -> Mapping[str, Tensor]:

@@ -1,0 +1,1 @@
+"""Techniques compared on paired splits, and reference models."""

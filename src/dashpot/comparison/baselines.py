@@ -1,0 +1,97 @@
+"""What a comparison is held against: exact linear models and boosted trees, by scikit-learn."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dashpot.evaluation.losses import metrics_of
+
+Model = Any
+FIRST = 3
+"""Rounds of boosting that tell how long all of them take."""
+
+
+def references(task: str) -> dict[str, Callable[[int], Model]]:
+    """Name -> function from the size of the problem (rows x features x outputs) to an unfitted model.
+
+    Strengths are chosen by cross-validation inside the training rows. Large problems get fewer folds and a coarser
+    grid, so that a reference never takes longer than the networks it stands beside.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    from sklearn.linear_model import LassoCV, LogisticRegressionCV, RidgeCV
+
+    def logistic(l1: bool) -> Callable[[int], Model]:
+        def make(size: int) -> Model:
+            small = size < 1_000_000
+            return LogisticRegressionCV(
+                Cs=np.logspace(-3, 2, 8) if small else np.logspace(-3, 1, 4),
+                l1_ratios=(1.0 if l1 else 0.0,),
+                cv=5 if small else 3,
+                solver="saga" if l1 else "lbfgs",
+                scoring="neg_log_loss",
+                max_iter=300 if l1 else 500,
+                tol=1e-3 if l1 else 1e-4,
+                random_state=0,
+                use_legacy_attributes=False,
+            )
+
+        return make
+
+    if task == "classification":
+        return {
+            "logistic regression, L2": logistic(l1=False),
+            "logistic regression, L1": logistic(l1=True),
+            "histogram gradient boosting": lambda size: HistGradientBoostingClassifier(random_state=0),
+        }
+    return {
+        "ridge regression": lambda size: RidgeCV(alphas=np.logspace(-3, 5, 33)),
+        "lasso": lambda size: LassoCV(cv=5 if size < 1_000_000 else 3, random_state=0, max_iter=5000),
+        "histogram gradient boosting": lambda size: HistGradientBoostingRegressor(random_state=0),
+    }
+
+
+def seconds_at_most(model: Model, x: np.ndarray, y: np.ndarray) -> float:
+    """What boosted trees will take, from their first rounds: with hundreds of columns and several classes it may be
+    minutes. 0 for other models.
+    """
+    from sklearn.base import clone
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    if not isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
+        return 0.0
+    started = time.perf_counter()
+    clone(model).set_params(max_iter=FIRST).fit(x, y)
+    return (time.perf_counter() - started) * float(model.max_iter) / FIRST
+
+
+def fit_reference(model: Model, x: np.ndarray, y: np.ndarray) -> str:
+    """Fit in place; returns a note if a solver stopped short of its tolerance."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(x, y)
+    short = any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+    return "the solver stopped short of its tolerance for some strengths" if short else ""
+
+
+def reference_scores(model: Model, x: np.ndarray, y: np.ndarray, classes: int) -> dict[str, float]:
+    """The same scores as for networks."""
+    import torch
+
+    if classes:
+        probability = np.full((len(x), classes), 1e-12)
+        probability[:, model.classes_] = np.maximum(model.predict_proba(x), 1e-12)
+        return metrics_of(torch.from_numpy(np.log(probability)), torch.from_numpy(y))
+    return metrics_of(torch.from_numpy(model.predict(x)), torch.from_numpy(y.astype(np.float64)))
+
+
+def reference_zeros(model: Model) -> float | None:
+    """The share of coefficients that are exactly zero, for linear models."""
+    coefficients = getattr(model, "coef_", None)
+    return None if coefficients is None else float(np.mean(np.asarray(coefficients) == 0))

@@ -1,0 +1,1 @@
+"""Losses, metrics, calibration, decision rules, cross-validation and intervals."""

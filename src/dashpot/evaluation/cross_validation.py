@@ -1,0 +1,68 @@
+"""Cross-validation: the folds, and the two usual choices from what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from dashpot.core.errors import ConfigError
+from dashpot.evaluation.losses import is_classification
+
+
+def folds(y: Tensor, cv: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Shuffled folds as (training rows, validation rows), stratified where there are classes.
+
+    Raises:
+        ConfigError: more folds than rows, or than rows of a class.
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    labels = y.cpu().numpy()
+    if is_classification(y) and y.ndim == 1:
+        classes, counts = np.unique(labels, return_counts=True)
+        if cv > counts.min():
+            rule = f"at most {counts.min()}, the rows of class {classes[counts.argmin()]}"
+            raise ConfigError("cv", rule, cv, "Take fewer folds, or merge or remove that class.")
+        splitter: Any = StratifiedKFold(cv, shuffle=True, random_state=seed)
+    else:
+        if 2 * cv > len(labels):
+            raise ConfigError(
+                "cv",
+                f"at most {len(labels) // 2}, half the number of rows, so that each fold can be scored",
+                cv,
+                "Take fewer folds.",
+            )
+        splitter = KFold(cv, shuffle=True, random_state=seed)
+    return list(splitter.split(np.zeros(len(labels)), labels))
+
+
+def choose(losses: np.ndarray, scores: np.ndarray) -> tuple[int, int]:
+    """The point of the lowest mean loss, and the one-standard-error choice (Breiman et al. 1984), guarded by the score.
+
+    The second is the strongest penalty whose mean loss is within one standard error of the lowest, and whose score is
+    less than one standard error below that of the lowest loss, fold by fold. The guard is there since one bad fold can
+    make the standard error of the loss so wide that poor models pass; folds differ far more from one another than
+    strengths do within a fold, so that comparing them in pairs is not fooled.
+
+    Args:
+        losses, scores: [folds, points], strong penalties first; low losses and high scores are good.
+
+    >>> losses = np.array([[3.0, 1.3, 1.0, 1.1], [5.0, 2.0, 2.1, 2.2], [9.0, 5.2, 5.0, 5.1]])
+    >>> choose(losses, np.zeros((3, 4)))
+    (2, 1)
+    >>> choose(losses, -losses)
+    (2, 2)
+    """
+    mean = np.where(np.isfinite(losses).all(axis=0), losses.mean(axis=0), np.inf)
+    best = int(mean.argmin())
+    folds = len(losses) ** 0.5
+    spread = losses[:, best].std(ddof=1) / folds if np.isfinite(mean[best]) else 0.0
+    worse = scores[:, [best]] - scores
+    with np.errstate(invalid="ignore"):
+        gap, error = worse.mean(axis=0), worse.std(axis=0, ddof=1) / folds
+        # Where a single fold differs, the gap is its own standard error: that is not less.
+        fine = (mean <= mean[best] + spread) & ((gap <= 0) | (gap < error * (1 - 1e-9)))
+    fine[best] = True
+    return best, int(np.flatnonzero(fine)[0])

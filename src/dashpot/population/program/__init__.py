@@ -1,0 +1,1 @@
+"""The C++ program for stacks of known layers."""

@@ -1,0 +1,150 @@
+"""Members trained one after another, for what cannot be stacked: the same interface as a chunk, the same results."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dashpot.evaluation.losses import metrics_of, predict
+from dashpot.population.columns import without_stopping
+from dashpot.population.members import RANDOM, Data, Member, Plan, initial
+from dashpot.training.batches import Batches
+from dashpot.training.loop import train_epoch
+from dashpot.training.setup import adamw_for
+
+
+class SequentialTrainer:
+    """Members with a network, an optimizer and a session each."""
+
+    def __init__(
+        self, members: Sequence[Member], models: Sequence[nn.Module], data: Data, plan: Plan, classes: int | None
+    ) -> None:
+        self.members, self.data, self.plan, self.classes = list(members), data, plan, classes
+        self.epoch = self.step = 0
+        self.failed = np.zeros(len(members), dtype=bool)
+        self.done = np.zeros(len(members), dtype=bool)
+        self.objective = np.zeros(len(members))
+        self.best_epochs = [0] * len(members)
+        self.models = [model.to(data.device) for model in models]
+        self._optimizers = [adamw_for(model, None, m.lr) for model, m in zip(self.models, members, strict=True)]
+        self._batches = [
+            Batches("data", data.take(data.index(m, m.rows)), plan.batch_of(m), m.seed, data.device) for m in members
+        ]
+        self._sessions = [
+            # Without rows to watch there is nothing to stop by.
+            (m.recipe if m.watch is not None else without_stopping(m.recipe)).attach(
+                model,
+                optimizer,
+                seed=m.seed,
+                classes=classes,
+                targets="classes" if data.classification else "values",
+                batch_size=batches.smallest,
+                closure=any(t.evaluations > 1 for t in m.recipe),
+            )
+            for m, model, optimizer, batches in zip(members, self.models, self._optimizers, self._batches, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def begin(self) -> None:
+        """Where on the schedule it is, its techniques are, too: draws and strengths are functions of the step."""
+        for session in self._sessions:
+            session.step, session.epochs = self.step, self.epoch
+            session.rewind()
+
+    def train_epoch(self) -> None:
+        """One epoch of every member."""
+        self.epoch += 1
+        devices = [self.data.device] if self.data.device.type == "cuda" else []
+        for k, member in enumerate(self.members):
+            if self.done[k] or self.failed[k]:
+                continue
+            args = (
+                self._sessions[k],
+                self.models[k],
+                self._optimizers[k],
+                self._batches[k],
+                self.plan.loss,
+                self.plan.schedule,
+            )
+            with RANDOM, torch.random.fork_rng(devices=devices):
+                total, _ = train_epoch(*args, self.epoch, self.plan.epochs, self.data.device)
+            self.objective[k] = float(total) / len(self._batches[k])
+            self.failed[k] = not np.isfinite(self.objective[k])
+            if member.watch is not None and not self.failed[k]:
+                y = self.data.y[self.data.index(member, member.watch)]
+                scores = {
+                    f"val_{name}": value
+                    for name, value in metrics_of(self._outputs(k, member.watch), y, self.plan.loss).items()
+                }
+                self.done[k] = self._sessions[k].epoch(scores).stop
+                self.best_epochs[k] = next(
+                    (ctx.state["best_epoch"] for t, ctx in self._sessions[k].actors if t.defines("final")), 0
+                )
+        self.step += len(self._batches[0]) if self._batches else 0
+
+    def outputs(self, rows: Sequence[np.ndarray]) -> list[Tensor]:
+        """Each member's outputs for its rows, in evaluation mode."""
+        return [self._outputs(k, r) for k, r in enumerate(rows)]
+
+    def _outputs(self, k: int, rows: np.ndarray) -> Tensor:
+        x, _ = self.data.take(self.data.index(self.members[k], rows))
+        with self._sessions[k].evaluate() as model:
+            return predict(model, x)
+
+    def tensors(self, k: int) -> Mapping[str, Tensor]:
+        """The weights and buffers that member k ends with."""
+        return {name: t.detach().clone() for name, t in self._sessions[k].export().state_dict().items()}
+
+    @classmethod
+    def gathered(cls, members: Sequence[Member], sources: Sequence[tuple[SequentialTrainer, int]]) -> SequentialTrainer:
+        """Members that go on from where others are; see :meth:`dashpot.population.models.StackedModels.gathered`."""
+        one = sources[0][0]
+        models = [initial(member) for member in members]
+        for model, (source, row) in zip(models, sources, strict=True):
+            model.load_state_dict(source.models[row].state_dict())
+        solo = cls(members, models, one.data, one.plan, one.classes)
+        solo.epoch, solo.step = one.epoch, one.step
+        for k, (source, row) in enumerate(sources):
+            mine, theirs = solo._optimizers[k], source._optimizers[row]
+            mine.load_state_dict(
+                {**copy.deepcopy(theirs.state_dict()), "param_groups": mine.state_dict()["param_groups"]}
+            )
+            session, other = solo._sessions[k], source._sessions[row]
+            session.step, session.epochs = other.step, other.epochs
+            states = {(ctx.path, type(t)): ctx.state for t, ctx in other.actors}
+            for technique, ctx in session.actors:
+                ctx.state = copy.deepcopy(states.get((ctx.path, type(technique)), ctx.state))
+            session.rewind()
+            solo.objective[k], solo.best_epochs[k] = source.objective[row], source.best_epochs[row]
+        return solo
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Only these members; the others leave, and their networks are plain again."""
+        rows = list(rows)
+        for k in set(range(len(self.members))) - set(rows):
+            self._sessions[k].close()
+        lists: tuple[list[Any], ...] = (
+            self.members,
+            self.models,
+            self._optimizers,
+            self._batches,
+            self._sessions,
+            self.best_epochs,
+        )
+        for values in lists:
+            values[:] = [values[k] for k in rows]
+        self.failed, self.done, self.objective = self.failed[rows], self.done[rows], self.objective[rows]
+
+
+def rebuilt(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of ``model`` with these weights and buffers, in evaluation mode."""
+    twin = copy.deepcopy(model)
+    twin.load_state_dict(dict(tensors), strict=False)
+    return twin.eval()

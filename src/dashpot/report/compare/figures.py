@@ -1,0 +1,343 @@
+"""Figures of a comparison and of a training run, as PNG and SVG."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dashpot.report.compare.stats import Interval, Row, summarize
+from dashpot.report.style import (
+    BLUE,
+    FAINT,
+    GREY,
+    INK,
+    METRICS,
+    MINUS,
+    ORANGE,
+    QUIET,
+    clean,
+    head,
+    house,
+    layout,
+    number,
+    save,
+    wrap,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def compare_figure(record: Mapping[str, Any], stem: str | Path) -> tuple[Path, Path]:
+    """What each arm earned over the plain network, with intervals, and beside it the score, the train-test gap and the
+    exact zeros.
+
+    Args:
+        record: as :func:`dashpot.comparison.compare.compare` makes it.
+        stem: the path without its ending.
+
+    Returns:
+        The paths of the PNG and the SVG.
+
+    Raises:
+        StorageError: a file could not be written.
+    """
+    return save(draw_compare(record), stem)
+
+
+def draw_compare(record: Mapping[str, Any]) -> Figure:
+    """The figure of :func:`compare_figure`, not yet written."""
+    from matplotlib.figure import Figure
+
+    rows = summarize(record)
+    metric = METRICS.get(record["metric"], record["metric"])
+    plain = next(row for row in rows if row.baseline)
+    references = next((i for i, row in enumerate(rows) if row.kind == "reference"), len(rows))
+    # A line of its own, with their name, sets the references apart.
+    apart = 0 < references < len(rows)
+    positions = [i + (apart and i >= references) for i in range(len(rows))]
+    names = [wrap(row.label, 34, 3) for row in rows]
+    pitch = 0.24 + 0.16 * max(name.count("\n") + 1 for name in names)
+    zeros = any(row.zeros for row in rows)
+    with house():
+        figure = Figure(figsize=(11.5, 1.75 + pitch * (positions[-1] + 1)), layout=layout())
+        widths = [3.2, 0.75, 1.35, 1.2][: 4 if zeros else 3]
+        grid = figure.add_gridspec(1, len(widths), width_ratios=widths)
+        panels = [figure.add_subplot(grid[i]) for i in range(len(widths))]
+        for axes in panels:
+            axes.set_ylim(positions[-1] + 0.55, -0.55)
+            for position in positions[::2]:
+                axes.axhspan(position - 0.5, position + 0.5, color=FAINT, linewidth=0, zorder=0)
+            clean(axes)
+            axes.tick_params(axis="y", left=False, labelleft=axes is panels[0], pad=6)
+        ticks = list(zip(positions, names, strict=True)) + ([(references, "references")] if apart else [])
+        panels[0].set_yticks([at for at, _ in ticks], [name for _, name in ticks])
+        if apart:
+            panels[0].get_yticklabels()[-1].set(color=QUIET, style="italic")
+        clipped = _main(panels[0], positions, rows, metric, plain)
+        _scores(panels[1], positions, rows, metric)
+        _bars(
+            panels[2],
+            positions,
+            rows,
+            [(row.gap, number(row.gap or 0.0, 3, "+")) for row in rows],
+            f"gap: train {MINUS} test",
+        )
+        if zeros:
+            _bars(
+                panels[3],
+                positions,
+                rows,
+                [(row.zeros, f"{100 * (row.zeros or 0.0):.1f} %") for row in rows],
+                "exact zeros in weights",
+            )
+            panels[3].set_xlim(0, 1.4)
+            panels[3].set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+        head(
+            figure,
+            f"{record['dataset']}: what each technique earned in test {metric}, {_count(record['repeats'])}",
+            _small_print(rows, clipped),
+        )
+    return figure
+
+
+def _main(axes: Axes, positions: Sequence[int], rows: Sequence[Row], metric: str, plain: Row) -> bool:
+    """Differences from the plain network, or the scores themselves if it failed; returns whether an interval is cut
+    off.
+    """
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
+    values = [_value(row, plain.score is not None) for row in rows]
+    low, high = _limits([value for value in values if value is not None])
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]) if any(values) else NullLocator())
+    axes.grid(axis="x", color="#E3E5E8", linewidth=0.8)
+    if plain.score is None:
+        axes.set_title(f"test {metric}: {plain.name} failed, so no differences", loc="left", fontsize=10, color=INK)
+    else:
+        axes.set_title(f"test {metric} minus that of {plain.name}", loc="left", fontsize=10, color=INK)
+        axes.axvline(0, color=INK, linewidth=1, zorder=2)
+    clipped = False
+    for position, row, value in zip(positions, rows, values, strict=True):
+        if value is None:
+            text = (
+                f"failed on {_count(row.planned, 'all ')}"
+                if row.score is None
+                else f"no split in common with {plain.name}"
+            )
+            left = low + high > 0  # the wider side of the zero line
+            shade = {"facecolor": FAINT if position % 2 == 0 else "white", "edgecolor": "none", "pad": 2}
+            place, side = (0.985, "right") if left else (0.015, "left")
+            axes.text(
+                place,
+                position,
+                text,
+                transform=axes.get_yaxis_transform(),
+                ha=side,
+                va="center_baseline",
+                fontsize=9,
+                color=ORANGE,
+                bbox=shade,
+                zorder=3,
+            )
+            continue
+        if value.low is not None and value.high is not None:
+            ends = max(value.low, low), min(value.high, high)
+            axes.plot(ends, [position, position], color=_colour(row), linewidth=2.2, solid_capstyle="butt", zorder=3)
+            for end, beyond, marker in ((low, value.low < low, "<"), (high, value.high > high, ">")):
+                if beyond:
+                    clipped = True
+                    axes.plot(end, position, marker, color=_colour(row), markersize=7, clip_on=False, zorder=4)
+        marker, size = ("D", 7.0) if row.baseline else ("s", 7.5) if row.kind == "reference" else ("o", 8.0)
+        axes.plot(
+            value.mean,
+            position,
+            marker,
+            color=_colour(row),
+            markersize=size,
+            markeredgecolor="white",
+            markeredgewidth=1,
+            zorder=5,
+        )
+    return clipped
+
+
+def _value(row: Row, differences: bool) -> Interval | None:
+    if row.score is None:
+        return None
+    if not differences:
+        return Interval(row.score, None, None)
+    return Interval(0.0, None, None) if row.baseline else row.difference
+
+
+def _limits(values: Sequence[Interval]) -> tuple[float, float]:
+    """An axis that shows zero, every mean, and intervals up to a few times the usual length: one wild interval must not
+    hide the rest.
+    """
+    means = [0.0, *(value.mean for value in values)]
+    low, high = min(means), max(means)
+    arms = [(value.low, value.high) for value in values if value.low is not None and value.high is not None]
+    if arms:
+        middle = statistics.median((b - a) / 2 for a, b in arms)
+        reach = max(2.5 * middle, (high - low) / 2)
+        low = min(low, max(min(a for a, _ in arms), low - reach))
+        high = max(high, min(max(b for _, b in arms), high + reach))
+    margin = 0.06 * (high - low) or max(0.05 * abs(high), 1e-3)
+    return low - margin, high + margin
+
+
+def _scores(axes: Axes, positions: Sequence[int], rows: Sequence[Row], metric: str) -> None:
+    axes.set_title(f"test {metric}" if len(metric) < 12 else "test", loc="center", fontsize=10, color=INK)
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    for position, row in zip(positions, rows, strict=True):
+        if row.score is not None:
+            axes.text(
+                0.5,
+                position,
+                number(row.score),
+                transform=axes.get_yaxis_transform(),
+                ha="center",
+                va="center_baseline",
+                fontsize=9,
+                color=INK,
+            )
+
+
+def _bars(
+    axes: Axes, positions: Sequence[int], rows: Sequence[Row], values: Sequence[tuple[float | None, str]], title: str
+) -> None:
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
+    lengths = [value or 0.0 for value, _ in values]
+    bars = axes.barh(positions, lengths, height=0.5, color=[_colour(row) for row in rows], zorder=3)
+    axes.bar_label(
+        bars, labels=["" if value is None else text for value, text in values], padding=4, fontsize=9, color=INK
+    )
+    low, high = min(0.0, *lengths), max(0.0, *lengths)
+    room = 0.45 * ((high - low) or 1.0)
+    axes.set_xlim(low - (room if low < 0 else 0), high + (room if high > 0 or low == 0 else 0))
+    axes.axvline(0, color=INK, linewidth=1, zorder=4)
+    axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]) if any(lengths) else NullLocator())
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+
+
+def _colour(row: Row) -> str:
+    return GREY if row.kind == "reference" else INK if row.baseline else BLUE
+
+
+def _count(splits: int, many: str = "") -> str:
+    return "1 split" if splits == 1 else f"{many}{splits} splits"
+
+
+def _small_print(rows: Sequence[Row], clipped: bool) -> str:
+    differences = [row.difference for row in rows if row.difference is not None]
+    if not differences:
+        return ""
+    if all(difference.low is None for difference in differences):
+        return (
+            "One split, so no intervals." if max(row.planned for row in rows) == 1 else "Too few splits for intervals."
+        )
+    text = (
+        "Marks: means over the splits. Lines: 95 % intervals of the paired difference, by the corrected resampled t"
+        " test."
+    )
+    return text + (" An arrow: the interval goes on; the table has it in full." if clipped else "")
+
+
+def curves_figure(
+    history: Sequence[Mapping[str, float]], stem: str | Path, title: str, best_epoch: int | None = None
+) -> tuple[Path, Path]:
+    """Loss and metric over the epochs for training and validation, the gap between them shaded, the best epoch marked.
+
+    Args:
+        history: a row per epoch with ``epoch``, ``train_loss`` and, where there are, ``val_loss``, ``train_accuracy``
+            or ``train_r2``, ``val_*``.
+        stem: the path without its ending.
+        title: above the figure.
+        best_epoch: the epoch whose weights were kept; without it the lowest validation loss is marked, and called that.
+
+    Returns:
+        The paths of the PNG and the SVG.
+
+    Raises:
+        StorageError: a file could not be written.
+    """
+    return save(draw_curves(history, title, best_epoch), stem)
+
+
+def draw_curves(history: Sequence[Mapping[str, float]], title: str, best_epoch: int | None = None) -> Figure:
+    """The figure of :func:`curves_figure`, not yet written."""
+    from matplotlib.figure import Figure
+
+    first: Mapping[str, float] = history[0] if history else {}
+    panels = ["loss", *(name for name in ("accuracy", "r2") if f"train_{name}" in first)][:2]
+    losses = {row["epoch"]: row["val_loss"] for row in history if math.isfinite(row.get("val_loss", math.nan))}
+    mark, words = best_epoch, "best epoch,"
+    if best_epoch is None and losses:
+        mark, words = int(min(losses, key=lambda epoch: losses[epoch])), "lowest validation loss, epoch"
+    with house():
+        figure = Figure(figsize=(10.5, 4.6), layout=layout())
+        for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            _curve(axes, history, name, mark, f"{words} {mark}")
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        if handles:
+            figure.legend(handles, labels, loc="outside lower left", ncols=len(handles), frameon=False, fontsize=9.5)
+        head(figure, title)
+    return figure
+
+
+def _curve(axes: Axes, history: Sequence[Mapping[str, float]], name: str, mark: int | None, words: str) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    epochs = [row["epoch"] for row in history]
+    lines = {
+        part: [row[f"{part}_{name}"] for row in history]
+        for part in ("train", "val")
+        if history and f"{part}_{name}" in history[0]
+    }
+    marker = "o" if len(history) < 3 else None
+    for part, colour, label in (("train", BLUE, "training"), ("val", ORANGE, "validation")):
+        if part in lines:
+            axes.plot(epochs, lines[part], color=colour, linewidth=2, label=label, marker=marker, zorder=3)
+    if len(lines) == 2:
+        axes.fill_between(
+            epochs, lines["train"], lines["val"], color=GREY, alpha=0.16, linewidth=0, label="gap", zorder=1
+        )
+    if mark is not None:
+        axes.axvline(mark, color=INK, linewidth=1.1, linestyle=(0, (4, 3)), label=words, zorder=2)
+        for part, colour in (("train", BLUE), ("val", ORANGE)):
+            at = [value for epoch, value in zip(epochs, lines.get(part, ()), strict=False) if epoch == mark]
+            axes.plot(
+                [mark] * len(at),
+                at,
+                "o",
+                color=colour,
+                markersize=8,
+                markeredgecolor="white",
+                markeredgewidth=1.2,
+                zorder=4,
+            )
+    values = [value for line in lines.values() for value in line if math.isfinite(value)]
+    caption = METRICS[name]
+    if name == "loss" and values and min(values) > 0 and max(values) / min(values) > 30:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        caption += ", log scale"
+    elif name == "r2" and values and min(values) < -0.5 < 0 < statistics.median(values):
+        # The first epochs may be far below 0 and would flatten all the rest.
+        axes.set_ylim(-0.5, max(values) + 0.05 * (max(values) + 0.5))
+        caption += f", cut off at {number(-0.5, 1)}"
+    axes.set_title(caption, loc="left", fontsize=10.5, color=INK)
+    axes.set_xlabel("epoch", fontsize=9.5, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
+    if len(history) == 1:
+        axes.set_xticks(epochs)
+    axes.grid(color="#E9EBEE", linewidth=0.8)
+    clean(axes)
+    axes.tick_params(axis="y", which="both", left=False)

@@ -1,0 +1,162 @@
+"""From the runs of a comparison to means, differences and intervals."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dashpot.core.errors import DataError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval; ``low`` and ``high`` are None where one run says nothing
+    about spread.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm of a comparison, over its repeats.
+
+    Attributes:
+        name, kind: of the arm; kind is ``"network"`` or ``"reference"``.
+        score, error: mean and standard error of the test score; None where no run, or only one, succeeded.
+        difference: from the baseline on the same splits; None for the baseline itself, and where the two have no split
+            in common.
+        gap: mean of train minus test score.
+        zeros: mean share of exact zeros in the weights, or None.
+        seconds: mean.
+        failed: why runs are missing, or "".
+        runs, planned: runs that succeeded, and all.
+        baseline: whether differences are taken from this arm.
+    """
+
+    name: str
+    kind: str
+    score: float | None
+    error: float | None
+    difference: Interval | None
+    gap: float | None
+    zeros: float | None
+    seconds: float | None
+    failed: str = ""
+    runs: int = 0
+    planned: int = 0
+    baseline: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name, and how many splits it stands on where some failed."""
+        return f"{self.name} ({self.runs} of {self.planned} splits)" if 0 < self.runs < self.planned else self.name
+
+
+def corrected_interval(differences: Sequence[float], test_share: float, level: float = 0.95) -> Interval:
+    """The mean of paired differences over repeated random splits, with an interval that allows for overlapping training
+    sets.
+
+    The corrected resampled t test of Nadeau and Bengio (Machine Learning 2003): the variance of the mean is ``(1 / R +
+    n_test / n_train) * s^2``, not ``s^2 / R``, since repeats share most of their training rows.
+
+    Args:
+        differences: one per repeat.
+        test_share: ``n_test / n_train``.
+        level: the share of intervals that should cover the truth.
+
+    Raises:
+        DataError: there is no difference.
+
+    Example:
+        >>> interval = corrected_interval([0.01, 0.03, 0.02], test_share=1 / 3)
+        >>> print(f"{interval.mean:.3f} [{interval.low:.4f}, {interval.high:.4f}]")
+        0.020 [-0.0151, 0.0551]
+    """
+    from scipy.stats import t
+
+    if not differences:
+        raise DataError("differences must hold at least one number, got none. Compare on one split or more.")
+    mean = statistics.fmean(differences)
+    if len(differences) < 2:
+        return Interval(mean, None, None)
+    spread = statistics.stdev(differences) * math.sqrt(1 / len(differences) + test_share)
+    half = float(t.ppf((1 + level) / 2, len(differences) - 1)) * spread
+    return Interval(mean, mean - half, mean + half)
+
+
+def summarize(record: Mapping[str, Any], metric: str | None = None, baseline: str = "plain") -> list[Row]:
+    """A row for each arm of a comparison record: the networks in their order, then the references in theirs.
+
+    A run with an error, or with a score that is not finite, counts as failed and enters no number.
+
+    Args:
+        record: as :func:`dashpot.comparison.compare.compare` makes it.
+        metric: a score in which more is better; the record's own by default.
+        baseline: the arm that differences are taken from, run by run.
+
+    Raises:
+        DataError: the record lacks a key.
+        UnknownNameError: no arm is called ``baseline``, or no run has the metric.
+    """
+    missing = [key for key in ("dataset", "metric", "repeats", "train_rows", "test_rows", "arms") if key not in record]
+    if missing:
+        raise DataError(
+            f"a compare record must have {', '.join(map(repr, missing))}, which this one lacks. Give the content of a"
+            " compare.json."
+        )
+    metric = metric or record["metric"]
+    names = [arm["name"] for arm in record["arms"]]
+    if baseline not in names:
+        raise UnknownNameError("baseline", baseline, names)
+    known = {key for arm in record["arms"] for run in arm["runs"] for key in run.get("test") or {}}
+    if known and metric not in known:
+        raise UnknownNameError("metric", metric, sorted(known))
+    scores = {
+        run["repeat"]: run["test"][metric]
+        for arm in record["arms"]
+        if arm["name"] == baseline
+        for run in arm["runs"]
+        if not _problem(run, metric)
+    }
+    test_share = record["test_rows"] / record["train_rows"]
+    rows = [_row(arm, metric, scores, test_share, arm["name"] == baseline) for arm in record["arms"]]
+    return sorted(rows, key=lambda row: row.kind == "reference")
+
+
+def _row(arm: Mapping[str, Any], metric: str, reference: Mapping[int, float], test_share: float, baseline: bool) -> Row:
+    runs = [run for run in arm["runs"] if not _problem(run, metric)]
+    problems = [problem for run in arm["runs"] if (problem := _problem(run, metric))]
+    failed = f"{len(problems)} of {len(arm['runs'])} failed: {problems[0]}" if problems else ""
+    if not runs:
+        return Row(arm["name"], arm["kind"], None, None, None, None, None, None, failed, 0, len(arm["runs"]), baseline)
+    scores = [run["test"][metric] for run in runs]
+    paired = [run["test"][metric] - reference[run["repeat"]] for run in runs if run["repeat"] in reference]
+    zeros = [run["zeros"] for run in runs if run["zeros"] is not None]
+    return Row(
+        name=arm["name"],
+        kind=arm["kind"],
+        score=statistics.fmean(scores),
+        error=statistics.stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None,
+        difference=corrected_interval(paired, test_share) if paired and not baseline else None,
+        gap=statistics.fmean(run["train"][metric] - run["test"][metric] for run in runs),
+        zeros=statistics.fmean(zeros) if zeros else None,
+        seconds=statistics.fmean(run["seconds"] for run in runs),
+        failed=failed,
+        runs=len(runs),
+        planned=len(arm["runs"]),
+        baseline=baseline,
+    )
+
+
+def _problem(run: Mapping[str, Any], metric: str) -> str:
+    """Why a run cannot be counted, or ""."""
+    if run["error"]:
+        return str(run["error"])
+    bad = [f"{part} {metric}" for part in ("train", "test") if not math.isfinite(run[part][metric])]
+    return f"{' and '.join(bad)} must be finite, got {run[bad[0].split()[0]][metric]}" if bad else ""

@@ -1,0 +1,152 @@
+"""The table of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dashpot.report.compare.stats import Interval, Row, summarize
+from dashpot.report.style import METRICS
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.measure import Measurement
+    from rich.table import Table
+
+
+def compare_table(record: Mapping[str, Any]) -> Table:
+    """A rich table: the networks, then the references. It needs 97 columns, or 80 with the intervals on lines of their
+    own.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = summarize(record)
+    spread = any(row.difference is not None and row.difference.low is not None for row in rows)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+        title=Text(title(record)),
+        title_justify="left",
+        caption=Text(_caption(spread)),
+        caption_justify="left",
+    )
+    table.add_column("", min_width=14, overflow="fold")
+    difference = "minus plain, 95 % interval" if spread else "minus plain"
+    for name in (f"test {METRICS.get(record['metric'], record['metric'])}", difference, "gap", "zeros", "sec"):
+        # Where nothing fits any more a cut number must look cut.
+        table.add_column(Text(name), justify="right", no_wrap=name != difference, overflow="ellipsis")
+    best = max((row.score for row in rows if row.score is not None), default=None)
+    for row, after in zip(rows, [*rows[1:], None], strict=True):
+        style = "bold" if row.score is not None and row.score == best else "dim" if row.kind == "reference" else ""
+        name, score, _, *rest = cells(row)
+        table.add_row(
+            Text(name),
+            Text(score),
+            _Difference(row.difference),
+            *map(Text, rest),
+            style=style,
+            end_section=_ends(row, after),
+        )
+    return table
+
+
+def compare_text(record: Mapping[str, Any], width: int = 100) -> str:
+    """The same as plain text for files and pipes, with a line below for each arm that failed.
+
+    Args:
+        record: as :func:`dashpot.comparison.compare.compare` makes it.
+        width: columns.
+    """
+    import io
+
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(compare_table(record))
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    return "\n".join([*lines, *notes(record)]).strip("\n") + "\n"
+
+
+class _Difference:
+    """A mean and its interval: side by side where there is room, else one below the other, and never broken inside."""
+
+    def __init__(self, difference: Interval | None) -> None:
+        self.text = difference_text(difference)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        from rich.measure import Measurement
+
+        parts = self.text.split(" ", 1)
+        return Measurement(max(map(len, parts)), len(self.text))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        fits = len(self.text) <= options.max_width
+        yield Text(
+            self.text if fits else self.text.replace(" ", "\n", 1), justify="right", no_wrap=True, overflow="ellipsis"
+        )
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """The text of a row's cells: arm, test score, difference, gap, exact zeros, seconds."""
+    if row.score is None or row.gap is None or row.seconds is None:
+        return (row.label, "failed", "", "", "", "")
+    score = f"{row.score:.4f}" + (f" ± {row.error:.4f}" if row.error is not None else "")
+    zeros = "" if row.zeros is None else f"{row.zeros:.1%}"
+    return (
+        row.label,
+        score,
+        difference_text(row.difference),
+        f"{row.gap:+.4f}",
+        zeros,
+        f"{row.seconds:.{0 if row.seconds >= 100 else 1}f}",
+    )
+
+
+def difference_text(difference: Interval | None) -> str:
+    """``+0.0123 [-0.0010, +0.0256]``, or the mean alone where there is one run.
+
+    >>> difference_text(Interval(0.0123, -0.001, 0.0256))
+    '+0.0123 [-0.0010, +0.0256]'
+    """
+    if difference is None:
+        return ""
+    if difference.low is None or difference.high is None:
+        return f"{difference.mean:+.4f}"
+    return f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+
+
+def title(record: Mapping[str, Any]) -> str:
+    """What was compared."""
+    repeats = record["repeats"]
+    size = [f"{record[key]:,} {key}" for key in ("rows", "features") if key in record]
+    return ", ".join(
+        [
+            f"{record['dataset']}: {size[0]}" if size else record["dataset"],
+            *size[1:],
+            f"{repeats} splits" if repeats != 1 else "1 split, so no intervals",
+        ]
+    )
+
+
+def notes(record: Mapping[str, Any]) -> list[str]:
+    """What failed and what a solver had to say, a line for each arm."""
+    lines = [f"{row.name}: {row.failed}" for row in summarize(record) if row.failed]
+    for arm in record["arms"]:
+        told = dict.fromkeys(run["note"] for run in arm["runs"] if run.get("note"))
+        lines += [f"{arm['name']}: {note}" for note in told]
+    return lines
+
+
+def _ends(row: Row, after: Row | None) -> bool:
+    return after is not None and after.kind != row.kind
+
+
+def _caption(spread: bool) -> str:
+    parts = ["± standard error; interval: corrected resampled t"] if spread else []
+    return "; ".join([*parts, "gap: train - test; zeros: of all weights"])

@@ -1,0 +1,303 @@
+"""The tables of a search, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dashpot.report.style import wrap
+from dashpot.report.tune.stats import (
+    Candidate,
+    by_role,
+    contributions,
+    decimals,
+    digits_of,
+    finite,
+    importances,
+    interactions,
+    judge,
+    percent,
+    pretty,
+    ranked,
+    shown,
+    shown_interval,
+    unexplained,
+)
+from dashpot.report.tune.words import closing, opening
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.measure import Measurement
+    from rich.table import Table
+
+LOWER = ("loss", "log_loss", "rmse", "mae")
+"""Scores of which less is better."""
+
+
+def summary_table(record: Mapping[str, Any]) -> Table:
+    """What was chosen beside plain and the references: scores on the test rows, and the score over the folds that the
+    choice was made by.
+
+    Args:
+        record: of a search; the module's tests build one.
+
+    Raises:
+        DataError: the record lacks a key that no report can do without.
+    """
+    candidates = ranked(record)
+    test = record.get("test") or {}
+    names = _test_scores(record)
+    rows = [
+        *((name, test[name]) for name in ("chosen", "plain") if test.get(name)),
+        *(test.get("references") or {}).items(),
+    ]
+    rows = rows or [(name, {}) for name in ("chosen", "plain") if by_role(candidates, name)]
+    table = _table(
+        f"{_title(record)}; scores on the test rows", "±: one standard error over the folds of the training rows"
+    )
+    labels = [
+        name + (f", {record['final']}" if i == 0 and name == "chosen" and record.get("final") else "")
+        for i, (name, _) in enumerate(rows)
+    ]
+    table.add_column("", min_width=min(28, max(map(len, labels), default=0)), overflow="fold")
+    for name in names:
+        _number_column(table, pretty(name))
+    _number_column(table, f"{pretty(record['proper'])} over folds")
+    own = names[0] if names else ""
+    values = [value for _, scores in rows if (value := finite(scores.get(own))) is not None]
+    better = min if own in LOWER or (own == record["metric"] and record.get("better") == "lower") else max
+    top = better(values, default=None)
+    digits = {name: decimals(finite(scores.get(name)) for _, scores in rows) for name in names}
+    references = len(test.get("references") or {})
+    for i, (name, scores) in enumerate(rows):
+        reference = i >= len(rows) - references
+        candidate = None if reference else by_role(candidates, name)
+        cells = [shown(finite(scores.get(key)), digits[key]) for key in names]
+        style = "bold" if top is not None and finite(scores.get(own)) == top else "dim" if reference else ""
+        table.add_row(
+            _text(labels[i]),
+            *map(_text, cells),
+            _text(_score(candidate, digits_of(candidates))),
+            style=style,
+            end_section=_last(i, rows, references),
+        )
+    return table
+
+
+def _epochs(candidate: Candidate) -> str:
+    """``120``, ``48 of 120`` where an earlier look was the best one and is kept, or ``13 pruned``."""
+    if candidate.state != "complete":
+        return f"{candidate.epochs:,} {candidate.state}"
+    return (
+        f"{candidate.kept:,} of {candidate.epochs:,}"
+        if 0 < candidate.kept < candidate.epochs
+        else f"{candidate.epochs:,}"
+    )
+
+
+def candidates_table(record: Mapping[str, Any], top: int = 10) -> Table:
+    """The best candidates in their order; plain, the default recipe and the chosen one are below where they are not
+    among them.
+
+    Args:
+        record: of a search.
+        top: how many.
+
+    Raises:
+        DataError: the record lacks a key that no report can do without.
+    """
+    candidates = ranked(record)
+    digits, proper = digits_of(candidates), pretty(record["proper"])
+    counts = [
+        f"{sum(c.state == state for c in candidates)} {word}"
+        for state, word in _STATES
+        if any(c.state == state for c in candidates)
+    ]
+    table = _table(
+        f"Candidates: {', '.join(counts) or 'none'}",
+        f"{proper} over folds: less is better; gap: {proper} on held-out minus training rows",
+    )
+    table.add_column("", no_wrap=True, justify="right")
+    table.add_column(_text("candidate"), max_width=16)
+    table.add_column(_text("ingredients"))
+    for name in (f"{proper} over folds", pretty(record["metric"]), "gap", "epochs", "sec"):
+        _number_column(table, name)
+    metric = decimals(candidate.metric for candidate in candidates)
+    listed = [(i, c) for i, c in enumerate(candidates, 1) if i <= top or c.roles]
+    for k, (i, c) in enumerate(listed):
+        gap = c.score - c.train if c.score is not None and c.train is not None else None
+        table.add_row(
+            _text(str(i) if c.score is not None else ""),
+            _text(c.label),
+            _Clipped(c.ingredients),
+            _text(_score(c, digits) or c.state),
+            _text(shown(c.metric, metric)),
+            _text(shown(gap, digits, "+")),
+            _text(_epochs(c)),
+            _text(shown(c.seconds, 0 if (c.seconds or 0) >= 100 else 1)),
+            style="bold" if "chosen" in c.roles else "" if c.state == "complete" else "dim",
+            end_section=i == top and k + 1 < len(listed),
+        )
+    return table
+
+
+def contributions_table(record: Mapping[str, Any]) -> Table:
+    """What each ingredient gained in the proper score, left out of the chosen recipe and alone on plain, and what that
+    means; pairs below.
+
+    Args:
+        record: of a search.
+    """
+    rows, pairs = contributions(record), interactions(record)
+    digits = decimals(interval.mean for row in rows for interval in (row.left_out, row.alone) if interval)
+    proper = pretty(record["proper"])
+    note = (
+        f"gain: so much less {proper} thanks to the ingredient, with its 95 % interval; of twenty such intervals about"
+        " one misses the truth"
+    )
+    table = _table("Contributions" if rows else "Contributions: none were measured", note if rows else "")
+    table.add_column("", min_width=10, overflow="fold")
+    for name in ("gain in the chosen recipe", "gain alone"):
+        table.add_column(_text(name), justify="right")
+    table.add_column(_text("in words"))
+    styles = {"earned": "green", "hurt": "red"}
+    for i, row in enumerate(rows):
+        style = styles.get(judge(row.left_out if row.left_out is not None else row.alone), "")
+        gains = [_Gain(shown_interval(gain, digits)) for gain in (row.left_out, row.alone)]
+        table.add_row(
+            _text(row.ingredient), *gains, _text(row.verdict, style), end_section=i + 1 == len(rows) and bool(pairs)
+        )
+    words = {"earned": "more than their sum", "hurt": "less than their sum", "unclear": "no clear effect"}
+    for name, interval in pairs:
+        table.add_row(
+            _text(name), _Gain(shown_interval(interval, digits)), _text(""), _text(words.get(judge(interval), ""))
+        )
+    return table
+
+
+def print_report(record: Mapping[str, Any], console: Console) -> None:
+    """All of it: what was chosen and how sure that is, the candidates, the contributions, which settings mattered, and
+    what was decided beside the recipe.
+
+    Args:
+        record: of a search.
+        console: where to. The tables need 100 columns; narrower ones break lines, and cut what cannot be broken.
+
+    Raises:
+        DataError: the record lacks a key that no report can do without.
+    """
+    _lines(console, opening(record))
+    console.print(summary_table(record))
+    console.print()
+    console.print(candidates_table(record))
+    console.print()
+    if record.get("contributions"):
+        console.print(contributions_table(record))
+        console.print()
+    shares = [f"{name} {percent(share)}" for name, share in importances(record)[:6]]
+    _lines(
+        console,
+        [f"What the score depended on over the search: {', '.join(shares)}.{unexplained(record)}"] if shares else [],
+    )
+    _lines(console, closing(record))
+
+
+_STATES = (("complete", "complete"), ("pruned", "stopped early"), ("failed", "failed"))
+
+
+def _lines(console: Console, lines: Iterable[str]) -> None:
+    # Names from data may hold square brackets, which are no markup.
+    for line in lines:
+        console.print(line, markup=False, highlight=False, emoji=False)
+
+
+def _test_scores(record: Mapping[str, Any]) -> list[str]:
+    """Which scores on the test rows are shown: the user's own, then the usual ones, each if any row has it."""
+    test = record.get("test") or {}
+    rows = [test.get("chosen") or {}, test.get("plain") or {}, *(test.get("references") or {}).values()]
+    usual = ("accuracy", "log_loss") if record["task"] == "classification" else ("rmse", "r2")
+    wanted = dict.fromkeys([record["metric"], *usual])
+    return [name for name in wanted if any(finite(row.get(name)) is not None for row in rows)]
+
+
+def _title(record: Mapping[str, Any]) -> str:
+    sizes = [
+        (record.get("train_rows"), "training rows"),
+        (record.get("test_rows"), "test rows"),
+        (record.get("features"), "features"),
+    ]
+    return f"{record['dataset']}: " + ", ".join(f"{size:,} {word}" for size, word in sizes if finite(size) is not None)
+
+
+def _score(candidate: Candidate | None, digits: int) -> str:
+    """``0.2426 ± 0.0051``, with the folds where it was one."""
+    if candidate is None or candidate.score is None:
+        return ""
+    spread = (
+        f" ± {shown(candidate.se, digits)}" if candidate.se is not None else ", 1 fold" if candidate.folds == 1 else ""
+    )
+    return shown(candidate.score, digits) + spread
+
+
+def _last(i: int, rows: list[Any], references: int) -> bool:
+    return bool(references) and i == len(rows) - references - 1
+
+
+def _table(title: str, caption: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+        title=_text(title),
+        title_justify="left",
+        caption=_text(caption) if caption else None,
+        caption_justify="left",
+    )
+
+
+def _number_column(table: Table, name: str) -> None:
+    # Where nothing fits any more a cut number must look cut.
+    table.add_column(_text(name), justify="right", no_wrap=False, overflow="ellipsis")
+
+
+def _text(text: str, style: str = "") -> Any:
+    """As it is, never read as markup."""
+    from rich.text import Text
+
+    return Text(text, style=style)
+
+
+class _Clipped:
+    """Text on two lines at most, as wide as its column; what does not fit is left out of the middle."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        from rich.measure import Measurement
+
+        return Measurement(min(24, len(self.text)), len(self.text))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _text(wrap(self.text, max(options.max_width, 4), 2))
+
+
+class _Gain:
+    """A gain and its interval: side by side where there is room, else one below the other, and never broken inside."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        from rich.measure import Measurement
+
+        return Measurement(max(map(len, self.text.split(" ", 1))), len(self.text))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        text = self.text if len(self.text) <= options.max_width else self.text.replace(" ", "\n", 1)
+        yield Text(text, justify="right", no_wrap=True, overflow="ellipsis")

@@ -1,0 +1,1 @@
+"""Folders that a run is saved in."""

@@ -1,0 +1,190 @@
+"""A saved run: a folder of safetensors, TOML and JSON. Loading one never runs code that a stranger put there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dashpot import nets
+from dashpot.core.codec import dumps
+from dashpot.core.errors import ConfigError, ConflictError, StorageError
+from dashpot.core.files import write_atomic
+from dashpot.core.recipe import Recipe
+from dashpot.data import ImagePreprocessing, Prepared, Preprocessing, Target
+from dashpot.data.preprocessing import SCALINGS
+from dashpot.evaluation.decision import Decision
+from dashpot.training.checkpoint import FILE as CHECKPOINT
+
+MODEL, RECIPE, PREPROCESSING, METRICS = "model.safetensors", "recipe.toml", "preprocessing.json", "metrics.json"
+
+
+def open_folder(out: str | Path, *, resume: bool = False) -> Path:
+    """Make ``out`` ready to be written to.
+
+    Raises:
+        ConfigError: it is not empty, and the run is not resumed.
+        StorageError: it cannot be made.
+    """
+    folder = Path(out)
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError("--out", "a folder", str(folder))
+        if folder.exists() and any(folder.iterdir()) and not resume:
+            raise ConfigError(
+                "--out",
+                "a new or empty folder",
+                str(folder),
+                "Name another one, or pass --resume to go on with the run in it.",
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"--out {folder} cannot be made: {error.strerror}. Name another place.") from error
+    return folder
+
+
+@contextlib.contextmanager
+def discarded_unless_started(folder: Path) -> Iterator[None]:
+    """Take the setup files away again if the recipe is refused before anything was trained, so that a corrected command
+    can use the folder.
+    """
+    try:
+        yield
+    except (ConfigError, ConflictError):
+        if not (folder / CHECKPOINT).exists():
+            for name in (RECIPE, PREPROCESSING):
+                (folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def next_folder(kind: str, root: str | Path = "runs") -> Path:
+    """The first of ``runs/fit-1``, ``runs/fit-2``, ... that does not exist."""
+    n = 1
+    while (Path(root) / f"{kind}-{n}").exists():
+        n += 1
+    return Path(root) / f"{kind}-{n}"
+
+
+def save_setup(folder: Path, network: nn.Module, prepared: Prepared, recipe: Recipe) -> None:
+    """What is known before training: recipe, preprocessing, and the shape of the network."""
+    write_atomic(folder / RECIPE, dumps(recipe))
+    target = prepared.target
+    setup = {
+        "inputs": prepared.preprocessing.to_dict(),
+        "target": {
+            "task": target.task,
+            "classes": list(target.classes),
+            "mean": target.mean,
+            "scale": target.scale,
+            "name": target.name,
+        },
+        "network": nets.describe(network),
+    }
+    write_json(folder / PREPROCESSING, setup)
+
+
+def save_model(folder: Path, network: nn.Module) -> None:
+    """The final weights."""
+    from safetensors.torch import save
+
+    write_atomic(
+        folder / MODEL,
+        save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}),
+    )
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Readable JSON, written as a whole."""
+    write_atomic(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def load_run(folder: str | Path) -> tuple[nn.Module, Preprocessing | ImagePreprocessing, Target]:
+    """The network of a finished run, in evaluation mode, with how to prepare its inputs and read its outputs.
+
+    Raises:
+        StorageError: a file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    try:
+        finished = (folder / MODEL).exists()
+    except OSError as error:
+        raise StorageError(f"RUN {folder} cannot be read: {error.strerror}. Check its rights.") from error
+    if not finished:
+        raise StorageError(
+            f"RUN must be the folder of a finished `dashpot fit` or `dashpot tune`; {folder / MODEL} does not exist."
+        )
+    try:
+        setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
+        kind = setup["inputs"]["kind"]
+        preprocessing = (Preprocessing if kind == "table" else ImagePreprocessing).from_dict(setup["inputs"])
+        target = Target(**{**setup["target"], "classes": tuple(setup["target"]["classes"])})
+        network = nets.from_description(setup["network"])
+        network.load_state_dict(load_file(folder / MODEL))
+        _demand_fit(network, preprocessing, target)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise StorageError(f"the run in {folder} is damaged: {error}. Train it again.") from error
+    return network.eval(), preprocessing, target
+
+
+def _demand_fit(network: nn.Module, inputs: Preprocessing | ImagePreprocessing, target: Target) -> None:
+    """ValueError where inputs, network and target of a saved run do not fit each other."""
+    shape: tuple[int, ...]
+    pairs: list[tuple[tuple[Any, ...], tuple[float, ...]]] = [(("mean", "scale"), (target.mean, target.scale))]
+    if isinstance(inputs, Preprocessing):
+        pairs += [(inputs.numeric, part) for part in (inputs.median, inputs.mean, inputs.scale)]
+        for text in inputs.text.values():
+            pairs += [(text.words, text.word_weights), (text.pieces, text.piece_weights)]
+        known, shape = inputs.scaling in SCALINGS, (inputs.layout().text[1],)
+    else:
+        pairs += [(tuple(range(inputs.channels)), part) for part in (inputs.mean, inputs.scale)]
+        known, shape = True, (inputs.channels, inputs.height, inputs.width)
+    for names, part in pairs:
+        numbers = np.asarray(part)
+        known &= (
+            isinstance(names, tuple)
+            and len(names) == len(numbers)
+            and numbers.dtype.kind in "fi"
+            and bool(np.isfinite(numbers).all())
+        )
+    if not known or min(*inputs.scale, target.scale, 1.0) <= 0:
+        raise ValueError(f"{PREPROCESSING} must have finite numbers for each column, and scales above 0")
+    with torch.no_grad():
+        outputs = network.eval()(torch.zeros(1, *shape)).shape[1]
+    if target.task not in ("classification", "regression") or outputs != max(len(target.classes), 1):
+        raise ValueError(
+            f"the network has {outputs} outputs, and the target is a {target.task} with {len(target.classes)} classes"
+        )
+
+
+def load_decision(folder: str | Path) -> Decision | None:
+    """The temperature and decision rule of a tuned run, or None."""
+    saved = json.loads((Path(folder) / PREPROCESSING).read_text(encoding="utf-8")).get("decision")
+    return None if saved is None else Decision.from_dict(saved)
+
+
+def predictions(
+    network: nn.Module, x: torch.Tensor, target: Target, decision: Decision | None = None
+) -> dict[str, list[Any]]:
+    """Columns of a prediction table: ``prediction``, and the (calibrated) probability of each class."""
+    from dashpot.evaluation.losses import predict
+
+    out = predict(network, x).float()
+    if target.task == "regression":
+        return {"prediction": (out[:, 0].double() * target.scale + target.mean).tolist()}
+    decision = decision or Decision()
+    probability = decision.probabilities(out.double().cpu().numpy())
+    columns: dict[str, list[Any]] = {"prediction": [target.classes[i] for i in decision.decide(probability).tolist()]}
+    for i, name in enumerate(target.classes):
+        columns[f"p({name})"] = probability[:, i].tolist()
+    return columns

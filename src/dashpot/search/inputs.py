@@ -1,0 +1,256 @@
+"""Data and networks as a caller in Python gives them, made into a problem and a factory."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dashpot.core.errors import ConfigError, DashpotError, DataError
+from dashpot.core.recipe import Recipe
+from dashpot.data import Prepared, Problem, Target, load_problem
+from dashpot.data.images import as_pixels
+from dashpot.data.rows import is_missing, to_rows
+from dashpot.evaluation.losses import Criterion
+from dashpot.population.members import built
+from dashpot.search.outcome.result import AsTheyAre
+from dashpot.search.racing.task import Factory
+from dashpot.search.space.space import Ingredient
+from dashpot.training.setup import adamw_for
+
+INPUTS = ("mixup", "input-noise")
+"""Techniques that change inputs by arithmetic, which numbers of tokens do not stand."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A problem, and the classes as the caller wrote them, or None where their names are all there is."""
+
+    problem: Problem
+    labels: np.ndarray | None = None
+
+
+class TensorProblem(Problem):
+    """Inputs of any shape for a network of the caller's own; nothing is done to them, nor to values to predict.
+
+    Args:
+        x: [n, ...].
+        y: classes or values [n], or values [n, outputs].
+        task: ``"classification"`` or ``"regression"``.
+    """
+
+    def __init__(self, x: Tensor, y: np.ndarray, task: str) -> None:
+        super().__init__("data", x, y, task)  # type: ignore[arg-type]  # of inputs only their number is asked
+        self.kind, self.x = "tensor", x
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of inputs and target."""
+        digest = hashlib.sha256(f"{self.x.dtype} {tuple(self.x.shape)}".encode())
+        digest.update(self.x.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(np.ascontiguousarray(self.labels).tobytes())
+        return digest.hexdigest()[:16]
+
+    def prepare(self, train: np.ndarray, *, scaling: str = "standard") -> Prepared:
+        """The tensors as they are."""
+        y = torch.from_numpy(self.labels if self.task == "classification" else self.labels.astype(np.float32))
+        how = AsTheyAre(tuple(self.x.shape[1:]), str(self.x.dtype).removeprefix("torch."))
+        return Prepared(self.x, y, cast(Any, how), Target(self.task, self.classes))
+
+
+def problem_of(data: Any, target: str | None, task: str | None, own: bool) -> Inputs:
+    """A problem from a path, from (X, y), or from a problem.
+
+    Args:
+        own: whether the network is the caller's: arrays and tensors are then used as they are.
+
+    Raises:
+        ConfigError: something else.
+        DataError, StorageError: data that cannot be used.
+    """
+    if isinstance(data, Problem):
+        return Inputs(data)
+    if isinstance(data, str | Path):
+        return Inputs(load_problem(data, target, task))
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise ConfigError("data", "a path, a pair (X, y) or a dashpot.data.Problem", type(data).__name__)
+    x, y = data
+    if target is not None:
+        raise ConfigError("target", "None where data are (X, y)", target, "y is the target.")
+    values = target_values(y)
+    rows = len(x) if not hasattr(x, "shape") else int(x.shape[0])
+    if rows != len(values):
+        raise DataError(f"X and y must have as many rows as each other, got {rows} and {len(values)}.")
+    numbers = isinstance(x, Tensor) or (isinstance(x, np.ndarray) and x.dtype.kind in "fiub")
+    if own and numbers:
+        tensor = torch.as_tensor(x).detach().cpu()
+        tensor = tensor.float() if tensor.is_floating_point() else tensor
+        if not torch.isfinite(tensor).all():
+            raise DataError("X must hold finite numbers, got NaN or infinity. Fill or remove those rows.")
+        problem: Problem = TensorProblem(
+            tensor, values, task or ("regression" if values.dtype.kind == "f" else "classification")
+        )
+    else:
+        if values.ndim != 1:
+            raise DataError(
+                f"y must have one dimension for a built-in network, got {list(values.shape)}. Give a model of your own"
+                " for several outputs."
+            )
+        plain = x.detach().cpu().numpy() if isinstance(x, Tensor) else x
+        images = isinstance(plain, np.ndarray) and plain.ndim > 2
+        if images and not np.isfinite(plain.astype(np.float32)).all():
+            raise DataError("X must hold finite numbers, got NaN or infinity in an image.")
+        problem = Problem(
+            "data",
+            as_pixels("X", plain) if images else to_rows(np.asarray(plain) if isinstance(plain, list) else plain),
+            values,
+            task,
+        )
+    return Inputs(problem, originals(values, problem.classes) if problem.task == "classification" else None)
+
+
+def target_values(y: Any) -> np.ndarray:
+    """A target as an array: numbers as they are, of anything else what is missing as None.
+
+    Raises:
+        DataError: more than one dimension of classes, or nothing that has rows.
+    """
+    values = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+    if values.ndim == 0 or (values.ndim > 1 and values.dtype.kind != "f"):
+        raise DataError(
+            f"y must be classes [n], or values [n] or [n, outputs], got {list(values.shape)} of {values.dtype}."
+        )
+    if values.ndim > 2:
+        raise DataError(f"y must be values [n] or [n, outputs], got {list(values.shape)}.")
+    if values.dtype == object:
+        # pandas' own NA answers no comparison, so it is known by name.
+        values = np.array([None if type(v).__name__ == "NAType" or is_missing(v) else v for v in values], dtype=object)
+    return values
+
+
+def originals(values: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """The classes as they were given, in the order of their names."""
+    if values.dtype != object:
+        return np.unique(values)
+    known = {str(value): value for value in values}
+    found = np.empty(len(names), dtype=object)
+    found[:] = [known[name] for name in names]
+    return found
+
+
+def factory_of(model: Any) -> Factory:
+    """A caller's factory as the search calls it, with the network's options as keywords.
+
+    Raises:
+        ConfigError: it is no function that returns a module.
+    """
+    if isinstance(model, nn.Module) or not callable(model):
+        raise ConfigError(
+            "model",
+            "a function that returns a fresh nn.Module",
+            type(model).__name__,
+            "For example model=lambda: MyNet().",
+        )
+
+    @functools.wraps(model, assigned=("__module__", "__qualname__"), updated=())
+    def make(options: Mapping[str, Any]) -> nn.Module:
+        try:
+            network = model(**options)
+        except TypeError as error:
+            called = ", ".join(f"{name}={value!r}" for name, value in options.items())
+            raise ConfigError(
+                "model", f"callable as model({called})", str(error), "The names in net= are its keywords."
+            ) from error
+        if not isinstance(network, nn.Module):
+            raise ConfigError("what model returns", "an nn.Module", type(network).__name__)
+        return network
+
+    return make
+
+
+def demand_fit(make: Callable[[], nn.Module], prepared: Prepared, classes: int, loss: Criterion | None) -> None:
+    """Try a network on a few rows.
+
+    Raises:
+        ConfigError: it does not take the inputs, or gives something else than one logit per class or the values.
+    """
+    network = built(make).eval()
+    if not any(p.requires_grad for p in network.parameters()):
+        raise ConfigError("model", "a module with trainable parameters", type(network).__name__)
+    x, y = prepared.x[:4], prepared.y[:4]
+    shape = f"[n{''.join(f', {k}' for k in x.shape[1:])}] of {str(x.dtype).removeprefix('torch.')}"
+    try:
+        with torch.no_grad():
+            out = network(x)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise ConfigError("model", f"a network for inputs {shape}", str(error).splitlines()[0]) from error
+    wanted = [len(x), classes] if classes else list(y.shape)
+    fits = isinstance(out, Tensor) and (
+        list(out.shape) == wanted if classes else out.numel() == y.numel() and len(out) == len(y)
+    )
+    if not fits:
+        rule = (
+            f"a network that gives one logit per class, {wanted}"
+            if classes
+            else f"a network that gives the values to predict, {wanted}"
+        )
+        raise ConfigError(
+            "model", f"{rule}, for {len(x)} rows", list(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        )
+    if loss is not None:
+        try:
+            own = loss(out, y)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ConfigError(
+                "loss", "a function from (output, target) to the loss of each sample", str(error).splitlines()[0]
+            ) from error
+        if not isinstance(own, Tensor) or own.shape[:1] != (len(x),):
+            got = list(own.shape) if isinstance(own, Tensor) else type(own).__name__
+            raise ConfigError(
+                "loss",
+                f"a function that gives the loss of each sample, [{len(x)}]",
+                got,
+                "With reduction='none', for example.",
+            )
+
+
+def admitted(
+    parts: list[Ingredient], make: Callable[[], nn.Module], prepared: Prepared, classes: int
+) -> tuple[list[Ingredient], list[str]]:
+    """The ingredients that a network and its inputs admit, and why others do not fit."""
+    kept, reasons = [], []
+    for part in parts:
+        why = ""
+        if part.name in INPUTS and not prepared.x.is_floating_point():
+            why = "the inputs are whole numbers"
+        else:
+            network = built(make)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")  # what warns is not for a default
+                    optimizer = adamw_for(network, None, 1e-3)
+                    targets = "classes" if classes else "values"
+                    Recipe((part.base,)).attach(
+                        network,
+                        optimizer,
+                        seed=0,
+                        classes=classes or None,
+                        targets=targets,
+                        batch_size=2,
+                        closure=part.base.evaluations > 1,
+                    ).close()
+            except (DashpotError, Warning) as error:
+                why = str(error).split(". ")[0].rstrip(".")
+        if why:
+            reasons.append(f"{part.name} is left out of the default techniques: {why}")
+        else:
+            kept.append(part)
+    return kept, reasons

@@ -1,0 +1,210 @@
+"""What each ingredient of the winner earned: left out, and alone, and in pairs, on the same folds and seeds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dashpot.report.compare.stats import corrected_interval
+from dashpot.search.racing.race import in_groups
+from dashpot.search.racing.task import Task
+from dashpot.search.racing.trial import Say, Stage, TrainingBudget, Trial
+from dashpot.search.space.space import Candidate, Space
+
+if TYPE_CHECKING:
+    from dashpot.search.storage.study import Store
+
+STRONGEST = 4
+"""Ingredients whose pairs are measured at most."""
+WHOLE, NONE = "whole", "none"
+
+
+@dataclass(frozen=True)
+class Effects:
+    """For the report, gains in the proper score with intervals.
+
+    Attributes:
+        contributions: of single ingredients, left out of the winner and alone.
+        interactions: what pairs gain in the winner beyond the sum of what each of the two gains there.
+    """
+
+    contributions: list[dict[str, Any]] = field(default_factory=list)
+    interactions: list[dict[str, Any]] = field(default_factory=list)
+
+
+def arms(space: Space, chosen: Candidate) -> dict[str, Candidate]:
+    """The trainings that tell what each ingredient earned, by name; ``"none"`` is the chosen network with no
+    ingredient.
+    """
+    on = [part.name for part in space.ingredients if chosen.params.get(part.name)]
+    found: dict[str, Candidate] = {f"without {name}": space.without(chosen, name) for name in on}
+    if len(on) > 1:
+        found |= {f"only {name}": space.alone(chosen, name) for name in on}
+        found[NONE] = without_all(space, chosen, on)
+    return found
+
+
+def arm(space: Space, name: str, candidate: Candidate) -> Candidate:
+    """One of the :func:`arms`."""
+    return arms(space, candidate)[name]
+
+
+def without_all(space: Space, candidate: Candidate, names: Sequence[str]) -> Candidate:
+    """The same candidate with several ingredients off."""
+    for name in names:
+        candidate = space.without(candidate, name)
+    return candidate
+
+
+def staged(winner: Trial, change: Callable[[Candidate], Candidate]) -> Trial:
+    """The winner otherwise, with the same seed: where its strengths changed while it trained, each of its stages
+    otherwise.
+    """
+    lineage = [Stage(stage.epoch, change(stage.candidate)) for stage in winner.lineage]
+    return Trial(-1, change(winner.candidate), repeat=winner.repeat, lineage=lineage)
+
+
+def measure(
+    task: Task,
+    course: TrainingBudget,
+    space: Space,
+    chosen: Trial,
+    folds: Sequence[int],
+    *,
+    deadline: float | None,
+    seconds_per_member: float,
+    say: Say,
+    note: Callable[[str], None],
+) -> Effects:
+    """Contributions and interactions. What the time does not allow is left out, and said.
+
+    Args:
+        chosen: its scores and its seed are those that the others are compared with.
+        seconds_per_member: what one member took for all epochs in the race.
+    """
+    wanted = {name: staged(chosen, partial(arm, space, name)) for name in arms(space, chosen.candidate)}
+    if not wanted:
+        return Effects()
+    if not chosen.through(course.epochs):  # the time ended while it was in its race; the others would train for longer
+        wanted = {WHOLE: staged(chosen, lambda c: c), **wanted}
+    if not _fits(len(wanted), folds, seconds_per_member, deadline):
+        wanted = {name: r for name, r in wanted.items() if name == WHOLE or name.startswith("without")}
+        if not _fits(len(wanted), folds, seconds_per_member, deadline):
+            note(
+                "the budget left no time to measure what each ingredient earned; give more, or --trials instead of"
+                " --budget."
+            )
+            return Effects()
+        note("the budget left no time to train each ingredient alone: only what leaving it out costs was measured.")
+    started = time.monotonic()
+    scores, cut = _trained(task, course, wanted, folds, deadline, say)
+    if cut:
+        note(
+            "the time ended before all that each ingredient earned was measured; what was not trained to its end is"
+            " left out."
+        )
+    pace = (time.monotonic() - started) / len(wanted) / max(len(folds), 1)
+    if chosen.through(course.epochs):
+        scores[WHOLE] = np.array(chosen.scores)
+    rows = contributions(scores)
+    pairs = strongest_pairs(rows)
+    ends = {pair: staged(chosen, partial(without_all, space, names=pair)) for pair in pairs}
+    on = sum(name.startswith("without") for name in wanted)
+    if on == 2 and NONE in scores:  # without both is without any
+        both = dict.fromkeys(pairs, scores[NONE])
+    elif pairs and not cut and _fits(len(pairs), folds, pace, deadline):
+        both, _ = _trained(task, course, ends, folds, deadline, say)
+    else:
+        both = {}
+    return Effects(rows, interactions(scores, both))
+
+
+def remember(store: Store, chosen: Trial, folds: Sequence[int], found: Effects) -> None:
+    """Keep what was measured: a search that is killed while it writes its report need not measure again."""
+    if found.contributions:
+        store.set(
+            "effects",
+            {"of": _mark(chosen, folds), "contributions": found.contributions, "interactions": found.interactions},
+        )
+
+
+def remembered(store: Store, chosen: Trial, folds: Sequence[int]) -> Effects | None:
+    """What was measured before, for this candidate."""
+    kept = store.get("effects")
+    return (
+        None
+        if kept is None or kept["of"] != _mark(chosen, folds)
+        else Effects(kept["contributions"], kept["interactions"])
+    )
+
+
+def _mark(chosen: Trial, folds: Sequence[int]) -> list[Any]:
+    return [chosen.number, chosen.repeat, list(folds), chosen.epochs]
+
+
+def contributions(scores: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Gains of single ingredients from the scores on each fold of :func:`arms` and of the whole winner; low scores are
+    good, and high gains.
+    """
+    found = []
+    for name, own in scores.items():
+        kind, _, ingredient = name.partition(" ")
+        if kind == "without" and WHOLE in scores:
+            found.append({"ingredient": ingredient, "kind": "left out", **interval(own - scores[WHOLE])})
+        elif kind == "only" and NONE in scores:
+            found.append({"ingredient": ingredient, "kind": "alone", **interval(scores[NONE] - own)})
+    return found
+
+
+def strongest_pairs(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """All pairs of the ingredients that matter most when left out, in either direction."""
+    left_out = sorted((row for row in rows if row["kind"] == "left out"), key=lambda row: -abs(row["difference"]))
+    return list(combinations([row["ingredient"] for row in left_out[:STRONGEST]], 2))
+
+
+def interactions(scores: Mapping[str, np.ndarray], both: Mapping[tuple[str, str], np.ndarray]) -> list[dict[str, Any]]:
+    """What pairs gain beyond the sum of both single gains, from the scores without each and without both; negative:
+    they do in part the same.
+    """
+    found = []
+    for (a, b), without in both.items():
+        single = [scores[f"without {name}"] - scores[WHOLE] for name in (a, b)]
+        found.append({"pair": [a, b], **interval(without - scores[WHOLE] - single[0] - single[1])})
+    return found
+
+
+def interval(gain: np.ndarray) -> dict[str, Any]:
+    """Mean and 95 % interval of differences by fold, which share training rows (Nadeau and Bengio 2003)."""
+    values = [float(g) for g in gain]
+    found = corrected_interval(values, 1 / max(len(values) - 1, 1))
+    return {"difference": found.mean, "low": found.low, "high": found.high, "folds": values}
+
+
+def _fits(count: int, folds: Sequence[int], seconds: float, deadline: float | None) -> bool:
+    return deadline is None or 1.1 * seconds * len(folds) * count <= deadline - time.monotonic()
+
+
+def _trained(
+    task: Task,
+    course: TrainingBudget,
+    wanted: Mapping[Any, Trial],
+    folds: Sequence[int],
+    deadline: float | None,
+    say: Say,
+) -> tuple[dict[Any, np.ndarray], bool]:
+    """The scores on each fold, of those that were trained to the end, and whether the time ended before: an arm that
+    was cut off would look bad for it.
+    """
+    runners = [replace(runner, number=-1 - i) for i, runner in enumerate(wanted.values())]
+    in_groups(task, course, runners, folds=folds, deadline=deadline, say=say)
+    whole = {
+        name: r for name, r in zip(wanted, runners, strict=True) if r.state == "complete" and r.through(course.epochs)
+    }
+    cut = any(r.state != "failed" and not r.through(course.epochs) for r in runners)
+    return {name: np.array(r.scores) for name, r in whole.items() if np.isfinite(r.scores).all()}, cut

@@ -1,0 +1,205 @@
+"""The folder of a search: its settings, its study, its networks, and at the end a run that `dashpot predict` reads."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dashpot.core.codec import dumps
+from dashpot.core.errors import StorageError
+from dashpot.core.files import write_atomic
+from dashpot.data import Problem, load_problem
+from dashpot.runs.saved import PREPROCESSING, RECIPE, next_folder, save_model, save_setup, write_json
+from dashpot.search.config import Options
+from dashpot.search.outcome.result import TuneResult
+from dashpot.search.storage.backends import shown
+
+CONFIG, SPENT, REPORT, HELD, LOG = "tune.json", "spent.json", "report.json", "tune.lock", "workers.log"
+ADDRESS = "DASHPOT_STORAGE"
+"""How workers on this machine are told a storage whose password must not stand in a file."""
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def new_folder(kind: str) -> Path:
+    """``runs/tune-1``, ``runs/tune-2``, ...: the first that does not exist, made; of two processes that do this at once
+    each gets its own.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    while True:
+        folder = next_folder(kind)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise StorageError(f"{folder} cannot be made: {error.strerror}. Name another place with --out.") from error
+        return folder
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Only one process leads a search in a folder; the kernel lets go of it when that process dies.
+
+    Raises:
+        StorageError: another one does.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        yield
+        return
+    with open(folder / HELD, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StorageError(
+                f"{folder} is in use by another `dashpot tune`, which must end first. Or name another folder with"
+                " --out."
+            ) from error
+        yield
+
+
+def write_config(folder: Path, source: Path | None, target: str | None, task: str | None, options: Options) -> None:
+    """What a later process needs to go on: where the data are, and the options; no password."""
+    data = {
+        "data": None if source is None else str(source.resolve()),
+        "target": target,
+        "task": task,
+        "options": plain(options),
+        "done": False,
+    }
+    write_json(folder / CONFIG, data)
+
+
+def update_config(folder: Path, *, done: bool, options: Options | None = None) -> None:
+    """Change what :func:`write_config` wrote: other options, or that the search is finished."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    write_json(folder / CONFIG, {**config, "done": done, **({} if options is None else {"options": plain(options)})})
+
+
+def plain(options: Options) -> dict[str, Any]:
+    """Options as plain JSON; techniques as the text of the command line, and no password."""
+    return {
+        **asdict(options),
+        "wanted": None if options.wanted is None else [str(w) for w in options.wanted],
+        "without": list(options.without),
+        "networks": list(options.networks),
+        "storage": None if options.storage is None else shown(options.storage),
+    }
+
+
+def read_config(folder: Path) -> tuple[Problem, Options, dict[str, Any]]:
+    """The problem and the options of a search that has begun.
+
+    Raises:
+        StorageError: the folder holds no search, or its file is damaged.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        raise StorageError(f"--resume must name the folder of a `dashpot tune`; {path} does not exist.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        raw = config["options"]
+        address = os.environ.get(ADDRESS, "")
+        storage = address if address and shown(address) == raw["storage"] else raw["storage"]
+        options = Options(
+            **{**raw, "without": tuple(raw["without"]), "networks": tuple(raw["networks"]), "storage": storage}
+        )
+        source = config["data"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path} is damaged: {error}. Start the search again in a new folder.") from error
+    return load_problem(source, config["target"], config["task"]), options, config
+
+
+class Clock:
+    """The seconds a search has taken in all its lives, kept in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._started, self._written = folder / SPENT, time.monotonic(), 0.0
+        self.before, self.running = 0.0, False
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            self.before = float(json.loads(self._path.read_text(encoding="utf-8"))["seconds"])
+
+    def tick(self) -> None:
+        """Write it down, every two seconds at most, once the search is ``running``: a refused command
+        leaves nothing.
+        """
+        now = time.monotonic()
+        if self.running and now - self._written > 2:
+            self._written = now
+            write_atomic(self._path, json.dumps({"seconds": round(self.before + now - self._started, 1)}))
+
+
+def start_workers(
+    folder: Path, count: int, deadline: float | None, storage: str | None = None
+) -> list[subprocess.Popen[bytes]]:
+    """Further workers of this search as processes; the cores are shared out among all."""
+    threads = str(max(1, (os.cpu_count() or 1) // (count + 1)))
+    environment = {**os.environ, **dict.fromkeys(THREADS, threads), ADDRESS: storage or ""}
+    command = [sys.executable, "-m", "dashpot", "tune-worker", str(folder), "--parent", str(os.getpid())]
+    if deadline is not None:
+        command += ["--until", f"{time.time() + deadline - time.monotonic():.1f}"]
+    with open(folder / LOG, "ab") as log:
+        return [
+            subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            for _ in range(count)
+        ]
+
+
+def await_workers(workers: Sequence[subprocess.Popen[bytes]], seconds: float) -> int:
+    """Let them end by themselves for a while; then they are ended.
+
+    Returns:
+        How many had ended by an error or been killed.
+    """
+    limit = time.monotonic() + seconds
+    lost = 0
+    for worker in workers:
+        try:
+            lost += worker.wait(max(0.1, limit - time.monotonic())) != 0
+        except subprocess.TimeoutExpired:
+            worker.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.wait(5)
+            if worker.poll() is None:
+                worker.kill()
+    return lost
+
+
+def end_with(parent: int) -> None:
+    """End this worker when the process that started it has ended, even by a signal that it could not answer: else
+    nobody would ever end it.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def save(folder: Path, result: TuneResult, record: Mapping[str, Any]) -> None:
+    """The final model, its recipe and the report, in the form of a run."""
+    save_setup(folder, result.network, result.prepared, result.recipe)
+    if result.decision is not None:
+        setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
+        write_json(folder / PREPROCESSING, {**setup, "decision": result.decision.to_dict()})
+    write_atomic(folder / RECIPE, dumps(result.recipe))
+    save_model(folder, result.network)
+    write_json(folder / REPORT, record)

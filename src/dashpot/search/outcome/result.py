@@ -1,0 +1,203 @@
+"""What a search gave: the model, why it was chosen, and how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dashpot.core.codec import dumps
+from dashpot.core.errors import ConfigError, DataError, StorageError
+from dashpot.core.files import write_atomic
+from dashpot.core.recipe import Recipe
+from dashpot.data import ImagePreprocessing, Prepared, Preprocessing
+from dashpot.evaluation.decision import Decision
+from dashpot.evaluation.losses import predict
+
+
+@dataclass(frozen=True)
+class AsTheyAre:
+    """Inputs that are tensors already: nothing is done to them, only their shape is checked.
+
+    Attributes:
+        shape: of one row.
+        dtype: what they are converted to, such as ``"float32"``.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    kind: str = "tensor"
+
+    def transform(self, x: Any) -> Tensor:
+        """``x`` as a tensor [n, ...].
+
+        Raises:
+            DataError: rows of another shape.
+        """
+        try:
+            found = torch.as_tensor(x).detach().cpu()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"X must be a tensor or an array of numbers, got {type(x).__name__} ({str(error).splitlines()[0]})."
+            ) from None
+        if tuple(found.shape[1:]) != self.shape:
+            raise DataError(
+                f"X must be [n{''.join(f', {k}' for k in self.shape)}], as in training, got {list(found.shape)}."
+            )
+        return found.to(getattr(torch, self.dtype))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {"shape": list(self.shape), "dtype": self.dtype, "kind": self.kind}
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a search gave.
+
+    Attributes:
+        recipe, lr, net: of the chosen candidate.
+        network: the final model on prepared inputs, plain, in evaluation mode.
+        decision: temperature and decision rule for classes, or None.
+        record: everything, as plain JSON; see ``dashpot.report``.
+        prepared: the data as the network takes them, with how they were prepared.
+        test: the rows that nothing was learned from.
+        labels: the classes as the target held them, in the order of the probabilities; by default their names.
+
+    Example:
+        >>> import dashpot, numpy
+        >>> X = numpy.random.default_rng(0).normal(size=(80, 3)); y = numpy.where(X[:, 0] > 0, "yes", "no")
+        >>> result = dashpot.tune((X, y), trials=2, epochs=2, cv=2, explain=False, progress=False)
+        >>> result.predict_proba(X[:5]).shape, result.labels.tolist(), sorted(result.record["test"])[:1]
+        ((5, 2), ['no', 'yes'], ['chosen'])
+    """
+
+    recipe: Recipe
+    lr: float
+    net: Mapping[str, Any]
+    network: nn.Module
+    decision: Decision | None
+    record: dict[str, Any] = field(repr=False)
+    prepared: Prepared = field(repr=False)
+    test: np.ndarray = field(repr=False)
+    labels: np.ndarray | None = field(default=None, repr=False)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Classes [n] by the fitted decision, or values [n] or [n, outputs] in the target's own units.
+
+        Args:
+            X: inputs of the kind that was trained on: a table (array, sparse matrix, data frame), images, or tensors;
+                or a path to such data.
+
+        Raises:
+            DataError: inputs that do not fit those of training.
+        """
+        if self.prepared.target.task == "classification":
+            names = self.labels if self.labels is not None else np.array(self.prepared.target.classes)
+            return np.asarray(names[(self.decision or Decision()).decide(self.predict_proba(X))])
+        out = predict(self.network, inputs_of(self.prepared, X)).double().cpu().numpy()
+        out = out.reshape(len(out), *self.prepared.y.shape[1:])
+        return np.asarray(out * self.prepared.target.scale + self.prepared.target.mean)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Calibrated probabilities [n, classes], in the order of ``labels``.
+
+        Raises:
+            ConfigError: the target is a value.
+            DataError: as :meth:`predict`.
+        """
+        if self.prepared.target.task != "classification":
+            raise ConfigError("target", "a class for predict_proba", "a value", "Use predict.")
+        out = predict(self.network, inputs_of(self.prepared, X)).double().cpu().numpy()
+        return (self.decision or Decision()).probabilities(out)
+
+    def summary(self, width: int = 110) -> str:
+        """The tables of the report as text, ``width`` characters wide."""
+        import io
+
+        from rich.console import Console
+
+        from dashpot.report.tune.table import print_report
+
+        text = io.StringIO()
+        print_report(self.record, Console(file=text, width=width))
+        return text.getvalue()
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model, its recipe and ``report.json``.
+
+        A built-in network on prepared data becomes a run, as ``dashpot tune`` makes it: ``dashpot predict`` reads it.
+        Of a network of your own there are the weights (``model.safetensors``, those of :attr:`network`), since loading
+        a run never runs foreign code.
+
+        Args:
+            folder: new or empty.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ConfigError: there is something in it.
+            StorageError: it cannot be written.
+        """
+        path = Path(folder)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError("folder", "a new or empty folder", str(path), "Name another one.")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"folder {path} cannot be made: {error.strerror}. Name another place.") from error
+        self.write(path)
+        return path
+
+    def write(self, folder: Path) -> None:
+        """As :meth:`save`, into a folder that is there."""
+        from dashpot.runs.saved import RECIPE, save_model, write_json
+        from dashpot.search.outcome.folder import REPORT, save
+
+        if self.is_built_in:
+            save(folder, self, self.record)
+            return
+        write_atomic(folder / RECIPE, dumps(self.recipe))
+        save_model(folder, self.network)
+        write_json(folder / REPORT, self.record)
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether a run can hold it: built-in networks, on data that Dashpot prepared."""
+        from dashpot.nets import Net
+
+        known = isinstance(self.network, Net) and all(
+            isinstance(one, Net) for one in getattr(self.network, "networks", ())
+        )
+        return known and isinstance(self.prepared.preprocessing, Preprocessing | ImagePreprocessing)
+
+
+def inputs_of(prepared: Prepared, x: Any) -> Tensor:
+    """New inputs, prepared as those of training were.
+
+    Raises:
+        DataError: they do not fit.
+    """
+    from dashpot.data import load_rows
+    from dashpot.data.images import as_pixels
+    from dashpot.data.rows import to_rows
+
+    how: Any = prepared.preprocessing
+    if isinstance(how, AsTheyAre):
+        tensor: Tensor = how.transform(x)
+        return tensor
+    if isinstance(x, str | Path):
+        return torch.as_tensor(load_rows(x, how, prepared.target.name)[0])
+    plain = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x) if isinstance(x, list) else x
+    if isinstance(how, ImagePreprocessing):
+        return torch.from_numpy(how.transform(as_pixels("X", np.asarray(plain))))
+    rows = to_rows(plain)
+    if prepared.target.name in rows.names and prepared.target.name not in (*how.numeric, *how.nominal, *how.text):
+        rows = rows.without(prepared.target.name)
+    return torch.from_numpy(how.transform(rows))

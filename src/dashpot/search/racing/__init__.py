@@ -1,0 +1,1 @@
+"""How candidates are trained side by side, and which are pruned."""

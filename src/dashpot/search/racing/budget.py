@@ -1,0 +1,220 @@
+"""How long to train, on how many folds, and how many at once: measured on this machine, then fitted to the budget."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dashpot.core.errors import ConfigError
+from dashpot.population.population import Population
+from dashpot.search.racing.pruning import member_epochs as member_epochs
+from dashpot.search.racing.pruning import rungs_for
+from dashpot.search.racing.task import Task
+from dashpot.search.racing.trial import HALVING, TrainingBudget, task_schedule
+from dashpot.search.racing.trial import default_rungs as default_rungs
+from dashpot.search.space.space import Candidate
+
+STEPS, FEWEST, MOST = 3000, 10, 120
+LANES, LEAST_LANES = 16, 4
+SAMPLED_ROWS, SAMPLED_FOLDS = 4000, 2
+FEW_ROWS, SAMPLED_SECONDS = 256, 3.0
+RACE, RACE_ONLY = 0.5, 0.76
+"""The share of a budget for the race, with and without explaining the winner afterwards; the rest is for the finals and
+the report.
+"""
+RACE_MOST, AFTER = 0.82, 0.9
+"""The share where all that comes after the race is quick, and that of the budget by which it must have ended."""
+LATER, EXPLAINED = 7, 15
+"""Candidates that are trained on all folds after the race, roughly: second seeds and those of the final model; and to
+explain a winner of four ingredients.
+"""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What was measured: seconds of one member for one epoch, in a full stack."""
+
+    seconds: float
+
+
+def batch_size_for(rows: int) -> int:
+    """About a fiftieth of the rows: 32 to 256."""
+    return int(min(256, max(32, 1 << (rows // 50).bit_length())))
+
+
+def default_epochs(rows: int, batch_size: int) -> int:
+    """About 3,000 steps, in 10 to 120 epochs."""
+    return min(MOST, max(FEWEST, round(STEPS * batch_size / rows)))
+
+
+def pace(task: Task, candidates: Sequence[Candidate], batch_size: int) -> Pace:
+    """Train some candidates on at most two folds and 4,000 rows for a moment, and time it; a long epoch is as many such
+    as it has rows.
+
+    Where even that would take seconds, as with convolutional networks, a few hundred rows tell enough.
+    """
+    longest = max(len(train) for train, _ in task.folds[:SAMPLED_FOLDS])
+    rows, few = min(longest, SAMPLED_ROWS), max(FEW_ROWS, 2 * batch_size)
+    if rows > few:
+        quick = _epoch(task, candidates, batch_size, few)
+        if quick * len(candidates) * SAMPLED_FOLDS * rows / few > SAMPLED_SECONDS:
+            return Pace(quick * longest / few)
+    return Pace(_epoch(task, candidates, batch_size, rows) * longest / rows)
+
+
+def _epoch(task: Task, candidates: Sequence[Candidate], batch_size: int, rows: int) -> float:
+    """Seconds of a member for an epoch of so many rows and a look; the first epoch is not counted, as it builds kernels
+    and warms caches.
+    """
+    folds = range(min(SAMPLED_FOLDS, len(task.folds)))
+    members = [task.member(c, fold) for c in candidates for fold in folds]
+    members = [replace(m, rows=m.rows[:rows]) for m in members]
+    # As many as a fold of so many rows would have to look at.
+    valid = {
+        n: task.folds[fold][1][: max(1, rows * len(task.folds[fold][1]) // len(task.folds[fold][0]))]
+        for n, fold in enumerate([*folds] * len(candidates))
+    }
+    population = Population(
+        members,
+        [(task.x, task.y)],
+        epochs=100,
+        batch_size=batch_size,
+        schedule=task_schedule,
+        loss=task.loss,
+        device=task.device,
+        low=task.low,
+        known=task.known,
+    )
+    population.train(1)
+    started, last = time.perf_counter(), 0.0
+    rounds = 0
+    while rounds < 3 and time.perf_counter() - started < 1.0:
+        before = time.perf_counter()
+        population.train(1)
+        population.outputs({n: valid[n] for n in population.alive})
+        rounds += 1
+        last = time.perf_counter() - before
+    return last / max(len(population.alive), 1)
+
+
+def fit_budget(
+    rows: int,
+    cv: int,
+    pace: Pace,
+    budget: float | None,
+    *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    race: float = RACE,
+    spent: float = 0.0,
+    schedule: str = HALVING,
+    members: int | None = None,
+) -> TrainingBudget:
+    """The longest course of which at least one race fits into its share of the budget.
+
+    So that three races fit, lanes shrink to 12, epochs to 40, and folds to 3 (finalists still run on all). So that one
+    fits, lanes shrink to 8, epochs to 20, folds to 1, lanes to 4, and epochs to 10. Epochs that were asked for stay.
+
+    Args:
+        spent: seconds that are gone already.
+        members: how many fit into memory at once; lanes shrink to 8, then folds to 1, then lanes to 4.
+
+    Raises:
+        ConfigError: not even the smallest race fits; it says what would.
+    """
+    batch = batch_size or batch_size_for(rows)
+    e, lanes, folds = epochs or default_epochs(rows, batch), LANES, cv
+
+    while members is not None and lanes * folds > members and (lanes > LEAST_LANES or folds > 1):
+        if lanes > 8 or folds == 1:
+            lanes -= 1
+        else:
+            folds -= 1
+
+    def rungs() -> tuple[int, ...]:
+        return rungs_for(TrainingBudget(e, batch, (), folds, lanes, schedule), e)
+
+    def cost() -> float:
+        return member_epochs(lanes, 2, folds, e, rungs()) * pace.seconds
+
+    if budget is not None:
+        share = race * budget - spent
+        # Several races are better than one: a sampler learns from the first. Up to here that is cheap.
+        while cost() > share / 3:
+            if lanes > 12:
+                lanes -= 1
+            elif epochs is None and e > 40:
+                e = max(40, int(e / 1.2))
+            elif folds > 3:
+                folds -= 1
+            else:
+                break
+        while cost() > share:
+            if lanes > 8:
+                lanes -= 2
+            elif epochs is None and e > 20:
+                e = max(20, int(e / 1.2))
+            elif folds > 1:
+                folds -= 1
+            elif lanes > LEAST_LANES:
+                lanes -= 2
+            elif epochs is None and e > FEWEST:
+                e = max(FEWEST, int(e / 1.2))
+            else:
+                rung = lanes * folds * (*rungs(), e)[0] * pace.seconds
+                raise ConfigError(
+                    "budget",
+                    f"at least {math.ceil((cost() + spent) / race)} s: after {spent:.1f} s for setting up, the smallest"
+                    f" race, {lanes} candidates on {folds} fold for {e} epochs, takes {_seconds(cost())}, its first"
+                    f" rung {_seconds(rung)}",
+                    f"{budget:g} s",
+                    "Give more time, or fewer rows.",
+                )
+    return TrainingBudget(e, batch, rungs(), folds, lanes, schedule)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f} s" if value >= 1 else f"{value:.2g} s"
+
+
+def race_share(
+    course: TrainingBudget, pace: Pace, cv: int, budget: float, *, least: float, explain: bool, finalists: int
+) -> float:
+    """The share of the budget for the race: at least ``least``, and what the rest will not need by the measured pace.
+
+    On a small table the finals and the explanation are quick, and would leave a third of the time unused.
+    """
+    members = finalists * (cv - course.folds) + (LATER + EXPLAINED * explain) * cv
+    # Few members in a stack are slower than many.
+    after = 1.3 * pace.seconds * course.epochs * members
+    return max(least, min(RACE_MOST, AFTER - after / budget))
+
+
+def to_dict(course: TrainingBudget) -> dict[str, Any]:
+    """Plain JSON, for the store."""
+    return {**asdict(course), "rungs": list(course.rungs)}
+
+
+def from_dict(data: dict[str, Any]) -> TrainingBudget:
+    """The inverse of :func:`to_dict`."""
+    return TrainingBudget(**{**data, "rungs": tuple(data["rungs"])})
+
+
+def enough_rows(counts: np.ndarray, cv: int) -> None:
+    """Refuse more folds than a class has rows.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    if len(counts) and cv > counts.min():
+        raise ConfigError(
+            "cv",
+            f"at most {counts.min()}, the rows of the smallest class",
+            cv,
+            "Take fewer folds, or merge or remove that class.",
+        )

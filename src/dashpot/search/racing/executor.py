@@ -1,0 +1,153 @@
+"""The networks of a race, spread over the cores: one population per thread, since torch leaves Python's lock while it
+computes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dashpot.core.errors import UsageError
+from dashpot.core.recipe import Recipe
+from dashpot.population.members import Member
+from dashpot.population.population import Population
+from dashpot.population.stack import NotStackableError
+
+FEWEST = 3
+"""Members of a population at least: fewer are not worth a thread of their own."""
+Place = tuple[int, int]
+"""(runner, position among the runner's members)."""
+
+
+class ParallelTrials:
+    """The members of several runners, in as many populations as there are threads.
+
+    Small stacked networks gain little from several threads per operation, and on a busy machine lose much: so each
+    population computes on one.
+
+    Args:
+        members: for each runner its members.
+        threads: populations at most; a GPU has one.
+        options: of :class:`Population`.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Sequence[Member]],
+        sets: Sequence[tuple[Tensor, Tensor]],
+        *,
+        threads: int,
+        **options: Any,
+    ) -> None:
+        self._before = torch.get_num_threads()
+        flat = [(i, k) for i, own in enumerate(members) for k in range(len(own))]
+        count = max(1, min(threads, len(flat) // FEWEST))
+        # Members of one shape stay together, so that stacks stay large.
+        flat.sort(key=lambda place: (str((own := members[place[0]][place[1]]).shape), own.batch_size or 0))
+        self._where: dict[Place, tuple[int, int]] = {}
+        parts: list[list[Member]] = [[] for _ in range(count)]
+        for position, (i, k) in enumerate(flat):
+            part = position * count // len(flat)
+            self._where[i, k] = part, len(parts[part])
+            parts[part].append(members[i][k])
+        torch.set_num_threads(1)
+        self._populations = [Population(part, sets, **options) for part in parts if part]
+        self._pool = ThreadPoolExecutor(len(self._populations)) if len(self._populations) > 1 else None
+        self.notes = list(dict.fromkeys(note for p in self._populations for note in p.notes))
+
+    @property
+    def member_steps(self) -> int:
+        """Steps of all members together."""
+        return sum(p.member_steps for p in self._populations)
+
+    @property
+    def failed(self) -> set[Place]:
+        """Members whose loss was not finite."""
+        lost = {(part, n) for part, p in enumerate(self._populations) for n in p.failed}
+        return {place for place, where in self._where.items() if where in lost}
+
+    def train(self, deadline: float | None) -> bool:
+        """One epoch; False if the time is over."""
+        if deadline is not None and time.monotonic() >= deadline:
+            return False
+        self._each(lambda part, population: population.train(1) if population.alive else True)
+        return True
+
+    def outputs(self, rows: Mapping[Place, np.ndarray]) -> dict[Place, Tensor]:
+        """Outputs of some members for some rows, in evaluation mode."""
+        wanted: list[dict[int, np.ndarray]] = [{} for _ in self._populations]
+        for place, r in rows.items():
+            part, n = self._where[place]
+            wanted[part][n] = r
+        found = self._each(lambda part, population: population.outputs(wanted[part]))
+        return {place: found[self._where[place][0]][self._where[place][1]] for place in rows}
+
+    def best_epoch(self, place: Place) -> int:
+        """The epoch whose weights early stopping keeps for a member; 0 where nothing is watched."""
+        part, n = self._where[place]
+        return self._populations[part].best_epochs.get(n, 0)
+
+    def tensors(self, place: Place) -> dict[str, Tensor]:
+        """The weights and buffers of a member, on the CPU."""
+        part, n = self._where[place]
+        return {name: t.cpu() for name, t in self._populations[part].tensors(n).items()}
+
+    def keep(self, places: Sequence[Place]) -> None:
+        """Only these go on."""
+        stay = [self._where[place] for place in places]
+        for part, population in enumerate(self._populations):
+            alive = set(population.alive)
+            population.keep([n for other, n in stay if other == part and n in alive])
+
+    def replace(self, moves: Sequence[tuple[Place, Place]], recipe: Recipe, lr: float) -> bool:
+        """Each first place is taken by a copy of the member at the second, which goes on with this recipe and learning
+        rate.
+
+        Returns:
+            False where one of them cannot be copied, since it has ended or the new recipe cannot be stacked; then
+            nothing has changed.
+        """
+        made: list[tuple[int, int]] = []
+        whole = True
+        for place, other in moves:
+            (part, _), (source, n) = self._where[place], self._where[other]
+            try:
+                # It stays where the member was that it replaces, so that the threads' shares stay even.
+                made.append(
+                    (part, self._populations[source].clone(n, recipe=recipe, lr=lr, into=self._populations[part]))
+                )
+            except (NotStackableError, UsageError):
+                whole = False
+                break
+        gone = [self._where[place] for place, _ in moves] if whole else made
+        for part, population in enumerate(self._populations):
+            if lost := {n for p, n in gone if p == part}:
+                population.keep([n for n in population.alive if n not in lost])
+        if whole:
+            self._where |= dict(zip((place for place, _ in moves), made, strict=True))
+        return whole
+
+    def close(self) -> None:
+        """Give threads back."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        torch.set_num_threads(self._before)
+
+    def _each(self, action: Any) -> list[Any]:
+        if self._pool is None:
+            return [action(part, p) for part, p in enumerate(self._populations)]
+        return [
+            f.result()
+            for f in [self._pool.submit(self._alone, action, part, p) for part, p in enumerate(self._populations)]
+        ]
+
+    @staticmethod
+    def _alone(action: Any, part: int, population: Population) -> Any:
+        torch.set_num_threads(1)
+        return action(part, population)

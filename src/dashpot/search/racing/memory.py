@@ -1,0 +1,65 @@
+"""How many networks fit into memory at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dashpot.population.members import built
+from dashpot.search.racing.task import Task
+from dashpot.search.space.space import Candidate
+from dashpot.training.setup import pick_device
+
+COPIES = 24
+"""What a member holds, in sizes of its network: weights, gradients, two moments, an average, the best so far of early
+stopping and of the race, what is saved in case memory ends, and what goes through it. Measured: 20 to 25."""
+SHARE = 0.5
+"""Of the memory that is free."""
+
+
+def most_members(task: Task, candidates: Sequence[Candidate], processes: int = 1) -> int:
+    """How many members fit into half of the free memory of the device, shared by so many processes of this machine; at
+    least one.
+    """
+    largest = max(size(task, candidate) for candidate in {str(c.net): c for c in candidates}.values())
+    return max(1, int(SHARE * free(task.device) / processes / max(COPIES * largest, 1)))
+
+
+def size(task: Task, candidate: Candidate) -> int:
+    """Bytes of a candidate's parameters and buffers."""
+    network = built(lambda: task.make(dict(candidate.net)))
+    return sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
+
+
+def free(device: str) -> float:
+    """Bytes that can be had without taking them from others: on the accelerator, or on this machine or the part of it
+    that a container may use.
+    """
+    where = pick_device(device)
+    if where.type == "cuda":
+        return float(torch.cuda.mem_get_info(where)[0])
+    found = [_of_machine(), _of_container(Path("/sys/fs/cgroup"))]
+    return min((n for n in found if n is not None), default=float("inf"))
+
+
+def _of_machine() -> float | None:
+    info = Path("/proc/meminfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024.0 * int(line.split()[1])
+    try:  # what is free is less than what can be had, so all there is, as a guess
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 2
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _of_container(root: Path) -> float | None:
+    try:
+        limit, used = (root / "memory.max").read_text().strip(), (root / "memory.current").read_text()
+        return None if limit == "max" else max(float(limit) - float(used), 0.0)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,192 @@
+"""Who leaves a race, and when: halving, Hyperband's brackets, nobody, or a population that learns its strengths while
+it trains.
+
+``population`` is population-based training (Jaderberg et al., "Population Based Training of Neural Networks", 2017):
+after each eighth of the epochs the worst quarter goes on from copies of networks of the best quarter, with strengths
+and learning rates a little weaker or stronger. So strengths become schedules, and no epoch is spent on what is bad for
+long. What a search then finds is one network's way, not constants that anyone can train with: it is kept stage by
+stage, and trained again through all of its stages. Not for a budget in which one race hardly fits, since nobody leaves
+early; not where you want to know constant strengths; and it is greedy: what pays late, such as strong regularization,
+looks bad at an early exchange.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dashpot.search.racing.trial import ETA, HALVING, HYPERBAND, POPULATION, TrainingBudget, Trial, default_rungs
+from dashpot.search.space.distributions import Dimension, Span, clipped
+from dashpot.search.space.space import Candidate, Space
+
+BRACKETS = 3
+"""Two rungs, one, and none."""
+EIGHTHS, QUARTER = 8, 4
+"""A population exchanges after each eighth of the epochs, its worst quarter for its best."""
+FACTORS = (0.8, 1.25)
+WORSE, OF_FIRST = 0.2, 0.02
+"""By how much a score is worse than the best one: a fifth of it, and a fiftieth of the first, without which a score
+near 0 would be worse by chance.
+"""
+
+
+def rungs_for(course: TrainingBudget, epochs: int) -> tuple[int, ...]:
+    """The rungs of a race that is planned for so many epochs: its course's own plan, or a shorter one.
+
+    >>> kinds = (("halving", 0), ("hyperband", 1), ("none", 0))
+    >>> [rungs_for(TrainingBudget(27, 32, (), 3, 8, schedule, bracket), 27) for schedule, bracket in kinds]
+    [(3, 9), (9,), ()]
+    """
+    return default_rungs(epochs)[course.bracket :] if course.schedule in (HALVING, HYPERBAND) else ()
+
+
+def exchanges(epochs: int) -> tuple[int, ...]:
+    """After which epochs a population exchanges: each eighth, while another one is left.
+
+    >>> exchanges(40), exchanges(3)
+    ((5, 10, 15, 20, 25, 30, 35), (1, 2))
+    """
+    return tuple(sorted({round(k * epochs / EIGHTHS) for k in range(1, EIGHTHS)} - {0, epochs}))
+
+
+def member_epochs(lanes: int, protected: int, folds: int, epochs: int, rungs: Sequence[int] | None = None) -> float:
+    """Epochs that all members of a race take together.
+
+    Args:
+        protected: of the lanes those that are never dropped.
+        rungs: of halving, by default.
+    """
+    total, alive, before = 0.0, lanes, 0
+    for rung in (*(default_rungs(epochs) if rungs is None else rungs), epochs):
+        total += alive * (rung - before)
+        before = rung
+        alive = min(alive, protected + math.ceil(max(alive - protected, 0) / ETA))
+    return total * folds
+
+
+def bracket(course: TrainingBudget, turn: int) -> TrainingBudget:
+    """The course of the ``turn``-th race of a study: with Hyperband its brackets in turn, else always the same.
+
+    Halving bets that a ninth of the epochs tells who is good. Brackets hedge that bet: the second race drops nobody
+    before a third of the epochs, the third nobody at all, with so many fewer candidates that each race takes about as
+    many epochs of members (Li et al., "Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization", JMLR
+    2018). Not worth it where early scores tell well, as they mostly do here: two thirds of the time then go to races of
+    few candidates. Nor in a budget of a race or two.
+
+    >>> whole = TrainingBudget(81, 32, (9, 27), 5, 16, "hyperband")
+    >>> [(b.rungs, b.lanes) for b in (bracket(whole, turn) for turn in range(4))]
+    [((9, 27), 16), ((27,), 7), ((), 4), ((9, 27), 16)]
+    """
+    k = turn % BRACKETS
+    if course.schedule != HYPERBAND or k == 0:
+        return course
+    rungs = default_rungs(course.epochs)[k:]
+    cost = member_epochs(course.lanes, 0, 1, course.epochs, course.rungs)
+    lanes = min(
+        range(2, course.lanes + 1),
+        key=lambda n: abs(member_epochs(n, 0, 1, course.epochs, rungs) - cost),
+        default=course.lanes,
+    )
+    return replace(course, rungs=rungs, lanes=lanes, bracket=k)
+
+
+def only_worse(history: Sequence[tuple[int, float]]) -> bool:
+    """Whether a network has learned its training rows by heart: its best score was in the first half of its epochs so
+    far, the last two were clearly worse, and the last one was no better than the one before.
+
+    Of 1,620 candidates that ran on nevertheless, on 17 tables and scored without a temperature, 3 became better than
+    they had been, none of them among the better third of their set. One that swings at a high learning rate may still
+    become the best when that falls: for such the last rule is.
+
+    >>> only_worse([(3, 0.08), (4, 0.10), (7, 0.11)]), only_worse([(3, 0.08), (4, 0.11), (7, 0.10)])
+    (True, False)
+    >>> only_worse([(5, 0.08), (6, 0.10), (7, 0.11)])
+    False
+    """
+    if len(history) < 3:
+        return False
+    best, score = min(history, key=lambda look: look[1] if math.isfinite(look[1]) else math.inf)
+    first = history[0][1] if math.isfinite(history[0][1]) else score
+    limit = score + WORSE * abs(score) + OF_FIRST * abs(first)
+    before, last = history[-2][1], history[-1][1]
+    return history[-1][0] >= 2 * best and not before <= limit and not last < before
+
+
+def pairs(
+    running: Sequence[int], free: Sequence[int], runners: Sequence[Trial], rng: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Who takes over whose network: each of the worst quarter of the ``free`` runners one of the best quarter of all,
+    drawn at random.
+
+    The best by their last scores, since what is copied is the network as it is now; the worst by the best that they
+    have been, since that is what they would be remembered for, and lose.
+    """
+
+    def now(i: int) -> float:
+        return (
+            runners[i].history[-1][1] if runners[i].history and math.isfinite(runners[i].history[-1][1]) else math.inf
+        )
+
+    count = max(1, len(free) // QUARTER) if len(free) > 1 else 0
+    best = sorted(running, key=now)[: max(1, len(running) // QUARTER)]
+    worst = [i for i in sorted(free, key=lambda i: runners[i].score)[len(free) - count :] if i not in best]
+    return [
+        (i, source) for i in worst for source in [best[int(rng.integers(len(best)))]] if now(source) < runners[i].score
+    ]
+
+
+def perturbed(space: Space, candidate: Candidate, rng: np.random.Generator) -> Candidate | None:
+    """The same candidate with every strength and the learning rate a little weaker or stronger, inside their ranges;
+    None where nothing can change.
+
+    What is no strength stays: the ingredients that are on, named choices, and the network, whose weights the copy has.
+    """
+    ranges: dict[str, Dimension] = {
+        f"{part.name}.{field}": d for part in space.ingredients for field, d in part.fields.items()
+    }
+    params = dict(candidate.params)
+    for name, dimension in {**ranges, "lr": space.lr}.items():
+        if name in params and isinstance(dimension, Span):
+            first, second = rng.permutation(FACTORS)
+            value = moved(params[name], float(first), dimension)
+            # At an end of its range it can only turn back.
+            params[name] = value if value != params[name] else moved(params[name], float(second), dimension)
+    return space.candidate(params) if params != dict(candidate.params) else None
+
+
+def moved(value: float, factor: float, dimension: Span) -> float | int:
+    """A number times a factor, inside its range and whole where it has to be.
+
+    >>> moved(0.01, 0.8, Span(1e-4, 1.0, log=True)), moved(4, 1.25, Span(1, 10, integer=True))
+    (0.008, 5)
+    >>> round(moved(0.98, 1.25, Span(0.9, 0.9999)), 6)
+    0.975
+    """
+    if dimension.integer:
+        return int(clipped(round(value * factor), dimension))
+    if (
+        not dimension.log and dimension.low >= 0.5 and dimension.high <= 1
+    ):  # close to one, such as the decay of an average: what it lacks counts
+        return float(clipped(1 - (1 - value) * factor, dimension))
+    return float(clipped(value * factor, dimension))
+
+
+def in_words(course: TrainingBudget) -> str:
+    """Who leaves a race of this course, for people.
+
+    >>> in_words(TrainingBudget(27, 32, (3, 9), 3, 8))
+    'the weaker ones leave after 3, 9'
+    """
+    if course.schedule == POPULATION:
+        return (
+            "nobody leaves; after each eighth the worst quarter takes over networks of the best, with other strengths"
+        )
+    if not course.rungs:
+        return ""
+    leave = f"the weaker ones leave after {', '.join(map(str, course.rungs))}"
+    return leave + "; in the races after it later, and not at all, with fewer candidates" * (
+        course.schedule == HYPERBAND
+    )

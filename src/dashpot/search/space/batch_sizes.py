@@ -1,0 +1,92 @@
+"""Batch sizes: what a user asks for, and what is searched where nothing was said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dashpot.core.errors import ConfigError
+from dashpot.core.space import check_whole
+from dashpot.search.racing.budget import batch_size_for
+from dashpot.search.space.distributions import Options
+from dashpot.search.space.space import Space
+
+LARGEST, QUARTER = 512, 4
+"""Of the usual choices, which are at most a quarter of the rows."""
+NAME = "batch_size"
+
+
+def sizes_of(given: Any) -> int | tuple[int, ...] | None:
+    """One batch size or several, from a number, numbers, or text such as ``"64"`` or ``"32,64,128"``.
+
+    Raises:
+        ConfigError: anything but whole numbers > 0.
+
+    >>> sizes_of("64"), sizes_of([32, 64]), sizes_of("32, 64,32"), sizes_of(None)
+    (64, (32, 64), (32, 64), None)
+    """
+    if given is None:
+        return None
+    if isinstance(given, str):
+        parts: list[Any] = [int(part) if part.strip().isdecimal() else part.strip() for part in given.split(",")]
+    else:
+        parts = list(given) if isinstance(given, Iterable) else [given]
+    if not parts:
+        raise ConfigError(NAME, "a whole number >= 1, or several", given)
+    sizes = tuple(dict.fromkeys(check_whole(NAME, part) for part in parts))
+    return sizes if len(sizes) > 1 else sizes[0]
+
+
+def usual_sizes(rows: int) -> Options | None:
+    """Once and twice the batch size for so many rows; None where twice would be too large.
+
+    Half of it, too, would take half as long again, and at equal time was worse on small tables.
+
+    >>> [str(usual_sizes(rows)) for rows in (100, 1000, 100_000)]
+    ['None', '32 | 64', '256 | 512']
+    """
+    once = batch_size_for(rows)
+    return Options((once, 2 * once)) if 2 * once <= min(LARGEST, rows // QUARTER) else None
+
+
+def with_batches(space: Space, asked: int | Sequence[int] | None, rows: int, *, usual: bool) -> Space:
+    """The space with the batch sizes that are asked for, if they are several.
+
+    Args:
+        asked: one, which is no dimension of a space; several; or None.
+        rows: the training rows of a fold.
+        usual: where nothing is asked for, and the space has none of its own, take the usual ones.
+
+    Raises:
+        ConfigError: both the space and the user have batch sizes, or one is larger than ``rows``.
+    """
+    sizes = sizes_of(asked)
+    if sizes is not None and space.batch_size is not None:
+        raise ConfigError(
+            NAME,
+            "given without a space that has batch sizes",
+            str(asked),
+            f"The space searches {space.batch_size}: leave out one of the two.",
+        )
+    if isinstance(sizes, tuple):
+        near = min(sizes, key=lambda size: abs(math.log(size / batch_size_for(rows))))
+        space = space.with_batches(Options(sizes), near)
+    elif sizes is None and space.batch_size is None and usual and (found := usual_sizes(rows)) is not None:
+        space = space.with_batches(found, batch_size_for(rows))
+    own = space.batch_size
+    values = own.values if isinstance(own, Options) else (own.high,) if own is not None else (sizes,)
+    most = max((value for value in values if value is not None), default=None)
+    if most is not None and most > rows:
+        raise ConfigError(
+            NAME, f"at most {rows}, the training rows of a fold", int(most), "Take smaller batches, or more rows."
+        )
+    return space
+
+
+def course_size(space: Space, asked: int | Sequence[int] | None, rows: int) -> int:
+    """Rows per step of candidates that do not say their own, and by which epochs are planned."""
+    if space.batch_default is not None:
+        return space.batch_default
+    sizes = sizes_of(asked)
+    return sizes if isinstance(sizes, int) else batch_size_for(rows)

@@ -1,0 +1,1 @@
+"""The study: where trials are kept, and which workers are alive."""

@@ -1,0 +1,40 @@
+"""Asking a store again while it does not answer."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from dashpot.core.errors import StorageError
+from dashpot.search.storage.backends import first_line, meaning, passing, shown
+
+T = TypeVar("T")
+
+
+def patiently(action: Callable[[], T], storage: Any, url: str, name: str, seconds: float) -> T:
+    """What an action on a store gives, tried again, ever more slowly, for so many seconds.
+
+    Raises:
+        StorageError: it did not answer, or refused.
+    """
+    limit, pause = time.monotonic() + seconds, 0.2
+    while True:
+        try:
+            return action()
+        except Exception as error:
+            if passing(error):
+                if time.monotonic() > limit:
+                    raise StorageError(
+                        f"the store {shown(url)} has not answered for {seconds:.0f} s: {first_line(error)}."
+                    ) from error
+            elif (known := meaning(error, url, name)) is not None:
+                raise known from error
+            else:
+                raise
+            # A session whose connection was cut in the middle does not recover by itself.
+            with contextlib.suppress(Exception):
+                getattr(storage, "remove_session", lambda: None)()
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)

@@ -1,0 +1,1 @@
+"""Paths over strengths, selected features, and a look at sparse weights."""

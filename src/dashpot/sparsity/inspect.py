@@ -1,0 +1,229 @@
+"""What a penalty did to a model, and how far the model is from the optimum of the penalized problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dashpot.core.errors import ConfigError
+from dashpot.core.recipe import Recipe
+from dashpot.core.technique import Technique
+from dashpot.core.view import ModelView
+from dashpot.evaluation.losses import Criterion, default_criterion
+from dashpot.techniques.penalties.l2 import L2, l2_gradient, l2_value
+from dashpot.techniques.penalties.orthogonality import Orthogonality, orthogonality_gradient, orthogonality_value
+from dashpot.techniques.penalties.penalty import Proximal
+from dashpot.training.batches import Batches
+from dashpot.training.setup import pick_device
+
+LARGEST_RANK = 4096
+"""The longest short side of a matrix whose rank is computed: singular values of larger ones take minutes."""
+
+
+@dataclass(frozen=True)
+class LayerInspection:
+    """One weight tensor, as the matrix [outputs, everything else].
+
+    Attributes:
+        norm: the 2-norm of all its values.
+        zeros: the share of values that are exactly 0.
+        zero_rows, zero_columns: outputs (neurons, filters) and columns whose values are all exactly 0.
+        rank: the numerical rank (singular values above float precision), or None for matrices too large.
+        penalty: the recipe's penalty on it, and ``share`` of the whole penalty; None without a recipe.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    norm: float
+    zeros: float
+    zero_rows: int
+    zero_columns: int
+    rank: int | None
+    penalty: float | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What :func:`inspect` found; print it."""
+
+    layers: tuple[LayerInspection, ...]
+
+    @property
+    def zeros(self) -> float:
+        """The share of exact zeros over all layers."""
+        sizes = [torch.Size(layer.shape).numel() for layer in self.layers]
+        return sum(layer.zeros * size for layer, size in zip(self.layers, sizes, strict=True)) / max(sum(sizes), 1)
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        return [asdict(layer) for layer in self.layers]
+
+    def __str__(self) -> str:
+        head = ("layer", "shape", "norm", "zeros", "zero rows", "zero columns", "rank", "penalty", "share")
+        rows = [head]
+        for layer in self.layers:
+            height = layer.shape[0] if len(layer.shape) > 1 else 1
+            width = torch.Size(layer.shape).numel() // max(height, 1)
+            rows.append(
+                (
+                    layer.name,
+                    " x ".join(map(str, layer.shape)),
+                    f"{layer.norm:.4g}",
+                    f"{layer.zeros:.1%}",
+                    f"{layer.zero_rows} of {height}",
+                    f"{layer.zero_columns} of {width}",
+                    "-" if layer.rank is None else f"{layer.rank} of {min(height, width)}",
+                    "-" if layer.penalty is None else f"{layer.penalty:.4g}",
+                    "-" if layer.share is None else f"{layer.share:.0%}",
+                )
+            )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        )
+
+
+@torch.no_grad()
+def inspect(model: nn.Module, recipe: Recipe | Technique | None = None) -> Inspection:
+    """Look at every weight tensor with two or more dimensions: norm, exact zeros, dead rows and columns, rank, share of
+    the penalty.
+
+    Args:
+        model: any module; nothing is changed.
+        recipe: whose penalties to evaluate; strengths must be absolute.
+
+    Raises:
+        ConfigError: a relative strength.
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Linear(3, 2)
+        >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 0.0, 2.0], [0.0, 0.0, 0.0]]))
+        >>> print(dashpot.inspect(model, dashpot.L1(strength=0.5)))
+        layer   shape  norm   zeros  zero rows  zero columns  rank    penalty  share
+        weight  2 x 3  2.236  66.7%  1 of 2     1 of 3        1 of 2  1.5      100%
+    """
+    view = _view(model)
+    penalties = _penalties(recipe)
+    values = dict.fromkeys(view.parameters, 0.0)
+    for technique, on in penalties:
+        for name in view.names(on):
+            values[name] += float(_value(technique, view.parameters[name]))
+    total = sum(values.values())
+    layers = []
+    for name, w in view.parameters.items():
+        if w.ndim < 2 or not w.numel():
+            continue
+        matrix = w.detach().reshape(w.shape[0], -1)
+        zero = matrix == 0
+        rank = (
+            int(torch.linalg.matrix_rank(matrix.float()))
+            if min(matrix.shape) <= LARGEST_RANK and bool(matrix.isfinite().all())
+            else None
+        )
+        layers.append(
+            LayerInspection(
+                name=name,
+                shape=tuple(w.shape),
+                norm=float(matrix.double().norm()),
+                zeros=float(zero.double().mean()),
+                zero_rows=int(zero.all(dim=1).sum()),
+                zero_columns=int(zero.all(dim=0).sum()),
+                rank=rank,
+                penalty=values[name] if penalties else None,
+                share=values[name] / total if penalties and total > 0 else None,
+            )
+        )
+    return Inspection(tuple(layers))
+
+
+def stationarity(
+    model: nn.Module, data: Any, recipe: Recipe | Technique | None = None, loss: Criterion | None = None
+) -> dict[str, float]:
+    """How far from optimal the penalized problem ``mean loss + penalties`` is, for each parameter: the largest distance
+    of a value from its optimality condition.
+
+    For L1 that is ``|gradient + strength * sign(w)|`` off zero and ``max(|gradient| - strength, 0)`` at zero; for
+    parameters without a penalty the gradient itself. All 0 at an optimum. Proximal penalties and constraints, L2 and
+    orthogonality are part of the problem; decoupled decay, dropout, noise and the like are not, and a penalty with
+    ``scaling="decoupled"`` solves another problem under an adaptive optimizer.
+
+    Args:
+        model: in any mode; it is evaluated in evaluation mode, and nothing is changed.
+        data: as for :func:`dashpot.fit`; all rows.
+        recipe: with absolute strengths.
+        loss: from (output, target) to the loss of each sample; by default cross entropy or squared error.
+
+    Raises:
+        ConfigError: a relative strength.
+
+    Example:
+        >>> import torch, dashpot
+        >>> x = torch.tensor([[1.0], [-1.0]]); y = torch.tensor([2.0, -2.0])
+        >>> model = torch.nn.Linear(1, 1, bias=False)
+        >>> _ = model.weight.data.fill_(1.5)
+        >>> dashpot.stationarity(model, (x, y), dashpot.L1(strength=1.0))
+        {'weight': 0.0}
+    """
+    view = _view(model)
+    penalties = _penalties(recipe)
+    device = next(iter(view.parameters.values())).device if view.parameters else pick_device("cpu")
+    batches = Batches("data", data, 4096, 0, device)
+    names, tensors = list(view.parameters), list(view.parameters.values())
+    gradients = [torch.zeros_like(p) for p in tensors]
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        rows = 0
+        for x, y, _ in batches.in_order():
+            out = (loss or default_criterion(y))(model(x), y)
+            parts = torch.autograd.grad(out.reshape(len(y), -1).mean(dim=1).sum(), tensors, allow_unused=True)
+            rows += len(y)
+            for total, part in zip(gradients, parts, strict=True):
+                total += 0 if part is None else part
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    result: dict[str, float] = {}
+    with torch.no_grad():
+        for name, w, total in zip(names, tensors, gradients, strict=True):
+            here = [technique for technique, on in penalties if name in view.names(on)]
+            gradient = total / max(rows, 1)
+            for technique in here:
+                if isinstance(technique, L2):
+                    gradient = gradient + l2_gradient(w, technique.strength)
+                elif isinstance(technique, Orthogonality):
+                    gradient = gradient + orthogonality_gradient(w, technique.strength)
+            proximal = next((technique for technique in here if isinstance(technique, Proximal)), None)
+            distance = proximal.stationarity(w, gradient) if proximal is not None else gradient.abs()
+            result[name] = float(distance.max()) if distance.numel() else 0.0
+    return result
+
+
+def _view(model: nn.Module) -> ModelView:
+    return ModelView(model, torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0))
+
+
+def _penalties(recipe: Recipe | Technique | None) -> list[tuple[Any, Any]]:
+    recipe = Recipe((recipe,)) if isinstance(recipe, Technique) else recipe or Recipe()
+    found = [(t, t.on) for t in recipe if isinstance(t, Proximal | L2 | Orthogonality)]
+    for technique, _ in found:
+        if getattr(technique, "relative", None) is not None:
+            raise ConfigError(
+                "recipe",
+                "one with absolute strengths",
+                str(technique),
+                "Call dashpot.resolve_strengths(recipe, model, data) first.",
+            )
+    return found
+
+
+def _value(technique: Any, w: Tensor) -> Tensor:
+    values: Mapping[type, Any] = {L2: l2_value, Orthogonality: orthogonality_value}
+    known = values.get(type(technique))
+    value: Tensor = known(w, technique.strength) if known else technique.value(w)
+    return value

@@ -1,0 +1,115 @@
+"""What a regularization path gives: scores at every strength, and the models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from dashpot.techniques.penalties.penalty import Penalty
+
+
+@dataclass(frozen=True)
+class PathResult:
+    """A regularization path, from the strongest penalty to the weakest; every sequence has one entry per strength.
+
+    Attributes:
+        strengths: falling.
+        technique: the penalty, as given; its own strength played no part.
+        metric: ``"accuracy"`` for classes, ``"r2"`` for values.
+        fold_scores, fold_losses: on the validation part of each fold, [folds, points].
+        score, score_se, loss, loss_se: their means over the folds, and the standard errors of those.
+        zeros: the exact zeros among the penalized weights, as a share, for the model of all rows.
+        selected: the input columns with any non-zero weight in its first weight layer.
+        coefficients: for a model of one linear layer its weights [points, outputs, features], in float64; else None.
+        best: the index of the lowest mean validation loss.
+        one_se: the index of the strongest penalty whose mean validation loss is within one standard error of the lowest
+            (Breiman et al. 1984), and whose score is less than one standard error below that of ``best``, fold by fold.
+        converged: the solution is exact to a relative 1e-7 (one linear layer), or training stayed finite (other
+            networks), on all rows and in all folds.
+        feature_names: of the input columns, or their numbers.
+        rows: of the data.
+        order: in which the strengths were gone through.
+        seconds: what it took.
+        states: the weights of the models of all rows.
+
+    Example:
+        >>> import torch, dashpot
+        >>> x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)); y = x[:, :1] - x[:, 1:2]
+        >>> penalty = dashpot.L1(strength=1.0)
+        >>> result = dashpot.path(lambda: torch.nn.Linear(4, 1), (x, y), technique=penalty, points=5, cv=3)
+        >>> result.strengths[0] > result.strengths[-1], result.coefficients.shape
+        (True, (5, 1, 4))
+        >>> int((result.model().weight != 0).sum())
+        2
+    """
+
+    strengths: tuple[float, ...]
+    technique: Penalty
+    metric: str
+    fold_scores: np.ndarray
+    fold_losses: np.ndarray
+    score: np.ndarray
+    score_se: np.ndarray
+    loss: np.ndarray
+    loss_se: np.ndarray
+    zeros: tuple[float, ...]
+    selected: tuple[int, ...]
+    coefficients: np.ndarray | None
+    best: int
+    one_se: int
+    converged: tuple[bool, ...]
+    feature_names: tuple[str, ...]
+    rows: int
+    order: str
+    seconds: float
+    states: tuple[dict[str, Tensor], ...] = field(repr=False)
+    make: Callable[[], nn.Module] = field(repr=False)
+
+    def model(self, point: int | None = None) -> nn.Module:
+        """A fresh model with the weights of one point, in evaluation mode; of ``one_se`` where none is named."""
+        model = self.make()
+        model.load_state_dict(self.states[self.one_se if point is None else point])
+        return model.eval()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; coefficients as the columns that are not zero, with their values per output."""
+        from dashpot.core.codec import to_text
+
+        sparse = None
+        if self.coefficients is not None:
+            columns = [np.flatnonzero((point != 0).any(axis=0)) for point in self.coefficients]
+            sparse = [
+                {"columns": c.tolist(), "values": p[:, c].tolist()}
+                for c, p in zip(columns, self.coefficients, strict=True)
+            ]
+        arrays = ("fold_scores", "fold_losses", "score", "score_se", "loss", "loss_se")
+        return {
+            "technique": to_text(self.technique),
+            "metric": self.metric,
+            "rows": self.rows,
+            "features": len(self.feature_names),
+            "folds": len(self.fold_losses),
+            "order": self.order,
+            "seconds": self.seconds,
+            "best": self.best,
+            "one_se": self.one_se,
+            "strengths": list(self.strengths),
+            **{name: _finite(getattr(self, name).tolist()) for name in arrays},
+            "zeros": list(self.zeros),
+            "selected": list(self.selected),
+            "converged": list(self.converged),
+            "feature_names": list(self.feature_names),
+            "coefficients": sparse,
+        }
+
+
+def _finite(values: Any) -> Any:
+    """NaN and infinity, which JSON has not, as None."""
+    return (
+        [_finite(value) for value in values] if isinstance(values, list) else values if math.isfinite(values) else None
+    )
