@@ -148,3 +148,12 @@ def test_shapes_are_checked() -> None:
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert "passed" in done.stdout
+
+
+def test_no_test_imports_another() -> None:
+    """What two tests share stands in a module of helpers: a test that is moved or renamed then takes nobody with it."""
+    for path in Path(__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not any(part.startswith("test_") for name in names for part in name.split(".")), (path.name, names)

@@ -22,7 +22,7 @@ from dashpot.report.tune.figures import draw_gap, draw_race, tune_figures
 from dashpot.report.tune.stats import contributions, paired, ranked
 from dashpot.report.tune.strengths import OFF, draw_strengths
 from dashpot.report.tune.table import candidates_table, contributions_table, print_report, summary_table
-from tests.report.test_figures import check_layout
+from tests.report.layout import check_layout
 from tests.report.tune_record import bare, candidate, contribution, searched
 
 DRAW: dict[str, Callable[[dict[str, Any]], Figure]] = {

@@ -1,25 +1,40 @@
-"""A small problem with folds, and candidates for it."""
+"""Small problems, with and without folds, and candidates for them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from sklearn.datasets import load_iris
 from torch import nn
 
 import dashpot
+from dashpot.data import Problem
+from dashpot.data.rows import to_rows
 from dashpot.evaluation.metrics import find_metric
 from dashpot.nets import MLP
+from dashpot.search.config import Options as SearchOptions
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import TrainingBudget, Trial
+from dashpot.search.search import Search
 from dashpot.search.space.distributions import Options, Span
 from dashpot.search.space.space import Candidate, Space, ingredients
 
 ROWS, FOLDS = 120, 3
 COURSE = TrainingBudget(epochs=6, batch_size=16, rungs=(1, 3), folds=FOLDS, lanes=6)
+SHORT: dict[str, Any] = {
+    "trials": 6,
+    "cv": 3,
+    "epochs": 6,
+    "device": "cpu",
+    "low": False,
+    "networks": ("width=16", "depth=1"),
+}
 
 
 def make(options: Mapping[str, Any]) -> nn.Module:
@@ -86,3 +101,33 @@ def runner(number: int, scores: Sequence[float], size: int = 0, **fields: Any) -
     ]
     made = candidate(*techniques, lr=1e-3 * (number + 1))
     return Trial(number, made, "complete", scores=list(scores), **fields)
+
+
+def table(n: int = 120, seed: int = 0) -> Problem:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {"a": rng.normal(size=n), "b": rng.normal(size=n), "c": rng.choice([f"level {i}" for i in range(12)], n)}
+    )
+    return Problem(
+        "made",
+        to_rows(frame),
+        np.where(frame.a + rng.normal(size=n) > 0.8, "yes", "no").astype(object),
+        target_name="t",
+    )
+
+
+def regression(n: int = 120, seed: int = 0) -> Problem:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 3))
+    return Problem(
+        "made", to_rows(pd.DataFrame(x, columns=list("abc"))), 500 + 40 * x[:, 0] + rng.normal(size=n), "regression"
+    )
+
+
+def searching(problem: Problem, folder: Path, **options: Any) -> Search:
+    return Search(problem, SearchOptions(**{"trials": 4, "cv": 3, "device": "cpu", **options}), folder)
+
+
+def iris() -> Problem:
+    data = load_iris()
+    return Problem("iris", to_rows(data.data), np.array(data.target_names)[data.target].astype(object))

@@ -16,8 +16,6 @@ from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.data import Problem
 from dashpot.data.rows import to_rows
 from dashpot.evaluation.metrics import find_metric
-from dashpot.search.config import Options as SearchOptions
-from dashpot.search.search import Search
 from dashpot.search.setup import (
     BINS,
     FEW_BINS,
@@ -29,27 +27,7 @@ from dashpot.search.setup import (
     starting_points,
 )
 from dashpot.search.space.distributions import Options, Span, clipped
-
-
-def table(n: int = 120, seed: int = 0) -> Problem:
-    rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {"a": rng.normal(size=n), "b": rng.normal(size=n), "c": rng.choice([f"level {i}" for i in range(12)], n)}
-    )
-    return Problem(
-        "made",
-        to_rows(frame),
-        np.where(frame.a + rng.normal(size=n) > 0.8, "yes", "no").astype(object),
-        target_name="t",
-    )
-
-
-def regression(n: int = 120, seed: int = 0) -> Problem:
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, 3))
-    return Problem(
-        "made", to_rows(pd.DataFrame(x, columns=list("abc"))), 500 + 40 * x[:, 0] + rng.normal(size=n), "regression"
-    )
+from tests.search.helpers import regression, searching, table
 
 
 def images(n: int = 60) -> Problem:
@@ -58,10 +36,6 @@ def images(n: int = 60) -> Problem:
     x = rng.integers(0, 60, (n, 1, 8, 8)).astype(np.uint8)
     x[np.arange(n), 0, y * 2] += 150
     return Problem("dots", x, y)
-
-
-def searching(problem: Problem, folder: Path, **options: Any) -> Search:
-    return Search(problem, SearchOptions(**{"trials": 4, "cv": 3, "device": "cpu", **options}), folder)
 
 
 @pytest.mark.parametrize("make", [table, regression, images])

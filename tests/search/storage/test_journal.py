@@ -14,8 +14,7 @@ from dashpot.search import search as api
 from dashpot.search.racing import budget as courses
 from dashpot.search.storage import journal
 from dashpot.search.storage.backends import open_storage
-from tests.search.test_api import SHORT, iris
-from tests.search.test_setup import searching
+from tests.search.helpers import SHORT, iris, searching
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from dashpot.search.racing.budget import (
     to_dict,
 )
 from dashpot.search.racing.trial import TrainingBudget
-from tests.search.helpers import COURSE, candidate, race, small_task
+from tests.search.helpers import COURSE, candidate, race, small_space, small_task
 
 ROWS = 2000
 
@@ -199,7 +199,6 @@ def test_worker_keeps_to_its_deadline(monkeypatch: pytest.MonkeyPatch, tmp_path:
     """By a clock of its own: every epoch takes a second; races begin only where one is likely to end in time."""
     from dashpot.search.racing.worker import Worker
     from dashpot.search.storage.study import Store
-    from tests.search.helpers import small_space
 
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

@@ -30,22 +30,7 @@ from dashpot.search.racing.trial import Trial
 from dashpot.search.search import Search, run
 from dashpot.search.space.distributions import Span
 from dashpot.search.space.space import Space, ingredients
-from tests.search.helpers import candidate
-from tests.search.test_setup import regression, searching, table
-
-SHORT: dict[str, Any] = {
-    "trials": 6,
-    "cv": 3,
-    "epochs": 6,
-    "device": "cpu",
-    "low": False,
-    "networks": ("width=16", "depth=1"),
-}
-
-
-def iris() -> Problem:
-    data = load_iris()
-    return Problem("iris", to_rows(data.data), np.array(data.target_names)[data.target].astype(object))
+from tests.search.helpers import SHORT, candidate, iris, regression, searching, table
 
 
 def small_net(options: Any) -> torch.nn.Module:

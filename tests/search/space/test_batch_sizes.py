@@ -33,8 +33,7 @@ from dashpot.search.space.batch_sizes import LARGEST, course_size, sizes_of, usu
 from dashpot.search.space.distributions import Options as Values
 from dashpot.search.space.distributions import Span
 from dashpot.search.space.space import Candidate, Space, ingredients
-from tests.search.helpers import FOLDS, ROWS, candidate, race, runner, small_space, small_task
-from tests.search.test_setup import searching, table
+from tests.search.helpers import FOLDS, ROWS, candidate, race, runner, searching, small_space, small_task, table
 
 ONE = TrainingBudget(epochs=6, batch_size=16, rungs=(), folds=FOLDS, lanes=4)
 EVERY = list(range(FOLDS))

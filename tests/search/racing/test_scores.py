@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 
 from dashpot.search.racing.task import Task
-from tests.search.helpers import FOLDS, race, small_space, small_task
+from tests.search.helpers import FOLDS, race, searching, small_space, small_task, table
 
 
 def outputs(task: Task, sharpness: float, seed: int = 0) -> list[Tensor]:
@@ -88,7 +88,5 @@ def test_a_race_ranks_by_them() -> None:
 
 
 def test_the_search_ranks_as_its_final_model_predicts(tmp_path: Path) -> None:
-    from tests.search.test_setup import searching, table
-
     assert searching(table(), tmp_path).task.calibrated
     assert not searching(table(), tmp_path, calibrate=False).task.calibrated
