@@ -15,7 +15,7 @@ from dashpot.population import planner as maker
 from dashpot.population.mapped import mapped
 from dashpot.population.models import StackedModels
 from dashpot.population.population import Population
-from dashpot.population.program.program import executor as runner
+from dashpot.population.program import executor as runner
 from dashpot.population.stack import NotStackableError
 from tests.population.helpers import BATCH, alone, demand_as_alone, demand_equal, member, mlp, normed, population
 
@@ -54,7 +54,7 @@ def by_program(patch: pytest.MonkeyPatch) -> None:
 
 
 def by_autograd(patch: pytest.MonkeyPatch) -> None:
-    for module in ("program", "runner", "inputs", "dropping"):
+    for module in ("program.program", "program.executor", "inputs", "dropping"):
         patch.setattr(f"dashpot.population.{module}.kernel", lambda: None)
 
 

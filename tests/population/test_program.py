@@ -18,9 +18,10 @@ from dashpot.evaluation.losses import cross_entropy, squared_error
 from dashpot.nets.numeric import Periodic, PiecewiseLinear
 from dashpot.population import planner as maker
 from dashpot.population.models import StackedModels
+from dashpot.population.program import executor as runner
+from dashpot.population.program import program
 from dashpot.population.program.executor import ProgramExecutor
-from dashpot.population.program.program import executor as runner
-from dashpot.population.program.program import program, program_of
+from dashpot.population.program.program import program_of
 from dashpot.population.sequential import SequentialTrainer
 from dashpot.population.stack import stacked
 from dashpot.population.tensors import Block

@@ -14,6 +14,7 @@ from torch.optim.adam import adam
 from dashpot.optim.compiled import compiled_adam, flat_alias
 from dashpot.optim.proximal import Group, ProximalMixin, demand_penalty, first_strength
 from dashpot.techniques.penalties import fast, native
+from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.penalty import Penalty, Proximal
 from dashpot.techniques.penalties.step_rules import adam_step, register_step_rule
 
@@ -159,7 +160,7 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         marked: list[Tensor],
         rest: list[Tensor],
         penalty: Proximal,
-        strengths: tuple[float, float, float],
+        terms: KernelTerms,
     ) -> None:
         params = marked + rest
         states: list[Any] = [self.state[p] for p in params]
@@ -167,7 +168,7 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
             self._moments(group, params)
         steps = [state["step"] for state in states]
         count = np.array([step.item() for step in steps]) + 1
-        jobs = fast.update_jobs(marked, rest, penalty, strengths)
+        jobs = fast.update_jobs(marked, rest, penalty, terms)
         jobs["m"] = [state["exp_avg"].data_ptr() for state in states]
         jobs["v"] = [state["exp_avg_sq"].data_ptr() for state in states]
         if all(step.dtype is torch.float32 and step.is_cpu for step in steps):

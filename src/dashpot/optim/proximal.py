@@ -16,7 +16,7 @@ from dashpot.core.errors import ConfigError
 from dashpot.core.native import why_not
 from dashpot.core.view import ModelView
 from dashpot.techniques.penalties import native
-from dashpot.techniques.penalties.fast import WORTH_BUILDING, group_fits, split_strengths, tensor_fits
+from dashpot.techniques.penalties.fast import WORTH_BUILDING, KernelTerms, group_fits, tensor_fits, terms_of
 from dashpot.techniques.penalties.penalty import Penalty, Proximal, demand_usable, step_in_place
 
 ENGINES = ("auto", "native", "compiled", "eager")
@@ -153,8 +153,8 @@ class ProximalMixin(_Base):
         """One call for all parameters that the kernel fits, penalized (``marked``) or not; returns those
         that are left.
         """
-        strengths = split_strengths(penalty) if self.engine in ("auto", "native") and group_fits(group) else None
-        if strengths is None:
+        terms = terms_of(penalty) if self.engine in ("auto", "native") and group_fits(group) else None
+        if terms is None:
             return marked, rest
         fit, others = self._divided(marked)
         if (
@@ -164,7 +164,7 @@ class ProximalMixin(_Base):
         ):
             return marked, rest
         along, rest = self._divided(rest)
-        self._native(group, fit, along, penalty, strengths)
+        self._native(group, fit, along, penalty, terms)
         return others, rest
 
     def _divided(self, params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -196,7 +196,7 @@ class ProximalMixin(_Base):
         marked: list[Tensor],
         rest: list[Tensor],
         penalty: Proximal,
-        strengths: tuple[float, float, float],
+        terms: KernelTerms,
     ) -> None:
         raise NotImplementedError  # AdamW and SGD have their own
 

@@ -11,6 +11,7 @@ from torch.optim.sgd import sgd
 
 from dashpot.optim.proximal import Group, ProximalMixin, demand_penalty
 from dashpot.techniques.penalties import fast, native
+from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.penalty import Proximal
 from dashpot.techniques.penalties.step_rules import register_step_rule, sgd_step
 
@@ -122,10 +123,10 @@ class SGD(ProximalMixin, torch.optim.SGD):
         marked: list[Tensor],
         rest: list[Tensor],
         penalty: Proximal,
-        strengths: tuple[float, float, float],
+        terms: KernelTerms,
     ) -> None:
         params = marked + rest
-        jobs = fast.update_jobs(marked, rest, penalty, strengths)
+        jobs = fast.update_jobs(marked, rest, penalty, terms)
         jobs["size"], jobs["decay"], jobs["nesterov"] = group["lr"], group["weight_decay"], group["nesterov"]
         jobs["step"] = sgd_step(group, {}) if penalty.scaling == "adaptive" else group["lr"]
         if group["momentum"]:

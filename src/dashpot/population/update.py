@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dashpot.population.tensors import Block
 from dashpot.techniques.penalties import native
-from dashpot.techniques.penalties.fast import row_of, split_strengths
+from dashpot.techniques.penalties.fast import terms_of
 from dashpot.techniques.penalties.penalty import Proximal
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
@@ -136,14 +136,14 @@ class Update:
         self._adaptive = np.full(jobs.shape, any(penalty.scaling == "adaptive" for penalty in self.maps.values()))
         self._left: list[tuple[int, int]] = []
         for (k, t), penalty in self.maps.items():
-            strengths = split_strengths(penalty)
-            if strengths is None:
+            terms = terms_of(penalty)
+            if terms is None:
                 self._left.append((k, t))
                 continue
-            jobs["l1"][k, t], jobs["l2"][k, t] = strengths[:2]
-            if strengths[2]:
-                row, weight = row_of(block.parameters[t][k], penalty)
-                jobs["row"][k, t], jobs["lg"][k, t] = row, strengths[2] * weight
+            jobs["l1"][k, t], jobs["l2"][k, t] = terms.l1, terms.l2
+            if terms.group:
+                row, weight = penalty.kernel_row(block.parameters[t].shape[1:])
+                jobs["row"][k, t], jobs["lg"][k, t] = row, terms.group * weight
             self._adaptive[k, t] = penalty.scaling == "adaptive"
         self._alike = bool(self._adaptive.any()) if self._adaptive.all() or not self._adaptive.any() else None
         return jobs

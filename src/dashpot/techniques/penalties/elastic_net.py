@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.space import Range
+from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.l1 import l1_stationarity, l1_value, soft_threshold
 from dashpot.techniques.penalties.l2 import l2_gradient, l2_value
 from dashpot.techniques.penalties.penalty import Penalty, Scalar
@@ -63,6 +64,9 @@ class ElasticNet(Penalty):
     separable = True
 
     l1_ratio: Annotated[float, Range(0.0, 1.0, search=(0.1, 0.9))] = 0.5
+
+    def kernel_terms(self) -> KernelTerms | None:
+        return KernelTerms(l1=self.strength * self.l1_ratio, l2=self.strength * (1 - self.l1_ratio))
 
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
         return elastic_net_value(w, strength, self.l1_ratio)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,14 +12,6 @@ from torch.optim import Optimizer
 
 from dashpot.core.view import Params
 from dashpot.techniques.penalties import native
-from dashpot.techniques.penalties.elastic_net import ElasticNet
-from dashpot.techniques.penalties.group_elastic_net import GroupElasticNet
-from dashpot.techniques.penalties.group_lasso import GroupLasso
-from dashpot.techniques.penalties.group_penalty import GroupPenalty
-from dashpot.techniques.penalties.grouping import as_grouping
-from dashpot.techniques.penalties.l1 import L1
-from dashpot.techniques.penalties.penalty import Proximal
-from dashpot.techniques.penalties.sparse_group_lasso import SparseGroupLasso
 from dashpot.techniques.penalties.step_rules import sgd_step
 
 PLAIN = (Tensor, nn.Parameter)
@@ -27,29 +19,28 @@ WORTH_BUILDING = 1 << 15
 """Penalized weights from which on the kernel is built and used; below, the plain path takes microseconds."""
 
 
-def split_strengths(penalty: Proximal) -> tuple[float, float, float] | None:
-    """(L1, L2, row-group) strengths of the penalties that the kernel knows, else None."""
-    if type(penalty) is L1:
-        return penalty.strength, 0.0, 0.0
-    if type(penalty) is ElasticNet:
-        return penalty.strength * penalty.l1_ratio, penalty.strength * (1 - penalty.l1_ratio), 0.0
-    if not isinstance(penalty, GroupPenalty) or as_grouping(penalty.groups).text not in ("rows", "filters", "layer"):
-        return None
-    if type(penalty) is GroupLasso:
-        return 0.0, 0.0, penalty.strength
-    if type(penalty) is SparseGroupLasso:
-        return penalty.strength * penalty.l1_ratio, 0.0, penalty.strength * (1 - penalty.l1_ratio)
-    if type(penalty) is GroupElasticNet:
-        return 0.0, penalty.strength * (1 - penalty.l1_ratio), penalty.strength * penalty.l1_ratio
-    return None
+class KernelTerms(NamedTuple):
+    """A penalty as the C++ kernel takes it: ``l1 * |w|_1 + l2 / 2 * |w|_2^2 + group * sum over rows of |w_row|_2``."""
+
+    l1: float = 0.0
+    l2: float = 0.0
+    group: float = 0.0
 
 
-def row_of(p: Tensor, penalty: Proximal) -> tuple[int, float]:
-    """The members of a group for the kernel (0 for none) and the weight of a group."""
-    if not isinstance(penalty, GroupPenalty):
-        return 0, 0.0
-    row = int(float(as_grouping(penalty.groups).layout(p.shape).size))
-    return row, row**0.5 if penalty.size_weights else 1.0
+class Mapped(Protocol):
+    """What the kernel asks of a technique with a proximal map."""
+
+    @property
+    def scaling(self) -> str: ...
+
+    def kernel_terms(self) -> KernelTerms | None: ...
+
+    def kernel_row(self, shape: Sequence[int]) -> tuple[int, float]: ...
+
+
+def terms_of(penalty: Mapped) -> KernelTerms | None:
+    """The terms that a technique's own class declares, else None: a subclass may have another map than its base."""
+    return penalty.kernel_terms() if "kernel_terms" in vars(type(penalty)) else None
 
 
 def tensor_fits(t: Tensor) -> bool:
@@ -75,16 +66,14 @@ def group_fits(group: Mapping[str, Any]) -> bool:
     )
 
 
-def update_jobs(
-    marked: Sequence[Tensor], rest: Sequence[Tensor], penalty: Proximal, strengths: tuple[float, float, float]
-) -> np.ndarray:
+def update_jobs(marked: Sequence[Tensor], rest: Sequence[Tensor], penalty: Mapped, terms: KernelTerms) -> np.ndarray:
     """The kernel's jobs for parameters under the penalty and others beside them, without what the optimizer's rule
     needs.
     """
     params = [*marked, *rest]
     jobs = np.zeros(len(params), native.JOB)
     _place(jobs, params)
-    _penalize(jobs[: len(marked)], marked, penalty, strengths)
+    _penalize(jobs[: len(marked)], marked, penalty, terms)
     # Those without a gradient are not among params.
     jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]
     return jobs
@@ -95,16 +84,14 @@ def _place(jobs: np.ndarray, params: Sequence[Tensor]) -> None:
     jobs["numel"] = [p.numel() for p in params]
 
 
-def _penalize(
-    jobs: np.ndarray, params: Sequence[Tensor], penalty: Proximal, strengths: tuple[float, float, float]
-) -> None:
-    jobs["l1"], jobs["l2"], lg = strengths
-    if lg:
-        row, weight = zip(*(row_of(p, penalty) for p in params), strict=True)
-        jobs["row"], jobs["lg"] = row, lg * np.array(weight)
+def _penalize(jobs: np.ndarray, params: Sequence[Tensor], penalty: Mapped, terms: KernelTerms) -> None:
+    jobs["l1"], jobs["l2"], group = terms
+    if group:
+        row, weight = zip(*(penalty.kernel_row(p.shape) for p in params), strict=True)
+        jobs["row"], jobs["lg"] = row, group * np.array(weight)
 
 
-def _map_step(penalty: Proximal, group: Mapping[str, Any]) -> float | None:
+def _map_step(penalty: Mapped, group: Mapping[str, Any]) -> float | None:
     """The step of a group's map, without Adam's part that differs by weight; None where the kernel does not know the
     group's options.
     """
@@ -113,16 +100,16 @@ def _map_step(penalty: Proximal, group: Mapping[str, Any]) -> float | None:
     return float(sgd_step(group, {}) if "momentum" in group and penalty.scaling == "adaptive" else group["lr"])
 
 
-def map_by_kernel(penalty: Proximal, params: Params, optimizer: Optimizer) -> list[int]:
+def map_by_kernel(penalty: Mapped, params: Params, optimizer: Optimizer) -> list[int]:
     """The proximal step by the kernel, on the parameters it fits, after a step of torch's SGD, Adam or AdamW.
 
     Returns:
         The positions of the parameters that are left.
     """
     everything = list(range(len(params)))
-    strengths = split_strengths(penalty)
+    terms = terms_of(penalty)
     kind = type(optimizer)
-    if strengths is None or kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+    if terms is None or kind not in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
         return everything
     adaptive = penalty.scaling == "adaptive" and kind is not torch.optim.SGD
     steps = {key: _map_step(penalty, group) for key, group in {id(group): group for group in params.groups}.items()}
@@ -135,7 +122,7 @@ def map_by_kernel(penalty: Proximal, params: Params, optimizer: Optimizer) -> li
         return everything
     jobs = np.zeros(len(fit), native.JOB)
     _place(jobs, chosen)
-    _penalize(jobs, chosen, penalty, strengths)
+    _penalize(jobs, chosen, penalty, terms)
     jobs["step"] = [steps[id(group)] for group in groups]
     if adaptive:
         states = [optimizer.state[p] for p in chosen]

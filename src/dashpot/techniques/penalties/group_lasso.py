@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.group_penalty import GroupPenalty
 from dashpot.techniques.penalties.groups import group_norm, group_stationarity, group_threshold
 from dashpot.techniques.penalties.penalty import Scalar
@@ -56,6 +57,9 @@ class GroupLasso(GroupPenalty):
     """
 
     summary = "shrinks group norms; whole groups become exact zeros"
+
+    def kernel_terms(self) -> KernelTerms | None:
+        return KernelTerms(group=self.strength) if self.kernel_groups() else None
 
     def folded_value(
         self, w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -70,6 +72,14 @@ class GroupPenalty(Penalty):
             self.folded_stationarity(layout.fold(w), layout.fold(grad), strength, layout.dims, self._size(layout, w)),
             w.shape,
         )
+
+    def kernel_groups(self) -> bool:
+        """Whether groups are consecutive weights of one length, as the C++ kernel wants them."""
+        return as_grouping(self.groups).text in ("rows", "filters", "layer")
+
+    def kernel_row(self, shape: Sequence[int]) -> tuple[int, float]:
+        row = int(float(as_grouping(self.groups).layout(torch.Size(shape)).size))
+        return row, row**0.5 if self.size_weights else 1.0
 
     def refuse_shape(self, name: str, w: Tensor) -> None:
         as_grouping(self.groups).layout(w.shape, name)

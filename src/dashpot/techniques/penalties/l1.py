@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.penalty import CHUNK, Penalty, Scalar, scratch
 
 
@@ -97,6 +98,9 @@ class L1(Penalty):
             torch.clamp(part, torch.neg(t, out=low), t, out=low)
             part.sub_(low)
         return True
+
+    def kernel_terms(self) -> KernelTerms | None:
+        return KernelTerms(l1=self.strength)
 
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
         return l1_value(w, strength)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import threading
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -22,6 +22,7 @@ from dashpot.core.select import Where, weights
 from dashpot.core.space import Choice, Domain, Range, Selection
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView, Params
+from dashpot.techniques.penalties.fast import KernelTerms, map_by_kernel
 from dashpot.techniques.penalties.step_rules import Step, adam_scales, adaptive_step, demand_known, steps_by_one_number
 
 Scalar = float | Float[Tensor, ""]
@@ -85,6 +86,18 @@ class Proximal(Technique):
         """
         return False
 
+    def kernel_terms(self) -> KernelTerms | None:
+        """The strengths by which the C++ kernel does this map, or None where it cannot. It holds for the class that
+        declares it, not for subclasses, whose map may be another.
+        """
+        return None
+
+    def kernel_row(self, shape: Sequence[int]) -> tuple[int, float]:
+        """For the kernel, in a parameter of this shape: consecutive weights in a group, 0 without groups, and the
+        factor of the strength of each group.
+        """
+        return 0, 0.0
+
     def refuse_shape(self, name: str, w: Tensor) -> None:
         """Raise ConfigError where this cannot act on a tensor of this shape."""
 
@@ -109,8 +122,6 @@ class Proximal(Technique):
 
     @torch.no_grad()
     def on_step(self, params: Params, ctx: Context) -> None:
-        from dashpot.techniques.penalties.fast import map_by_kernel  # it knows the penalties, which stand on this file
-
         now = self.at(ctx.step)
         for i in map_by_kernel(now, params, ctx.optimizer):
             step_in_place(now, params.tensors[i], ctx.optimizer, params.groups[i])

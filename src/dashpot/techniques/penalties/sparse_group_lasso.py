@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.space import Range
+from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.group_lasso import group_lasso_value
 from dashpot.techniques.penalties.group_penalty import GroupPenalty
 from dashpot.techniques.penalties.groups import group_stationarity, group_threshold
@@ -78,6 +79,11 @@ class SparseGroupLasso(GroupPenalty):
     summary = "soft-thresholds weights and group norms"
 
     l1_ratio: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.95))] = 0.5
+
+    def kernel_terms(self) -> KernelTerms | None:
+        if not self.kernel_groups():
+            return None
+        return KernelTerms(l1=self.strength * self.l1_ratio, group=self.strength * (1 - self.l1_ratio))
 
     def folded_value(
         self, w: Float[Tensor, "*shape"], strength: Scalar, dims: tuple[int, ...], size: float | Tensor
