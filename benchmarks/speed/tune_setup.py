@@ -56,8 +56,8 @@ def search_of(data: str, seed: int, epochs: int, folder: Path) -> Any:
 
 
 def course_of(search: Any, folds: int, lanes: int) -> Any:
-    from dashpot.search.racing.budget import batch_size_for
     from dashpot.search.racing.trial import TrainingBudget, default_rungs
+    from dashpot.training.defaults import batch_size_for
 
     epochs = search.options.epochs
     return TrainingBudget(epochs, batch_size_for(len(search.task.folds[0][0])), default_rungs(epochs), folds, lanes)

@@ -12,13 +12,14 @@ from torch import nn
 
 import dashpot
 from dashpot.comparison import compare as comparison
-from dashpot.comparison.compare import Schedule, arms_of, compare, split_scores, train, train_together
+from dashpot.comparison.compare import arms_of, compare, train_together
 from dashpot.core.technique import Technique
 from dashpot.data import Problem
 from dashpot.data.rows import Rows
 from dashpot.sparsity import selection
+from dashpot.training.builtin import TrainingLength, split_scores, train
 
-PLAN = Schedule(epochs=6, batch_size=32)
+PLAN = TrainingLength(epochs=6, batch_size=32)
 
 
 def problem(rows: int = 240) -> Problem:

@@ -14,8 +14,9 @@ from PIL import Image
 from rich.console import Console
 from scipy import stats
 
+from dashpot.evaluation.statistics import corrected_interval
 from dashpot.report.compare.figures import compare_figure, curves_figure
-from dashpot.report.compare.stats import corrected_interval, summarize
+from dashpot.report.compare.stats import summarize
 from dashpot.report.compare.table import compare_table, notes
 
 

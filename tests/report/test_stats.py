@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from dashpot.core.errors import DataError, UnknownNameError
-from dashpot.report.compare.stats import corrected_interval, summarize
+from dashpot.evaluation.statistics import corrected_interval
+from dashpot.report.compare.stats import summarize
 from tests.report.records import arm, drawn, fail, record
 
 

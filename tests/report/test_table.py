@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dashpot.report.compare.stats import Interval, summarize
+from dashpot.evaluation.statistics import Interval
+from dashpot.report.compare.stats import summarize
 from dashpot.report.compare.table import cells, compare_table, compare_text, difference_text, notes
 from tests.report.records import arm, drawn, fail, record
 

@@ -31,7 +31,6 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Train the built-in network on 60 % of DATA, watch it on 20 %, and report on the last 20 %."""
-    from dashpot.comparison.compare import Schedule, exact_zeros, split_scores, train
     from dashpot.core.environment import machine, versions
     from dashpot.core.errors import ConfigError
     from dashpot.data import load_problem
@@ -45,6 +44,7 @@ def fit(
         save_setup,
         write_json,
     )
+    from dashpot.training.builtin import TrainingLength, exact_zeros, split_scores, train
     from dashpot.training.checkpoint import FILE as CHECKPOINT
 
     chosen = read_recipe(recipe, with_)
@@ -53,7 +53,7 @@ def fit(
     problem = load_problem(data, target, task)
     split = problem.split(seed)
     prepared = problem.prepare(split.train)
-    plan = Schedule.default(problem.kind, len(split.train), epochs)
+    length = TrainingLength.default(problem.kind, len(split.train), epochs)
     folder = open_folder(out or next_folder("fit"), resume=resume)
 
     def keep_setup(network: nn.Module) -> None:
@@ -69,7 +69,7 @@ def fit(
             prepared,
             split,
             chosen,
-            plan,
+            length,
             seed=seed,
             device=device,
             checkpoint=folder,

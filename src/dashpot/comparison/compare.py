@@ -8,46 +8,25 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from dashpot import nets
 from dashpot.comparison.baselines import fit_reference, reference_scores, reference_zeros, references
 from dashpot.core.environment import machine, versions
 from dashpot.core.errors import DashpotError
 from dashpot.core.recipe import Recipe
-from dashpot.core.rng import stream
+from dashpot.core.rng import initial_weights
 from dashpot.data import Prepared, Problem, Split
-from dashpot.evaluation.losses import scores
 from dashpot.population.members import Member
 from dashpot.population.population import Population
 from dashpot.techniques import L1, Dropout, EarlyStopping, Mixup, WeightDecay
 from dashpot.techniques.penalties.strengths import resolve_strengths
-from dashpot.training.loop import DivergenceWarning, FitResult, fit
+from dashpot.training.builtin import TrainingLength, exact_zeros, in_units, network_for, split_scores, train
+from dashpot.training.loop import DivergenceWarning
 from dashpot.training.setup import pick_device
 
 Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long to train, and in what batches."""
-
-    epochs: int
-    batch_size: int
-    lr: float = 1e-3
-
-    @staticmethod
-    def default(kind: str, rows: int, epochs: int | None = None) -> Schedule:
-        """Batches of 32 to 512 rows, about a fiftieth of the data; about 3,000 steps for tables and 1,000 for images,
-        in 10 to 100 epochs.
-        """
-        batch_size = min(512, max(32, 1 << ((rows // 50).bit_length()))) if kind == "table" else 64
-        steps = 3000 if kind == "table" else 1000
-        return Schedule(epochs or min(100, max(10, steps * batch_size // rows)), batch_size)
 
 
 def default_recipe(task: str) -> Recipe:
@@ -65,44 +44,6 @@ def arms_of(recipe: Recipe) -> dict[str, Recipe]:
     if len(recipe) > 1:
         arms["all of them"] = recipe
     return arms
-
-
-def train(
-    problem: Problem,
-    prepared: Prepared,
-    split: Split,
-    recipe: Recipe,
-    plan: Schedule,
-    *,
-    seed: int,
-    device: str = "auto",
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    progress: bool = True,
-    before: Callable[[nn.Module], None] = lambda network: None,
-) -> FitResult:
-    """Train the built-in network for ``problem`` on a split; the initial weights depend on the seed only. ``before`` is
-    called with the network first.
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(stream(seed, "weights") >> 1)
-        network = nets.build(problem.kind, prepared.x.shape[1:], max(len(problem.classes), 1))
-    before(network)
-    parts = [(prepared.x[rows], prepared.y[rows]) for rows in (split.train, split.valid)]
-    return fit(
-        network,
-        parts[0],
-        valid=parts[1],
-        recipe=recipe,
-        epochs=plan.epochs,
-        batch_size=plan.batch_size,
-        lr=plan.lr,
-        seed=seed,
-        device=device,
-        checkpoint=checkpoint,
-        resume=resume,
-        progress=progress,
-    )
 
 
 @dataclass(frozen=True)
@@ -125,7 +66,7 @@ def train_together(
     prepared: Prepared,
     split: Split,
     recipes: Mapping[str, Recipe],
-    plan: Schedule,
+    length: TrainingLength,
     *,
     seed: int,
     device: str = "auto",
@@ -139,7 +80,6 @@ def train_together(
     """
     if problem.kind != "table" and pick_device(device).type == "cpu":
         return {}
-    outputs, sets = max(len(problem.classes), 1), (prepared.x, prepared.y)
     started = time.perf_counter()
     alone = {
         name
@@ -148,28 +88,27 @@ def train_together(
     }
 
     def make() -> nn.Module:
-        return nets.build(problem.kind, prepared.x.shape[1:], outputs)
+        return network_for(problem, prepared)
 
     def member(recipe: Recipe) -> Member:
-        with torch.random.fork_rng():
-            torch.manual_seed(stream(seed, "weights") >> 1)
+        with initial_weights(seed):
             known = resolve_strengths(recipe, make(), (prepared.x[split.train], prepared.y[split.train]))
         watch = split.valid if any(isinstance(t, EarlyStopping) for t in recipe) else None
-        return Member(make=make, recipe=known, lr=plan.lr, seed=seed, rows=split.train, watch=watch)
+        return Member(make=make, recipe=known, lr=length.lr, seed=seed, rows=split.train, watch=watch)
 
     together = [name for name in recipes if name not in alone]
     try:
         # In float32, so that an arm's numbers do not depend on what it is compared with.
         population = Population(
             [member(recipes[name]) for name in together],
-            [sets],
-            epochs=plan.epochs,
-            batch_size=plan.batch_size,
+            [(prepared.x, prepared.y)],
+            epochs=length.epochs,
+            batch_size=length.batch_size,
             device=device,
             low=False,
         )
         epochs = dict.fromkeys(range(len(together)), 0)
-        while population.alive and population.epoch < plan.epochs:
+        while population.alive and population.epoch < length.epochs:
             epochs |= dict.fromkeys(population.alive, population.epoch + 1)
             population.train(1)
         networks = {n: population.model(n) for n in range(len(together)) if n not in population.failed}
@@ -177,26 +116,6 @@ def train_together(
         return {}  # one by one, each with its own message
     share = (time.perf_counter() - started) / max(len(together), 1)
     return {together[n]: Trained(network, epochs[n], share) for n, network in networks.items()}
-
-
-def split_scores(network: nn.Module, prepared: Prepared, split: Split) -> dict[str, dict[str, float]]:
-    """Scores on training, validation and test rows; RMSE in the target's own units."""
-    parts = {"train": split.train, "valid": split.valid, "test": split.test}
-    return {
-        name: in_units(scores(network, prepared.x[rows], prepared.y[rows]), prepared) for name, rows in parts.items()
-    }
-
-
-def in_units(measured: dict[str, float], prepared: Prepared) -> dict[str, float]:
-    """RMSE times the scale that the target was divided by."""
-    return {name: value * prepared.target.scale if name == "rmse" else value for name, value in measured.items()}
-
-
-def exact_zeros(network: nn.Module) -> tuple[float, dict[str, float]]:
-    """The share of weights (matrices and filters) that are exactly 0.0, in all and per layer."""
-    weights = {name: p for name, p in network.named_parameters() if p.ndim > 1}
-    total = sum(int((p == 0).sum()) for p in weights.values()) / max(sum(p.numel() for p in weights.values()), 1)
-    return total, {name: float((p == 0).double().mean()) for name, p in weights.items()}
 
 
 def compare(
@@ -246,15 +165,15 @@ def compare(
             if repeat:
                 warnings.simplefilter("ignore")  # told once is enough
             prepared = problem.prepare(split.train)
-        plan = Schedule.default(problem.kind, len(split.train), epochs)
+        length = TrainingLength.default(problem.kind, len(split.train), epochs)
         record |= {
             "features": prepared.x[0].numel(),
             "train_rows": len(split.train),
             "test_rows": len(split.test),
-            "epochs": plan.epochs,
-            "batch_size": plan.batch_size,
+            "epochs": length.epochs,
+            "batch_size": length.batch_size,
         }
-        together = train_together(problem, prepared, split, arms_of(recipe), plan, seed=seed + repeat, device=device)
+        together = train_together(problem, prepared, split, arms_of(recipe), length, seed=seed + repeat, device=device)
         for name, arm in arms.items():
             started = time.perf_counter()
             run: Record = {"repeat": repeat, "seed": seed + repeat, "error": None, "zeros": None, "epochs": 0}
@@ -262,7 +181,7 @@ def compare(
                 if name in together:
                     run |= _trained_run(together[name], prepared, split)
                 elif arm["kind"] == "network":
-                    run |= _network_run(problem, prepared, split, arms_of(recipe)[name], plan, seed + repeat, device)
+                    run |= _network_run(problem, prepared, split, arms_of(recipe)[name], length, seed + repeat, device)
                 else:
                     run |= _reference_run(references(problem.task)[name], prepared, split)
             except (DashpotError, ValueError) as error:
@@ -287,11 +206,11 @@ def _trained_run(trained: Trained, prepared: Prepared, split: Split) -> Record:
 
 
 def _network_run(
-    problem: Problem, prepared: Prepared, split: Split, recipe: Recipe, plan: Schedule, seed: int, device: str
+    problem: Problem, prepared: Prepared, split: Split, recipe: Recipe, length: TrainingLength, seed: int, device: str
 ) -> Record:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
-        result = train(problem, prepared, split, recipe, plan, seed=seed, device=device, progress=False)
+        result = train(problem, prepared, split, recipe, length, seed=seed, device=device, progress=False)
     return {
         **split_scores(result.model, prepared, split),
         "zeros": exact_zeros(result.model)[0],

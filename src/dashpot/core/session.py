@@ -16,6 +16,7 @@ from dashpot.core import conflicts
 from dashpot.core.batch import Batch, weights_for
 from dashpot.core.context import Context
 from dashpot.core.errors import ConfigError, UsageError
+from dashpot.core.modes import evaluating
 from dashpot.core.plan import plan_text
 from dashpot.core.rng import stream
 from dashpot.core.stepper import Attached, Stepper
@@ -175,18 +176,15 @@ class Session:
         afterwards.
         """
         model = self.view.model
-        modes = {module: module.training for module in model.modules()}
         own = tensors(model)
         averaged = {} if self._finished else self._averaged()
         saved = {name: own[name].detach().clone() for name in averaged}
-        self.view.wrapper.eval()
-        put(own, averaged)
-        try:
-            yield self.view.wrapper
-        finally:
-            put(own, saved)
-            for module, mode in modes.items():
-                module.training = mode
+        with evaluating(self.view.wrapper):
+            put(own, averaged)
+            try:
+                yield self.view.wrapper
+            finally:
+                put(own, saved)
 
     def finish(self) -> None:
         """Put the final weights into the model: the best ones where a technique keeps them, else the averaged, else the

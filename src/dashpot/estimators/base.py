@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 from dashpot.core.codec import parse
 from dashpot.core.errors import ConfigError
 from dashpot.core.recipe import Recipe
-from dashpot.core.rng import stream
+from dashpot.core.rng import initial_weights
 from dashpot.core.space import Range, check_number, check_whole
 from dashpot.core.technique import Technique
 from dashpot.data import Preprocessing, Problem, Target
@@ -26,6 +26,7 @@ from dashpot.evaluation.losses import predict
 from dashpot.nets import MLP
 from dashpot.search.tune import tune
 from dashpot.techniques import EarlyStopping
+from dashpot.training.defaults import LARGEST, SMALLEST_FIXED_EPOCHS, batch_size_for
 from dashpot.training.loop import fit
 
 AUTO = "auto"
@@ -137,12 +138,11 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             )
         self.preprocessing_: Any = Preprocessing.fit(rows, train, strict=False)
         x = torch.from_numpy(self.preprocessing_.transform(rows, strict=False))
-        with torch.random.fork_rng():
-            torch.manual_seed(stream(seed, "weights") >> 1)
+        with initial_weights(seed):
             network = MLP(x.shape[1], outputs, width=width, depth=depth)
         target = torch.from_numpy(y)
         parts = [x, target] if weight is None else [x, target, torch.from_numpy(weight.astype(np.float32))]
-        auto = min(512, max(16, 1 << ((len(train) // 50).bit_length())))
+        auto = batch_size_for(len(train), smallest=SMALLEST_FIXED_EPOCHS, largest=LARGEST)
         result = fit(
             network,
             tuple(part[train] for part in parts),

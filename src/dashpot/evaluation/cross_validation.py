@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dashpot.core.errors import ConfigError
 from dashpot.evaluation.losses import is_classification
+from dashpot.evaluation.statistics import standard_error, within_one_standard_error
 
 
 def folds(y: Tensor, cv: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -38,6 +39,21 @@ def folds(y: Tensor, cv: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return list(splitter.split(np.zeros(len(labels)), labels))
 
 
+def enough_rows(counts: np.ndarray, cv: int) -> None:
+    """Refuse more folds than a class has rows.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    if len(counts) and cv > counts.min():
+        raise ConfigError(
+            "cv",
+            f"at most {counts.min()}, the rows of the smallest class",
+            cv,
+            "Take fewer folds, or merge or remove that class.",
+        )
+
+
 def choose(losses: np.ndarray, scores: np.ndarray) -> tuple[int, int]:
     """The point of the lowest mean loss, and the one-standard-error choice (Breiman et al. 1984), guarded by the score.
 
@@ -57,12 +73,7 @@ def choose(losses: np.ndarray, scores: np.ndarray) -> tuple[int, int]:
     """
     mean = np.where(np.isfinite(losses).all(axis=0), losses.mean(axis=0), np.inf)
     best = int(mean.argmin())
-    folds = len(losses) ** 0.5
-    spread = losses[:, best].std(ddof=1) / folds if np.isfinite(mean[best]) else 0.0
-    worse = scores[:, [best]] - scores
-    with np.errstate(invalid="ignore"):
-        gap, error = worse.mean(axis=0), worse.std(axis=0, ddof=1) / folds
-        # Where a single fold differs, the gap is its own standard error: that is not less.
-        fine = (mean <= mean[best] + spread) & ((gap <= 0) | (gap < error * (1 - 1e-9)))
+    spread = float(standard_error(losses[:, best])) if np.isfinite(mean[best]) else 0.0
+    fine = (mean <= mean[best] + spread) & within_one_standard_error(scores[:, [best]] - scores, inclusive=False)
     fine[best] = True
     return best, int(np.flatnonzero(fine)[0])

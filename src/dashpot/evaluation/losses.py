@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dashpot.core.errors import DataError, UsageError
+from dashpot.core.modes import evaluating
 
 Criterion = Callable[[Any, Tensor], Tensor]
 
@@ -92,13 +93,8 @@ def metrics_of(out: Tensor, y: Tensor, criterion: Criterion | None = None) -> di
 def predict(model: nn.Module, x: Tensor, batch_size: int = 4096) -> Tensor:
     """The model's outputs for all rows, in evaluation mode; the model's modes are as before afterwards."""
     device = next((p.device for p in model.parameters()), x.device)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with evaluating(model):
         return torch.cat([model(x[i : i + batch_size].to(device)) for i in range(0, max(len(x), 1), batch_size)])
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def scores(model: nn.Module, x: Tensor, y: Tensor, criterion: Criterion | None = None) -> dict[str, float]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.recipe import Recipe
-from dashpot.core.rng import stream
+from dashpot.core.rng import initial_weights
 from dashpot.evaluation.losses import Criterion, default_criterion, is_classification
 
 Make = Callable[[], nn.Module]
@@ -99,11 +99,7 @@ class Data:
 
 def initial(member: Member) -> nn.Module:
     """A member's network with its initial weights, which depend on its seed only."""
-    seed = stream(member.seed, "weights") >> 1
-    with RANDOM, torch.random.fork_rng():
-        # Where there is no accelerator, torch would write down a traceback for the day that one is used: for each
-        # network.
-        torch.manual_seed(seed) if torch.accelerator.is_available() else torch.default_generator.manual_seed(seed)
+    with RANDOM, initial_weights(member.seed):
         return member.make()
 
 

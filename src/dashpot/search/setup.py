@@ -13,10 +13,10 @@ from dashpot import nets
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.technique import Technique
 from dashpot.data import Prepared, Preprocessing, Problem
+from dashpot.evaluation.cross_validation import enough_rows
 from dashpot.evaluation.cross_validation import folds as split_folds
 from dashpot.evaluation.metrics import Metric
 from dashpot.nets import TableNet
-from dashpot.search.racing.budget import enough_rows
 from dashpot.search.racing.task import Task, equal_folds
 from dashpot.search.space.distributions import Dimension, Options, Span, clipped
 from dashpot.search.space.space import Space, ingredients

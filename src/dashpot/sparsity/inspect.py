@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError
+from dashpot.core.modes import evaluating
 from dashpot.core.recipe import Recipe
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView
@@ -175,9 +176,7 @@ def stationarity(
     batches = Batches("data", data, 4096, 0, device)
     names, tensors = list(view.parameters), list(view.parameters.values())
     gradients = [torch.zeros_like(p) for p in tensors]
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with evaluating(model):
         rows = 0
         for x, y, _ in batches.in_order():
             out = (loss or default_criterion(y))(model(x), y)
@@ -185,9 +184,6 @@ def stationarity(
             rows += len(y)
             for total, part in zip(gradients, parts, strict=True):
                 total += 0 if part is None else part
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     result: dict[str, float] = {}
     with torch.no_grad():
         for name, w, total in zip(names, tensors, gradients, strict=True):

@@ -4,7 +4,6 @@ choices among them.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from dashpot.core.space import check_whole
 from dashpot.core.view import ModelView
 from dashpot.evaluation.cross_validation import choose, folds
 from dashpot.evaluation.losses import is_classification, metrics_of, predict
+from dashpot.evaluation.statistics import standard_error
 from dashpot.sparsity.result import PathResult
 from dashpot.sparsity.selection import (
     Point,
@@ -185,7 +185,7 @@ def run_path(
     final = fit_points(make(x.shape[1]), x, y, technique, chosen, order, training)
     tell("all rows: done")
     zeros, selected = zip(*(_sparsity(model, point, technique) for point in final), strict=True)
-    loss, loss_se = losses.mean(axis=0), _error(losses)
+    loss, loss_se = losses.mean(axis=0), standard_error(losses)
     best, one_se = choose(losses, values)
     weights = [point.weight.numpy() for point in final if point.weight is not None]
     return PathResult(
@@ -195,7 +195,7 @@ def run_path(
         fold_scores=values,
         fold_losses=losses,
         score=values.mean(axis=0),
-        score_se=_error(values),
+        score_se=standard_error(values),
         loss=loss,
         loss_se=loss_se,
         zeros=zeros,
@@ -220,8 +220,3 @@ def _sparsity(model: nn.Module, point: Point, technique: Penalty) -> tuple[float
     penalized = ModelView(model, torch.optim.SGD(trainable, lr=1.0)).params(technique.on).tensors
     zeros = sum(int((p == 0).sum()) for p in penalized) / sum(p.numel() for p in penalized)
     return zeros, int(used_columns(model).sum())
-
-
-def _error(values: np.ndarray) -> np.ndarray:
-    """The standard error of the mean over folds."""
-    return np.asarray(values.std(axis=0, ddof=1) / math.sqrt(len(values)))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.recipe import Recipe
-from dashpot.core.rng import stream
+from dashpot.core.rng import initial_weights
 from dashpot.core.select import weights
 from dashpot.core.space import Range, check_number, check_whole
 from dashpot.core.view import ModelView
@@ -162,8 +162,7 @@ def check_technique(technique: object) -> None:
 
 def fresh_model(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     """A model whose initial weights depend on the seed only; the global random state is untouched."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(seed, "weights") >> 1)
+    with initial_weights(seed):
         return make()
 
 

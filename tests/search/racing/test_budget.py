@@ -14,12 +14,10 @@ import pytest
 import torch
 
 from dashpot.core.errors import ConfigError
+from dashpot.evaluation.cross_validation import enough_rows
 from dashpot.search.racing import budget as courses
 from dashpot.search.racing.budget import (
     Pace,
-    batch_size_for,
-    default_epochs,
-    enough_rows,
     fit_budget,
     from_dict,
     member_epochs,
@@ -27,6 +25,7 @@ from dashpot.search.racing.budget import (
     to_dict,
 )
 from dashpot.search.racing.trial import TrainingBudget
+from dashpot.training.defaults import FEWEST_EPOCHS, MOST_EPOCHS_IN_SEARCH, batch_size_for, epochs_for
 from tests.search.helpers import COURSE, candidate, race, small_space, small_task
 
 ROWS = 2000
@@ -58,7 +57,7 @@ def test_cost_is_that_of_a_race(lanes: int, protected: int, folds: int, epochs: 
 
 def test_no_budget_is_the_whole_course() -> None:
     course = fit_budget(ROWS, 5, Pace(100.0), None)
-    assert (course.lanes, course.folds, course.epochs) == (courses.LANES, 5, default_epochs(ROWS, batch_size_for(ROWS)))
+    assert (course.lanes, course.folds, course.epochs) == (courses.LANES, 5, epochs_for(ROWS, batch_size_for(ROWS)))
     assert fit_budget(ROWS, 5, Pace(100.0), None, epochs=7, batch_size=50).batch_size == 50
 
 
@@ -77,7 +76,7 @@ def test_first_things_give_way_first() -> None:
         cost = 0.05 * member_epochs(found.lanes, 2, found.folds, found.epochs)
         assert cost <= courses.RACE * budget
         assert found.rungs == courses.default_rungs(found.epochs)
-    most = default_epochs(ROWS, batch_size_for(ROWS))
+    most = epochs_for(ROWS, batch_size_for(ROWS))
     corners = [
         (16, most, 5),
         (12, most, 5),
@@ -151,7 +150,7 @@ def test_sizes() -> None:
     assert set(sizes) <= {32, 64, 128, 256}
     assert sizes == sorted(sizes)
     for rows in (50, 500, 5000, 500_000):
-        assert courses.FEWEST <= default_epochs(rows, batch_size_for(rows)) <= courses.MOST
+        assert FEWEST_EPOCHS <= epochs_for(rows, batch_size_for(rows)) <= MOST_EPOCHS_IN_SEARCH
 
 
 def test_plain_json() -> None:

@@ -23,7 +23,6 @@ from dashpot.search.outcome import ablation as effects
 from dashpot.search.outcome import ensemble as finals
 from dashpot.search.outcome.folder import read_config, write_config
 from dashpot.search.racing import checkpoints as artifacts
-from dashpot.search.racing.budget import batch_size_for
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import Stage, TrainingBudget, Trial, task_schedule
@@ -33,6 +32,7 @@ from dashpot.search.space.batch_sizes import LARGEST, course_size, sizes_of, usu
 from dashpot.search.space.distributions import Options as Values
 from dashpot.search.space.distributions import Span
 from dashpot.search.space.space import Candidate, Space, ingredients
+from dashpot.training.defaults import batch_size_for
 from tests.search.helpers import FOLDS, ROWS, candidate, race, runner, searching, small_space, small_task, table
 
 ONE = TrainingBudget(epochs=6, batch_size=16, rungs=(), folds=FOLDS, lanes=4)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dashpot.report.compare.stats import Interval, Row, summarize
+from dashpot.evaluation.statistics import Interval
+from dashpot.report.compare.stats import Row, summarize
 from dashpot.report.style import (
     BLUE,
     FAINT,

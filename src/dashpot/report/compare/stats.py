@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dashpot.core.errors import DataError, UnknownNameError
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its confidence interval; ``low`` and ``high`` are None where one run says nothing
-    about spread.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
+from dashpot.evaluation.statistics import Interval, corrected_interval
 
 
 @dataclass(frozen=True)
@@ -56,38 +46,6 @@ class Row:
     def label(self) -> str:
         """The name, and how many splits it stands on where some failed."""
         return f"{self.name} ({self.runs} of {self.planned} splits)" if 0 < self.runs < self.planned else self.name
-
-
-def corrected_interval(differences: Sequence[float], test_share: float, level: float = 0.95) -> Interval:
-    """The mean of paired differences over repeated random splits, with an interval that allows for overlapping training
-    sets.
-
-    The corrected resampled t test of Nadeau and Bengio (Machine Learning 2003): the variance of the mean is ``(1 / R +
-    n_test / n_train) * s^2``, not ``s^2 / R``, since repeats share most of their training rows.
-
-    Args:
-        differences: one per repeat.
-        test_share: ``n_test / n_train``.
-        level: the share of intervals that should cover the truth.
-
-    Raises:
-        DataError: there is no difference.
-
-    Example:
-        >>> interval = corrected_interval([0.01, 0.03, 0.02], test_share=1 / 3)
-        >>> print(f"{interval.mean:.3f} [{interval.low:.4f}, {interval.high:.4f}]")
-        0.020 [-0.0151, 0.0551]
-    """
-    from scipy.stats import t
-
-    if not differences:
-        raise DataError("differences must hold at least one number, got none. Compare on one split or more.")
-    mean = statistics.fmean(differences)
-    if len(differences) < 2:
-        return Interval(mean, None, None)
-    spread = statistics.stdev(differences) * math.sqrt(1 / len(differences) + test_share)
-    half = float(t.ppf((1 + level) / 2, len(differences) - 1)) * spread
-    return Interval(mean, mean - half, mean + half)
 
 
 def summarize(record: Mapping[str, Any], metric: str | None = None, baseline: str = "plain") -> list[Row]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dashpot.report.compare.stats import Interval, Row, summarize
+from dashpot.evaluation.statistics import Interval
+from dashpot.report.compare.stats import Row, summarize
 from dashpot.report.style import METRICS
 
 if TYPE_CHECKING:

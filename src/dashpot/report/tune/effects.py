@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dashpot.evaluation.statistics import Interval
 from dashpot.report.compare.figures import _limits
-from dashpot.report.compare.stats import Interval
 from dashpot.report.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, QUIET, clean, house, layout, wrap
 from dashpot.report.tune.axes import PURPLE, SKY, empty, finish, plain_ticks
 from dashpot.report.tune.stats import contributions, importances, interactions, judge, percent, pretty, unexplained

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dashpot.core.errors import DataError
-from dashpot.report.compare.stats import Interval, corrected_interval
+from dashpot.evaluation.statistics import Interval, corrected_interval
 from dashpot.report.style import METRICS
 
 NAMES = {**METRICS, "log_loss": "log loss", "roc_auc": "ROC AUC", "mae": "MAE"}

@@ -17,6 +17,7 @@ from dashpot.core.errors import DashpotError
 from dashpot.evaluation.calibration import fit_temperature
 from dashpot.evaluation.decision import Decision, fit_decision
 from dashpot.evaluation.metrics import Metric
+from dashpot.evaluation.statistics import within_one_standard_error
 from dashpot.nets.ensemble import Ensemble
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
@@ -71,9 +72,7 @@ def choose(finalists: Sequence[Trial]) -> Choice:
     for other in sorted(ranked[1:], key=lambda r: (r.candidate.size, r.score)):
         if other.candidate.size >= best.candidate.size or len(other.scores) != len(best.scores) or len(best.scores) < 3:
             continue
-        gap = np.array(other.scores) - np.array(best.scores)
-        error = float(gap.std(ddof=1) / len(gap) ** 0.5)
-        if gap.mean() <= error:
+        if within_one_standard_error(np.array(other.scores) - np.array(best.scores), inclusive=True):
             what = (
                 f"{other.candidate.size} ingredient{'s' * (other.candidate.size != 1)} instead of {best.candidate.size}"
             )

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from dashpot.core.errors import ConfigError
 from dashpot.population.population import Population
 from dashpot.search.racing.pruning import member_epochs as member_epochs
@@ -18,8 +16,8 @@ from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import HALVING, TrainingBudget, task_schedule
 from dashpot.search.racing.trial import default_rungs as default_rungs
 from dashpot.search.space.space import Candidate
+from dashpot.training.defaults import FEWEST_EPOCHS, batch_size_for, epochs_for
 
-STEPS, FEWEST, MOST = 3000, 10, 120
 LANES, LEAST_LANES = 16, 4
 SAMPLED_ROWS, SAMPLED_FOLDS = 4000, 2
 FEW_ROWS, SAMPLED_SECONDS = 256, 3.0
@@ -40,16 +38,6 @@ class Pace:
     """What was measured: seconds of one member for one epoch, in a full stack."""
 
     seconds: float
-
-
-def batch_size_for(rows: int) -> int:
-    """About a fiftieth of the rows: 32 to 256."""
-    return int(min(256, max(32, 1 << (rows // 50).bit_length())))
-
-
-def default_epochs(rows: int, batch_size: int) -> int:
-    """About 3,000 steps, in 10 to 120 epochs."""
-    return min(MOST, max(FEWEST, round(STEPS * batch_size / rows)))
 
 
 def pace(task: Task, candidates: Sequence[Candidate], batch_size: int) -> Pace:
@@ -128,7 +116,7 @@ def fit_budget(
         ConfigError: not even the smallest race fits; it says what would.
     """
     batch = batch_size or batch_size_for(rows)
-    e, lanes, folds = epochs or default_epochs(rows, batch), LANES, cv
+    e, lanes, folds = epochs or epochs_for(rows, batch), LANES, cv
 
     while members is not None and lanes * folds > members and (lanes > LEAST_LANES or folds > 1):
         if lanes > 8 or folds == 1:
@@ -163,8 +151,8 @@ def fit_budget(
                 folds -= 1
             elif lanes > LEAST_LANES:
                 lanes -= 2
-            elif epochs is None and e > FEWEST:
-                e = max(FEWEST, int(e / 1.2))
+            elif epochs is None and e > FEWEST_EPOCHS:
+                e = max(FEWEST_EPOCHS, int(e / 1.2))
             else:
                 rung = lanes * folds * (*rungs(), e)[0] * pace.seconds
                 raise ConfigError(
@@ -203,18 +191,3 @@ def to_dict(course: TrainingBudget) -> dict[str, Any]:
 def from_dict(data: dict[str, Any]) -> TrainingBudget:
     """The inverse of :func:`to_dict`."""
     return TrainingBudget(**{**data, "rungs": tuple(data["rungs"])})
-
-
-def enough_rows(counts: np.ndarray, cv: int) -> None:
-    """Refuse more folds than a class has rows.
-
-    Raises:
-        ConfigError: naming both.
-    """
-    if len(counts) and cv > counts.min():
-        raise ConfigError(
-            "cv",
-            f"at most {counts.min()}, the rows of the smallest class",
-            cv,
-            "Take fewer folds, or merge or remove that class.",
-        )

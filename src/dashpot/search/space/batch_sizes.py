@@ -8,9 +8,9 @@ from typing import Any
 
 from dashpot.core.errors import ConfigError
 from dashpot.core.space import check_whole
-from dashpot.search.racing.budget import batch_size_for
 from dashpot.search.space.distributions import Options
 from dashpot.search.space.space import Space
+from dashpot.training.defaults import batch_size_for
 
 LARGEST, QUARTER = 512, 4
 """Of the usual choices, which are at most a quarter of the rows."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from dashpot.core.errors import ConfigError, DataError
+from dashpot.core.modes import evaluating
 from dashpot.core.recipe import Recipe
 from dashpot.core.space import Range, check_number
 from dashpot.core.technique import Technique
@@ -230,7 +230,7 @@ def _penalized(model: nn.Module, technique: Penalty) -> tuple[ModelView, Params]
 def _gradients(model: nn.Module, params: Params, x: Tensor, y: Tensor, criterion: Criterion) -> Iterator[Tensor]:
     """For each parameter the gradient of the mean loss with that parameter at zero."""
     place = params.tensors[0]
-    with _evaluating(model):
+    with evaluating(model):
         for w in params.tensors:
             kept = w.detach().clone()
             total = torch.zeros_like(kept, dtype=torch.float64 if kept.device.type != "mps" else kept.dtype)
@@ -252,17 +252,6 @@ def _gradients(model: nn.Module, params: Params, x: Tensor, y: Tensor, criterion
                 with torch.no_grad():
                     w.copy_(kept)
             yield total
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _collect(data: Any) -> tuple[Tensor, Tensor]:

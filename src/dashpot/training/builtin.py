@@ -1,0 +1,123 @@
+"""The built-in network of a problem: trained on a split, and scored on its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from dashpot import nets
+from dashpot.core.recipe import Recipe
+from dashpot.core.rng import initial_weights
+from dashpot.data import Prepared, Problem, Split
+from dashpot.evaluation.losses import scores
+from dashpot.training.defaults import (
+    IMAGE_BATCH,
+    IMAGE_STEPS,
+    LARGEST,
+    MOST_EPOCHS,
+    STEPS,
+    batch_size_for,
+    epochs_for,
+)
+from dashpot.training.loop import FitResult, fit
+
+
+@dataclass(frozen=True)
+class TrainingLength:
+    """How long to train, in what batches, at which learning rate.
+
+    Attributes:
+        epochs: at most.
+        batch_size: rows per optimizer step.
+        lr: of AdamW, at the start.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float = 1e-3
+
+    @staticmethod
+    def default(kind: str, rows: int, epochs: int | None = None) -> TrainingLength:
+        """About 3,000 steps for tables and 1,000 for images, in 10 to 100 epochs.
+
+        Args:
+            kind: of the data.
+            rows: to train on.
+            epochs: where they are asked for.
+        """
+        table = kind == "table"
+        batch_size = batch_size_for(rows, largest=LARGEST) if table else IMAGE_BATCH
+        return TrainingLength(
+            epochs or epochs_for(rows, batch_size, steps=STEPS if table else IMAGE_STEPS, most=MOST_EPOCHS), batch_size
+        )
+
+
+def network_for(problem: Problem, prepared: Prepared) -> nets.Net:
+    """The built-in network for prepared data, with random weights."""
+    return nets.build(problem.kind, prepared.x.shape[1:], max(len(problem.classes), 1))
+
+
+def train(
+    problem: Problem,
+    prepared: Prepared,
+    split: Split,
+    recipe: Recipe,
+    length: TrainingLength,
+    *,
+    seed: int,
+    device: str = "auto",
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    before: Callable[[nn.Module], None] = lambda network: None,
+) -> FitResult:
+    """Train the built-in network for ``problem`` on a split; the initial weights depend on the seed only.
+
+    Args:
+        problem, prepared, split: the data, prepared with the split's training rows.
+        recipe: the techniques.
+        length: epochs, batch size and learning rate.
+        seed, device, checkpoint, resume, progress: as in :func:`dashpot.fit`.
+        before: called with the network before it is trained.
+    """
+    with initial_weights(seed):
+        network = network_for(problem, prepared)
+    before(network)
+    parts = [(prepared.x[rows], prepared.y[rows]) for rows in (split.train, split.valid)]
+    return fit(
+        network,
+        parts[0],
+        valid=parts[1],
+        recipe=recipe,
+        epochs=length.epochs,
+        batch_size=length.batch_size,
+        lr=length.lr,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        resume=resume,
+        progress=progress,
+    )
+
+
+def split_scores(network: nn.Module, prepared: Prepared, split: Split) -> dict[str, dict[str, float]]:
+    """Scores on training, validation and test rows; RMSE in the target's own units."""
+    parts = {"train": split.train, "valid": split.valid, "test": split.test}
+    return {
+        name: in_units(scores(network, prepared.x[rows], prepared.y[rows]), prepared) for name, rows in parts.items()
+    }
+
+
+def in_units(measured: dict[str, float], prepared: Prepared) -> dict[str, float]:
+    """RMSE times the scale that the target was divided by."""
+    return {name: value * prepared.target.scale if name == "rmse" else value for name, value in measured.items()}
+
+
+def exact_zeros(network: nn.Module) -> tuple[float, dict[str, float]]:
+    """The share of weights (matrices and filters) that are exactly 0.0, in all and per layer."""
+    weights = {name: p for name, p in network.named_parameters() if p.ndim > 1}
+    total = sum(int((p == 0).sum()) for p in weights.values()) / max(sum(p.numel() for p in weights.values()), 1)
+    return total, {name: float((p == 0).double().mean()) for name, p in weights.items()}
