@@ -51,7 +51,7 @@ class TestMixup:
         x, y, batch, session = self.batch(n, weight)
         out = torch.randn(n, 3)
         ours = session.loss(functional.cross_entropy(out, batch.y, reduction="none"), out)
-        session.rewind()
+        session.run.rewind()
         plain = session.batch(x, y)  # the same draws, without weights: shares and partners can be read off the inputs
         draws = session.actors[0][1].draws()
         share, order = draws.beta(1.0, n), draws.permutation(n)

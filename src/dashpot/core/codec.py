@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dashpot.core.errors import ConfigError, UnknownNameError
-from dashpot.core.recipe import Recipe
+from dashpot.core.recipe import Recipe, plain
 from dashpot.core.technique import Technique
 
 _GROUP = "dashpot.techniques"
@@ -69,18 +69,13 @@ def parse(text: str) -> Technique:
 
 def to_text(technique: Technique) -> str:
     """The command-line text of a technique, every field spelled out."""
-    pairs = [f"{name}={_plain(getattr(technique, name))}" for name in technique.fields()]
+    pairs = [f"{name}={plain(getattr(technique, name))}" for name in technique.fields()]
     return technique.name + (":" + ",".join(pairs) if pairs else "")
 
 
 def to_dict(recipe: Recipe | Technique) -> dict[str, Any]:
     """Plain JSON types only; infinity is the text ``"inf"``, None the text ``"none"``."""
-    techniques = recipe if isinstance(recipe, Recipe) else Recipe((recipe,))
-    return {
-        "technique": [
-            {"name": t.name, "version": t.version, **{f: _plain(getattr(t, f)) for f in t.fields()}} for t in techniques
-        ]
-    }
+    return (recipe if isinstance(recipe, Recipe) else Recipe((recipe,))).to_dict()
 
 
 def from_dict(data: Mapping[str, Any]) -> Recipe:
@@ -140,15 +135,6 @@ def _technique(entry: Mapping[str, Any]) -> Technique:
     return cls(**values)
 
 
-def _plain(value: Any) -> Any:
-    if value is None:
-        return "none"
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return str(value)
-    # What is no plain value (a Where, a Grouping) writes itself, and its domain reads that text.
-    return value if isinstance(value, bool | int | float | str) else str(value)
-
-
 def _example(cls: type[Technique]) -> str:
     spec = next(iter(cls.fields().values()))
-    return f"{spec.name}={_plain(spec.default if spec.default is not None else getattr(cls(), spec.name))}"
+    return f"{spec.name}={plain(spec.default if spec.default is not None else getattr(cls(), spec.name))}"

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from dashpot.core.errors import ConflictError
+from dashpot.core.points import Attached
 from dashpot.core.select import Where
-from dashpot.core.stepper import Attached, refuse_many
 from dashpot.core.view import ModelView, is_compiled
 
 PROXIMAL = "proximal step"
@@ -65,3 +65,12 @@ def check(
     for technique, ctx in actors:
         technique.check(view, ctx)
     return frozenset(target for slot, target in holders if slot == PROXIMAL)
+
+
+def refuse_many(optimizer: str, names: list[str]) -> str:
+    """Why techniques cannot act on an optimizer's gradient, and the way out."""
+    return (
+        f"{optimizer} evaluates loss and gradient several times in a step, and {', '.join(names)} can act on one of"
+        " them only. Use another optimizer, or leave them out; techniques that act after the step, such as EMA or"
+        " L1(scaling='decoupled'), work with it."
+    )

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from dashpot.core.stepper import Attached
+from dashpot.core.points import Attached
 from dashpot.core.view import ModelView
-
-if TYPE_CHECKING:
-    from dashpot.core.recipe import Recipe
 
 _LABELS = {
     "on_batch": "batch",
@@ -24,11 +20,11 @@ _LABELS = {
 }
 
 
-def plan_text(recipe: Recipe, at: Mapping[str, list[Attached]], view: ModelView) -> str:
+def plan_text(recipe: str, at: Mapping[str, list[Attached]], view: ModelView) -> str:
     """One line for each (point, technique), in the order of a training step."""
     total = sum(p.numel() for p in view.parameters.values())
     lines = [
-        f"{recipe}",
+        recipe,
         f"on {type(view.model).__name__} ({total:,} trainable values) with {type(view.optimizer).__name__}",
     ]
     told: set[str] = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dashpot.core.errors import ConfigError
 from dashpot.core.space import Domain
@@ -112,8 +112,26 @@ class Recipe(tuple[Technique, ...]):
             ignore_index=ignore_index,
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types only; infinity is the text ``"inf"``, None the text ``"none"``."""
+        return {
+            "technique": [
+                {"name": t.name, "version": t.version, **{f: plain(getattr(t, f)) for f in t.fields()}} for t in self
+            ]
+        }
+
     def __str__(self) -> str:
         return " | ".join(map(str, self)) or "Recipe()"
 
     def __repr__(self) -> str:
         return f"Recipe({', '.join(map(str, self))})"
+
+
+def plain(value: Any) -> Any:
+    """A field's value as a plain JSON type."""
+    if value is None:
+        return "none"
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return str(value)
+    # What is no plain value (a Where, a Grouping) writes itself, and its domain reads that text.
+    return value if isinstance(value, bool | int | float | str) else str(value)

@@ -18,9 +18,10 @@ from dashpot.core.context import Context
 from dashpot.core.errors import ConfigError, UsageError
 from dashpot.core.modes import evaluating
 from dashpot.core.plan import plan_text
+from dashpot.core.points import Attached, Handle, Scores, Verdict
 from dashpot.core.rng import stream
-from dashpot.core.stepper import Attached, Stepper
-from dashpot.core.technique import Handle, Scores, Verdict
+from dashpot.core.run import Run
+from dashpot.core.stepper import Stepper
 from dashpot.core.tensors import adopt, put, tensors
 from dashpot.core.view import ModelView
 
@@ -73,29 +74,25 @@ class Session:
     ) -> None:
         if targets not in (None, "classes", "values", "multilabel"):
             raise ConfigError("targets", "one of classes, values, multilabel or None", targets)
-        self.recipe, self.optimizer, self.seed = recipe, optimizer, seed
-        self.classes, self.targets, self.ignore_index = classes, targets, ignore_index
-        self.view = ModelView(model, optimizer)
-        self.step = self.epochs = self.micro = 0
-        self.rank = (
+        self.recipe = recipe
+        rank = (
             torch.distributed.get_rank()
             if torch.distributed.is_available() and torch.distributed.is_initialized()
             else 0
         )
-        self.current: Batch | None = None
-        self._next_micro = 0
-        self._called: set[str] = set()
-        self._clocks: list[Tensor] = []
+        self.run = Run(
+            ModelView(model, optimizer), optimizer, seed, self.snapshot, rank, classes, targets, ignore_index
+        )
         self._closed = self._finished = False
         self._handles: list[Handle] = []
         self.actors: list[Attached] = [
-            (t, Context(self, path, stream(seed, path))) for path, t in zip(recipe.paths(), recipe, strict=True)
+            (t, Context(self.run, path, stream(seed, path))) for path, t in zip(recipe.paths(), recipe, strict=True)
         ]
         self._at: dict[str, list[Attached]] = {
             point: sorted((actor for actor in self.actors if actor[0].defines(point)), key=lambda actor: actor[0].order)
             for point in POINTS
         }
-        self.sparse = conflicts.check(
+        self.run.sparse = conflicts.check(
             self.actors, self.view, batch_size=batch_size, closure=closure, acts_on_model=bool(self._at["on_model"])
         )
         try:
@@ -104,7 +101,7 @@ class Session:
             for technique, ctx in self._at["on_model"]:
                 self._handles.extend(technique.on_model(self.view, ctx))
             if self.actors:
-                self._handles.append(Stepper(self, self._at["on_gradient"], self._at["on_update"], self._at["on_step"]))
+                self._handles.append(Stepper(self.run, self._at))
         except BaseException:
             self._remove_handles()
             raise
@@ -125,12 +122,12 @@ class Session:
         self._demand_open()
         batch = Batch(x, y, y, weight)
         if self.view.model.training:
-            self.micro, self._next_micro = self._next_micro, self._next_micro + 1
-            self.current = batch
+            self.run.begin()
+            self.run.batch = batch
             for technique, ctx in self._at["on_batch"]:
-                self.current = batch = technique.on_batch(batch, ctx)
-            self._called.add("on_batch")
-        self.current = batch
+                self.run.batch = batch = technique.on_batch(batch, ctx)
+            self.run.called.add("on_batch")
+        self.run.batch = batch
         return batch
 
     def loss(self, per_sample: Tensor, out: Any = None) -> Tensor:
@@ -153,8 +150,8 @@ class Session:
         if self.view.model.training:
             for technique, ctx in self._at["on_loss"]:
                 per_sample = technique.on_loss(per_sample, out, ctx)
-            self._called.add("on_loss")
-        weight = weights_for(per_sample, self.current, self.ignore_index)
+            self.run.called.add("on_loss")
+        weight = weights_for(per_sample, self.run.batch, self.run.ignore_index)
         if weight is None:
             return per_sample.mean()
         return (per_sample * weight).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
@@ -162,7 +159,7 @@ class Session:
     def epoch(self, scores: Scores) -> Verdict:
         """Close an epoch with its scores, such as ``{"val_loss": 0.3}``; take them inside :meth:`evaluate`."""
         self._demand_open()
-        self.epochs += 1
+        self.run.epochs += 1
         verdicts = [technique.on_epoch(scores, ctx) for technique, ctx in self._at["on_epoch"]]
         return Verdict(
             stop=any(v.stop for v in verdicts),
@@ -212,16 +209,14 @@ class Session:
 
     def plan(self) -> str:
         """What acts where, on how many parameters, in the order in which it acts."""
-        return plan_text(self.recipe, self._at, self.view)
+        return plan_text(str(self.recipe), self._at, self.view)
 
     # --- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Counters and the state of each technique; random streams need none."""
-        from dashpot.core.codec import to_dict
-
         return {
-            "recipe": to_dict(self.recipe),
+            "recipe": self.recipe.to_dict(),
             "seed": self.seed,
             "step": self.step,
             "epochs": self.epochs,
@@ -234,57 +229,55 @@ class Session:
         Raises:
             ConfigError: it belongs to another recipe or seed.
         """
-        from dashpot.core.codec import from_dict
-
-        theirs = from_dict(state["recipe"])
-        if theirs != self.recipe:
+        if state["recipe"] != self.recipe.to_dict():
             raise ConfigError(
                 "recipe",
-                f"the one that the saved state belongs to ({theirs})",
+                f"the one that the saved state belongs to ({_told(state['recipe'])})",
                 str(self.recipe),
                 "Attach that recipe, or start afresh.",
             )
         if state["seed"] != self.seed:
             raise ConfigError("seed", f"the one that the saved state belongs to ({state['seed']})", self.seed)
-        self.step, self.epochs = int(state["step"]), int(state["epochs"])
+        self.run.step, self.run.epochs = int(state["step"]), int(state["epochs"])
         for _, ctx in self.actors:
             ctx.state = adopt(ctx.state, state["techniques"][ctx.path])
-        self.rewind()
+        self.run.rewind()
 
     def snapshot(self) -> dict[str, Tensor]:
         """A deep copy of the parameters and buffers that evaluation sees."""
         current = {name: tensor.detach().clone() for name, tensor in tensors(self.view.model).items()}
         return {**current, **{name: tensor.detach().clone() for name, tensor in self._averaged().items()}}
 
-    # --- for the stepper and the contexts ----------------------------------------------------------------------------
+    # --- what others read --------------------------------------------------------------------------------------------
 
-    def new_clock(self) -> Tensor:
-        clock = torch.tensor([self.step, 0])
-        self._clocks.append(clock)
-        return clock
+    @property
+    def view(self) -> ModelView:
+        """The model with its roles and groups."""
+        return self.run.view
 
-    def rewind(self) -> None:
-        """Back to the first micro-batch of this optimizer step."""
-        self._next_micro = 0
-        for clock in self._clocks:
-            clock.copy_(torch.tensor([self.step, 0]))
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer whose ``step`` is hooked."""
+        return self.run.optimizer
 
-    def advance(self) -> None:
-        """An optimizer step is done."""
-        self.step += 1
-        self.current = None
-        self._called.clear()
-        self.rewind()
+    @property
+    def seed(self) -> int:
+        return self.run.seed
 
-    def demand_calls(self) -> None:
-        """Say so if the loop left out a call that the recipe needs."""
-        for point, call in (("on_batch", "session.batch(x, y)"), ("on_loss", "session.loss(per_sample, out)")):
-            if self._at[point] and point not in self._called:
-                names = ", ".join(type(t).__name__ for t, _ in self._at[point])
-                raise UsageError(
-                    f"{call} was not called in training mode before optimizer.step(), and the recipe needs it for:"
-                    f" {names}."
-                )
+    @property
+    def step(self) -> int:
+        """Optimizer steps completed."""
+        return self.run.step
+
+    @property
+    def epochs(self) -> int:
+        """Epochs completed."""
+        return self.run.epochs
+
+    def move_to(self, step: int, epochs: int) -> None:
+        """Take the counters to another point of the run; draws and schedules follow them."""
+        self.run.step, self.run.epochs = step, epochs
+        self.run.rewind()
 
     def _averaged(self) -> dict[str, Tensor]:
         chosen: dict[str, Tensor] = {}
@@ -317,3 +310,13 @@ class Session:
                 self.finish()
             finally:
                 self.close()
+
+
+def _told(recipe: Any) -> str:
+    """A saved recipe in words."""
+    entries = recipe.get("technique", []) if isinstance(recipe, Mapping) else []
+    texts = [
+        f"{entry.get('name')}({', '.join(f'{k}={v}' for k, v in entry.items() if k not in ('name', 'version'))})"
+        for entry in entries
+    ]
+    return " | ".join(texts) or "an empty one"

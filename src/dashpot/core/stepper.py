@@ -8,37 +8,34 @@ micro-batches it has.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from dashpot.core.conflicts import refuse_many
 from dashpot.core.errors import UsageError
 from dashpot.core.passes import GlobalRandomness, frozen_statistics, without_sync
+from dashpot.core.points import Attached, Points
+from dashpot.core.run import Run
 from dashpot.core.select import Where
 from dashpot.core.view import Params
 
-if TYPE_CHECKING:
-    from dashpot.core.context import Context
-    from dashpot.core.session import Session
-    from dashpot.core.technique import Technique
-
-Attached = tuple["Technique", "Context"]
+_CALLS = {"on_batch": "session.batch(x, y)", "on_loss": "session.loss(per_sample, out)"}
 
 
 class Stepper:
     """Runs the gradient, update and step methods around ``optimizer.step``."""
 
-    def __init__(
-        self, session: Session, gradient: list[Attached], update: list[Attached], step: list[Attached]
-    ) -> None:
-        self._session, self._gradient, self._update, self._step = session, gradient, update, step
+    def __init__(self, run: Run, at: Mapping[str, list[Attached]]) -> None:
+        self._run, self._gradient, self._update, self._step = run, at["on_gradient"], at["on_update"], at["on_step"]
+        self._needs = {point: [type(t).__name__ for t, _ in at[point]] for point in _CALLS if at[point]}
         self._layout: tuple[int, ...] = ()
         self._params: dict[int, Params] = {}
         self._skipped = False
-        optimizer = session.optimizer
+        optimizer = run.optimizer
         self._handles = [optimizer.register_step_pre_hook(self.before), optimizer.register_step_post_hook(self.after)]
 
     def remove(self) -> None:
@@ -55,7 +52,7 @@ class Stepper:
             return None
         closure = args[1] if len(args) > 1 else kwargs.get("closure")  # args[0] is the optimizer
         if closure is None:
-            self._session.demand_calls()
+            self._demand_calls()
             needy = next((t for t, _ in self._gradient if t.evaluations > 1), None)
             if needy is not None:
                 raise UsageError(
@@ -71,10 +68,10 @@ class Stepper:
             return None
         rest = {k: v for k, v in kwargs.items() if k != "closure"}
         if not (self._gradient or self._update):
-            return (optimizer, _Checked(self._session, closure), *args[2:]), rest
-        passes = _Passes(self._session, closure, sum(t.evaluations - 1 for t, _ in self._gradient) + 1)
+            return (optimizer, _Checked(closure, self._demand_calls), *args[2:]), rest
+        passes = _Passes(self._run, closure, sum(t.evaluations - 1 for t, _ in self._gradient) + 1)
         self._gradients(len(self._gradient), passes)
-        self._session.demand_calls()
+        self._demand_calls()
         self._run_updates()
         # The closure has been evaluated; the optimizer, which would evaluate it again, gets the loss instead.
         names = [type(t).__name__ for t, _ in [*self._gradient, *self._update]]
@@ -85,12 +82,21 @@ class Stepper:
         may advance.
         """
         if self._skipped:
-            self._session.rewind()
+            self._run.rewind()
             return
         with torch.no_grad():
             for technique, ctx in self._step:
                 technique.on_step(self._params_of(technique).live(), ctx)
-        self._session.advance()
+        self._run.advance()
+
+    def _demand_calls(self) -> None:
+        """Say so if the loop left out a call that the recipe needs."""
+        for point, names in self._needs.items():
+            if point not in self._run.called:
+                raise UsageError(
+                    f"{_CALLS[point]} was not called in training mode before optimizer.step(), and the recipe needs it"
+                    f" for: {', '.join(names)}."
+                )
 
     def _run_updates(self) -> None:
         with torch.no_grad():
@@ -113,14 +119,14 @@ class Stepper:
                     for _ in work:
                         self._gradients(upto - 1, passes)
 
-    def _params_of(self, technique: Technique) -> Params:
-        layout = self._session.view.layout()
+    def _params_of(self, technique: Points) -> Params:
+        layout = self._run.view.layout()
         if layout != self._layout:
             self._layout, self._params = layout, {}
         params = self._params.get(id(technique))
         if params is None:
             on = getattr(technique, "on", None)
-            params = self._params[id(technique)] = self._session.view.params(on if isinstance(on, Where) else None)
+            params = self._params[id(technique)] = self._run.view.params(on if isinstance(on, Where) else None)
         return params
 
     def _unscale(self, optimizer: Optimizer) -> None:
@@ -138,12 +144,12 @@ class Stepper:
 class _Checked:
     """A closure that also says what the loop left out; none of the gradients is final before it returns."""
 
-    def __init__(self, session: Session, closure: Callable[[], Any]) -> None:
-        self._session, self._closure = session, closure
+    def __init__(self, closure: Callable[[], Any], demand_calls: Callable[[], None]) -> None:
+        self._closure, self._demand_calls = closure, demand_calls
 
     def __call__(self) -> Any:
         loss = self._closure()
-        self._session.demand_calls()
+        self._demand_calls()
         return loss
 
 
@@ -162,33 +168,24 @@ class _Once:
         return self._loss
 
 
-def refuse_many(optimizer: str, names: list[str]) -> str:
-    """Why techniques cannot act on an optimizer's gradient, and the way out."""
-    return (
-        f"{optimizer} evaluates loss and gradient several times in a step, and {', '.join(names)} can act on one of"
-        " them only. Use another optimizer, or leave them out; techniques that act after the step, such as EMA or"
-        " L1(scaling='decoupled'), work with it."
-    )
-
-
 class _Passes:
     """Evaluates a closure so that each further pass sees what the first one saw."""
 
-    def __init__(self, session: Session, closure: Callable[[], Any], expected: int) -> None:
-        self._session, self._closure, self._left = session, closure, expected
-        self._randomness = GlobalRandomness(session.view.model) if expected > 1 else None
+    def __init__(self, run: Run, closure: Callable[[], Any], expected: int) -> None:
+        self._run, self._closure, self._left = run, closure, expected
+        self._randomness = GlobalRandomness(run.view.model) if expected > 1 else None
         self._first = True
         self.loss: Any = None
 
     def __call__(self) -> None:
-        self._session.rewind()
+        self._run.rewind()
         self._left -= 1
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             if self._left > 0:
-                stack.enter_context(without_sync(self._session.view.wrapper))
+                stack.enter_context(without_sync(self._run.view.wrapper))
             if not self._first:
-                stack.enter_context(frozen_statistics(self._session.view.model))
+                stack.enter_context(frozen_statistics(self._run.view.model))
                 if self._randomness is not None:
                     self._randomness.restore()
             loss = self._closure()

@@ -8,13 +8,15 @@ fetch, call and store. Define the methods you need: the session looks once, at a
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, dataclass_transform, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
-from torch import Tensor
-
-from dashpot.core.batch import Batch
+from dashpot.core.context import State as State
+from dashpot.core.points import Handle as Handle
+from dashpot.core.points import Points
+from dashpot.core.points import Scores as Scores
+from dashpot.core.points import Verdict as Verdict
 from dashpot.core.select import Where
 from dashpot.core.space import Domain, FieldSpec, fields_of
 
@@ -22,48 +24,13 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-    from dashpot.core.context import Context
     from dashpot.core.recipe import Recipe
     from dashpot.core.session import Session
-    from dashpot.core.view import ModelView, Params
-
-State = dict[str, Any]
-Scores = Mapping[str, float]
-
-
-@runtime_checkable
-class Handle(Protocol):
-    """What ``on_model`` returns: something that can be taken away again."""
-
-    def remove(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What an epoch's scores lead to.
-
-    Attributes:
-        stop: training should end here.
-        best: this epoch is the best so far.
-        reason: why, in a few words.
-
-    Example:
-        >>> import torch, dashpot
-        >>> model = torch.nn.Linear(1, 1)
-        >>> session = dashpot.EarlyStopping(patience=1).attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
-        >>> session.epoch({"val_loss": 2.0})
-        Verdict(stop=False, best=True, reason='')
-        >>> session.epoch({"val_loss": 3.0}).reason
-        'val_loss has not improved for 1 epochs; best 2.0 at epoch 1'
-    """
-
-    stop: bool = False
-    best: bool = False
-    reason: str = ""
+    from dashpot.core.view import ModelView
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-class Technique:
+class Technique(Points):
     """The base of every regularizer. Every subclass becomes a frozen, keyword-only dataclass by itself.
 
     Class attributes:
@@ -115,57 +82,6 @@ class Technique:
     def validate(self) -> None:
         """Check rules that concern several fields at once; raise :class:`~dashpot.core.errors.ConfigError`."""
 
-    # --- the points of a training step -------------------------------------------------------------------------------
-
-    def check(self, view: ModelView, ctx: Context) -> None:
-        """Refuse at attach, before any work, what this technique cannot do for this model; raise ConflictError."""
-
-    def claims(self, view: ModelView) -> Iterable[tuple[str, str]]:
-        """The (slot, target) pairs that no other technique of the recipe may hold, such as ``("dropout",
-        "body.2")``.
-        """
-        return [(slot, "") for slot in self.exclusive]
-
-    def init(self, view: ModelView, ctx: Context) -> State:
-        """Named tensors and numbers to keep between steps; tensors are keyed by parameter name."""
-        return {}
-
-    def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
-        """Install hooks; once, at attach."""
-        raise NotImplementedError  # the session calls only what a class overrides
-
-    def on_batch(self, batch: Batch, ctx: Context) -> Batch:
-        """Change input and target of one micro-batch; never in place."""
-        raise NotImplementedError  # the session calls only what a class overrides
-
-    def on_loss(self, loss: Tensor, out: Any, ctx: Context) -> Tensor:
-        """Change the per-sample loss, before it is reduced once by the session."""
-        raise NotImplementedError  # the session calls only what a class overrides
-
-    def on_gradient(self, params: Params, ctx: Context) -> Generator[None, None, None] | None:
-        """Change gradients. As a generator, a bare ``yield`` means: evaluate loss and gradients again."""
-        raise NotImplementedError  # the session calls only what a class overrides
-
-    def on_update(self, params: Params, ctx: Context) -> None:
-        """Change weights just before the optimizer's update; the gradients are final."""
-        raise NotImplementedError  # the session calls only what a class overrides
-
-    def on_step(self, params: Params, ctx: Context) -> None:
-        """Change weights or state just after the optimizer's update."""
-        raise NotImplementedError  # the session calls only what a class overrides
-
-    def on_epoch(self, scores: Scores, ctx: Context) -> Verdict:
-        """Judge an epoch by its scores."""
-        raise NotImplementedError  # the session calls only what a class overrides
-
-    def weights(self, ctx: Context) -> Mapping[str, Tensor] | None:
-        """Tensors (parameters and buffers by name) to evaluate with, in place of the raw ones."""
-        raise NotImplementedError  # the session calls only what a class overrides
-
-    def final(self, ctx: Context) -> Mapping[str, Tensor] | None:
-        """Tensors (parameters and buffers by name) to leave in the model at the end."""
-        raise NotImplementedError  # the session calls only what a class overrides
-
     # --- the rest is derived -----------------------------------------------------------------------------------------
 
     @classmethod
@@ -204,10 +120,6 @@ class Technique:
         text = f"{self.summary}: {len(params)} tensors, {sum(p.numel() for p in params.tensors):,} values ({on})"
         left = len(chosen) - len(params)
         return text + (f"; {left} more are not in the optimizer and are left alone" if left else "")
-
-    def defines(self, method: str) -> bool:
-        """Whether this class defines one of the ``on_*`` methods."""
-        return getattr(type(self), method) is not getattr(Technique, method)
 
     def __or__(self, other: Technique | Recipe) -> Recipe:
         from dashpot.core.recipe import Recipe

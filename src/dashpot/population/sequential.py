@@ -55,8 +55,7 @@ class SequentialTrainer:
     def begin(self) -> None:
         """Where on the schedule it is, its techniques are, too: draws and strengths are functions of the step."""
         for session in self._sessions:
-            session.step, session.epochs = self.step, self.epoch
-            session.rewind()
+            session.move_to(self.step, self.epoch)
 
     def train_epoch(self) -> None:
         """One epoch of every member."""
@@ -117,11 +116,10 @@ class SequentialTrainer:
                 {**copy.deepcopy(theirs.state_dict()), "param_groups": mine.state_dict()["param_groups"]}
             )
             session, other = solo._sessions[k], source._sessions[row]
-            session.step, session.epochs = other.step, other.epochs
             states = {(ctx.path, type(t)): ctx.state for t, ctx in other.actors}
             for technique, ctx in session.actors:
                 ctx.state = copy.deepcopy(states.get((ctx.path, type(technique)), ctx.state))
-            session.rewind()
+            session.move_to(other.step, other.epochs)
             solo.objective[k], solo.best_epochs[k] = source.objective[row], source.best_epochs[row]
         return solo
 

@@ -1,0 +1,115 @@
+"""The points of a training step at which a technique may act."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from dashpot.core.batch import Batch
+from dashpot.core.context import Context, State
+from dashpot.core.view import ModelView, Params
+
+Scores = Mapping[str, float]
+
+
+@runtime_checkable
+class Handle(Protocol):
+    """What ``on_model`` returns: something that can be taken away again."""
+
+    def remove(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an epoch's scores lead to.
+
+    Attributes:
+        stop: training should end here.
+        best: this epoch is the best so far.
+        reason: why, in a few words.
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Linear(1, 1)
+        >>> session = dashpot.EarlyStopping(patience=1).attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> session.epoch({"val_loss": 2.0})
+        Verdict(stop=False, best=True, reason='')
+        >>> session.epoch({"val_loss": 3.0}).reason
+        'val_loss has not improved for 1 epochs; best 2.0 at epoch 1'
+    """
+
+    stop: bool = False
+    best: bool = False
+    reason: str = ""
+
+
+class Points:
+    """What a session calls. :class:`~dashpot.core.technique.Technique` adds fields, names and combinations."""
+
+    summary: ClassVar[str]
+    exclusive: ClassVar[tuple[str, ...]]
+    order: ClassVar[int]
+    evaluations: ClassVar[int]
+
+    def check(self, view: ModelView, ctx: Context) -> None:
+        """Refuse at attach, before any work, what this technique cannot do for this model; raise ConflictError."""
+
+    def claims(self, view: ModelView) -> Iterable[tuple[str, str]]:
+        """The (slot, target) pairs that no other technique of the recipe may hold, such as ``("dropout",
+        "body.2")``.
+        """
+        return [(slot, "") for slot in self.exclusive]
+
+    def init(self, view: ModelView, ctx: Context) -> State:
+        """Named tensors and numbers to keep between steps; tensors are keyed by parameter name."""
+        return {}
+
+    def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
+        """Install hooks; once, at attach."""
+        raise NotImplementedError  # the session calls only what a class overrides
+
+    def on_batch(self, batch: Batch, ctx: Context) -> Batch:
+        """Change input and target of one micro-batch; never in place."""
+        raise NotImplementedError  # the session calls only what a class overrides
+
+    def on_loss(self, loss: Tensor, out: Any, ctx: Context) -> Tensor:
+        """Change the per-sample loss, before it is reduced once by the session."""
+        raise NotImplementedError  # the session calls only what a class overrides
+
+    def on_gradient(self, params: Params, ctx: Context) -> Generator[None, None, None] | None:
+        """Change gradients. As a generator, a bare ``yield`` means: evaluate loss and gradients again."""
+        raise NotImplementedError  # the session calls only what a class overrides
+
+    def on_update(self, params: Params, ctx: Context) -> None:
+        """Change weights just before the optimizer's update; the gradients are final."""
+        raise NotImplementedError  # the session calls only what a class overrides
+
+    def on_step(self, params: Params, ctx: Context) -> None:
+        """Change weights or state just after the optimizer's update."""
+        raise NotImplementedError  # the session calls only what a class overrides
+
+    def on_epoch(self, scores: Scores, ctx: Context) -> Verdict:
+        """Judge an epoch by its scores."""
+        raise NotImplementedError  # the session calls only what a class overrides
+
+    def weights(self, ctx: Context) -> Mapping[str, Tensor] | None:
+        """Tensors (parameters and buffers by name) to evaluate with, in place of the raw ones."""
+        raise NotImplementedError  # the session calls only what a class overrides
+
+    def final(self, ctx: Context) -> Mapping[str, Tensor] | None:
+        """Tensors (parameters and buffers by name) to leave in the model at the end."""
+        raise NotImplementedError  # the session calls only what a class overrides
+
+    def describe(self, view: ModelView) -> str:
+        """Where it acts, for :meth:`Session.plan`."""
+        return self.summary
+
+    def defines(self, method: str) -> bool:
+        """Whether this class defines one of the ``on_*`` methods."""
+        return getattr(type(self), method) is not getattr(Points, method)
+
+
+Attached = tuple[Points, Context]

@@ -1,0 +1,70 @@
+"""``Run``: what a session and its techniques share while a run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from dashpot.core.batch import Batch
+from dashpot.core.view import ModelView
+
+
+@dataclass(eq=False)
+class Run:
+    """The counters, the batch and the clocks of one run. The session owns it, contexts and the stepper read it.
+
+    Attributes:
+        view: the model with its roles and groups.
+        optimizer: the optimizer whose ``step`` is hooked.
+        seed, rank: of the draws.
+        classes, targets, ignore_index: what is known of the targets.
+        sparse: the parameters that a proximal step keeps exactly sparse.
+        step, epochs: optimizer steps and epochs completed.
+        micro: the micro-batch of this step that is under way.
+        batch: the training batch that is under way.
+        snapshot: gives a deep copy of the tensors that evaluation sees.
+        called: which of the calls that a recipe may need were made since the last optimizer step.
+    """
+
+    view: ModelView
+    optimizer: Optimizer
+    seed: int
+    snapshot: Callable[[], dict[str, Tensor]]
+    rank: int = 0
+    classes: int | None = None
+    targets: str | None = None
+    ignore_index: int | None = None
+    sparse: frozenset[str] = frozenset()
+    step: int = 0
+    epochs: int = 0
+    micro: int = 0
+    batch: Batch | None = None
+    called: set[str] = field(default_factory=set)
+    _next: int = 0
+    _clocks: list[Tensor] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """A new micro-batch."""
+        self.micro, self._next = self._next, self._next + 1
+
+    def new_clock(self) -> Tensor:
+        clock = torch.tensor([self.step, 0])
+        self._clocks.append(clock)
+        return clock
+
+    def rewind(self) -> None:
+        """Back to the first micro-batch of this optimizer step."""
+        self._next = 0
+        for clock in self._clocks:
+            clock.copy_(torch.tensor([self.step, 0]))
+
+    def advance(self) -> None:
+        """An optimizer step is done."""
+        self.step += 1
+        self.batch = None
+        self.called.clear()
+        self.rewind()
