@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
+
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
+"""``scripts/test`` runs what computes with two, too."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,8 +30,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Two workers on two cores: a thread pool each would only get in the other's way."""
+def alike() -> None:
+    """Every test begins alike, whichever ran before it: the same random state, and one thread, since two workers with a
+    thread pool each would only get in the other's way.
+    """
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)

@@ -134,7 +134,7 @@ def test_shrunk_chunks_are_merged_by_batch_size(monkeypatch: pytest.MonkeyPatch)
     together.train(2)
     for i in (0, 1, 6, 7):
         own, result = alone(members[i])
-        demand_equal(together.tensors(i), own, i)
+        demand_equal(together.tensors(i), own, i, of=members[i])
         assert together.best_epochs.get(i) == result.best_epoch
 
 
@@ -147,7 +147,7 @@ def test_a_clone_keeps_the_batches_of_its_original(stack: bool) -> None:
     other = together.clone(0, lr=1e-4)
     together.train(2)
     demand_equal(together.tensors(twin), together.tensors(0))
-    demand_equal(together.tensors(twin), alone(together.members[0])[0])
+    demand_equal(together.tensors(twin), alone(together.members[0])[0], of=together.members[0])
     assert not torch.equal(together.tensors(other)["0.weight"], together.tensors(0)["0.weight"])
 
 
@@ -165,7 +165,7 @@ def test_out_of_memory_halves_the_chunk_that_was_too_large(monkeypatch: pytest.M
     together.train(4)
     assert sorted(kinds(together)) == [[0, 2], [1], [3]]
     for i, m in enumerate(members):
-        demand_equal(together.tensors(i), alone(m)[0], i)
+        demand_equal(together.tensors(i), alone(m)[0], i, of=m)
 
 
 def test_a_wide_batch_makes_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

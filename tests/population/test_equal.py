@@ -176,7 +176,7 @@ def test_a_diverging_member_leaves_and_the_others_do_not_notice() -> None:
     without = population([members[0], members[2]])
     without.train(4)
     for i, j in ((0, 0), (2, 1)):
-        demand_equal(together.tensors(i), without.tensors(j))
+        demand_equal(together.tensors(i), without.tensors(j), of=members[i])
     assert together.outputs({1: np.arange(4)})[1].isnan().all()
 
 

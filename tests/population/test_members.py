@@ -49,7 +49,7 @@ def test_those_who_stay_do_not_notice_that_others_leave() -> None:
         demand_equal(together.tensors(i), tensors)
     together.train(2)
     for i in (0, 3, 5):
-        demand_equal(together.tensors(i), alone(members[i])[0], i)
+        demand_equal(together.tensors(i), alone(members[i])[0], i, of=members[i])
 
 
 def test_shrunk_chunks_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_shrunk_chunks_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     together.train(2)
     for i in (1, 2, 5):
         own, result = alone(members[i])
-        demand_equal(together.tensors(i), own, i)
+        demand_equal(together.tensors(i), own, i, of=members[i])
         assert together.best_epochs.get(i) == result.best_epoch
 
 
@@ -85,7 +85,7 @@ def test_members_that_join_later_are_as_alone() -> None:
     assert together.alive == [0, 1, 2, 3]
     together.train(2)
     for i in (0, 1):
-        demand_equal(together.tensors(i), alone(first[i])[0], i)
+        demand_equal(together.tensors(i), alone(first[i])[0], i, of=first[i])
     steps = together.member_steps
     resting = together.tensors(0)
     together.train(2)  # the first two have done all their epochs, and rest
@@ -93,7 +93,7 @@ def test_members_that_join_later_are_as_alone() -> None:
     demand_equal(together.tensors(0), resting)
     for i, m in zip((2, 3), late, strict=True):
         own, result = alone(m)
-        demand_equal(together.tensors(i), own, i)
+        demand_equal(together.tensors(i), own, i, of=m)
         assert together.best_epochs.get(i) == result.best_epoch
 
 
@@ -119,7 +119,7 @@ def test_a_clone_that_changes_nothing_is_its_original(stack: bool) -> None:
     assert together.alive == [0, 1, 2, 3, 4]
     together.train(2)
     demand_equal(together.tensors(twin), together.tensors(1))
-    demand_equal(together.tensors(1), alone(members[1])[0])
+    demand_equal(together.tensors(1), alone(members[1])[0], of=members[1])
     assert not torch.allclose(together.tensors(other)["3.weight"], together.tensors(1)["3.weight"], atol=1e-4)
     assert together.members[other].lr == 1e-4
     assert kinds(together) == ([[0, 1, 2, 3, 4]] if stack else [[0, 1, 2], [3], [4]])
@@ -135,7 +135,7 @@ def test_a_clone_with_another_recipe_is_the_same_stacked_and_one_by_one() -> Non
         )
         together.train(2)
         results.append(together.tensors(number))
-    demand_equal(*results)
+    demand_equal(*results, of=many(3)[0])
 
 
 def test_only_the_living_can_be_copied() -> None:
@@ -170,7 +170,7 @@ def test_out_of_memory_halves_and_goes_on(error: Exception, monkeypatch: pytest.
         "out of memory with 3 members at once",
     ]
     for i, m in enumerate(many(5)):
-        demand_equal(together.tensors(i), alone(m)[0], i)
+        demand_equal(together.tensors(i), alone(m)[0], i, of=m)
     assert together.member_steps == 5 * 4 * 4
 
 
@@ -246,7 +246,7 @@ def test_memory_that_ends_epochs_after_the_last_copy(monkeypatch: pytest.MonkeyP
     assert together.member_steps == 5 * 8 * 4
     for i, m in enumerate(members):
         own, result = alone(m, epochs=8)
-        demand_equal(together.tensors(i), own, i)
+        demand_equal(together.tensors(i), own, i, of=m, epochs=8)
         assert together.best_epochs.get(i) == result.best_epoch
     assert before.keys() == together.best_epochs.keys()
 
@@ -267,7 +267,7 @@ def test_a_copy_is_of_those_who_are_there(monkeypatch: pytest.MonkeyPatch) -> No
     together.train(3)
     assert sorted(map(len, kinds(together))) == [1, 2]
     for i in (0, 2, 3):
-        demand_equal(together.tensors(i), alone(members[i])[0], i)
+        demand_equal(together.tensors(i), alone(members[i])[0], i, of=members[i])
 
 
 def test_a_chunk_that_is_done_is_gone() -> None:
@@ -300,7 +300,7 @@ def test_what_is_known_of_a_shape_is_found_out_once(named: bool, monkeypatch: py
     second.train(4)
     assert len(asked) == (1 if named else 2)
     for i, m in enumerate(members):
-        demand_equal(second.tensors(i), alone(m)[0], i)
+        demand_equal(second.tensors(i), alone(m)[0], i, of=m)
     # What else it depends on is no secret either: another loss, other columns, and stacks that are not wanted are asked
     # for anew.
     x, y = table()

@@ -272,8 +272,8 @@ def test_dropout_masks_are_those_of_the_hooks() -> None:
             assert (together._groups[0][0].runner is None) == (kernel is None)
             together.train(3)
             results.append([together.tensors(k) for k in range(4)])
-    for one, other in zip(*results, strict=True):
-        demand_equal(one, other)
+    for m, one, other in zip(members, *results, strict=True):
+        demand_equal(one, other, of=m)
 
 
 def test_threads_change_nothing() -> None:
@@ -438,8 +438,6 @@ def test_table_networks_are_programs_and_end_as_alone(name: str) -> None:
         (D.Dropout(p=0.4), D.WeightDecay(strength=0.01)),
         (D.EMA(decay=0.7),),
     ]
-    # Seeds without a first gradient of about 1e-8, as small as Adam's eps: rounding would decide how large a step it
-    # makes.
     together = demand_as_alone([member(TABLES[name], r, seed=10 + k, lr=3e-3) for k, r in enumerate(recipes)])
     assert all(isinstance(group, StackedModels) and group.runner is not None for group, _ in together._groups)
 
