@@ -77,8 +77,8 @@ def test_rooms_of_one_floor_do_not_import_each_other_in_circles() -> None:
     }
 
 
-# Files that may still import each other in a circle. The last one stays: `Mixup() | L1()` needs the recipe, and attaching
-# it the session; both are imported on call.
+# Files that may still import each other in a circle. The last one stays: `Mixup() | L1()` needs the recipe, and
+# attaching it the session; both are imported on call.
 CIRCLES: list[set[str]] = [
     {
         f"techniques.penalties.{name}"

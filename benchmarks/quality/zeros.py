@@ -253,11 +253,13 @@ def run_digits() -> None:
     arms = [
         Arm("dense", "0", partial(with_recipe, None)),
         *ours("L1 adaptive", lambda s: dashpot.L1(strength=s), (1e-5, 1e-4, 2e-4, 3e-4, 1e-3)),
-        *ours("L1 adaptive, ramp", lambda s: dashpot.L1(strength=s, ramp=half), (1e-4, 2e-4, 4e-4, 1e-3)),
+        *ours(
+            "L1 adaptive, ramp", lambda s: dashpot.L1(strength=f"0to{s}@until={half}steps"), (1e-4, 2e-4, 4e-4, 1e-3)
+        ),
         *ours("L1 decoupled", lambda s: dashpot.L1(strength=s, scaling="decoupled"), (0.03, 0.1, 0.2, 0.4)),
         *ours(
             "MCP decoupled, ramp",
-            lambda s: dashpot.MCP(strength=s, gamma=1.5, ramp=half, scaling="decoupled"),
+            lambda s: dashpot.MCP(strength=f"0to{s}@until={half}steps", gamma=1.5, scaling="decoupled"),
             (0.15, 0.2, 0.25, 0.3, 0.4),
         ),
         *in_loss((1e-4, 3e-4, 1e-3)),
@@ -300,16 +302,16 @@ def run_usps(folder: Path) -> None:
     half = problem.steps(7291) // 2
     arms = [
         Arm("dense", "0", partial(with_recipe, None)),
-        *ours("L1 adaptive, ramp", lambda s: dashpot.L1(strength=s, ramp=half), (3e-4, 1e-3)),
+        *ours("L1 adaptive, ramp", lambda s: dashpot.L1(strength=f"0to{s}@until={half}steps"), (3e-4, 1e-3)),
         *ours("L1 decoupled", lambda s: dashpot.L1(strength=s, scaling="decoupled"), (0.3,)),
         *ours(
             "MCP decoupled, ramp",
-            lambda s: dashpot.MCP(strength=s, gamma=1.5, ramp=half, scaling="decoupled"),
+            lambda s: dashpot.MCP(strength=f"0to{s}@until={half}steps", gamma=1.5, scaling="decoupled"),
             (0.3, 0.45),
         ),
         *ours(
             "group lasso on rows",
-            lambda s: dashpot.GroupLasso(strength=s, groups="rows", ramp=half, scaling="decoupled"),
+            lambda s: dashpot.GroupLasso(strength=f"0to{s}@until={half}steps", groups="rows", scaling="decoupled"),
             (0.1, 0.2),
         ),
         *in_loss((1e-3,)),

@@ -24,7 +24,7 @@ SHAPES = [(300, 200), (200,), (64, 3, 5, 5), (7,), (1, 40_000), (0, 3), (33, 1),
 PENALTIES: dict[str, Proximal] = {
     "L1": dashpot.L1(strength=3e-3),
     "L1 decoupled": dashpot.L1(strength=0.5, scaling="decoupled"),
-    "L1 ramp": dashpot.L1(strength=3e-3, warmup=2, ramp=3),
+    "L1 ramp": dashpot.L1(strength="0to3e-3@from=1steps@until=4steps"),
     "elastic net": dashpot.ElasticNet(strength=3e-3),
     "rows": dashpot.GroupLasso(strength=1e-2),
     "rows decoupled": dashpot.GroupLasso(strength=0.3, scaling="decoupled"),

@@ -36,7 +36,10 @@ SOME = (
 RECIPES: dict[str, tuple[Any, ...]] = {
     "nothing": (),
     "inputs and targets": (D.InputNoise(std=0.2), D.Mixup(alpha=0.3), D.LabelSmoothing(smoothing=0.1)),
-    "a penalty that rises with the steps": (D.L1(strength=5e-3, warmup=3, ramp=6), D.WeightDecay(strength=0.3)),
+    "a penalty that rises": (
+        D.L1(strength="0to5e-3@from=2steps@until=8steps"),
+        D.WeightDecay(strength=0.3),
+    ),
     "averages": (D.EMA(decay=0.9), D.GradientClipping(maximum=0.2)),
     "two gradients": (D.SAM(rho=0.05),),
     "the best epoch": (D.EarlyStopping(patience=1),),

@@ -34,7 +34,7 @@ STACKED = {
     "early stopping": (D.EarlyStopping(patience=1),),
     "L1": (D.L1(strength=5e-3),),
     "L1 decoupled": (D.L1(strength=1.0, scaling="decoupled"),),
-    "L1 that rises": (D.L1(strength=5e-3, warmup=3, ramp=6),),
+    "L1 that rises": (D.L1(strength="0to5e-3@from=2steps@until=8steps"),),
     "L1 on one layer": (D.L1(strength=5e-3, on="weights & name:body.0.*"),),
     "elastic net": (D.ElasticNet(strength=5e-3),),
     "group lasso": (D.GroupLasso(strength=5e-3),),

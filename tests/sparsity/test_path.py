@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression, MultiTaskLasso, enet_path, 
 from torch import Tensor, nn
 
 import dashpot
+from dashpot import schedules
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.sparsity.path import path
 from dashpot.sparsity.result import PathResult
@@ -172,9 +173,9 @@ def test_absolute_keeps_everything_but_the_strength() -> None:
     x, y = data()
     model = nn.Linear(20, 1)
     top = max_strength(model, x, y, dashpot.L1())
-    recipe = dashpot.Mixup() | dashpot.L1(relative=0.1, warmup=3, ramp=5)
+    recipe = dashpot.Mixup() | dashpot.L1(relative="0to0.1@from=2steps@until=7steps")
     assert resolve_strengths(recipe, model, (x, y)) == dashpot.Mixup() | dashpot.L1(
-        strength=0.1 * top, warmup=3, ramp=5
+        strength=schedules.linear(0.0, 0.1 * top, begin="2steps", until="7steps")
     )
     plain = dashpot.L1() | dashpot.Mixup()
     assert resolve_strengths(plain, model, None) is plain

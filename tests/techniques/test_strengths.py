@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import dashpot
+from dashpot.core import codec
 from dashpot.techniques.penalties.penalty import Penalty
 
 INFINITE = float("inf")
@@ -37,30 +38,39 @@ class TestSchedules:
     @pytest.mark.parametrize(
         ("options", "expected"),
         [
-            ({}, [1, 1, 1]),
+            ({"warmup": 0}, [1, 1, 1]),
             ({"warmup": 2}, [0, 0, 1, 1]),
             ({"ramp": 1}, [1, 1]),
             ({"ramp": 4}, [0.25, 0.5, 0.75, 1, 1]),
             ({"warmup": 2, "ramp": 1}, [0, 0, 1, 1]),
             ({"warmup": 1, "ramp": 2}, [0, 0.5, 1, 1]),
-            ({"ramp": 4, "ramp_shape": "cosine"}, [(1 - math.sqrt(0.5)) / 2, 0.5, (1 + math.sqrt(0.5)) / 2, 1, 1]),
             ({"warmup": 3, "ramp": 3, "ramp_shape": "cosine"}, [0, 0, 0, 0.25, 0.75, 1, 1]),
         ],
     )
-    def test_the_share_of_each_step(self, options: dict[str, Any], expected: list[float]) -> None:
-        penalty = dashpot.L1(strength=0.4, **options)
-        assert [penalty.factor(step) for step in range(len(expected))] == pytest.approx(expected, abs=1e-15)
-        assert [penalty.at(step).strength for step in range(len(expected))] == pytest.approx(
-            [0.4 * share for share in expected], abs=1e-15
-        )
-        assert penalty.factor(10**9) == 1.0
+    @pytest.mark.parametrize("field", ["strength", "relative"])
+    def test_a_recipe_of_version_1_acts_as_it_did(
+        self, field: str, options: dict[str, Any], expected: list[float]
+    ) -> None:
+        entry = {"name": "l1", "version": 1, "strength": "none", "relative": "none", field: 0.4, **options}
+        (penalty,) = codec.from_dict({"technique": [{**entry, "on": "weights"}]})
+        got = [getattr(penalty.at(step), field) for step in [*range(len(expected)), 10**9]]
+        assert got == pytest.approx([0.4 * share for share in [*expected, 1]], abs=1e-15)
+
+    def test_a_ramp_of_version_1_that_no_schedule_says_is_refused(self) -> None:
+        entry = {"name": "mcp", "version": 1, "strength": 0.1, "ramp": 4, "ramp_shape": "cosine"}
+        with pytest.raises(dashpot.ConfigError, match="Write strength=0to0.1@cosine@until=4steps"):
+            codec.from_dict({"technique": [entry]})
+        with pytest.raises(dashpot.ConfigError, match="The strength itself follows the steps: strength=0to1e-4@from"):
+            codec.parse("l1:ramp=4")
+        with pytest.raises(dashpot.ConfigError, match=r"field of l1 must be one of .* got 'warmup'"):
+            codec.from_dict({"technique": [{"name": "l1", "version": 2, "warmup": 4}]})
 
     def test_steps_threshold_at_their_share(self) -> None:
         model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
         nn.init.constant_(model.weight, 1.0)
         optimizer = sgd(model)
         seen = [1.0]
-        with dashpot.L1(strength=0.5, warmup=2, ramp=4).attach(model, optimizer):
+        with dashpot.L1(strength="0to0.5@from=1steps@until=5steps").attach(model, optimizer):
             for _ in range(7):
                 model.weight.grad = torch.zeros_like(model.weight)
                 optimizer.step()
@@ -69,7 +79,7 @@ class TestSchedules:
 
     def test_a_resumed_session_goes_on_in_the_schedule(self) -> None:
         model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
-        recipe, optimizer = dashpot.L1(strength=0.5, warmup=1, ramp=2), sgd(model)
+        recipe, optimizer = dashpot.L1(strength="0to0.5@until=2steps"), sgd(model)
         session = recipe.attach(model, optimizer)
         model.weight.grad = torch.zeros_like(model.weight)
         for _ in range(2):
@@ -154,12 +164,6 @@ class TestRefusedAtOnce:
             (lambda: dashpot.NOfM(n=5, m=4), r"NOfM\.n must be at most m \(4\), got 5"),
             (lambda: dashpot.NOfM(n=0, m=4), r"NOfM\.n must be a whole number >= 1"),
             (lambda: dashpot.NOfM(n=1.5, m=4), r"NOfM\.n must be a whole number >= 1"),  # type: ignore[arg-type]
-            (lambda: dashpot.L1(warmup=-1), r"L1\.warmup must be a whole number >= 0"),
-            (lambda: dashpot.L1(ramp=2.5), r"L1\.ramp must be a whole number >= 0"),  # type: ignore[arg-type]
-            (
-                lambda: dashpot.L1(ramp_shape="steep"),  # type: ignore[arg-type]
-                r"L1\.ramp_shape must be one of linear, cosine",
-            ),
             (
                 lambda: dashpot.L1(scaling="newton"),  # type: ignore[arg-type]
                 r"L1\.scaling must be one of adaptive, decoupled",

@@ -62,7 +62,7 @@ def parse(text: str) -> Technique:
             )
         spec = cls.fields().get(field.strip())
         if spec is None:
-            raise UnknownNameError(f"field of {cls.kind()}", field.strip(), cls.fields())
+            raise _unknown_field(cls, field.strip())
         values[spec.name] = spec.domain.parse(f"{cls.__name__}.{spec.name}", value.strip())
     return cls(**values)
 
@@ -126,13 +126,19 @@ def _technique(entry: Mapping[str, Any]) -> Technique:
             version,
             "Update dashpot.",
         )
+    if version < cls.version:
+        values = cls.upgrade(version, values)
     fields = cls.fields()
     for field, value in values.items():
         if field not in fields:
-            raise UnknownNameError(f"field of {name}", field, fields)
+            raise _unknown_field(cls, field)
         if isinstance(value, str):
             values[field] = fields[field].domain.parse(f"{cls.__name__}.{field}", value)
     return cls(**values)
+
+
+def _unknown_field(cls: type[Technique], field: str) -> UnknownNameError:
+    return UnknownNameError(f"field of {cls.kind()}", field, cls.fields(), cls.replaced.get(field, ""))
 
 
 def _example(cls: type[Technique]) -> str:

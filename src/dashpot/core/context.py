@@ -21,12 +21,16 @@ class Context:
     Attributes:
         state: what ``init`` returned; changes to it are kept and saved.
         key: the key of this technique's random stream.
+        technique: the technique as it acts at this optimizer step, with plain numbers. Its methods are called on it, so
+            that ``self`` is the same; from ``init`` and ``on_model`` on, hooks find it here.
     """
 
-    def __init__(self, run: Run, path: str, key: int) -> None:
+    def __init__(self, run: Run, path: str, key: int, technique: Any) -> None:
         self._run = run
         self.path, self.key = path, key
         self.state: State = {}
+        self.technique: Any = technique  # of the class that asks, whose fields no common type could name
+        self._scalars: list[tuple[str, Tensor]] = []
 
     @property
     def step(self) -> int:
@@ -88,6 +92,18 @@ class Context:
     def clock(self) -> Tensor:
         """A new int64 [2] tensor that shows (optimizer step, call): the run winds it, its owner counts calls up."""
         return self._run.new_clock()
+
+    def scalar(self, field: str) -> Tensor:
+        """A new 0-d float32 tensor that shows a field's number at each optimizer step, for hooks and compiled code."""
+        number = torch.tensor(float(getattr(self.technique, field)))
+        self._scalars.append((field, number))
+        return number
+
+    def follow(self, technique: Any) -> None:
+        """The technique as it acts from now on."""
+        self.technique = technique
+        for field, number in self._scalars:
+            number.fill_(getattr(technique, field))
 
     def snapshot(self) -> dict[str, Tensor]:
         """A deep copy of the weights and buffers that evaluation sees now (averages, if the recipe keeps any)."""

@@ -20,8 +20,17 @@ _LABELS = {
 }
 
 
-def plan_text(recipe: str, at: Mapping[str, list[Attached]], view: ModelView) -> str:
-    """One line for each (point, technique), in the order of a training step."""
+def plan_text(
+    recipe: str,
+    at: Mapping[str, list[Attached]],
+    view: ModelView,
+    schedules: Mapping[str, list[str]],
+) -> str:
+    """One line for each (point, technique), in the order of a training step, and one for each schedule.
+
+    Args:
+        schedules: what follows the run, in words, by a technique's path.
+    """
     total = sum(p.numel() for p in view.parameters.values())
     lines = [
         recipe,
@@ -33,4 +42,5 @@ def plan_text(recipe: str, at: Mapping[str, list[Attached]], view: ModelView) ->
             text = technique.summary if ctx.path in told else technique.describe(view)
             told.add(ctx.path)
             lines.append(f"  {label:<13} {ctx.path:<18} {text}")
+    lines += [f"  {'schedule':<13} {path:<18} {course}" for path, courses in schedules.items() for course in courses]
     return "\n".join(lines)

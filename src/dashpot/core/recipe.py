@@ -77,6 +77,8 @@ class Recipe(tuple[Technique, ...]):
         batch_size: int | None = None,
         closure: bool = False,
         ignore_index: int | None = None,
+        steps: int | None = None,
+        steps_per_epoch: int | None = None,
     ) -> Session:
         """Attach to a model and its optimizer; every conflict is found here, before any work.
 
@@ -91,12 +93,15 @@ class Recipe(tuple[Technique, ...]):
                 them.
             closure: the loop calls ``optimizer.step(closure)``, so that a technique may ask for another gradient.
             ignore_index: the class that marks positions without a target; they are left out of the mean.
+            steps: optimizer steps of the whole run, which schedules over a share of it need.
+            steps_per_epoch: optimizer steps of an epoch, which schedules in epochs need.
 
         Returns:
             The session: the one mutable object. Close it, or use it in ``with``.
 
         Raises:
-            ConflictError: two techniques want one slot, a need is missing, or the model cannot bear a technique.
+            ConflictError: two techniques want one slot, a need is missing, the model cannot bear a technique, or a
+                schedule needs a length that is not given.
         """
         from dashpot.core.session import Session
 
@@ -110,6 +115,8 @@ class Recipe(tuple[Technique, ...]):
             batch_size=batch_size,
             closure=closure,
             ignore_index=ignore_index,
+            steps=steps,
+            steps_per_epoch=steps_per_epoch,
         )
 
     def to_dict(self) -> dict[str, Any]:

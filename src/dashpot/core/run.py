@@ -27,6 +27,7 @@ class Run:
         micro: the micro-batch of this step that is under way.
         batch: the training batch that is under way.
         snapshot: gives a deep copy of the tensors that evaluation sees.
+        steps, steps_per_epoch: the length of the run and of an epoch in optimizer steps, where the loop has told them.
         called: which of the calls that a recipe may need were made since the last optimizer step.
     """
 
@@ -43,9 +44,12 @@ class Run:
     epochs: int = 0
     micro: int = 0
     batch: Batch | None = None
+    steps: int | None = None
+    steps_per_epoch: int | None = None
     called: set[str] = field(default_factory=set)
     _next: int = 0
     _clocks: list[Tensor] = field(default_factory=list)
+    _followers: list[Callable[[], None]] = field(default_factory=list)
 
     def begin(self) -> None:
         """A new micro-batch."""
@@ -56,11 +60,18 @@ class Run:
         self._clocks.append(clock)
         return clock
 
+    def on_move(self, follow: Callable[[], None]) -> None:
+        """Call ``follow`` now and wherever the step may have changed: what has a schedule goes along with it."""
+        self._followers.append(follow)
+        follow()
+
     def rewind(self) -> None:
         """Back to the first micro-batch of this optimizer step."""
         self._next = 0
         for clock in self._clocks:
             clock.copy_(torch.tensor([self.step, 0]))
+        for follow in self._followers:
+            follow()
 
     def advance(self) -> None:
         """An optimizer step is done."""

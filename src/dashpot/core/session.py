@@ -21,6 +21,7 @@ from dashpot.core.plan import plan_text
 from dashpot.core.points import Attached, Handle, Scores, Verdict
 from dashpot.core.rng import stream
 from dashpot.core.run import Run
+from dashpot.core.space import check_whole
 from dashpot.core.stepper import Stepper
 from dashpot.core.tensors import adopt, put, tensors
 from dashpot.core.view import ModelView
@@ -71,6 +72,8 @@ class Session:
         batch_size: int | None,
         closure: bool,
         ignore_index: int | None,
+        steps: int | None = None,
+        steps_per_epoch: int | None = None,
     ) -> None:
         if targets not in (None, "classes", "values", "multilabel"):
             raise ConfigError("targets", "one of classes, values, multilabel or None", targets)
@@ -83,11 +86,16 @@ class Session:
         self.run = Run(
             ModelView(model, optimizer), optimizer, seed, self.snapshot, rank, classes, targets, ignore_index
         )
+        self.run.steps = None if steps is None else check_whole("steps", steps)
+        self.run.steps_per_epoch = None if steps_per_epoch is None else check_whole("steps_per_epoch", steps_per_epoch)
         self._closed = self._finished = False
         self._handles: list[Handle] = []
         self.actors: list[Attached] = [
-            (t, Context(self.run, path, stream(seed, path))) for path, t in zip(recipe.paths(), recipe, strict=True)
+            (t, Context(self.run, path, stream(seed, path), t)) for path, t in zip(recipe.paths(), recipe, strict=True)
         ]
+        self._scheduled = [(t, ctx) for t, (_, ctx) in zip(recipe, self.actors, strict=True) if t.schedules()]
+        if self._scheduled:
+            self.run.on_move(self._follow_schedules)
         self._at: dict[str, list[Attached]] = {
             point: sorted((actor for actor in self.actors if actor[0].defines(point)), key=lambda actor: actor[0].order)
             for point in POINTS
@@ -124,8 +132,8 @@ class Session:
         if self.view.model.training:
             self.run.begin()
             self.run.batch = batch
-            for technique, ctx in self._at["on_batch"]:
-                self.run.batch = batch = technique.on_batch(batch, ctx)
+            for _, ctx in self._at["on_batch"]:
+                self.run.batch = batch = ctx.technique.on_batch(batch, ctx)
             self.run.called.add("on_batch")
         self.run.batch = batch
         return batch
@@ -148,8 +156,8 @@ class Session:
                 ' reduction="none".'
             )
         if self.view.model.training:
-            for technique, ctx in self._at["on_loss"]:
-                per_sample = technique.on_loss(per_sample, out, ctx)
+            for _, ctx in self._at["on_loss"]:
+                per_sample = ctx.technique.on_loss(per_sample, out, ctx)
             self.run.called.add("on_loss")
         weight = weights_for(per_sample, self.run.batch, self.run.ignore_index)
         if weight is None:
@@ -160,7 +168,7 @@ class Session:
         """Close an epoch with its scores, such as ``{"val_loss": 0.3}``; take them inside :meth:`evaluate`."""
         self._demand_open()
         self.run.epochs += 1
-        verdicts = [technique.on_epoch(scores, ctx) for technique, ctx in self._at["on_epoch"]]
+        verdicts = [ctx.technique.on_epoch(scores, ctx) for _, ctx in self._at["on_epoch"]]
         return Verdict(
             stop=any(v.stop for v in verdicts),
             best=any(v.best for v in verdicts),
@@ -209,7 +217,12 @@ class Session:
 
     def plan(self) -> str:
         """What acts where, on how many parameters, in the order in which it acts."""
-        return plan_text(str(self.recipe), self._at, self.view)
+        lengths = self.run.steps, self.run.steps_per_epoch
+        schedules = {
+            ctx.path: [s.describe(name, t.fields()[name].domain.off, *lengths) for name, s in t.schedules().items()]
+            for t, ctx in self._scheduled
+        }
+        return plan_text(str(self.recipe), self._at, self.view, schedules)
 
     # --- state -------------------------------------------------------------------------------------------------------
 
@@ -221,6 +234,7 @@ class Session:
             "step": self.step,
             "epochs": self.epochs,
             "techniques": {ctx.path: ctx.state for _, ctx in self.actors},
+            **({"steps": self.run.steps, "steps_per_epoch": self.run.steps_per_epoch} if self._scheduled else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -238,6 +252,14 @@ class Session:
             )
         if state["seed"] != self.seed:
             raise ConfigError("seed", f"the one that the saved state belongs to ({state['seed']})", self.seed)
+        for name in ("steps", "steps_per_epoch") if self._scheduled else ():
+            if state[name] != getattr(self.run, name):
+                raise ConfigError(
+                    name,
+                    f"what the saved state's schedules were laid out for ({state[name]})",
+                    getattr(self.run, name),
+                    "Attach with that length, or start afresh.",
+                )
         self.run.step, self.run.epochs = int(state["step"]), int(state["epochs"])
         for _, ctx in self.actors:
             ctx.state = adopt(ctx.state, state["techniques"][ctx.path])
@@ -279,16 +301,21 @@ class Session:
         self.run.step, self.run.epochs = step, epochs
         self.run.rewind()
 
+    def _follow_schedules(self) -> None:
+        """Each technique with a schedule as it acts at this optimizer step."""
+        for technique, ctx in self._scheduled:
+            ctx.follow(technique.at(self.run.step, self.run.steps, self.run.steps_per_epoch))
+
     def _averaged(self) -> dict[str, Tensor]:
         chosen: dict[str, Tensor] = {}
-        for technique, ctx in self._at["weights"]:
-            chosen.update(technique.weights(ctx) or {})
+        for _, ctx in self._at["weights"]:
+            chosen.update(ctx.technique.weights(ctx) or {})
         return chosen
 
     def _final(self) -> dict[str, Tensor]:
         chosen = self._averaged()
-        for technique, ctx in self._at["final"]:
-            chosen.update(technique.final(ctx) or {})
+        for _, ctx in self._at["final"]:
+            chosen.update(ctx.technique.final(ctx) or {})
         return chosen
 
     def _demand_open(self) -> None:

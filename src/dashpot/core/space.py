@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dashpot.core.errors import ConfigError
+from dashpot.core.schedule import RULE as SCHEDULE_RULE
+from dashpot.core.schedule import Schedule
 from dashpot.core.select import Where
 
 
@@ -42,7 +44,7 @@ class Domain(ABC):
 
 @dataclass(frozen=True)
 class Range(Domain):
-    """A number between ``low`` and ``high``.
+    """A number between ``low`` and ``high``, or a :class:`~dashpot.core.schedule.Schedule` of such numbers.
 
     Args:
         low, high: the bounds, both allowed unless ``open`` names them; an infinite bound admits infinity only if
@@ -50,7 +52,8 @@ class Range(Domain):
         search: the bounds that a search starts from; ``None`` leaves the field out of the default search.
         log: search on a logarithmic scale.
         off: the value at which the technique does nothing, bit for bit.
-        integer: whole numbers only.
+        integer: whole numbers only; they count or give shapes, and follow no schedule.
+        fixed: follows no schedule, although it is no whole number.
         open: which bounds are excluded: ``""``, ``"low"``, ``"high"`` or ``"both"``.
         optional: whether ``None`` is allowed.
     """
@@ -63,6 +66,12 @@ class Range(Domain):
     integer: bool = False
     open: Literal["", "low", "high", "both"] = ""
     optional: bool = False
+    fixed: bool = False
+
+    @property
+    def schedulable(self) -> bool:
+        """Whether a schedule may stand for the number."""
+        return not (self.integer or self.fixed)
 
     @property
     def rule(self) -> str:
@@ -80,7 +89,13 @@ class Range(Domain):
     def _infinity_allowed(self) -> bool:
         return self.off is not None and math.isinf(self.off)
 
-    def check(self, parameter: str, value: Any) -> float | int | None:
+    def check(self, parameter: str, value: Any) -> Any:
+        if Schedule.looks_like(value):
+            return self._schedule(parameter, value)
+        return self.number(parameter, value)
+
+    def number(self, parameter: str, value: Any) -> float | int | None:
+        """:meth:`check` for what takes no schedule."""
         if value is None and self.optional:
             return None
         if type(value).__name__ in ("bool", "bool_") or not isinstance(value, numbers.Real):
@@ -99,13 +114,37 @@ class Range(Domain):
             raise ConfigError(parameter, self.rule, value)
         return int(number) if self.integer else number
 
-    def parse(self, parameter: str, text: str) -> float | int | None:
+    def _schedule(self, parameter: str, value: Any) -> Schedule:
+        if not self.schedulable:
+            raise ConfigError(parameter, f"{self.rule}, the same all through the run", value, "It follows no schedule.")
+        try:
+            schedule = value if isinstance(value, Schedule) else Schedule.parse(value)
+        except ConfigError as error:
+            why = "" if error.rule == SCHEDULE_RULE else f" ({error.parameter} must be {error.rule})"
+            raise ConfigError(parameter, f"{self.rule}, or {SCHEDULE_RULE}{why}", value) from None
+        for end in (schedule.start, schedule.end):
+            try:
+                self.number(parameter, end)
+            except ConfigError:
+                raise ConfigError(parameter, f"{self.rule}, all through its schedule", str(schedule)) from None
+        if schedule.window and self.off is None:
+            raise ConfigError(
+                parameter,
+                "a schedule from one value to another, since it has no value at which it is off",
+                str(schedule),
+                "Write both values, such as 0.5to0.1.",
+            )
+        return schedule
+
+    def parse(self, parameter: str, text: str) -> Any:
         if self.optional and text.lower() == "none":
             return None
         try:
-            number = float(text)
+            number: Any = float(text)
         except ValueError:
-            raise ConfigError(parameter, self.rule, text) from None
+            if not Schedule.looks_like(text):
+                raise ConfigError(parameter, self.rule, text) from None
+            number = text
         return self.check(parameter, number)
 
 
@@ -200,6 +239,11 @@ class FieldSpec:
     domain: Domain
     default: Any
 
+    @property
+    def schedulable(self) -> bool:
+        """Whether a schedule may stand for its value."""
+        return isinstance(self.domain, Range) and self.domain.schedulable
+
 
 def fields_of(cls: type) -> dict[str, FieldSpec]:
     """The hyper-parameters of a technique class, in the order of their definition.
@@ -223,9 +267,9 @@ def fields_of(cls: type) -> dict[str, FieldSpec]:
 
 def check_whole(parameter: str, value: Any, low: int = 1) -> int:
     """A whole number of at least ``low``, for arguments that are no technique's field."""
-    return int(Range(low, math.inf, integer=True).check(parameter, value) or 0)
+    return int(Range(low, math.inf, integer=True).number(parameter, value) or 0)
 
 
 def check_number(parameter: str, value: Any, domain: Range) -> float:
     """A number in ``domain``, for arguments that are no technique's field."""
-    return float(domain.check(parameter, value) or 0.0)
+    return float(domain.number(parameter, value) or 0.0)

@@ -53,7 +53,7 @@ class Stepper:
         closure = args[1] if len(args) > 1 else kwargs.get("closure")  # args[0] is the optimizer
         if closure is None:
             self._demand_calls()
-            needy = next((t for t, _ in self._gradient if t.evaluations > 1), None)
+            needy = next((ctx.technique for _, ctx in self._gradient if ctx.technique.asks() > 1), None)
             if needy is not None:
                 raise UsageError(
                     f"{type(needy).__name__} needs a second gradient, but optimizer.step() was called without a"
@@ -69,7 +69,7 @@ class Stepper:
         rest = {k: v for k, v in kwargs.items() if k != "closure"}
         if not (self._gradient or self._update):
             return (optimizer, _Checked(closure, self._demand_calls), *args[2:]), rest
-        passes = _Passes(self._run, closure, sum(t.evaluations - 1 for t, _ in self._gradient) + 1)
+        passes = _Passes(self._run, closure, sum(ctx.technique.asks() - 1 for _, ctx in self._gradient) + 1)
         self._gradients(len(self._gradient), passes)
         self._demand_calls()
         self._run_updates()
@@ -86,7 +86,7 @@ class Stepper:
             return
         with torch.no_grad():
             for technique, ctx in self._step:
-                technique.on_step(self._params_of(technique).live(), ctx)
+                ctx.technique.on_step(self._params_of(technique).live(), ctx)
         self._run.advance()
 
     def _demand_calls(self) -> None:
@@ -101,7 +101,7 @@ class Stepper:
     def _run_updates(self) -> None:
         with torch.no_grad():
             for technique, ctx in self._update:
-                technique.on_update(self._params_of(technique).live(), ctx)
+                ctx.technique.on_update(self._params_of(technique).live(), ctx)
 
     def _gradients(self, upto: int, passes: Callable[[], None] | None) -> None:
         """Leave the gradients as the first ``upto`` techniques make them. One that asks for another gradient gets it
@@ -113,7 +113,7 @@ class Stepper:
         self._gradients(upto - 1, passes)
         technique, ctx = self._gradient[upto - 1]
         with torch.no_grad():
-            work = technique.on_gradient(self._params_of(technique).live(), ctx)
+            work = ctx.technique.on_gradient(self._params_of(technique).live(), ctx)
             if work is not None:
                 with contextlib.closing(work):
                     for _ in work:

@@ -7,16 +7,19 @@ fetch, call and store. Define the methods you need: the session looks once, at a
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from dashpot.core.context import State as State
+from dashpot.core.errors import ConflictError
 from dashpot.core.points import Handle as Handle
 from dashpot.core.points import Points
 from dashpot.core.points import Scores as Scores
 from dashpot.core.points import Verdict as Verdict
+from dashpot.core.schedule import Schedule
 from dashpot.core.select import Where
 from dashpot.core.space import Domain, FieldSpec, fields_of
 
@@ -41,6 +44,7 @@ class Technique(Points):
         order: its place among those that act at the same point of a step, low first; ties keep the recipe's order.
         evaluations: gradients it needs per step; above 1 the optimizer must be stepped with a closure.
         waivers: laws that do not hold for it, each with the reason, which its card prints.
+        replaced: fields of earlier versions, each with what to write now.
 
     Raises:
         ConfigError: a field's value is not in its domain.
@@ -68,19 +72,75 @@ class Technique(Points):
     order: ClassVar[int] = 0
     evaluations: ClassVar[int] = 1
     waivers: ClassVar[Mapping[str, str]] = {}
+    replaced: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         dataclass(frozen=True, kw_only=True)(cls)
 
     def __post_init__(self) -> None:
+        scheduled = {}
         for spec in fields_of(type(self)).values():
             value = spec.domain.check(f"{type(self).__name__}.{spec.name}", getattr(self, spec.name))
             object.__setattr__(self, spec.name, value)
-        self.validate()
+            if isinstance(value, Schedule):
+                scheduled[spec.name] = value
+        if not scheduled:
+            self.validate()
+            return
+        object.__setattr__(self, "_schedules", scheduled)
+        for end in ("start", "end"):  # rules on several fields are about numbers
+            self._with({name: getattr(schedule, end) for name, schedule in scheduled.items()}).validate()
 
     def validate(self) -> None:
-        """Check rules that concern several fields at once; raise :class:`~dashpot.core.errors.ConfigError`."""
+        """Check rules that concern several fields at once; raise :class:`~dashpot.core.errors.ConfigError`. Fields are
+        numbers here, also where a schedule was given.
+        """
+
+    @classmethod
+    def upgrade(cls, version: int, values: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a recipe of an earlier ``version`` as fields of this one; raise ConfigError where nothing says
+        the same. Called by the codec where the versions differ.
+        """
+        return values
+
+    # --- schedules ---------------------------------------------------------------------------------------------------
+
+    _schedules: ClassVar[Mapping[str, Schedule]] = {}  # an instance with schedules has its own
+
+    def schedules(self) -> Mapping[str, Schedule]:
+        """The fields that follow the training, by name."""
+        return self._schedules
+
+    def at(self, step: int, steps: int | None = None, steps_per_epoch: float | None = None) -> Self:
+        """The technique with plain numbers, as it acts at an optimizer step; itself where it has no schedule.
+
+        Args:
+            step: optimizer steps completed; 0 is the first.
+            steps: the run's length in optimizer steps.
+            steps_per_epoch: optimizer steps of an epoch.
+
+        Raises:
+            ConflictError: a schedule needs a length that is not given.
+        """
+        if not self._schedules:
+            return self
+        numbers = {}
+        for name, schedule in self._schedules.items():
+            try:
+                number = schedule.value(step, steps, steps_per_epoch)
+            except ConflictError as error:
+                raise ConflictError(f"{type(self).__name__}({name}={schedule}): {error}") from None
+            numbers[name] = fields_of(type(self))[name].domain.off if number is None else number
+        return self._with(numbers)
+
+    def _with(self, numbers: Mapping[str, Any]) -> Self:
+        """A copy with these in place of its schedules. They lie between values that were checked."""
+        now = copy.copy(self)
+        for name, number in numbers.items():
+            object.__setattr__(now, name, number)
+        now.__dict__.pop("_schedules", None)
+        return now
 
     # --- the rest is derived -----------------------------------------------------------------------------------------
 
@@ -106,10 +166,16 @@ class Technique(Points):
         return {spec.name: spec.domain.off for spec in fields_of(cls).values() if spec.domain.off is not None}
 
     def space(self) -> dict[str, Domain]:
-        """The fields that a search may vary, by name."""
+        """The fields that a search may vary, by name; one with a schedule stays as it is."""
         return {
-            spec.name: spec.domain for spec in fields_of(type(self)).values() if getattr(spec.domain, "search", None)
+            spec.name: spec.domain
+            for spec in fields_of(type(self)).values()
+            if getattr(spec.domain, "search", None) and spec.name not in self._schedules
         }
+
+    def asks(self) -> int:
+        """Gradients it asks for in a step, with its present numbers: at most ``evaluations``."""
+        return self.evaluations
 
     def describe(self, view: ModelView) -> str:
         """Where it acts, for :meth:`Session.plan`."""

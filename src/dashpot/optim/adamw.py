@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -199,9 +198,7 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         ]
         if not fit:
             return params
-        still = (
-            replace(penalty, strength=1.0, relative=None, warmup=0, ramp=0) if isinstance(penalty, Penalty) else penalty
-        )
+        still = penalty.with_strength(1.0) if isinstance(penalty, Penalty) else penalty
         one_pass = compiled_adam(still)
         firsts, seconds, _, steps = self._moments(group, fit)
         torch._foreach_add_(steps, 1)

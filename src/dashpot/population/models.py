@@ -27,7 +27,7 @@ from dashpot.population.tensors import Block
 from dashpot.population.update import Update
 from dashpot.population.watch import Watch
 from dashpot.techniques.dropout.dropout import Dropout
-from dashpot.techniques.penalties.penalty import Penalty, Proximal
+from dashpot.techniques.penalties.penalty import Proximal
 from dashpot.techniques.penalties.weight_decay import WeightDecay
 from dashpot.training.batches import batch_edges
 
@@ -248,9 +248,7 @@ class StackedModels:
                     decay[k, self.selected(technique.on)] = technique.strength
                 elif isinstance(technique, Proximal):
                     now = technique.at(self.step)
-                    self._moving = self._moving or (
-                        isinstance(technique, Penalty) and self.step < technique.warmup + technique.ramp
-                    )
+                    self._moving = self._moving or bool(technique.schedules())
                     maps |= {(k, t): now for t in self.selected(technique.on)}
         self.update.shrink_by(decay, maps)
 

@@ -15,6 +15,9 @@ from dashpot.core.session import Session
 from dashpot.core.technique import Technique
 from dashpot.core.tree import flatten, unflatten
 
+STEPS = 6
+"""Optimizer steps of a training, which schedules are laid out over."""
+
 
 @dataclass(frozen=True)
 class Toy:
@@ -53,12 +56,25 @@ class Toy:
         closure = any(t.evaluations > 1 for t in recipe)
         classes = 3 if self.task == "classification" else None
         return recipe.attach(
-            model, optimizer, seed=seed, classes=classes, targets="classes" if classes else "values", closure=closure
+            model,
+            optimizer,
+            seed=seed,
+            classes=classes,
+            targets="classes" if classes else "values",
+            closure=closure,
+            steps=STEPS,
+            steps_per_epoch=2,
         )
 
 
 def train(
-    toy: Toy, recipe: Technique | Recipe, *, steps: int = 6, seed: int = 0, interrupt: int | None = None, micro: int = 1
+    toy: Toy,
+    recipe: Technique | Recipe,
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+    interrupt: int | None = None,
+    micro: int = 1,
 ) -> tuple[dict[str, Tensor], Session]:
     """Train the toy network on a recipe, by Adam, stepping with a closure where the recipe needs one.
 

@@ -176,6 +176,8 @@ def fit(
             targets="classes" if is_classification(y) else "values",
             batch_size=train.smallest,
             closure=closure_needed,
+            steps=epochs * len(train),
+            steps_per_epoch=len(train),
         )
         with session, Progress(progress, epochs) as shown:
             if resume and saved.exists:

@@ -90,7 +90,7 @@ class Dropout(Technique):
         names = list(view.modules)
         for place in places:
             after = next((n for n in names[names.index(place) + 1 :] if isinstance(view.modules[n], _NormBase)), None)
-            if after is not None and self.p > 0:
+            if after is not None and self.p != 0:
                 warnings.warn(
                     f"Dropout at {place!r} stands before the batch normalization {after!r}, whose statistics it shifts"
                     " between training and evaluation. Place it after the last one with on=.",
@@ -102,7 +102,7 @@ class Dropout(Technique):
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
         # Each place draws from a stream named after it, so adding a place shifts no other's masks.
         return [
-            _Installed(module, ctx.clock(), _place_key(ctx.key, name, ctx.rank), self.p)
+            _Installed(module, ctx.clock(), _place_key(ctx.key, name, ctx.rank), ctx.scalar("p"))
             for name, module in view.places(self.on).items()
         ]
 
@@ -145,10 +145,10 @@ class _Hook:
 class _Installed:
     """One hook in place."""
 
-    def __init__(self, module: nn.Module, clock: Tensor, key: int, p: float) -> None:
+    def __init__(self, module: nn.Module, clock: Tensor, key: int, rate: Tensor) -> None:
         own = getattr(module, "p", None) if isinstance(module, nn.modules.dropout._DropoutNd) else None
         self._module = module
-        self._hook = _Hook(key, clock, torch.tensor(p), own)
+        self._hook = _Hook(key, clock, rate, own)
         self._handle = module.register_forward_hook(self._hook)
         if own is not None:
             module.p = 0.0  # type: ignore[assignment]  # torch types it as a module's attribute

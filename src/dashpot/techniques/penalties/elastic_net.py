@@ -44,7 +44,7 @@ class ElasticNet(Penalty):
         strength: >= 0; 0 is off. scikit-learn's ``ElasticNet(alpha, l1_ratio)`` divides the squared error by 2n: for a
             mean squared error, ``strength = 2 * alpha``.
         l1_ratio: ρ in [0, 1]: 1 is L1, 0 is L2.
-        relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`.
+        relative, scaling, on: as for :class:`L1`.
 
     Raises:
         ConflictError: as for :class:`L1`.

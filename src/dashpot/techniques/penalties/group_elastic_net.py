@@ -37,7 +37,7 @@ class GroupElasticNet(GroupPenalty):
     .. math:: \mathrm{strength}\Big(\rho \sum_g \sqrt{|g|}\, \lVert w_g \rVert_2 + \tfrac{1-\rho}{2} \sum_i w_i^2\Big)
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`.
+        strength, relative, scaling, on: as for :class:`L1`.
         groups, size_weights: as for :class:`GroupLasso`.
         l1_ratio: ρ in [0, 1]: 1 is the group lasso, 0 is L2.
 

@@ -29,7 +29,7 @@ class GroupLasso(GroupPenalty):
     the root of an equation for each group, and is solved for.
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`. scikit-learn's
+        strength, relative, scaling, on: as for :class:`L1`. scikit-learn's
             ``MultiTaskLasso(alpha)`` halves the mean over samples of the squared error summed over tasks: for that loss
             without the half, ``strength = 2 * alpha`` with ``size_weights=False`` and ``groups="columns"``.
         groups: ``"rows"`` (neurons, filters), ``"columns"`` (input features, input channels), ``"filters"``,

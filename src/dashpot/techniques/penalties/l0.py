@@ -34,7 +34,7 @@ class L0(Penalty):
     .. math:: \mathrm{strength}\; \lVert w \rVert_0, \qquad w \leftarrow w\; [\,w^2 > 2\, s\, \mathrm{strength}\,]
 
     Args:
-        strength, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`.
+        strength, scaling, on: as for :class:`L1`.
         relative: refused when it is made absolute, since no strength is needed to keep a zero at zero.
 
     Raises:
@@ -48,8 +48,8 @@ class L0(Penalty):
 
     Paper: Blumensath and Davies, "Iterative Thresholding for Sparse Approximations", J. Fourier Anal. Appl. 2008.
 
-    When not to use it: from small initial weights, which it zeroes at once: use ``warmup`` or start from a trained
-    network. A weight at zero comes back only by a large step.
+    When not to use it: from small initial weights, which it zeroes at once: begin later
+    (``strength="1e-4@from=20%"``) or start from a trained network. A weight at zero comes back only by a large step.
     """
 
     summary = "hard-thresholds weights"

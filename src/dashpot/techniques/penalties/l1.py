@@ -39,12 +39,10 @@ class L1(Penalty):
     Args:
         strength: >= 0, the factor in the formula above, for a loss that is a mean over samples; 0 is off; 1e-4 unless
             ``relative`` is given. scikit-learn's ``Lasso(alpha)`` divides the squared error by 2n: for a mean squared
-            error, ``strength = 2 * alpha`` is the same problem.
+            error, ``strength = 2 * alpha`` is the same problem. It may follow the steps:
+            ``"0to1e-4@until=10%"``.
         relative: instead of ``strength``, a share of the smallest strength that zeroes everything: 0.05 is 5 % of it.
             :func:`dashpot.fit` computes it from its data; in another loop call :func:`dashpot.resolve_strengths` first.
-        warmup: optimizer steps without the penalty, at the start.
-        ramp: optimizer steps over which the strength then rises to its full value.
-        ramp_shape: ``"linear"`` or ``"cosine"``.
         scaling: the threshold t. ``"adaptive"`` (default): the optimizer's own step per weight x strength, such as ``lr
             * strength / (sqrt(v_hat) + eps)`` for Adam or ``lr * strength / (1 - momentum)`` for SGD, which solves the
             problem above. ``"decoupled"``: ``lr * strength`` in AdamW's spirit, another problem under Adam, on a scale

@@ -55,7 +55,7 @@ class MCP(Penalty):
         \;\text{ for } |w| \le \gamma\,\mathrm{strength}, \text{ constant beyond}
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`. The strength is also a size of
+        strength, relative, scaling, on: as for :class:`L1`. The strength is also a size of
             weights here: those above gamma x strength are left alone.
         gamma: > 1; large is near L1, small near a hard threshold.
 

@@ -39,7 +39,7 @@ class NuclearNorm(Penalty):
     Convolutions are taken as [filters, everything else].
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, on: as for :class:`L1`. In the decoupled metric a strength is per
+        strength, relative, on: as for :class:`L1`. In the decoupled metric a strength is per
             unit of learning rate.
         scaling: ``"decoupled"`` (default here): threshold lr x strength. ``"adaptive"`` needs an optimizer with one
             step for the whole matrix (SGD); with a step for each weight the map has no closed form, and it is refused.

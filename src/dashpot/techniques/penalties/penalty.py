@@ -18,6 +18,7 @@ from torch import Tensor
 from dashpot.core.conflicts import PROXIMAL
 from dashpot.core.context import Context
 from dashpot.core.errors import ConfigError, ConflictError
+from dashpot.core.schedule import Moment, Schedule
 from dashpot.core.select import Where, weights
 from dashpot.core.space import Choice, Domain, Range, Selection
 from dashpot.core.technique import Technique
@@ -101,12 +102,6 @@ class Proximal(Technique):
     def refuse_shape(self, name: str, w: Tensor) -> None:
         """Raise ConfigError where this cannot act on a tensor of this shape."""
 
-    def at(self, step: int) -> Proximal:
-        """Itself as it acts at an optimizer step (0 is the first): with a strength schedule, at that
-        step's strength.
-        """
-        return self
-
     def claims(self, view: ModelView) -> Iterable[tuple[str, str]]:
         return [(PROXIMAL, name) for name in view.names(self.on)]
 
@@ -122,9 +117,8 @@ class Proximal(Technique):
 
     @torch.no_grad()
     def on_step(self, params: Params, ctx: Context) -> None:
-        now = self.at(ctx.step)
-        for i in map_by_kernel(now, params, ctx.optimizer):
-            step_in_place(now, params.tensors[i], ctx.optimizer, params.groups[i])
+        for i in map_by_kernel(self, params, ctx.optimizer):
+            step_in_place(self, params.tensors[i], ctx.optimizer, params.groups[i])
 
 
 def step_in_place(penalty: Proximal, w: Tensor, optimizer: Any, group: Any) -> None:
@@ -195,26 +189,62 @@ class Penalty(Proximal):
     number or a 0-d tensor.
     """
 
+    version = 2
+    replaced = dict.fromkeys(
+        ("warmup", "ramp", "ramp_shape"),
+        "The strength itself follows the steps: strength=0to1e-4@from=100steps@until=500steps.",
+    )
+
     # None only until a relative strength is resolved.
     strength: Annotated[float, STRENGTH] = None  # type: ignore[assignment]
-    relative: Annotated[float | None, Range(0.0, math.inf, optional=True)] = None
-    warmup: Annotated[int, Range(0, math.inf, integer=True)] = 0
-    ramp: Annotated[int, Range(0, math.inf, integer=True)] = 0
-    ramp_shape: Annotated[Literal["linear", "cosine"], Choice(("linear", "cosine"))] = "linear"
+    relative: Annotated[float | None, Range(0.0, math.inf, off=0.0, optional=True)] = None
     scaling: Scaling = "adaptive"
     on: Annotated[Where, Selection()] = weights
 
+    def __post_init__(self) -> None:
+        if self.relative is None and self.strength is None:
+            object.__setattr__(self, "strength", DEFAULT_STRENGTH)
+        super().__post_init__()
+
     def validate(self) -> None:
-        if self.relative is None:
-            if self.strength is None:
-                object.__setattr__(self, "strength", DEFAULT_STRENGTH)
-        elif self.strength is not None:
+        if self.relative is not None and self.strength is not None:
             raise ConfigError(
                 f"{type(self).__name__}.relative",
                 f"None where strength is given ({self.strength:g})",
                 self.relative,
                 "Give one of the two.",
             )
+
+    @classmethod
+    def upgrade(cls, version: int, values: dict[str, Any]) -> dict[str, Any]:
+        """Version 1 had ``warmup`` steps without the penalty, then ``ramp`` steps to the full strength, of which the
+        first had its share already.
+        """
+        values = dict(values)
+        count = Range(0, math.inf, integer=True)
+        warmup, ramp = (int(count.number(f"{cls.__name__}.{n}", values.pop(n, 0)) or 0) for n in ("warmup", "ramp"))
+        cosine = values.pop("ramp_shape", "linear") == "cosine"
+        if not warmup and ramp <= 1:
+            return values
+        field = "relative" if values.get("relative", "none") != "none" else "strength"
+        given = values.get(field, "none")
+        full = float(DEFAULT_STRENGTH if given == "none" else given)
+        last = Moment(warmup + ramp - 1, "steps")
+        if ramp <= 1:
+            schedule = Schedule(full, full, begin=Moment(warmup, "steps"))
+        elif warmup:
+            schedule = Schedule(0.0, full, "cosine" if cosine else "linear", Moment(warmup - 1, "steps"), last)
+        elif not cosine:
+            schedule = Schedule(full / ramp, full, until=last)
+        else:
+            raise ConfigError(
+                f"{cls.__name__}.ramp_shape",
+                "linear where ramp is given without warmup, in a recipe of version 1",
+                "cosine",
+                f"Write strength=0to{full:g}@cosine@until={ramp}steps.",
+            )
+        # A strength of 0 stays one.
+        return {**values, field: str(schedule) if full else 0.0}
 
     @abstractmethod
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
@@ -241,25 +271,9 @@ class Penalty(Proximal):
     def stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return self.penalty_stationarity(w, grad, self.strength)
 
-    def factor(self, step: int) -> float:
-        """The share of the strength that acts at an optimizer step: 0 for ``warmup`` steps, then rising to 1 over
-        ``ramp`` steps.
-        """
-        if step < self.warmup:
-            return 0.0
-        if step + 1 >= self.warmup + self.ramp:
-            return 1.0
-        share = (step + 1 - self.warmup) / self.ramp
-        return share if self.ramp_shape == "linear" else (1 - math.cos(math.pi * share)) / 2
-
-    def at(self, step: int) -> Penalty:
-        if not (self.warmup or self.ramp):
-            return self
-        return self.with_strength(self.strength * self.factor(step))
-
     def with_strength(self, strength: float) -> Penalty:
-        """The same penalty at another, constant strength."""
-        return replace(self, strength=strength, relative=None, warmup=0, ramp=0)
+        """The same penalty at another strength."""
+        return replace(self, strength=strength, relative=None)
 
     def max_strength(self, grad: Float[Tensor, "*shape"]) -> float:
         """The smallest strength at which zero is stationary, given the loss's gradient at zero: everything is zeroed

@@ -66,7 +66,7 @@ class SCAD(Penalty):
         \min\!\Big(1, \frac{(a\,\mathrm{strength} - |w|)_+}{(a-1)\,\mathrm{strength}}\Big)
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`. The strength is also a size of
+        strength, relative, scaling, on: as for :class:`L1`. The strength is also a size of
             weights here: those above a x strength are left alone.
         a: > 2; large is near L1.
 

@@ -56,7 +56,7 @@ class SparseGroupLasso(GroupPenalty):
     The map is the soft threshold followed by the group threshold, exactly.
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`.
+        strength, relative, scaling, on: as for :class:`L1`.
         groups, size_weights: as for :class:`GroupLasso`.
         l1_ratio: ρ in [0, 1]: 1 is L1, 0 is the group lasso.
 

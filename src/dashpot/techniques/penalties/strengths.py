@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.modes import evaluating
 from dashpot.core.recipe import Recipe
+from dashpot.core.schedule import Schedule
 from dashpot.core.space import Range, check_number
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView, Params, unwrap
@@ -81,7 +82,8 @@ def resolve_strengths(recipe: Recipe | Technique, model: nn.Module, data: Any, l
     max_strength``.
 
     Args:
-        recipe: its penalties with ``relative`` are replaced, warm-up and ramp kept; everything else stays as it is.
+        recipe: its penalties with ``relative`` are replaced, schedules of it by schedules of the strength; everything
+            else stays as it is.
         model: with its initial weights.
         data: ``(x, y)`` or ``(x, y, weight)`` of tensors or arrays, a Dataset or a DataLoader, which is gone through
             once; sample weights are not looked at.
@@ -114,7 +116,9 @@ def resolve_strengths(recipe: Recipe | Technique, model: nn.Module, data: Any, l
                 f"{type(technique).__name__}(relative={technique.relative:g}) must have a gradient to be relative to,"
                 " and that at zero weights is 0. Give strength= instead."
             )
-        return replace(technique, strength=technique.relative * largest, relative=None)
+        relative: Any = technique.relative
+        strength: Any = relative.scaled(largest) if isinstance(relative, Schedule) else relative * largest
+        return replace(technique, strength=strength, relative=None)
 
     return Recipe(turn(technique) for technique in recipe)
 

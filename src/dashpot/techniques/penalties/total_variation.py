@@ -94,7 +94,7 @@ class TotalVariation(Penalty):
     everything else].
 
     Args:
-        strength, relative, warmup, ramp, ramp_shape, scaling, on: as for :class:`L1`; ``on`` should name the first
+        strength, relative, scaling, on: as for :class:`L1`; ``on`` should name the first
             layer. ``relative`` is refused when it is made absolute: strong penalties make rows constant, not zero.
 
     Raises:

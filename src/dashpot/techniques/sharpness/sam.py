@@ -68,8 +68,11 @@ class SAM(Technique):
 
     rho: Annotated[float, Range(0.0, float("inf"), search=(0.01, 0.5), log=True, off=0.0)] = 0.05
 
+    def asks(self) -> int:
+        return self.evaluations if self.rho else 1
+
     def on_gradient(self, params: Params, ctx: Context) -> Generator[None, None, None]:
-        if not len(params):
+        if not len(params) or self.rho == 0:
             return
         start = [w.detach().clone() for w in params.tensors]
         grads = params.grads
