@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 import dashpot
 from dashpot.core import codec
+from dashpot.techniques.penalties import step_rules
 from dashpot.techniques.penalties.penalty import Penalty
 
 INFINITE = float("inf")

@@ -22,7 +22,7 @@ def card(cls: type[Technique], width: int = 100) -> str:
     Example:
         >>> from dashpot import L1
         >>> print(card(L1).splitlines()[0])
-        l1 (version 1): soft-thresholds weights to exact zeros
+        l1 (version 2): soft-thresholds weights to exact zeros
     """
     lines = [
         f"{cls.kind()} (version {cls.version}): {cls.summary}",
@@ -66,6 +66,8 @@ def _facts(domain: Domain) -> list[str]:
         facts.append(f"searched from {low:g} to {high:g}" + (" on a log scale" if domain.log else ""))
     elif search is True:
         facts.append("searched over all values")
+    if isinstance(domain, Range) and domain.schedulable:
+        facts.append("may follow a schedule")
     if domain.off is not None:
         facts.append(f"off at {_text(domain.off)}")
     return facts
