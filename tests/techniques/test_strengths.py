@@ -236,7 +236,7 @@ class TestRefusedAtAttach:
                             p.sub_(p.grad, alpha=2 * group["lr"])
 
         monkeypatch.setattr(step_rules, "_STEPS", dict(step_rules._STEPS))
-        monkeypatch.setattr(metric, "_SCALAR", set(metric._SCALAR))
+        monkeypatch.setattr(step_rules, "_SCALAR", set(step_rules._SCALAR))
         model = nn.Linear(4, 3, bias=False, dtype=torch.float64)
         nn.init.constant_(model.weight, 1.0)
         optimizer = Doubled(model.parameters(), lr=0.1)
