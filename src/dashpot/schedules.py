@@ -30,7 +30,7 @@ def linear(start: float, end: float, *, begin: str | Moment | None = None, until
     Example:
         >>> import dashpot
         >>> from dashpot import schedules
-        >>> dashpot.Dropout(p=schedules.linear(0.3, 0.0))
+        >>> print(dashpot.Dropout(p=schedules.linear(0.3, 0.0)))
         Dropout(p='0.3to0')
         >>> schedules.linear(0.0, 1e-4, until="10%").value(5, steps=100)
         5e-05

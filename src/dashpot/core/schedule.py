@@ -110,7 +110,7 @@ class Schedule:
         >>> schedule = Schedule.parse("0.4to0@until=50%")
         >>> [schedule.value(step, steps=8) for step in (0, 1, 2, 3, 4, 7)]
         [0.4, 0.30000000000000004, 0.2, 0.09999999999999998, 0.0, 0.0]
-        >>> dashpot.Dropout(p=schedule)
+        >>> print(dashpot.Dropout(p=schedule))
         Dropout(p='0.4to0@until=50%')
     """
 
