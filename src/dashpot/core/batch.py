@@ -41,6 +41,15 @@ class Batch:
         return replace(self, **changes)
 
 
+def unit_range(x: Any) -> Any:
+    """Pixels as bytes (uint8, 0 to 255) as float32 in [0, 1]; anything else is returned as it is.
+
+    >>> unit_range(torch.tensor([0, 51, 255], dtype=torch.uint8))
+    tensor([0.0000, 0.2000, 1.0000])
+    """
+    return x.float().div_(255) if isinstance(x, Tensor) and x.dtype == torch.uint8 else x
+
+
 def weights_for(per_sample: Tensor, batch: Batch | None, ignore_index: int | None) -> Tensor | None:
     """The weight of each position of a per-sample loss [batch, ...]: the sample's, and 0 where the target is
     ``ignore_index``; None where all are equal.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dashpot.core.batch import unit_range
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.data.images import ImagePreprocessing
 from dashpot.data.preprocessing import Preprocessing
@@ -41,7 +42,8 @@ class Prepared:
     """All rows as tensors, prepared with the statistics of the training rows.
 
     Attributes:
-        x: float32 [n, features] or [n, channels, height, width].
+        x: float32 features [n, features]; or pixels [n, channels, height, width] in their own range, as bytes (uint8)
+            or float32 in [0, 1].
         y: int64 classes [n], or standardized float32 values [n].
         preprocessing: what was learned.
         target: how ``y`` is read.
@@ -53,6 +55,24 @@ class Prepared:
     preprocessing: Preprocessing | ImagePreprocessing
     target: Target
     feature_names: tuple[str, ...] = ()
+
+    @property
+    def modality(self) -> str | None:
+        """``"table"`` or ``"image"``; None for tensors that are used as they are."""
+        return getattr(self.preprocessing, "kind", None)
+
+    @property
+    def stage(self) -> dict[str, list[float]]:
+        """What a network for ``x`` standardizes first: ``mean`` and ``std`` of each channel; empty for tables."""
+        return dict(getattr(self.preprocessing, "stage", {}))
+
+    def standardized(self) -> Tensor:
+        """``x`` for models that standardize nothing themselves, such as linear ones: float32 of the same shape."""
+        if not isinstance(self.preprocessing, ImagePreprocessing):
+            return self.x
+        mean, std = (torch.tensor(part).reshape(-1, 1, 1) for part in self.stage.values())
+        result: Tensor = (unit_range(self.x) - mean) / std
+        return result
 
 
 class Problem:
@@ -167,8 +187,8 @@ class Problem:
         """Everything as tensors; each statistic is from the rows ``train`` only.
 
         Args:
-            scaling: of a table's numeric columns, ``"standard"`` or ``"robust"`` (:class:`Preprocessing`); images are
-                always standardized.
+            scaling: of a table's numeric columns, ``"standard"`` or ``"robust"`` (:class:`Preprocessing`); pixels keep
+                their range, and are standardized by the network (:attr:`Prepared.stage`).
         """
         target = Target(self.task, self.classes, name=self.target_name)
         if self.task == "classification":

@@ -11,9 +11,10 @@ from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.nets.convnet import ConvNet
 from dashpot.nets.ensemble import Ensemble
 from dashpot.nets.mlp import MLP
+from dashpot.nets.standardize import Standardize
 from dashpot.nets.table import TableNet
 
-__all__ = ["MLP", "ConvNet", "Ensemble", "Net", "TableNet", "build", "describe", "from_description"]
+__all__ = ["MLP", "ConvNet", "Ensemble", "Net", "Standardize", "TableNet", "build", "describe", "from_description"]
 
 Net = MLP | ConvNet | TableNet | Ensemble
 _TABLE_NETS: dict[str, Any] = {"MLP": MLP, "TableNet": TableNet}

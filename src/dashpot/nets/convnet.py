@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from torch import Tensor, nn
+
+from dashpot.nets.standardize import Standardize
 
 
 class _Block(nn.Module):
@@ -35,11 +40,26 @@ class ConvNet(nn.Module):
     Args:
         channels, outputs: of the image, and of logits.
         width: channels of the first stage; the others have twice and four times as many.
+        mean, std: of each channel, over pixels in [0, 1]: the network then takes raw pixels, and its first stage
+            (:class:`~dashpot.nets.standardize.Standardize`) standardizes them. Without them it takes standardized
+            images.
     """
 
-    def __init__(self, channels: int, outputs: int, *, width: int = 16) -> None:
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        *,
+        width: int = 16,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
-        self.options = {"channels": channels, "outputs": outputs, "width": width}
+        self.options: dict[str, Any] = {"channels": channels, "outputs": outputs, "width": width}
+        self.standardize: nn.Module = nn.Identity()
+        if mean is not None or std is not None:
+            self.standardize = Standardize(mean or (), std or ())
+            self.options |= {"mean": list(mean or ()), "std": list(std or ())}
         self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.stages = nn.Sequential(
             _Block(width, width, 1), _Block(width, 2 * width, 2), _Block(2 * width, 4 * width, 2)
@@ -52,5 +72,5 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, channels, height, width] to [batch, outputs]."""
-        result: Tensor = self.head(self.dropout(self.stages(self.stem(x)).mean(dim=(-2, -1))))
+        result: Tensor = self.head(self.dropout(self.stages(self.stem(self.standardize(x))).mean(dim=(-2, -1))))
         return result
