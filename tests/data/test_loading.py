@@ -11,6 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse
+import torch
 from PIL import Image
 
 import dashpot
@@ -236,7 +237,9 @@ class TestImages:
         assert (problem.kind, problem.classes, problem.n) == ("image", ("cats", "dogs"), 12)
         prepared = problem.prepare(problem.split(0).train)
         assert prepared.x.shape == (12, 3, 8, 10)  # the most frequent size
-        train = prepared.x[problem.split(0).train]
+        assert prepared.x.dtype == torch.uint8
+        assert prepared.modality == "image"
+        train = prepared.standardized()[problem.split(0).train]
         np.testing.assert_allclose(train.mean(dim=(0, 2, 3)).numpy(), 0, atol=1e-5)
         np.testing.assert_allclose(train.std(dim=(0, 2, 3), correction=0).numpy(), 1, atol=1e-4)
         plan = ImagePreprocessing.from_dict(json.loads(json.dumps(prepared.preprocessing.to_dict())))

@@ -166,7 +166,7 @@ def _preparer(problem: Problem, flat: bool, rows: np.ndarray) -> Callable[[np.nd
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             prepared = problem.prepare(rows[train])
-        x = prepared.x[rows]
+        x = prepared.standardized()[rows]
         return x.flatten(1) if flat else x, prepared.y[rows]
 
     return prepare
@@ -184,7 +184,8 @@ def _stability(
 ) -> dict[str, float]:
     from dashpot.sparsity.selection import stability_selection
 
-    x = every.x[rows].flatten(1) if flat else every.x[rows]
+    raw = every.standardized()[rows]
+    x = raw.flatten(1) if flat else raw
     strength = result.strengths[result.one_se]
     shares = stability_selection(
         result.make, (x, every.y[rows]), penalty, strength=strength, seed=seed, epochs=epochs, device=device

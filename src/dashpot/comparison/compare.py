@@ -106,6 +106,7 @@ def train_together(
             batch_size=length.batch_size,
             device=device,
             low=False,
+            modality=prepared.modality,
         )
         epochs = dict.fromkeys(range(len(together)), 0)
         while population.alive and population.epoch < length.epochs:
@@ -220,7 +221,7 @@ def _network_run(
 
 
 def _reference_run(make: Callable[[int], Any], prepared: Prepared, split: Split) -> Record:
-    x, y = prepared.x.flatten(1).numpy().astype("float64"), prepared.y.numpy()
+    x, y = prepared.standardized().flatten(1).numpy().astype("float64"), prepared.y.numpy()
     classes = len(prepared.target.classes)
     model = make(len(split.train) * x.shape[1] * max(classes, 1))
     note = fit_reference(model, x[split.train], y[split.train])

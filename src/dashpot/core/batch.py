@@ -41,6 +41,10 @@ class Batch:
         return replace(self, **changes)
 
 
+MODALITIES = ("table", "image", "text")
+"""What inputs may be, where somebody says it."""
+
+
 def unit_range(x: Any) -> Any:
     """Pixels as bytes (uint8, 0 to 255) as float32 in [0, 1]; anything else is returned as it is.
 

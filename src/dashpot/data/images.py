@@ -91,15 +91,15 @@ class ImagePreprocessing:
 def pixel_range(pixels: np.ndarray) -> tuple[float, float]:
     """The range that pixels are in: of their type, or the narrowest usual one that holds them, or their own.
 
-    >>> pixel_range(np.array([[0, 7]], dtype=np.uint8)), pixel_range(np.array([0.2, 1.0])), pixel_range(np.array([0, 9]))
-    ((0.0, 255.0), (0.0, 1.0), (0.0, 255.0))
-    >>> pixel_range(np.array([-1.0, 1.0]))
-    (-1.0, 1.0)
+    >>> pixel_range(np.array([[0, 7]], dtype=np.uint8)), pixel_range(np.array([0.2, 1.0]))
+    ((0.0, 255.0), (0.0, 1.0))
+    >>> pixel_range(np.array([0, 9])), pixel_range(np.array([-1.0, 1.0]))
+    ((0.0, 255.0), (-1.0, 1.0))
     """
     if pixels.dtype == np.uint8:
         return 0.0, 255.0
     low, high = float(pixels.min()), float(pixels.max())
-    usual = [(0.0, 255.0), (0.0, 65535.0)] if pixels.dtype.kind in "iu" else [(0.0, 1.0), (0.0, 255.0)]
+    usual = [(0.0, 1.0), (0.0, 255.0), *([(0.0, 65535.0)] if pixels.dtype.kind in "iu" else [])]
     fitting = next((limits for limits in usual if limits[0] <= low and high <= limits[1]), (low, high))
     return fitting if fitting[0] < fitting[1] else (low, low + 1.0)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dashpot.core.batch import unit_range
+from dashpot.core.batch import MODALITIES, unit_range
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.data.images import ImagePreprocessing
 from dashpot.data.preprocessing import Preprocessing
@@ -59,7 +59,8 @@ class Prepared:
     @property
     def modality(self) -> str | None:
         """``"table"`` or ``"image"``; None for tensors that are used as they are."""
-        return getattr(self.preprocessing, "kind", None)
+        kind = getattr(self.preprocessing, "kind", None)
+        return kind if kind in MODALITIES else None
 
     @property
     def stage(self) -> dict[str, list[float]]:

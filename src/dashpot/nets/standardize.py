@@ -51,22 +51,23 @@ class Standardize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels to standardized channels."""
-        return (unit_range(x) - self.mean.unsqueeze(-4)) / self.std.unsqueeze(-4)
+        out: Tensor = (unit_range(x) - self.mean.unsqueeze(-4)) / self.std.unsqueeze(-4)
+        return out
 
 
 def standardized(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
-    """``network`` itself, with a :class:`Standardize` as ``network.standardize`` before its forward; the names of its
-    own parts stay as they are.
+    """``network`` itself, with a :class:`Standardize` as ``network.standardize_input`` before its forward; the names of
+    its own parts stay as they are.
 
     Example:
         >>> network = standardized(nn.Flatten(), [0.5], [0.5])
         >>> network(torch.zeros(1, 1, 1, 2)).tolist(), list(network.state_dict())
-        ([[-1.0, -1.0]], ['standardize.mean', 'standardize.std'])
+        ([[-1.0, -1.0]], ['standardize_input.mean', 'standardize_input.std'])
     """
-    network.add_module("standardize", Standardize(mean, std))
+    network.add_module("standardize_input", Standardize(mean, std))
     network.register_forward_pre_hook(_first)
     return network
 
 
 def _first(network: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (network.standardize(args[0]), *args[1:])
+    return (network.standardize_input(args[0]), *args[1:])

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.batch import unit_range
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
 from dashpot.evaluation.losses import Criterion, default_criterion, is_classification
@@ -76,9 +77,15 @@ class Data:
     """The data sets, on the device, as one long table; set i is rows i * n to (i + 1) * n.
 
     Sets differ in how they were prepared (each fold by its own training rows), not in what their rows are.
+
+    Args:
+        modality: ``"image"``: pixels that are held as bytes (uint8) are taken as float32 in [0, 1].
     """
 
-    def __init__(self, sets: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> None:
+    def __init__(
+        self, sets: Sequence[tuple[Tensor, Tensor]], device: torch.device, modality: str | None = None
+    ) -> None:
+        self.modality = modality
         self.n = len(sets[0][0])
         self.x = torch.cat([x for x, _ in sets]).to(device)
         self.y = torch.cat([y for _, y in sets]).to(device)
@@ -87,7 +94,12 @@ class Data:
         self.loss = default_criterion(self.y)
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and targets [*index, ...] of rows of the long table."""
+        """Inputs and targets [*index, ...] of rows of the long table, as networks take them."""
+        x, y = self.held(index)
+        return (unit_range(x) if self.modality == "image" else x), y
+
+    def held(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets [*index, ...] as they are held."""
         flat = index.reshape(-1)
         x, y = self.x.index_select(0, flat), self.y.index_select(0, flat)
         return x.view(*index.shape, *x.shape[1:]), y.view(*index.shape, *y.shape[1:])

@@ -83,7 +83,7 @@ class StackedModels:
         self.objective = np.zeros(len(members))
         self._rows = torch.stack([data.index(m, m.rows) for m in members])
         self._edges = batch_edges(self._rows.shape[1], plan.batch_of(members[0]))
-        probe = data.x[self._rows[0, : max(2, min(5, self._rows.shape[1]))]]
+        probe, _ = data.take(self._rows[0, : max(2, min(5, self._rows.shape[1]))])
         found = list(columns(self.members))
         if stack is mapped and any(cls is Dropout for _, cls, _ in found):
             raise NotStackableError("Dropout, whose hooks do not act inside vmap")

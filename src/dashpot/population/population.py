@@ -44,6 +44,7 @@ class Population:
         low: multiply wide matrices in bfloat16 while training; ``None``: where the processor does so fast.
         stack: False trains one by one.
         known: what earlier populations of the same data found out about architectures; it learns from this one.
+        modality: what the inputs are, as in :func:`dashpot.fit`.
 
     Attributes:
         alive: the numbers of the members that go on.
@@ -77,10 +78,11 @@ class Population:
         low: bool | None = None,
         stack: bool = True,
         known: ArchitectureCache | None = None,
+        modality: str | None = None,
     ) -> None:
         self.members: list[Member] = []
         self.device = pick_device(device)
-        self.data = Data(sets, self.device)
+        self.data = Data(sets, self.device, modality)
         low = fast_bfloat16(self.device) if low is None else low
         self.plan = Plan(epochs, batch_size, schedule_of(schedule), loss or self.data.loss, low)
         self.alive: list[int] = []

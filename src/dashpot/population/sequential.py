@@ -33,7 +33,8 @@ class SequentialTrainer:
         self.models = [model.to(data.device) for model in models]
         self._optimizers = [adamw_for(model, None, m.lr) for model, m in zip(self.models, members, strict=True)]
         self._batches = [
-            Batches("data", data.take(data.index(m, m.rows)), plan.batch_of(m), m.seed, data.device) for m in members
+            Batches("data", data.held(data.index(m, m.rows)), plan.batch_of(m), m.seed, data.device, data.modality)
+            for m in members
         ]
         self._sessions = [
             # Without rows to watch there is nothing to stop by.

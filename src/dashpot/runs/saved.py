@@ -127,14 +127,25 @@ def load_run(folder: str | Path) -> tuple[nn.Module, Preprocessing | ImagePrepro
     try:
         setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
         kind = setup["inputs"]["kind"]
-        preprocessing = (Preprocessing if kind == "table" else ImagePreprocessing).from_dict(setup["inputs"])
+        preprocessing: Any = (Preprocessing if kind == "table" else ImagePreprocessing).from_dict(setup["inputs"])
         target = Target(**{**setup["target"], "classes": tuple(setup["target"]["classes"])})
-        network = nets.from_description(setup["network"])
-        network.load_state_dict(load_file(folder / MODEL))
+        network, weights = nets.from_description(setup["network"]), load_file(folder / MODEL)
+        if kind == "image" and "low" not in setup["inputs"]:
+            # A run from before pixels kept their range: its network took standardized images.
+            network = nets.from_description(_staged(setup["network"], preprocessing.stage))
+            weights = {**{n: t for n, t in network.state_dict().items() if "standardize." in n}, **weights}
+        network.load_state_dict(weights)
         _demand_fit(network, preprocessing, target)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise StorageError(f"the run in {folder} is damaged: {error}. Train it again.") from error
     return network.eval(), preprocessing, target
+
+
+def _staged(description: dict[str, Any], stage: dict[str, Any]) -> dict[str, Any]:
+    """A network's description with a stage that standardizes at its front."""
+    if "networks" in description:
+        return {**description, "networks": [_staged(one, stage) for one in description["networks"]]}
+    return {**description, **stage}
 
 
 def _demand_fit(network: nn.Module, inputs: Preprocessing | ImagePreprocessing, target: Target) -> None:

@@ -20,6 +20,7 @@ from dashpot.data import Prepared, Problem, Target, load_problem
 from dashpot.data.images import as_pixels
 from dashpot.data.rows import is_missing, to_rows
 from dashpot.evaluation.losses import Criterion
+from dashpot.nets.standardize import standardized
 from dashpot.population.members import built
 from dashpot.search.outcome.result import AsTheyAre
 from dashpot.search.racing.task import Factory
@@ -176,6 +177,18 @@ def factory_of(model: Any) -> Factory:
     return make
 
 
+def staged(make: Factory, prepared: Prepared) -> Factory:
+    """A factory whose networks standardize raw pixels first, where the data are such."""
+    if not prepared.stage:
+        return make
+
+    @functools.wraps(make)
+    def both(options: Mapping[str, Any]) -> nn.Module:
+        return standardized(make(options), **prepared.stage)
+
+    return both
+
+
 def demand_fit(make: Callable[[], nn.Module], prepared: Prepared, classes: int, loss: Criterion | None) -> None:
     """Try a network on a few rows.
 
@@ -229,7 +242,7 @@ def admitted(
     kept, reasons = [], []
     for part in parts:
         why = ""
-        if part.name in INPUTS and not prepared.x.is_floating_point():
+        if part.name in INPUTS and not prepared.x.is_floating_point() and prepared.modality != "image":
             why = "the inputs are whole numbers"
         else:
             network = built(make)

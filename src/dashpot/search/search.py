@@ -17,6 +17,7 @@ from dashpot.data import Prepared, Problem
 from dashpot.evaluation.losses import Criterion
 from dashpot.evaluation.metrics import find_metric
 from dashpot.search.config import Options
+from dashpot.search.inputs import staged
 from dashpot.search.outcome.finish import FINALISTS, finish
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.racing import budget as courses
@@ -84,7 +85,7 @@ class Search:
             problem, self.prepared, self.pool, options.cv, self.metric, options.seed, options.device, options.low
         )
         self.task = replace(
-            task, make=make or task.make, loss=loss, calibrated=options.calibrate
+            task, make=staged(make, self.prepared) if make else task.make, loss=loss, calibrated=options.calibrate
         )  # nothing is known of networks yet
         self._make = make
         found = (

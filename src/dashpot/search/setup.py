@@ -196,7 +196,7 @@ def factory(problem: Problem, prepared: Prepared, rows: np.ndarray) -> Callable[
 
     def make(options: Mapping[str, Any]) -> nn.Module:
         if problem.kind != "table":
-            return nets.build(problem.kind, prepared.x.shape[1:], outputs, **options)
+            return nets.build(problem.kind, prepared.x.shape[1:], outputs, **prepared.stage, **options)
         numbers, blocks = layout(prepared)
         net = TableNet(prepared.x.shape[1], outputs, numeric=numbers, nominal=blocks, **{"bins": count, **options})
         if options.get("embedding") == "piecewise":
@@ -244,4 +244,5 @@ def make_task(
         scale=prepared.target.scale,
         device=device,
         low=low,
+        modality=prepared.modality,
     )

@@ -24,7 +24,7 @@ from dashpot.evaluation.losses import Criterion
 from dashpot.runs.saved import open_folder
 from dashpot.search.arguments import as_text, dimension, rate, seconds, wanted_of
 from dashpot.search.config import Options
-from dashpot.search.inputs import Inputs, admitted, demand_fit, factory_of, problem_of
+from dashpot.search.inputs import Inputs, admitted, demand_fit, factory_of, problem_of, staged
 from dashpot.search.interrupts import Interrupts
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.racing import checkpoints as artifacts
@@ -204,10 +204,10 @@ def tune(
         found = space or Space(
             parts, lr=rates or Span(*LR, log=True), net=dimensions, lr_default=clipped(LR_DEFAULT, rates or Span(*LR))
         )
-        plain = dict(found.plain().net)
-        demand_fit(lambda: make(plain), prepared, len(problem.classes), loss)
+        plain, own = dict(found.plain().net), staged(make, prepared)
+        demand_fit(lambda: own(plain), prepared, len(problem.classes), loss)
         if space is None and wanted is None:
-            kept, reasons = admitted(parts, lambda: make(plain), prepared, len(problem.classes))
+            kept, reasons = admitted(parts, lambda: own(plain), prepared, len(problem.classes))
             for reason in reasons:
                 say.note(reason)
             found = Space(kept, lr=found.lr, net=found.net, lr_default=found.lr_default)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dashpot.core.batch import unit_range
 from dashpot.core.errors import DataError
 from dashpot.core.rng import derive, generator, stream
 
@@ -26,9 +27,13 @@ class Batches:
             on it.
         seed: of the order.
         device: where batches are wanted; tensors are moved there once.
+        modality: ``"image"``: pixels that are held as bytes (uint8) come as float32 in [0, 1].
     """
 
-    def __init__(self, name: str, data: Any, batch_size: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, name: str, data: Any, batch_size: int, seed: int, device: torch.device, modality: str | None = None
+    ) -> None:
+        self._pixels = modality == "image"
         self.device, self._batch_size, self._key = device, batch_size, stream(seed, "order")
         self.tensors: tuple[Tensor, ...] | None = None
         self._loader: DataLoader[Any] | None = None
@@ -130,9 +135,14 @@ class Batches:
                 [part.to(self.device, non_blocking=True) if isinstance(part, Tensor) else part for part in item]
             )
 
-    @staticmethod
-    def _item(parts: Sequence[Any]) -> Item:
-        return parts[0], parts[1], parts[2] if len(parts) > 2 else None
+    def _item(self, parts: Sequence[Any]) -> Item:
+        x = unit_range(parts[0]) if self._pixels else parts[0]
+        return x, parts[1], parts[2] if len(parts) > 2 else None
+
+    def whole(self) -> tuple[Tensor, Tensor]:
+        """All inputs and targets, as batches have them."""
+        items = list(self.in_order())
+        return torch.cat([x for x, _, _ in items]), torch.cat([y for _, y, _ in items])
 
 
 def batch_edges(rows: int, batch_size: int) -> list[tuple[int, int]]:

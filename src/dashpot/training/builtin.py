@@ -56,8 +56,8 @@ class TrainingLength:
 
 
 def network_for(problem: Problem, prepared: Prepared) -> nets.Net:
-    """The built-in network for prepared data, with random weights."""
-    return nets.build(problem.kind, prepared.x.shape[1:], max(len(problem.classes), 1))
+    """The built-in network for prepared data, with random weights; it takes them as they are held."""
+    return nets.build(problem.kind, prepared.x.shape[1:], max(len(problem.classes), 1), **prepared.stage)
 
 
 def train(
@@ -100,6 +100,7 @@ def train(
         checkpoint=checkpoint,
         resume=resume,
         progress=progress,
+        modality=prepared.modality,
     )
 
 

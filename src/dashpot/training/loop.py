@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dashpot.core.errors import ConflictError, DivergedError
+from dashpot.core.batch import MODALITIES
+from dashpot.core.errors import ConfigError, ConflictError, DivergedError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import derive, stream
 from dashpot.core.session import Session
@@ -88,6 +89,7 @@ def fit(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    modality: str | None = None,
 ) -> FitResult:
     """Train a model with a recipe.
 
@@ -113,6 +115,9 @@ def fit(
         resume: go on from the checkpoint; the result is bit for bit that of an uninterrupted run on the same machine.
             If there is none yet, start and say so.
         progress: a bar in a terminal, plain lines elsewhere (on standard error).
+        modality: what the inputs are: ``"table"``, ``"image"`` or ``"text"``; None does not say. Images
+            [n, channels, height, width] that are held as bytes (uint8) then reach techniques and model as float32 in
+            [0, 1]; standardize them at the front of the model, as :class:`dashpot.nets.Standardize` does.
 
     Returns:
         The result; ``result.model`` is ``model``.
@@ -138,11 +143,13 @@ def fit(
         check_whole("seed", seed, low=0),
     )
     lr = check_number("lr", lr, Range(0.0, math.inf, open="low"))
+    if modality not in (None, *MODALITIES):
+        raise ConfigError("modality", f"one of {', '.join(MODALITIES)} or None", modality)
     place = pick_device(device)
     model.to(place)
     recipe = Recipe((recipe,)) if isinstance(recipe, Technique) else recipe or Recipe()
-    train = Batches("data", data, batch_size, seed, place)
-    held_out = Batches("valid", valid, batch_size, seed, place) if valid is not None else None
+    train = Batches("data", data, batch_size, seed, place, modality)
+    held_out = Batches("valid", valid, batch_size, seed, place, modality) if valid is not None else None
     for technique in recipe:
         if held_out is None and str(getattr(technique, "monitor", "")).startswith("val_"):
             raise ConflictError(
@@ -150,7 +157,9 @@ def fit(
                 " monitor='train_loss'."
             )
     with torch.random.fork_rng(devices=[]):  # a loader that is looked into draws from the caller's random state
-        recipe = resolve_strengths(recipe, model, data, loss)
+        # Strengths that are relative to the data are found on what the model will see.
+        seen = train.whole() if modality == "image" and any(getattr(t, "relative", None) for t in recipe) else data
+        recipe = resolve_strengths(recipe, model, seen, loss)
         x, y, _ = train.first()
     criterion = loss or default_criterion(y)
     optimizer = adamw_for(model, optimizer, lr)

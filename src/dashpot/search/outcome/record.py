@@ -144,7 +144,7 @@ def _references(search: Search, metrics: Mapping[str, Any]) -> dict[str, dict[st
     """Linear models and boosted trees from the same rows, as far as they are quick."""
     from threadpoolctl import threadpool_limits
 
-    x, y = search.prepared.x.flatten(1).numpy().astype("float64"), search.prepared.y.numpy()
+    x, y = search.prepared.standardized().flatten(1).numpy().astype("float64"), search.prepared.y.numpy()
     size = len(search.pool) * x.shape[1] * max(search.task.classes, 1)
     found: dict[str, dict[str, float]] = {}
     if size > LARGE:

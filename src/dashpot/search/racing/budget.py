@@ -77,6 +77,7 @@ def _epoch(task: Task, candidates: Sequence[Candidate], batch_size: int, rows: i
         device=task.device,
         low=task.low,
         known=task.known,
+        modality=task.modality,
     )
     population.train(1)
     started, last = time.perf_counter(), 0.0

@@ -91,6 +91,7 @@ class Race:
             low=task.low,
             stack=task.stack,
             known=task.known,
+            modality=task.modality,
         )
         self.notes = self.lanes.notes
         self._stopped: dict[Place, tuple[int, Tensor]] = {}

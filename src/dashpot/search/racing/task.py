@@ -45,6 +45,7 @@ class Task:
         loss: a criterion of the user's own, or None.
         calibrated: score classes at the one temperature that suits the outputs best, as the final model will have one.
         device, low, stack: as in :class:`~dashpot.population.population.Population`.
+        modality: what the inputs are, as in :func:`dashpot.fit`.
         known: what populations found out about the architectures so far.
     """
 
@@ -61,6 +62,7 @@ class Task:
     device: str = "auto"
     low: bool | None = None
     stack: bool = True
+    modality: str | None = None
     known: ArchitectureCache = field(default_factory=ArchitectureCache, repr=False, compare=False)
 
     @property
