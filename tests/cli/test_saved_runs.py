@@ -141,6 +141,6 @@ def test_files_are_utf_8_wherever_they_are_read(run: Path, tmp_path: Path) -> No
     assert done.stdout.strip() == ascii(("größe", "b")), done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("file", ["runs.py", "cli/options.py", "cli/tune_parts.py", "search/folder.py"])
+@pytest.mark.parametrize("file", ["runs/saved.py", "cli/options.py", "cli/tune_parts.py", "search/outcome/folder.py"])
 def test_no_file_of_a_run_is_read_in_the_systems_encoding(file: str) -> None:
     assert not re.findall(r"read_text\(\)", (SOURCE / file).read_text(encoding="utf-8"))

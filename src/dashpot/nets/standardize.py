@@ -12,6 +12,16 @@ from dashpot.core.batch import unit_range
 from dashpot.core.errors import ConfigError
 
 
+def standardize(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """``(x - mean) / std`` of pixels in [0, 1]; bytes (uint8, 0 to 255) are brought there first.
+
+    Args:
+        x: [..., batch, channels, height, width].
+        mean, std: [..., channels, 1, 1]; leading axes are those of ``x``, such as the members of a population.
+    """
+    return (unit_range(x) - mean.unsqueeze(-4)) / std.unsqueeze(-4)  # type: ignore[no-any-return]
+
+
 class Standardize(nn.Module):
     """``(x - mean) / std`` for each channel, of pixels in [0, 1]; bytes (uint8, 0 to 255) are brought there first.
 
@@ -39,35 +49,42 @@ class Standardize(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        values = [torch.as_tensor(part, dtype=torch.float32).flatten() for part in (mean, std)]
-        fits = len(values[0]) == len(values[1]) > 0 and all(bool(v.isfinite().all()) for v in values)
-        if not fits or not bool((values[1] > 0).all()):
-            raise ConfigError("mean, std", "a finite number per channel each, std above 0", (list(mean), list(std)))
-        for name, value in zip(("mean", "std"), values, strict=True):
-            self.register_buffer(name, value.reshape(-1, 1, 1))
+        for name, value in _checked(mean, std).items():
+            self.register_buffer(name, value)
 
     mean: Tensor
     std: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels to standardized channels."""
-        out: Tensor = (unit_range(x) - self.mean.unsqueeze(-4)) / self.std.unsqueeze(-4)
-        return out
+        return standardize(x, self.mean, self.std)
 
 
 def standardized(network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
-    """``network`` itself, with a :class:`Standardize` as ``network.standardize_input`` before its forward; the names of
-    its own parts stay as they are.
+    """``network`` itself, made to standardize its input first, as :class:`Standardize` does. Its parts keep their
+    names; the numbers are its buffers ``pixel_mean`` and ``pixel_std``.
 
     Example:
         >>> network = standardized(nn.Flatten(), [0.5], [0.5])
         >>> network(torch.zeros(1, 1, 1, 2)).tolist(), list(network.state_dict())
-        ([[-1.0, -1.0]], ['standardize_input.mean', 'standardize_input.std'])
+        ([[-1.0, -1.0]], ['pixel_mean', 'pixel_std'])
     """
-    network.add_module("standardize_input", Standardize(mean, std))
+    # No module of its own: a Sequential would run it as one of its layers.
+    for name, value in _checked(mean, std).items():
+        network.register_buffer(f"pixel_{name}", value)
     network.register_forward_pre_hook(_first)
     return network
 
 
 def _first(network: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (network.standardize_input(args[0]), *args[1:])
+    return (standardize(args[0], network.pixel_mean, network.pixel_std), *args[1:])
+
+
+def _checked(mean: Sequence[float], std: Sequence[float]) -> dict[str, Tensor]:
+    values = {
+        name: torch.as_tensor(part, dtype=torch.float32).flatten() for name, part in (("mean", mean), ("std", std))
+    }
+    fits = len(values["mean"]) == len(values["std"]) > 0 and all(bool(v.isfinite().all()) for v in values.values())
+    if not fits or not bool((values["std"] > 0).all()):
+        raise ConfigError("mean, std", "a finite number per channel each, std above 0", (list(mean), list(std)))
+    return {name: value.reshape(-1, 1, 1) for name, value in values.items()}
