@@ -132,6 +132,7 @@ ROWS: dict[type[Technique], Row] = {
     for row in (
         Row(
             dashpot.Mixup(alpha=1.0),
+            others=(dashpot.Mixup(alpha="1to0.1"),),
             functions=(
                 Pure(
                     mixup,
@@ -142,7 +143,7 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.InputNoise(std=0.5),
-            Toy("regression"),
+            toy=Toy("regression"),
             functions=(
                 Pure(
                     input_noise,
@@ -154,6 +155,7 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.Dropout(p=0.5),
+            others=(dashpot.Dropout(p=0.3, on="name:4"), dashpot.Dropout(p="0.5to0@cosine")),
             functions=(
                 Pure(
                     dropout,
@@ -182,7 +184,9 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.L2(strength=0.1),
-            Toy("regression"),
+            step=lambda w, grad, lr: w - lr * (grad(w) + 0.1 * w),
+            others=(dashpot.L2(strength=0.5, on="biases | norms"), dashpot.L2(strength="0.5@until=50%")),
+            toy=Toy("regression"),
             functions=(
                 Pure(
                     l2_value,
@@ -195,6 +199,8 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.WeightDecay(strength=1.0),
+            step=lambda w, grad, lr: w - lr * 1.0 * w - lr * grad(w),
+            others=(dashpot.WeightDecay(strength=0.5, on="biases"),),
             functions=(
                 Pure(
                     weight_decay,
@@ -206,6 +212,11 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.GradientClipping(maximum=0.01),
+            step=lambda w, grad, lr: w - lr * grad(w) * min(1.0, 0.01 / (np.linalg.norm(grad(w)) + 1e-6)),
+            others=(
+                dashpot.GradientClipping(maximum=0.005, by="value"),
+                dashpot.GradientClipping(maximum="0.1to0.001"),
+            ),
             functions=(
                 Pure(
                     clip_coefficient,
@@ -223,6 +234,8 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.SAM(rho=0.5),
+            others=(dashpot.SAM(rho="0.5@from=50%"),),
+            step=lambda w, grad, lr: w - lr * grad(w + 0.5 * grad(w) / np.linalg.norm(grad(w))),
             functions=(
                 Pure(
                     sam_ascent,
@@ -239,7 +252,13 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.L1(strength=0.05),
-            Toy("regression"),
+            step=lambda w, grad, lr: soft(w - lr * grad(w), lr * 0.05),
+            others=(
+                dashpot.L1(strength=1.0, scaling="decoupled"),
+                dashpot.L1(strength=0.1, on="biases"),
+                dashpot.L1(strength="0to0.1@until=4steps"),
+            ),
+            toy=Toy("regression"),
             functions=(
                 Pure(
                     l1_value,
@@ -264,6 +283,8 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.ElasticNet(strength=0.05, l1_ratio=0.7),
+            step=lambda w, grad, lr: soft(w - lr * grad(w), lr * 0.05 * 0.7) / (1 + lr * 0.05 * 0.3),
+            others=(dashpot.ElasticNet(strength=1.0, scaling="decoupled"),),
             functions=(
                 Pure(
                     elastic_net_value,
@@ -288,6 +309,8 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.EMA(decay=0.7, warmup=False),
+            step=lambda w, grad, lr: 0.7 * w + 0.3 * (w - lr * grad(w)),
+            others=(dashpot.EMA(decay=0.9, warmup=True),),
             functions=(
                 Pure(
                     ema,
@@ -297,9 +320,17 @@ ROWS: dict[type[Technique], Row] = {
                 ),
             ),
         ),
-        Row(dashpot.EarlyStopping(patience=1)),
+        Row(
+            dashpot.EarlyStopping(patience=1),
+            others=(dashpot.EarlyStopping(monitor="val_loss", patience=3, restore=False),),
+        ),
         Row(
             dashpot.GroupLasso(strength=0.1, groups="rows"),
+            step=lambda w, grad, lr: shrunk_rows(w - lr * grad(w), lr, 0.1 * 2, (1,)),
+            others=(
+                dashpot.GroupLasso(strength=1.0, groups="columns", scaling="decoupled"),
+                dashpot.GroupLasso(strength=0.1, groups="layer"),
+            ),
             functions=(
                 Pure(
                     group_lasso_value,
@@ -336,6 +367,7 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.SparseGroupLasso(strength=0.1, groups="columns"),
+            others=(dashpot.SparseGroupLasso(strength=1.0, scaling="decoupled"),),
             functions=(
                 Pure(
                     sparse_group_prox,
@@ -456,6 +488,7 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.HardThreshold(keep=0.3),
+            others=(dashpot.HardThreshold(keep=0.5, on="name:*.weight & weights"),),
             functions=(
                 Pure(
                     keep_largest,
@@ -467,6 +500,8 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.MaxNorm(maximum=0.2),
+            step=lambda w, grad, lr: ball_by_bisection(w - lr * grad(w), np.full(w.shape, lr), 0.2, (1,)),
+            others=(dashpot.MaxNorm(maximum=0.3, groups="columns"),),
             functions=(
                 Pure(
                     ball,
@@ -484,6 +519,7 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.UnitNorm(),
+            step=lambda w, grad, lr: (w - lr * grad(w)) / np.linalg.norm(w - lr * grad(w), axis=1, keepdims=True),
             functions=(
                 Pure(
                     sphere,
@@ -495,6 +531,7 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.NonNegative(),
+            step=lambda w, grad, lr: np.maximum(w - lr * grad(w), 0),
             functions=(Pure(positive_part, lambda d: (normal(3, 4, dtype=d),), lambda w: (w + np.abs(w)) / 2),),
         ),
         Row(
@@ -511,6 +548,8 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.NuclearNorm(strength=2.0),
+            step=lambda w, grad, lr: singular_values_less(w - lr * grad(w), lr, 2.0),
+            others=(dashpot.NuclearNorm(strength=20.0, scaling="decoupled"),),
             functions=(
                 Pure(
                     nuclear_value,
@@ -545,6 +584,7 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.Orthogonality(strength=0.5),
+            step=lambda w, grad, lr: w - lr * (grad(w) + 0.5 * (w @ w.T @ w - w)),
             functions=(
                 Pure(
                     orthogonality_value,

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from dashpot.core import codec
 from dashpot.core.codec import registry
-from dashpot.core.technique import Technique
-from dashpot.techniques.penalties.penalty import Proximal
-from dashpot.testing import LAWS
+from dashpot.testing import AT_WORK, LAWS, Row, applies
 from tests.rows import ROWS
 
-NEEDS_FUNCTIONS = {"keeps_dtype", "agrees_with_reference", "does_not_write", "differentiates", "compiles"}
+
+def settings(row: Row) -> dict[str, Row]:
+    """The row on its own toy and on those of other kinds of data, and at its other settings; by name."""
+    kind = row.technique.kind()
+    found = {kind: row}
+    found |= {f"{kind}-{toy.modality}": replace(row, toy=toy) for toy in row.toys() if toy.modality != "table"}
+    return found | {codec.to_text(other): replace(row, technique=other) for other in row.others}
 
 
-def cases(only: set[str] | None = None) -> list[object]:
-    """Only pairs that can fail: no law of functions for a row without any, no law of penalties for others."""
-    pairs = []
-    for cls, row in ROWS.items():
-        for law in LAWS:
-            fits = (law not in NEEDS_FUNCTIONS or row.functions) and (
-                law != "prox_is_optimal" or issubclass(cls, Proximal)
-            )
-            fits = fits and (law != "vmaps_over_strengths" or any(pure.strength is not None for pure in row.functions))
-            if fits and (only is None or law in only):
-                marks = [pytest.mark.slow] if law == "compiles" else []
-                pairs.append(pytest.param(law, cls, id=f"{cls.kind()}-{law}", marks=marks))
-    return pairs
+def cases() -> list[object]:
+    """Only pairs that can fail. On other data and at other settings, the laws of a technique at work."""
+    found = []
+    for row in ROWS.values():
+        for name, setting in settings(row).items():
+            for law in LAWS:
+                if applies(law, setting) and (setting is row or law in AT_WORK):
+                    marks = [pytest.mark.slow] if law == "compiles" else []
+                    found.append(pytest.param(law, setting, id=f"{name}-{law}", marks=marks))
+    return found
 
 
-@pytest.mark.parametrize(("law", "cls"), cases())
-def test_law(law: str, cls: type[Technique]) -> None:
-    LAWS[law](ROWS[cls])
+@pytest.mark.parametrize(("law", "row"), cases())
+def test_law(law: str, row: Row) -> None:
+    LAWS[law](row)
+
+
+def test_every_law_is_about_some_technique() -> None:
+    assert all(any(applies(law, row) for row in ROWS.values()) for law in LAWS)
 
 
 def test_every_technique_has_a_row() -> None:

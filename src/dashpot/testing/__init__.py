@@ -6,8 +6,8 @@ def test_my_technique():
     run_laws(Row(MyTechnique(strength=0.5)))
 """
 
-from dashpot.testing.laws import LAWS, run_laws
+from dashpot.testing.laws import AT_WORK, LAWS, applies, run_laws
 from dashpot.testing.row import Pure, Row
 from dashpot.testing.toys import Toy, train
 
-__all__ = ["LAWS", "Pure", "Row", "Toy", "run_laws", "train"]
+__all__ = ["AT_WORK", "LAWS", "Pure", "Row", "Toy", "applies", "run_laws", "train"]

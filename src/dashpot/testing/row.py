@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from dashpot.core.space import Choice, Domain, Flag, Name, Range, Selection
 from dashpot.core.technique import Technique
 from dashpot.techniques.penalties.grouping import Groups
-from dashpot.testing.toys import Toy
+from dashpot.testing.toys import MODALITIES, Modality, Toy
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,30 @@ class Pure:
 
 @dataclass(frozen=True)
 class Row:
-    """A technique at a strong setting, with what the laws need to know of it."""
+    """A technique at a strong setting, with what the laws need to know of it.
+
+    Attributes:
+        technique: at a setting that does much.
+        toy: what it is trained on.
+        functions: its pure functions, with their references.
+        step: what evaluation sees after one step of SGD, in NumPy float64, written independently: of the weights
+            [3, 4], the loss's gradient as a function of them, and the learning rate. It holds the class to what its
+            functions promise.
+        others: more settings of the technique, for the laws of a technique at work.
+        scores: what its epochs are told of, where it has a say in them.
+    """
 
     technique: Technique
     toy: Toy = Toy()  # noqa: RUF009  (frozen)
     functions: tuple[Pure, ...] = ()
+    step: Callable[[Any, Callable[[Any], Any], float], Any] | None = None
+    others: tuple[Technique, ...] = ()
+    scores: tuple[str, ...] = ("val_loss",)
+
+    def toys(self) -> tuple[Toy, ...]:
+        """The toys of its task that the technique can learn from: what changes inputs needs numbers, not tokens."""
+        fits: tuple[Modality, ...] = ("table", "image") if self.technique.defines("on_batch") else MODALITIES
+        return tuple(replace(self.toy, modality=modality) for modality in fits)
 
 
 def bad_values(domain: Domain) -> list[Any]:

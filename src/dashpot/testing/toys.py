@@ -1,10 +1,12 @@
-"""A toy problem, small enough for every law, with all that techniques act on: weights, biases, a norm, activations."""
+"""Toy problems, small enough for every law, with all that techniques act on: weights, biases, norms, activations,
+convolutions, embeddings, padding.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,30 +20,75 @@ from dashpot.core.tree import flatten, unflatten
 STEPS = 6
 """Optimizer steps of a training, which schedules are laid out over."""
 
+Modality = Literal["table", "image", "text"]
+MODALITIES: tuple[Modality, ...] = ("table", "image", "text")
+
+
+class Reader(nn.Module):
+    """Tokens to classes: embedding, one head of attention that does not see padding, and the mean over what is none."""
+
+    def __init__(self, tokens: int, outputs: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, 8, padding_idx=0)
+        self.query, self.key, self.value = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.norm, self.act, self.head = nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = x == 0
+        h = self.embedding(x)
+        fit = self.query(h) @ self.key(h).transpose(-1, -2) / 8**0.5
+        h = self.norm(h + fit.masked_fill(padding.unsqueeze(-2), -torch.inf).softmax(-1) @ self.value(h))
+        kept = (~padding).unsqueeze(-1)
+        out: Tensor = self.head((self.act(h) * kept).sum(-2) / kept.sum(-2))
+        return out
+
 
 @dataclass(frozen=True)
 class Toy:
-    """Inputs [24, 6], and three classes or one value."""
+    """24 samples of three classes or one value, and a network for them.
 
-    task: str = "classification"
+    Args:
+        task: ``"classification"`` or ``"regression"``.
+        modality: ``"table"``, rows of 6 numbers; ``"image"``, [2, 6, 6], for a convolution with batch normalization; or
+            ``"text"``, 7 tokens of which the last ones may be padding, for an embedding and attention.
+    """
 
-    def network(self) -> nn.Sequential:
+    task: Literal["classification", "regression"] = "classification"
+    modality: Modality = "table"
+
+    def network(self) -> nn.Module:
         """The same initial weights each time. The batch normalization stands before every activation."""
+        outputs = 3 if self.task == "classification" else 1
         with torch.random.fork_rng():
             torch.manual_seed(0)
+            if self.modality == "image":
+                parts = [nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3)]
+                return nn.Sequential(*parts, nn.Flatten(), nn.Linear(16, outputs))
+            if self.modality == "text":
+                return Reader(9, outputs)
             return nn.Sequential(
                 nn.Linear(6, 8),
                 nn.BatchNorm1d(8),
                 nn.ReLU(),
                 nn.Linear(8, 8),
                 nn.ReLU(),
-                nn.Linear(8, 3 if self.task == "classification" else 1),
+                nn.Linear(8, outputs),
             )
 
     def data(self) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(1)
+        value = torch.arange(24) % 3
+        if self.modality == "image":
+            x = torch.randn(24, 2, 6, 6, generator=generator)
+            x[torch.arange(24), 0, 2 * value] += 1.0
+            return x, value if self.task == "classification" else x[:, 0].mean(dim=(1, 2))
+        if self.modality == "text":
+            x = torch.randint(1, 9, (24, 7), generator=generator)
+            x[torch.arange(7) >= torch.randint(3, 8, (24, 1), generator=generator)] = 0
+            x[:, 0] = 1 + value
+            return x, value if self.task == "classification" else (x == 5).float().sum(dim=1)
         x = torch.randn(24, 6, generator=generator)
-        return x, (torch.arange(24) % 3 if self.task == "classification" else x[:, 0] - x[:, 1])
+        return x, (value if self.task == "classification" else x[:, 0] - x[:, 1])
 
     def loss(self, out: Tensor, y: Tensor) -> Tensor:
         """Per sample."""
@@ -128,3 +175,9 @@ def _step(
 
     step: Callable[..., Any] = optimizer.step
     step(closure)
+
+
+def same(got: dict[str, Tensor], expected: dict[str, Tensor], message: str) -> None:
+    """Demand the same bits."""
+    for name, tensor in expected.items():
+        assert torch.equal(got[name], tensor), f"{message}, in {name}"

@@ -25,8 +25,10 @@ def clip_value(gradient: Float[Tensor, "*shape"], maximum: float | Float[Tensor,
 
 def total_norm(gradients: list[Tensor]) -> Float[Tensor, ""]:
     """The 2-norm of all gradients as one vector."""
-    norms = torch.stack([norm.float() for norm in torch._foreach_norm(gradients)])
-    total: Tensor = torch.linalg.vector_norm(norms)
+    norms = torch._foreach_norm(gradients)
+    # Half precision could overflow, and float64 must not lose what it has.
+    dtype = torch.float64 if any(norm.dtype is torch.float64 for norm in norms) else torch.float32
+    total: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(dtype) for norm in norms]))
     return total
 
 
