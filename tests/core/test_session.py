@@ -122,10 +122,10 @@ class TestCalls:
         with pytest.raises(dashpot.UsageError, match="loss.* was not called.*LabelSmoothing"):
             optimizer.step()
 
-    def test_a_reduced_loss_is_refused(self) -> None:
+    def test_a_reduced_loss_is_refused_by_what_needs_samples(self) -> None:
         model = network()
-        session = dashpot.L1().attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
-        with pytest.raises(dashpot.UsageError, match='reduction="none"'):
+        session = dashpot.LabelSmoothing().attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        with pytest.raises(dashpot.UsageError, match=r'LabelSmoothing needs the loss of each sample.*reduction="none"'):
             session.loss(torch.tensor(1.0))
 
     def test_a_closed_session_says_so(self) -> None:
@@ -314,12 +314,15 @@ class TestLoops:
 
 class TestState:
     def test_another_recipe_or_seed_is_refused(self) -> None:
-        model = network()
-        state = dashpot.L1().attach(model, torch.optim.SGD(model.parameters(), lr=0.1)).state_dict()
+        def attach(recipe: dashpot.Technique, seed: int = 0) -> dashpot.Session:
+            model = network()
+            return recipe.attach(model, torch.optim.SGD(model.parameters(), lr=0.1), seed=seed)
+
+        state = attach(dashpot.L1()).state_dict()
         with pytest.raises(dashpot.ConfigError, match="recipe must be"):
-            dashpot.L1(strength=1.0).attach(model, torch.optim.SGD(model.parameters(), lr=0.1)).load_state_dict(state)
+            attach(dashpot.L1(strength=1.0)).load_state_dict(state)
         with pytest.raises(dashpot.ConfigError, match="seed must be"):
-            dashpot.L1().attach(model, torch.optim.SGD(model.parameters(), lr=0.1), seed=3).load_state_dict(state)
+            attach(dashpot.L1(), seed=3).load_state_dict(state)
 
     def test_ema_is_evaluated_exported_and_final_while_the_raw_weights_train(self) -> None:
         model, (x, y) = network(), data()

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from dashpot.core.errors import ConflictError
-from dashpot.core.points import Attached
+from dashpot.core.points import Attached, Points
 from dashpot.core.select import Where
 from dashpot.core.view import ModelView, is_compiled
 
 PROXIMAL = "proximal step"
 
 
-def check(
-    actors: list[Attached], view: ModelView, *, batch_size: int | None, closure: bool, acts_on_model: bool
-) -> frozenset[str]:
+def check_wrapper(view: ModelView, at: Mapping[str, list[Attached]]) -> None:
+    """Refuse a wrapped model where the techniques need the plain one.
+
+    Raises:
+        ConflictError: a compiled model that would get hooks or other modules, or other modules under
+            DistributedDataParallel.
+    """
+    compiled = is_compiled(view.wrapper) or getattr(view.wrapper, "_compiled_call_impl", None) is not None
+    if compiled and (at["on_model"] or at["on_build"]):
+        raise ConflictError(
+            "the model is compiled already, and hooks added now would be ignored. Attach first, then call"
+            " torch.compile."
+        )
+    if at["on_build"] and view.wrapper is not view.model:
+        names = ", ".join(type(t).__name__ for t, _ in at["on_build"])
+        raise ConflictError(
+            f"{names} replaces modules, and {type(view.wrapper).__name__} knows those that were there when it was made."
+            f" Attach first, then wrap the model."
+        )
+
+
+def check(actors: list[Attached], view: ModelView, *, batch_size: int | None, closure: bool) -> frozenset[str]:
     """Refuse what cannot work.
 
     Returns:
@@ -24,6 +45,18 @@ def check(
     Raises:
         ConflictError: with the techniques and the model's parts named.
     """
+    holders = _claimed(actors, view)
+    for technique, _ in actors:
+        _check_names(technique, view)
+        _check_gradients(technique, view, closure)
+    _check_rows(view, batch_size)
+    for technique, ctx in actors:
+        technique.check(view, ctx)
+    return frozenset(target for slot, target in holders if slot == PROXIMAL)
+
+
+def _claimed(actors: list[Attached], view: ModelView) -> dict[tuple[str, str], str]:
+    """Who holds which slot of which part."""
     holders: dict[tuple[str, str], str] = {}
     for technique, ctx in actors:
         for slot, target in technique.claims(view):
@@ -34,37 +67,42 @@ def check(
                     f"{other} and {ctx.path} both want the {slot}{place}, and neither order is right. Keep one, or give"
                     " them disjoint `on`."
                 )
-        on = getattr(technique, "on", None)
-        if isinstance(on, Where) and not technique.defines("on_model") and on.names_parts() and not view.has(on):
-            names = list(view.parameters)
-            some = ", ".join(names[:6]) + (f", and {len(names) - 6} more" if len(names) > 6 else "")
-            raise ConflictError(
-                f"{type(technique).__name__}.on ({on}) matches no parameter of {type(view.model).__name__}, which has"
-                f" {some}."
-            )
-        if isinstance(view.optimizer, torch.optim.LBFGS) and (
-            technique.defines("on_gradient") or technique.defines("on_update")
-        ):
-            raise ConflictError(refuse_many(type(view.optimizer).__name__, [type(technique).__name__]))
-        if technique.evaluations > 1 and not closure:
-            raise ConflictError(
-                f"{type(technique).__name__} needs a second gradient in each step. Call optimizer.step(closure) in the"
-                " loop and attach with closure=True."
-            )
-    if acts_on_model and (is_compiled(view.wrapper) or getattr(view.wrapper, "_compiled_call_impl", None) is not None):
+    return holders
+
+
+def _check_names(technique: Points, view: ModelView) -> None:
+    """A misspelt name or type in ``on``."""
+    on = getattr(technique, "on", None)
+    if isinstance(on, Where) and not technique.defines("on_model") and on.names_parts() and not view.has(on):
+        names = list(view.parameters)
+        some = ", ".join(names[:6]) + (f", and {len(names) - 6} more" if len(names) > 6 else "")
         raise ConflictError(
-            "the model is compiled already, and hooks added now would be ignored. Attach first, then call"
-            " torch.compile."
+            f"{type(technique).__name__}.on ({on}) matches no parameter of {type(view.model).__name__}, which has"
+            f" {some}."
         )
+
+
+def _check_gradients(technique: Points, view: ModelView, closure: bool) -> None:
+    """How often loss and gradient are evaluated in a step."""
+    if isinstance(view.optimizer, torch.optim.LBFGS) and (
+        technique.defines("on_gradient") or technique.defines("on_update")
+    ):
+        raise ConflictError(refuse_many(type(view.optimizer).__name__, [type(technique).__name__]))
+    if technique.evaluations > 1 and not closure:
+        raise ConflictError(
+            f"{type(technique).__name__} needs a second gradient in each step. Call optimizer.step(closure) in the loop"
+            " and attach with closure=True."
+        )
+
+
+def _check_rows(view: ModelView, batch_size: int | None) -> None:
+    """Batch normalization cannot train on one row."""
     if batch_size == 1:
         norm = next((name for name, module in view.modules.items() if isinstance(module, nn.BatchNorm1d)), None)
         if norm is not None:
             raise ConflictError(
                 f"batch_size must be at least 2, got 1: the batch normalization {norm!r} cannot train on one sample."
             )
-    for technique, ctx in actors:
-        technique.check(view, ctx)
-    return frozenset(target for slot, target in holders if slot == PROXIMAL)
 
 
 def refuse_many(optimizer: str, names: list[str]) -> str:

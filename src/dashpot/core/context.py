@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dashpot.core.batch import Batch
+from dashpot.core.errors import UsageError
 from dashpot.core.rng import Draws, derive
 from dashpot.core.run import Run
 from dashpot.core.view import ModelView
@@ -88,6 +90,30 @@ class Context:
     def draws(self) -> Draws:
         """Random draws for this optimizer step, micro-batch and rank."""
         return Draws(derive(self.key, self._run.step, self._run.micro, self._run.rank))
+
+    def forward(self, batch: Any, *, same: bool = False, weights: Mapping[str, Tensor] | None = None) -> Any:
+        """The model once more on a batch, for R-Drop, distillation and consistency; gradients flow through it.
+
+        It runs as the loop's pass ran: in the same mode and under the same autocast. Statistics of normalization stay
+        as they are, and nobody's draws are shifted. Under DistributedDataParallel and ``torch.compile`` it works where
+        the session was attached to the wrapped model. The class says ``forwards = 1``, or how often it calls this for
+        a micro-batch.
+
+        Args:
+            batch: a :class:`Batch`, or an input.
+            same: with the dropout masks of the loop's last pass in place of its own.
+            weights: parameters and buffers by name to run with, such as a teacher's.
+
+        Raises:
+            UsageError: the class does not say ``forwards``, or the pass whose masks are asked for was not seen.
+        """
+        if self._run.again is None:
+            raise UsageError(
+                f"{self.path} asks for another forward pass, but its class does not say so. Set forwards = 1 on the"
+                " class, or how often it calls ctx.forward."
+            )
+        x = batch.x if isinstance(batch, Batch) else batch
+        return self._run.again(x, self.key, same=same, weights=weights)
 
     def clock(self) -> Tensor:
         """A new int64 [2] tensor that shows (optimizer step, call): the run winds it, its owner counts calls up."""

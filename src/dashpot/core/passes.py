@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from dashpot.core.errors import UsageError
 
 
 class GlobalRandomness:
@@ -41,3 +44,59 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
 def without_sync(wrapper: nn.Module) -> contextlib.AbstractContextManager[None]:
     """No gradient all-reduce, where the model is distributed; elsewhere nothing."""
     return wrapper.no_sync() if isinstance(wrapper, DistributedDataParallel) else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def fresh_gradients(optimizer: Optimizer, names: str) -> Iterator[None]:
+    """See to it that what runs inside makes the gradients of the whole step: it clears them, and goes backward.
+
+    Raises:
+        UsageError: it does not; techniques of these ``names`` need to evaluate it again.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    came: list[bool] = []  # for each gradient that arrives first, whether it stands alone
+    arriving: dict[int, Tensor] = {}
+    # One parameter tells of all, and the smallest is the cheapest to compare.
+    watched = min((p for p in parameters if p.grad is not None), key=Tensor.numel, default=None)
+    handles = []
+    if watched is not None:
+
+        def arrives(gradient: Tensor) -> None:
+            arriving.setdefault(0, gradient.detach().clone())
+
+        def arrived(parameter: Tensor) -> None:
+            if not came and parameter.grad is not None:
+                came.append(bool((parameter.grad == arriving[0]).logical_or(arriving[0].isnan()).all()))
+
+        handles = [watched.register_hook(arrives), watched.register_post_accumulate_grad_hook(arrived)]
+    before = [(p.grad, p.grad._version if p.grad is not None else 0) for p in parameters]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+    moved = any(
+        p.grad is not grad or (p.grad is not None and p.grad._version != version)
+        for p, (grad, version) in zip(parameters, before, strict=True)
+    )
+    if not moved:
+        raise UsageError(
+            f"{names} evaluates loss and gradient again, but the closure of optimizer.step() ran no backward pass. Pass"
+            " one that clears the gradients, computes the loss, calls backward and returns the loss."
+        )
+    if came == [False]:
+        raise UsageError(
+            f"{names} evaluates loss and gradient again, but the closure of optimizer.step() adds to earlier gradients"
+            " and would leave these out. Let it clear the gradients and go through all micro-batches of the step."
+        )
+
+
+def mean_over_ranks(scores: Mapping[str, float], wrapper: nn.Module) -> Mapping[str, float]:
+    """The scores, averaged over the ranks of a distributed model, so that all ranks come to one verdict."""
+    if not isinstance(wrapper, DistributedDataParallel):
+        return scores
+    device = next(wrapper.parameters()).device
+    values = torch.tensor(list(scores.values()), dtype=torch.float64, device="cpu" if device.type == "cpu" else device)
+    torch.distributed.all_reduce(values, group=wrapper.process_group)
+    size = torch.distributed.get_world_size(wrapper.process_group)
+    return dict(zip(scores, (values / size).tolist(), strict=True))

@@ -8,6 +8,7 @@ from dashpot.core.points import Attached
 from dashpot.core.view import ModelView
 
 _LABELS = {
+    "on_build": "modules",
     "on_batch": "batch",
     "on_model": "model",
     "on_loss": "loss",
@@ -22,6 +23,7 @@ _LABELS = {
 
 def plan_text(
     recipe: str,
+    actors: list[Attached],
     at: Mapping[str, list[Attached]],
     view: ModelView,
     schedules: Mapping[str, list[str]],
@@ -37,10 +39,16 @@ def plan_text(
         f"on {type(view.model).__name__} ({total:,} trainable values) with {type(view.optimizer).__name__}",
     ]
     told: set[str] = set()
+    passes = [(ctx.path, technique.forwards) for technique, ctx in actors if technique.forwards]
     for point, label in _LABELS.items():
         for technique, ctx in at[point]:
             text = technique.summary if ctx.path in told else technique.describe(view)
             told.add(ctx.path)
             lines.append(f"  {label:<13} {ctx.path:<18} {text}")
+        if point == "on_loss":
+            lines += [
+                f"  {'forward':<13} {path:<18} runs the model {'once' if n == 1 else f'{n} times'} more on each batch"
+                for path, n in passes
+            ]
     lines += [f"  {'schedule':<13} {path:<18} {course}" for path, courses in schedules.items() for course in courses]
     return "\n".join(lines)

@@ -6,13 +6,17 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dashpot.core.batch import Batch
 from dashpot.core.context import Context, State
 from dashpot.core.view import ModelView, Params
 
 Scores = Mapping[str, float]
+POINTS = (
+    *("on_build", "on_model", "on_batch", "on_loss", "on_gradient", "on_update", "on_step", "on_epoch"),
+    *("weights", "final"),
+)
 
 
 @runtime_checkable
@@ -53,6 +57,7 @@ class Points:
     exclusive: ClassVar[tuple[str, ...]]
     order: ClassVar[int]
     evaluations: ClassVar[int]
+    forwards: ClassVar[int] = 0
 
     def check(self, view: ModelView, ctx: Context) -> None:
         """Refuse at attach, before any work, what this technique cannot do for this model; raise ConflictError."""
@@ -62,6 +67,16 @@ class Points:
         "body.2")``.
         """
         return [(slot, "") for slot in self.exclusive]
+
+    def on_build(self, view: ModelView, ctx: Context) -> Mapping[str, nn.Module]:
+        """Modules by name to put in the place of the model's own, such as ``{"body.1": GhostNorm(...)}``; once, at
+        attach, before all else.
+
+        ``close()`` puts the originals back, and ``export()`` contains them. What is to outlast these lives in tensors
+        or modules that the new module shares with the original. Parameters that go leave the optimizer, new ones join
+        it.
+        """
+        raise NotImplementedError  # the session calls only what a class overrides
 
     def init(self, view: ModelView, ctx: Context) -> State:
         """Named tensors and numbers to keep between steps; tensors are keyed by parameter name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,10 @@ class Run:
         sparse: the parameters that a proximal step keeps exactly sparse.
         step, epochs: optimizer steps and epochs completed.
         micro: the micro-batch of this step that is under way.
+        forwards: further forward passes of this micro-batch so far.
         batch: the training batch that is under way.
+        evaluated: the batch of the evaluation that is under way.
+        again: runs the model once more, where a technique asks for it.
         snapshot: gives a deep copy of the tensors that evaluation sees.
         steps, steps_per_epoch: the length of the run and of an epoch in optimizer steps, where the loop has told them.
         called: which of the calls that a recipe may need were made since the last optimizer step.
@@ -43,9 +47,12 @@ class Run:
     step: int = 0
     epochs: int = 0
     micro: int = 0
+    forwards: int = 0
     batch: Batch | None = None
     steps: int | None = None
     steps_per_epoch: int | None = None
+    evaluated: Batch | None = None
+    again: Callable[..., Any] | None = None
     called: set[str] = field(default_factory=set)
     _next: int = 0
     _clocks: list[Tensor] = field(default_factory=list)
@@ -54,6 +61,7 @@ class Run:
     def begin(self) -> None:
         """A new micro-batch."""
         self.micro, self._next = self._next, self._next + 1
+        self.forwards, self.evaluated = 0, None
 
     def new_clock(self) -> Tensor:
         clock = torch.tensor([self.step, 0])
@@ -65,17 +73,40 @@ class Run:
         self._followers.append(follow)
         follow()
 
+    def clocks(self) -> list[Tensor]:
+        """What the clocks show."""
+        return [clock.clone() for clock in self._clocks]
+
+    def set_clocks(self, values: list[Tensor]) -> None:
+        for clock, value in zip(self._clocks, values, strict=True):
+            clock.copy_(value)
+
+    def mark(self) -> Callable[[], None]:
+        """A function that takes micro-batches and clocks back to where they are now."""
+        following, micro, forwards, clocks = self._next, self.micro, self.forwards, self.clocks()
+
+        def back() -> None:
+            self._next, self.micro, self.forwards = following, micro, forwards
+            self.set_clocks(clocks)
+
+        return back
+
     def rewind(self) -> None:
         """Back to the first micro-batch of this optimizer step."""
-        self._next = 0
+        self._next = self.forwards = 0
         for clock in self._clocks:
             clock.copy_(torch.tensor([self.step, 0]))
         for follow in self._followers:
             follow()
 
+    def move_to(self, step: int, epochs: int) -> None:
+        """To another point of the run; draws and schedules follow the counters."""
+        self.step, self.epochs = step, epochs
+        self.rewind()
+
     def advance(self) -> None:
         """An optimizer step is done."""
         self.step += 1
-        self.batch = None
+        self.batch = self.evaluated = None
         self.called.clear()
         self.rewind()

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dashpot.core import conflicts
-from dashpot.core.batch import Batch, weights_for
+from dashpot.core.attach import Mark, plain_optimizer, this_rank
+from dashpot.core.batch import Batch, make_batch
 from dashpot.core.context import Context
+from dashpot.core.criteria import Criterion
 from dashpot.core.errors import ConfigError, UsageError
+from dashpot.core.forward import Forward
 from dashpot.core.modes import evaluating
+from dashpot.core.objective import objective
+from dashpot.core.passes import mean_over_ranks
 from dashpot.core.plan import plan_text
-from dashpot.core.points import Attached, Handle, Scores, Verdict
+from dashpot.core.points import POINTS, Attached, Handle, Scores, Verdict
+from dashpot.core.replacing import Replaced, plain_copy
 from dashpot.core.rng import stream
 from dashpot.core.run import Run
+from dashpot.core.saving import restore, saved
 from dashpot.core.space import check_whole
 from dashpot.core.stepper import Stepper
-from dashpot.core.tensors import adopt, put, tensors
+from dashpot.core.tensors import put, tensors
 from dashpot.core.view import ModelView
 
 if TYPE_CHECKING:
     from dashpot.core.recipe import Recipe
-
-POINTS = ("on_model", "on_batch", "on_loss", "on_gradient", "on_update", "on_step", "on_epoch", "weights", "final")
 
 
 class Session:
@@ -77,19 +80,16 @@ class Session:
     ) -> None:
         if targets not in (None, "classes", "values", "multilabel"):
             raise ConfigError("targets", "one of classes, values, multilabel or None", targets)
+        plain = plain_optimizer(optimizer)
+        view = ModelView(model, plain)
+        Mark.refuse(view.model, plain)
         self.recipe = recipe
-        rank = (
-            torch.distributed.get_rank()
-            if torch.distributed.is_available() and torch.distributed.is_initialized()
-            else 0
-        )
-        self.run = Run(
-            ModelView(model, optimizer), optimizer, seed, self.snapshot, rank, classes, targets, ignore_index
-        )
+        self.run = Run(view, plain, seed, self.snapshot, this_rank(), classes, targets, ignore_index)
         self.run.steps = None if steps is None else check_whole("steps", steps)
         self.run.steps_per_epoch = None if steps_per_epoch is None else check_whole("steps_per_epoch", steps_per_epoch)
         self._closed = self._finished = False
         self._handles: list[Handle] = []
+        self._replaced: list[Replaced] = []
         self.actors: list[Attached] = [
             (t, Context(self.run, path, stream(seed, path), t)) for path, t in zip(recipe.paths(), recipe, strict=True)
         ]
@@ -100,73 +100,114 @@ class Session:
             point: sorted((actor for actor in self.actors if actor[0].defines(point)), key=lambda actor: actor[0].order)
             for point in POINTS
         }
-        self.run.sparse = conflicts.check(
-            self.actors, self.view, batch_size=batch_size, closure=closure, acts_on_model=bool(self._at["on_model"])
-        )
         try:
-            for technique, ctx in self.actors:
-                ctx.state = technique.init(self.view, ctx)
-            for technique, ctx in self._at["on_model"]:
-                self._handles.extend(technique.on_model(self.view, ctx))
-            if self.actors:
-                self._handles.append(Stepper(self.run, self._at))
+            self._begin(batch_size, closure)
         except BaseException:
             self._remove_handles()
             raise
 
+    def _begin(self, batch_size: int | None, closure: bool) -> None:
+        """Replace modules, check, set states up, install hooks: each sees what those before it made."""
+        view = self.view
+        conflicts.check_wrapper(view, self._at)
+        for _, ctx in self._at["on_build"]:
+            for name, module in ctx.technique.on_build(view, ctx).items():
+                self._replaced.append(Replaced(view, name, module))
+                self._handles.append(self._replaced[-1])
+        self.run.sparse = conflicts.check(self.actors, view, batch_size=batch_size, closure=closure)
+        for technique, ctx in self.actors:
+            ctx.state = technique.init(view, ctx)
+        for technique, ctx in self._at["on_model"]:
+            self._handles.extend(technique.on_model(view, ctx))
+        if any(technique.forwards for technique, _ in self.actors):
+            self.run.again = again = Forward(self.run)
+            self._handles.append(again)
+        if self.actors:
+            self._handles += [Stepper(self.run, self._at), Mark(str(self.recipe), view.model, view.optimizer)]
+
     # --- what a loop calls -------------------------------------------------------------------------------------------
 
-    def batch(self, x: Any, y: Any, weight: Tensor | None = None) -> Batch:
+    def batch(
+        self,
+        x: Any,
+        y: Any = None,
+        weight: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> Batch:
         """Pass one micro-batch through the techniques that act on inputs and targets.
 
         Args:
-            x: the input, [batch, ...].
-            y: the target.
-            weight: sample weights [batch].
+            x: the input: a tensor [batch, ...], or tensors in dicts, tuples and lists; or a whole :class:`Batch`.
+            y: the target, of any structure that the criterion takes.
+            weight: sample weights [batch]. A row of weight 0 is absent from the loss, one of weight 2 counts twice.
+            mask: bool [batch, positions, ...], true where a position counts; the others count nothing in the loss.
+            lengths: whole numbers [batch], how many positions of each padded sequence count.
 
         Returns:
-            The batch to train on. In evaluation mode it is the one that came.
+            The batch to train on; ``x, y = session.batch(x, y)`` unpacks it. In evaluation mode it is the one that
+            came.
+
+        Raises:
+            DataError: a mask or lengths that are none.
+            UsageError: an input that a technique cannot change.
         """
         self._demand_open()
-        batch = Batch(x, y, y, weight)
-        if self.view.model.training:
-            self.run.begin()
-            self.run.batch = batch
-            for _, ctx in self._at["on_batch"]:
-                self.run.batch = batch = ctx.technique.on_batch(batch, ctx)
-            self.run.called.add("on_batch")
-        self.run.batch = batch
+        run = self.run
+        batch = make_batch(x, y, weight, mask, lengths)
+        if not self.view.model.training:
+            run.evaluated = batch
+            return batch
+        run.begin()
+        run.batch = batch
+        for _, ctx in self._at["on_batch"]:
+            run.batch = batch = ctx.technique.on_batch(batch, ctx)
+        run.called.add("on_batch")
         return batch
 
-    def loss(self, per_sample: Tensor, out: Any = None) -> Tensor:
-        """Reduce a per-sample loss, once, after the techniques that act on losses.
+    def loss(
+        self,
+        loss: Tensor | Criterion,
+        out: Any = None,
+        target: Any = None,
+        *,
+        total: float | Tensor | None = None,
+    ) -> Tensor:
+        """One number to call ``backward`` on, after the techniques that act on losses.
+
+        Three forms::
+
+            session.loss(cross_entropy(out, batch.y, reduction="none"), out)  # the loss of each sample
+            session.loss(nn.CrossEntropyLoss(), out)                          # a criterion: the target is the batch's
+            session.loss(criterion(out, y), out)                              # one number, where nothing needs samples
 
         Args:
-            per_sample: the criterion with ``reduction="none"``, [batch] or [batch, ...].
-            out: the model's output; techniques such as label smoothing read it.
+            loss: the loss of each sample [batch] or [batch, ...]; or a criterion, a function or loss module from output
+                and target to a loss, reduced or not; or one number.
+            out: the model's output; a criterion and techniques such as label smoothing read it.
+            target: what ``out`` is held against; by default the batch's.
+            total: divide the sum of losses by this, in place of the number (or the weights' sum) of what counts; for
+                micro-batches of a step that are of different sizes.
 
         Returns:
-            The scalar to call ``backward`` on: the mean over samples, weighted by the batch's sample weights, without
-            ignored positions.
+            For losses of samples the mean, weighted by the batch's sample weights, without positions that the mask or
+            ``ignore_index`` leaves out. For a criterion that reduces, what its own reduction gives, likewise weighted
+            and masked.
+
+        Raises:
+            ConfigError: a criterion that is not made of its losses of samples.
+            UsageError: one number where a technique, a weight or a mask needs the loss of each sample, or no target.
         """
         self._demand_open()
-        if per_sample.ndim == 0:
-            raise UsageError(
-                "session.loss needs the loss of each sample, got one number. Compute the criterion with"
-                ' reduction="none".'
-            )
-        if self.view.model.training:
-            for _, ctx in self._at["on_loss"]:
-                per_sample = ctx.technique.on_loss(per_sample, out, ctx)
-            self.run.called.add("on_loss")
-        weight = weights_for(per_sample, self.run.batch, self.run.ignore_index)
-        if weight is None:
-            return per_sample.mean()
-        return (per_sample * weight).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+        return objective(self.run, self._at["on_loss"], loss, out, target, total)
 
     def epoch(self, scores: Scores) -> Verdict:
-        """Close an epoch with its scores, such as ``{"val_loss": 0.3}``; take them inside :meth:`evaluate`."""
+        """Close an epoch with its scores, such as ``{"val_loss": 0.3}``; take them inside :meth:`evaluate`. Under
+        DistributedDataParallel every rank calls it, and the mean over the ranks decides.
+        """
         self._demand_open()
+        scores = mean_over_ranks(scores, self.view.wrapper)
         self.run.epochs += 1
         verdicts = [ctx.technique.on_epoch(scores, ctx) for _, ctx in self._at["on_epoch"]]
         return Verdict(
@@ -207,12 +248,10 @@ class Session:
 
     def export(self) -> nn.Module:
         """A plain deep copy of the model with its final weights and no trace of Dashpot, in evaluation mode."""
-        twin = copy.deepcopy(self.view.model)
+        twin = plain_copy(self.view.model, self._replaced, {} if self._finished else self._final())
         for handle in self._handles:
             if strip := getattr(handle, "strip", None):
                 strip(twin)
-        if not self._finished:
-            put(tensors(twin), self._final())
         return twin.eval()
 
     def plan(self) -> str:
@@ -222,20 +261,13 @@ class Session:
             ctx.path: [s.describe(name, t.fields()[name].domain.off, *lengths) for name, s in t.schedules().items()]
             for t, ctx in self._scheduled
         }
-        return plan_text(str(self.recipe), self._at, self.view, schedules)
+        return plan_text(str(self.recipe), self.actors, self._at, self.view, schedules)
 
     # --- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Counters and the state of each technique; random streams need none."""
-        return {
-            "recipe": self.recipe.to_dict(),
-            "seed": self.seed,
-            "step": self.step,
-            "epochs": self.epochs,
-            "techniques": {ctx.path: ctx.state for _, ctx in self.actors},
-            **({"steps": self.run.steps, "steps_per_epoch": self.run.steps_per_epoch} if self._scheduled else {}),
-        }
+        return saved(self.recipe.to_dict(), self.run, self.actors, bool(self._scheduled))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken.
@@ -243,27 +275,7 @@ class Session:
         Raises:
             ConfigError: it belongs to another recipe or seed.
         """
-        if state["recipe"] != self.recipe.to_dict():
-            raise ConfigError(
-                "recipe",
-                f"the one that the saved state belongs to ({_told(state['recipe'])})",
-                str(self.recipe),
-                "Attach that recipe, or start afresh.",
-            )
-        if state["seed"] != self.seed:
-            raise ConfigError("seed", f"the one that the saved state belongs to ({state['seed']})", self.seed)
-        for name in ("steps", "steps_per_epoch") if self._scheduled else ():
-            if state[name] != getattr(self.run, name):
-                raise ConfigError(
-                    name,
-                    f"what the saved state's schedules were laid out for ({state[name]})",
-                    getattr(self.run, name),
-                    "Attach with that length, or start afresh.",
-                )
-        self.run.step, self.run.epochs = int(state["step"]), int(state["epochs"])
-        for _, ctx in self.actors:
-            ctx.state = adopt(ctx.state, state["techniques"][ctx.path])
-        self.run.rewind()
+        restore(state, self.recipe.to_dict(), self.run, self.actors, bool(self._scheduled))
 
     def snapshot(self) -> dict[str, Tensor]:
         """A deep copy of the parameters and buffers that evaluation sees."""
@@ -298,8 +310,7 @@ class Session:
 
     def move_to(self, step: int, epochs: int) -> None:
         """Take the counters to another point of the run; draws and schedules follow them."""
-        self.run.step, self.run.epochs = step, epochs
-        self.run.rewind()
+        self.run.move_to(step, epochs)
 
     def _follow_schedules(self) -> None:
         """Each technique with a schedule as it acts at this optimizer step."""
@@ -337,13 +348,3 @@ class Session:
                 self.finish()
             finally:
                 self.close()
-
-
-def _told(recipe: Any) -> str:
-    """A saved recipe in words."""
-    entries = recipe.get("technique", []) if isinstance(recipe, Mapping) else []
-    texts = [
-        f"{entry.get('name')}({', '.join(f'{k}={v}' for k, v in entry.items() if k not in ('name', 'version'))})"
-        for entry in entries
-    ]
-    return " | ".join(texts) or "an empty one"

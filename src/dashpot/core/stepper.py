@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from dashpot.core.conflicts import refuse_many
 from dashpot.core.errors import UsageError
-from dashpot.core.passes import GlobalRandomness, frozen_statistics, without_sync
+from dashpot.core.passes import GlobalRandomness, fresh_gradients, frozen_statistics, without_sync
 from dashpot.core.points import Attached, Points
 from dashpot.core.run import Run
 from dashpot.core.select import Where
@@ -68,8 +68,10 @@ class Stepper:
             return None
         rest = {k: v for k, v in kwargs.items() if k != "closure"}
         if not (self._gradient or self._update):
-            return (optimizer, _Checked(closure, self._demand_calls), *args[2:]), rest
-        passes = _Passes(self._run, closure, sum(ctx.technique.asks() - 1 for _, ctx in self._gradient) + 1)
+            return (optimizer, _Checked(self._run, closure, self._demand_calls), *args[2:]), rest
+        again = [type(t).__name__ for t, ctx in self._gradient if ctx.technique.asks() > 1]
+        expected = sum(ctx.technique.asks() - 1 for _, ctx in self._gradient) + 1
+        passes = _Passes(self._run, closure, expected, again)
         self._gradients(len(self._gradient), passes)
         self._demand_calls()
         self._run_updates()
@@ -142,12 +144,15 @@ class Stepper:
 
 
 class _Checked:
-    """A closure that also says what the loop left out; none of the gradients is final before it returns."""
+    """A closure that also says what the loop left out; none of the gradients is final before it returns. Called again,
+    it draws what it drew before.
+    """
 
-    def __init__(self, closure: Callable[[], Any], demand_calls: Callable[[], None]) -> None:
-        self._closure, self._demand_calls = closure, demand_calls
+    def __init__(self, run: Run, closure: Callable[[], Any], demand_calls: Callable[[], None]) -> None:
+        self._back, self._closure, self._demand_calls = run.mark(), closure, demand_calls
 
     def __call__(self) -> Any:
+        self._back()
         loss = self._closure()
         self._demand_calls()
         return loss
@@ -171,23 +176,27 @@ class _Once:
 class _Passes:
     """Evaluates a closure so that each further pass sees what the first one saw."""
 
-    def __init__(self, run: Run, closure: Callable[[], Any], expected: int) -> None:
-        self._run, self._closure, self._left = run, closure, expected
+    def __init__(self, run: Run, closure: Callable[[], Any], expected: int, needy: list[str]) -> None:
+        self._run, self._closure, self._left, self._needy = run, closure, expected, ", ".join(needy)
+        # Micro-batches may have come before this step's closure: a pass begins where the first one did.
+        self._back = run.mark()
         self._randomness = GlobalRandomness(run.view.model) if expected > 1 else None
         self._first = True
         self.loss: Any = None
 
     def __call__(self) -> None:
-        self._run.rewind()
         self._left -= 1
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             if self._left > 0:
                 stack.enter_context(without_sync(self._run.view.wrapper))
             if not self._first:
+                self._back()
                 stack.enter_context(frozen_statistics(self._run.view.model))
                 if self._randomness is not None:
                     self._randomness.restore()
+            if self._needy and self._first:
+                stack.enter_context(fresh_gradients(self._run.optimizer, self._needy))
             loss = self._closure()
         if self._first:
             # The loss at the weights that the step starts from is the one to report.

@@ -60,6 +60,10 @@ class ModelView:
         self.wrapper = model
         self.model = unwrap(model)
         self.optimizer = optimizer
+        self.look()
+
+    def look(self) -> None:
+        """Take in the modules as they are now."""
         self.parameters: dict[str, nn.Parameter] = {}
         self.roles: dict[str, str] = {}
         self._owners: dict[str, nn.Module] = {}

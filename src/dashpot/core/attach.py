@@ -1,0 +1,70 @@
+"""What is looked at before a session begins: the optimizer under its wrappers, and whether another session is open."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from dashpot.core.errors import ConfigError, ConflictError
+
+
+def plain_optimizer(optimizer: Any) -> Optimizer:
+    """The optimizer whose ``step`` does the work, out of wrappers that keep it in ``.optimizer``.
+
+    Raises:
+        ConfigError: there is no torch optimizer in it.
+    """
+    found, seen = optimizer, set[int]()
+    while id(found) not in seen and isinstance(inner := getattr(found, "optimizer", None), Optimizer):
+        seen.add(id(found))
+        found = inner
+    if not isinstance(found, Optimizer):
+        raise ConfigError(
+            "optimizer",
+            "a torch.optim.Optimizer, or a wrapper that keeps one in .optimizer",
+            f"{type(optimizer).__module__}.{type(optimizer).__name__}",
+        )
+    return found
+
+
+def this_rank() -> int:
+    """This process's rank in a distributed run, else 0."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank()
+    return 0
+
+
+class Mark:
+    """Says of a model and an optimizer that a session is open on them. It stays when the session object is forgotten,
+    since its hooks stay, too.
+    """
+
+    def __init__(self, recipe: str, model: nn.Module, optimizer: Optimizer) -> None:
+        self._recipe, self._open = recipe, True
+        for held in (model, optimizer):
+            _marks[held] = self
+
+    def remove(self) -> None:
+        self._open = False
+
+    @staticmethod
+    def refuse(model: nn.Module, optimizer: Optimizer) -> None:
+        """Refuse a second session.
+
+        Raises:
+            ConflictError: one is open on the model or the optimizer.
+        """
+        for name, held in (("model", model), ("optimizer", optimizer)):
+            mark = _marks.get(held)
+            if mark is not None and mark._open:
+                raise ConflictError(
+                    f"this {name} ({type(held).__name__}) already carries an open session, of {mark._recipe}; two would"
+                    " act twice. Close the old one first: call its close(), or leave its `with`."
+                )
+
+
+_marks: weakref.WeakKeyDictionary[Any, Mark] = weakref.WeakKeyDictionary()

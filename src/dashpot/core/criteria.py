@@ -1,0 +1,152 @@
+"""A criterion as losses of samples: what ``session.loss(criterion, out)`` makes of it."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dashpot.core.batch import reduced
+from dashpot.core.errors import ConfigError, UsageError
+
+Criterion = Callable[..., Any]
+_REDUCTIONS = ("mean", "sum", "batchmean", "none")
+_compared: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The losses of samples, and how the criterion itself would make one number of them.
+
+    Attributes:
+        values: [batch, ...].
+        reduction: ``"mean"``, ``"sum"`` or ``"batchmean"``.
+        ignore_index: the class that the criterion leaves out, or None.
+        class_weight: the weight of each position's class [batch, ...], where the mean is over these; else None.
+        weighted: whether ``values`` contain that weight already.
+    """
+
+    values: Tensor
+    reduction: str = "mean"
+    ignore_index: int | None = None
+    class_weight: Tensor | None = None
+    weighted: bool = False
+
+    def reduce(self, values: Tensor, weight: Tensor | None, total: float | Tensor | None = None) -> Tensor:
+        """``values``, these or what became of them, as one number, with ``weight`` for each position."""
+        if self.class_weight is None:
+            return reduced(values, weight, self.reduction, total=total)
+        both = self.class_weight if weight is None else weight * self.class_weight
+        if self.weighted:
+            return reduced(values, weight, self.reduction, count=both, total=total)
+        return reduced(values, both, self.reduction, total=total)
+
+
+def samples_of(criterion: Criterion, out: Any, target: Any) -> Samples:
+    """The losses of samples by a criterion: a function or loss module, with or without a ``reduction``.
+
+    Raises:
+        ConfigError: its reduction is none of the known ones, or not made of its values per sample.
+        UsageError: it gives no tensor.
+    """
+    options = _options(criterion)
+    if options is None:
+        values = criterion(out, target)
+        if not isinstance(values, Tensor):
+            raise UsageError(f"the criterion must return a tensor, got {type(values).__name__}.")
+        return Samples(values)
+    reduction = options["reduction"]
+    if reduction not in _REDUCTIONS:
+        raise ConfigError("criterion.reduction", f"one of {', '.join(_REDUCTIONS)}", reduction)
+    if not _by_class(criterion):
+        found = Samples(_with(criterion, reduction="none")(out, target), "mean" if reduction == "none" else reduction)
+    else:
+        found = _cross_entropies(criterion, options, out, target)
+    if reduction != "none":
+        _compare(criterion, found, out, target)
+    return found
+
+
+def _cross_entropies(criterion: Criterion, options: dict[str, Any], out: Any, target: Tensor) -> Samples:
+    """Cross entropy and its kin: their mean is over the weights of the classes, without the class that is ignored."""
+    reduction = "mean" if options["reduction"] == "none" else options["reduction"]
+    if target.is_floating_point():  # class probabilities: the mean is over samples
+        return Samples(_with(criterion, reduction="none")(out, target), reduction)
+    ignore, weight = options.get("ignore_index"), options.get("weight")
+    if weight is None:
+        return Samples(_with(criterion, reduction="none")(out, target), reduction, ignore)
+    weight = weight.to(out)[target.masked_fill(target.eq(-1 if ignore is None else ignore), 0)]
+    if options.get("label_smoothing"):  # the smoothed part is weighted by all classes
+        return Samples(_with(criterion, reduction="none")(out, target), reduction, ignore, weight, weighted=True)
+    return Samples(_with(criterion, reduction="none", weight=None)(out, target), reduction, ignore, weight)
+
+
+def reduces(criterion: Criterion) -> bool:
+    """Whether the criterion makes one number by itself."""
+    options = _options(criterion)
+    return options is not None and options["reduction"] != "none"
+
+
+def _options(criterion: Criterion) -> dict[str, Any] | None:
+    """Its settings where it has a ``reduction``, else None."""
+    if isinstance(criterion, nn.Module):
+        if not isinstance(getattr(criterion, "reduction", None), str):
+            return None
+        return {
+            name: getattr(criterion, name, None) for name in ("reduction", "weight", "ignore_index", "label_smoothing")
+        }
+    try:
+        parameters = inspect.signature(criterion).parameters
+    except (TypeError, ValueError):  # made in C, without a signature
+        return None
+    if not isinstance(parameters["reduction"].default if "reduction" in parameters else None, str):
+        return None
+    return {name: p.default for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
+
+
+def _by_class(criterion: Criterion) -> bool:
+    """Whether its mean is over the weights of classes."""
+    if isinstance(criterion, functools.partial):
+        return _by_class(criterion.func)
+    if isinstance(criterion, nn.Module):
+        return isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss)
+    return criterion in (functional.cross_entropy, functional.nll_loss)
+
+
+def _with(criterion: Criterion, **options: Any) -> Criterion:
+    """The criterion with other settings; the one that came stays as it is."""
+    if not isinstance(criterion, nn.Module):
+        return functools.partial(criterion, **options)
+    twin = copy.copy(criterion)
+    twin._buffers = dict(twin._buffers)
+    for name, value in options.items():
+        setattr(twin, name, value)
+    return twin
+
+
+def _compare(criterion: Criterion, found: Samples, out: Any, target: Any) -> None:
+    """Once for each criterion: whether its own number is made of its losses of samples."""
+    if criterion in _compared:
+        return
+    with torch.no_grad():
+        own = criterion(out, target)
+        weight = None
+        if found.ignore_index is not None:
+            weight = (target != found.ignore_index).to(found.values)
+        mine = found.reduce(found.values, weight)
+    if bool(own.isfinite()) and not torch.allclose(own.double(), mine.double(), rtol=1e-2, atol=1e-6):
+        raise ConfigError(
+            "criterion",
+            f"one whose {found.reduction} is that of its values with reduction='none' ({float(mine):.6g})",
+            float(own),
+            "Pass the loss of each sample instead.",
+        )
+    _compared.add(criterion)

@@ -1,0 +1,89 @@
+"""The one place where losses of samples become one number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from dashpot.core.batch import Batch, reduced, weights_for
+from dashpot.core.criteria import Criterion, reduces, samples_of
+from dashpot.core.errors import UsageError
+from dashpot.core.points import Attached
+from dashpot.core.run import Run
+
+
+def objective(
+    run: Run, acting: list[Attached], loss: Tensor | Criterion, out: Any, target: Any, total: float | Tensor | None
+) -> Tensor:
+    """What :meth:`Session.loss` says, for the techniques ``acting`` on losses."""
+    training = run.view.model.training
+    batch = run.batch if training else run.evaluated
+    if training:
+        run.called.add("on_loss")
+    else:
+        acting = []
+    truth = target if target is not None else batch.truth if batch is not None else None
+    if not isinstance(loss, Tensor):
+        return _by_criterion(run, acting, loss, out, target, batch, truth, total)
+    if loss.ndim == 0:
+        return _scalar(run, acting, loss, batch, total)
+    for _, ctx in acting:
+        loss = ctx.technique.on_loss(loss, out, ctx)
+    return reduced(loss, weights_for(loss, batch, truth, run.ignore_index), total=total)
+
+
+def _by_criterion(
+    run: Run,
+    acting: list[Attached],
+    criterion: Criterion,
+    out: Any,
+    target: Any,
+    batch: Batch | None,
+    truth: Any,
+    total: float | Tensor | None,
+) -> Tensor:
+    y = target if target is not None else batch.y if batch is not None else None
+    if y is None:
+        raise UsageError(
+            "session.loss(criterion, out) has no target. Call session.batch(x, y) first, or pass it as the third"
+            " argument."
+        )
+    if reduces(criterion) and not _needy(run, acting, batch, total):
+        return criterion(out, y)  # type: ignore[no-any-return]  # its own number, to the last bit
+    found = samples_of(criterion, out, y)
+    values = found.values
+    if values.ndim == 0:
+        return _scalar(run, acting, values, batch, total)
+    for _, ctx in acting:
+        values = ctx.technique.on_loss(values, out, ctx)
+    weight = weights_for(values, batch, truth, run.ignore_index)
+    if found.ignore_index is not None and found.ignore_index != run.ignore_index:
+        left = weights_for(values, None, truth, found.ignore_index)
+        weight = left if weight is None or left is None else weight * left
+    return found.reduce(values, weight, total)
+
+
+def _scalar(
+    run: Run, acting: list[Attached], loss: Tensor, batch: Batch | None, total: float | Tensor | None
+) -> Tensor:
+    """One number passes where nothing needs the loss of each sample."""
+    needy = _needy(run, acting, batch, total)
+    if needy:
+        raise UsageError(
+            f"session.loss got one number, but {', '.join(needy)} needs the loss of each sample. Compute the criterion"
+            ' with reduction="none", or pass the criterion itself: session.loss(criterion, out).'
+        )
+    return loss
+
+
+def _needy(run: Run, acting: list[Attached], batch: Batch | None, total: float | Tensor | None) -> list[str]:
+    """Who needs the loss of each sample."""
+    needy = [type(technique).__name__ for technique, _ in acting]
+    if batch is not None:
+        needy += [f"the batch's {name}" for name in ("weight", "mask") if getattr(batch, name) is not None]
+    if run.ignore_index is not None:
+        needy.append("ignore_index")
+    if total is not None:
+        needy.append("total")
+    return needy

@@ -1,0 +1,92 @@
+"""Modules that a technique puts in the place of others, and takes out again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from dashpot.core.errors import ConflictError
+from dashpot.core.tensors import put, tensors
+from dashpot.core.view import ModelView
+
+
+class Replaced:
+    """A module in another's place, in the model, in the view and in the optimizer, until :meth:`remove`.
+
+    Parameters that the model no longer has leave their optimizer group with their state; those that it now has join the
+    group of the ones that left (else of the module that was there).
+
+    Raises:
+        ConflictError: the model has no such module.
+    """
+
+    def __init__(self, view: ModelView, name: str, new: nn.Module) -> None:
+        if not name or name not in view.modules:
+            raise ConflictError(
+                f"there is no module {name!r} to replace in {type(view.model).__name__}, which has"
+                f" {', '.join(filter(None, view.modules))}."
+            )
+        self._view, self.original, self.new = view, view.modules[name], new
+        device = next((p.device for p in self.original.parameters()), None)
+        new.to(device) if device is not None else None
+        new.train(self.original.training)
+        before = {id(p): p for p in view.model.parameters()}
+        owned = {id(p) for p in self.original.parameters()}
+        self._places = _places(view.model, self.original)
+        for parent, key in self._places:
+            parent._modules[key] = new
+        after = {id(p): p for p in view.model.parameters()}
+        gone = before.keys() - after.keys()
+        self._joined = [p for i, p in after.items() if i not in before and p.requires_grad]
+        self._change_groups(gone, owned)
+        view.look()
+
+    def _change_groups(self, gone: set[int], owned: set[int]) -> None:
+        optimizer = self._view.optimizer
+        self._groups = [(group, list(group["params"])) for group in optimizer.param_groups]
+        self._state: dict[Tensor, Any] = {}
+        home = next((g for wanted in (gone, owned) for g, ps in self._groups if any(id(p) in wanted for p in ps)), None)
+        if home is None and not owned:
+            home = optimizer.param_groups[-1]  # what was there had no parameters
+        for group, params in self._groups:
+            for p in params:
+                if id(p) in gone and p in optimizer.state:
+                    self._state[p] = optimizer.state.pop(p)
+            group["params"][:] = [p for p in params if id(p) not in gone]
+        if home is not None:
+            home["params"].extend(self._joined)
+
+    def remove(self) -> None:
+        """The original is back, and in the optimizer what was there before; groups and parameters that came since
+        stay.
+        """
+        for parent, key in self._places:
+            parent._modules[key] = self.original
+        self.original.train(self.new.training)
+        optimizer, joined = self._view.optimizer, {id(p) for p in self._joined}
+        for p in self._joined:
+            optimizer.state.pop(p, None)
+        for group, params in self._groups:
+            known = joined | {id(p) for p in params}
+            group["params"][:] = [*params, *(p for p in group["params"] if id(p) not in known)]
+        optimizer.state.update(self._state)
+        self._view.look()
+
+
+def plain_copy(model: nn.Module, replaced: Sequence[Replaced], final: dict[str, Tensor]) -> nn.Module:
+    """A deep copy of the model with the ``final`` tensors, and each replaced module's original in its place again;
+    tensors that the two share have the final values.
+    """
+    twin, pairs = copy.deepcopy((model, [(one.original, one.new) for one in replaced]))
+    put(tensors(twin), final)
+    for original, new in reversed(pairs):
+        for parent, key in _places(twin, new):
+            parent._modules[key] = original
+    return twin
+
+
+def _places(model: nn.Module, module: nn.Module) -> list[tuple[nn.Module, str]]:
+    return [(parent, key) for parent in model.modules() for key, child in parent._modules.items() if child is module]
