@@ -18,17 +18,18 @@ def plain_optimizer(optimizer: Any) -> Optimizer:
     Raises:
         ConfigError: there is no torch optimizer in it.
     """
-    found, seen = optimizer, set[int]()
-    while id(found) not in seen and isinstance(inner := getattr(found, "optimizer", None), Optimizer):
+    found, innermost, seen = optimizer, None, set[int]()
+    while found is not None and id(found) not in seen:
         seen.add(id(found))
-        found = inner
-    if not isinstance(found, Optimizer):
+        innermost = found if isinstance(found, Optimizer) else innermost
+        found = getattr(found, "optimizer", None)
+    if innermost is None:
         raise ConfigError(
             "optimizer",
             "a torch.optim.Optimizer, or a wrapper that keeps one in .optimizer",
             f"{type(optimizer).__module__}.{type(optimizer).__name__}",
         )
-    return found
+    return innermost
 
 
 def this_rank() -> int:

@@ -28,9 +28,10 @@ def objective(
         return _by_criterion(run, acting, loss, out, target, batch, truth, total)
     if loss.ndim == 0:
         return _scalar(run, acting, loss, batch, total)
+    values = loss
     for _, ctx in acting:
-        loss = ctx.technique.on_loss(loss, out, ctx)
-    return reduced(loss, weights_for(loss, batch, truth, run.ignore_index), total=total)
+        values = ctx.technique.on_loss(values, out, ctx)
+    return reduced(values, weights_for(values, batch, truth, run.ignore_index), total=total)
 
 
 def _by_criterion(

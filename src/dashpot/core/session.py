@@ -230,6 +230,7 @@ class Session:
             try:
                 yield self.view.wrapper
             finally:
+                self.run.evaluated = None
                 put(own, saved)
 
     def finish(self) -> None:

@@ -5,9 +5,8 @@ from typing import Annotated
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.batch import Batch
+from dashpot.core.batch import Batch, float_input
 from dashpot.core.context import Context
-from dashpot.core.errors import UsageError
 from dashpot.core.space import Range
 from dashpot.core.technique import Technique
 
@@ -52,7 +51,6 @@ class InputNoise(Technique):
     std: Annotated[float, Range(0.0, float("inf"), search=(0.01, 0.5), log=True, off=0.0)] = 0.1
 
     def on_batch(self, batch: Batch, ctx: Context) -> Batch:
-        if not (isinstance(batch.x, Tensor) and batch.x.is_floating_point()):
-            raise UsageError("InputNoise needs a floating-point input tensor. Convert it first.")
-        noise = ctx.draws().normal(batch.x.shape, batch.x.device, batch.x.dtype)
-        return batch.replace(x=input_noise(batch.x, noise, self.std))
+        x = float_input(batch, type(self).__name__)
+        noise = ctx.draws().normal(x.shape, x.device, x.dtype)
+        return batch.replace(x=input_noise(x, noise, self.std))

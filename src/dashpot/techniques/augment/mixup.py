@@ -1,14 +1,15 @@
 """Mixup: train on blends of pairs of samples."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from dashpot.core.batch import Batch
+from dashpot.core.batch import Batch, float_input
 from dashpot.core.context import Context
 from dashpot.core.errors import ConflictError, UsageError
+from dashpot.core.nested import told
 from dashpot.core.space import Range
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView
@@ -96,21 +97,26 @@ class Mixup(Technique):
             )
 
     def on_batch(self, batch: Batch, ctx: Context) -> Batch:
-        if not (isinstance(batch.x, Tensor) and batch.x.is_floating_point()):
-            raise UsageError("Mixup needs a floating-point input tensor. Convert it first, or mix embeddings instead.")
+        x = float_input(batch, type(self).__name__)
+        if batch.mask is not None:
+            raise UsageError(
+                "Mixup cannot blend padded or masked sequences: a blend of two has no length of its own. Leave it out."
+            )
         if self.alpha == 0:
             return batch
         draws = ctx.draws()
-        n, device = batch.x.shape[0], batch.x.device
+        n, device = x.shape[0], x.device
         share, order = draws.beta(self.alpha, n, device), draws.permutation(n, device)
         y = _blendable(batch.y, ctx.classes)
         if batch.weight is None:
-            return batch.replace(x=mixup(batch.x, batch.x[order], share), y=mixup(y, y[order], share))
+            return batch.replace(x=mixup(x, x[order], share), y=mixup(y, y[order], share))
         y, weight = mix_weighted(y, batch.weight.float(), order, share)
-        return batch.replace(x=mixup(batch.x, batch.x[order], share), y=y, weight=weight)
+        return batch.replace(x=mixup(x, x[order], share), y=y, weight=weight)
 
 
-def _blendable(y: Tensor, classes: int | None) -> Tensor:
+def _blendable(y: Any, classes: int | None) -> Tensor:
+    if not isinstance(y, Tensor):
+        raise UsageError(f"Mixup needs a target tensor, got {told(y)}. Leave Mixup out.")
     if y.is_floating_point():
         return y
     if y.ndim != 1:
