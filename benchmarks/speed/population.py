@@ -101,7 +101,7 @@ def population(
     norm: bool,
     x: Tensor,
     y: Tensor,
-    low: bool,
+    bfloat16: bool,
     epochs: int = ENDLESS,
     rows: Any = None,
 ) -> Population:
@@ -116,7 +116,7 @@ def population(
         epochs=epochs,
         batch_size=BATCH,
         schedule="constant" if epochs == ENDLESS else "cosine",
-        low=low,
+        bfloat16=bfloat16,
         device="cpu",
     )
 
@@ -127,9 +127,9 @@ def arms(width: int, depth: int, norm: bool, count: int) -> tuple[dict[str, Call
     found = {"plain": plain(width, depth, norm, x, y)}
     members = {"plain": 1}
     kinds = [("float32", False), *([("bfloat16", True)] if fast_bfloat16(torch.device("cpu")) else [])]
-    for name, low in kinds:
+    for name, bfloat16 in kinds:
         for number in (1, count):
-            together = population(number, width, depth, norm, x, y, low)
+            together = population(number, width, depth, norm, x, y, bfloat16)
             key = f"{name}, {number} member{'s' if number > 1 else ''}"
             found[key] = lambda together=together: together.train(1)  # type: ignore[misc]
             members[key] = number
@@ -147,8 +147,8 @@ def accuracy(rounds: int, epochs: int = 60) -> dict[str, Any]:
     def hit(out: Tensor) -> float:
         return float((out.argmax(1) == y[test]).float().mean())
 
-    for name, low in (("float32", False), ("bfloat16", True)):
-        together = population(rounds, 128, 3, False, x, y, low, epochs, rows)
+    for name, bfloat16 in (("float32", False), ("bfloat16", True)):
+        together = population(rounds, 128, 3, False, x, y, bfloat16, epochs, rows)
         together.train(epochs)
         result[f"population, {name}"] = [
             hit(out) for out in together.outputs(dict.fromkeys(range(rounds), test)).values()

@@ -98,3 +98,13 @@ def test_no_compiler_at_all(source: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_asking_for_a_compiled_model_while_another_thread_imports_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch._dynamo.eval_frame", types.ModuleType("half of it"))
     assert not is_compiled(nn.Linear(1, 1))
+
+
+KERNELS = sorted(Path(native.__file__).parents[1].rglob("*.cpp"))
+
+
+@compiled
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.stem)
+def test_every_kernel_compiles(kernel: Path) -> None:
+    """Or the tests of a broken one would only be skipped."""
+    assert native.library(kernel) is not None, native.why_not(kernel)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import dashpot
 from dashpot.optim import SGD, AdamW
 from dashpot.techniques.penalties import native
-from dashpot.techniques.penalties.penalty import CHUNK, Proximal
+from dashpot.techniques.penalties.proximal import CHUNK, Proximal
 
 pytestmark = pytest.mark.skipif(native.kernel() is None, reason="no C++ compiler")
 ROWS = 24

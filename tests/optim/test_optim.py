@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import dashpot
 from dashpot.optim import SGD, AdamW
 from dashpot.techniques.penalties import fast, native
-from dashpot.techniques.penalties.penalty import Proximal
+from dashpot.techniques.penalties.proximal import Proximal
 
 SHAPES = [(300, 200), (200,), (64, 3, 5, 5), (7,), (1, 40_000), (0, 3), (33, 1), ()]
 PENALTIES: dict[str, Proximal] = {

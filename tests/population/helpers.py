@@ -55,7 +55,7 @@ def member(make: Callable[[], nn.Module] = mlp, techniques: Sequence[Any] = (), 
 
 
 def population(members: Sequence[Member], sets: Any = None, **options: Any) -> Population:
-    settings = {"epochs": EPOCHS, "batch_size": BATCH, "low": False, "device": "cpu"} | options
+    settings = {"epochs": EPOCHS, "batch_size": BATCH, "bfloat16": False, "device": "cpu"} | options
     return Population(members, sets or [table()], **settings)
 
 

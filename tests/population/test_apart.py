@@ -72,7 +72,11 @@ def test_an_empty_recipe_is_a_recipe() -> None:
 
 
 def test_who_joins_later_is_on_the_same_schedule_stacked_or_not() -> None:
-    techniques = (dashpot.L1(strength=5e-3, warmup=3, ramp=6), dashpot.Dropout(p=0.2), dashpot.EMA(decay=0.9))
+    techniques = (
+        dashpot.L1(strength="0to5e-3@from=2steps@until=8steps"),
+        dashpot.Dropout(p=0.2),
+        dashpot.EMA(decay=0.9),
+    )
 
     def joined(stack: bool) -> dict[str, Tensor]:
         together = population([member(normed, techniques, seed=0)], stack=stack)
@@ -136,11 +140,11 @@ def test_a_wide_network_is_evaluated_in_small_pieces(monkeypatch: pytest.MonkeyP
 
     together = population([member(wide)])
     together.train(1)
-    runner = together._groups[0][0].runner
-    if runner is None:
+    executor = together._groups[0][0].executor
+    if executor is None:
         pytest.skip("no C++ compiler here")
-    rows, whole = [], runner.outputs
-    monkeypatch.setattr(runner, "outputs", lambda x, *now: rows.append(x.shape[1]) or whole(x, *now))
+    rows, whole = [], executor.outputs
+    monkeypatch.setattr(executor, "outputs", lambda x, *now: rows.append(x.shape[1]) or whole(x, *now))
     outputs = together.outputs({0: np.tile(np.arange(160), 100)})[0]
     assert sum(rows) == 16_000
     assert max(rows) * 2 * 512 <= 1 << 22

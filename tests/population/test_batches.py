@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 import dashpot
-from dashpot.population import planner as maker
+from dashpot.population import planner
 from dashpot.population.mapped import mapped
 from dashpot.population.models import StackedModels
 from dashpot.population.population import Population
-from dashpot.population.program import executor as runner
+from dashpot.population.program import executor
 from dashpot.population.stack import NotStackableError
 from tests.population.helpers import BATCH, alone, demand_as_alone, demand_equal, member, mlp, normed, population
 
@@ -52,23 +52,23 @@ def refuse(*args: Any) -> Any:
 
 def by_program(patch: pytest.MonkeyPatch) -> None:
     """As it comes."""
-    if runner.kernel() is None:
+    if executor.kernel() is None:
         pytest.skip("no C++ compiler here")
 
 
 def by_autograd(patch: pytest.MonkeyPatch) -> None:
-    for module in ("program.program", "program.executor", "inputs", "dropping"):
-        patch.setattr(f"dashpot.population.{module}.kernel", lambda: None)
+    for module in ("population.program.program", "population.program.executor", "core.draws"):
+        patch.setattr(f"dashpot.{module}.kernel", lambda: None)
 
 
 def by_vmap(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(maker, "stacked", refuse)
+    patch.setattr(planner, "stacked", refuse)
     by_autograd(patch)
 
 
 def one_by_one(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(maker, "stacked", refuse)
-    patch.setattr(maker, "mapped", refuse)
+    patch.setattr(planner, "stacked", refuse)
+    patch.setattr(planner, "mapped", refuse)
 
 
 WAYS = {by_program: 0, by_autograd: 0, by_vmap: 1, one_by_one: 1}
@@ -94,7 +94,7 @@ def test_as_alone(name: str, way: Callable[[pytest.MonkeyPatch], None], monkeypa
     group = together._groups[0][0]
     assert isinstance(group, StackedModels) == (way is not one_by_one)
     if isinstance(group, StackedModels):
-        assert (group.runner is not None, group.stack is mapped) == (way is by_program, way is by_vmap)
+        assert (group.executor is not None, group.stack is mapped) == (way is by_program, way is by_vmap)
 
 
 def test_batch_sizes_make_a_difference() -> None:
@@ -126,7 +126,7 @@ def test_members_that_join_on_the_schedule_have_done_their_own_steps() -> None:
 
 
 def test_shrunk_chunks_are_merged_by_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maker, "MOST", 2)
+    monkeypatch.setattr(planner, "MOST", 2)
     members = [member(normed, SOME if k % 2 else SOME[:3], seed=k, batch_size=16 if k % 2 else None) for k in range(8)]
     together = population(members)
     assert kinds(together) == [[0, 2], [4, 6], [1, 3], [5, 7]]
@@ -174,7 +174,7 @@ def test_out_of_memory_halves_the_chunk_that_was_too_large(monkeypatch: pytest.M
 def test_a_wide_batch_makes_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where memory for activations is what limits a stack, it is the member's own batch that counts."""
     by_autograd(monkeypatch)
-    monkeypatch.setattr(maker, "ELEMENTS", 4 * 32 * 16)
+    monkeypatch.setattr(planner, "ELEMENTS", 4 * 32 * 16)
     together = population([member(seed=k, batch_size=size) for size in (None, 64) for k in range(4)])
     assert kinds(together) == [[0, 1, 2, 3], [4, 5], [6, 7]]
 

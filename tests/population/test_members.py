@@ -12,8 +12,7 @@ import torch
 
 import dashpot
 from dashpot.core.errors import UsageError
-from dashpot.population import planner as maker
-from dashpot.population import sizes, states
+from dashpot.population import planner, sizes
 from dashpot.population.cache import ArchitectureCache
 from dashpot.population.models import StackedModels
 from dashpot.population.population import Population
@@ -210,7 +209,6 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (draws, native):
         monkeypatch.setattr(module, "kernel", lambda: None)
-    monkeypatch.setattr("dashpot.population.dropping.kernel", lambda: None)
     demand_as_alone([*many(3), member(normed, (D.GroupLasso(strength=5e-3), D.Mixup(alpha=2.0)), seed=9)])
 
 
@@ -218,7 +216,7 @@ def test_memory_that_ends_epochs_after_the_last_copy(monkeypatch: pytest.MonkeyP
     """Copies are not made before every epoch: what came after the last one is done again, in halves, and is what it
     was.
     """
-    original, members = StackedModels._train_step, many(5)
+    original, copy, members = StackedModels._train_step, StackedModels._copy, many(5)
     copied: list[int] = []
     steps_at = iter([22, 30])
 
@@ -228,13 +226,13 @@ def test_memory_that_ends_epochs_after_the_last_copy(monkeypatch: pytest.MonkeyP
             raise MemoryError
         return original(self, *args)
 
-    def counted(chunk: StackedModels, room: Any) -> Any:
-        copied.append(chunk.step)
-        return states.saved_from(chunk, room)
+    def counted(models: StackedModels) -> Any:
+        copied.append(models.step)
+        return copy(models)
 
     wanted = [next(steps_at)]
     monkeypatch.setattr(StackedModels, "_train_step", short)
-    monkeypatch.setattr("dashpot.population.models.saved_from", counted)
+    monkeypatch.setattr(StackedModels, "_copy", counted)
     together = population(members, epochs=8)
     together.train(4)
     before = dict(together.best_epochs)
@@ -289,14 +287,14 @@ def test_a_chunk_that_is_done_is_gone() -> None:
 @pytest.mark.parametrize("named", [True, False])
 def test_what_is_known_of_a_shape_is_found_out_once(named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    original = maker.programmed
-    monkeypatch.setattr(maker, "programmed", lambda *args: asked.append(args) or original(*args))
+    original = planner.programmed
+    monkeypatch.setattr(planner, "programmed", lambda *args: asked.append(args) or original(*args))
     members = [member(normed, SOME, seed=k, shape=("normed",) if named else None) for k in range(3)]
-    known = ArchitectureCache()
-    first = population(members, known=known)
+    cache = ArchitectureCache()
+    first = population(members, cache=cache)
     first.train(2)
     assert len(asked) == 1
-    second = population(members, known=known)
+    second = population(members, cache=cache)
     second.train(4)
     assert len(asked) == (1 if named else 2)
     for i, m in enumerate(members):
@@ -305,7 +303,7 @@ def test_what_is_known_of_a_shape_is_found_out_once(named: bool, monkeypatch: py
     # for anew.
     x, y = table()
     values = [(x, y.float().unsqueeze(1).expand(-1, 3).contiguous())]
-    population([member(normed, seed=1, shape=("normed",))], values, known=known).train(1)
+    population([member(normed, seed=1, shape=("normed",))], values, cache=cache).train(1)
     assert len(asked) == (2 if named else 3)
-    population([member(seed=1, shape=("wide",))], known=known)
+    population([member(seed=1, shape=("wide",))], cache=cache)
     assert len(asked) == (3 if named else 4)

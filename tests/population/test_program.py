@@ -16,10 +16,9 @@ from dashpot import nets
 from dashpot.core.errors import ConflictError
 from dashpot.evaluation.losses import cross_entropy, squared_error
 from dashpot.nets.numeric import Periodic, PiecewiseLinear
-from dashpot.population import planner as maker
+from dashpot.population import planner
 from dashpot.population.models import StackedModels
-from dashpot.population.program import executor as runner
-from dashpot.population.program import program
+from dashpot.population.program import executor, program
 from dashpot.population.program.executor import ProgramExecutor
 from dashpot.population.program.program import program_of
 from dashpot.population.sequential import SequentialTrainer
@@ -27,7 +26,7 @@ from dashpot.population.stack import stacked
 from dashpot.population.tensors import Block
 from tests.population.helpers import demand_as_alone, demand_equal, member, population, table
 
-pytestmark = pytest.mark.skipif(runner.kernel() is None, reason="no C++ compiler here")
+pytestmark = pytest.mark.skipif(executor.kernel() is None, reason="no C++ compiler here")
 D: Any = dashpot
 MEMBERS = 3
 
@@ -115,7 +114,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def pair(make: Callable[[], nn.Module], low: bool = False) -> tuple[ProgramExecutor, nn.Module, Block]:
+def pair(make: Callable[[], nn.Module], bfloat16: bool = False) -> tuple[ProgramExecutor, nn.Module, Block]:
     models = []
     for k in range(MEMBERS):
         torch.manual_seed(k)
@@ -125,8 +124,8 @@ def pair(make: Callable[[], nn.Module], low: bool = False) -> tuple[ProgramExecu
         models.append(model)
     whole = stacked(models, torch.randn(5, 7))
     for module in whole.modules():
-        if hasattr(module, "low"):
-            module.low = low
+        if hasattr(module, "in_bfloat16"):
+            module.in_bfloat16 = bfloat16
     block = Block(whole)
     found = program_of(models[0], block, 7, [])
     assert found is not None
@@ -214,7 +213,7 @@ def test_nan_stays_with_its_member() -> None:
 
 
 @pytest.mark.skipif(
-    runner.kernel() is None or not runner.kernel().dashpot_has_low(), reason="no products in bfloat16 here"
+    executor.kernel() is None or not executor.kernel().dashpot_has_low(), reason="no products in bfloat16 here"
 )
 @pytest.mark.parametrize(
     "make", [lambda: nets.MLP(7, 4, width=130, depth=3), embedded(width=130, depth=3, activation="relu")]
@@ -224,7 +223,7 @@ def test_products_in_bfloat16(batch: int, make: Callable[[], nn.Module]) -> None
     """Both round the factors of each product to bfloat16; torch rounds the product, too. Over some batches: in one, a
     unit more or less may flip.
     """
-    run, whole, block = pair(make, low=True)
+    run, whole, block = pair(make, bfloat16=True)
     exact, exact_whole, exact_block = pair(make)
     assert run.program.ops["low"].sum() == 2
     assert exact.program.ops["low"].sum() == 0
@@ -263,13 +262,13 @@ def test_dropout_masks_are_those_of_the_hooks() -> None:
         member(make, (D.Dropout(p=p, on=on),), seed=k)
         for k, (p, on) in enumerate([(0.3, places), (0.0, places), (0.6, "type:ReLU"), (1.0, "name:5")])
     ]
-    assert isinstance(population(members)._groups[0][0].runner, ProgramExecutor)
+    assert isinstance(population(members)._groups[0][0].executor, ProgramExecutor)
     results = []
-    for kernel in (runner.kernel(), None):
+    for kernel in (executor.kernel(), None):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(program, "kernel", lambda kernel=kernel: kernel)
             together = population(members)
-            assert (together._groups[0][0].runner is None) == (kernel is None)
+            assert (together._groups[0][0].executor is None) == (kernel is None)
             together.train(3)
             results.append([together.tensors(k) for k in range(4)])
     for m, one, other in zip(members, *results, strict=True):
@@ -294,7 +293,7 @@ def test_threads_change_nothing() -> None:
 
 
 def test_mix() -> None:
-    from dashpot.population.program.executor import mix
+    from dashpot.core.mixing import mix_rows as mix
     from dashpot.techniques.augment.mixup import class_probabilities, mixup
 
     x, y = torch.randn(2, 9, 3, 5), torch.randint(0, 4, (2, 9))
@@ -439,7 +438,7 @@ def test_table_networks_are_programs_and_end_as_alone(name: str) -> None:
         (D.EMA(decay=0.7),),
     ]
     together = demand_as_alone([member(TABLES[name], r, seed=10 + k, lr=3e-3) for k, r in enumerate(recipes)])
-    assert all(isinstance(group, StackedModels) and group.runner is not None for group, _ in together._groups)
+    assert all(isinstance(group, StackedModels) and group.executor is not None for group, _ in together._groups)
 
 
 @pytest.mark.parametrize(
@@ -460,7 +459,7 @@ def test_what_is_no_program_runs_under_autograd_and_both_are_right(make: Any, fi
     together = demand_as_alone([member(make, techniques(make), seed=k) for k in range(2)])
     group = together._groups[0][0]
     assert isinstance(group, StackedModels)
-    assert (group.runner is not None) == fits
+    assert (group.executor is not None) == fits
 
 
 def test_targets_that_are_no_classes_of_the_network_are_left_to_torch_to_refuse() -> None:
@@ -480,8 +479,8 @@ def test_what_fit_refuses_is_refused() -> None:
 
 
 def test_large_networks_without_a_program_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maker, "programmed", lambda *args: False)
-    monkeypatch.setattr(maker, "ELEMENTS", 100)
+    monkeypatch.setattr(planner, "programmed", lambda *args: False)
+    monkeypatch.setattr(planner, "ELEMENTS", 100)
     together = population([member(), member(seed=1)])
     assert isinstance(together._groups[0][0], SequentialTrainer)
     assert together.notes == ["trained one by one: so large that together they would be no faster"]

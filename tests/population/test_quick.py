@@ -17,12 +17,12 @@ from torch import nn
 
 from dashpot.core import native
 from dashpot.core.rng import derive, derive_all
+from dashpot.core.stack import AHEAD, Ahead
 from dashpot.nets.table import TableNet
 from dashpot.population.borrowed import as_before
 from dashpot.population.columns import adamw_shown
 from dashpot.population.program.tracer import recorded
 from dashpot.population.stack import stacked
-from dashpot.population.technique import AHEAD, Ahead
 from tests.population.helpers import normed
 
 

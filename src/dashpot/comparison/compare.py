@@ -105,7 +105,7 @@ def train_together(
             epochs=length.epochs,
             batch_size=length.batch_size,
             device=device,
-            low=False,
+            bfloat16=False,
             modality=prepared.modality,
         )
         epochs = dict.fromkeys(range(len(together)), 0)

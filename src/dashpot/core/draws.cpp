@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hash.h"
+#include "mixing.h"
 
 using dashpot::hashed;
 using dashpot::uniform;

@@ -27,6 +27,9 @@ def kernel() -> Any:
         found.dashpot_permutation.argtypes = [pointer, size, size, pointer]
         found.dashpot_beta.argtypes = [pointer, pointer, size, size, pointer]
         found.dashpot_dropout.argtypes = [pointer, pointer, pointer, size, size, pointer, pointer]
+        for name in ("dashpot_mix", "dashpot_mix_classes"):
+            getattr(found, name).argtypes = [size] * 3 + [pointer] * 4
+            getattr(found, name).restype = None
     return found
 
 
@@ -77,6 +80,34 @@ def beta_by(keys: Sequence[int] | np.ndarray, shapes: Sequence[float] | np.ndarr
         )
         share[left] = _beta_trial(u, v, np.broadcast_to(a[:, None], share.shape)[left])
     return torch.from_numpy(np.nan_to_num(share, nan=0.5).astype(np.float32))
+
+
+def dropped_by(x: Tensor, keys: np.ndarray, rates: np.ndarray) -> Tensor | None:
+    """``x`` [keys, ...] with zeros where the uniform numbers of row k are below ``rates[k]`` (float32), and the rest
+    times 1 / (1 - rate): without a mask in memory, since the backward pass hashes it again. None where C++ cannot.
+    """
+    if x.device.type != "cpu" or x.dtype != torch.float32 or kernel() is None:
+        return None
+    result: Tensor = _Dropped.apply(x.contiguous(), keys, rates)  # type: ignore[no-untyped-call]  # torch has no types
+    return result
+
+
+class _Dropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, keys: np.ndarray, rates: np.ndarray) -> Tensor:
+        ctx.plan = keys, rates, np.float32(1) / np.maximum(np.float32(1) - rates, np.finfo(np.float32).tiny)
+        return _drop(x, *ctx.plan)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return _drop(grads[0].contiguous(), *ctx.plan), None, None
+
+
+def _drop(x: Tensor, keys: np.ndarray, rates: np.ndarray, scales: np.ndarray) -> Tensor:
+    out = torch.empty_like(x)
+    pointers = (keys.ctypes.data, rates.ctypes.data, scales.ctypes.data)
+    kernel().dashpot_dropout(*pointers, len(x), x[0].numel(), x.data_ptr(), out.data_ptr())
+    return out
 
 
 def _beta_trial(u: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:

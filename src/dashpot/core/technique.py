@@ -22,6 +22,7 @@ from dashpot.core.points import Verdict as Verdict
 from dashpot.core.schedule import Schedule
 from dashpot.core.select import Where
 from dashpot.core.space import Domain, FieldSpec, fields_of
+from dashpot.core.stacked import StackedTechnique
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,6 +44,7 @@ class Technique(Points):
         exclusive: slots that one technique of a recipe may hold at most, such as ``"average"``.
         order: its place among those that act at the same point of a step, low first; ties keep the recipe's order.
         evaluations: gradients it needs per step; above 1 the optimizer must be stepped with a closure.
+        stacked: how it acts on a stack of members, in populations; without one, members with it are trained one by one.
         waivers: laws that do not hold for it, each with the reason, which its card prints.
         replaced: fields of earlier versions, each with what to write now.
 
@@ -71,6 +73,7 @@ class Technique(Points):
     exclusive: ClassVar[tuple[str, ...]] = ()
     order: ClassVar[int] = 0
     evaluations: ClassVar[int] = 1
+    stacked: ClassVar[type[StackedTechnique] | None] = None
     waivers: ClassVar[Mapping[str, str]] = {}
     replaced: ClassVar[Mapping[str, str]] = {}
 

@@ -14,7 +14,8 @@ from dashpot.optim.compiled import compiled_adam, flat_alias
 from dashpot.optim.proximal import Group, ProximalMixin, demand_penalty, first_strength
 from dashpot.techniques.penalties import fast, native
 from dashpot.techniques.penalties.fast import KernelTerms
-from dashpot.techniques.penalties.penalty import Penalty, Proximal
+from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.proximal import Proximal
 from dashpot.techniques.penalties.step_rules import adam_step, register_step_rule
 
 

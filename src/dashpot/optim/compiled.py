@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dashpot.techniques.penalties.penalty import Penalty, Proximal
+from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.proximal import Proximal
 
 
 def adam_update(p: Tensor, g: Tensor, m: Tensor, v: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -17,7 +17,8 @@ from dashpot.core.native import why_not
 from dashpot.core.view import ModelView
 from dashpot.techniques.penalties import native
 from dashpot.techniques.penalties.fast import WORTH_BUILDING, KernelTerms, group_fits, tensor_fits, terms_of
-from dashpot.techniques.penalties.penalty import Penalty, Proximal, demand_usable, step_in_place
+from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.proximal import Proximal, step_in_place
 
 ENGINES = ("auto", "native", "compiled", "eager")
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
@@ -75,7 +76,7 @@ class ProximalMixin(_Base):
         for number, group in enumerate(self.param_groups):
             if group["penalty"] is None:
                 continue
-            demand_usable(group["penalty"], self)
+            group["penalty"].demand_usable(self)
             for i, (p, penalized) in enumerate(zip(group["params"], group["penalized"], strict=True)):
                 if penalized:
                     group["penalty"].refuse_shape(names.get(id(p), f"parameter {i} of group {number}"), p)

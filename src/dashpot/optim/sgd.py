@@ -12,7 +12,7 @@ from torch.optim.sgd import sgd
 from dashpot.optim.proximal import Group, ProximalMixin, demand_penalty
 from dashpot.techniques.penalties import fast, native
 from dashpot.techniques.penalties.fast import KernelTerms
-from dashpot.techniques.penalties.penalty import Proximal
+from dashpot.techniques.penalties.proximal import Proximal
 from dashpot.techniques.penalties.step_rules import register_step_rule, sgd_step
 
 

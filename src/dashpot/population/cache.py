@@ -8,7 +8,7 @@ from typing import Any
 from dashpot.population.program.tracer import Recording
 
 Size = tuple[int, int | None]
-"""Members of a chunk, 0 where stacking would gain nothing; and classes."""
+"""Members of a stack, 0 where stacking would gain nothing; and classes."""
 
 
 @dataclass

@@ -11,15 +11,22 @@ import torch
 from torch import nn
 
 from dashpot.core.recipe import Recipe
+from dashpot.core.stacked import StackedTechnique, form_of
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView
 from dashpot.population.members import RANDOM, Data, Member
-from dashpot.population.registry import why_not
 from dashpot.population.stack import NotStackableError
-from dashpot.techniques.stopping.early_stopping import EarlyStopping
+
+Column = tuple[str, type[Technique], type[StackedTechnique], list[Technique | None]]
+"""A technique's path, its class, its form, and each member's own."""
 
 
-def columns(members: Sequence[Member]) -> Iterator[tuple[str, type[Technique], list[Technique | None]]]:
+def why_not(technique: Technique) -> str | None:
+    """Why a technique cannot act on a stack, or None."""
+    return None if form_of(type(technique)) is not None else f"{type(technique).__name__} has no stacked form"
+
+
+def columns(members: Sequence[Member]) -> Iterator[Column]:
     """The techniques of all members by their path.
 
     Raises:
@@ -34,7 +41,9 @@ def columns(members: Sequence[Member]) -> Iterator[tuple[str, type[Technique], l
         raise NotStackableError("recipes whose techniques come in different orders")
     kinds = {path: type(next(own[path] for own in found if path in own)) for path in order}
     for path in sorted(order, key=lambda path: kinds[path].order):
-        yield path, kinds[path], [own.get(path) for own in found]
+        form = form_of(kinds[path])
+        assert form is not None
+        yield path, kinds[path], form, [own.get(path) for own in found]
 
 
 def adamw_shown(model: nn.Module) -> torch.optim.AdamW:
@@ -53,12 +62,20 @@ def adamw_shown(model: nn.Module) -> torch.optim.AdamW:
     return optimizer
 
 
-def demand_allowed(members: Sequence[Member], view: ModelView, data: Data, classes: int | None, smallest: int) -> None:
+def demand_allowed(
+    members: Sequence[Member],
+    view: ModelView,
+    data: Data,
+    classes: int | None,
+    smallest: int,
+    lengths: tuple[int, int],
+) -> None:
     """Refuse what :func:`dashpot.fit` refuses, for each recipe once.
 
     Args:
         view: of a member's network, whose weights do not matter.
         smallest: rows of the smallest batch.
+        lengths: optimizer steps of the run and of an epoch.
 
     Raises:
         ConfigError, ConflictError: as it would.
@@ -72,13 +89,15 @@ def demand_allowed(members: Sequence[Member], view: ModelView, data: Data, class
                 "targets": targets,
                 "batch_size": smallest,
                 "closure": any(t.evaluations > 1 for t in recipe),
+                "steps": lengths[0],
+                "steps_per_epoch": lengths[1],
             }
             recipe.attach(view.model, view.optimizer, **options).close()
 
 
 def without_stopping(recipe: Recipe) -> Recipe:
-    """The recipe without early stopping."""
-    return Recipe(t for t in recipe if not isinstance(t, EarlyStopping))
+    """The recipe without what judges epochs by their scores, such as early stopping."""
+    return Recipe(t for t in recipe if not t.defines("on_epoch"))
 
 
 def common_order(sequences: Iterable[Iterable[str]]) -> list[str] | None:

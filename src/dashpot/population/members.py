@@ -59,14 +59,14 @@ class Plan:
         batch_size: rows per step of members that do not say their own.
         schedule: from progress in [0, 1) to a factor of the learning rate.
         loss: from (output, target) to the loss of each sample.
-        low: multiply wide matrices in bfloat16 while training.
+        bfloat16: multiply wide matrices in bfloat16 while training.
     """
 
     epochs: int
     batch_size: int
     schedule: Callable[[float], float]
     loss: Criterion
-    low: bool = False
+    bfloat16: bool = False
 
     def batch_of(self, member: Member) -> int:
         """Rows per step of a member."""

@@ -29,16 +29,16 @@ class Planner:
     Args:
         stack: False trains one by one.
         note: told why members are not stacked.
-        known: what earlier populations have found out about named architectures.
+        cache: what earlier populations have found out about named architectures.
     """
 
     def __init__(
-        self, data: Data, plan: Plan, stack: bool, note: Callable[[str], None], known: ArchitectureCache | None = None
+        self, data: Data, plan: Plan, stack: bool, note: Callable[[str], None], cache: ArchitectureCache | None = None
     ) -> None:
         self.data, self.plan, self.stack, self.note = data, plan, stack, note
-        self._shared, self._own = known or ArchitectureCache(), ArchitectureCache()
+        self._shared, self._own = cache or ArchitectureCache(), ArchitectureCache()
         self._here = (
-            plan.low,
+            plan.bfloat16,
             id(plan.loss),
             data.device,
             data.x.shape[1:],
@@ -49,10 +49,10 @@ class Planner:
         )
 
     def size(self, member: Member) -> int:
-        """Members of a chunk of this shape at most."""
+        """Members of a stack of this shape at most."""
         return max(1, self._of(member)[0])
 
-    def _known(self, member: Member) -> tuple[ArchitectureCache, Any]:
+    def _cache_of(self, member: Member) -> tuple[ArchitectureCache, Any]:
         """Where that is kept, and under which name: members without one are alike only where they are trained together,
         which is checked.
         """
@@ -63,11 +63,11 @@ class Planner:
         )
 
     def _of(self, member: Member) -> Size:
-        known, name = self._known(member)
+        cache, name = self._cache_of(member)
         key = name, shape_of(member, self.plan)
-        if key not in known.sizes and member.shape is not None and name in known.programmed:
-            known.sizes[key] = known.programmed[name]
-        if key not in known.sizes:
+        if key not in cache.sizes and member.shape is not None and name in cache.programmed:
+            cache.sizes[key] = cache.programmed[name]
+        if key not in cache.sizes:
             model = initial(member).to(self.data.device)
             x, _ = self.data.take(self.data.index(member, member.rows[:2]))
             classes = outputs_of(model, x) if self.data.classification else None
@@ -77,52 +77,59 @@ class Planner:
                 # A program works on one member at a time: then it is the calls that are to be few, and the gradients
                 # that take memory.
                 size = max(1, min(MOST, GRADIENTS // max(weights, 1)))
-                seen = known.seen[name] = programmed(model, self.data, self.plan)
+                seen = cache.seen[name] = programmed(model, self.data, self.plan)
                 if not seen:
                     width = widest(model, x)
-                    size = min(
-                        size, ELEMENTS // (self.plan.batch_of(member) * width) if width < WIDE or self.plan.low else 0
-                    )
+                    gains = width < WIDE or self.plan.bfloat16
+                    size = min(size, ELEMENTS // (self.plan.batch_of(member) * width) if gains else 0)
                     size = 0 if size == 1 else size
-            known.sizes[key] = size, classes
-            if known.seen.get(name):
-                known.programmed[name] = size, classes
-        return known.sizes[key]
+            cache.sizes[key] = size, classes
+            if cache.seen.get(name):
+                cache.programmed[name] = size, classes
+        return cache.sizes[key]
 
     def group(self, members: Sequence[Member]) -> Group:
         """Members of one shape, from their initial weights."""
         models = [initial(m) for m in members]
         size, classes = self._of(members[0])
-        known, name = self._known(members[0])
+        cache, name = self._cache_of(members[0])
         reasons = [] if size or not self.stack else ["so large that together they would be no faster"]
         for stack in (stacked, mapped) if self.stack and not reasons else ():
             try:
-                checked = stack is stacked and members[0].shape is not None and name in known.stacked
-                chunk = StackedModels(
-                    members, models, self.data, self.plan, classes, stack, known.seen.get(name), checked=checked
+                checked = stack is stacked and members[0].shape is not None and name in cache.stacked
+                together = StackedModels(
+                    members, models, self.data, self.plan, classes, stack, cache.seen.get(name), checked=checked
                 )
             except NotStackableError as error:
                 reasons.append(str(error))
                 continue
             if stack is stacked:
-                known.stacked.add(name)
+                cache.stacked.add(name)
             if reasons:
                 self.note(f"trained together by vmap, which is slower than stacked layers: {reasons[0]}")
-            return chunk
+            return together
         if reasons:
             self.note(f"trained one by one: {'; by vmap: '.join(dict.fromkeys(reasons))}")
         return SequentialTrainer(members, models, self.data, self.plan, classes)
 
+    def clone(self, group: Group, row: int, member: Member) -> Group:
+        """A group of one, which goes on from where another member is. A recipe that cannot be stacked cannot go on from
+        a stack.
+        """
+        if isinstance(group, StackedModels):
+            return StackedModels.gathered([member], [(group, row)])
+        return SequentialTrainer.gathered([member], [(group, row)])
+
     def halves(self, group: Group, numbers: list[int]) -> Groups:
-        """Two chunks for one that did not fit into memory; they stay apart."""
+        """Two stacks for one that did not fit into memory; they stay apart."""
         assert isinstance(group, StackedModels)
         if self.data.device.type == "cuda":
             torch.cuda.empty_cache()
         self.note(f"out of memory with {len(numbers)} members at once: halved")
         middle = len(numbers) // 2
         size, classes = self._of(group.members[0])
-        known, name = self._known(group.members[0])
-        known.sizes[name, shape_of(group.members[0], self.plan)] = min(middle, size), classes
+        cache, name = self._cache_of(group.members[0])
+        cache.sizes[name, shape_of(group.members[0], self.plan)] = min(middle, size), classes
         return [
             (
                 StackedModels.gathered([group.members[k] for k in rows], [(group, k) for k in rows]),
@@ -132,7 +139,7 @@ class Planner:
         ]
 
     def merged(self, groups: Groups) -> Groups:
-        """Chunks of one shape at one epoch that have shrunk become as few as fit."""
+        """Stacks of one shape at one epoch that have shrunk become as few as fit."""
         alike: dict[Any, list[int]] = {}
         for position, (group, _) in enumerate(groups):
             if isinstance(group, StackedModels):

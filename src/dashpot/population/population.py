@@ -16,15 +16,12 @@ from dashpot.core.recipe import Recipe
 from dashpot.core.space import check_whole
 from dashpot.evaluation.losses import Criterion, predict
 from dashpot.population.cache import ArchitectureCache
-from dashpot.population.columns import side_by_side
+from dashpot.population.columns import side_by_side, why_not
 from dashpot.population.members import Data, Member, Plan, initial, shape_of
 from dashpot.population.models import StackedModels
 from dashpot.population.planner import Group, Planner
-from dashpot.population.registry import why_not
 from dashpot.population.sequential import SequentialTrainer, rebuilt
 from dashpot.population.sizes import even, fast_bfloat16, keep_memory, out_of_memory
-from dashpot.population.states import put_back
-from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.batches import batch_edges
 from dashpot.training.setup import pick_device, schedule_of
 
@@ -32,7 +29,7 @@ from dashpot.training.setup import pick_device, schedule_of
 class Population:
     """Networks trained in lock-step, epoch by epoch.
 
-    Members of one shape with as many rows and batches as large are stacked in chunks that fit the cache (all of them on
+    Members of one shape with as many rows and batches as large are stacked in parts that fit the cache (all of them on
     a GPU); what cannot be stacked is trained one by one, with the same results.
 
     Args:
@@ -41,9 +38,9 @@ class Population:
         epochs: over which the learning rate falls.
         batch_size: rows per step of members that do not say their own.
         schedule, loss, device: as in :func:`dashpot.fit`.
-        low: multiply wide matrices in bfloat16 while training; ``None``: where the processor does so fast.
+        bfloat16: multiply wide matrices in bfloat16 while training; ``None``: where the processor does so fast.
         stack: False trains one by one.
-        known: what earlier populations of the same data found out about architectures; it learns from this one.
+        cache: what earlier populations of the same data found out about architectures; it learns from this one.
         modality: what the inputs are, as in :func:`dashpot.fit`.
 
     Attributes:
@@ -75,16 +72,16 @@ class Population:
         schedule: str | Callable[[float], float] = "cosine",
         loss: Criterion | None = None,
         device: str | torch.device = "auto",
-        low: bool | None = None,
+        bfloat16: bool | None = None,
         stack: bool = True,
-        known: ArchitectureCache | None = None,
+        cache: ArchitectureCache | None = None,
         modality: str | None = None,
     ) -> None:
         self.members: list[Member] = []
         self.device = pick_device(device)
         self.data = Data(sets, self.device, modality)
-        low = fast_bfloat16(self.device) if low is None else low
-        self.plan = Plan(epochs, batch_size, schedule_of(schedule), loss or self.data.loss, low)
+        bfloat16 = fast_bfloat16(self.device) if bfloat16 is None else bfloat16
+        self.plan = Plan(epochs, batch_size, schedule_of(schedule), loss or self.data.loss, bfloat16)
         self.alive: list[int] = []
         self.failed: list[int] = []
         self.best_epochs: dict[int, int] = {}
@@ -93,7 +90,7 @@ class Population:
         self.member_steps = 0
         self._left: dict[int, Mapping[str, Tensor]] = {}
         self._groups: list[tuple[Group, list[int]]] = []
-        self._maker = Planner(self.data, self.plan, stack, self._note, known)
+        self._planner = Planner(self.data, self.plan, stack, self._note, cache)
         keep_memory()
         self.add(members)
 
@@ -119,10 +116,10 @@ class Population:
             # What only some recipes lack does not hold up the others.
             parts.setdefault((shape_of(m, self.plan), all(why_not(t) is None for t in m.recipe)), []).append(i)
         for part in parts.values():
-            size = self._maker.size(self.members[part[0]])
+            size = self._planner.size(self.members[part[0]])
             alike = side_by_side([self.members[i].recipe for i in part])
             for piece in (piece for positions in alike for piece in even([part[k] for k in positions], size)):
-                group = self._maker.group([self.members[i] for i in piece])
+                group = self._planner.group([self.members[i] for i in piece])
                 first = self.members[piece[0]]
                 group.epoch, group.step = (
                     at_epoch,
@@ -169,17 +166,11 @@ class Population:
             seed=old.seed if seed is None else seed,
         )
         group, row = next((group, own.index(number)) for group, own in self._groups if number in own)
-        # Both kinds have the same method; a recipe that cannot be stacked cannot go on from a stack.
-        copy = (
-            StackedModels.gathered([new], [(group, row)])
-            if isinstance(group, StackedModels)
-            else SequentialTrainer.gathered([new], [(group, row)])
-        )
         home = self if into is None else into
         home.members.append(new)
         home.alive.append(len(home.members) - 1)
-        home._groups.append((copy, [home.alive[-1]]))
-        if number in self.best_epochs and any(isinstance(t, EarlyStopping) for t in new.recipe):
+        home._groups.append((self._planner.clone(group, row, new), [home.alive[-1]]))
+        if number in self.best_epochs and any(t.defines("on_epoch") for t in new.recipe):
             home.best_epochs[home.alive[-1]] = self.best_epochs[number]
         return home.alive[-1]
 
@@ -202,7 +193,7 @@ class Population:
         Returns:
             Whether all epochs were done.
         """
-        self._groups = self._maker.merged(self._groups)
+        self._groups = self._planner.merged(self._groups)
         for _ in range(epochs):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
@@ -212,7 +203,7 @@ class Population:
                 if group.epoch >= self.plan.epochs or self._until(goal, group, numbers):
                     self._groups.append((group, numbers))
                 else:
-                    waiting[:0] = [(half, own, goal) for half, own in self._maker.halves(group, numbers)]
+                    waiting[:0] = [(half, own, goal) for half, own in self._planner.halves(group, numbers)]
             self._groups = [(group, numbers) for group, numbers in self._groups if numbers]
             self.epoch += 1
             progress(self.epoch)
@@ -236,7 +227,7 @@ class Population:
                 saved = None
             if saved is not None:
                 assert isinstance(group, StackedModels)
-                put_back(group, saved)
+                group.put_back(saved)
                 return False
             if group.epoch == goal:  # epochs that are done again are counted already
                 self.member_steps += (group.step - before) * len(numbers)

@@ -1,4 +1,4 @@
-"""Members trained one after another, for what cannot be stacked: the same interface as a chunk, the same results."""
+"""Members trained one after another, for what cannot be stacked: the same interface as a stack, the same results."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ class SequentialTrainer:
                 targets="classes" if data.classification else "values",
                 batch_size=batches.smallest,
                 closure=any(t.evaluations > 1 for t in m.recipe),
+                steps=plan.epochs * len(batches),
+                steps_per_epoch=len(batches),
             )
             for m, model, optimizer, batches in zip(members, self.models, self._optimizers, self._batches, strict=True)
         ]
@@ -83,10 +85,9 @@ class SequentialTrainer:
                     f"val_{name}": value
                     for name, value in metrics_of(self._outputs(k, member.watch), y, self.plan.loss).items()
                 }
-                self.done[k] = self._sessions[k].epoch(scores).stop
-                self.best_epochs[k] = next(
-                    (ctx.state["best_epoch"] for t, ctx in self._sessions[k].actors if t.defines("final")), 0
-                )
+                verdict = self._sessions[k].epoch(scores)
+                self.done[k] = verdict.stop
+                self.best_epochs[k] = self.epoch if verdict.best else self.best_epochs[k]
         self.step += len(self._batches[0]) if self._batches else 0
 
     def outputs(self, rows: Sequence[np.ndarray]) -> list[Tensor]:
@@ -109,20 +110,22 @@ class SequentialTrainer:
         models = [initial(member) for member in members]
         for model, (source, row) in zip(models, sources, strict=True):
             model.load_state_dict(source.models[row].state_dict())
-        solo = cls(members, models, one.data, one.plan, one.classes)
-        solo.epoch, solo.step = one.epoch, one.step
+        trainer = cls(members, models, one.data, one.plan, one.classes)
+        trainer.epoch, trainer.step = one.epoch, one.step
         for k, (source, row) in enumerate(sources):
-            mine, theirs = solo._optimizers[k], source._optimizers[row]
+            mine, theirs = trainer._optimizers[k], source._optimizers[row]
             mine.load_state_dict(
                 {**copy.deepcopy(theirs.state_dict()), "param_groups": mine.state_dict()["param_groups"]}
             )
-            session, other = solo._sessions[k], source._sessions[row]
+            session, other = trainer._sessions[k], source._sessions[row]
             states = {(ctx.path, type(t)): ctx.state for t, ctx in other.actors}
             for technique, ctx in session.actors:
                 ctx.state = copy.deepcopy(states.get((ctx.path, type(technique)), ctx.state))
             session.move_to(other.step, other.epochs)
-            solo.objective[k], solo.best_epochs[k] = source.objective[row], source.best_epochs[row]
-        return solo
+            trainer.objective[k] = source.objective[row]
+            if any(t.defines("on_epoch") for t in members[k].recipe):
+                trainer.best_epochs[k] = source.best_epochs[row]
+        return trainer
 
     def keep(self, rows: Sequence[int]) -> None:
         """Only these members; the others leave, and their networks are plain again."""

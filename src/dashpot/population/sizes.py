@@ -1,4 +1,4 @@
-"""How many members a chunk may have, and what the machine is good at."""
+"""How many members a stack may have, and what the machine is good at."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 ELEMENTS = 1 << 18
-"""Members x batch x width of a chunk on a CPU where autograd works on all members at once: what caches bear."""
+"""Members x batch x width of a stack on a CPU where autograd works on all members at once: what caches bear."""
 MOST = 64
-"""Members of a chunk at most on a CPU; beyond, calls cost nothing any more."""
+"""Members of a stack at most on a CPU; beyond, calls cost nothing any more."""
 
 WIDE = 1024
 """From this width on, products are nearly all that a step costs: members gain nothing by autograd on all at once,
 unless products are in bfloat16.
 """
 GRADIENTS = 1 << 26
-"""Members x weights of a chunk at most on a CPU: 256 MB."""
+"""Members x weights of a stack at most on a CPU: 256 MB."""
 
 
 def even(numbers: Sequence[int], size: int) -> list[list[int]]:

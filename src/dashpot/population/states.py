@@ -1,19 +1,18 @@
-"""States of a chunk: as it is evaluated, and as it was before an epoch."""
+"""The tensors of a stack: as they are evaluated, and as they were before an epoch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dashpot.population.weighing import StackedEMA
-
-if TYPE_CHECKING:
-    from dashpot.population.models import StackedModels
-
+from dashpot.core.stacked import StackedTechnique
+from dashpot.population.tensors import Block
+from dashpot.population.update import Maps
 
 AGAIN = 64
 """Steps at most that are done again where memory ends: a copy before every epoch would cost as much as a short epoch
@@ -23,125 +22,81 @@ itself.
 
 @dataclass
 class Saved:
-    """The state of a chunk between two epochs."""
+    """The state of a stack between two epochs.
+
+    Attributes:
+        steps: of each member's optimizer.
+        tensors: copies of all that steps change, in one order.
+    """
 
     step: int
     epoch: int
-    values: Tensor
-    buffers: dict[str, Tensor]
-    first: Tensor
-    second: Tensor
     steps: np.ndarray
-    averages: list[tuple[Tensor, dict[str, Tensor]]]
-
-    def tensors(self) -> list[Tensor]:
-        """All of them, in one order."""
-        averages = [t for average, buffers in self.averages for t in (average, *buffers.values())]
-        return [self.values, self.first, self.second, *self.buffers.values(), *averages]
-
-    def holding(self, tensors: list[Tensor]) -> Saved:
-        """The same with other tensors, in that order."""
-        left = iter(tensors)
-        values, first, second = next(left), next(left), next(left)
-        buffers = {name: next(left) for name in self.buffers}
-        averages = [(next(left), {name: next(left) for name in own}) for _, own in self.averages]
-        return Saved(self.step, self.epoch, values, buffers, first, second, self.steps, averages)
+    tensors: list[Tensor]
 
 
-class Evaluating:
-    """Evaluation mode, with the averaged weights in place where a member keeps them."""
-
-    def __init__(self, chunk: StackedModels) -> None:
-        self.chunk = chunk
-        self.raw: tuple[Tensor, dict[str, Tensor]] | None = None
-
-    def __enter__(self) -> None:
-        block = self.chunk.block
-        values, buffers = self.chunk.evaluated()
-        if values is not block.values:
-            self.raw = block.values.clone(), {name: b.clone() for name, b in block.buffers.items()}
-            self._put(values, buffers)
-        block.network.eval()
-
-    def __exit__(self, *error: object) -> None:
-        if self.raw is not None:
-            self._put(*self.raw)
-        self.chunk.block.network.train()
-
-    def _put(self, values: Tensor, buffers: dict[str, Tensor]) -> None:
-        block = self.chunk.block
-        block.values.copy_(values)
-        for name, b in buffers.items():
-            block.buffers[name].copy_(b)
-
-
-def saved_from(chunk: StackedModels, room: Saved | None) -> Saved:
-    """The state of a chunk, copied into ``room`` where its shapes are the same."""
-    block, update = chunk.block, chunk.update
-    averages = [(a.average, a.buffers) for a in chunk.actors if isinstance(a, StackedEMA)]
-    now = Saved(
-        chunk.step, chunk.epoch, block.values, block.buffers, update.first, update.second, update.steps.copy(), averages
-    )
-    mine = now.tensors()
-    old = room.tensors() if room is not None else []
-    if [t.shape for t in old] != [t.shape for t in mine]:
-        old = [torch.empty_like(t) for t in mine]
-    for to, t in zip(old, mine, strict=True):
+def copied(tensors: Sequence[Tensor], room: Saved | None) -> list[Tensor]:
+    """Copies, in the memory of ``room`` where its shapes are the same."""
+    old = room.tensors if room is not None else []
+    if [t.shape for t in old] != [t.shape for t in tensors]:
+        old = [torch.empty_like(t) for t in tensors]
+    for to, t in zip(old, tensors, strict=True):
         to.copy_(t)
-    return now.holding(old)
+    return old
 
 
-def put_back(chunk: StackedModels, saved: Saved) -> None:
-    """The inverse of :func:`saved_from`."""
-    chunk.step, chunk.epoch, chunk.update.steps = saved.step, saved.epoch, saved.steps.copy()
-    for mine, theirs in (
-        (chunk.block.values, saved.values),
-        (chunk.update.first, saved.first),
-        (chunk.update.second, saved.second),
-    ):
-        mine.copy_(theirs)
-    for name, b in saved.buffers.items():
-        chunk.block.buffers[name].copy_(b)
-    for actor, (average, buffers) in zip(
-        (a for a in chunk.actors if isinstance(a, StackedEMA)), saved.averages, strict=True
-    ):
-        actor.average, actor.buffers = average.clone(), {name: b.clone() for name, b in buffers.items()}
-    chunk.block.network.train()
-    chunk._shrink()
+def evaluated(block: Block, averages: Sequence[StackedTechnique], maps: Maps) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weights [members, values] and buffers that evaluation sees: averages where a member keeps them, zero where
+    its raw weights are kept sparse.
+    """
+    chosen, buffers = block.values, dict(block.buffers)
+    for average in averages:
+        values, floating = average.weights()
+        has = [t is not None for t in average.techniques]
+        if all(has):
+            chosen, buffers = values, {**buffers, **floating}
+            continue
+        on = torch.tensor(has, device=values.device)
+        chosen = torch.where(on[:, None], values, chosen)
+        for name, b in floating.items():
+            buffers[name] = torch.where(on.reshape(-1, *[1] * (b.ndim - 1)), b, buffers[name])
+    if averages and maps:
+        chosen = chosen.clone()  # averages go on from what they are
+        for k, t in maps:
+            part = slice(block.segments[t].start, block.segments[t].stop)
+            chosen[k, part] *= block.values[k, part] != 0
+    return chosen, buffers
 
 
-def evaluated(chunk: StackedModels) -> tuple[Tensor, dict[str, Tensor]]:
-    """See :meth:`dashpot.population.models.StackedModels.evaluated`."""
-    values, buffers = chunk.block.values, chunk.block.buffers
-    average = _average(chunk)
-    if average is None:
-        return values, buffers
-    if all(t is not None for t in average.techniques):
-        chosen, mixed = average.average.clone() if chunk.update.maps else average.average, average.buffers
-    else:
-        on = torch.tensor([t is not None for t in average.techniques], device=chunk.device)
-        chosen = torch.where(on[:, None], average.average, values)
-        mixed = {
-            name: torch.where(on.reshape(-1, *[1] * (b.ndim - 1)), average.buffers[name], b)
-            for name, b in chunk.block.floating().items()
-        }
-    for k, t in chunk.update.maps:
-        segment = chunk.block.segments[t]
-        part = slice(segment.start, segment.stop)
-        chosen[k, part] *= values[k, part] != 0
-    return chosen, {**buffers, **mixed}
-
-
-def evaluated_row(chunk: StackedModels, k: int) -> dict[str, Tensor]:
+def evaluated_row(block: Block, averages: Sequence[StackedTechnique], maps: Maps, k: int) -> dict[str, Tensor]:
     """Row k of :func:`evaluated` by name, copied, without the others."""
-    average, block = _average(chunk), chunk.block
-    if average is None or average.techniques[k] is None:
+    average = next((a for a in averages if a.techniques[k] is not None), None)
+    if average is None:
         return block.row(block.values, block.buffers, k)
-    own = block.row(average.average, {**block.buffers, **average.buffers}, k)
-    for t in (t for member, t in chunk.update.maps if member == k):
+    values, floating = average.weights()
+    own = block.row(values, {**block.buffers, **floating}, k)
+    for t in (t for member, t in maps if member == k):
         own[block.segments[t].name] *= block.parameters[t].detach()[k] != 0
     return own
 
 
-def _average(chunk: StackedModels) -> StackedEMA | None:
-    return next((actor for actor in chunk.actors if isinstance(actor, StackedEMA)), None)
+@contextmanager
+def evaluation_mode(block: Block, values: Tensor, buffers: Mapping[str, Tensor]) -> Iterator[None]:
+    """The network in evaluation mode, with these weights and buffers in place; the raw ones are back afterwards."""
+    raw = None
+    if values is not block.values:
+        raw = block.values.clone(), {name: b.clone() for name, b in block.buffers.items()}
+        _put(block, values, buffers)
+    block.network.eval()
+    try:
+        yield
+    finally:
+        if raw is not None:
+            _put(block, *raw)
+        block.network.train()
+
+
+def _put(block: Block, values: Tensor, buffers: Mapping[str, Tensor]) -> None:
+    block.values.copy_(values)
+    for name, b in buffers.items():
+        block.buffers[name].copy_(b)

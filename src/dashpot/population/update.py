@@ -11,7 +11,7 @@ from torch import Tensor
 from dashpot.population.tensors import Block
 from dashpot.techniques.penalties import native
 from dashpot.techniques.penalties.fast import terms_of
-from dashpot.techniques.penalties.penalty import Proximal
+from dashpot.techniques.penalties.proximal import Proximal
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 """torch's own, which :func:`dashpot.fit` leaves alone."""

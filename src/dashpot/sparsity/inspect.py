@@ -17,7 +17,7 @@ from dashpot.core.view import ModelView
 from dashpot.evaluation.losses import Criterion, default_criterion
 from dashpot.techniques.penalties.l2 import L2, l2_gradient, l2_value
 from dashpot.techniques.penalties.orthogonality import Orthogonality, orthogonality_gradient, orthogonality_value
-from dashpot.techniques.penalties.penalty import Proximal
+from dashpot.techniques.penalties.proximal import Proximal
 from dashpot.training.batches import Batches
 from dashpot.training.setup import pick_device
 

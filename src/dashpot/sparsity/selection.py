@@ -248,7 +248,7 @@ def trained_together(
         epochs=training.epochs,
         batch_size=training.batch_size,
         device=training.device,
-        low=False,
+        bfloat16=False,
     )
     population.train(training.epochs)
     return {i: Point(_state(population.model(i)), True) for i in range(len(members)) if i not in population.failed}

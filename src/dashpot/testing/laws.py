@@ -8,7 +8,7 @@ from dataclasses import replace
 from dashpot.core import codec
 from dashpot.core.errors import ConfigError
 from dashpot.core.recipe import Recipe
-from dashpot.techniques.penalties.penalty import Proximal
+from dashpot.techniques.penalties.proximal import Proximal
 from dashpot.testing import functions, work
 from dashpot.testing.row import Row, bad_values
 

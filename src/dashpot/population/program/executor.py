@@ -78,9 +78,6 @@ def kernel() -> Any:
         return None
     library.dashpot_program.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
     library.dashpot_program.restype = None
-    for name in ("dashpot_mix", "dashpot_mix_classes"):
-        getattr(library, name).argtypes = [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 4
-        getattr(library, name).restype = None
     return library
 
 
@@ -109,26 +106,6 @@ class Program:
     def outputs(self) -> int:
         """The width of the output."""
         return int(self.widths[self.ops[-1]["out"]])
-
-
-def mix(x: Tensor, order: Tensor, share: Tensor, classes: int = 0) -> Tensor:
-    """:func:`dashpot.techniques.augment.mixup.mixup` of the rows of each member, on the CPU.
-
-    Args:
-        x: float32 rows [member, batch, ...], or with ``classes`` int64 classes [member, batch].
-        order: the place of each row's partner in its member's batch, [member, batch].
-        share: of the row itself, [member, batch].
-
-    Returns:
-        Rows, or class probabilities.
-    """
-    members, batch = x.shape[:2]
-    x, order, share = x.contiguous(), order.contiguous(), share.contiguous()
-    out = torch.empty(members, batch, classes) if classes else torch.empty_like(x)
-    width = classes or x[0, 0].numel()
-    name = "dashpot_mix_classes" if classes else "dashpot_mix"
-    getattr(kernel(), name)(members, batch, width, x.data_ptr(), order.data_ptr(), share.data_ptr(), out.data_ptr())
-    return out
 
 
 NOTHING = np.zeros(0, dtype=np.float32)

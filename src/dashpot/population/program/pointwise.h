@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "../core/hash.h"
+#include "../../core/hash.h"
 
 namespace {
 

@@ -9,13 +9,12 @@
 #include "pointwise.h"
 #include "products.h"
 #include "losses.h"
-#include "mixing.h"
 
 namespace {
 
 enum Kind : int32_t { LINEAR, BATCH_NORM, LAYER_NORM, ACTIVATION, DROPOUT, SCALING, ADD, COPY, PIECEWISE, PERIODIC, NOMINAL };
 
-// One step of the network; the layout is mirrored in program.py. Weights are places in a member's row of values, -1 where there are none.
+// One step of the network; the layout is mirrored in executor.py. Weights are places in a member's row of values, -1 where there are none.
 struct Op {
     int32_t kind, in, other, out;    // slots of activations; `other` for ADD
     int32_t ins, outs;               // their widths

@@ -75,8 +75,8 @@ def _epoch(task: Task, candidates: Sequence[Candidate], batch_size: int, rows: i
         schedule=task_schedule,
         loss=task.loss,
         device=task.device,
-        low=task.low,
-        known=task.known,
+        bfloat16=task.low,
+        cache=task.known,
         modality=task.modality,
     )
     population.train(1)

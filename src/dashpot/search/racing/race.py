@@ -88,9 +88,9 @@ class Race:
             schedule=lambda progress: task_schedule(min(progress * course.epochs / self.planned, 1.0)),
             loss=task.loss,
             device=task.device,
-            low=task.low,
+            bfloat16=task.low,
             stack=task.stack,
-            known=task.known,
+            cache=task.known,
             modality=task.modality,
         )
         self.notes = self.lanes.notes

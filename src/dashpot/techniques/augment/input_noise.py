@@ -8,6 +8,7 @@ from torch import Tensor
 from dashpot.core.batch import Batch, float_input
 from dashpot.core.context import Context
 from dashpot.core.space import Range
+from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 
 
@@ -16,6 +17,16 @@ def input_noise(
 ) -> Float[Tensor, "batch *shape"]:
     """``x + std * noise``."""
     return x + std * noise
+
+
+class StackedInputNoise(StackedTechnique):
+    """Each member's noise, as it draws it alone."""
+
+    def on_batch(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        for k, technique in enumerate(self.techniques):
+            if technique is not None and technique.std > 0:
+                x[k] = input_noise(x[k], self.draws(k).normal(x.shape[1:], x.device, x.dtype), technique.std)
+        return x, y
 
 
 class InputNoise(Technique):
@@ -47,6 +58,7 @@ class InputNoise(Technique):
     """
 
     summary = "adds Gaussian noise to the inputs"
+    stacked = StackedInputNoise
 
     std: Annotated[float, Range(0.0, float("inf"), search=(0.01, 0.5), log=True, off=0.0)] = 0.1
 

@@ -1,16 +1,22 @@
 """Mixup: train on blends of pairs of samples."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from dashpot.core.batch import Batch, float_input
 from dashpot.core.context import Context
+from dashpot.core.draws import beta_by, permutation_by
 from dashpot.core.errors import ConflictError, UsageError
+from dashpot.core.mixing import can_mix, mix_rows
 from dashpot.core.nested import told
+from dashpot.core.rng import derive_all
 from dashpot.core.space import Range
+from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView
 
@@ -44,6 +50,42 @@ def mix_weighted(
     mixed = mixup(weight, weight[order], share)
     part = share * weight / mixed.clamp(min=torch.finfo(mixed.dtype).tiny)
     return mixup(y, y[order], part), mixed
+
+
+class StackedMixup(StackedTechnique):
+    """All members' blends in one call; a share of 1 leaves the members without Mixup alone."""
+
+    def read(self) -> None:
+        self.alphas = np.array(self.values("alpha", 0.0))
+        self.mixed = np.flatnonzero(self.alphas > 0)
+        self.batch = 0
+
+    def on_batch(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        if not len(self.mixed):
+            return x, y
+        members, n = x.shape[:2]
+        if n != self.batch:
+            self.batch, self.drawn = n, self.ahead(self._draw)
+        share, order = self.drawn.now()
+        classes = 0 if y.is_floating_point() else self.stack.outputs_count
+        if can_mix(x, y):
+            return mix_rows(x, order, share), mix_rows(y, order, share, classes)
+        place = (order + n * torch.arange(members)[:, None]).reshape(-1).to(x.device)
+        flat, target, share = x.flatten(0, 1), y.flatten(0, 1), share.reshape(-1).to(x.device)
+        target = class_probabilities(target, classes) if classes else target
+        mixed = mixup(target, target.index_select(0, place), share)
+        return mixup(flat, flat.index_select(0, place), share).view(x.shape), mixed.view(members, n, *target.shape[1:])
+
+    def _draw(self, steps: np.ndarray) -> Sequence[tuple[Tensor, Tensor]]:
+        """For each step the shares and the partners' places, [member, batch]."""
+        members, n, some = len(self.alphas), self.batch, torch.from_numpy(self.mixed)
+        share, order = torch.ones(len(steps), members, n), torch.arange(n).repeat(len(steps), members, 1)
+        # Each member draws what it would draw alone: first the shares, then the partners.
+        keys = derive_all(self.keys[self.mixed], steps[:, None], 0, 0)
+        shape, alphas = (len(steps), len(self.mixed), n), np.tile(self.alphas[self.mixed], len(steps))
+        share[:, some] = beta_by(derive_all(keys, 1).ravel(), alphas, n).view(shape)
+        order[:, some] = permutation_by(derive_all(keys, 2).ravel(), n).view(shape)
+        return list(zip(share, order, strict=True))
 
 
 class Mixup(Technique):
@@ -81,6 +123,7 @@ class Mixup(Technique):
     """
 
     summary = "blends pairs of samples and their targets"
+    stacked = StackedMixup
 
     alpha: Annotated[float, Range(0.0, float("inf"), search=(0.05, 2.0), log=True, off=0.0)] = 0.2
 

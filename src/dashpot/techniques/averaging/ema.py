@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dashpot.core.context import Context
 from dashpot.core.space import Flag, Range
+from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import State, Technique
 from dashpot.core.view import ModelView, Params
 
@@ -23,6 +24,36 @@ def ema(
 def warmed_up(decay: float, step: int) -> float:
     """``min(decay, (1 + step) / (10 + step))``: a short memory while the weights still travel far."""
     return min(decay, (1 + step) / (10 + step))
+
+
+class StackedEMA(StackedTechnique):
+    """The averages of all members as one block; rows of members without one mean nothing."""
+
+    VALUES = ""  # beside the buffers, which have names
+
+    def init(self) -> dict[str, Tensor]:
+        block = self.stack.block
+        return {self.VALUES: block.values.clone()} | {name: b.clone() for name, b in block.floating().items()}
+
+    def on_step(self) -> None:
+        # In place, and only for those who keep an average: it is a pass over all weights.
+        block, step = self.stack.block, self.stack.step
+        share = {
+            k: 1 - (warmed_up(t.decay, step) if t.warmup else t.decay)
+            for k, t in enumerate(self.techniques)
+            if t is not None
+        }
+        pairs = [(a, block.buffers[name] if name else block.values) for name, a in self.state.items()]
+        if len(share) == len(self.techniques) > 1:
+            for average, now in pairs:
+                average.lerp_(now, self.wide(list(share.values()), now.ndim))
+            return
+        for k, weight in share.items():
+            for average, now in pairs:
+                average[k].lerp_(now[k], weight)
+
+    def weights(self) -> tuple[Tensor, Mapping[str, Tensor]]:
+        return self.state[self.VALUES], {name: b for name, b in self.state.items() if name}
 
 
 class EMA(Technique):
@@ -65,6 +96,7 @@ class EMA(Technique):
 
     summary = "averages the weights; evaluation and the final model use the average"
     exclusive = ("averaged weights",)
+    stacked = StackedEMA
     order = 10  # after proximal steps, so that it averages what the model really is
 
     decay: Annotated[float, Range(0.0, 1.0, search=(0.9, 0.9999), off=0.0, open="high")] = 0.999

@@ -1,19 +1,22 @@
 """Dropout: zero random activations while training, in any model."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from dashpot.core.context import Context
+from dashpot.core.draws import dropped_by, uniform_by
 from dashpot.core.errors import ConflictError, UsageError
-from dashpot.core.rng import derive, stream, uniform_at
+from dashpot.core.rng import derive, derive_all, stream, uniform_at
 from dashpot.core.select import Where, hidden
 from dashpot.core.space import Range, Selection
+from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import Handle, Technique
 from dashpot.core.view import ModelView
 
@@ -31,6 +34,48 @@ def dropout(
     rate = torch.as_tensor(p, dtype=torch.float32)
     scale = 1 / torch.clamp(1 - rate, min=torch.finfo(torch.float32).tiny)
     return x * ((uniform >= rate) * scale).to(x.dtype)
+
+
+class StackedDropout(StackedTechnique):
+    """Dropout after the same modules as in one network, each member with its own rates and masks."""
+
+    _drawn_for: np.ndarray | None = None
+
+    def sites(self) -> Sequence[str]:
+        return list(self.rates)
+
+    def read(self) -> None:
+        members = len(self.techniques)
+        rates: dict[str, np.ndarray] = {}
+        for k, (technique, now) in enumerate(zip(self.declared, self.techniques, strict=True)):
+            if technique is not None and technique.p != 0:  # a schedule may be 0 now and then
+                for name in self.stack.places(technique.on):
+                    rates.setdefault(name, np.zeros(members, dtype=np.float32))[k] = now.p
+        self.rates = rates
+        self.place_keys = {
+            name: np.array([stream(int(key), name) for key in self.keys], dtype=np.uint64) for name in rates
+        }
+        self._table: np.ndarray | None = None
+
+    def on_activation(self, site: str, x: Tensor, call: int) -> Tensor:
+        rates, now = self.rates[site], derive_all(self.place_keys[site], self.stack.step, call)
+        out = dropped_by(x, now, rates)
+        if out is not None:
+            return out
+        return dropout(x, uniform_by(now, x[0].numel(), x.device).view(x.shape), self.wide(rates, x.ndim))
+
+    def by_program(self) -> bool:
+        return True
+
+    def dropped(self, places: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        none = np.zeros(len(self.techniques), dtype=np.float32)
+        if self._table is None:
+            self._table = np.stack([self.rates.get(name, none) for name in places])
+        if self._drawn_for is not self.keys:
+            keys = np.stack([self.place_keys.get(name, none.astype(np.uint64)) for name in places])
+            self._drawn = self.ahead(lambda steps: list(derive_all(keys, steps[:, None, None], 0)), fixed=True)
+            self._drawn_for = self.keys
+        return self._drawn.now(), self._table
 
 
 class Dropout(Technique):
@@ -72,6 +117,7 @@ class Dropout(Technique):
     """
 
     summary = "zeroes random activations"
+    stacked = StackedDropout
 
     p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.6), off=0.0)] = 0.1
     on: Annotated[Where, Selection()] = hidden

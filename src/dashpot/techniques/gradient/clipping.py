@@ -8,6 +8,8 @@ from torch import Tensor
 
 from dashpot.core.context import Context
 from dashpot.core.space import Choice, Range
+from dashpot.core.stack import member_norms
+from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.core.view import Params
 
@@ -30,6 +32,25 @@ def total_norm(gradients: list[Tensor]) -> Float[Tensor, ""]:
     dtype = torch.float64 if any(norm.dtype is torch.float64 for norm in norms) else torch.float32
     total: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(dtype) for norm in norms]))
     return total
+
+
+class StackedGradientClipping(StackedTechnique):
+    """Each member by its own norm; infinity leaves it alone."""
+
+    def read(self) -> None:
+        off = float("inf")
+        self.by_norm = [off if t is None or t.by != "norm" else t.maximum for t in self.techniques]
+        self.by_value = [off if t is None or t.by != "value" else t.maximum for t in self.techniques]
+        self.clips_norm, self.clips_value = min(self.by_norm) < off, min(self.by_value) < off
+
+    def on_gradient(self, grads: list[Tensor]) -> None:
+        if self.clips_norm:
+            factor = clip_coefficient(member_norms(grads), self.wide(self.by_norm, 1))
+            for g in grads:
+                g.mul_(factor.reshape(-1, *[1] * (g.ndim - 1)))
+        if self.clips_value:
+            for g in grads:
+                g.copy_(clip_value(g, self.wide(self.by_value, g.ndim)))
 
 
 class GradientClipping(Technique):
@@ -65,6 +86,7 @@ class GradientClipping(Technique):
     """
 
     summary = "bounds the gradient"
+    stacked = StackedGradientClipping
 
     maximum: Annotated[float, Range(0.0, float("inf"), search=(0.1, 10.0), log=True, off=float("inf"), open="low")] = (
         1.0

@@ -9,8 +9,11 @@ from torch.nn.functional import log_softmax, softplus
 from dashpot.core.context import Context
 from dashpot.core.errors import ConflictError, UsageError
 from dashpot.core.space import Range
+from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView
+from dashpot.evaluation.losses import cross_entropy
+from dashpot.techniques.augment.mixup import class_probabilities
 
 
 def label_smoothing(
@@ -36,6 +39,37 @@ def binary_label_smoothing(
     """The same for independent yes/no targets: each moves towards one half."""
     even = (softplus(logits) + softplus(-logits)) / 2
     return (1 - smoothing) * loss + smoothing * even.to(loss.dtype)
+
+
+class StackedLabelSmoothing(StackedTechnique):
+    """Cross entropy is linear in the target: there the target is smoothed, which spares a second look at the outputs;
+    another loss is smoothed itself.
+    """
+
+    def read(self) -> None:
+        self.smoothing = self.values("smoothing", 0.0)
+        self.acts = any(self.smoothing)
+        self.shares: dict[int, Tensor] = {}
+
+    def on_target(self, y: Tensor) -> Tensor:
+        if not self.acts or self.stack.plan.loss is not cross_entropy:
+            return y
+        y = y if y.is_floating_point() else class_probabilities(y, self.stack.outputs_count)
+        return smoothed_target(y, self._share(len(y)).reshape(-1, *[1] * (y.ndim - 1)))
+
+    def on_loss(self, loss: Tensor, out: Tensor) -> Tensor:
+        if not self.acts or self.stack.plan.loss is cross_entropy:
+            return loss
+        return label_smoothing(loss, out, self._share(len(loss)).reshape(-1, *[1] * (loss.ndim - 1)))
+
+    def by_program(self) -> bool:
+        return self.stack.plan.loss is cross_entropy
+
+    def _share(self, rows: int) -> Tensor:
+        """The smoothing of each of the rows of all members, [rows]."""
+        if rows not in self.shares:
+            self.shares[rows] = self.wide(self.smoothing, 1).repeat_interleave(rows // len(self.smoothing))
+        return self.shares[rows]
 
 
 class LabelSmoothing(Technique):
@@ -73,6 +107,7 @@ class LabelSmoothing(Technique):
     """
 
     summary = "gives every class a small share of the target"
+    stacked = StackedLabelSmoothing
 
     smoothing: Annotated[float, Range(0.0, 1.0, search=(0.01, 0.3), log=True, off=0.0)] = 0.1
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dashpot.core.select import Where, weights
 from dashpot.core.space import Selection
-from dashpot.techniques.penalties.penalty import Proximal, Scaling
+from dashpot.techniques.penalties.proximal import Proximal, Scaling
 
 
 class Constraint(Proximal):

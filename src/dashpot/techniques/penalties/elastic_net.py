@@ -9,7 +9,8 @@ from dashpot.core.space import Range
 from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.l1 import l1_stationarity, l1_value, soft_threshold
 from dashpot.techniques.penalties.l2 import l2_gradient, l2_value
-from dashpot.techniques.penalties.penalty import Penalty, Scalar
+from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.proximal import Scalar
 
 
 def elastic_net_value(w: Float[Tensor, "*shape"], strength: Scalar, l1_ratio: Scalar) -> Float[Tensor, ""]:

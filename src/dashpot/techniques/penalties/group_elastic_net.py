@@ -13,7 +13,7 @@ from dashpot.techniques.penalties.group_lasso import group_lasso_value
 from dashpot.techniques.penalties.group_penalty import GroupPenalty
 from dashpot.techniques.penalties.groups import group_stationarity, group_threshold
 from dashpot.techniques.penalties.l2 import l2_gradient, l2_value
-from dashpot.techniques.penalties.penalty import Scalar
+from dashpot.techniques.penalties.proximal import Scalar
 
 
 def group_elastic_net_prox(

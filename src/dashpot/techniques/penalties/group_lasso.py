@@ -8,7 +8,7 @@ from torch import Tensor
 from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.group_penalty import GroupPenalty
 from dashpot.techniques.penalties.groups import group_norm, group_stationarity, group_threshold
-from dashpot.techniques.penalties.penalty import Scalar
+from dashpot.techniques.penalties.proximal import Scalar
 
 
 def group_lasso_value(

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from dashpot.core.space import Flag
 from dashpot.techniques.penalties.grouping import Grouping, Groups, Layout, as_grouping
-from dashpot.techniques.penalties.penalty import Penalty, Scalar
+from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.proximal import Scalar
 
 
 class GroupPenalty(Penalty):

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.techniques.penalties.penalty import Scalar
+from dashpot.techniques.penalties.proximal import Scalar
 
 ROUNDS = 12
 """Newton steps of the root: two or three reach float precision where steps differ by a hundred within a group, ten

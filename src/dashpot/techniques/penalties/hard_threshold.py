@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dashpot.core.space import Range
 from dashpot.techniques.penalties.constraint import Constraint
-from dashpot.techniques.penalties.penalty import Scalar
+from dashpot.techniques.penalties.proximal import Scalar
 
 
 def metric_size(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:

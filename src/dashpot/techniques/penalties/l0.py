@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.techniques.penalties.penalty import Penalty, Scalar
+from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.proximal import Scalar
 
 
 def l0_value(w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:

@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.techniques.penalties.fast import KernelTerms
-from dashpot.techniques.penalties.penalty import CHUNK, Penalty, Scalar, scratch
+from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.proximal import CHUNK, Scalar, scratch
 
 
 def l1_value(w: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]) -> Float[Tensor, ""]:

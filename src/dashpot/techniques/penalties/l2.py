@@ -9,6 +9,7 @@ from torch import Tensor
 from dashpot.core.context import Context
 from dashpot.core.select import Where, weights
 from dashpot.core.space import Range, Selection
+from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView, Params
 from dashpot.techniques.penalties.decay import warn_double_decay
@@ -22,6 +23,21 @@ def l2_value(w: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]) ->
 def l2_gradient(w: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]) -> Float[Tensor, "*shape"]:
     """``strength * w``."""
     return strength * w
+
+
+class StackedL2(StackedTechnique):
+    """The strengths of all members, by parameter; 0 adds exactly nothing."""
+
+    def read(self) -> None:
+        self.strengths: dict[int, list[float]] = {}
+        for k, technique in enumerate(self.techniques):
+            for t in self.selected(k):
+                self.strengths.setdefault(t, [0.0] * len(self.techniques))[k] = technique.strength
+
+    def on_gradient(self, grads: list[Tensor]) -> None:
+        for t, strengths in self.strengths.items():
+            w = self.stack.block.parameters[t].detach()
+            grads[t].add_(l2_gradient(w, self.wide(strengths, w.ndim)))
 
 
 class L2(Technique):
@@ -64,6 +80,7 @@ class L2(Technique):
     """
 
     summary = "adds strength x weight to the gradient"
+    stacked = StackedL2
 
     strength: Annotated[float, Range(0.0, float("inf"), search=(1e-6, 1e-1), log=True, off=0.0)] = 1e-4
     on: Annotated[Where, Selection()] = weights

@@ -11,7 +11,7 @@ from dashpot.core.space import Range
 from dashpot.techniques.penalties.constraint import Constraint
 from dashpot.techniques.penalties.grouping import Grouping, Groups, as_grouping
 from dashpot.techniques.penalties.groups import ball
-from dashpot.techniques.penalties.penalty import Scaling
+from dashpot.techniques.penalties.proximal import Scaling
 
 
 class MaxNorm(Constraint):

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.techniques.penalties.penalty import Penalty, Scalar, Scaling
+from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.proximal import Scalar, Scaling
 
 
 def as_matrix(w: Float[Tensor, "*shape"]) -> Float[Tensor, "rows columns"]:

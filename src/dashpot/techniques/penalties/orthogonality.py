@@ -14,7 +14,7 @@ from dashpot.core.space import Range, Selection
 from dashpot.core.technique import Technique
 from dashpot.core.view import Params
 from dashpot.techniques.penalties.nuclear_norm import as_matrix
-from dashpot.techniques.penalties.penalty import Scalar
+from dashpot.techniques.penalties.proximal import Scalar
 
 
 def _excess(w: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.space import Range
-from dashpot.techniques.penalties.penalty import Penalty, Scalar
+from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.proximal import Scalar
 
 
 def scad_each(size: Float[Tensor, "*shape"], strength: Scalar, a: Scalar) -> Float[Tensor, "*shape"]:

@@ -13,7 +13,7 @@ from dashpot.techniques.penalties.group_lasso import group_lasso_value
 from dashpot.techniques.penalties.group_penalty import GroupPenalty
 from dashpot.techniques.penalties.groups import group_stationarity, group_threshold
 from dashpot.techniques.penalties.l1 import l1_stationarity, l1_value, soft_threshold
-from dashpot.techniques.penalties.penalty import Scalar
+from dashpot.techniques.penalties.proximal import Scalar
 
 
 def sparse_group_prox(

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from dashpot.core.errors import ConfigError
 from dashpot.techniques.penalties.nuclear_norm import as_matrix
-from dashpot.techniques.penalties.penalty import Penalty, Scalar
+from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.proximal import Scalar
 
 
 def total_variation_value(w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:

@@ -12,7 +12,7 @@ from dashpot.core.space import Range
 from dashpot.techniques.penalties.constraint import Constraint
 from dashpot.techniques.penalties.grouping import Grouping, Groups, as_grouping
 from dashpot.techniques.penalties.groups import group_norm
-from dashpot.techniques.penalties.penalty import Scalar, Scaling
+from dashpot.techniques.penalties.proximal import Scalar, Scaling
 
 
 def sphere(w: Float[Tensor, "*shape"], norm: Scalar, dims: tuple[int, ...]) -> Float[Tensor, "*shape"]:

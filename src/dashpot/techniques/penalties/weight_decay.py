@@ -1,7 +1,8 @@
 """Weight decay: the decoupled one, as in AdamW."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from dashpot.core.context import Context
 from dashpot.core.select import Where, weights
 from dashpot.core.space import Range, Selection
+from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.core.view import ModelView, Params
 from dashpot.techniques.penalties.decay import warn_double_decay
@@ -19,6 +21,15 @@ def weight_decay(
 ) -> Float[Tensor, "*shape"]:
     """``w * (1 - lr * strength)``."""
     return w * (1 - lr * strength)
+
+
+class StackedWeightDecay(StackedTechnique):
+    """It acts inside the update of all members."""
+
+    def on_update(self, decay: np.ndarray, maps: dict[tuple[int, int], Any]) -> None:
+        for k, technique in enumerate(self.techniques):
+            if technique is not None:
+                decay[k, self.selected(k)] = technique.strength
 
 
 class WeightDecay(Technique):
@@ -57,6 +68,7 @@ class WeightDecay(Technique):
     """
 
     summary = "shrinks weights by lr x strength"
+    stacked = StackedWeightDecay
 
     strength: Annotated[float, Range(0.0, float("inf"), search=(1e-4, 1.0), log=True, off=0.0)] = 1e-2
     on: Annotated[Where, Selection()] = weights

@@ -1,6 +1,6 @@
 """SAM: step by the gradient at the worst nearby point."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Annotated
 
 import torch
@@ -9,6 +9,8 @@ from torch import Tensor
 
 from dashpot.core.context import Context
 from dashpot.core.space import Range
+from dashpot.core.stack import member_norms
+from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.core.view import Params
 from dashpot.techniques.gradient.clipping import total_norm
@@ -24,6 +26,25 @@ def sam_ascent(
     vanishes.
     """
     return w + (rho / (norm + 1e-12)).to(w.dtype) * gradient
+
+
+class StackedSAM(StackedTechnique):
+    """All members climb together. A radius of 0 adds exactly nothing: such members see the same gradient twice."""
+
+    def read(self) -> None:
+        self.rho = self.values("rho", 0.0)
+
+    def on_gradient(self, grads: list[Tensor]) -> Iterator[None] | None:
+        return self._climb(grads) if any(self.rho) else None
+
+    def _climb(self, grads: list[Tensor]) -> Iterator[None]:
+        block = self.stack.block
+        start, norm = block.values.clone(), member_norms(grads)
+        for p, g in zip(block.parameters, grads, strict=True):
+            wide = (-1, *[1] * (g.ndim - 1))
+            p.detach().copy_(sam_ascent(p.detach(), g, norm.reshape(wide), self.wide(self.rho, g.ndim)))
+        yield
+        block.values.copy_(start)
 
 
 class SAM(Technique):
@@ -64,6 +85,7 @@ class SAM(Technique):
 
     summary = "steps by the gradient at the worst point nearby (two gradients per step)"
     exclusive = ("second gradient",)
+    stacked = StackedSAM
     evaluations = 2
 
     rho: Annotated[float, Range(0.0, float("inf"), search=(0.01, 0.5), log=True, off=0.0)] = 0.05

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor
 
+from dashpot.core.between_epochs import BetweenEpochs
 from dashpot.core.context import Context
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.space import Choice, Flag, Name, Range
@@ -61,6 +62,7 @@ class EarlyStopping(Technique):
 
     summary = "stops when the score no longer improves and keeps the best weights"
     exclusive = ("best weights",)
+    stacked = BetweenEpochs
     waivers: ClassVar[Mapping[str, str]] = {"off": "it has no strength: leaving it out is its off"}
 
     monitor: Annotated[str, Name()] = _DEFAULT_MONITOR
@@ -102,5 +104,5 @@ class EarlyStopping(Technique):
         return Verdict(stop=stop, best=better, reason=reason)
 
     def final(self, ctx: Context) -> Mapping[str, Tensor]:
-        weights: dict[str, Tensor] = ctx.state["weights"]
+        weights: dict[str, Tensor] = ctx.state["weights"] if self.restore else {}  # another's, after a copy
         return weights

@@ -1,4 +1,4 @@
-// Mixup, for runner.py.
+// Blends of rows, for mixing.py.
 #include <algorithm>
 #include <cstdint>
 
