@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ AHEAD = 16
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Weights(Protocol):
     """The parameters of all members.
 
@@ -36,6 +37,7 @@ class Weights(Protocol):
         """The floating-point buffers, which averages cover too."""
 
 
+@runtime_checkable
 class Stack(Protocol):
     """What a form sees of the members.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class KernelTerms(NamedTuple):
     group: float = 0.0
 
 
+@runtime_checkable
 class Mapped(Protocol):
     """What the kernel asks of a technique with a proximal map."""
 
