@@ -140,7 +140,7 @@ def test_compare_on_paired_splits_with_references(csv: Path, tmp_path: Path) -> 
     record = json.loads((tmp_path / "out" / "compare.json").read_text())
     arms = {arm["name"]: arm for arm in record["arms"]}
     expected = [
-        "plain",
+        "baseline",
         "l2",
         "dropout",
         "all of them",
@@ -172,7 +172,7 @@ def test_a_technique_that_is_off_earns_exactly_nothing(csv: Path, tmp_path: Path
         cwd=tmp_path,
     )
     arms = {arm["name"]: arm for arm in json.loads((tmp_path / "out" / "compare.json").read_text())["arms"]}
-    assert arms["l1"]["runs"][0]["test"] == arms["plain"]["runs"][0]["test"]
+    assert arms["l1"]["runs"][0]["test"] == arms["baseline"]["runs"][0]["test"]
     assert {"ridge regression", "lasso"} <= set(arms)
 
 

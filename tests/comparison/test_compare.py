@@ -50,7 +50,7 @@ def test_each_arm_is_as_it_is_alone() -> None:
     split = data.split(3)
     prepared = data.prepare(split.train)
     together = train_together(data, prepared, split, arms_of(RECIPE), PLAN, seed=3)
-    assert list(together) == ["plain", "weight-decay", "dropout", "mixup", "l1", "early-stopping", "all of them"]
+    assert list(together) == ["baseline", "weight-decay", "dropout", "mixup", "l1", "early-stopping", "all of them"]
     for name, recipe in arms_of(RECIPE).items():
         single = alone(data, recipe, 3)
         assert together[name].epochs == len(single.history), name
@@ -68,12 +68,11 @@ def test_a_record_does_not_depend_on_how_it_was_trained(monkeypatch: pytest.Monk
     first = compare(problem(), recipe, **options)
     monkeypatch.setattr(comparison, "train_together", lambda *args, **keywords: {})
     second = compare(problem(), recipe, **options)
-    assert [arm["name"] for arm in first["arms"]] == [arm["name"] for arm in second["arms"]]
-    for ours, theirs in zip(first["arms"], second["arms"], strict=True):
-        (a,), (b,) = ours["runs"], theirs["runs"]
-        assert set(a) == set(b)
-        assert a["epochs"] == b["epochs"]
-        assert a["test"] == pytest.approx(b["test"], rel=1e-4)
+    assert [arm.name for arm in first.arms] == [arm.name for arm in second.arms]
+    for ours, theirs in zip(first.arms, second.arms, strict=True):
+        (a,), (b,) = ours.runs, theirs.runs
+        assert a.epochs == b.epochs
+        assert a.test == pytest.approx(b.test, rel=1e-4)
 
 
 class Unknown(Technique):
@@ -89,27 +88,27 @@ def test_what_has_no_stacked_form_and_what_watches_training_scores() -> None:
     recipes = {
         "own": dashpot.Recipe((Unknown(),)),
         "watch": dashpot.Recipe((dashpot.EarlyStopping(monitor="train_loss", mode="min"),)),
-        "plain": dashpot.Recipe(),
+        "baseline": dashpot.Recipe(),
     }
     together = train_together(data, prepared, split, recipes, PLAN, seed=0)
-    assert set(together) == {"own", "plain"}
-    for one, other in zip(together["own"].network.parameters(), together["plain"].network.parameters(), strict=True):
+    assert set(together) == {"own", "baseline"}
+    for one, other in zip(together["own"].network.parameters(), together["baseline"].network.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-5)
 
 
 def test_a_diverging_arm_tells_and_the_others_go_on() -> None:
     record = compare(problem(), dashpot.Recipe((dashpot.InputNoise(std=1e38),)), repeats=1, epochs=3)
-    arms = {arm["name"]: arm["runs"][0] for arm in record["arms"]}
-    assert "loss must stay finite" in arms["input-noise"]["error"]
-    assert arms["plain"]["error"] is None
-    assert arms["plain"]["epochs"] == 3
+    arms = {arm.name: arm.runs[0] for arm in record.arms}
+    assert "loss must stay finite" in (arms["input-noise"].error or "")
+    assert arms["baseline"].error is None
+    assert arms["baseline"].epochs == 3
 
 
 def test_a_refused_arm_names_its_reason_and_the_others_go_on() -> None:
     record = compare(problem(), dashpot.Recipe((dashpot.Dropout(p=0.1, on="type:Conv2d"),)), repeats=1, epochs=2)
-    arms = {arm["name"]: arm["runs"][0] for arm in record["arms"]}
-    assert "matches no module" in arms["dropout"]["error"]
-    assert arms["plain"]["error"] is None
+    arms = {arm.name: arm.runs[0] for arm in record.arms}
+    assert "matches no module" in (arms["dropout"].error or "")
+    assert arms["baseline"].error is None
 
 
 def test_a_path_of_fresh_networks_is_the_same_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,9 +161,9 @@ def test_an_unknown_modality_is_refused() -> None:
 def test_an_augmentation_sees_raw_pixels_in_a_comparison(seen: list[Tensor]) -> None:
     record = compare(problem(), dashpot.Recipe((Brighten(),)), repeats=1, epochs=2)
     demand_raw(seen, pixels())
-    runs = {arm["name"]: arm["runs"][0] for arm in record["arms"]}
-    assert not any(run["error"] for run in runs.values())
-    assert runs["logistic regression, L2"]["test"]["accuracy"] > 0.9  # it learns from standardized pixels
+    runs = {arm.name: arm.runs[0] for arm in record.arms}
+    assert not any(run.error for run in runs.values())
+    assert runs["logistic regression, L2"].test["accuracy"] > 0.9  # it learns from standardized pixels
 
 
 @pytest.mark.parametrize("stack", [True, False])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-NETWORKS = ("plain", "weight-decay", "dropout", "mixup", "l1", "all of them")
+NETWORKS = ("baseline", "weight-decay", "dropout", "mixup", "l1", "all of them")
 REFERENCES = ("logistic regression, L2", "logistic regression, L1", "histogram gradient boosting")
 
 
@@ -40,6 +40,7 @@ def arm(
 def record(*arms: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """A record of those arms, with 600 training and 200 test rows."""
     return {
+        "version": 1,
         "dataset": "demo",
         "task": "classification",
         "metric": "accuracy",

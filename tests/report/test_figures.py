@@ -15,17 +15,18 @@ import pytest
 from PIL import Image
 
 from dashpot.core.errors import StorageError
-from dashpot.report.compare.figures import compare_figure, curves_figure, draw_compare, draw_curves
+from dashpot.report.compare.figures import compare_figure, draw_compare
+from dashpot.report.fit.curves import curves_figure, draw_curves
 from dashpot.report.style import wrap
 from tests.report.layout import check_layout
 from tests.report.records import NETWORKS, REFERENCES, arm, drawn, fail, record
 
 MANY = (
-    "plain", "weight-decay", "l2", "dropout", "mixup", "input-noise", "label-smoothing",
+    "baseline", "weight-decay", "l2", "dropout", "mixup", "input-noise", "label-smoothing",
     "gradient-clipping", "sam", "l1", "elastic-net", "ema", "early-stopping", "all of them",
 )  # fmt: skip
 LONG = (
-    "plain",
+    "baseline",
     *(
         f"weight-decay:strength=0.05 + dropout:p=0.2 + mixup:alpha=0.2 + l1:strength={i} on weights & ~name:head.*"
         for i in range(3)
@@ -44,14 +45,14 @@ RECORDS = {
         ),
     ),
     "an arm failed": fail(fail(drawn(), "mixup", [0, 1, 2]), "l1", [0]),
-    "plain failed": fail(drawn(), "plain", [0, 1, 2]),
-    "plain failed once": fail(fail(drawn(repeats=2), "plain", [0]), "l1", [1]),
-    "all failed": fail(fail(drawn(NETWORKS[:2], ()), "plain", [0, 1, 2]), "weight-decay", [0, 1, 2]),
+    "plain failed": fail(drawn(), "baseline", [0, 1, 2]),
+    "plain failed once": fail(fail(drawn(repeats=2), "baseline", [0]), "l1", [1]),
+    "all failed": fail(fail(drawn(NETWORKS[:2], ()), "baseline", [0, 1, 2]), "weight-decay", [0, 1, 2]),
     "large negative values": drawn(scale=-1e4),
     "tiny differences": drawn(scale=1e-6),
-    "no spread": record(arm("plain", [0.5, 0.5], train=0.5), arm("l1", [0.5, 0.5], train=0.5, zeros=1.0)),
+    "no spread": record(arm("baseline", [0.5, 0.5], train=0.5), arm("l1", [0.5, 0.5], train=0.5, zeros=1.0)),
     "only references beside plain": drawn(NETWORKS[:1]),
-    "odd names": drawn(("plain", "a_$b$ \\frac{1}{2}", "two\nlines", ""), dataset="costs in $ and $"),
+    "odd names": drawn(("baseline", "a_$b$ \\frac{1}{2}", "two\nlines", ""), dataset="costs in $ and $"),
     "balanced accuracy": {
         **drawn(),
         "metric": "balanced_accuracy",
@@ -131,13 +132,13 @@ def test_the_check_itself_sees_an_overlap(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_it_shows_the_numbers_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     data = record(
-        arm("plain", [0.70, 0.72, 0.74], train=0.9),
+        arm("baseline", [0.70, 0.72, 0.74], train=0.9),
         arm("l1", [0.75, 0.76, 0.80], train=0.8, zeros=0.25),
         arm("trees", [0.6, 0.6, 0.6], kind="reference", zeros=None),
     )
     figure = draw_compare(data)
     texts = check_layout(figure, monkeypatch)
-    for text in ("plain", "l1", "trees", "references", "0.7200", "0.7700", "+0.180", "+0.030", "25.0 %"):
+    for text in ("baseline", "l1", "trees", "reference models", "0.7200", "0.7700", "+0.180", "+0.030", "25.0 %"):
         assert text in texts
     assert any("demo" in text and "accuracy" in text and "3 splits" in text for text in texts)
     lines = {tuple(line.get_ydata()): line for line in figure.axes[0].lines}
@@ -165,7 +166,7 @@ def test_without_plain_there_are_scores_and_no_differences(monkeypatch: pytest.M
 
 def test_one_wild_interval_does_not_flatten_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     data = record(
-        *(arm(name, [0.70 + 0.001 * i, 0.71, 0.72 - 0.001 * i]) for i, name in enumerate(("plain", "a", "b", "c"))),
+        *(arm(name, [0.70 + 0.001 * i, 0.71, 0.72 - 0.001 * i]) for i, name in enumerate(("baseline", "a", "b", "c"))),
         arm("wild", [0.1, 0.9, 0.3]),
     )
     figure = draw_compare(data)

@@ -15,15 +15,17 @@ from rich.console import Console
 from scipy import stats
 
 from dashpot.evaluation.statistics import corrected_interval
-from dashpot.report.compare.figures import compare_figure, curves_figure
+from dashpot.report.compare.figures import compare_figure
 from dashpot.report.compare.stats import summarize
 from dashpot.report.compare.table import compare_table, notes
+from dashpot.report.fit.curves import curves_figure
 
 
 def record(arms: int = 4, repeats: int = 3, metric: str = "accuracy") -> dict[str, Any]:
     rng = np.random.default_rng(0)
-    names = ["plain", *(f"technique-{i}" for i in range(arms - 2)), "boosted trees"]
+    names = ["baseline", *(f"technique-{i}" for i in range(arms - 2)), "boosted trees"]
     return {
+        "version": 1,
         "dataset": "demo",
         "task": "classification",
         "metric": metric,
@@ -40,6 +42,7 @@ def record(arms: int = 4, repeats: int = 3, metric: str = "accuracy") -> dict[st
                 "runs": [
                     {
                         "repeat": r,
+                        "seed": r,
                         "test": {metric: 0.8 + 0.01 * i + 0.02 * rng.random()},
                         "train": {metric: 0.95},
                         "zeros": None if i == arms - 1 else 0.1 * i,
@@ -82,7 +85,7 @@ def test_the_table_shows_every_arm_in_a_hundred_columns() -> None:
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(compare_table(record()))
     text = console.export_text()
-    for word in ("plain", "technique-1", "boosted trees", "±", "zeros", "3 splits"):
+    for word in ("baseline", "technique-1", "boosted trees", "±", "zeros", "3 splits"):
         assert word in text
     assert "…" not in text
 
@@ -98,7 +101,7 @@ def test_figures_are_whole_deterministic_and_do_not_overlap(
     with Image.open(png) as image:
         assert image.width > 1000
     texts = [element.text for element in ElementTree.parse(svg).iter() if element.tag.endswith("text")]
-    for word in ("plain", "boosted trees", "demo"):
+    for word in ("baseline", "boosted trees", "demo"):
         assert any(word in (text or "") for text in texts), word
 
 

@@ -59,7 +59,7 @@ def test_one_run_has_no_interval_and_none_is_refused() -> None:
 
 def test_a_row_worked_out_by_hand() -> None:
     plain, l1 = summarize(
-        record(arm("plain", [0.70, 0.80]), arm("l1", [0.75, 0.81], train=0.9, zeros=0.25, seconds=2.0))
+        record(arm("baseline", [0.70, 0.80]), arm("l1", [0.75, 0.81], train=0.9, zeros=0.25, seconds=2.0))
     )
     assert (plain.score, plain.error, plain.gap) == pytest.approx((0.75, 0.05, 0.20))
     assert plain.difference is None
@@ -74,7 +74,7 @@ def test_a_row_worked_out_by_hand() -> None:
 
 def test_differences_are_paired_by_repeat_and_only_where_both_succeeded() -> None:
     data = fail(
-        fail(record(arm("plain", [0.1, 0.2, 0.3, 0.4]), arm("l1", [0.2, 0.4, 0.6, 0.8])), "plain", [0]), "l1", [3]
+        fail(record(arm("baseline", [0.1, 0.2, 0.3, 0.4]), arm("l1", [0.2, 0.4, 0.6, 0.8])), "baseline", [0]), "l1", [3]
     )
     row = summarize(data)[1]
     assert row.difference is not None
@@ -85,22 +85,23 @@ def test_differences_are_paired_by_repeat_and_only_where_both_succeeded() -> Non
 
 
 def test_without_a_split_in_common_there_is_a_score_but_no_difference() -> None:
-    row = summarize(fail(fail(record(arm("plain", [0.1, 0.2]), arm("l1", [0.2, 0.4])), "plain", [0]), "l1", [1]))[1]
+    data = record(arm("baseline", [0.1, 0.2]), arm("l1", [0.2, 0.4]))
+    row = summarize(fail(fail(data, "baseline", [0]), "l1", [1]))[1]
     assert row.score == pytest.approx(0.2)
     assert row.difference is None
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_score_that_is_not_finite_counts_as_failed(value: float) -> None:
-    row = summarize(record(arm("plain", [0.1, 0.2]), arm("l1", [value, 0.4])))[1]
+    row = summarize(record(arm("baseline", [0.1, 0.2]), arm("l1", [value, 0.4])))[1]
     assert row.score == pytest.approx(0.4)
     assert f"test accuracy must be finite, got {value}" in row.failed
-    lost = summarize(record(arm("plain", [0.1]), arm("l1", [value])))[1]
+    lost = summarize(record(arm("baseline", [0.1]), arm("l1", [value])))[1]
     assert (lost.score, lost.runs, lost.planned) == (None, 0, 1)
 
 
 def test_a_failed_run_need_not_have_scores() -> None:
-    data = fail(record(arm("plain", [0.1, 0.2]), arm("l1", [0.2, 0.4])), "l1", [0, 1])
+    data = fail(record(arm("baseline", [0.1, 0.2]), arm("l1", [0.2, 0.4])), "l1", [0, 1])
     for run in data["arms"][1]["runs"]:
         del run["train"], run["test"]
     assert summarize(data)[1].score is None
@@ -109,11 +110,11 @@ def test_a_failed_run_need_not_have_scores() -> None:
 def test_references_come_after_the_networks() -> None:
     data = record(
         arm("trees", [0.5], kind="reference"),
-        arm("plain", [0.4]),
+        arm("baseline", [0.4]),
         arm("ridge", [0.3], kind="reference"),
         arm("l1", [0.2]),
     )
-    assert [row.name for row in summarize(data)] == ["plain", "l1", "trees", "ridge"]
+    assert [row.name for row in summarize(data)] == ["baseline", "l1", "trees", "ridge"]
 
 
 def test_other_metrics_and_baselines_and_their_errors() -> None:
@@ -124,7 +125,7 @@ def test_other_metrics_and_baselines_and_their_errors() -> None:
         UnknownNameError, match="metric must be one of accuracy, got 'acuracy'. Did you mean 'accuracy'"
     ):
         summarize(data, "acuracy")
-    with pytest.raises(UnknownNameError, match="baseline must be one of .*got 'plane'. Did you mean 'plain'"):
-        summarize(data, baseline="plane")
+    with pytest.raises(UnknownNameError, match="baseline must be one of .*got 'basline'. Did you mean 'baseline'"):
+        summarize(data, baseline="basline")
     with pytest.raises(DataError, match="'arms'"):
         summarize({key: value for key, value in data.items() if key != "arms"})

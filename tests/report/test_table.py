@@ -32,7 +32,7 @@ def test_every_number_stands_in_a_hundred_columns_on_one_line_each() -> None:
             assert cell in line
     for head in (
         "test accuracy",
-        "minus plain, 95 % interval",
+        "minus baseline, 95 % interval",
         "gap",
         "zeros",
         "sec",
@@ -94,16 +94,17 @@ def test_what_a_solver_said_is_told_once() -> None:
 
 
 def test_names_are_text_and_not_markup() -> None:
-    assert "x[/b] [red]y" in compare_text(record(arm("plain", [0.1, 0.2]), arm("x[/b] [red]y", [0.1, 0.3])))
+    assert "x[/b] [red]y" in compare_text(record(arm("baseline", [0.1, 0.2]), arm("x[/b] [red]y", [0.1, 0.3])))
 
 
 def test_the_best_is_bold_and_references_are_dim() -> None:
     console = Console(width=100, file=io.StringIO(), record=True, force_terminal=True, color_system="standard")
-    console.print(compare_table(record(arm("plain", [0.1]), arm("l1", [0.3]), arm("trees", [0.2], kind="reference"))))
+    arms = arm("baseline", [0.1]), arm("l1", [0.3]), arm("trees", [0.2], kind="reference")
+    console.print(compare_table(record(*arms)))
     text = console.export_text(styles=True)
     assert re.search(r"\x1b\[1ml1", text)
     assert re.search(r"\x1b\[2mtrees", text)
-    assert not re.search(r"\x1b\[1mplain", text)
+    assert not re.search(r"\x1b\[1mbaseline", text)
 
 
 def test_the_text_of_a_difference() -> None:

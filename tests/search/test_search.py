@@ -15,7 +15,7 @@ from scipy.special import softmax
 from sklearn.datasets import load_iris
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss, r2_score, roc_auc_score
 
-from dashpot.comparison.baselines import references, seconds_at_most
+from dashpot.comparison.reference_models import references, seconds_at_most
 from dashpot.core.errors import ConfigError
 from dashpot.data import Problem
 from dashpot.data.rows import to_rows

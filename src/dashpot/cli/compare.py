@@ -1,13 +1,16 @@
-"""``dashpot compare``: what did each technique earn?"""
+"""``dashpot compare``: the contribution of each technique."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dashpot.cli.options import Data, Device, Epochs, Out, RecipeFile, Seed, TargetName, Task, With, read_recipe
+
+if TYPE_CHECKING:
+    from dashpot.report.compare.record import CompareRecord
 
 
 def register(app: typer.Typer) -> None:
@@ -51,11 +54,11 @@ def compare(
         chosen = default_recipe(problem.task)
         typer.echo(f"no technique was named; comparing {chosen}", err=True)
     folder = open_folder(out or next_folder("compare"))
-    latest: list[dict[str, Any]] = []
+    latest: list[CompareRecord] = []
 
-    def keep(record: dict[str, Any]) -> None:
+    def keep(record: CompareRecord) -> None:
         latest[:] = [record]
-        write_json(folder / "compare.json", record)
+        write_json(folder / record.FILE, record.to_dict())
 
     def show() -> None:
         record = latest[0]
@@ -80,15 +83,7 @@ def compare(
     except KeyboardInterrupt:
         if not latest:
             raise
-        typer.echo(f"interrupted after {latest[0]['repeats']} of {repeats} splits; this is what they say:", err=True)
-        _drop_partial(latest[0])
-        write_json(folder / "compare.json", latest[0])
+        typer.echo(f"interrupted after {latest[0].repeats} of {repeats} splits; this is what they say:", err=True)
         show()
         raise typer.Exit(130) from None
     show()
-
-
-def _drop_partial(record: dict[str, Any]) -> None:
-    """Leave only the splits that every arm has seen."""
-    for arm in record["arms"]:
-        arm["runs"] = [run for run in arm["runs"] if run["repeat"] < record["repeats"]]

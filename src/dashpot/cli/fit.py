@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -34,9 +34,9 @@ def fit(
     from dashpot.core.environment import machine, versions
     from dashpot.core.errors import ConfigError
     from dashpot.data import load_problem
-    from dashpot.report.compare.figures import curves_figure
+    from dashpot.report.fit.curves import curves_figure
+    from dashpot.report.fit.record import FitRecord
     from dashpot.runs.saved import (
-        METRICS,
         discarded_unless_started,
         next_folder,
         open_folder,
@@ -80,21 +80,21 @@ def fit(
     measured = split_scores(result.model, prepared, split)
     metric = "accuracy" if problem.task == "classification" else "r2"
     share, layers = exact_zeros(result.model)
-    metrics: dict[str, Any] = {
+    record = FitRecord(
         **measured,
-        "gaps": {f"train - {part}": measured["train"][metric] - measured[part][metric] for part in ("valid", "test")},
-        "exact_zeros": {"all": share, **layers},
-        "epochs": len(result.history),
-        "best_epoch": result.best_epoch,
-        "stopped": result.stopped,
-        "diverged": result.diverged,
-        "seconds": time.perf_counter() - started,
-        "seed": seed,
-        "data": {"name": problem.name, "rows": problem.n, "fingerprint": problem.fingerprint},
-        "versions": versions(),
-        "machine": machine(),
-    }
-    write_json(folder / METRICS, metrics)
+        gaps={f"train - {part}": measured["train"][metric] - measured[part][metric] for part in ("valid", "test")},
+        exact_zeros={"all": share, **layers},
+        epochs=len(result.history),
+        best_epoch=result.best_epoch,
+        stopped=result.stopped,
+        diverged=result.diverged,
+        seconds=time.perf_counter() - started,
+        seed=seed,
+        data={"name": problem.name, "rows": problem.n, "fingerprint": problem.fingerprint},
+        versions=versions(),
+        machine=machine(),
+    )
+    write_json(folder / record.FILE, record.to_dict())
     if result.history:
         curves_figure(result.history, folder / "curves", f"{problem.name}: {chosen}", result.best_epoch)
     result.raise_if_diverged()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dashpot.data import Prepared, Problem
+    from dashpot.report.path.record import PathRecord
     from dashpot.sparsity.result import PathResult
 
 SHOWN = 20
@@ -94,11 +95,10 @@ def path(
     except (ConfigError, ValueError):
         _remove_if_empty(folder)
         raise
-    record = {"dataset": problem.name, "network": kind, "task": problem.task, "seed": seed, **result.to_dict()}
     names = selected_features(result.model(), result.feature_names)
-    if stability:
-        record["stability"] = _stability(result, every, rows, penalty, flat, seed, epochs, device)
-    write_json(folder / "path.json", record)
+    shares = _stability(result, every, rows, penalty, flat, seed, epochs, device) if stability else None
+    record = result.record(dataset=problem.name, network=kind, task=problem.task, seed=seed, stability=shares)
+    write_json(folder / record.FILE, record.to_dict())
     write_atomic(folder / "selected.txt", "".join(f"{name}\n" for name in names))
 
     console = Console() if sys.stdout.isatty() else Console(width=100)
@@ -106,12 +106,12 @@ def path(
     more = f", and {len(names) - SHOWN} more in {folder / 'selected.txt'}" if len(names) > SHOWN else ""
     listed = ", ".join(names[:SHOWN]) or "none"
     console.print(
-        f"{len(names)} of {record['features']:,} columns at the one-SE choice: {listed}{more}",
+        f"{len(names)} of {record.features:,} columns at the one-SE choice: {listed}{more}",
         markup=False,
         highlight=False,
     )
-    if stability:
-        found = sorted(record["stability"].items(), key=lambda pair: (-pair[1], pair[0]))
+    if shares is not None:
+        found = sorted(shares.items(), key=lambda pair: (-pair[1], pair[0]))
         text = ", ".join(f"{name} {share:.0%}" for name, share in found[:10]) or "none"
         steady = sum(share >= STABLE for _, share in found)
         text = (
@@ -193,7 +193,7 @@ def _stability(
     return {name: float(share) for name, share in zip(result.feature_names, shares, strict=True) if share > 0}
 
 
-def _table(record: dict[str, Any]) -> Table:
+def _table(record: PathRecord) -> Table:
     """At most 12 strengths, the two chosen ones among them."""
     from rich import box
     from rich.table import Table
@@ -201,21 +201,21 @@ def _table(record: dict[str, Any]) -> Table:
 
     from dashpot.report.style import METRICS
 
-    count = len(record["strengths"])
-    title = f"{record['dataset']}: {record['rows']:,} rows, {record['features']:,} features, {record['folds']} folds"
+    count = len(record.strengths)
+    title = f"{record.dataset}: {record.rows:,} rows, {record.features:,} features, {record.folds} folds"
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title=Text(title), title_justify="left")
-    for name in ("strength", f"{METRICS[record['metric']]} ± se", "loss ± se", "zeros", "features"):
+    for name in ("strength", f"{METRICS[record.metric]} ± se", "loss ± se", "zeros", "features"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
-    marks = {record["best"]: "lowest loss"}
-    marks[record["one_se"]] = "one-SE choice" if record["one_se"] != record["best"] else "lowest loss and one-SE choice"
+    marks = {record.best: "lowest loss"}
+    marks[record.one_se] = "one-SE choice" if record.one_se != record.best else "lowest loss and one-SE choice"
     for i in sorted({round(k * (count - 1) / 9) for k in range(10)} | set(marks)):
         cells = (
-            f"{record['strengths'][i]:.4g}",
-            f"{_number(record['score'][i])} ± {_number(record['score_se'][i])}",
-            f"{_number(record['loss'][i])} ± {_number(record['loss_se'][i])}",
-            f"{record['zeros'][i]:.1%}",
-            f"{record['selected'][i]:,}",
+            f"{record.strengths[i]:.4g}",
+            f"{_number(record.score[i])} ± {_number(record.score_se[i])}",
+            f"{_number(record.loss[i])} ± {_number(record.loss_se[i])}",
+            f"{record.zeros[i]:.1%}",
+            f"{record.selected[i]:,}",
             marks.get(i, ""),
         )
         table.add_row(*map(Text, cells), style="bold" if i in marks else "")

@@ -1,5 +1,5 @@
-"""What did each technique earn? The network without, with each alone, and with all, on the same splits, beside exact
-references.
+"""The contribution of each technique: the network without any (the baseline), with each alone, and with all, on the
+same splits, beside reference models.
 """
 
 from __future__ import annotations
@@ -7,12 +7,12 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from dashpot.comparison.baselines import fit_reference, reference_scores, reference_zeros, references
+from dashpot.comparison.reference_models import fit_reference, reference_scores, reference_zeros, references
 from dashpot.core.environment import machine, versions
 from dashpot.core.errors import DashpotError
 from dashpot.core.recipe import Recipe
@@ -20,29 +20,28 @@ from dashpot.core.rng import initial_weights
 from dashpot.data import Prepared, Problem, Split
 from dashpot.population.members import Member
 from dashpot.population.population import Population
+from dashpot.report.compare.record import ALL, BASELINE, Arm, ArmRun, CompareRecord
 from dashpot.techniques import L1, Dropout, EarlyStopping, Mixup, WeightDecay
 from dashpot.techniques.penalties.strengths import resolve_strengths
 from dashpot.training.builtin import TrainingLength, exact_zeros, in_units, network_for, split_scores, train
 from dashpot.training.loop import DivergenceWarning
 from dashpot.training.setup import pick_device
 
-Record = dict[str, Any]
-
 
 def default_recipe(task: str) -> Recipe:
-    """The cocktail that is compared when none is named."""
+    """The techniques that are compared when none is named."""
     return (
         WeightDecay(strength=0.05) | Dropout(p=0.2) | Mixup(alpha=0.2) | L1(strength=1e-4) | EarlyStopping(patience=20)
     )
 
 
 def arms_of(recipe: Recipe) -> dict[str, Recipe]:
-    """The plain network, each technique alone, and all together."""
-    arms = {"plain": Recipe()}
+    """The baseline (the network without techniques), each technique alone, and all together."""
+    arms = {BASELINE: Recipe()}
     for path, technique in zip(recipe.paths(), recipe, strict=True):
         arms[path] = Recipe((technique,))
     if len(recipe) > 1:
-        arms["all of them"] = recipe
+        arms[ALL] = recipe
     return arms
 
 
@@ -128,38 +127,28 @@ def compare(
     seed: int = 0,
     device: str = "auto",
     note: Callable[[str], None] = lambda text: None,
-    keep: Callable[[Record], None] = lambda record: None,
-) -> Record:
-    """Compare on ``repeats`` splits; every arm of a repeat has the same split, seed and initial weights. References
-    learn from the same training rows.
+    keep: Callable[[CompareRecord], None] = lambda record: None,
+) -> CompareRecord:
+    """Compare on ``repeats`` splits; every arm of a repeat has the same split, seed and initial weights. Reference
+    models learn from the same training rows.
 
     Args:
         problem: the data.
         recipe: its techniques are the arms.
         repeats: splits, >= 1.
         epochs: for the networks; by default about 3,000 steps.
+        seed: of the first split; the others follow.
+        device: of the networks.
         note: told what happens.
         keep: given the record after each repeat, so that an interrupted comparison has what was done.
 
     Returns:
-        A plain JSON record; see :mod:`dashpot.report.compare.stats`.
+        The record; :mod:`dashpot.report.compare.stats` says what it means.
     """
-    arms: dict[str, dict[str, Any]] = {
-        name: {"name": name, "kind": "network", "recipe": str(part), "runs": []}
-        for name, part in arms_of(recipe).items()
-    }
-    arms |= {name: {"name": name, "kind": "reference", "recipe": None, "runs": []} for name in references(problem.task)}
-    record: Record = {
-        "dataset": problem.name,
-        "task": problem.task,
-        "metric": "accuracy" if problem.task == "classification" else "r2",
-        "repeats": 0,
-        "seed": seed,
-        "rows": problem.n,
-        "versions": versions(),
-        "machine": machine(),
-        "arms": list(arms.values()),
-    }
+    recipes = arms_of(recipe)
+    arms = [Arm(name, "network", str(part)) for name, part in recipes.items()]
+    arms += [Arm(name, "reference") for name in references(problem.task)]
+    record: CompareRecord | None = None
     for repeat in range(repeats):
         split = problem.split(seed + repeat)
         with warnings.catch_warnings():
@@ -167,60 +156,60 @@ def compare(
                 warnings.simplefilter("ignore")  # told once is enough
             prepared = problem.prepare(split.train)
         length = TrainingLength.default(problem.kind, len(split.train), epochs)
-        record |= {
-            "features": prepared.x[0].numel(),
-            "train_rows": len(split.train),
-            "test_rows": len(split.test),
-            "epochs": length.epochs,
-            "batch_size": length.batch_size,
-        }
-        together = train_together(problem, prepared, split, arms_of(recipe), length, seed=seed + repeat, device=device)
-        for name, arm in arms.items():
-            started = time.perf_counter()
-            run: Record = {"repeat": repeat, "seed": seed + repeat, "error": None, "zeros": None, "epochs": 0}
+        record = CompareRecord(
+            dataset=problem.name,
+            metric="accuracy" if problem.task == "classification" else "r2",
+            repeats=repeat + 1,
+            train_rows=len(split.train),
+            test_rows=len(split.test),
+            arms=(),
+            task=problem.task,
+            seed=seed,
+            rows=problem.n,
+            features=prepared.x[0].numel(),
+            epochs=length.epochs,
+            batch_size=length.batch_size,
+            versions=versions(),
+            machine=machine(),
+        )
+        together = train_together(problem, prepared, split, recipes, length, seed=seed + repeat, device=device)
+        for i, arm in enumerate(arms):
+            started, trained = time.perf_counter(), together.get(arm.name)
+            run: dict[str, Any] = {}
             try:
-                if name in together:
-                    run |= _trained_run(together[name], prepared, split)
-                elif arm["kind"] == "network":
-                    run |= _network_run(problem, prepared, split, arms_of(recipe)[name], length, seed + repeat, device)
+                if trained is not None:
+                    run = _measured(trained.network, trained.epochs, None, prepared, split)
+                elif arm.kind == "network":
+                    run = _network_run(problem, prepared, split, recipes[arm.name], length, seed + repeat, device)
                 else:
-                    run |= _reference_run(references(problem.task)[name], prepared, split)
+                    run = _reference_run(references(problem.task)[arm.name], prepared, split)
             except (DashpotError, ValueError) as error:
-                run["error"] = str(error)
-            run["seconds"] = time.perf_counter() - started + (together[name].seconds if name in together else 0.0)
-            arm["runs"].append(run)
-            done = run["error"] or f"test {record['metric']} {run['test'][record['metric']]:.4f}"
-            note(f"split {repeat + 1}/{repeats}  {name:<28} {done}  {run['seconds']:.1f} s")
-        record["repeats"] = repeat + 1
+                run = {"error": str(error)}
+            seconds = time.perf_counter() - started + (trained.seconds if trained is not None else 0.0)
+            done = run.get("error") or f"test {record.metric} {run['test'][record.metric]:.4f}"
+            note(f"split {repeat + 1}/{repeats}  {arm.name:<28} {done}  {seconds:.1f} s")
+            arms[i] = replace(arm, runs=(*arm.runs, ArmRun(repeat, seed + repeat, seconds, **run)))
+        record = replace(record, arms=tuple(arms))
         keep(record)
+    assert record is not None
     return record
 
 
-def _trained_run(trained: Trained, prepared: Prepared, split: Split) -> Record:
-    network = trained.network
-    return {
-        **split_scores(network, prepared, split),
-        "zeros": exact_zeros(network)[0],
-        "epochs": trained.epochs,
-        "error": None,
-    }
+def _measured(network: nn.Module, epochs: int, error: str | None, prepared: Prepared, split: Split) -> dict[str, Any]:
+    measured = split_scores(network, prepared, split)
+    return {**measured, "zeros": exact_zeros(network)[0], "epochs": epochs, "error": error}
 
 
 def _network_run(
     problem: Problem, prepared: Prepared, split: Split, recipe: Recipe, length: TrainingLength, seed: int, device: str
-) -> Record:
+) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
         result = train(problem, prepared, split, recipe, length, seed=seed, device=device, progress=False)
-    return {
-        **split_scores(result.model, prepared, split),
-        "zeros": exact_zeros(result.model)[0],
-        "epochs": len(result.history),
-        "error": result.diverged,
-    }
+    return _measured(result.model, len(result.history), result.diverged, prepared, split)
 
 
-def _reference_run(make: Callable[[int], Any], prepared: Prepared, split: Split) -> Record:
+def _reference_run(make: Callable[[int], Any], prepared: Prepared, split: Split) -> dict[str, Any]:
     x, y = prepared.standardized().flatten(1).numpy().astype("float64"), prepared.y.numpy()
     classes = len(prepared.target.classes)
     model = make(len(split.train) * x.shape[1] * max(classes, 1))

@@ -22,7 +22,7 @@ from dashpot.data.preprocessing import SCALINGS
 from dashpot.evaluation.decision import Decision
 from dashpot.training.checkpoint import FILE as CHECKPOINT
 
-MODEL, RECIPE, PREPROCESSING, METRICS = "model.safetensors", "recipe.toml", "preprocessing.json", "metrics.json"
+MODEL, RECIPE, PREPROCESSING = "model.safetensors", "recipe.toml", "preprocessing.json"
 
 
 def open_folder(out: str | Path, *, resume: bool = False) -> Path:

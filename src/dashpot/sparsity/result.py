@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
+from dashpot.core.records import finite
+from dashpot.report.path.record import PathRecord
 from dashpot.techniques.penalties.penalty import Penalty
 
 
@@ -76,40 +77,59 @@ class PathResult:
         model.load_state_dict(self.states[self.one_se if point is None else point])
         return model.eval()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; coefficients as the columns that are not zero, with their values per output."""
+    def record(
+        self,
+        *,
+        dataset: str | None = None,
+        network: str | None = None,
+        task: str | None = None,
+        seed: int | None = None,
+        stability: Mapping[str, float] | None = None,
+    ) -> PathRecord:
+        """What is written as ``path.json``: coefficients as the columns that are not zero, with their values per
+        output; None for what is not finite.
+
+        Args:
+            dataset, network, task, seed, stability: of the run, as in :class:`~dashpot.report.path.record.PathRecord`.
+        """
         from dashpot.core.codec import to_text
 
-        sparse = None
+        sparse: list[Mapping[str, Any]] | None = None
         if self.coefficients is not None:
             columns = [np.flatnonzero((point != 0).any(axis=0)) for point in self.coefficients]
             sparse = [
                 {"columns": c.tolist(), "values": p[:, c].tolist()}
                 for c, p in zip(columns, self.coefficients, strict=True)
             ]
-        arrays = ("fold_scores", "fold_losses", "score", "score_se", "loss", "loss_se")
-        return {
-            "technique": to_text(self.technique),
-            "metric": self.metric,
-            "rows": self.rows,
-            "features": len(self.feature_names),
-            "folds": len(self.fold_losses),
-            "order": self.order,
-            "seconds": self.seconds,
-            "best": self.best,
-            "one_se": self.one_se,
-            "strengths": list(self.strengths),
-            **{name: _finite(getattr(self, name).tolist()) for name in arrays},
-            "zeros": list(self.zeros),
-            "selected": list(self.selected),
-            "converged": list(self.converged),
-            "feature_names": list(self.feature_names),
-            "coefficients": sparse,
-        }
+        return PathRecord(
+            technique=to_text(self.technique),
+            metric=self.metric,
+            rows=self.rows,
+            features=len(self.feature_names),
+            folds=len(self.fold_losses),
+            order=self.order,
+            seconds=self.seconds,
+            best=self.best,
+            one_se=self.one_se,
+            strengths=list(self.strengths),
+            fold_scores=finite(self.fold_scores.tolist()),
+            fold_losses=finite(self.fold_losses.tolist()),
+            score=finite(self.score.tolist()),
+            score_se=finite(self.score_se.tolist()),
+            loss=finite(self.loss.tolist()),
+            loss_se=finite(self.loss_se.tolist()),
+            zeros=list(self.zeros),
+            selected=list(self.selected),
+            converged=list(self.converged),
+            feature_names=list(self.feature_names),
+            coefficients=sparse,
+            dataset=dataset,
+            network=network,
+            task=task,
+            seed=seed,
+            stability=stability,
+        )
 
-
-def _finite(values: Any) -> Any:
-    """NaN and infinity, which JSON has not, as None."""
-    return (
-        [_finite(value) for value in values] if isinstance(values, list) else values if math.isfinite(values) else None
-    )
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types: :meth:`record` as a dictionary."""
+        return self.record().to_dict()

@@ -1,15 +1,15 @@
-"""Figures of a comparison and of a training run, as PNG and SVG."""
+"""The figure of a comparison, as PNG and SVG."""
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dashpot.evaluation.statistics import Interval
-from dashpot.report.compare.stats import Row, summarize
+from dashpot.report.compare.record import CompareRecord
+from dashpot.report.compare.stats import Given, Row, summarize
 from dashpot.report.style import (
     BLUE,
     FAINT,
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def compare_figure(record: Mapping[str, Any], stem: str | Path) -> tuple[Path, Path]:
-    """What each arm earned over the plain network, with intervals, and beside it the score, the train-test gap and the
-    exact zeros.
+def compare_figure(record: Given, stem: str | Path) -> tuple[Path, Path]:
+    """The difference of each arm from the baseline (the network without techniques), with intervals, and beside it the
+    score, the train-test gap and the exact zeros.
 
     Args:
-        record: as :func:`dashpot.comparison.compare.compare` makes it.
+        record: of a comparison, or the content of its compare.json.
         stem: the path without its ending.
 
     Returns:
@@ -50,15 +50,16 @@ def compare_figure(record: Mapping[str, Any], stem: str | Path) -> tuple[Path, P
     return save(draw_compare(record), stem)
 
 
-def draw_compare(record: Mapping[str, Any]) -> Figure:
+def draw_compare(record: Given) -> Figure:
     """The figure of :func:`compare_figure`, not yet written."""
     from matplotlib.figure import Figure
 
+    record = CompareRecord.of(record)
     rows = summarize(record)
-    metric = METRICS.get(record["metric"], record["metric"])
-    plain = next(row for row in rows if row.baseline)
+    metric = METRICS.get(record.metric, record.metric)
+    baseline = next(row for row in rows if row.baseline)
     references = next((i for i, row in enumerate(rows) if row.kind == "reference"), len(rows))
-    # A line of its own, with their name, sets the references apart.
+    # A line of its own, with their name, sets the reference models apart.
     apart = 0 < references < len(rows)
     positions = [i + (apart and i >= references) for i in range(len(rows))]
     names = [wrap(row.label, 34, 3) for row in rows]
@@ -75,11 +76,11 @@ def draw_compare(record: Mapping[str, Any]) -> Figure:
                 axes.axhspan(position - 0.5, position + 0.5, color=FAINT, linewidth=0, zorder=0)
             clean(axes)
             axes.tick_params(axis="y", left=False, labelleft=axes is panels[0], pad=6)
-        ticks = list(zip(positions, names, strict=True)) + ([(references, "references")] if apart else [])
+        ticks = list(zip(positions, names, strict=True)) + ([(references, "reference models")] if apart else [])
         panels[0].set_yticks([at for at, _ in ticks], [name for _, name in ticks])
         if apart:
             panels[0].get_yticklabels()[-1].set(color=QUIET, style="italic")
-        clipped = _main(panels[0], positions, rows, metric, plain)
+        clipped = _main(panels[0], positions, rows, metric, baseline)
         _scores(panels[1], positions, rows, metric)
         _bars(
             panels[2],
@@ -100,27 +101,27 @@ def draw_compare(record: Mapping[str, Any]) -> Figure:
             panels[3].set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"])
         head(
             figure,
-            f"{record['dataset']}: what each technique earned in test {metric}, {_count(record['repeats'])}",
+            f"{record.dataset}: contribution of each technique to test {metric}, {_count(record.repeats)}",
             _small_print(rows, clipped),
         )
     return figure
 
 
-def _main(axes: Axes, positions: Sequence[int], rows: Sequence[Row], metric: str, plain: Row) -> bool:
-    """Differences from the plain network, or the scores themselves if it failed; returns whether an interval is cut
+def _main(axes: Axes, positions: Sequence[int], rows: Sequence[Row], metric: str, baseline: Row) -> bool:
+    """Differences from the baseline, or the scores themselves if it failed; returns whether an interval is cut
     off.
     """
     from matplotlib.ticker import MaxNLocator, NullLocator
 
-    values = [_value(row, plain.score is not None) for row in rows]
+    values = [_value(row, baseline.score is not None) for row in rows]
     low, high = _limits([value for value in values if value is not None])
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]) if any(values) else NullLocator())
     axes.grid(axis="x", color="#E3E5E8", linewidth=0.8)
-    if plain.score is None:
-        axes.set_title(f"test {metric}: {plain.name} failed, so no differences", loc="left", fontsize=10, color=INK)
+    if baseline.score is None:
+        axes.set_title(f"test {metric}: {baseline.name} failed, so no differences", loc="left", fontsize=10, color=INK)
     else:
-        axes.set_title(f"test {metric} minus that of {plain.name}", loc="left", fontsize=10, color=INK)
+        axes.set_title(f"test {metric} minus that of {baseline.name}", loc="left", fontsize=10, color=INK)
         axes.axvline(0, color=INK, linewidth=1, zorder=2)
     clipped = False
     for position, row, value in zip(positions, rows, values, strict=True):
@@ -128,7 +129,7 @@ def _main(axes: Axes, positions: Sequence[int], rows: Sequence[Row], metric: str
             text = (
                 f"failed on {_count(row.planned, 'all ')}"
                 if row.score is None
-                else f"no split in common with {plain.name}"
+                else f"no split in common with {baseline.name}"
             )
             left = low + high > 0  # the wider side of the zero line
             shade = {"facecolor": FAINT if position % 2 == 0 else "white", "edgecolor": "none", "pad": 2}
@@ -248,97 +249,3 @@ def _small_print(rows: Sequence[Row], clipped: bool) -> str:
         " test."
     )
     return text + (" An arrow: the interval goes on; the table has it in full." if clipped else "")
-
-
-def curves_figure(
-    history: Sequence[Mapping[str, float]], stem: str | Path, title: str, best_epoch: int | None = None
-) -> tuple[Path, Path]:
-    """Loss and metric over the epochs for training and validation, the gap between them shaded, the best epoch marked.
-
-    Args:
-        history: a row per epoch with ``epoch``, ``train_loss`` and, where there are, ``val_loss``, ``train_accuracy``
-            or ``train_r2``, ``val_*``.
-        stem: the path without its ending.
-        title: above the figure.
-        best_epoch: the epoch whose weights were kept; without it the lowest validation loss is marked, and called that.
-
-    Returns:
-        The paths of the PNG and the SVG.
-
-    Raises:
-        StorageError: a file could not be written.
-    """
-    return save(draw_curves(history, title, best_epoch), stem)
-
-
-def draw_curves(history: Sequence[Mapping[str, float]], title: str, best_epoch: int | None = None) -> Figure:
-    """The figure of :func:`curves_figure`, not yet written."""
-    from matplotlib.figure import Figure
-
-    first: Mapping[str, float] = history[0] if history else {}
-    panels = ["loss", *(name for name in ("accuracy", "r2") if f"train_{name}" in first)][:2]
-    losses = {row["epoch"]: row["val_loss"] for row in history if math.isfinite(row.get("val_loss", math.nan))}
-    mark, words = best_epoch, "best epoch,"
-    if best_epoch is None and losses:
-        mark, words = int(min(losses, key=lambda epoch: losses[epoch])), "lowest validation loss, epoch"
-    with house():
-        figure = Figure(figsize=(10.5, 4.6), layout=layout())
-        for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            _curve(axes, history, name, mark, f"{words} {mark}")
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        if handles:
-            figure.legend(handles, labels, loc="outside lower left", ncols=len(handles), frameon=False, fontsize=9.5)
-        head(figure, title)
-    return figure
-
-
-def _curve(axes: Axes, history: Sequence[Mapping[str, float]], name: str, mark: int | None, words: str) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
-
-    epochs = [row["epoch"] for row in history]
-    lines = {
-        part: [row[f"{part}_{name}"] for row in history]
-        for part in ("train", "val")
-        if history and f"{part}_{name}" in history[0]
-    }
-    marker = "o" if len(history) < 3 else None
-    for part, colour, label in (("train", BLUE, "training"), ("val", ORANGE, "validation")):
-        if part in lines:
-            axes.plot(epochs, lines[part], color=colour, linewidth=2, label=label, marker=marker, zorder=3)
-    if len(lines) == 2:
-        axes.fill_between(
-            epochs, lines["train"], lines["val"], color=GREY, alpha=0.16, linewidth=0, label="gap", zorder=1
-        )
-    if mark is not None:
-        axes.axvline(mark, color=INK, linewidth=1.1, linestyle=(0, (4, 3)), label=words, zorder=2)
-        for part, colour in (("train", BLUE), ("val", ORANGE)):
-            at = [value for epoch, value in zip(epochs, lines.get(part, ()), strict=False) if epoch == mark]
-            axes.plot(
-                [mark] * len(at),
-                at,
-                "o",
-                color=colour,
-                markersize=8,
-                markeredgecolor="white",
-                markeredgewidth=1.2,
-                zorder=4,
-            )
-    values = [value for line in lines.values() for value in line if math.isfinite(value)]
-    caption = METRICS[name]
-    if name == "loss" and values and min(values) > 0 and max(values) / min(values) > 30:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        caption += ", log scale"
-    elif name == "r2" and values and min(values) < -0.5 < 0 < statistics.median(values):
-        # The first epochs may be far below 0 and would flatten all the rest.
-        axes.set_ylim(-0.5, max(values) + 0.05 * (max(values) + 0.5))
-        caption += f", cut off at {number(-0.5, 1)}"
-    axes.set_title(caption, loc="left", fontsize=10.5, color=INK)
-    axes.set_xlabel("epoch", fontsize=9.5, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
-    if len(history) == 1:
-        axes.set_xticks(epochs)
-    axes.grid(color="#E9EBEE", linewidth=0.8)
-    clean(axes)
-    axes.tick_params(axis="y", which="both", left=False)

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dashpot.core.errors import DataError, UnknownNameError
+from dashpot.core.errors import UnknownNameError
 from dashpot.evaluation.statistics import Interval, corrected_interval
+from dashpot.report.compare.record import BASELINE, Arm, ArmRun, CompareRecord
 
 
 @dataclass(frozen=True)
@@ -48,73 +49,74 @@ class Row:
         return f"{self.name} ({self.runs} of {self.planned} splits)" if 0 < self.runs < self.planned else self.name
 
 
-def summarize(record: Mapping[str, Any], metric: str | None = None, baseline: str = "plain") -> list[Row]:
-    """A row for each arm of a comparison record: the networks in their order, then the references in theirs.
+Given = CompareRecord | Mapping[str, Any]
+"""A record, or the content of its file."""
+
+
+def summarize(record: Given, metric: str | None = None, baseline: str = BASELINE) -> list[Row]:
+    """A row for each arm of a comparison: the networks in their order, then the reference models in theirs.
 
     A run with an error, or with a score that is not finite, counts as failed and enters no number.
 
     Args:
-        record: as :func:`dashpot.comparison.compare.compare` makes it.
+        record: of a comparison, or the content of its compare.json.
         metric: a score in which more is better; the record's own by default.
         baseline: the arm that differences are taken from, run by run.
 
     Raises:
-        DataError: the record lacks a key.
+        DataError: no such record.
         UnknownNameError: no arm is called ``baseline``, or no run has the metric.
     """
-    missing = [key for key in ("dataset", "metric", "repeats", "train_rows", "test_rows", "arms") if key not in record]
-    if missing:
-        raise DataError(
-            f"a compare record must have {', '.join(map(repr, missing))}, which this one lacks. Give the content of a"
-            " compare.json."
-        )
-    metric = metric or record["metric"]
-    names = [arm["name"] for arm in record["arms"]]
+    record = CompareRecord.of(record)
+    metric = metric or record.metric
+    names = [arm.name for arm in record.arms]
     if baseline not in names:
         raise UnknownNameError("baseline", baseline, names)
-    known = {key for arm in record["arms"] for run in arm["runs"] for key in run.get("test") or {}}
+    known = {key for arm in record.arms for run in arm.runs for key in run.test}
     if known and metric not in known:
         raise UnknownNameError("metric", metric, sorted(known))
     scores = {
-        run["repeat"]: run["test"][metric]
-        for arm in record["arms"]
-        if arm["name"] == baseline
-        for run in arm["runs"]
+        run.repeat: run.test[metric]
+        for arm in record.arms
+        if arm.name == baseline
+        for run in arm.runs
         if not _problem(run, metric)
     }
-    test_share = record["test_rows"] / record["train_rows"]
-    rows = [_row(arm, metric, scores, test_share, arm["name"] == baseline) for arm in record["arms"]]
+    test_share = record.test_rows / record.train_rows
+    rows = [_row(arm, metric, scores, test_share, arm.name == baseline) for arm in record.arms]
     return sorted(rows, key=lambda row: row.kind == "reference")
 
 
-def _row(arm: Mapping[str, Any], metric: str, reference: Mapping[int, float], test_share: float, baseline: bool) -> Row:
-    runs = [run for run in arm["runs"] if not _problem(run, metric)]
-    problems = [problem for run in arm["runs"] if (problem := _problem(run, metric))]
-    failed = f"{len(problems)} of {len(arm['runs'])} failed: {problems[0]}" if problems else ""
+def _row(arm: Arm, metric: str, reference: Mapping[int, float], test_share: float, baseline: bool) -> Row:
+    runs = [run for run in arm.runs if not _problem(run, metric)]
+    problems = [problem for run in arm.runs if (problem := _problem(run, metric))]
+    failed = f"{len(problems)} of {len(arm.runs)} failed: {problems[0]}" if problems else ""
     if not runs:
-        return Row(arm["name"], arm["kind"], None, None, None, None, None, None, failed, 0, len(arm["runs"]), baseline)
-    scores = [run["test"][metric] for run in runs]
-    paired = [run["test"][metric] - reference[run["repeat"]] for run in runs if run["repeat"] in reference]
-    zeros = [run["zeros"] for run in runs if run["zeros"] is not None]
+        return Row(arm.name, arm.kind, None, None, None, None, None, None, failed, 0, len(arm.runs), baseline)
+    scores = [run.test[metric] for run in runs]
+    paired = [run.test[metric] - reference[run.repeat] for run in runs if run.repeat in reference]
+    zeros = [run.zeros for run in runs if run.zeros is not None]
     return Row(
-        name=arm["name"],
-        kind=arm["kind"],
+        name=arm.name,
+        kind=arm.kind,
         score=statistics.fmean(scores),
         error=statistics.stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None,
         difference=corrected_interval(paired, test_share) if paired and not baseline else None,
-        gap=statistics.fmean(run["train"][metric] - run["test"][metric] for run in runs),
+        gap=statistics.fmean(run.train[metric] - run.test[metric] for run in runs),
         zeros=statistics.fmean(zeros) if zeros else None,
-        seconds=statistics.fmean(run["seconds"] for run in runs),
+        seconds=statistics.fmean(run.seconds for run in runs),
         failed=failed,
         runs=len(runs),
-        planned=len(arm["runs"]),
+        planned=len(arm.runs),
         baseline=baseline,
     )
 
 
-def _problem(run: Mapping[str, Any], metric: str) -> str:
+def _problem(run: ArmRun, metric: str) -> str:
     """Why a run cannot be counted, or ""."""
-    if run["error"]:
-        return str(run["error"])
-    bad = [f"{part} {metric}" for part in ("train", "test") if not math.isfinite(run[part][metric])]
-    return f"{' and '.join(bad)} must be finite, got {run[bad[0].split()[0]][metric]}" if bad else ""
+    if run.error:
+        return run.error
+    measured = {"train": run.train, "test": run.test}
+    bad = [part for part, scores in measured.items() if not math.isfinite(scores[metric])]
+    named = " and ".join(f"{part} {metric}" for part in bad)
+    return f"{named} must be finite, got {measured[bad[0]][metric]}" if bad else ""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dashpot.evaluation.statistics import Interval
-from dashpot.report.compare.stats import Row, summarize
+from dashpot.report.compare.record import CompareRecord
+from dashpot.report.compare.stats import Given, Row, summarize
 from dashpot.report.style import METRICS
 
 if TYPE_CHECKING:
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def compare_table(record: Mapping[str, Any]) -> Table:
-    """A rich table: the networks, then the references. It needs 97 columns, or 80 with the intervals on lines of their
-    own.
+def compare_table(record: Given) -> Table:
+    """A rich table: the networks, then the reference models. It needs 97 columns, or 80 with the intervals on lines of
+    their own.
     """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    record = CompareRecord.of(record)
     rows = summarize(record)
     spread = any(row.difference is not None and row.difference.low is not None for row in rows)
     table = Table(
@@ -35,8 +36,8 @@ def compare_table(record: Mapping[str, Any]) -> Table:
         caption_justify="left",
     )
     table.add_column("", min_width=14, overflow="fold")
-    difference = "minus plain, 95 % interval" if spread else "minus plain"
-    for name in (f"test {METRICS.get(record['metric'], record['metric'])}", difference, "gap", "zeros", "sec"):
+    difference = "minus baseline, 95 % interval" if spread else "minus baseline"
+    for name in (f"test {METRICS.get(record.metric, record.metric)}", difference, "gap", "zeros", "sec"):
         # Where nothing fits any more a cut number must look cut.
         table.add_column(Text(name), justify="right", no_wrap=name != difference, overflow="ellipsis")
     best = max((row.score for row in rows if row.score is not None), default=None)
@@ -54,11 +55,11 @@ def compare_table(record: Mapping[str, Any]) -> Table:
     return table
 
 
-def compare_text(record: Mapping[str, Any], width: int = 100) -> str:
+def compare_text(record: Given, width: int = 100) -> str:
     """The same as plain text for files and pipes, with a line below for each arm that failed.
 
     Args:
-        record: as :func:`dashpot.comparison.compare.compare` makes it.
+        record: of a comparison, or the content of its compare.json.
         width: columns.
     """
     import io
@@ -122,25 +123,27 @@ def difference_text(difference: Interval | None) -> str:
     return f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
 
 
-def title(record: Mapping[str, Any]) -> str:
+def title(record: Given) -> str:
     """What was compared."""
-    repeats = record["repeats"]
-    size = [f"{record[key]:,} {key}" for key in ("rows", "features") if key in record]
+    record = CompareRecord.of(record)
+    repeats, counts = record.repeats, {"rows": record.rows, "features": record.features}
+    size = [f"{count:,} {key}" for key, count in counts.items() if count is not None]
     return ", ".join(
         [
-            f"{record['dataset']}: {size[0]}" if size else record["dataset"],
+            f"{record.dataset}: {size[0]}" if size else record.dataset,
             *size[1:],
             f"{repeats} splits" if repeats != 1 else "1 split, so no intervals",
         ]
     )
 
 
-def notes(record: Mapping[str, Any]) -> list[str]:
+def notes(record: Given) -> list[str]:
     """What failed and what a solver had to say, a line for each arm."""
+    record = CompareRecord.of(record)
     lines = [f"{row.name}: {row.failed}" for row in summarize(record) if row.failed]
-    for arm in record["arms"]:
-        told = dict.fromkeys(run["note"] for run in arm["runs"] if run.get("note"))
-        lines += [f"{arm['name']}: {note}" for note in told]
+    for arm in record.arms:
+        told = dict.fromkeys(run.note for run in arm.runs if run.note)
+        lines += [f"{arm.name}: {note}" for note in told]
     return lines
 
 

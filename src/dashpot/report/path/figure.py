@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dashpot.report.path.record import PathRecord
 from dashpot.report.style import BLUE, GREEN, GREY, INK, METRICS, ORANGE, QUIET, clean, head, house, layout, save, wrap
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ DRAWN, NAMED = 20, 8
 """Coefficient paths that are drawn, and how many of them carry a name: the largest."""
 
 
-def path_figure(record: Mapping[str, Any], stem: str | Path) -> tuple[Path, Path]:
+def path_figure(record: PathRecord | Mapping[str, Any], stem: str | Path) -> tuple[Path, Path]:
     """Score and features kept against the strength, the two choices marked; for one linear layer its coefficients
     below.
 
     Args:
-        record: as :meth:`dashpot.PathResult.to_dict` makes it, and ``dataset`` for the title where there is one.
+        record: of a path, or the content of its path.json.
         stem: the path without its ending.
 
     Returns:
@@ -36,9 +37,11 @@ def path_figure(record: Mapping[str, Any], stem: str | Path) -> tuple[Path, Path
     return save(draw_path(record), stem)
 
 
-def draw_path(record: Mapping[str, Any]) -> Figure:
+def draw_path(record: PathRecord | Mapping[str, Any]) -> Figure:
     """The figure of :func:`path_figure`, not yet written."""
     from matplotlib.figure import Figure
+
+    record = PathRecord.of(record)
 
     lines = _lines(record)
     heights = [1.25, 1.0, 1.6][: 3 if lines else 2]
@@ -55,16 +58,16 @@ def draw_path(record: Mapping[str, Any]) -> Figure:
             _frame(axes, record)
         _choices(panels[0], record)
         panels[-1].set_xlabel("strength, log scale: the penalty weakens to the right", fontsize=9.5, color=INK)
-        technique = record["technique"].partition(":")[0]
-        title = f"{record['dataset']}: the path of {technique}" if "dataset" in record else f"The path of {technique}"
+        technique = record.technique.partition(":")[0]
+        title = f"{record.dataset}: the path of {technique}" if record.dataset else f"The path of {technique}"
         head(figure, title, _small_print(record, lines))
     return figure
 
 
-def _frame(axes: Axes, record: Mapping[str, Any]) -> None:
+def _frame(axes: Axes, record: PathRecord) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    strengths = record["strengths"]
+    strengths = record.strengths
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=_subs(strengths)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -74,7 +77,7 @@ def _frame(axes: Axes, record: Mapping[str, Any]) -> None:
     axes.grid(color="#E9EBEE", linewidth=0.8)
     clean(axes)
     axes.tick_params(axis="y", which="both", left=False)
-    for i, colour, style in ((record["one_se"], ORANGE, "-"), (record["best"], INK, (0, (4, 3)))):
+    for i, colour, style in ((record.one_se, ORANGE, "-"), (record.best, INK, (0, (4, 3)))):
         axes.axvline(strengths[i], color=colour, linewidth=1.3, linestyle=style, zorder=2)
 
 
@@ -84,16 +87,16 @@ def _subs(strengths: Sequence[float]) -> tuple[float, ...]:
     return (1.0,) if decades > 3.5 else (1.0, 3.0) if decades > 2.2 else (1.0, 2.0, 5.0)
 
 
-def _choices(axes: Axes, record: Mapping[str, Any]) -> None:
+def _choices(axes: Axes, record: PathRecord) -> None:
     """The names of the vertical lines, above the first panel, on a line of text each, so that they never meet."""
-    strengths, best, one = record["strengths"], record["best"], record["one_se"]
+    strengths, best, one = record.strengths, record.best, record.one_se
     marks = (
         [(one, "one-SE choice", ORANGE), (best, "lowest loss", INK)]
         if best != one
         else [(one, "lowest loss and one-SE choice", ORANGE)]
     )
     for row, (i, text, colour) in enumerate(marks):
-        kept = record["selected"][i]
+        kept = record.selected[i]
         right = i > 0.6 * (len(strengths) - 1)
         axes.annotate(
             f"{text}: strength {strengths[i]:.3g}, {kept:,} feature{'s' if kept != 1 else ''}",
@@ -108,33 +111,33 @@ def _choices(axes: Axes, record: Mapping[str, Any]) -> None:
         )
 
 
-def _score(axes: Axes, record: Mapping[str, Any]) -> None:
-    x = np.array(record["strengths"])
-    mean, error = (_array(record[name]) for name in ("score", "score_se"))
+def _score(axes: Axes, record: PathRecord) -> None:
+    x = np.array(record.strengths)
+    mean, error = (_array(values) for values in (record.score, record.score_se))
     marker = "o" if len(x) < 3 else None
     axes.plot(x, mean, color=BLUE, linewidth=2, zorder=3, marker=marker)
     axes.fill_between(x, mean - error, mean + error, color=BLUE, alpha=0.18, linewidth=0, zorder=1)
-    _title(axes, f"{METRICS.get(record['metric'], record['metric'])} on held-out rows", 32)
+    _title(axes, f"{METRICS.get(record.metric, record.metric)} on held-out rows", 32)
     low, high = np.nanmin(mean - error), np.nanmax(mean + error)
-    if record["metric"] == "r2" and low < -0.5:
+    if record.metric == "r2" and low < -0.5:
         axes.set_ylim(-0.5, max(high, 0.0) + 0.05)  # a few bad folds would flatten all the rest
 
 
-def _kept(axes: Axes, record: Mapping[str, Any]) -> None:
+def _kept(axes: Axes, record: PathRecord) -> None:
     """Features that are kept, and the exact zeros among the weights on an axis of their own."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    x = record["strengths"]
+    x = record.strengths
     marker = "o" if len(x) < 3 else None
-    axes.plot(x, record["selected"], color=GREEN, linewidth=2, zorder=3, marker=marker)
-    axes.set_ylim(0, max(1, *record["selected"]) * 1.08)
+    axes.plot(x, record.selected, color=GREEN, linewidth=2, zorder=3, marker=marker)
+    axes.set_ylim(0, max(1, *record.selected) * 1.08)
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.tick_params(axis="y", labelcolor=GREEN)
-    _title(axes, f"features kept, of {record['features']:,}", 6, GREEN)
+    _title(axes, f"features kept, of {record.features:,}", 6, GREEN)
     other = axes.twinx()
-    other.plot(x, record["zeros"], color=GREY, linewidth=1.6, linestyle=(0, (1, 1.2)), zorder=3, marker=marker)
+    other.plot(x, record.zeros, color=GREY, linewidth=1.6, linestyle=(0, (1, 1.2)), zorder=3, marker=marker)
     other.set_title("exact zeros in weights", loc="right", fontsize=10.5, color=QUIET)
-    low = min(record["zeros"])
+    low = min(record.zeros)
     span = max(1 - low, 1e-3)
     other.set_ylim(max(0.0, low - 0.08 * span) if low > 0 else 0.0, 1 + 0.08 * span)
     other.yaxis.set_major_locator(MaxNLocator(4))
@@ -143,8 +146,8 @@ def _kept(axes: Axes, record: Mapping[str, Any]) -> None:
     other.tick_params(axis="y", right=False, labelcolor=QUIET)
 
 
-def _coefficients(axes: Axes, record: Mapping[str, Any], lines: Sequence[tuple[str, np.ndarray]]) -> None:
-    x = np.array(record["strengths"])
+def _coefficients(axes: Axes, record: PathRecord, lines: Sequence[tuple[str, np.ndarray]]) -> None:
+    x = np.array(record.strengths)
     palette = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00", "#222222", "#8C6BB1")
     ends = []
     for i, (name, values) in enumerate(lines):
@@ -200,22 +203,22 @@ def _apart(wanted: Sequence[float], gap: float) -> list[float]:
     return places
 
 
-def _lines(record: Mapping[str, Any]) -> list[tuple[str, np.ndarray]]:
+def _lines(record: PathRecord) -> list[tuple[str, np.ndarray]]:
     """The largest coefficient paths with their names, largest first; of two mirrored outputs (two classes) the second
     one's.
     """
-    points = record.get("coefficients")
+    points = record.coefficients
     if not points:
         return []
     outputs = max((len(point["values"]) for point in points), default=0)
-    shown = [1] if outputs == 2 and record["metric"] == "accuracy" else list(range(outputs))
+    shown = [1] if outputs == 2 and record.metric == "accuracy" else list(range(outputs))
     found: dict[tuple[int, int], np.ndarray] = {}
     for i, point in enumerate(points):
         for k in shown:
             for column, value in zip(point["columns"], point["values"][k], strict=True):
                 if value:
                     found.setdefault((column, k), np.zeros(len(points)))[i] = value
-    names = record["feature_names"]
+    names = record.feature_names
     largest = sorted(found, key=lambda key: (-float(np.abs(found[key]).max()), key))[:DRAWN]
     return [
         (str(names[column]) + (f", output {k}" if len(shown) > 1 else ""), found[column, k]) for column, k in largest
@@ -230,9 +233,9 @@ def _array(values: Sequence[float | None]) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values])
 
 
-def _small_print(record: Mapping[str, Any], lines: Sequence[Any]) -> str:
+def _small_print(record: PathRecord, lines: Sequence[Any]) -> str:
     text = (
-        f"{record['rows']:,} rows, {record['folds']} folds. Band: one standard error over the folds. One-SE choice: the"
+        f"{record.rows:,} rows, {record.folds} folds. Band: one standard error over the folds. One-SE choice: the"
         " strongest penalty whose loss "
     )
     text += (
@@ -242,7 +245,7 @@ def _small_print(record: Mapping[str, Any], lines: Sequence[Any]) -> str:
     if lines:
         text += (
             f" Coefficients: the {len(lines)} largest"
-            + (" (of the second class)." if record["metric"] == "accuracy" else ".")
+            + (" (of the second class)." if record.metric == "accuracy" else ".")
             if len(lines) > 1
             else ""
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dashpot.comparison.baselines import fit_reference, references, seconds_at_most
+from dashpot.comparison.reference_models import fit_reference, references, seconds_at_most
 from dashpot.core.environment import machine, peak_memory, versions
 from dashpot.core.errors import DashpotError
 from dashpot.evaluation.decision import Decision

@@ -1,0 +1,1 @@
+"""The record and the curves of one training."""

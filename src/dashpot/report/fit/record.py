@@ -1,0 +1,46 @@
+"""The record of one training: ``metrics.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from dashpot.core.records import Record
+
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class FitRecord(Record):
+    """What a training came to.
+
+    Attributes:
+        train, valid, test: scores by name, in the target's own units.
+        gaps: the score on training rows minus that on others.
+        exact_zeros: shares of weights that are exactly 0, in all (``"all"``) and per layer.
+        epochs, best_epoch: trained, and whose weights were kept, if one was chosen.
+        stopped: why it ended.
+        diverged: where the loss became NaN or infinite, or None.
+        seconds, seed: of the training.
+        data: name, rows and fingerprint.
+        versions, machine: where it was made.
+    """
+
+    FILE: ClassVar[str] = "metrics.json"
+    COMMAND: ClassVar[str] = "dashpot fit"
+
+    train: Scores
+    valid: Scores
+    test: Scores
+    gaps: Scores
+    exact_zeros: Scores
+    epochs: int
+    stopped: str
+    seconds: float
+    seed: int
+    best_epoch: int | None = None
+    diverged: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
