@@ -45,13 +45,13 @@ RECORDS = {
         ),
     ),
     "an arm failed": fail(fail(drawn(), "mixup", [0, 1, 2]), "l1", [0]),
-    "plain failed": fail(drawn(), "baseline", [0, 1, 2]),
-    "plain failed once": fail(fail(drawn(repeats=2), "baseline", [0]), "l1", [1]),
+    "baseline failed": fail(drawn(), "baseline", [0, 1, 2]),
+    "baseline failed once": fail(fail(drawn(repeats=2), "baseline", [0]), "l1", [1]),
     "all failed": fail(fail(drawn(NETWORKS[:2], ()), "baseline", [0, 1, 2]), "weight-decay", [0, 1, 2]),
     "large negative values": drawn(scale=-1e4),
     "tiny differences": drawn(scale=1e-6),
     "no spread": record(arm("baseline", [0.5, 0.5], train=0.5), arm("l1", [0.5, 0.5], train=0.5, zeros=1.0)),
-    "only references beside plain": drawn(NETWORKS[:1]),
+    "only reference models beside the baseline": drawn(NETWORKS[:1]),
     "odd names": drawn(("baseline", "a_$b$ \\frac{1}{2}", "two\nlines", ""), dataset="costs in $ and $"),
     "balanced accuracy": {
         **drawn(),
@@ -155,10 +155,10 @@ def test_a_failed_arm_is_named_and_not_drawn_at_zero(monkeypatch: pytest.MonkeyP
     assert "l1 (2 of 3 splits)" in texts
 
 
-def test_without_plain_there_are_scores_and_no_differences(monkeypatch: pytest.MonkeyPatch) -> None:
-    figure = draw_compare(RECORDS["plain failed"])
+def test_without_a_baseline_there_are_scores_and_no_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = draw_compare(RECORDS["baseline failed"])
     texts = check_layout(figure, monkeypatch)
-    assert "test accuracy: plain failed, so no differences" in texts
+    assert "test accuracy: baseline failed, so no differences" in texts
     means = [line.get_xdata()[0] for line in figure.axes[0].lines]
     assert len(means) == len(NETWORKS) + len(REFERENCES) - 1
     assert min(means) > 0.6
