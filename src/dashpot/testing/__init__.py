@@ -7,7 +7,8 @@ def test_my_technique():
 """
 
 from dashpot.testing.laws import AT_WORK, LAWS, applies, run_laws
+from dashpot.testing.pairs import refused_by_name, stand_together
 from dashpot.testing.row import Pure, Row
 from dashpot.testing.toys import Toy, train
 
-__all__ = ["AT_WORK", "LAWS", "Pure", "Row", "Toy", "applies", "run_laws", "train"]
+__all__ = ["AT_WORK", "LAWS", "Pure", "Row", "Toy", "applies", "refused_by_name", "run_laws", "stand_together", "train"]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 
 from dashpot.core.recipe import Recipe
 from dashpot.core.session import Session
@@ -96,9 +97,7 @@ class Toy:
             return functional.cross_entropy(out, y, reduction="none")
         return (out[:, 0] - y).square()
 
-    def attach(
-        self, recipe: Technique | Recipe, model: nn.Module, optimizer: torch.optim.Optimizer, seed: int = 0
-    ) -> Session:
+    def attach(self, recipe: Technique | Recipe, model: nn.Module, optimizer: Optimizer, seed: int = 0) -> Session:
         recipe = Recipe((recipe,)) if isinstance(recipe, Technique) else recipe
         closure = any(t.evaluations > 1 for t in recipe)
         classes = 3 if self.task == "classification" else None
@@ -112,6 +111,54 @@ class Toy:
             steps=STEPS,
             steps_per_epoch=2,
         )
+
+
+def adam(model: nn.Module) -> Optimizer:
+    return torch.optim.Adam(model.parameters(), lr=0.02)
+
+
+def start(
+    toy: Toy, recipe: Technique | Recipe, *, seed: int = 0, optimize: Callable[[nn.Module], Optimizer] = adam
+) -> tuple[nn.Module, Optimizer, Session]:
+    """The toy's network in training mode, an optimizer, and the recipe attached to both."""
+    model = toy.network().train()
+    optimizer = optimize(model)
+    return model, optimizer, toy.attach(recipe, model, optimizer, seed)
+
+
+def step(toy: Toy, model: nn.Module, optimizer: Optimizer, session: Session, micro: int = 1) -> None:
+    """One optimizer step on all samples, with a closure."""
+    x, y = toy.data()
+
+    def closure() -> Any:
+        optimizer.zero_grad()
+        for part in range(micro):
+            batch = session.batch(x[part::micro], y[part::micro])
+            out = model(batch.x)
+            loss = session.loss(toy.loss(out, batch.y), out) / micro
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        return loss.detach()
+
+    stepped: Callable[..., Any] = optimizer.step
+    stepped(closure)
+
+
+Saved = tuple[Any, dict[str, Tensor]]
+
+
+def save(model: nn.Module, optimizer: Optimizer, session: Session) -> Saved:
+    """A copy of all that a checkpoint holds."""
+    held: dict[str, Tensor] = {}
+    tree = {"model": dict(model.state_dict()), "optimizer": optimizer.state_dict(), "session": session.state_dict()}
+    return flatten(tree, held), {name: tensor.detach().clone() for name, tensor in held.items()}
+
+
+def load(saved: Saved, model: nn.Module, optimizer: Optimizer, session: Session) -> None:
+    """Put what :func:`save` gave into new objects."""
+    tree = unflatten(*saved)
+    model.load_state_dict(tree["model"])
+    optimizer.load_state_dict(tree["optimizer"])
+    session.load_state_dict(tree["session"])
 
 
 def train(
@@ -132,49 +179,20 @@ def train(
     Returns:
         The final weights and buffers, and the (still open) session.
     """
-    model, optimizer, session = _start(toy, recipe, seed)
-    x, y = toy.data()
-    for step in range(steps):
-        if step == interrupt:
-            tensors: dict[str, Tensor] = {}
-            saved = flatten(
-                {
-                    "model": dict(model.state_dict()),
-                    "optimizer": optimizer.state_dict(),
-                    "session": session.state_dict(),
-                },
-                tensors,
-            )
-            session.close()
-            model, optimizer, session = _start(toy, recipe, seed)
-            tree = unflatten(saved, tensors)
-            model.load_state_dict(tree["model"])
-            optimizer.load_state_dict(tree["optimizer"])
-            session.load_state_dict(tree["session"])
-        _step(toy, model, optimizer, session, x, y, micro)
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}, session
+    at_work = start(toy, recipe, seed=seed)
+    for number in range(steps):
+        if number == interrupt:
+            saved = save(*at_work)
+            at_work[2].close()
+            at_work = start(toy, recipe, seed=seed)
+            load(saved, *at_work)
+        step(toy, *at_work, micro)
+    return state(at_work[0]), at_work[2]
 
 
-def _start(toy: Toy, recipe: Technique | Recipe, seed: int) -> tuple[nn.Module, torch.optim.Optimizer, Session]:
-    model = toy.network().train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    return model, optimizer, toy.attach(recipe, model, optimizer, seed)
-
-
-def _step(
-    toy: Toy, model: nn.Module, optimizer: torch.optim.Optimizer, session: Session, x: Tensor, y: Tensor, micro: int
-) -> None:
-    def closure() -> Any:
-        optimizer.zero_grad()
-        for part in range(micro):
-            batch = session.batch(x[part::micro], y[part::micro])
-            out = model(batch.x)
-            loss = session.loss(toy.loss(out, batch.y), out) / micro
-            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        return loss.detach()
-
-    step: Callable[..., Any] = optimizer.step
-    step(closure)
+def state(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of weights and buffers."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 def same(got: dict[str, Tensor], expected: dict[str, Tensor], message: str) -> None:

@@ -1,0 +1,61 @@
+"""Every technique beside every other, and beside a penalty of the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import dashpot
+from dashpot.core.recipe import Recipe
+from dashpot.core.technique import Technique
+from dashpot.techniques.penalties.penalty import Proximal
+from dashpot.testing import Toy, refused_by_name, stand_together
+from tests.rows import ROWS
+
+Optimize = Callable[[nn.Module], torch.optim.Optimizer]
+TOY = Toy()
+TECHNIQUES = {cls: row.technique for cls, row in ROWS.items()}
+ONE_OF_EACH = (dashpot.EMA, dashpot.EarlyStopping, dashpot.SAM, dashpot.Dropout)
+"""Of which a recipe may hold one: one average, one set of best weights, one second gradient, one mask per place."""
+
+
+def collide(one: type[Technique], other: type[Technique]) -> bool:
+    """By hand: two maps of the same weights, or twice what there can be once."""
+    return (issubclass(one, Proximal) and issubclass(other, Proximal)) or (one is other and one in ONE_OF_EACH)
+
+
+@pytest.mark.parametrize("first", TECHNIQUES, ids=lambda cls: cls.kind())
+def test_beside_every_other(first: type[Technique]) -> None:
+    """In one order or the other: in which is told by their places in the table."""
+    names = list(TECHNIQUES)
+    for second in names[names.index(first) :]:
+        pair = TECHNIQUES[first], TECHNIQUES[second]
+        turned = (names.index(first) + names.index(second)) % 2
+        recipe = Recipe(pair[::-1] if turned else pair)
+        if collide(first, second):
+            refused_by_name(TOY, recipe)
+        else:
+            stand_together(TOY, recipe)
+
+
+def adamw(model: nn.Module) -> torch.optim.Optimizer:
+    return dashpot.optim.AdamW(model, lr=0.02, weight_decay=0.0, penalty=dashpot.L1(strength=0.05))
+
+
+def sgd(model: nn.Module) -> torch.optim.Optimizer:
+    return dashpot.optim.SGD(model, lr=0.05, momentum=0.9, penalty=dashpot.GroupLasso(strength=0.05))
+
+
+@pytest.mark.parametrize("optimize", [adamw, sgd])
+@pytest.mark.parametrize("cls", TECHNIQUES, ids=lambda cls: cls.kind())
+def test_beside_a_penalty_of_the_optimizer(
+    cls: type[Technique], optimize: Callable[..., torch.optim.Optimizer]
+) -> None:
+    recipe = Recipe((TECHNIQUES[cls],))
+    if issubclass(cls, Proximal):
+        refused_by_name(TOY, recipe, optimize=optimize, names=("L1",) if optimize is adamw else ("GroupLasso",))
+    else:
+        stand_together(TOY, recipe, optimize=optimize)
