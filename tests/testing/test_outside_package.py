@@ -6,9 +6,15 @@ import importlib
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
 
+import dashpot
 from dashpot.core import codec
+from dashpot.population.members import Member, initial
+from dashpot.population.population import Population
 from dashpot.testing import Row, run_laws
 
 GOOD = '''
@@ -72,3 +78,91 @@ def test_a_broken_technique_fails_the_right_law(package: Path, name: str, old: s
     cls = next(value for key, value in vars(module).items() if key.startswith("Outside"))
     with pytest.raises(AssertionError, match=message):
         run_laws(Row(cls(std=0.5)))
+
+
+UNITS = '''
+"""Dropout of whole units for a whole batch, by somebody else: alone, and its form for stacks of members."""
+from typing import Annotated
+import numpy as np
+from dashpot.core.draws import uniform_by
+from dashpot.core.rng import derive_all, stream, uniform_at
+from dashpot.core.select import Where, hidden
+from dashpot.core.space import Range, Selection
+from dashpot.core.stacked import StackedTechnique
+from dashpot.core.technique import Technique
+
+
+def drop_units(x, uniform, p):
+    """Zero where the unit's number is below p; the rest is scaled up."""
+    return x * ((uniform >= p) / (1 - p))
+
+
+class StackedUnits(StackedTechnique):
+    def read(self):
+        self.p = self.values("p", 0.0)
+        self.places = {n: None for t in self.techniques if t is not None for n in self.stack.places(t.on)}
+
+    def sites(self):
+        return list(self.places)
+
+    def on_activation(self, site, x, call):
+        keys = np.array([stream(int(key), site) for key in self.keys], dtype=np.uint64)
+        uniform = uniform_by(derive_all(keys, self.stack.step, call), x.shape[-1], x.device)
+        return drop_units(x, uniform.unsqueeze(1), self.wide(self.p, x.ndim))
+
+
+class OutsideUnits(Technique):
+    """Drops units."""
+    summary = "drops units"
+    stacked = StackedUnits
+    p: Annotated[float, Range(0.0, 0.9, search=(0.05, 0.6), off=0.0)] = 0.1
+    on: Annotated[Where, Selection()] = hidden
+
+    def on_model(self, view, ctx):
+        return [Hook(module, ctx, name) for name, module in view.places(self.on).items()]
+
+
+class Hook:
+    def __init__(self, module, ctx, name):
+        self.p, self.clock, self.key = ctx.scalar("p"), ctx.clock(), stream(ctx.key, name)
+        self.handle = module.register_forward_hook(self)
+
+    def __call__(self, module, args, x):
+        if not module.training:
+            return None
+        uniform = uniform_at(self.key, self.clock, x.shape[-1:], x.device)
+        self.clock[1] += 1
+        return drop_units(x, uniform, self.p)
+
+    def remove(self):
+        self.handle.remove()
+
+    def strip(self, twin):
+        for module in twin.modules():
+            for number, hook in list(module._forward_hooks.items()):
+                if isinstance(hook, Hook):
+                    del module._forward_hooks[number]
+'''
+
+
+def test_an_activation_dropout_of_another_package_is_in_a_population_what_it_is_alone(package: Path) -> None:
+    module = load(package, "outside_units", UNITS)
+    run_laws(Row(module.OutsideUnits(p=0.5)))  # type: ignore[attr-defined]
+    x = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).long()
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+
+    texts = ["outside-units:p=0.4", "dropout:p=0.2", "outside-units:p=0.5to0", ""]
+    recipes = [dashpot.Recipe(() if not text else (codec.parse(text),)) for text in texts]
+    members = [Member(make, recipe, lr=1e-2, seed=k, rows=np.arange(60)) for k, recipe in enumerate(recipes)]
+    together = Population(members, [(x, y)], epochs=4, batch_size=20, device="cpu", bfloat16=False)
+    together.train(4)
+    assert not together.notes
+    for k, member in enumerate(members):
+        model = initial(member)
+        settings = {"lr": member.lr, "seed": k, "epochs": 4, "batch_size": 20, "device": "cpu", "progress": False}
+        dashpot.fit(model, (x[:60], y[:60]), recipe=member.recipe, **settings)
+        for name, own in model.state_dict().items():
+            torch.testing.assert_close(together.tensors(k)[name], own, rtol=1e-4, atol=1e-5)
