@@ -34,6 +34,7 @@ def fit(
     from dashpot.core.environment import machine, versions
     from dashpot.core.errors import ConfigError
     from dashpot.data import load_problem
+    from dashpot.evaluation.metrics import DEFAULT
     from dashpot.report.fit.curves import curves_figure
     from dashpot.report.fit.record import FitRecord
     from dashpot.runs.saved import (
@@ -78,7 +79,7 @@ def fit(
         )
     save_model(folder, result.model)
     measured = split_scores(result.model, prepared, split)
-    metric = "accuracy" if problem.task == "classification" else "r2"
+    metric = DEFAULT[problem.task]
     share, layers = exact_zeros(result.model)
     record = FitRecord(
         **measured,

@@ -18,6 +18,7 @@ from dashpot.core.errors import DashpotError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
 from dashpot.data import Prepared, Problem, Split
+from dashpot.evaluation.metrics import DEFAULT
 from dashpot.population.members import Member
 from dashpot.population.population import Population
 from dashpot.report.compare.record import ALL, BASELINE, Arm, ArmRun, CompareRecord
@@ -158,7 +159,7 @@ def compare(
         length = TrainingLength.default(problem.kind, len(split.train), epochs)
         record = CompareRecord(
             dataset=problem.name,
-            metric="accuracy" if problem.task == "classification" else "r2",
+            metric=DEFAULT[problem.task],
             repeats=repeat + 1,
             train_rows=len(split.train),
             test_rows=len(split.test),

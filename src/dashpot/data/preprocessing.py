@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dashpot.core.errors import ConfigError, DataError
-from dashpot.data.rows import Levels, Rows
+from dashpot.data.columns import OTHER, by_column, demand_finite, demand_finite_spread, frequent, spread
+from dashpot.data.rows import Rows
 from dashpot.data.text import CELLS, MAX_TERMS, Corpus, TextColumn, reads_as_text
 
-MAX_LEVELS = 100
-OTHER = "(other)"
 SCALINGS = ("standard", "robust")
 
 
@@ -126,15 +125,15 @@ class Preprocessing:
         block = block[picked]
         missing = np.isnan(block)
         with np.errstate(over="ignore", invalid="ignore"):  # told by the column's name
-            median = _by_column(np.median, block, missing)
+            median = by_column(np.median, block, missing)
             filled = np.where(missing, median, block)
             mean, scale = filled.mean(axis=0), filled.std(axis=0)
-        _demand_finite_spread(numeric, block, mean, scale)
+        demand_finite_spread(numeric, block, mean, scale)
         # What rounding leaves of a constant column is no information.
         flat = np.isnan(median) | (scale <= 1e-12 * np.abs(mean))
         some_missing = missing.any(axis=0) & ~missing.all(axis=0)
         if scaling == "robust":
-            mean, scale = median, _spread(block, missing)
+            mean, scale = median, spread(block, missing)
         nominal: dict[str, tuple[str, ...]] = {}
         sentences: list[str] = []
         constant: list[str] = [
@@ -147,7 +146,7 @@ class Preprocessing:
             if reads_as_text(column, picked):
                 sentences.append(name)
                 continue
-            levels = _frequent(column, picked)
+            levels = frequent(column, picked)
             if len(levels) < 2:
                 constant.append(name)
             else:
@@ -260,57 +259,3 @@ class Preprocessing:
         fixed["nominal"] = {name: tuple(levels) for name, levels in data["nominal"].items()}
         fixed["text"] = {name: TextColumn.from_dict(column) for name, column in data.get("text", {}).items()}
         return Preprocessing(**fixed)
-
-
-def demand_finite(names: list[str] | tuple[str, ...], block: np.ndarray) -> None:
-    """Refuse infinity; missing values (NaN) are fine."""
-    infinite = np.isinf(block)
-    if infinite.any():
-        column = int(infinite.any(axis=0).argmax())
-        count = int(infinite[:, column].sum())
-        raise DataError(
-            f"column {names[column]!r} must hold finite numbers, got infinity in {count} rows. Correct them or leave"
-            " them empty."
-        )
-
-
-def _demand_finite_spread(names: list[str], block: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> None:
-    for i in np.flatnonzero(~(np.isfinite(mean) & np.isfinite(scale))):
-        values = np.abs(block[~np.isnan(block[:, i]), i])
-        if len(values):
-            raise DataError(
-                f"column {names[i]!r} must hold numbers with a finite spread, got values up to {values.max():g}. Divide"
-                " them, or take logarithms."
-            )
-
-
-def _by_column(statistic: Callable[..., np.ndarray], block: np.ndarray, missing: np.ndarray, *args: Any) -> np.ndarray:
-    """A statistic of the values that each column has; NaN where it has none. NumPy's own for NaN goes column by column,
-    which is slow for thousands.
-    """
-    gaps = missing.any(axis=0)
-    out = np.full((*np.shape(args[0]), block.shape[1]) if args else block.shape[1], np.nan)
-    if not gaps.all():
-        out[..., ~gaps] = statistic(block[:, ~gaps] if gaps.any() else block, *args, axis=0)
-    for i in np.flatnonzero(gaps & ~missing.all(axis=0)):
-        out[..., i] = statistic(block[~missing[:, i], i], *args)
-    return out
-
-
-def _spread(block: np.ndarray, missing: np.ndarray) -> np.ndarray:
-    """The distance of the quartiles; half the range where they are the same; 1 where nothing varies."""
-    low, first, third, high = _by_column(np.quantile, block, missing, [0.0, 0.25, 0.75, 1.0])
-    # A distance that is only rounding would blow the rest up.
-    apart = third - first > 1e-12 * np.maximum(np.abs(first), np.abs(third))
-    spread = np.where(apart, third - first, (high - low) / 2)
-    return np.where(spread > 0, spread, 1.0)
-
-
-def _frequent(column: Levels, rows: np.ndarray) -> tuple[str, ...]:
-    """The levels of ``rows`` in order: the most frequent ones, of equals the first ones, then ``(other)`` if any are
-    left.
-    """
-    codes, first, counts = np.unique(column.codes[rows], return_index=True, return_counts=True)
-    order = np.lexsort((first, -counts))[:MAX_LEVELS]
-    levels = sorted(column.names[code] for code in codes[order])
-    return (*levels, OTHER) if len(codes) > MAX_LEVELS else tuple(levels)

@@ -11,7 +11,7 @@ import numpy as np
 
 from dashpot.core.errors import DataError
 from dashpot.core.space import Range, check_number
-from dashpot.evaluation.metrics import checked_codes
+from dashpot.evaluation.checks import checked_codes
 
 LOWEST, HIGHEST = 0.05, 20.0
 

@@ -23,10 +23,9 @@ import numpy as np
 
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.space import Range, check_number, check_whole
+from dashpot.evaluation.checks import checked_codes, checked_probabilities
 from dashpot.evaluation.metrics import (
     Metric,
-    checked_codes,
-    checked_probabilities,
     f1_per_class,
     find_metric,
     positive_of,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dashpot.core.errors import ConfigError, DataError, UnknownNameError
+from dashpot.evaluation.checks import checked_codes, checked_probabilities, checked_values
 
 Task = Literal["classification", "regression"]
 
@@ -26,6 +27,7 @@ class Metric:
             codes [n] against codes [n]; ``"value"``: values [n] or [n, k] against values of the same shape.
         function: of arrays that have been checked, predictions first.
         binary: whether it is of two classes only.
+        label: for tables and figures; by default the name in words.
 
     Raises:
         DataError: when called: no rows, lengths that differ, NaN, probabilities that do not sum to 1, codes that are no
@@ -44,6 +46,11 @@ class Metric:
     kind: Literal["probability", "decision", "value"]
     function: Callable[[np.ndarray, np.ndarray], float]
     binary: bool = False
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.label:
+            object.__setattr__(self, "label", self.name.replace("_", " "))
 
     def __call__(self, predicted: Any, truth: Any) -> float:
         if self.kind == "value":
@@ -61,66 +68,6 @@ class Metric:
     def sign(self) -> float:
         """1 where higher is better, -1 where lower is: ``sign * score`` is always to be raised."""
         return 1.0 if self.better == "higher" else -1.0
-
-
-def checked_probabilities(probabilities: Any) -> np.ndarray:
-    """Probabilities [n, classes] as an array of floats, or a :class:`DataError` that says what is wrong with them."""
-    p = np.asarray(probabilities)
-    if p.ndim != 2 or p.shape[0] == 0 or p.shape[1] < 2:
-        raise DataError(
-            f"probabilities must be [rows, classes], with at least 1 row and 2 classes, got {list(p.shape)}."
-        )
-    p = p if np.issubdtype(p.dtype, np.floating) else p.astype(np.float64)
-    if not np.isfinite(p).all():
-        raise DataError(
-            f"probabilities must be finite, got {p[~np.isfinite(p)][0]} in row"
-            f" {np.flatnonzero(~np.isfinite(p).all(axis=1))[0]}."
-        )
-    total = p.sum(axis=1, dtype=np.float64)
-    wrong = np.flatnonzero((p < 0).any(axis=1) | (abs(total - 1) > 1e-3))
-    if len(wrong):
-        row = wrong[0]
-        raise DataError(
-            f"probabilities must be >= 0 and sum to 1 in each row, got {p[row].tolist()} in row {row}. For logits, take"
-            " Decision.probabilities first."
-        )
-    return p
-
-
-def checked_codes(codes: Any, rows: int | None = None, classes: int = 0, name: str = "codes") -> np.ndarray:
-    """Class codes [rows] as int64, each below ``classes`` if that is given, or a :class:`DataError`."""
-    y = np.asarray(codes)
-    if y.ndim != 1 or len(y) == 0:
-        raise DataError(f"{name} must be one per row, with at least one row, got shape {list(y.shape)}.")
-    if rows is not None and len(y) != rows:
-        raise DataError(f"{name} must be one per row of the predictions, which have {rows} rows, got {len(y)}.")
-    if not np.issubdtype(y.dtype, np.integer) and y.dtype != np.bool_:
-        raise DataError(
-            f"{name} must be whole numbers from 0, got {y[0]!r} of type {y.dtype}. Number the classes first."
-        )
-    wrong = np.flatnonzero((y < 0) | (y >= (classes or np.inf)))
-    if len(wrong):
-        raise DataError(
-            f"{name} must be whole numbers in [0, {f'{classes - 1}]' if classes else 'inf)'}, got {y[wrong[0]]} in row"
-            f" {wrong[0]}."
-        )
-    return y.astype(np.int64)
-
-
-def checked_values(predicted: Any, truth: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted and true values as float64 of one shape, or a :class:`DataError`; broadcasting would compare each with
-    each.
-    """
-    p, y = np.asarray(predicted, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    if p.shape != y.shape or p.size == 0:
-        raise DataError(
-            f"predictions and targets must have one shape, with at least one row, got {list(p.shape)} and"
-            f" {list(y.shape)}."
-        )
-    for name, values in (("predictions", p), ("targets", y)):
-        if not np.isfinite(values).all():
-            raise DataError(f"{name} must be finite, got {values[~np.isfinite(values)][0]}.")
-    return p, y
 
 
 def accuracy(predicted: np.ndarray, y: np.ndarray) -> float:
@@ -223,16 +170,20 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric("accuracy", "classification", "higher", "decision", accuracy),
         Metric("balanced_accuracy", "classification", "higher", "decision", balanced_accuracy),
-        Metric("f1", "classification", "higher", "decision", f1, binary=True),
-        Metric("f1_macro", "classification", "higher", "decision", f1_macro),
+        Metric("f1", "classification", "higher", "decision", f1, binary=True, label="F1"),
+        Metric("f1_macro", "classification", "higher", "decision", f1_macro, label="macro F1"),
         Metric("log_loss", "classification", "lower", "probability", log_loss),
         Metric("brier", "classification", "lower", "probability", brier),
-        Metric("roc_auc", "classification", "higher", "probability", roc_auc),
-        Metric("r2", "regression", "higher", "value", r2),
-        Metric("rmse", "regression", "lower", "value", rmse),
-        Metric("mae", "regression", "lower", "value", mae),
+        Metric("roc_auc", "classification", "higher", "probability", roc_auc, label="ROC AUC"),
+        Metric("r2", "regression", "higher", "value", r2, label="R²"),
+        Metric("rmse", "regression", "lower", "value", rmse, label="RMSE"),
+        Metric("mae", "regression", "lower", "value", mae, label="MAE"),
     )
 }
+
+
+DEFAULT = {"classification": "accuracy", "regression": "r2"}
+"""What is reported for a task where nobody names a metric; more is better."""
 
 
 def find_metric(name: str | Metric, task: str, classes: int = 0) -> Metric:

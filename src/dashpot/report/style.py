@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dashpot.core.files import write_atomic
+from dashpot.evaluation import metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,13 +24,8 @@ BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#2
 FAINT, QUIET = "#F5F6F7", "#5F6368"
 MINUS = "\N{MINUS SIGN}"
 
-METRICS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "r2": "R²",
-    "rmse": "RMSE",
-    "loss": "loss",
-}
+METRICS = {name: metric.label for name, metric in metrics.METRICS.items()} | {"loss": "loss"}
+"""The names of scores in tables and figures."""
 
 # Text stays text in the SVG, with Matplotlib's default list of fallbacks; names from data may hold dollar signs, which
 # are no mathematics.

@@ -17,6 +17,7 @@ from dashpot.core.space import check_whole
 from dashpot.core.view import ModelView
 from dashpot.evaluation.cross_validation import choose, folds
 from dashpot.evaluation.losses import is_classification, metrics_of, predict
+from dashpot.evaluation.metrics import DEFAULT
 from dashpot.evaluation.statistics import standard_error
 from dashpot.sparsity.result import PathResult
 from dashpot.sparsity.selection import (
@@ -170,7 +171,7 @@ def run_path(
     if len(names) != columns:
         raise ConfigError("feature_names", f"{columns} names, one per input column", len(names))
 
-    metric = "accuracy" if is_classification(y) else "r2"
+    metric = DEFAULT["classification" if is_classification(y) else "regression"]
     losses, values, good = np.empty((cv, len(chosen))), np.empty((cv, len(chosen))), np.ones(len(chosen), dtype=bool)
     for fold, (train, valid) in enumerate(splits):
         x_fold, y_fold = prepare(train)

@@ -12,7 +12,7 @@ from dashpot.core.errors import DataError
 from dashpot.evaluation.statistics import Interval, corrected_interval
 from dashpot.report.style import METRICS
 
-NAMES = {**METRICS, "log_loss": "log loss", "roc_auc": "ROC AUC", "mae": "MAE"}
+NAMES = METRICS
 
 
 @dataclass(frozen=True)
