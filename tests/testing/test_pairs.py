@@ -59,3 +59,8 @@ def test_beside_a_penalty_of_the_optimizer(
         refused_by_name(TOY, recipe, optimize=optimize, names=("L1",) if optimize is adamw else ("GroupLasso",))
     else:
         stand_together(TOY, recipe, optimize=optimize)
+
+
+def test_a_penalty_of_the_optimizer_and_one_of_the_recipe_on_other_parameters() -> None:
+    biases = Recipe((dashpot.L1(strength=0.1, on="biases"), dashpot.EMA(decay=0.7)))
+    stand_together(TOY, biases, optimize=adamw)

@@ -40,7 +40,7 @@ def check(actors: list[Attached], view: ModelView, *, batch_size: int | None, cl
     """Refuse what cannot work.
 
     Returns:
-        The names of the parameters that a proximal step keeps sparse.
+        The names of the parameters that a proximal step keeps sparse, the recipe's or the optimizer's own.
 
     Raises:
         ConflictError: with the techniques and the model's parts named.
@@ -52,7 +52,7 @@ def check(actors: list[Attached], view: ModelView, *, batch_size: int | None, cl
     _check_rows(view, batch_size)
     for technique, ctx in actors:
         technique.check(view, ctx)
-    return frozenset(target for slot, target in holders if slot == PROXIMAL)
+    return frozenset(target for slot, target in holders if slot == PROXIMAL) | view.penalties().keys()
 
 
 def _claimed(actors: list[Attached], view: ModelView) -> dict[tuple[str, str], str]:

@@ -118,6 +118,15 @@ class ModelView:
         groups = [self.optimizer.param_groups[self._group_of[id(p)]] for p in tensors]
         return Params(names, tensors, groups)
 
+    def penalties(self) -> dict[str, Any]:
+        """The parameters on which the optimizer itself has a penalty, by name, each with it."""
+        own: dict[int, Any] = {}
+        for group in self.optimizer.param_groups:
+            if (penalty := group.get("penalty")) is not None:
+                chosen = group.get("penalized", [True] * len(group["params"]))
+                own |= {id(p): penalty for p, acts in zip(group["params"], chosen, strict=True) if acts}
+        return {name: own[id(p)] for name, p in self.parameters.items() if id(p) in own}
+
     def buffers(self) -> list[tuple[str, Tensor]]:
         """The buffers by name as they are now (moving a model replaces them), without walking the module tree again."""
         return [

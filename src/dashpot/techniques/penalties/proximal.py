@@ -109,12 +109,13 @@ class Proximal(Technique):
 
     def check(self, view: ModelView, ctx: Context) -> None:
         self.demand_usable(view.optimizer)
-        for name, w, group in view.params(self.on):
+        taken = view.penalties()
+        for name, w, _ in view.params(self.on):
             self.refuse_shape(name, w)
-            if group.get("penalty") is not None:
+            if name in taken:
                 raise ConflictError(
-                    f"{type(self).__name__} and the optimizer's penalty {group['penalty']} both act on {name!r}. Keep"
-                    " one of them."
+                    f"{type(self).__name__} and the optimizer's penalty {taken[name]} both act on {name!r}. Keep one of"
+                    " them, or give them disjoint `on`."
                 )
 
     def demand_usable(self, optimizer: Any) -> None:
