@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dashpot.core.codec import loads, parse
+from dashpot.core.codec import loads
 from dashpot.core.errors import StorageError
 from dashpot.core.recipe import Recipe
 
@@ -41,4 +41,4 @@ def read_recipe(file: Path | None, texts: list[str] | None) -> Recipe:
             recipe = loads(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise StorageError(f"--recipe {file} cannot be read: {error}. Check the path.") from error
-    return recipe | Recipe(parse(text) for text in texts or ())
+    return recipe | Recipe.coerce(texts)

@@ -46,9 +46,10 @@ def check(actors: list[Attached], view: ModelView, *, batch_size: int | None, cl
         ConflictError: with the techniques and the model's parts named.
     """
     holders = _claimed(actors, view)
-    for technique, _ in actors:
+    for technique, ctx in actors:
         _check_names(technique, view)
-        _check_gradients(technique, view, closure)
+        _check_gradients(technique, view)
+        technique.requires.check(type(technique).__name__, targets=ctx.targets, closure=closure)
     _check_rows(view, batch_size)
     for technique, ctx in actors:
         technique.check(view, ctx)
@@ -82,17 +83,12 @@ def _check_names(technique: Points, view: ModelView) -> None:
         )
 
 
-def _check_gradients(technique: Points, view: ModelView, closure: bool) -> None:
+def _check_gradients(technique: Points, view: ModelView) -> None:
     """How often loss and gradient are evaluated in a step."""
     if isinstance(view.optimizer, torch.optim.LBFGS) and (
         technique.defines("on_gradient") or technique.defines("on_update")
     ):
         raise ConflictError(refuse_many(type(view.optimizer).__name__, [type(technique).__name__]))
-    if technique.evaluations > 1 and not closure:
-        raise ConflictError(
-            f"{type(technique).__name__} needs a second gradient in each step. Call optimizer.step(closure) in the loop"
-            " and attach with closure=True."
-        )
 
 
 def _check_rows(view: ModelView, batch_size: int | None) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dashpot.core.batch import Batch
 from dashpot.core.context import Context, State
+from dashpot.core.requires import Requires
 from dashpot.core.view import ModelView, Params
 
 Scores = Mapping[str, float]
@@ -58,15 +59,20 @@ class Points:
     order: ClassVar[int]
     evaluations: ClassVar[int]
     forwards: ClassVar[int] = 0
+    requires: ClassVar[Requires]
 
     def check(self, view: ModelView, ctx: Context) -> None:
         """Refuse at attach, before any work, what this technique cannot do for this model; raise ConflictError."""
+
+    def acts_on(self, view: ModelView) -> Iterable[str]:
+        """The parameters or modules for which it holds its exclusive slots; ``""`` is the whole model."""
+        return ("",)
 
     def claims(self, view: ModelView) -> Iterable[tuple[str, str]]:
         """The (slot, target) pairs that no other technique of the recipe may hold, such as ``("dropout",
         "body.2")``.
         """
-        return [(slot, "") for slot in self.exclusive]
+        return [(slot, target) for slot in self.exclusive for target in self.acts_on(view)] if self.exclusive else ()
 
     def on_build(self, view: ModelView, ctx: Context) -> Mapping[str, nn.Module]:
         """Modules by name to put in the place of the model's own, such as ``{"body.1": GhostNorm(...)}``; once, at

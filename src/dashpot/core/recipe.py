@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dashpot.core.errors import ConfigError
+from dashpot.core import text
+from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.space import Domain
 from dashpot.core.technique import Technique
 
@@ -66,6 +67,64 @@ class Recipe(tuple[Technique, ...]):
             for name, domain in t.space().items()
         }
 
+    @classmethod
+    def coerce(cls, given: Any) -> Recipe:
+        """A recipe from whatever may stand for one: None, a technique, a recipe, text such as ``"mixup:alpha=0.2 |
+        l1:strength=1e-4"``, the plain dict of one, or a list of these.
+
+        Raises:
+            ConfigError, UnknownNameError: something else, or text that says no technique.
+
+        Example:
+            >>> import dashpot
+            >>> print(dashpot.Recipe.coerce(["mixup:alpha=0.2", dashpot.L1(1e-4)]))
+            Mixup(alpha=0.2) | L1(strength=0.0001)
+            >>> dashpot.Recipe.coerce("mixup:alpha=0.2 | l1:on=weights | embeddings") == (
+            ...     dashpot.Mixup(0.2) | dashpot.L1(on="weights | embeddings"))
+            True
+        """
+        if given is None:
+            return cls()
+        if isinstance(given, Recipe):
+            return given
+        if isinstance(given, Technique):
+            return cls((given,))
+        if isinstance(given, str):
+            return cls(text.parse(part) for part in text.split_recipe(given))
+        if isinstance(given, Mapping):
+            return cls.from_dict(given)
+        if isinstance(given, Iterable):
+            return cls(technique for part in given for technique in cls.coerce(part))
+        raise ConfigError("recipe", "a Recipe, a Technique, text such as 'l1:strength=1e-4', or a list of these", given)
+
+    @classmethod
+    def coerce_one(cls, parameter: str, given: Any) -> Technique:
+        """:meth:`coerce` where exactly one technique is meant.
+
+        Raises:
+            ConfigError: as there; also none or several.
+        """
+        found = cls.coerce(given)
+        if len(found) != 1:
+            raise ConfigError(parameter, "one technique", str(found))
+        return found[0]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Recipe:
+        """The inverse of :meth:`to_dict`. Missing fields take their defaults.
+
+        Raises:
+            UnknownNameError, ConfigError: an unknown key, technique or field, a value that its rule forbids, or a
+                version newer than this library knows.
+        """
+        unknown = set(data) - {"technique"}
+        if unknown:
+            raise UnknownNameError("recipe key", min(unknown), ["technique"])
+        entries = data.get("technique", [])
+        if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+            raise ConfigError("recipe", "a list of [[technique]] tables", entries)
+        return cls(text.read(entry) for entry in entries)
+
     def attach(
         self,
         model: nn.Module,
@@ -123,7 +182,8 @@ class Recipe(tuple[Technique, ...]):
         """Plain JSON types only; infinity is the text ``"inf"``, None the text ``"none"``."""
         return {
             "technique": [
-                {"name": t.name, "version": t.version, **{f: plain(getattr(t, f)) for f in t.fields()}} for t in self
+                {"name": t.name, "version": t.version, **{f: text.plain(getattr(t, f)) for f in t.fields()}}
+                for t in self
             ]
         }
 
@@ -132,13 +192,3 @@ class Recipe(tuple[Technique, ...]):
 
     def __repr__(self) -> str:
         return f"Recipe({', '.join(map(str, self))})"
-
-
-def plain(value: Any) -> Any:
-    """A field's value as a plain JSON type."""
-    if value is None:
-        return "none"
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return str(value)
-    # What is no plain value (a Where, a Grouping) writes itself, and its domain reads that text.
-    return value if isinstance(value, bool | int | float | str) else str(value)

@@ -8,7 +8,7 @@ fetch, call and store. Define the methods you need: the session looks once, at a
 from __future__ import annotations
 
 import copy
-import re
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
@@ -19,6 +19,8 @@ from dashpot.core.points import Handle as Handle
 from dashpot.core.points import Points
 from dashpot.core.points import Scores as Scores
 from dashpot.core.points import Verdict as Verdict
+from dashpot.core.registry import kind_of, register
+from dashpot.core.requires import Requires
 from dashpot.core.schedule import Schedule
 from dashpot.core.select import Where
 from dashpot.core.space import Domain, FieldSpec, fields_of
@@ -33,15 +35,20 @@ if TYPE_CHECKING:
     from dashpot.core.view import ModelView
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True)
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,))
 class Technique(Points):
-    """The base of every regularizer. Every subclass becomes a frozen, keyword-only dataclass by itself.
+    """The base of every regularizer. Every subclass becomes a frozen dataclass by itself, known by its name in recipes.
+
+    Fields are keyword-only; the first one may be given without its name where it is written as
+    ``field(default=0.1, kw_only=False)``.
 
     Class attributes:
         version: raised when the meaning of a field changes; recipes carry it.
         summary: what it does, in a few words, for lists and plans; a base class has none, and recipes do not know it by
             name.
-        exclusive: slots that one technique of a recipe may hold at most, such as ``"average"``.
+        exclusive: slots that one technique of a recipe may hold at most, each for what :meth:`acts_on` says, such as
+            ``"averaged weights"``, or ``"proximal step"`` of a parameter.
+        requires: what it needs of data, task and loop.
         order: its place among those that act at the same point of a step, low first; ties keep the recipe's order.
         evaluations: gradients it needs per step; above 1 the optimizer must be stepped with a closure.
         stacked: how it acts on a stack of members, in populations; without one, members with it are trained one by one.
@@ -71,6 +78,7 @@ class Technique(Points):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = ""
     exclusive: ClassVar[tuple[str, ...]] = ()
+    requires: ClassVar[Requires] = Requires()
     order: ClassVar[int] = 0
     evaluations: ClassVar[int] = 1
     stacked: ClassVar[type[StackedTechnique] | None] = None
@@ -80,6 +88,10 @@ class Technique(Points):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         dataclass(frozen=True, kw_only=True)(cls)
+        if cls.evaluations > 1 and not cls.requires.closure:
+            cls.requires = dataclasses.replace(cls.requires, closure=True)
+        if cls.summary:
+            register(cls)
 
     def __post_init__(self) -> None:
         scheduled = {}
@@ -152,7 +164,7 @@ class Technique(Points):
         """The name in recipes and on the command line: the class name in kebab case, ``LabelSmoothing`` ->
         ``label-smoothing``.
         """
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
+        return kind_of(cls)
 
     @property
     def name(self) -> str:
@@ -201,19 +213,21 @@ class Technique(Points):
 
         return Recipe((self,)).attach(model, optimizer, **options)
 
+    @classmethod
+    def _head(cls) -> str:
+        """The field that may be given without its name, or the first one."""
+        own = [f for f in dataclasses.fields(cls) if f.name in fields_of(cls)]  # type: ignore[arg-type]  # a dataclass
+        return next((f.name for f in own if not f.kw_only), own[0].name if own else "")
+
     def __str__(self) -> str:
         changed = [
             f"{s.name}={_text(getattr(self, s.name))}"
             for s in fields_of(type(self)).values()
             if getattr(self, s.name) != s.default
         ]
-        head = next(iter(fields_of(type(self)).values()), None)
-        if (
-            head is not None
-            and getattr(self, head.name) is not None
-            and not any(part.startswith(f"{head.name}=") for part in changed)
-        ):
-            changed.insert(0, f"{head.name}={_text(getattr(self, head.name))}")
+        head = self._head()
+        if head and getattr(self, head) is not None and not any(part.startswith(f"{head}=") for part in changed):
+            changed.insert(0, f"{head}={_text(getattr(self, head))}")
         return f"{type(self).__name__}({', '.join(changed)})"
 
 

@@ -13,7 +13,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
-from dashpot.core.codec import parse
 from dashpot.core.errors import ConfigError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
@@ -121,7 +120,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         depth = 2 if self.depth is None else check_whole("depth", self.depth, low=0)
         fraction = check_number("validation_fraction", self.validation_fraction, Range(0.0, 1.0, open="both"))
         seed = self._seed()
-        self.recipe_ = as_recipe(self.recipe)
+        self.recipe_ = Recipe.coerce(self.recipe)
         n = len(rows)
         train, valid = np.arange(n), None
         # Rows are held out only where something watches them.
@@ -210,25 +209,6 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         # differently by batch size.
         x = torch.from_numpy(self.preprocessing_.transform(rows, strict=False)).double()
         return predict(copy.deepcopy(self.model_).double(), x)
-
-
-def as_recipe(given: Any) -> Recipe:
-    """A recipe from what a user may pass for one.
-
-    Raises:
-        ConfigError: something else.
-    """
-    if given is None:
-        return Recipe()
-    if isinstance(given, Recipe):
-        return given
-    if isinstance(given, Technique):
-        return Recipe((given,))
-    if isinstance(given, str):
-        return Recipe((parse(given),))
-    if isinstance(given, Iterable):
-        return Recipe(parse(part) if isinstance(part, str) else part for part in given)
-    raise ConfigError("recipe", "a Recipe, a Technique, text such as 'l1:strength=1e-4', or a list of these", given)
 
 
 def refuse_weights(name: str, weight: Any) -> None:

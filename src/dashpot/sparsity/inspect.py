@@ -205,7 +205,7 @@ def _view(model: nn.Module) -> ModelView:
 
 
 def _penalties(recipe: Recipe | Technique | None) -> list[tuple[Any, Any]]:
-    recipe = Recipe((recipe,)) if isinstance(recipe, Technique) else recipe or Recipe()
+    recipe = Recipe.coerce(recipe)
     found = [(t, t.on) for t in recipe if isinstance(t, Proximal | L2 | Orthogonality)]
     for technique, _ in found:
         if getattr(technique, "relative", None) is not None:

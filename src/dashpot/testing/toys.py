@@ -98,7 +98,7 @@ class Toy:
         return (out[:, 0] - y).square()
 
     def attach(self, recipe: Technique | Recipe, model: nn.Module, optimizer: Optimizer, seed: int = 0) -> Session:
-        recipe = Recipe((recipe,)) if isinstance(recipe, Technique) else recipe
+        recipe = Recipe.coerce(recipe)
         closure = any(t.evaluations > 1 for t in recipe)
         classes = 3 if self.task == "classification" else None
         return recipe.attach(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def fit(
     data: Any,
     *,
     valid: Any = None,
-    recipe: Recipe | Technique | None = None,
+    recipe: Recipe | Technique | str | Sequence[Any] | None = None,
     loss: Criterion | None = None,
     optimizer: Optimizer | Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
     schedule: str | Callable[[float], float] = "cosine",
@@ -98,8 +98,8 @@ def fit(
         data: ``(x, y)`` or ``(x, y, weight)`` of tensors or arrays, a Dataset, or a DataLoader. Tensors are fastest:
             they live on the device and are indexed there.
         valid: the same for validation; nothing is learned from it but when to stop.
-        recipe: the techniques. Relative strengths are first made absolute, by these data and the model's initial
-            weights.
+        recipe: the techniques, in any form that :meth:`Recipe.coerce` reads. Relative strengths are first made
+            absolute, by these data and the model's initial weights.
         loss: from (output, target) to the loss of each sample; by default cross entropy for integer targets and squared
             error for floating-point ones.
         optimizer: one made for this model, or a function from parameters to one; by default AdamW without decay at
@@ -147,7 +147,7 @@ def fit(
         raise ConfigError("modality", f"one of {', '.join(MODALITIES)} or None", modality)
     place = pick_device(device)
     model.to(place)
-    recipe = Recipe((recipe,)) if isinstance(recipe, Technique) else recipe or Recipe()
+    recipe = Recipe.coerce(recipe)
     train = Batches("data", data, batch_size, seed, place, modality)
     held_out = Batches("valid", valid, batch_size, seed, place, modality) if valid is not None else None
     for technique in recipe:

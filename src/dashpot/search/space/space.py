@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from dashpot.core.codec import find
-from dashpot.core.errors import ConfigError, UnknownNameError
+from dashpot.core.errors import ConfigError
 from dashpot.core.recipe import Recipe
 from dashpot.core.space import Choice, Domain, Flag, Range
 from dashpot.core.technique import Technique
+from dashpot.core.text import Interval, parse_ranges
 from dashpot.search.space.distributions import Dimension, Options, Span, Suggest, clipped, middle, whole_numbers
 
 Params = Mapping[str, Any]
@@ -25,11 +25,17 @@ class Ingredient:
         base: the technique with its fixed fields.
         fields: the fields to search, only where it is on.
         name: its path in recipes, which is also the name of its switch.
+        ranges: the ranges as they were written, where they were.
     """
 
     base: Technique
     fields: Mapping[str, Dimension]
     name: str
+    ranges: Mapping[str, Interval] = field(default_factory=dict)
+
+    def value(self, name: str, number: Any) -> Any:
+        """A field's value for what a trial suggests: itself, or the schedule with it at the searched end."""
+        return self.ranges[name].at(number) if name in self.ranges else number
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,9 @@ class Space:
         for part in self.ingredients:
             if params.get(part.name):
                 values = {
-                    field: params[f"{part.name}.{field}"] for field in part.fields if f"{part.name}.{field}" in params
+                    field: part.value(field, params[f"{part.name}.{field}"])
+                    for field in part.fields
+                    if f"{part.name}.{field}" in params
                 }
                 # Every technique is a dataclass.
                 techniques.append(dataclasses.replace(part.base, **values))  # type: ignore[type-var]
@@ -216,60 +224,36 @@ def ingredients(texts: Iterable[str | Technique]) -> list[Ingredient]:
     found: list[Ingredient] = []
     counts: dict[str, int] = {}
     for text in texts:
-        base, fields = (text, None) if isinstance(text, Technique) else _parsed(text)
+        base, mentioned = (text, {}) if isinstance(text, Technique) else parse_ranges(text)
         counts[base.name] = counts.get(base.name, 0) + 1
         name = base.name if counts[base.name] == 1 else f"{base.name}.{counts[base.name]}"
         own = {
             field: dimension
             for field, domain in base.space().items()
-            if (dimension := dimension_of(domain)) is not None
+            if field not in mentioned and (dimension := dimension_of(domain)) is not None
         }
-        if fields is not None:
-            mentioned, ranges = fields
-            own = {**{field: d for field, d in own.items() if field not in mentioned}, **ranges}
-        found.append(Ingredient(base, own, name))
+        ranges = {field: interval for field, interval in mentioned.items() if interval is not None}
+        domains = {field: spec.domain for field, spec in base.fields().items()}
+        own |= {field: span(f"{name}.{field}", domains[field], interval) for field, interval in ranges.items()}
+        found.append(Ingredient(base, own, name, ranges))
     return found
 
 
-def _parsed(text: str) -> tuple[Technique, tuple[set[str], dict[str, Dimension]]]:
-    kind, _, rest = text.partition(":")
-    cls = find(kind.strip())
-    values: dict[str, Any] = {}
-    ranges: dict[str, Dimension] = {}
-    for piece in filter(None, (p.strip() for p in rest.split(","))):
-        field, equals, value = (part.strip() for part in piece.partition("="))
-        if not equals:
-            raise ConfigError(f"option of {cls.kind()}", "written field=value or field=low..high", piece)
-        if field not in cls.fields():
-            raise UnknownNameError(f"option of {cls.kind()}", field, cls.fields())
-        domain, parameter = cls.fields()[field].domain, f"{cls.kind()}.{field}"
-        if ".." in value:
-            ranges[field] = span(parameter, domain, value)
-        else:
-            values[field] = domain.parse(parameter, value)
-    base = cls(**values)
-    return base, (set(values), ranges)
-
-
-def span(parameter: str, domain: Domain, text: str) -> Span:
-    """A range from ``low..high``, on the scale of the field.
+def span(parameter: str, domain: Domain, interval: Interval) -> Span:
+    """A range on the scale of its field.
 
     Raises:
-        ConfigError: the field is no number, low is not below high, or a logarithmic range begins at 0.
+        ConfigError: a logarithmic range begins at 0.
     """
-    if not isinstance(domain, Range):
-        raise ConfigError(parameter, f"{domain.rule}, which has no range", text)
-    low, high = (float(domain.parse(parameter, part) or 0.0) for part in text.split("..", 1))
-    if not low < high:
-        raise ConfigError(parameter, "a range low..high with low below high", text)
-    if domain.log and low <= 0:
+    log = isinstance(domain, Range) and domain.log
+    if log and interval.low <= 0:
         raise ConfigError(
             parameter,
             "a range that begins above 0, since it is searched on a logarithmic scale",
-            text,
+            str(interval),
             "For off there is the switch.",
         )
-    return Span(low, high, domain.log, domain.integer)
+    return Span(interval.low, interval.high, log, isinstance(domain, Range) and domain.integer)
 
 
 def dimension_of(domain: Domain) -> Dimension | None:

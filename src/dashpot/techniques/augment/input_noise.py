@@ -1,5 +1,6 @@
 """Input noise: add Gaussian noise to the inputs while training."""
 
+from dataclasses import field
 from typing import Annotated
 
 from jaxtyping import Float
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from dashpot.core.batch import Batch, float_input
 from dashpot.core.context import Context
+from dashpot.core.requires import Requires
 from dashpot.core.space import Range
 from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import Technique
@@ -57,10 +59,13 @@ class InputNoise(Technique):
     differences carry the label.
     """
 
+    requires = Requires(float_input=True)
     summary = "adds Gaussian noise to the inputs"
     stacked = StackedInputNoise
 
-    std: Annotated[float, Range(0.0, float("inf"), search=(0.01, 0.5), log=True, off=0.0)] = 0.1
+    std: Annotated[float, Range(0.0, float("inf"), search=(0.01, 0.5), log=True, off=0.0)] = field(
+        default=0.1, kw_only=False
+    )
 
     def on_batch(self, batch: Batch, ctx: Context) -> Batch:
         x = float_input(batch, type(self).__name__)

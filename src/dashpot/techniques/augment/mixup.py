@@ -1,6 +1,7 @@
 """Mixup: train on blends of pairs of samples."""
 
 from collections.abc import Sequence
+from dataclasses import field
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from dashpot.core.draws import beta_by, permutation_by
 from dashpot.core.errors import ConflictError, UsageError
 from dashpot.core.mixing import can_mix, mix_rows
 from dashpot.core.nested import told
+from dashpot.core.requires import Requires
 from dashpot.core.rng import derive_all
 from dashpot.core.space import Range
 from dashpot.core.stacked import StackedTechnique
@@ -122,17 +124,15 @@ class Mixup(Technique):
     decay: tune the two together.
     """
 
+    requires = Requires(task=("classification", "regression"), float_input=True)
     summary = "blends pairs of samples and their targets"
     stacked = StackedMixup
 
-    alpha: Annotated[float, Range(0.0, float("inf"), search=(0.05, 2.0), log=True, off=0.0)] = 0.2
+    alpha: Annotated[float, Range(0.0, float("inf"), search=(0.05, 2.0), log=True, off=0.0)] = field(
+        default=0.2, kw_only=False
+    )
 
     def check(self, view: ModelView, ctx: Context) -> None:
-        if ctx.targets == "multilabel":
-            raise ConflictError(
-                "Mixup cannot mix integer multi-label targets. Pass them as floats with targets='values', or leave"
-                " Mixup out."
-            )
         if ctx.ignore_index is not None:
             raise ConflictError(
                 "Mixup and ignore_index cannot be combined: half of a blend would have no target. Leave such rows out"

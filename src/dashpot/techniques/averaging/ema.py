@@ -1,6 +1,7 @@
 """EMA: evaluate and keep an exponential moving average of the weights."""
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Annotated
 
 import torch
@@ -99,7 +100,9 @@ class EMA(Technique):
     stacked = StackedEMA
     order = 10  # after proximal steps, so that it averages what the model really is
 
-    decay: Annotated[float, Range(0.0, 1.0, search=(0.9, 0.9999), off=0.0, open="high")] = 0.999
+    decay: Annotated[float, Range(0.0, 1.0, search=(0.9, 0.9999), off=0.0, open="high")] = field(
+        default=0.999, kw_only=False
+    )
     warmup: Annotated[bool, Flag()] = True
 
     def init(self, view: ModelView, ctx: Context) -> State:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import field
 from typing import Annotated, Any
 
 import numpy as np
@@ -118,12 +119,13 @@ class Dropout(Technique):
 
     summary = "zeroes random activations"
     stacked = StackedDropout
+    exclusive = ("dropout",)
 
-    p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.6), off=0.0)] = 0.1
+    p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.6), off=0.0)] = field(default=0.1, kw_only=False)
     on: Annotated[Where, Selection()] = hidden
 
-    def claims(self, view: ModelView) -> Iterable[tuple[str, str]]:
-        return [("dropout", name) for name in view.places(self.on)]
+    def acts_on(self, view: ModelView) -> Iterable[str]:
+        return view.places(self.on)
 
     def check(self, view: ModelView, ctx: Context) -> None:
         places = view.places(self.on)

@@ -1,5 +1,6 @@
 """Gradient clipping: bound the gradient before the step."""
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 import torch
@@ -89,7 +90,7 @@ class GradientClipping(Technique):
     stacked = StackedGradientClipping
 
     maximum: Annotated[float, Range(0.0, float("inf"), search=(0.1, 10.0), log=True, off=float("inf"), open="low")] = (
-        1.0
+        field(default=1.0, kw_only=False)
     )
     by: Annotated[Literal["norm", "value"], Choice(("norm", "value"))] = "norm"
 

@@ -1,5 +1,6 @@
 """Label smoothing: give every class a small share of the target."""
 
+from dataclasses import field
 from typing import Annotated, Any
 
 from jaxtyping import Float
@@ -7,11 +8,11 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, softplus
 
 from dashpot.core.context import Context
-from dashpot.core.errors import ConflictError, UsageError
+from dashpot.core.errors import UsageError
+from dashpot.core.requires import Requires
 from dashpot.core.space import Range
 from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import Technique
-from dashpot.core.view import ModelView
 from dashpot.evaluation.losses import cross_entropy
 from dashpot.techniques.augment.mixup import class_probabilities
 
@@ -106,16 +107,13 @@ class LabelSmoothing(Technique):
     distillation from this network.
     """
 
+    requires = Requires(task=("classification", "multilabel"))
     summary = "gives every class a small share of the target"
     stacked = StackedLabelSmoothing
 
-    smoothing: Annotated[float, Range(0.0, 1.0, search=(0.01, 0.3), log=True, off=0.0)] = 0.1
-
-    def check(self, view: ModelView, ctx: Context) -> None:
-        if ctx.targets == "values":
-            raise ConflictError(
-                "LabelSmoothing needs classes, but the targets are values. Leave it out for regression."
-            )
+    smoothing: Annotated[float, Range(0.0, 1.0, search=(0.01, 0.3), log=True, off=0.0)] = field(
+        default=0.1, kw_only=False
+    )
 
     def on_loss(self, loss: Tensor, out: Any, ctx: Context) -> Tensor:
         if not isinstance(out, Tensor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated
 
 import torch
@@ -65,7 +66,7 @@ class HardThreshold(Constraint):
     summary = "keeps a share of the weights, the largest"
     convex = False
 
-    keep: Annotated[float, Range(0.0, 1.0, search=(0.02, 0.8), log=True, off=1.0)] = 0.1
+    keep: Annotated[float, Range(0.0, 1.0, search=(0.02, 0.8), log=True, off=1.0)] = field(default=0.1, kw_only=False)
 
     def prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
         return keep_largest(w, step, self.keep)

@@ -1,5 +1,6 @@
 """L2: the squared norm of the weights, coupled, in the gradient."""
 
+from dataclasses import field
 from typing import Annotated
 
 import torch
@@ -82,7 +83,9 @@ class L2(Technique):
     summary = "adds strength x weight to the gradient"
     stacked = StackedL2
 
-    strength: Annotated[float, Range(0.0, float("inf"), search=(1e-6, 1e-1), log=True, off=0.0)] = 1e-4
+    strength: Annotated[float, Range(0.0, float("inf"), search=(1e-6, 1e-1), log=True, off=0.0)] = field(
+        default=1e-4, kw_only=False
+    )
     on: Annotated[Where, Selection()] = weights
 
     def check(self, view: ModelView, ctx: Context) -> None:

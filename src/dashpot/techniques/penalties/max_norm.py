@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated
 
 from jaxtyping import Float
@@ -43,7 +44,9 @@ class MaxNorm(Constraint):
 
     summary = "keeps group norms below a maximum"
 
-    maximum: Annotated[float, Range(0.0, float("inf"), search=(0.5, 5.0), log=True, off=float("inf"))] = 3.0
+    maximum: Annotated[float, Range(0.0, float("inf"), search=(0.5, 5.0), log=True, off=float("inf"))] = field(
+        default=3.0, kw_only=False
+    )
     groups: Annotated[Grouping | str | Tensor, Groups()] = Grouping("rows")
     scaling: Scaling = "decoupled"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated
 
 import torch
@@ -56,7 +57,7 @@ class NOfM(Constraint):
     # n = m keeps everything; since m varies, no single value of n is "off".
     waivers = {"off": "it is off where n equals m, not at one value of a field"}  # noqa: RUF012
 
-    n: Annotated[int, Range(1, float("inf"), integer=True)] = 2
+    n: Annotated[int, Range(1, float("inf"), integer=True)] = field(default=2, kw_only=False)
     m: Annotated[int, Range(1, float("inf"), integer=True)] = 4
 
     def validate(self) -> None:

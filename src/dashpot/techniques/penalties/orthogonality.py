@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated
 
 import torch
@@ -72,7 +73,9 @@ class Orthogonality(Technique):
 
     summary = "pushes weight matrices toward orthonormal rows, in the gradient"
 
-    strength: Annotated[float, Range(0.0, float("inf"), search=(1e-5, 1e-1), log=True, off=0.0)] = 1e-3
+    strength: Annotated[float, Range(0.0, float("inf"), search=(1e-5, 1e-1), log=True, off=0.0)] = field(
+        default=1e-3, kw_only=False
+    )
     on: Annotated[Where, Selection()] = weights
 
     def on_gradient(self, params: Params, ctx: Context) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Annotated, Any
 
 import torch
@@ -39,7 +39,7 @@ class Penalty(Proximal):
     )
 
     # None only until a relative strength is resolved.
-    strength: Annotated[float, STRENGTH] = None  # type: ignore[assignment]
+    strength: Annotated[float, STRENGTH] = field(default=None, kw_only=False)  # type: ignore[assignment]
     relative: Annotated[float | None, Range(0.0, math.inf, off=0.0, optional=True)] = None
     scaling: Scaling = "adaptive"
     on: Annotated[Where, Selection()] = weights

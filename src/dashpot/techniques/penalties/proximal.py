@@ -52,6 +52,7 @@ class Proximal(Technique):
     """
 
     stacked = StackedProximal
+    exclusive = (PROXIMAL,)
     separable: ClassVar[bool] = False
     scalar_only: ClassVar[bool] = False
     convex: ClassVar[bool] = True
@@ -104,8 +105,8 @@ class Proximal(Technique):
     def refuse_shape(self, name: str, w: Tensor) -> None:
         """Raise ConfigError where this cannot act on a tensor of this shape."""
 
-    def claims(self, view: ModelView) -> Iterable[tuple[str, str]]:
-        return [(PROXIMAL, name) for name in view.names(self.on)]
+    def acts_on(self, view: ModelView) -> Iterable[str]:
+        return view.names(self.on)
 
     def check(self, view: ModelView, ctx: Context) -> None:
         self.demand_usable(view.optimizer)

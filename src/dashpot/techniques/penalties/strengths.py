@@ -102,7 +102,7 @@ def resolve_strengths(recipe: Recipe | Technique, model: nn.Module, data: Any, l
         >>> print(resolve_strengths(dashpot.L1(relative=0.25), torch.nn.Linear(2, 1), (x, y)))
         L1(strength=1)
     """
-    recipe = Recipe((recipe,)) if isinstance(recipe, Technique) else recipe
+    recipe = Recipe.coerce(recipe)
     if not any(isinstance(t, Penalty) and t.relative is not None for t in recipe):
         return recipe
     x, y = _collect(data)

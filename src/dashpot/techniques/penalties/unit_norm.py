@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated
 
 import torch
@@ -51,7 +52,7 @@ class UnitNorm(Constraint):
     convex = False
     waivers = {"off": "a fixed norm has no value at which it does nothing"}  # noqa: RUF012
 
-    norm: Annotated[float, Range(0.0, float("inf"), open="low")] = 1.0
+    norm: Annotated[float, Range(0.0, float("inf"), open="low")] = field(default=1.0, kw_only=False)
     groups: Annotated[Grouping | str | Tensor, Groups()] = Grouping("rows")
     scaling: Scaling = "decoupled"
 

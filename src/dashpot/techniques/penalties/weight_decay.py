@@ -1,5 +1,6 @@
 """Weight decay: the decoupled one, as in AdamW."""
 
+from dataclasses import field
 from typing import Annotated, Any
 
 import numpy as np
@@ -70,7 +71,9 @@ class WeightDecay(Technique):
     summary = "shrinks weights by lr x strength"
     stacked = StackedWeightDecay
 
-    strength: Annotated[float, Range(0.0, float("inf"), search=(1e-4, 1.0), log=True, off=0.0)] = 1e-2
+    strength: Annotated[float, Range(0.0, float("inf"), search=(1e-4, 1.0), log=True, off=0.0)] = field(
+        default=1e-2, kw_only=False
+    )
     on: Annotated[Where, Selection()] = weights
 
     def check(self, view: ModelView, ctx: Context) -> None:

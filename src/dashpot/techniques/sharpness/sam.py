@@ -1,6 +1,7 @@
 """SAM: step by the gradient at the worst nearby point."""
 
 from collections.abc import Generator, Iterator
+from dataclasses import field
 from typing import Annotated
 
 import torch
@@ -88,7 +89,9 @@ class SAM(Technique):
     stacked = StackedSAM
     evaluations = 2
 
-    rho: Annotated[float, Range(0.0, float("inf"), search=(0.01, 0.5), log=True, off=0.0)] = 0.05
+    rho: Annotated[float, Range(0.0, float("inf"), search=(0.01, 0.5), log=True, off=0.0)] = field(
+        default=0.05, kw_only=False
+    )
 
     def asks(self) -> int:
         return self.evaluations if self.rho else 1

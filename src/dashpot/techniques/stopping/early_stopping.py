@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor
@@ -65,7 +66,7 @@ class EarlyStopping(Technique):
     stacked = BetweenEpochs
     waivers: ClassVar[Mapping[str, str]] = {"off": "it has no strength: leaving it out is its off"}
 
-    monitor: Annotated[str, Name()] = _DEFAULT_MONITOR
+    monitor: Annotated[str, Name()] = field(default=_DEFAULT_MONITOR, kw_only=False)
     mode: Annotated[Literal["min", "max"] | None, Choice(("min", "max"), optional=True)] = None
     patience: Annotated[int, Range(0, float("inf"), integer=True)] = 10
     min_delta: Annotated[float, Range(0.0, float("inf"))] = 0.0

@@ -1,0 +1,67 @@
+"""Every technique by name. A class is known from its definition on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import warnings
+from typing import Any
+
+from dashpot.core.errors import UnknownNameError
+
+GROUP = "dashpot.techniques"
+"""The entry-point group under which installed packages declare modules with techniques."""
+
+
+class RegistryWarning(UserWarning):
+    """Two classes of different modules have one name in recipes."""
+
+
+_classes: dict[str, type[Any]] = {}
+
+
+def kind_of(cls: type[Any]) -> str:
+    """The name in recipes: the class name in kebab case, ``LabelSmoothing`` -> ``label-smoothing``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
+
+
+def register(cls: type[Any]) -> None:
+    """Make a class known by its name; the later of two of one name wins.
+
+    Warns:
+        RegistryWarning: the earlier one stands elsewhere. A notebook cell that is run again replaces its own.
+    """
+    kind = kind_of(cls)
+    earlier = _classes.get(kind)
+    if earlier is not None and (earlier.__module__, earlier.__qualname__) != (cls.__module__, cls.__qualname__):
+        warnings.warn(
+            f"the name {kind!r} now means {cls.__module__}.{cls.__qualname__}, no longer"
+            f" {earlier.__module__}.{earlier.__qualname__}. Rename one of the classes.",
+            RegistryWarning,
+            stacklevel=3,
+        )
+    _classes[kind] = cls
+
+
+def registry() -> dict[str, type[Any]]:
+    """Every known technique by name: Dashpot's own, those of imported modules, and those that installed packages
+    declare under the entry-point group ``dashpot.techniques`` once a name was looked for in vain."""
+    import dashpot.techniques  # noqa: F401  (defines the classes)
+
+    return dict(sorted(_classes.items()))
+
+
+def find(name: str) -> type[Any]:
+    """The technique class called ``name``, by its kind (``"label-smoothing"``) or its class name.
+
+    Raises:
+        UnknownNameError: nobody knows it; the nearest name is suggested.
+    """
+    for _ in range(2):
+        known = registry()
+        for kind, cls in known.items():
+            if name in (kind, cls.__name__) or name.lower().replace("_", "-") == kind:
+                return cls
+        for entry in importlib.metadata.entry_points(group=GROUP):
+            entry.load()
+    raise UnknownNameError("technique", name, known)

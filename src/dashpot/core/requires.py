@@ -1,0 +1,83 @@
+"""``Requires``: what a technique needs of data, task and loop, readable without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from dashpot.core.errors import ConflictError
+
+Modality = Literal["table", "image", "text"]
+Task = Literal["classification", "regression", "multilabel"]
+TASK_OF: Mapping[str, Task] = {"classes": "classification", "values": "regression", "multilabel": "multilabel"}
+"""The task that a kind of targets means."""
+
+
+@dataclass(frozen=True)
+class Requires:
+    """What a technique needs. A search leaves out what does not fit; ``attach`` and ``fit`` refuse it.
+
+    Attributes:
+        modality: the kinds of input it is for; empty: any.
+        task: the tasks it is for; empty: any.
+        float_input: inputs must be floating point.
+        closure: the optimizer is stepped with a closure; true of every technique with ``evaluations`` above 1.
+
+    Example:
+        >>> import dashpot
+        >>> dashpot.LabelSmoothing.requires.task, dashpot.SAM.requires.closure
+        (('classification', 'multilabel'), True)
+        >>> dashpot.Mixup.requires.fits("table", "multilabel")
+        False
+    """
+
+    modality: tuple[Modality, ...] = ()
+    task: tuple[Task, ...] = ()
+    float_input: bool = False
+    closure: bool = False
+
+    def fits(self, modality: str | None = None, task: str | None = None) -> bool:
+        """Whether it is for such inputs and such a task; None: not known."""
+        return not (self.modality and modality is not None and modality not in self.modality) and not (
+            self.task and task is not None and task not in self.task
+        )
+
+    def check(self, name: str, *, targets: str | None, closure: bool) -> None:
+        """Refuse at attach what is known not to fit.
+
+        Args:
+            name: the technique's class.
+            targets: ``"classes"``, ``"values"``, ``"multilabel"`` or None: not known.
+            closure: the loop steps with a closure.
+
+        Raises:
+            ConflictError: with the way out.
+        """
+        if self.closure and not closure:
+            raise ConflictError(
+                f"{name} needs a second gradient in each step. Call optimizer.step(closure) in the loop and attach with"
+                " closure=True."
+            )
+        task = TASK_OF.get(targets or "")
+        if task is not None and not self.fits(task=task):
+            way = (
+                "Pass them as floats with targets='values', or leave it out."
+                if task == "multilabel" and "regression" in self.task
+                else f"Leave it out for {task}."
+            )
+            raise ConflictError(f"{name} is for {' or '.join(self.task)}, but the targets are {targets}. {way}")
+
+    def check_input(self, name: str, x: Any) -> None:
+        """Refuse inputs that are not floating point where it needs them.
+
+        Raises:
+            ConflictError: with the way out.
+        """
+        if self.float_input and not (isinstance(x, Tensor) and x.is_floating_point()):
+            got = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
+            raise ConflictError(
+                f"{name} needs floating-point inputs, and they are {got}. Convert them, or leave it out."
+            )
