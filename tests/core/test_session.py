@@ -86,7 +86,10 @@ class TestConflicts:
             self.attach(dashpot.WeightDecay(), model, optimizer=torch.optim.AdamW(model.parameters()))
 
     def test_label_smoothing_on_values(self) -> None:
-        with pytest.raises(dashpot.ConflictError, match="needs classes"):
+        with pytest.raises(
+            dashpot.ConflictError,
+            match="LabelSmoothing is for classification or multilabel, but the targets are values",
+        ):
             self.attach(dashpot.LabelSmoothing(), targets="values")
 
     def test_compiled_models(self) -> None:

@@ -234,7 +234,10 @@ def ingredients(texts: Iterable[str | Technique]) -> list[Ingredient]:
         }
         ranges = {field: interval for field, interval in mentioned.items() if interval is not None}
         domains = {field: spec.domain for field, spec in base.fields().items()}
-        own |= {field: span(f"{name}.{field}", domains[field], interval) for field, interval in ranges.items()}
+        own |= {
+            field: span(f"{type(base).__name__}.{field}", domains[field], interval)
+            for field, interval in ranges.items()
+        }
         found.append(Ingredient(base, own, name, ranges))
     return found
 
