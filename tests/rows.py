@@ -32,6 +32,7 @@ from dashpot.techniques.penalties.n_of_m import keep_n_of_m
 from dashpot.techniques.penalties.non_negative import positive_part
 from dashpot.techniques.penalties.nuclear_norm import nuclear_prox, nuclear_value
 from dashpot.techniques.penalties.orthogonality import orthogonality_gradient, orthogonality_value
+from dashpot.techniques.penalties.proximal import Proximal
 from dashpot.techniques.penalties.scad import scad_prox, scad_stationarity, scad_value
 from dashpot.techniques.penalties.sparse_group_lasso import sparse_group_prox, sparse_group_stationarity
 from dashpot.techniques.penalties.total_variation import total_variation_prox, total_variation_value
@@ -602,3 +603,10 @@ ROWS: dict[type[Technique], Row] = {
         ),
     )
 }
+ONE_OF_EACH = (dashpot.EMA, dashpot.EarlyStopping, dashpot.SAM, dashpot.Dropout)
+"""Of which a recipe may hold one: one average, one set of best weights, one second gradient, one mask per place."""
+
+
+def collide(one: type[Technique], other: type[Technique]) -> bool:
+    """By hand: two maps of the same weights, or twice what there can be once."""
+    return (issubclass(one, Proximal) and issubclass(other, Proximal)) or (one is other and one in ONE_OF_EACH)

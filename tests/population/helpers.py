@@ -143,6 +143,13 @@ def demand_equal(
     assert not wrong, wrong
 
 
+def demand_equal_alone(together: Population, number: int, m: Member, sets: Any = None, **options: Any) -> None:
+    """The member of this number has ended as ``dashpot.fit`` would."""
+    own, result = alone(m, sets, **options)
+    demand_equal(together.tensors(number), own, f"member {number} {m.recipe}", of=m, sets=sets, **options)
+    assert together.best_epochs.get(number) == result.best_epoch
+
+
 def demand_as_alone(
     members: Sequence[Member], sets: Any = None, *, stack: bool = True, notes: int = 0, **options: Any
 ) -> Population:
@@ -152,7 +159,5 @@ def demand_as_alone(
     assert together.train(options.get("epochs", EPOCHS))
     settings = {key: options[key] for key in ("epochs", "batch_size", "loss") if key in options}
     for i, m in enumerate(members):
-        own, result = alone(m, sets, **settings)
-        demand_equal(together.tensors(i), own, f"member {i} {m.recipe}", of=m, sets=sets, **settings)
-        assert together.best_epochs.get(i) == result.best_epoch
+        demand_equal_alone(together, i, m, sets, **settings)
     return together

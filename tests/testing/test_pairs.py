@@ -13,18 +13,11 @@ from dashpot.core.recipe import Recipe
 from dashpot.core.technique import Technique
 from dashpot.techniques.penalties.penalty import Proximal
 from dashpot.testing import Toy, refused_by_name, stand_together
-from tests.rows import ROWS
+from tests.rows import ROWS, collide
 
 Optimize = Callable[[nn.Module], torch.optim.Optimizer]
 TOY = Toy()
 TECHNIQUES = {cls: row.technique for cls, row in ROWS.items()}
-ONE_OF_EACH = (dashpot.EMA, dashpot.EarlyStopping, dashpot.SAM, dashpot.Dropout)
-"""Of which a recipe may hold one: one average, one set of best weights, one second gradient, one mask per place."""
-
-
-def collide(one: type[Technique], other: type[Technique]) -> bool:
-    """By hand: two maps of the same weights, or twice what there can be once."""
-    return (issubclass(one, Proximal) and issubclass(other, Proximal)) or (one is other and one in ONE_OF_EACH)
 
 
 @pytest.mark.parametrize("first", TECHNIQUES, ids=lambda cls: cls.kind())

@@ -1,0 +1,24 @@
+"""Every technique beside every other in a stack: each pair trains as it does alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from dashpot.core.technique import Technique
+from tests.population.helpers import demand_equal_alone, member, population
+from tests.rows import ROWS, collide
+
+TECHNIQUES = {cls: row.technique for cls, row in ROWS.items()}
+
+
+@pytest.mark.parametrize("first", TECHNIQUES, ids=lambda cls: cls.kind())
+def test_beside_every_other(first: type[Technique]) -> None:
+    """Members with one technique in common, each with another one beside it, and one with none."""
+    names = list(TECHNIQUES)
+    others = [cls for cls in names[names.index(first) + 1 :] if not collide(first, cls)]
+    members = [member(techniques=(TECHNIQUES[first],))]
+    members += [member(techniques=(TECHNIQUES[first], TECHNIQUES[cls]), seed=k) for k, cls in enumerate(others)]
+    together = population(members, epochs=2)
+    together.train(2)
+    for i, m in enumerate(members):
+        demand_equal_alone(together, i, m, epochs=2)
