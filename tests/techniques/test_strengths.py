@@ -340,7 +340,7 @@ class TestZeros:
         torch.manual_seed(0)
         x = torch.randn(64, 8)
         y = (2 * x[:, 0] - x[:, 1])[:, None]
-        recipe = dashpot.L1(strength=0.5, warmup=3, ramp=10) | dashpot.EMA(decay=0.9)
+        recipe = dashpot.L1(strength="0to0.5@from=3steps@until=13steps") | dashpot.EMA(decay=0.9)
 
         def begin() -> tuple[nn.Linear, Optimizer, dashpot.Session]:
             torch.manual_seed(1)
