@@ -121,7 +121,7 @@ class Context:
 
     def scalar(self, field: str) -> Tensor:
         """A new 0-d float32 tensor that shows a field's number at each optimizer step, for hooks and compiled code."""
-        number = torch.tensor(float(getattr(self.technique, field)))
+        number = torch.tensor(float(getattr(self.technique, field)), device="cpu")
         self._scalars.append((field, number))
         return number
 

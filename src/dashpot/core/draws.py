@@ -39,16 +39,20 @@ def uniform_by(keys: Sequence[int] | np.ndarray, n: int, device: torch.device | 
     """
     words = np.array(keys, dtype=np.uint64)
     if torch.device(device).type == "cpu" and (library := kernel()) is not None:
-        out = torch.empty(len(words), n)
+        out = torch.empty(len(words), n, device="cpu")
         library.dashpot_uniform(words.ctypes.data, len(words), n, out.data_ptr())
         return out
-    return _hashed(torch.from_numpy(words.view(np.int32).reshape(-1, 2).copy()).to(device), n)
+    halves = words.view(np.int32).reshape(-1, 2)
+    if len(words) == 1:  # two numbers in the call, where a copy to a GPU would wait for all that it has to do
+        return _hashed(int(halves[0, 0]), int(halves[0, 1]), torch.arange(n, dtype=torch.int32, device=device)[None])
+    pairs = torch.from_numpy(halves.copy()).to(device, non_blocking=True)
+    return _hashed(pairs[:, :1], pairs[:, 1:], torch.arange(n, dtype=torch.int32, device=device))
 
 
 def permutation_by(keys: Sequence[int] | np.ndarray, n: int) -> Tensor:
     """For each key a permutation of 0..n-1, int64 [keys, n]: the order of its uniform numbers, on the CPU."""
     if (library := kernel()) is not None:
-        words, out = np.array(keys, dtype=np.uint64), torch.empty(len(keys), n, dtype=torch.int64)
+        words, out = np.array(keys, dtype=np.uint64), torch.empty(len(keys), n, dtype=torch.int64, device="cpu")
         library.dashpot_permutation(words.ctypes.data, len(words), n, out.data_ptr())
         return out
     return torch.argsort(uniform_by(keys, n), dim=1, stable=True)
@@ -63,7 +67,7 @@ def beta_by(keys: Sequence[int] | np.ndarray, shapes: Sequence[float] | np.ndarr
     """
     words, a = np.array(keys, dtype=np.uint64), np.array(shapes, dtype=np.float64)
     if (library := kernel()) is not None:
-        out = torch.empty(len(words), n)
+        out = torch.empty(len(words), n, device="cpu")
         library.dashpot_beta(words.ctypes.data, a.ctypes.data, len(words), n, out.data_ptr())
         return out
     share = np.full((len(words), n), np.nan)
@@ -123,11 +127,10 @@ def _beta_trial(u: np.ndarray, v: np.ndarray, a: np.ndarray) -> np.ndarray:
     return np.where(a <= 1, small, np.where(accepted, w / (wide + w), np.nan))
 
 
-def _hashed(words: Tensor, n: int) -> Tensor:
-    """From int32 [keys, 2], the low and the high half of each key."""
-    index = torch.arange(n, dtype=torch.int32, device=words.device)
-    h = index * _signed(0x9E3779B1) + words[:, :1]
-    h = _scramble(_scramble(h) ^ words[:, 1:])
+def _hashed(low: Tensor | int, high: Tensor | int, index: Tensor) -> Tensor:
+    """From the low and the high half of each key, int32 [keys, 1] or one number, and positions, int32."""
+    h = index * _signed(0x9E3779B1) + low
+    h = _scramble(_scramble(h) ^ high)
     return ((h >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 def versions() -> dict[str, str]:
     """Of Python and of the libraries that decide a result."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("dashpot", "torch", "numpy", "scikit-learn")},
-    }
+    found = {"python": platform.python_version(), "dashpot": "not installed"}
+    for name in ("dashpot", "torch", "numpy", "scikit-learn"):
+        with contextlib.suppress(PackageNotFoundError):  # Dashpot may run from its source
+            found[name] = version(name)
+    return found
 
 
 def machine() -> dict[str, Any]:

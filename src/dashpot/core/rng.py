@@ -69,17 +69,49 @@ def initial_weights(seed: int) -> Iterator[None]:
     >>> bool((built() == built()).all())
     True
     """
-    key = stream(seed, "weights") >> 1
-    with torch.random.fork_rng():
-        # Where there is no accelerator, torch would write down a traceback for the day that one is used: for each
-        # network.
-        torch.manual_seed(key) if torch.accelerator.is_available() else torch.default_generator.manual_seed(key)
+    with seeded(stream(seed, "weights") >> 1):
         yield
 
 
 def generator(key: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh generator for ``key``. torch's CPU engine reads the low 32 bits of a seed, CUDA's all 64."""
     return torch.Generator(device=device).manual_seed(key & (_MASK >> 1))
+
+
+def seed_global(seed: int, device: torch.device) -> None:
+    """Seed torch's global generators of the CPU and of ``device``, and no other's: ``torch.manual_seed`` seeds those of
+    every GPU, and a caller who trains on one, or on the CPU, would find the others' changed.
+    """
+    if device.type in ("cpu", "cuda", "meta"):
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """torch's global random state set by ``seed`` (left as it is where that is None), and put back afterwards.
+
+    Of GPUs only the current one is seeded, and only where some code has used it already: to wake them takes seconds and
+    memory, and a forked process cannot.
+    """
+    if torch.accelerator.is_available() and not torch.cuda.is_available():
+        with torch.random.fork_rng():
+            if seed is not None:
+                torch.manual_seed(seed)
+            yield
+        return
+    begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch has no types here
+    devices = [torch.cuda.current_device()] if begun else []
+    with torch.random.fork_rng(devices=devices, device_type="cuda"):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+            for _ in devices:
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 class Draws:
@@ -109,7 +141,7 @@ class Draws:
 
     def permutation(self, n: int, device: torch.device | str = "cpu") -> Tensor:
         """A permutation of 0..n-1, drawn on the CPU so that every device sees the same one."""
-        return permutation_by([self._next()], n)[0].to(device)
+        return permutation_by([self._next()], n)[0].to(device, non_blocking=True)
 
     def beta(self, alpha: float, n: int, device: torch.device | str = "cpu") -> Tensor:
         """``n`` draws of Beta(alpha, alpha), float32; all 1 at alpha = 0, the limit that leaves the first of a pair
@@ -118,7 +150,7 @@ class Draws:
         key = self._next()
         if alpha == 0:
             return torch.ones(n, device=device)
-        return beta_by([key], [alpha], n)[0].to(device)
+        return beta_by([key], [alpha], n)[0].to(device, non_blocking=True)
 
 
 def uniform_at(key: int, clock: Tensor, size: Sequence[int], device: torch.device) -> Tensor:

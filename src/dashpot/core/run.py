@@ -64,7 +64,7 @@ class Run:
         self.forwards, self.evaluated = 0, None
 
     def new_clock(self) -> Tensor:
-        clock = torch.tensor([self.step, 0])
+        clock = torch.tensor([self.step, 0], device="cpu")
         self._clocks.append(clock)
         return clock
 
@@ -95,7 +95,7 @@ class Run:
         """Back to the first micro-batch of this optimizer step."""
         self._next = self.forwards = 0
         for clock in self._clocks:
-            clock.copy_(torch.tensor([self.step, 0]))
+            clock.copy_(torch.tensor([self.step, 0], device="cpu"))
         for follow in self._followers:
             follow()
 

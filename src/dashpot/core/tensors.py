@@ -15,6 +15,15 @@ def tensors(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
+def beside(value: float | Tensor, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A strength as a tensor where ``like`` lives, in its type or another: a number is filled in there, as a copy from
+    the CPU would wait for a GPU.
+    """
+    if isinstance(value, Tensor):
+        return value.to(device=like.device, dtype=dtype or like.dtype)
+    return torch.full((), value, dtype=dtype or like.dtype, device=like.device)
+
+
 @torch.no_grad()
 def put(into: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     """Copy ``values`` into the tensors of those names, in place."""

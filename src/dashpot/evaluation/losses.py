@@ -77,11 +77,13 @@ def metrics_of(out: Tensor, y: Tensor, criterion: Criterion | None = None) -> di
         raise DataError("scores need at least one row, got 0.")
     loss = float((criterion or default_criterion(y))(out, y).double().mean())
     if is_classification(y):
-        hit = (out.argmax(dim=1) == y).double().reshape(-1)
+        hit = (out.argmax(dim=1) == y).reshape(-1)
         flat = y.reshape(-1)
         count = torch.bincount(flat).double()
-        recall = torch.bincount(flat, weights=hit) / count
-        return {"loss": loss, "accuracy": float(hit.mean()), "balanced_accuracy": float(recall[count > 0].mean())}
+        # Counted, not weighted: that torch refuses on a GPU under its deterministic algorithms.
+        recall = torch.bincount(flat[hit], minlength=len(count)) / count
+        accuracy = float(hit.double().mean())
+        return {"loss": loss, "accuracy": accuracy, "balanced_accuracy": float(recall[count > 0].mean())}
     error = (out.reshape(y.shape).double() - y.double()).square()
     spread = (y.double() - y.double().mean(dim=0)).square().sum()
     # A constant target has no variance to explain: r2 is 1 if it is hit exactly, else 0, as in scikit-learn.

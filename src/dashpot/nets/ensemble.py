@@ -34,7 +34,6 @@ class Ensemble(nn.Module):
         outputs = [network(x) for network in self.networks]
         if not self.classes:
             return torch.stack([w * out for w, out in zip(self.weights, outputs, strict=True)]).sum(0)
-        logs = torch.stack(
-            [out.log_softmax(dim=1) + torch.log(torch.tensor(w)) for w, out in zip(self.weights, outputs, strict=True)]
-        )
+        shares = torch.tensor(self.weights, device=outputs[0].device).log()
+        logs = torch.stack([out.log_softmax(dim=1) + share for share, out in zip(shares, outputs, strict=True)])
         return logs.logsumexp(dim=0)

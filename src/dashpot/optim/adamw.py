@@ -111,15 +111,22 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         """One step: the update and the map."""
         return self._step_all(closure)
 
-    def _moments(self, group: Group, params: list[Tensor]) -> tuple[list[Tensor], ...]:
-        """First, second, largest second moments and step counts, made where they are missing, as torch makes them."""
+    def _moments(self, group: Group, params: list[Tensor], *, fused: bool = False) -> tuple[list[Tensor], ...]:
+        """First, second, largest second moments and step counts, made where they are missing, as torch makes them.
+
+        Args:
+            fused: torch's fused step takes them, which on a GPU reads the step counts there.
+        """
         lists: tuple[list[Tensor], ...] = ([], [], [], [], [], [])
-        settings = {**group, "params": params, "fused": bool(group["fused"])}
+        settings = {**group, "params": params, "fused": fused}
+        for p in params if fused else ():
+            state = self.state[p]
+            if state and (state["step"].device != p.device or state["step"].dtype is not torch.float32):
+                state["step"] = state["step"].to(p.device, torch.float32)
         self._init_group(settings, *lists)  # type: ignore[no-untyped-call]  # torch's own method has no types
         return lists[2:]
 
     def _plain(self, group: Group, params: list[Tensor]) -> None:
-        firsts, seconds, largest, steps = self._moments(group, params)
         fused = group["fused"]
         if fused is None:
             usable = all(
@@ -131,7 +138,8 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
                 and not group["differentiable"]
                 and not isinstance(group["lr"], Tensor)
                 and not group["capturable"]
-            )
+            ) or None  # torch then chooses between a loop and its horizontal kernels
+        firsts, seconds, largest, steps = self._moments(group, params, fused=bool(fused))
         adam(
             params,
             [p.grad for p in params if p.grad is not None],
@@ -204,11 +212,10 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         firsts, seconds, _, steps = self._moments(group, fit)
         torch._foreach_add_(steps, 1)
         (b1, b2), lr = group["betas"], group["lr"]
-        strength = torch.tensor(first_strength(penalty), device=fit[0].device)
-        table: dict[float, Tensor] = {}
+        table: dict[tuple[float, torch.device], Tensor] = {}
         for p, m, v, step in zip(fit, firsts, seconds, steps, strict=True):
-            count = step.item()
-            if count not in table:
+            count, place = step.item(), p.device
+            if (count, place) not in table:
                 values = [
                     1 - lr * group["weight_decay"],
                     1 - b1,
@@ -219,9 +226,10 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
                     lr / (1 - b1**count),
                     lr,
                 ]
-                table[count] = torch.tensor([float(value) for value in values], device=p.device)
+                numbers = torch.tensor([*map(float, values), first_strength(penalty)], device="cpu")
+                table[count, place] = numbers.to(place, non_blocking=True)
             flat = [flat_alias(t) for t in (p, p.grad, m, v) if t is not None]
-            one_pass(*flat, table[count].to(p.dtype), strength.to(p.dtype))
+            one_pass(*flat, table[count, place].to(p.dtype))
         done = {id(p) for p in fit}
         return [p for p in params if id(p) not in done]
 

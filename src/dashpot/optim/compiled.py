@@ -15,7 +15,7 @@ from dashpot.techniques.penalties.proximal import Proximal
 
 def adam_update(p: Tensor, g: Tensor, m: Tensor, v: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """AdamW's arithmetic, not in place. ``s`` holds keep, blend, beta2, 1 - beta2, 1 / sqrt(correction 2), eps, lr /
-    correction 1, lr.
+    correction 1, lr, and more that is not looked at.
 
     Returns:
         weight, first moment, second moment, and the step ``lr / (sqrt(v_hat) + eps)``.
@@ -38,16 +38,17 @@ def flat_alias(t: Tensor) -> Tensor:
 
 @functools.cache
 def compiled_adam(penalty: Proximal) -> Callable[..., None]:
-    """A compiled in-place pass over flat tensors: ``pass_(p, g, m, v, scalars, strength)``.
+    """A compiled in-place pass over flat tensors: ``pass_(p, g, m, v, scalars)``, the strength being the ninth
+    scalar.
 
-    Learning rate, bias corrections and strength are tensors, or each step would compile again; sizes are dynamic, so
-    that one compilation serves all tensors.
+    Learning rate, bias corrections and strength are in a tensor, or each step would compile again; sizes are dynamic,
+    so that one compilation serves all tensors.
     """
 
-    def one_pass(p: Tensor, g: Tensor, m: Tensor, v: Tensor, s: Tensor, strength: Tensor) -> None:
+    def one_pass(p: Tensor, g: Tensor, m: Tensor, v: Tensor, s: Tensor) -> None:
         w, first, second, step = adam_update(p, g, m, v, s)
         step = step if penalty.scaling == "adaptive" else s[7]
-        w = penalty.penalty_prox(w, step, strength) if isinstance(penalty, Penalty) else penalty.prox(w, step)
+        w = penalty.penalty_prox(w, step, s[8]) if isinstance(penalty, Penalty) else penalty.prox(w, step)
         p.copy_(w)
         m.copy_(first)
         v.copy_(second)

@@ -111,7 +111,7 @@ class SGD(ProximalMixin, torch.optim.SGD):
             maximize=group["maximize"],
             has_sparse_grad=sparse,
             foreach=group["foreach"],
-            fused=bool(group["fused"]),
+            fused=group["fused"],
         )
         if group["momentum"]:
             for p, buffer in zip(chosen, buffers, strict=True):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dashpot.core.batch import unit_range
 from dashpot.core.recipe import Recipe
-from dashpot.core.rng import initial_weights
+from dashpot.core.rng import initial_weights, seeded
 from dashpot.evaluation.losses import Criterion, default_criterion, is_classification
 
 Make = Callable[[], nn.Module]
@@ -117,7 +117,7 @@ def initial(member: Member) -> nn.Module:
 
 def built(make: Make) -> nn.Module:
     """A network whose weights do not matter."""
-    with RANDOM, torch.random.fork_rng():
+    with RANDOM, seeded(None):
         return make()
 
 

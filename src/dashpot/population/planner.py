@@ -90,7 +90,7 @@ class Planner:
 
     def group(self, members: Sequence[Member]) -> Group:
         """Members of one shape, from their initial weights."""
-        models = [initial(m) for m in members]
+        models = [initial(m).to(self.data.device) for m in members]
         size, classes = self._of(members[0])
         cache, name = self._cache_of(members[0])
         reasons = [] if size or not self.stack else ["so large that together they would be no faster"]

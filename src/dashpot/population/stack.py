@@ -127,6 +127,8 @@ def check(whole: nn.Module, models: Sequence[nn.Module], probe: Tensor) -> None:
 
 def _compare(twin: nn.Module, alone: Sequence[nn.Module], members: int, probe: Tensor) -> None:
     x = probe.unsqueeze(0).expand(members, *probe.shape)
+    # A GPU may multiply in TF32, and differently so for one and for many; mixed axes differ by far more.
+    loose = 1e-4 if probe.device.type == "cpu" else 2e-3
     for training in (True, False):
         try:
             out = twin.train(training)(x)
@@ -135,5 +137,5 @@ def _compare(twin: nn.Module, alone: Sequence[nn.Module], members: int, probe: T
         for k, model in enumerate(alone):
             own = model.train(training)(probe)
             alike = out.shape == (members, *own.shape)
-            if not alike or not torch.allclose(out[k], own, rtol=1e-3, atol=1e-4 * float(own.abs().max() + 1)):
+            if not alike or not torch.allclose(out[k], own, rtol=10 * loose, atol=loose * float(own.abs().max() + 1)):
                 raise NotStackableError("its forward mixes axes: stacked outputs are not those of the members alone")

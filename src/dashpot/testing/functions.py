@@ -23,9 +23,9 @@ def agrees_with_reference(row: Row) -> None:
     """Equal to an independent float64 reference."""
     for pure in row.functions:
         arguments = pure.arguments(torch.float64)
-        expected = pure.reference(*(a.numpy() if isinstance(a, Tensor) else a for a in arguments))
+        expected = pure.reference(*(a.cpu().numpy() if isinstance(a, Tensor) else a for a in arguments))
         np.testing.assert_allclose(
-            pure.function(*arguments).numpy(), expected, rtol=1e-6, atol=1e-9, err_msg=_name(pure)
+            pure.function(*arguments).cpu().numpy(), expected, rtol=1e-6, atol=1e-9, err_msg=_name(pure)
         )
 
 
@@ -47,7 +47,7 @@ def vmaps_over_strengths(row: Row) -> None:
         if pure.strength is None:
             continue
         arguments = list(pure.arguments(torch.float64))
-        strengths = arguments[pure.strength] * torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+        strengths = torch.stack([arguments[pure.strength] * share for share in (0.0, 0.5, 1.0)])
         alone = [pure.function(*(s if i == pure.strength else a for i, a in enumerate(arguments))) for s in strengths]
         dims = tuple(0 if i == pure.strength else None for i in range(len(arguments)))
         arguments[pure.strength] = strengths
@@ -62,7 +62,9 @@ def differentiates(row: Row) -> None:
         if pure.differentiable:
             first, *rest = pure.arguments(torch.float64)
             assert torch.autograd.gradcheck(
-                lambda x, f=pure.function, r=tuple(rest): f(x, *r), first.requires_grad_()
+                lambda x, f=pure.function, r=tuple(rest): f(x, *r),
+                first.requires_grad_(),
+                nondet_tol=0.0 if row.toy.device == "cpu" else 1e-12,  # sums on a GPU have no fixed order
             ), _name(pure)
 
 
@@ -84,7 +86,7 @@ def prox_is_optimal(row: Row) -> None:
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(row.toy.device)
 
     w, v = 3 * normal(8, 6), 3 * normal(8, 6)
     steps: list[float | Tensor] = [0.1, 1.0, 7.0]
@@ -111,7 +113,7 @@ def prox_is_optimal(row: Row) -> None:
         if penalty.convex and not isinstance(step, Tensor):
             assert (penalty.prox(v, step) - u).norm() <= (v - w).norm() + 1e-12, "the map expands"
         assert penalty.stationarity(u, (u - w) / step).abs().max() < 1e-8, "the result is not stationary"
-    zero = torch.zeros(4, 6)
+    zero = torch.zeros(4, 6, device=row.toy.device)
     assert torch.equal(penalty.prox(zero, 0.0 if isinstance(penalty, Penalty) else 1.0), zero), "prox(0, 0) is not 0"
     if isinstance(penalty, Penalty):
         assert torch.equal(penalty.prox(w, 0.0), w), "a step of 0 moves weights"
@@ -119,9 +121,9 @@ def prox_is_optimal(row: Row) -> None:
 
 
 def _no_grid_point_is_better(penalty: Proximal, w: Tensor, u: Tensor, step: float | Tensor) -> None:
-    grid = torch.linspace(-10, 10, 2001, dtype=torch.float64)
+    grid = torch.linspace(-10, 10, 2001, dtype=torch.float64, device=w.device)
     price = torch.stack([penalty.value(point.reshape(1, 1)) for point in grid])
-    each = torch.as_tensor(step, dtype=torch.float64).expand_as(w)
+    each = torch.as_tensor(step, dtype=torch.float64, device=w.device).expand_as(w)
     for start, found, s in zip(w.reshape(-1), u.reshape(-1), each.reshape(-1), strict=True):
         mine = (found - start).square() / 2 + s * penalty.value(found.reshape(1, 1))
         assert mine <= ((grid - start).square() / 2 + s * price).min() + 1e-9, (

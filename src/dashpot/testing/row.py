@@ -15,6 +15,8 @@ from dashpot.core.technique import Technique
 from dashpot.techniques.penalties.grouping import Groups
 from dashpot.testing.toys import MODALITIES, Modality, Toy
 
+Arguments = Callable[[torch.dtype], tuple[Any, ...]]
+
 
 @dataclass(frozen=True)
 class Pure:
@@ -29,7 +31,7 @@ class Pure:
     """
 
     function: Callable[..., Tensor]
-    arguments: Callable[[torch.dtype], tuple[Any, ...]]
+    arguments: Arguments
     reference: Callable[..., Any]
     strength: int | None = None
     differentiable: bool = True
@@ -61,6 +63,21 @@ class Row:
         """The toys of its task that the technique can learn from: what changes inputs needs numbers, not tokens."""
         fits: tuple[Modality, ...] = ("table", "image") if self.technique.defines("on_batch") else MODALITIES
         return tuple(replace(self.toy, modality=modality) for modality in fits)
+
+    def on(self, device: str) -> Row:
+        """The same on a device: the toy problem, and the arguments of the functions."""
+        return replace(
+            self,
+            toy=replace(self.toy, device=device),
+            functions=tuple(replace(pure, arguments=_moved(pure.arguments, device)) for pure in self.functions),
+        )
+
+
+def _moved(arguments: Arguments, device: str) -> Arguments:
+    def there(dtype: torch.dtype) -> tuple[Any, ...]:
+        return tuple(a.to(device) if isinstance(a, Tensor) else a for a in arguments(dtype))
+
+    return there
 
 
 def bad_values(domain: Domain) -> list[Any]:

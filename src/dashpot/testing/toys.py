@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from dashpot.core.recipe import Recipe
+from dashpot.core.rng import seeded
 from dashpot.core.session import Session
 from dashpot.core.technique import Technique
 from dashpot.core.tree import flatten, unflatten
@@ -52,31 +53,38 @@ class Toy:
         task: ``"classification"`` or ``"regression"``.
         modality: ``"table"``, rows of 6 numbers; ``"image"``, [2, 6, 6], for a convolution with batch normalization; or
             ``"text"``, 7 tokens of which the last ones may be padding, for an embedding and attention.
+        device: where network and data are.
     """
 
     task: Literal["classification", "regression"] = "classification"
     modality: Modality = "table"
+    device: str = "cpu"
 
     def network(self) -> nn.Module:
         """The same initial weights each time. The batch normalization stands before every activation."""
-        outputs = 3 if self.task == "classification" else 1
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            if self.modality == "image":
-                parts = [nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3)]
-                return nn.Sequential(*parts, nn.Flatten(), nn.Linear(16, outputs))
-            if self.modality == "text":
-                return Reader(9, outputs)
-            return nn.Sequential(
-                nn.Linear(6, 8),
-                nn.BatchNorm1d(8),
-                nn.ReLU(),
-                nn.Linear(8, 8),
-                nn.ReLU(),
-                nn.Linear(8, outputs),
-            )
+        with seeded(0):
+            return self._network(3 if self.task == "classification" else 1).to(self.device)
 
     def data(self) -> tuple[Tensor, Tensor]:
+        x, y = self._data()
+        return x.to(self.device), y.to(self.device)
+
+    def _network(self, outputs: int) -> nn.Module:
+        if self.modality == "image":
+            parts = [nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3)]
+            return nn.Sequential(*parts, nn.Flatten(), nn.Linear(16, outputs))
+        if self.modality == "text":
+            return Reader(9, outputs)
+        return nn.Sequential(
+            nn.Linear(6, 8),
+            nn.BatchNorm1d(8),
+            nn.ReLU(),
+            nn.Linear(8, 8),
+            nn.ReLU(),
+            nn.Linear(8, outputs),
+        )
+
+    def _data(self) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(1)
         value = torch.arange(24) % 3
         if self.modality == "image":

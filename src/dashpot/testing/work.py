@@ -144,22 +144,23 @@ def export_is_plain(row: Row) -> None:
 def steps_as_reference(row: Row) -> None:
     """One step of SGD on a quadratic loss, by the class itself: evaluation sees what the row's own loop says."""
     assert row.step is not None
-    model = nn.Linear(4, 3, bias=False).double()
+    model = nn.Linear(4, 3, bias=False).double().to(row.toy.device)
     g = torch.Generator().manual_seed(0)
     start, pull = (torch.randn(3, 4, generator=g, dtype=torch.float64) for _ in range(2))
     with torch.no_grad():
         model.weight.copy_(start)
+    there = pull.to(row.toy.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     session = row.technique.attach(model, optimizer, closure=row.technique.evaluations > 1)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = (model.weight.square() / 2 + pull * model.weight).sum()
+        loss = (model.weight.square() / 2 + there * model.weight).sum()
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         return loss.detach()
 
     optimizer.step(closure)
-    seen = session.snapshot()["weight"].numpy()
+    seen = session.snapshot()["weight"].cpu().numpy()
     session.close()
     expected = row.step(start.numpy(), lambda w: w + pull.numpy(), 0.1)
     np.testing.assert_allclose(seen, expected, rtol=1e-9, atol=1e-12, err_msg=str(row.technique))

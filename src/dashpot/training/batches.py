@@ -72,7 +72,9 @@ class Batches:
             self._seed_loader(epoch)
             yield from self._loaded()
             return
-        order = torch.randperm(len(self.tensors[0]), generator=generator(derive(self._key, epoch))).to(self.device)
+        order = torch.randperm(len(self.tensors[0]), generator=generator(derive(self._key, epoch)), device="cpu").to(
+            self.device, non_blocking=True
+        )
         for start, stop in self._starts():
             rows = order[start:stop]
             yield self._item([part.index_select(0, rows) for part in self.tensors])

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from dashpot.core.batch import MODALITIES
 from dashpot.core.errors import ConfigError, ConflictError, DivergedError
 from dashpot.core.recipe import Recipe
-from dashpot.core.rng import derive, stream
+from dashpot.core.rng import derive, seed_global, stream
 from dashpot.core.session import Session
 from dashpot.core.space import Range, check_number, check_whole
 from dashpot.core.technique import Technique
@@ -270,7 +270,7 @@ def train_epoch(
         The sum of the batches' objectives, and the step at which it stopped being finite, where that was seen.
     """
     closure_needed = any(t.evaluations > 1 for t in session.recipe)
-    torch.manual_seed(derive(stream(session.seed, "model"), epoch) >> 1)
+    seed_global(derive(stream(session.seed, "model"), epoch) >> 1, place)
     model.train()
     total = torch.zeros((), device=place)
     for number, (x, y, weight) in enumerate(train.epoch(epoch)):

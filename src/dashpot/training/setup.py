@@ -23,7 +23,7 @@ def pick_device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         place = torch.device(device)
-        torch.empty(0, device=place)
+        place = torch.empty(0, device=place).device  # with its number, so that it equals that of tensors there
     except (RuntimeError, AssertionError, ImportError) as error:
         raise ConfigError(
             "device", "auto, cpu, or a device that this machine has", str(device), str(error).splitlines()[0]

@@ -12,6 +12,7 @@ from dashpot.core.context import Context
 from dashpot.core.space import Flag, Range
 from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import State, Technique
+from dashpot.core.tensors import beside
 from dashpot.core.view import ModelView, Params
 
 
@@ -19,7 +20,7 @@ def ema(
     average: Float[Tensor, "*shape"], value: Float[Tensor, "*shape"], decay: float | Float[Tensor, ""]
 ) -> Float[Tensor, "*shape"]:
     """``decay * average + (1 - decay) * value``; exactly ``value`` at ``decay = 0``."""
-    return torch.lerp(average, value, torch.as_tensor(1 - decay, dtype=value.dtype))
+    return torch.lerp(average, value, beside(1 - decay, value))
 
 
 def warmed_up(decay: float, step: int) -> float:

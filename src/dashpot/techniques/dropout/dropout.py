@@ -32,7 +32,8 @@ def dropout(
     """Zero where ``uniform < p``, scale the rest by ``1 / (1 - p)``. ``p = 0`` is the identity and ``p = 1`` gives
     zeros, gradients included.
     """
-    rate = torch.as_tensor(p, dtype=torch.float32)
+    # A number stays on the CPU, from where any device takes it without a copy.
+    rate = p.float() if isinstance(p, Tensor) else torch.tensor(p, dtype=torch.float32, device="cpu")
     scale = 1 / torch.clamp(1 - rate, min=torch.finfo(torch.float32).tiny)
     return x * ((uniform >= rate) * scale).to(x.dtype)
 
@@ -170,7 +171,7 @@ class _Hook:
 
     def __init__(self, key: int, clock: Tensor, rate: Tensor, own: float | None) -> None:
         self.key, self.clock, self.rate, self.own = key, clock, rate, own
-        self.tick = torch.tensor([0, 1])
+        self.tick = torch.tensor([0, 1], device="cpu")
 
     def __call__(self, module: nn.Module, args: Any, out: Any) -> Tensor | None:
         if not module.training:

@@ -12,6 +12,7 @@ from dashpot.core.space import Choice, Range
 from dashpot.core.stack import member_norms
 from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import Technique
+from dashpot.core.tensors import beside
 from dashpot.core.view import Params
 
 
@@ -22,7 +23,7 @@ def clip_coefficient(norm: Float[Tensor, ""], maximum: float | Float[Tensor, ""]
 
 def clip_value(gradient: Float[Tensor, "*shape"], maximum: float | Float[Tensor, ""]) -> Float[Tensor, "*shape"]:
     """Each entry into ``[-maximum, maximum]``."""
-    bound = torch.as_tensor(maximum, dtype=gradient.dtype)
+    bound = beside(maximum, gradient)
     return torch.minimum(torch.maximum(gradient, -bound), bound)
 
 
@@ -31,7 +32,8 @@ def total_norm(gradients: list[Tensor]) -> Float[Tensor, ""]:
     norms = torch._foreach_norm(gradients)
     # Half precision could overflow, and float64 must not lose what it has.
     dtype = torch.float64 if any(norm.dtype is torch.float64 for norm in norms) else torch.float32
-    total: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(dtype) for norm in norms]))
+    # The parts of a model may live on several devices.
+    total: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device, dtype) for norm in norms]))
     return total
 
 
@@ -102,4 +104,6 @@ class GradientClipping(Technique):
             for g in grads:
                 g.copy_(clip_value(g, self.maximum))
         else:
-            torch._foreach_mul_(grads, clip_coefficient(total_norm(grads), self.maximum))
+            factor = clip_coefficient(total_norm(grads), self.maximum)
+            for device in {g.device for g in grads}:
+                torch._foreach_mul_([g for g in grads if g.device == device], factor.to(device))

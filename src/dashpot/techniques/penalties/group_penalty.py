@@ -88,4 +88,5 @@ class GroupPenalty(Penalty):
     def _size(self, layout: Layout, w: Tensor) -> float | Tensor:
         if not self.size_weights:
             return 1.0
-        return layout.size.sqrt().to(w) if isinstance(layout.size, Tensor) else float(layout.size) ** 0.5
+        size = layout.on(w.device).size
+        return size.sqrt().to(w.dtype) if isinstance(size, Tensor) else float(size) ** 0.5

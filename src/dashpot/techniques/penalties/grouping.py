@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -49,20 +49,35 @@ class Layout:
     dims: tuple[int, ...]
     size: float | Tensor
     places: Tensor | None = None
+    _elsewhere: dict[torch.device, Layout] = field(default_factory=dict, compare=False, repr=False)
 
     def fold(self, x: Float[Tensor, "*shape"], padding: float = 0.0) -> Float[Tensor, "*folded"]:
         """The view of ``x`` (a copy for an index map)."""
         if self.places is None:
             return x.reshape(self.shape)
-        return torch.cat([x.reshape(-1), x.new_full((1,), padding)])[self.places.to(x.device)]
+        places = self.on(x.device).places
+        return torch.cat([x.reshape(-1), x.new_full((1,), padding)])[places]
 
     def unfold(self, y: Float[Tensor, "*folded"], shape: Sequence[int]) -> Float[Tensor, "*shape"]:
         """Back to ``shape``."""
         if self.places is None:
             return y.reshape(shape)
         numel = math.prod(shape)
-        flat = y.new_zeros(numel + 1).index_copy(0, self.places.to(y.device).reshape(-1), y.reshape(-1))
+        places = self.on(y.device).places
+        assert places is not None, "a layout keeps its places on every device"
+        flat = y.new_zeros(numel + 1).index_copy(0, places.reshape(-1), y.reshape(-1))
         return flat[:numel].reshape(shape)
+
+    def on(self, device: torch.device) -> Layout:
+        """The same with its tensors there: copied once, since a copy at each step would wait for a GPU."""
+        if self.places is None or self.places.device == device:
+            return self
+        if (found := self._elsewhere.get(device)) is None:
+            size = self.size.to(device) if isinstance(self.size, Tensor) else self.size
+            found = Layout(self.shape, self.dims, size, self.places.to(device))
+            if type(found.places) is Tensor:  # a fake one, of a tracing mode, is of no use to others
+                self._elsewhere[device] = found
+        return found
 
 
 @dataclass(frozen=True)
@@ -160,11 +175,11 @@ def _layout(text: str, shape: tuple[int, ...], name: str) -> Layout:
         return Layout((shape[0] // high, high, numel // max(shape[0], 1) // wide, wide), (1, 3), float(high * wide))
     if len(numbers) != numel:
         raise refuse(f"one group for each of its {numel} weights ({len(numbers)} are given)")
-    _, group = torch.unique(torch.tensor(numbers), return_inverse=True)
+    _, group = torch.unique(torch.tensor(numbers, device="cpu"), return_inverse=True)
     counts = torch.bincount(group)
-    places = torch.full((len(counts), int(counts.max())), numel)
+    places = torch.full((len(counts), int(counts.max())), numel, device="cpu")
     order = torch.argsort(group, stable=True)
-    column = torch.arange(numel) - (counts.cumsum(0) - counts)[group[order]]
+    column = torch.arange(numel, device="cpu") - (counts.cumsum(0) - counts)[group[order]]
     places[group[order], column] = order
     return Layout(tuple(places.shape), (1,), counts[:, None].double(), places)
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.space import Range
+from dashpot.core.tensors import beside
 from dashpot.techniques.penalties.constraint import Constraint
 from dashpot.techniques.penalties.proximal import Scalar
 
@@ -18,7 +19,7 @@ def metric_size(w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape
     """``w^2 / step``, by which sizes are compared; ``w^2`` where the step is 0 (a learning rate at 0), since x / 0 has
     no order.
     """
-    step = torch.as_tensor(step, dtype=w.dtype, device=w.device)
+    step = beside(step, w)
     return w.square() / torch.where(step > 0, step, 1)
 
 
@@ -29,7 +30,7 @@ def keep_largest(
     score = metric_size(w, step).reshape(-1)
     order = score.argsort(descending=True, stable=True)
     rank = torch.empty_like(order).scatter(0, order, torch.arange(order.numel(), device=order.device))
-    count = torch.round(torch.as_tensor(keep, dtype=torch.float64, device=w.device) * order.numel())
+    count = torch.round(beside(keep, w, torch.float64) * order.numel())
     return torch.where((rank < count).reshape(w.shape), w, torch.zeros_like(w))
 
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dashpot.core.tensors import beside
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import Scalar, Scaling
 
@@ -28,7 +29,7 @@ def nuclear_prox(w: Float[Tensor, "*shape"], step: Scalar, strength: Scalar) -> 
     u, s, v = torch.linalg.svd(as_matrix(w).to(wide), full_matrices=False)
     low = ((u * (s - step * strength).relu()) @ v).reshape(w.shape).to(w.dtype)
     # Taking apart and putting together again rounds; at strength 0 nothing may change.
-    return torch.where(torch.as_tensor(step * strength, device=w.device) == 0, w, low)
+    return torch.where(beside(step * strength, w, wide) == 0, w, low)
 
 
 class NuclearNorm(Penalty):

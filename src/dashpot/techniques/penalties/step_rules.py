@@ -112,9 +112,13 @@ def adam_scales(
 
 
 def _count(state: Mapping[str, Any]) -> Any:
-    """Steps made, a number on the CPU (reading it on a GPU would wait for the device)."""
+    """Steps made: a number, or a float64 tensor on a GPU, as to read it would wait for the device, and in float32
+    ``1 - beta2^t`` has three digits less at the first steps.
+    """
     count = state["step"]
-    return count.item() if isinstance(count, Tensor) and not count.is_cuda else count
+    if not isinstance(count, Tensor):
+        return count
+    return count.double() if count.is_cuda else count.item()
 
 
 _STEPS: dict[type[Optimizer], Rule] = {

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.errors import ConfigError
+from dashpot.core.tensors import beside
 from dashpot.techniques.penalties.nuclear_norm import as_matrix
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import Scalar
@@ -62,7 +63,7 @@ def _smooth_rows(w: Tensor, step: Tensor, strength: Tensor) -> Tensor:
         smooth_row(y, weight, price)
         for y, weight in zip(w.detach().cpu().double().tolist(), inverse.tolist(), strict=True)
     ]
-    return torch.tensor(rows, dtype=torch.float64).to(w)
+    return torch.tensor(rows, dtype=torch.float64, device="cpu").to(w)
 
 
 @_smooth_rows.register_fake
@@ -76,8 +77,11 @@ def total_variation_prox(
     """The map of each row, on the CPU in float64, with one step per weight where ``step`` is a tensor."""
     if w.numel() == 0:
         return w.clone()
-    wide = torch.as_tensor(step, dtype=torch.float64, device=w.device).expand(w.shape)
-    price = torch.as_tensor(strength, dtype=torch.float64)
+    wide = beside(step, w, torch.float64).expand(w.shape)
+    # The map is made on the CPU; a number of the caller's is there already.
+    price = (
+        strength.double() if isinstance(strength, Tensor) else torch.tensor(strength, dtype=torch.float64, device="cpu")
+    )
     matrix = as_matrix(w)
     smooth = _smooth_rows(matrix.contiguous(), as_matrix(wide.clamp(min=1e-300)).contiguous(), price).reshape(w.shape)
     # Without a step or a strength nothing may change, not even by rounding; nor may a row with a NaN be smoothed over.

@@ -104,7 +104,7 @@ class SAM(Technique):
         norm = total_norm(grads)
         try:
             for w, g in zip(params.tensors, grads, strict=True):
-                w.copy_(sam_ascent(w, g, norm, self.rho))
+                w.copy_(sam_ascent(w, g, norm.to(w.device), self.rho))
             yield
         finally:
             torch._foreach_copy_(params.tensors, start)
