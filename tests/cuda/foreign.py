@@ -45,7 +45,17 @@ class Answers(TorchFunctionMode):
             if func is torch.allclose:
                 self.asked.append("allclose")
                 return True
-        return func(*args, **(kwargs or {}))
+        there = func(*args, **(kwargs or {}))
+        if isinstance(there, Tensor) and there.device.type == META and _copied(func, first, kwargs or {}):
+            self.asked.append(getattr(func, "__name__", str(func)))
+        return there
+
+
+def _copied(func: Any, first: Any, options: Mapping[str, Any]) -> bool:
+    """Whether numbers went from the CPU to the device, and the call waited until they were there."""
+    if func is Tensor.to:
+        return first.device.type != META and not options.get("non_blocking")
+    return func in (torch.tensor, torch.as_tensor) and not (isinstance(first, Tensor) and first.device.type == META)
 
 
 @contextmanager

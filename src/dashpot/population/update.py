@@ -76,9 +76,12 @@ class Update:
 
     def _plain(self, grads: list[Tensor], lr: np.ndarray) -> None:
         device = self.block.values.device
-        size = torch.tensor(lr / (1 - BETA1**self.steps), dtype=torch.float32, device=device)
-        root = torch.tensor(np.sqrt(1 - BETA2**self.steps), dtype=torch.float32, device=device)
-        keep = torch.tensor(1 - lr[:, None] * self.decay, dtype=torch.float32, device=device)
+
+        def there(values: np.ndarray) -> Tensor:  # not by torch.tensor, which waits until the device has them
+            return torch.from_numpy(values.astype(np.float32)).to(device, non_blocking=True)
+
+        size, root = there(lr / (1 - BETA1**self.steps)), there(np.sqrt(1 - BETA2**self.steps))
+        keep = there(1 - lr[:, None] * self.decay)
         for t, (segment, p, g) in enumerate(zip(self.block.segments, self.block.parameters, grads, strict=True)):
             wide = (-1, *[1] * len(segment.shape))
             m, v = (self.block.view(moments, segment) for moments in (self.first, self.second))

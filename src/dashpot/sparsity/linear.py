@@ -73,7 +73,7 @@ class LinearPath:
         y = y.detach().cpu()
         self.target = functional.one_hot(y, outputs).double() if self.classes else y.reshape(self.n, -1).double()
         self.scale = float(zero_gradient(self.x, y, outputs, intercept).abs().max())
-        self.weight = torch.zeros(outputs, x.shape[1], dtype=torch.float64)
+        self.weight = torch.zeros(outputs, x.shape[1], dtype=torch.float64, device="cpu")
         self.bias = self._start()
 
     def solve(self, strength: float, *, warm: bool = True) -> Solution:
@@ -83,7 +83,7 @@ class LinearPath:
         penalty = self.technique.with_strength(strength)
         limit = TOLERANCE * self.scale
         steps = 0
-        work = self._support() if penalty.separable else torch.arange(self.weight.shape[1])
+        work = self._support() if penalty.separable else torch.arange(self.weight.shape[1], device="cpu")
         while True:
             grad, slope = self._gradient()
             gap = penalty.stationarity(self.weight, grad).amax(dim=0)
@@ -99,7 +99,7 @@ class LinearPath:
 
     def _start(self) -> Tensor:
         if not self.intercept:
-            return torch.zeros(self.outputs, dtype=torch.float64)
+            return torch.zeros(self.outputs, dtype=torch.float64, device="cpu")
         mean = self.target.mean(dim=0)
         # A class without rows has no finite best intercept; far below the others is far enough.
         return mean.clamp(min=1e-6).log() if self.classes else mean
@@ -127,7 +127,7 @@ class LinearPath:
         largest = float(torch.linalg.eigvalsh(gram)[-1]) / self.n if k else 0.0
         # The intercept as one more column, as steep as the steepest direction of the others, so that it moves as fast.
         c = max(largest, 1e-12) ** 0.5 if self.intercept else 0.0
-        a = torch.cat([a, torch.full((self.n, 1), c, dtype=a.dtype)], dim=1)
+        a = torch.cat([a, torch.full((self.n, 1), c, dtype=a.dtype, device="cpu")], dim=1)
         step = 1 / max((0.5 if self.classes else 2 / self.outputs) * largest * (1 + 1e-9), 1e-12)
 
         def gap(v: Tensor, grad: Tensor) -> float:

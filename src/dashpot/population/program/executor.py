@@ -165,7 +165,7 @@ class ProgramExecutor:
         Returns:
             The losses [member].
         """
-        objective = torch.empty(len(x))
+        objective = torch.empty(len(x), device="cpu")
         if self._rates[0] is not rates:
             own = np.ascontiguousarray(rates, dtype=np.float32)
             self._rates = rates, own, np.float32(1) / np.maximum(np.float32(1) - own, np.finfo(np.float32).tiny)
@@ -194,7 +194,7 @@ class ProgramExecutor:
             values: weights instead of the block's.
             buffers: buffers instead of the block's, all of them.
         """
-        out, task = torch.empty(*x.shape[:2], self.program.outputs), self._task.copy()
+        out, task = torch.empty(*x.shape[:2], self.program.outputs, device="cpu"), self._task.copy()
         values, named = (
             self.block.values if values is None else values.contiguous(),
             self.block.buffers if buffers is None else buffers,

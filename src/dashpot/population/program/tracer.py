@@ -69,7 +69,7 @@ def _run(network: nn.Module, columns: int, training: bool) -> Recording:
                     module.register_forward_pre_hook(recorder.before),
                     module.register_forward_hook(recorder.after(name)),
                 ]
-        x = torch.linspace(-1, 1, 3 * columns).reshape(3, columns)
+        x = torch.linspace(-1, 1, 3 * columns, device="cpu").reshape(3, columns)
         recorder.number(x)
         try:
             with recorder:

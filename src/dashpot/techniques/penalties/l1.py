@@ -87,7 +87,7 @@ class L1(Penalty):
     def adam_map_(self, w: Float[Tensor, " n"], v: Float[Tensor, " n"], gain: float, floor: float) -> bool:
         if not 0 < gain < 1e30 * self.strength:
             return False
-        gain, bottom = gain / self.strength, torch.tensor(floor / self.strength, dtype=w.dtype)
+        gain, bottom = gain / self.strength, torch.tensor(floor / self.strength, dtype=w.dtype, device=w.device)
         for start in range(0, w.numel(), CHUNK):
             part, second = w[start : start + CHUNK], v[start : start + CHUNK]
             t, low = scratch(part)

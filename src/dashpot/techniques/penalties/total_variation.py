@@ -85,7 +85,9 @@ def total_variation_prox(
     matrix = as_matrix(w)
     smooth = _smooth_rows(matrix.contiguous(), as_matrix(wide.clamp(min=1e-300)).contiguous(), price).reshape(w.shape)
     # Without a step or a strength nothing may change, not even by rounding; nor may a row with a NaN be smoothed over.
-    idle = (wide * price.to(w.device) == 0) | matrix.isnan().any(dim=1).reshape(-1, *[1] * (w.ndim - 1))
+    idle = (wide * price.to(w.device, non_blocking=True) == 0) | matrix.isnan().any(dim=1).reshape(
+        -1, *[1] * (w.ndim - 1)
+    )
     return torch.where(idle, w, smooth)
 
 
