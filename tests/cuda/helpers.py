@@ -96,3 +96,8 @@ def never_waiting() -> Iterator[None]:
 def exact_products() -> Any:
     """Convolutions in float32 and not in TF32, to compare them with others."""
     return torch.backends.cudnn.flags(allow_tf32=False) if GPU else nullcontext()
+
+
+def deterministic() -> Any:
+    """Convolutions whose gradients are summed in a fixed order."""
+    return torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False) if GPU else nullcontext()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
-from dashpot.techniques.penalties.penalty import Proximal
-from dashpot.testing import LAWS
+from dashpot.testing import LAWS, applies
 from dashpot.testing.toys import _start, _step
-from tests.cuda.helpers import DEVICE, GPU, cuda, each, never_waiting
+from tests.cuda.helpers import DEVICE, GPU, cuda, deterministic, each, never_waiting
 from tests.rows import ROWS
 
 pytestmark = cuda
@@ -15,7 +16,6 @@ pytestmark = cuda
 BY_KIND = {cls.kind(): row.on(DEVICE) for cls, row in ROWS.items()}
 NO_TENSORS = {"codec_round_trip", "fields_refuse"}
 COMPILED = "compiles"
-NEEDS_FUNCTIONS = {"keeps_dtype", "agrees_with_reference", "does_not_write", "differentiates", COMPILED}
 WAITS = {
     "nuclear-norm": "a singular value decomposition looks at its own result",
     "total-variation": "its map is made on the CPU",
@@ -23,22 +23,22 @@ WAITS = {
 
 
 def cases(compiled: bool) -> list[str]:
-    """Only what can fail."""
+    """Each law that a row can keep; on other kinds of data those of draws and of resuming."""
     found = []
     for kind, row in BY_KIND.items():
-        for law in LAWS:
-            fits = law not in NO_TENSORS and (law == COMPILED) == compiled
-            fits = fits and (law not in NEEDS_FUNCTIONS or bool(row.functions))
-            fits = fits and (law != "prox_is_optimal" or isinstance(row.technique, Proximal))
-            fits = fits and (law != "vmaps_over_strengths" or any(p.strength is not None for p in row.functions))
-            found += [f"{kind}: {law}"] if fits else []
+        laws = [law for law in LAWS if law not in NO_TENSORS and (law == COMPILED) == compiled and applies(law, row)]
+        found += [f"{kind}: table: {law}" for law in laws]
+        others = [toy.modality for toy in row.toys() if toy.modality != "table"]
+        found += [f"{kind}: {other}: resume_is_exact" for other in others if not compiled]
     return found
 
 
 @each("case", cases(compiled=False))
 def test_law(case: str) -> None:
-    kind, law = case.split(": ")
-    LAWS[law](BY_KIND[kind])
+    kind, modality, law = case.split(": ")
+    row = BY_KIND[kind]
+    with deterministic():
+        LAWS[law](replace(row, toy=replace(row.toy, modality=modality)))
 
 
 @each("kind", [kind for kind in BY_KIND if kind not in WAITS])
