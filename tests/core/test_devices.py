@@ -16,8 +16,9 @@ from dashpot.core.technique import Technique
 from dashpot.population.members import Member
 from dashpot.population.models import StackedModels
 from dashpot.population.population import Population
-from dashpot.testing.toys import _start, _step
+from dashpot.testing.toys import start
 from tests.cuda.foreign import META, Answers, answering, without_generators
+from tests.cuda.helpers import step_on
 from tests.rows import ROWS
 
 D: Any = dashpot
@@ -29,13 +30,13 @@ def test_steps_on_a_device_meet_no_tensor_of_another_and_wait_for_nothing(
 ) -> None:
     row = ROWS[cls].on(META)
     with answering(monkeypatch):  # at attach a technique may look
-        model, optimizer, session = _start(row.toy, row.technique, 0)
+        model, optimizer, session = start(row.toy, row.technique)
         x, y = row.toy.data()
-        _step(row.toy, model, optimizer, session, x, y, 1)
+        step_on(row.toy, model, optimizer, session, x, y, 1)
     waits = Answers()
     with waits:
         for _ in range(2):
-            _step(row.toy, model, optimizer, session, x, y, 2)
+            step_on(row.toy, model, optimizer, session, x, y, 2)
     # Total variation's map is made on the CPU; on meta its operator is only a shape.
     assert waits.asked == []
     assert session.step == 3
@@ -110,7 +111,7 @@ def population(device: str) -> Population:
         Member(make=small, recipe=D.Recipe(own), lr=0.01, seed=k, rows=np.arange(40))
         for k, own in enumerate((TECHNIQUES, (), OTHERS))
     ]
-    return Population(members, [(x, y)], epochs=3, batch_size=16, device=device, low=False)
+    return Population(members, [(x, y)], epochs=3, batch_size=16, device=device, bfloat16=False)
 
 
 def test_a_population_on_a_device_is_one_stack(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 
 from dashpot.testing import LAWS, applies
-from dashpot.testing.toys import _start, _step
-from tests.cuda.helpers import DEVICE, GPU, cuda, deterministic, each, never_waiting
+from dashpot.testing.toys import start
+from tests.cuda.helpers import DEVICE, GPU, cuda, deterministic, each, never_waiting, step_on
 from tests.rows import ROWS
 
 pytestmark = cuda
@@ -44,12 +44,12 @@ def test_law(case: str) -> None:
 @each("kind", [kind for kind in BY_KIND if kind not in WAITS])
 def test_no_step_waits_for_the_device(kind: str) -> None:
     row = BY_KIND[kind]
-    model, optimizer, session = _start(row.toy, row.technique, 0)
+    model, optimizer, session = start(row.toy, row.technique)
     x, y = row.toy.data()
-    _step(row.toy, model, optimizer, session, x, y, 1)  # the first one makes state
+    step_on(row.toy, model, optimizer, session, x, y, 1)  # the first one makes state
     with never_waiting():
         for _ in range(3):
-            _step(row.toy, model, optimizer, session, x, y, 2)
+            step_on(row.toy, model, optimizer, session, x, y, 2)
     assert session.step == 4
     assert all(t.device.type == torch.device(DEVICE).type for t in model.state_dict().values())
 

@@ -78,7 +78,7 @@ def member(make: Callable[[], nn.Module] = mlp, techniques: Sequence[Any] = (), 
 
 
 def population(members: Sequence[Member], **options: Any) -> Population:
-    settings: dict[str, Any] = {"epochs": EPOCHS, "batch_size": BATCH, "low": False, "device": DEVICE} | options
+    settings: dict[str, Any] = {"epochs": EPOCHS, "batch_size": BATCH, "bfloat16": False, "device": DEVICE} | options
     return Population(members, [table(device="cpu")], **settings)
 
 
@@ -198,7 +198,7 @@ def test_half_precision_learns_as_well() -> None:
     right = {}
     _, y = table(device="cpu")
     for low in (True, False):
-        together = population(members, epochs=20, low=low)
+        together = population(members, epochs=20, bfloat16=low)
         assert together.train(20)
         outputs = together.outputs(dict.fromkeys(range(4), np.arange(96)))
         right[low] = np.mean([float((out.argmax(1).cpu() == y).double().mean()) for out in outputs.values()])

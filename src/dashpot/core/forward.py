@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dashpot.core.errors import UsageError
 from dashpot.core.nested import called
 from dashpot.core.passes import GlobalRandomness, frozen_statistics
-from dashpot.core.rng import derive
+from dashpot.core.rng import derive, seed_global
 from dashpot.core.run import Run
 from dashpot.core.view import is_compiled
 
@@ -66,8 +66,8 @@ class Forward:
                 seen.randomness.restore()
                 run.set_clocks(seen.clocks)
             else:
-                torch.manual_seed(derive(key, run.step, run.micro, run.rank, number) >> 1)
-                run.set_clocks([clock + torch.tensor([0, (number + 1) << 32]) for clock in clocks])
+                seed_global(derive(key, run.step, run.micro, run.rank, number) >> 1, device)
+                run.set_clocks([clock + torch.tensor([0, (number + 1) << 32], device="cpu") for clock in clocks])
             if weights is None:
                 return called(self._module, x)
             return called(lambda *args, **kwargs: torch.func.functional_call(model, dict(weights), args, kwargs), x)

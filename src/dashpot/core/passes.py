@@ -62,7 +62,10 @@ def fresh_gradients(optimizer: Optimizer, names: str) -> Iterator[None]:
     if watched is not None:
 
         def arrives(gradient: Tensor) -> None:
-            arriving.setdefault(0, gradient.detach().clone())
+            if watched.grad is None and not came:  # cleared: no need to compare, for which a GPU would have to wait
+                came.append(True)
+            elif not came:
+                arriving.setdefault(0, gradient.detach().clone())
 
         def arrived(parameter: Tensor) -> None:
             if not came and parameter.grad is not None:

@@ -165,7 +165,9 @@ class StackedTechnique:
 
     def wide(self, values: Sequence[float] | np.ndarray, ndim: int) -> Tensor:
         """Numbers per member, to be multiplied with [member, ...] of ``ndim`` axes."""
-        return torch.as_tensor(values, dtype=torch.float32, device=self.stack.device).reshape(-1, *[1] * (ndim - 1))
+        # Not by torch.as_tensor there: it waits until the device has them.
+        found = torch.from_numpy(np.asarray(values, dtype=np.float32)).to(self.stack.device, non_blocking=True)
+        return found.reshape(-1, *[1] * (ndim - 1))
 
     def draws(self, k: int) -> Draws:
         """What member k would draw alone at this step."""

@@ -47,7 +47,8 @@ class StackedBatches:
     def epoch(self, members: Sequence[Member], number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and targets [member, batch, ...] of each step of an epoch; the first is 1."""
         length, device = self.rows.shape[1], self.rows.device
-        orders = [torch.randperm(length, generator=generator(derive(stream(m.seed, "order"), number))) for m in members]
+        keys = [derive(stream(m.seed, "order"), number) for m in members]
+        orders = [torch.randperm(length, generator=generator(key), device="cpu") for key in keys]
         index = self.rows.gather(1, torch.stack(orders).to(device))
         for start, stop in self.edges:
             yield self.data.take(index[:, start:stop])

@@ -72,8 +72,8 @@ class StackedMixup(StackedTechnique):
         classes = 0 if y.is_floating_point() else self.stack.outputs_count
         if can_mix(x, y):
             return mix_rows(x, order, share), mix_rows(y, order, share, classes)
-        place = (order + n * torch.arange(members)[:, None]).reshape(-1).to(x.device)
-        flat, target, share = x.flatten(0, 1), y.flatten(0, 1), share.reshape(-1).to(x.device)
+        place = (order + n * torch.arange(members, device="cpu")[:, None]).reshape(-1).to(x.device, non_blocking=True)
+        flat, target, share = x.flatten(0, 1), y.flatten(0, 1), share.reshape(-1).to(x.device, non_blocking=True)
         target = class_probabilities(target, classes) if classes else target
         mixed = mixup(target, target.index_select(0, place), share)
         return mixup(flat, flat.index_select(0, place), share).view(x.shape), mixed.view(members, n, *target.shape[1:])
@@ -81,7 +81,8 @@ class StackedMixup(StackedTechnique):
     def _draw(self, steps: np.ndarray) -> Sequence[tuple[Tensor, Tensor]]:
         """For each step the shares and the partners' places, [member, batch]."""
         members, n, some = len(self.alphas), self.batch, torch.from_numpy(self.mixed)
-        share, order = torch.ones(len(steps), members, n), torch.arange(n).repeat(len(steps), members, 1)
+        share = torch.ones(len(steps), members, n, device="cpu")
+        order = torch.arange(n, device="cpu").repeat(len(steps), members, 1)
         # Each member draws what it would draw alone: first the shares, then the partners.
         keys = derive_all(self.keys[self.mixed], steps[:, None], 0, 0)
         shape, alphas = (len(steps), len(self.mixed), n), np.tile(self.alphas[self.mixed], len(steps))
