@@ -11,8 +11,8 @@ from torch.nn import functional
 import dashpot
 from dashpot.testing import LAWS
 from tests.cuda.helpers import close, cuda, each, network, table, weights
-from tests.cuda.test_laws import BY_KIND, COMPILED, cases
-from tests.cuda.test_optimizers import Net, compare, run
+from tests.cuda.law_cases import BY_KIND, COMPILED, cases
+from tests.cuda.nets import Net, compare, run
 
 pytestmark = cuda
 

@@ -6,31 +6,17 @@ from dataclasses import replace
 
 import torch
 
-from dashpot.testing import LAWS, applies
+from dashpot.testing import LAWS
 from dashpot.testing.toys import start
 from tests.cuda.helpers import DEVICE, GPU, cuda, deterministic, each, never_waiting, step_on
-from tests.rows import ROWS
+from tests.cuda.law_cases import BY_KIND, cases
 
 pytestmark = cuda
 
-BY_KIND = {cls.kind(): row.on(DEVICE) for cls, row in ROWS.items()}
-NO_TENSORS = {"codec_round_trip", "fields_refuse"}
-COMPILED = "compiles"
 WAITS = {
     "nuclear-norm": "a singular value decomposition looks at its own result",
     "total-variation": "its map is made on the CPU",
 }
-
-
-def cases(compiled: bool) -> list[str]:
-    """Each law that a row can keep; on other kinds of data those of draws and of resuming."""
-    found = []
-    for kind, row in BY_KIND.items():
-        laws = [law for law in LAWS if law not in NO_TENSORS and (law == COMPILED) == compiled and applies(law, row)]
-        found += [f"{kind}: table: {law}" for law in laws]
-        others = [toy.modality for toy in row.toys() if toy.modality != "table"]
-        found += [f"{kind}: {other}: resume_is_exact" for other in others if not compiled]
-    return found
 
 
 @each("case", cases(compiled=False))
