@@ -125,7 +125,7 @@ def test_members_that_join_on_the_schedule_have_done_their_own_steps() -> None:
     assert [groups[i].step for i in (0, *late)] == [4 * 4, 4 * 7, 4 * 4, 4 * 3]
 
 
-def test_shrunk_chunks_are_merged_by_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shrunk_stacks_are_merged_by_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner, "MOST", 2)
     members = [member(normed, SOME if k % 2 else SOME[:3], seed=k, batch_size=16 if k % 2 else None) for k in range(8)]
     together = population(members)
@@ -154,7 +154,7 @@ def test_a_clone_keeps_the_batches_of_its_original(stack: bool) -> None:
     assert not torch.equal(together.tensors(other)["0.weight"], together.tensors(0)["0.weight"])
 
 
-def test_out_of_memory_halves_the_chunk_that_was_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_halves_the_stack_that_was_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     original = StackedModels._train_step
 
     def short(self: StackedModels, x: torch.Tensor, *args: Any) -> Any:
@@ -171,7 +171,7 @@ def test_out_of_memory_halves_the_chunk_that_was_too_large(monkeypatch: pytest.M
         demand_equal(together.tensors(i), alone(m)[0], i, of=m)
 
 
-def test_a_wide_batch_makes_smaller_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wide_batch_makes_smaller_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where memory for activations is what limits a stack, it is the member's own batch that counts."""
     by_autograd(monkeypatch)
     monkeypatch.setattr(planner, "ELEMENTS", 4 * 32 * 16)

@@ -11,7 +11,7 @@ from torch import nn
 
 import dashpot
 from dashpot import nets
-from dashpot.population import models as chunks
+from dashpot.population.models import StackedModels
 from tests.population.helpers import demand_as_alone, demand_equal, member, mlp, normed, population, table
 
 D: Any = dashpot
@@ -88,7 +88,7 @@ def test_mixtures_rates_and_seeds() -> None:
         ),
     ]
     together = demand_as_alone(members)
-    assert isinstance(together._groups[0][0], chunks.StackedModels)
+    assert isinstance(together._groups[0][0], StackedModels)
     assert together.member_steps == 5 * 4 * 4
 
 

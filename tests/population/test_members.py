@@ -51,7 +51,7 @@ def test_those_who_stay_do_not_notice_that_others_leave() -> None:
         demand_equal(together.tensors(i), alone(members[i])[0], i, of=members[i])
 
 
-def test_shrunk_chunks_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shrunk_stacks_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dashpot.population.planner.MOST", 2)
     members = many()
     together = population(members)
@@ -268,18 +268,18 @@ def test_a_copy_is_of_those_who_are_there(monkeypatch: pytest.MonkeyPatch) -> No
         demand_equal(together.tensors(i), alone(members[i])[0], i, of=members[i])
 
 
-def test_a_chunk_that_is_done_is_gone() -> None:
+def test_a_stack_that_is_done_is_gone() -> None:
     """Nothing that it holds holds it, so that its memory is free before the next collection of garbage."""
     everything = (*SOME, D.InputNoise(std=0.1), D.WeightDecay(strength=0.1), D.GradientClipping(maximum=1.0))
     together = population([member(normed, everything, seed=k) for k in range(3)])
     together.train(2)
     together.keep([0, 2])
-    chunk = weakref.ref(together._groups[0][0])
+    stack = weakref.ref(together._groups[0][0])
     gc.collect()
     gc.disable()
     try:
         together._groups.clear()
-        assert chunk() is None
+        assert stack() is None
     finally:
         gc.enable()
 

@@ -104,18 +104,18 @@ def test_stacking_and_recording_leave_networks_alone() -> None:
 
 def test_draws_made_ahead_are_those_of_each_step() -> None:
     keys = np.array([7, 2**63 + 5], dtype=np.uint64)
-    chunk: Any = SimpleNamespace(step=3, ahead=40)
+    stack: Any = SimpleNamespace(step=3, ahead=40)
     asked: list[int] = []
 
     def make(steps: np.ndarray) -> list[np.ndarray]:
         asked.append(len(steps))
         return list(derive_all(keys, steps[:, None], 1))
 
-    ahead = Ahead(chunk, make)
-    for chunk.step in [*range(3, 30), 5]:
-        assert ahead.now().tolist() == [derive(int(key), chunk.step, 1) for key in keys]
+    ahead = Ahead(stack, make)
+    for stack.step in [*range(3, 30), 5]:
+        assert ahead.now().tolist() == [derive(int(key), stack.step, 1) for key in keys]
     assert asked == [AHEAD, AHEAD, AHEAD]  # from 3, from 19, and again from 5
-    chunk.step, chunk.ahead = 100, 1  # the next batch is smaller: no further
+    stack.step, stack.ahead = 100, 1  # the next batch is smaller: no further
     assert ahead.now().tolist() == [derive(int(key), 100, 1) for key in keys]
     assert asked[-1] == 1
 

@@ -12,20 +12,12 @@ from torch import nn
 
 from dashpot.nets.layers import NominalEmbedding, Scaling
 from dashpot.nets.numeric import Periodic, PiecewiseLinear
-from dashpot.population.program.steps import (
-    BATCH_NORM,
-    COPY,
-    LAYER_NORM,
-    LINEAR,
-    NOMINAL,
-    PERIODIC,
-    PIECEWISE,
-    SCALING,
-    Steps,
-)
+from dashpot.population.program.steps import Steps
 from dashpot.population.program.tracer import UnknownStepError
 from dashpot.population.twins import StackedLinear
 
+LINEAR, BATCH_NORM, LAYER_NORM, ACTIVATION, DROPOUT, SCALING, ADD, COPY, PIECEWISE, PERIODIC, NOMINAL = range(11)
+"""``enum Kind`` of program.cpp."""
 Write = Callable[[Steps, str, Any, int], int]
 """From the steps, a layer's name, the layer and the slot that it reads to the slot that it fills."""
 WriteAtInput = Callable[[Steps, str, Any, int, int], int]

@@ -12,8 +12,17 @@ from torch import nn
 from dashpot.evaluation.losses import cross_entropy, squared_error
 from dashpot.population.members import Data, Plan
 from dashpot.population.program.executor import Program, kernel
-from dashpot.population.program.layers import ACTIVATIONS, AT_INPUT, EMBEDDINGS, LAYERS
-from dashpot.population.program.steps import ACTIVATION, ADD, COPY, DROPOUT, Steps
+from dashpot.population.program.layers import (
+    ACTIVATION,
+    ACTIVATIONS,
+    ADD,
+    AT_INPUT,
+    COPY,
+    DROPOUT,
+    EMBEDDINGS,
+    LAYERS,
+)
+from dashpot.population.program.steps import Steps
 from dashpot.population.program.tracer import Recording, Step, UnknownStepError, recorded
 from dashpot.population.stack import NotStackableError, unchecked
 from dashpot.population.tensors import Block
@@ -128,7 +137,7 @@ class _Writer:
         makes, it is made in its place.
         """
         steps = self.steps
-        made = {op["out"]: op for op in steps.ops if op["kind"] >= COPY}
+        made = {op["out"]: op for op in steps.ops if "begin" in op}  # what reads columns of the input
         parts = [(self.slots[value], self.cuts.get(value), self.reads[value] == 1) for value in values]
         widths = [steps.widths[slot] if cut is None else cut[1] - cut[0] for slot, cut, _ in parts]
         joined, at = len(steps.widths), 0

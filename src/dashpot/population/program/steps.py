@@ -11,8 +11,6 @@ from dashpot.population.program.executor import OP
 from dashpot.population.program.tracer import UnknownStepError
 from dashpot.population.tensors import Block
 
-LINEAR, BATCH_NORM, LAYER_NORM, ACTIVATION, DROPOUT, SCALING, ADD, COPY, PIECEWISE, PERIODIC, NOMINAL = range(11)
-"""``enum Kind`` of program.cpp."""
 LEAVES = ("weight", "bias", "frequency", "phase")
 
 
@@ -99,7 +97,7 @@ class Steps:
             own = any(op[leaf] >= 0 for leaf in LEAVES)
             op["wants"] = below[op["in"]]
             below[op["out"]] = own or below[op["in"]] or below.get(op["other"], False) or below.get(op["out"], False)
-            if op["kind"] == ADD and not (below[op["in"]] and below[op["other"]]):
+            if op["other"] >= 0 and not (below[op["in"]] and below[op["other"]]):
                 raise UnknownStepError
 
 

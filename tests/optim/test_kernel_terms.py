@@ -1,0 +1,95 @@
+"""A penalty of another package says what the kernel needs; a subclass with another map does not inherit it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dashpot
+from dashpot.optim import SGD, AdamW
+from dashpot.techniques.penalties import native
+from dashpot.techniques.penalties.fast import KernelTerms, terms_of
+from dashpot.techniques.penalties.penalty import Penalty
+from tests.population.helpers import demand_as_alone, member
+
+
+class Declared(Penalty):
+    """L1 and L2 at a ratio of its own, without an attribute for it."""
+
+    separable = True
+
+    def penalty_value(self, w: Tensor, strength: Any) -> Tensor:
+        return strength * (w.abs().sum() + w.square().sum())
+
+    def penalty_prox(self, w: Tensor, step: Any, strength: Any) -> Tensor:
+        return w.sign() * (w.abs() - step * strength).relu() / (1 + 2 * step * strength)
+
+    def kernel_terms(self) -> KernelTerms:
+        return KernelTerms(l1=self.strength, l2=2 * self.strength)
+
+
+class Stronger(dashpot.L1):
+    """Another map than its base."""
+
+    def map_(self, w: Tensor, step: Any) -> None:
+        w.copy_(self.prox(w, step))
+
+    def adam_map_(self, w: Tensor, v: Tensor, gain: float, floor: float) -> bool:
+        return False
+
+    def penalty_prox(self, w: Tensor, step: Any, strength: Any) -> Tensor:
+        return w.sign() * (w.abs() - 3 * step * strength).relu()
+
+
+def trained(make: Any, penalty: Penalty, engine: str) -> Tensor:
+    model = nn.Linear(300, 200)
+    with torch.no_grad():
+        model.weight.copy_(0.05 * torch.randn(200, 300, generator=torch.Generator().manual_seed(0)))
+    optimizer = make(model, lr=0.01, penalty=penalty, engine=engine)
+    for step in range(4):
+        for p in model.parameters():
+            p.grad = p.detach() - 0.2 * torch.randn(p.shape, generator=torch.Generator().manual_seed(step))
+        optimizer.step()
+    return model.weight.detach()
+
+
+@pytest.mark.skipif(native.kernel() is None, reason="no C++ compiler")
+@pytest.mark.parametrize("make", [AdamW, SGD])
+@pytest.mark.parametrize("penalty", [Declared(strength=3e-3), Stronger(strength=1e-3)], ids=["declared", "another map"])
+def test_by_the_kernel_as_by_the_map(make: Any, penalty: Penalty, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules: list[str] = []
+    run = native.run
+    monkeypatch.setattr(native, "run", lambda rule, *args, **options: rules.append(rule) or run(rule, *args, **options))
+    fast = trained(make, penalty, "native")
+    assert bool(rules) == isinstance(penalty, Declared)
+    torch.testing.assert_close(fast, trained(make, penalty, "eager"), rtol=2e-5, atol=2e-6)
+    assert 0 < int((fast == 0).sum()) < fast.numel()
+
+
+def test_only_the_class_that_declares_terms_has_them() -> None:
+    class Same(dashpot.L1):
+        pass
+
+    assert terms_of(dashpot.L1(strength=0.5)) == (0.5, 0, 0)
+    assert terms_of(dashpot.ElasticNet(strength=1.0, l1_ratio=0.25)) == (0.25, 0.75, 0)
+    assert terms_of(dashpot.GroupLasso(strength=0.5)) == (0, 0, 0.5)
+    assert terms_of(dashpot.SparseGroupLasso(strength=1.0, l1_ratio=0.25)) == (0.25, 0, 0.75)
+    assert terms_of(dashpot.GroupElasticNet(strength=1.0, l1_ratio=0.25)) == (0, 0.75, 0.25)
+    for penalty in (Same(), Stronger(), dashpot.MCP(), dashpot.MaxNorm(), dashpot.GroupLasso(groups="columns")):
+        assert terms_of(penalty) is None
+
+
+def test_rows_of_the_kernel() -> None:
+    shapes = [(8, 6), (8, 3, 5, 5)]
+    assert [dashpot.GroupLasso().kernel_row(shape) for shape in shapes] == [(6, 6**0.5), (75, 75**0.5)]
+    assert dashpot.GroupLasso(groups="layer", size_weights=False).kernel_row((8, 6)) == (48, 1.0)
+    assert dashpot.L1().kernel_row((8, 6)) == (0, 0.0)
+
+
+def test_in_a_population() -> None:
+    demand_as_alone(
+        [member(techniques=(Declared(strength=3e-3),)), member(techniques=(Stronger(strength=1e-3),)), member()]
+    )
