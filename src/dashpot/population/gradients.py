@@ -82,9 +82,12 @@ class Gradients:
             return self.executor.train(x, target, *self._dropped(), learn=learn, squares=squares), False
         for technique in self._on_activation:
             technique.new_pass()
-        with torch.enable_grad(), self._statistics(learn):
+        if learn:
+            return self._by_autograd(x, target, grads)
+        with self._frozen_statistics():
             return self._by_autograd(x, target, grads)
 
+    @torch.enable_grad()
     def _by_autograd(self, x: Tensor, target: Tensor, grads: list[Tensor]) -> tuple[Tensor, bool]:
         out = self.block.network(x).flatten(0, 1)
         loss = self.plan.loss(out, target)
@@ -112,9 +115,9 @@ class Gradients:
         return keys, rates
 
     @contextmanager
-    def _statistics(self, learn: bool) -> Iterator[None]:
-        """Running statistics are left alone where they are not to learn."""
-        norms = [] if learn else [m for m in normalizations(self.block.network) if m.track_running_stats]
+    def _frozen_statistics(self) -> Iterator[None]:
+        """Running statistics are left alone."""
+        norms = [m for m in normalizations(self.block.network) if m.track_running_stats]
         for norm in norms:
             norm.track_running_stats = False
         try:

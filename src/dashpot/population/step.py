@@ -56,16 +56,19 @@ class StackedStep:
         """One step on a batch [member, batch, ...]; returns each member's objective."""
         if self._scheduled:
             self._follow()
-        with torch.no_grad():
-            for technique in self._on_batch:
-                x, y = technique.on_batch(x, y)
+        if self._on_batch:
+            with torch.no_grad():
+                for technique in self._on_batch:
+                    x, y = technique.on_batch(x, y)
         grads: list[Tensor] = []
         objective = self._compute(x, y, grads)
-        self._change(grads, len(self._on_gradient), x, y)
+        if self._on_gradient:
+            self._change(grads, len(self._on_gradient), x, y)
         self.update.step(grads, lr)
-        with torch.no_grad():
-            for technique in self._on_step:
-                technique.on_step()
+        if self._on_step:
+            with torch.no_grad():
+                for technique in self._on_step:
+                    technique.on_step()
         return objective
 
     def read(self) -> None:
