@@ -16,7 +16,7 @@ from dashpot.techniques.penalties.penalty import Penalty
 from tests.population.helpers import demand_as_alone, member
 
 
-class Declared(Penalty):
+class DeclaredTerms(Penalty):
     """L1 and L2 at a ratio of its own, without an attribute for it."""
 
     separable = True
@@ -31,7 +31,7 @@ class Declared(Penalty):
         return KernelTerms(l1=self.strength, l2=2 * self.strength)
 
 
-class Stronger(dashpot.L1):
+class StrongerL1(dashpot.L1):
     """Another map than its base."""
 
     def map_(self, w: Tensor, step: Any) -> None:
@@ -58,19 +58,21 @@ def trained(make: Any, penalty: Penalty, engine: str) -> Tensor:
 
 @pytest.mark.skipif(native.kernel() is None, reason="no C++ compiler")
 @pytest.mark.parametrize("make", [AdamW, SGD])
-@pytest.mark.parametrize("penalty", [Declared(strength=3e-3), Stronger(strength=1e-3)], ids=["declared", "another map"])
+@pytest.mark.parametrize(
+    "penalty", [DeclaredTerms(strength=3e-3), StrongerL1(strength=1e-3)], ids=["declared", "another map"]
+)
 def test_by_the_kernel_as_by_the_map(make: Any, penalty: Penalty, monkeypatch: pytest.MonkeyPatch) -> None:
     rules: list[str] = []
     run = native.run
     monkeypatch.setattr(native, "run", lambda rule, *args, **options: rules.append(rule) or run(rule, *args, **options))
     fast = trained(make, penalty, "native")
-    assert bool(rules) == isinstance(penalty, Declared)
+    assert bool(rules) == isinstance(penalty, DeclaredTerms)
     torch.testing.assert_close(fast, trained(make, penalty, "eager"), rtol=2e-5, atol=2e-6)
     assert 0 < int((fast == 0).sum()) < fast.numel()
 
 
 def test_only_the_class_that_declares_terms_has_them() -> None:
-    class Same(dashpot.L1):
+    class SameMap(dashpot.L1):
         pass
 
     assert terms_of(dashpot.L1(strength=0.5)) == (0.5, 0, 0)
@@ -78,7 +80,7 @@ def test_only_the_class_that_declares_terms_has_them() -> None:
     assert terms_of(dashpot.GroupLasso(strength=0.5)) == (0, 0, 0.5)
     assert terms_of(dashpot.SparseGroupLasso(strength=1.0, l1_ratio=0.25)) == (0.25, 0, 0.75)
     assert terms_of(dashpot.GroupElasticNet(strength=1.0, l1_ratio=0.25)) == (0, 0.75, 0.25)
-    for penalty in (Same(), Stronger(), dashpot.MCP(), dashpot.MaxNorm(), dashpot.GroupLasso(groups="columns")):
+    for penalty in (SameMap(), StrongerL1(), dashpot.MCP(), dashpot.MaxNorm(), dashpot.GroupLasso(groups="columns")):
         assert terms_of(penalty) is None
 
 
@@ -91,5 +93,5 @@ def test_rows_of_the_kernel() -> None:
 
 def test_in_a_population() -> None:
     demand_as_alone(
-        [member(techniques=(Declared(strength=3e-3),)), member(techniques=(Stronger(strength=1e-3),)), member()]
+        [member(techniques=(DeclaredTerms(strength=3e-3),)), member(techniques=(StrongerL1(strength=1e-3),)), member()]
     )

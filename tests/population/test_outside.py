@@ -41,7 +41,7 @@ class StackedJitter(StackedTechnique):
         return x * (1 + self.wide(self.by, x.ndim) * (uniform - 0.5))
 
 
-class Jitter(D.Technique):
+class ActivationJitter(D.Technique):
     """An activation dropout that drops nothing: it multiplies by numbers around 1."""
 
     stacked = StackedJitter
@@ -72,7 +72,7 @@ class StackedFloor(StackedTechnique):
         return (loss - level).abs() + level
 
 
-class Floor(D.Technique):
+class FloodedLoss(D.Technique):
     """Flooding, sample by sample."""
 
     stacked = StackedFloor
@@ -93,7 +93,7 @@ class StackedMean(StackedTechnique):
         return self.state["mean"], {}
 
 
-class Mean(D.Technique):
+class MeanWeights(D.Technique):
     """The mean of all weights on the way."""
 
     stacked = StackedMean
@@ -138,7 +138,7 @@ class LookAhead(D.Technique):
         torch._foreach_copy_(params.tensors, start)
 
 
-class Cubes(Penalty):
+class PlainPenalty(Penalty):
     """A penalty that needs no form of its own: its map is enough."""
 
     def penalty_value(self, w: Tensor, strength: Any) -> Tensor:
@@ -155,13 +155,13 @@ class Scattered(D.Dropout):
 
 
 FORMS: dict[str, tuple[Any, ...]] = {
-    "activations": (Jitter(by=1.0),),
-    "losses": (Floor(level=0.3),),
-    "averages": (Mean(),),
-    "averages of sparse weights": (D.L1(strength=5e-3), Mean()),
+    "activations": (ActivationJitter(by=1.0),),
+    "losses": (FloodedLoss(level=0.3),),
+    "averages": (MeanWeights(),),
+    "averages of sparse weights": (D.L1(strength=5e-3), MeanWeights()),
     "two gradients": (LookAhead(by=0.5),),
     "two gradients, asked for twice": (D.L2(strength=0.1), LookAhead(by=0.5), D.SAM(rho=0.1)),
-    "a penalty": (Cubes(strength=5e-3),),
+    "a penalty": (PlainPenalty(strength=5e-3),),
     "dropout": (Scattered(p=0.3),),
 }
 BY_PROGRAM = {"averages", "averages of sparse weights", "a penalty", "dropout"} | {
@@ -199,7 +199,12 @@ def test_activations_and_losses_of_ones_own_end_the_program_only_where_they_are(
     if kernel() is None:
         assert population([member()])._groups[0][0].executor is None
         return
-    for techniques, runs in (((), True), ((Scattered(p=0.3),), True), ((Jitter(),), False), ((Floor(),), False)):
+    for techniques, runs in (
+        ((), True),
+        ((Scattered(p=0.3),), True),
+        ((ActivationJitter(),), False),
+        ((FloodedLoss(),), False),
+    ):
         group = population([member(techniques=techniques), member(seed=1)])._groups[0][0]
         assert (group.executor is not None) == runs
 
@@ -215,7 +220,7 @@ def test_state_follows_its_members(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(self, *args)
 
     monkeypatch.setattr(StackedModels, "_train_step", short)
-    members = [member(normed, (Mean(),) if k != 1 else (), seed=k) for k in range(4)]
+    members = [member(normed, (MeanWeights(),) if k != 1 else (), seed=k) for k in range(4)]
     together = population(members)
     together.train(2)
     together.keep([3, 1, 0])
@@ -228,31 +233,31 @@ def test_state_follows_its_members(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_form_it_is_trained_alone_and_the_reason_is_said() -> None:
-    class Plain(D.Technique):
+    class HalvedGradient(D.Technique):
         def on_gradient(self, params: Any, ctx: Any) -> None:
             torch._foreach_mul_(params.grads, 0.5)
 
-    together = demand_as_alone([member(techniques=(Plain(),)), member(seed=1)], notes=1)
-    assert together.notes == ["trained one by one: Plain has no stacked form"]
+    together = demand_as_alone([member(techniques=(HalvedGradient(),)), member(seed=1)], notes=1)
+    assert together.notes == ["trained one by one: HalvedGradient has no stacked form"]
     assert sorted(type(group).__name__ for group, _ in together._groups) == ["SequentialTrainer", "StackedModels"]
 
 
 def test_a_subclass_does_not_inherit_a_form_that_may_not_fit_it() -> None:
-    class Halved(D.Dropout):
+    class HalvedDropout(D.Dropout):
         def on_model(self, view: Any, ctx: Any) -> Any:
             return D.Dropout(p=self.p / 2, on=self.on).on_model(view, ctx)
 
-    class Same(D.Mixup):
+    class SameMixup(D.Mixup):
         pass
 
-    class Restless(D.L1):
+    class RestlessL1(D.L1):
         def on_step(self, params: Any, ctx: Any) -> None:
             return None
 
-    class Unstacked(D.L2):
+    class UnstackedL2(D.L2):
         stacked = None
 
-    for technique in (Halved(p=0.4), Same(), Restless(), Unstacked()):
+    for technique in (HalvedDropout(p=0.4), SameMixup(), RestlessL1(), UnstackedL2()):
         together = population([member(techniques=(technique,))])
         assert isinstance(together._groups[0][0], SequentialTrainer)
         assert together.notes == [f"trained one by one: {type(technique).__name__} has no stacked form"]
@@ -263,7 +268,7 @@ def test_a_form_that_changes_what_the_program_would_do_must_say_so_again() -> No
         def on_activation(self, site: str, x: Tensor, call: int) -> Tensor:
             return 0.5 * x
 
-    class Soft(D.Dropout):
+    class SoftDropout(D.Dropout):
         stacked = Softer
 
-    assert population([member(techniques=(Soft(),))])._groups[0][0].executor is None
+    assert population([member(techniques=(SoftDropout(),))])._groups[0][0].executor is None
