@@ -15,7 +15,6 @@ import dashpot
 from dashpot.core.technique import Technique
 from dashpot.techniques.augment.input_noise import input_noise
 from dashpot.techniques.augment.mixup import mixup
-from dashpot.techniques.averaging.ema import ema
 from dashpot.techniques.dropout.dropout import dropout
 from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
 from dashpot.techniques.labels.label_smoothing import binary_label_smoothing, label_smoothing
@@ -312,14 +311,6 @@ ROWS: dict[type[Technique], Row] = {
             dashpot.EMA(decay=0.7, warmup=False),
             step=lambda w, grad, lr: 0.7 * w + 0.3 * (w - lr * grad(w)),
             others=(dashpot.EMA(decay=0.9, warmup=True),),
-            functions=(
-                Pure(
-                    ema,
-                    lambda d: (normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=1), scalar(0.7, d)),
-                    lambda a, v, s: s * a + (1 - s) * v,
-                    strength=2,
-                ),
-            ),
         ),
         Row(
             dashpot.EarlyStopping(patience=1),

@@ -5,22 +5,13 @@ from dataclasses import field
 from typing import Annotated
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.context import Context
 from dashpot.core.space import Flag, Range
 from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import State, Technique
-from dashpot.core.tensors import beside
 from dashpot.core.view import ModelView, Params
-
-
-def ema(
-    average: Float[Tensor, "*shape"], value: Float[Tensor, "*shape"], decay: float | Float[Tensor, ""]
-) -> Float[Tensor, "*shape"]:
-    """``decay * average + (1 - decay) * value``; exactly ``value`` at ``decay = 0``."""
-    return torch.lerp(average, value, beside(1 - decay, value))
 
 
 def warmed_up(decay: float, step: int) -> float:
