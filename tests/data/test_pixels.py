@@ -173,7 +173,7 @@ def test_an_augmentation_sees_raw_pixels_in_a_population(seen: list[Tensor], sta
         Member(make=lambda: network_for(data, ready), recipe=recipe, lr=1e-3, seed=0, rows=split.train)
         for recipe in (dashpot.Recipe((Brighten(),)), dashpot.Recipe())
     ]
-    options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "device": "cpu", "low": False, "modality": "image"}
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "device": "cpu", "bfloat16": False, "modality": "image"}
     population = Population(members, [(ready.x, ready.y)], stack=stack, **options)
     population.train(2)
     demand_raw(seen, pixels())

@@ -76,7 +76,7 @@ def path(
     rows = problem.pool_and_test(seed)[0] if problem.fixed_test is not None else _rows(problem.n)
     every = problem.prepare(rows)
     kind = network or "linear"
-    flat = kind == "linear" or problem.kind == "table"
+    flat = kind == "linear" or every.x.ndim == 2
     folder = open_folder(out or next_folder("path"))
     try:
         result = run_path(
@@ -147,11 +147,8 @@ def _maker(problem: Problem, every: Prepared, kind: str) -> Callable[[int], nn.M
     def make(columns: int) -> nn.Module:
         if kind == "linear":
             return nn.Linear(columns, outputs)
-        return (
-            nets.build("table", (columns,), outputs)
-            if problem.kind == "table"
-            else nets.build("image", every.x.shape[1:], outputs)
-        )
+        shape = (columns,) if every.x.ndim == 2 else every.x.shape[1:]
+        return nets.build(problem.kind, shape, outputs)
 
     return make
 

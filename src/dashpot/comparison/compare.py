@@ -18,6 +18,7 @@ from dashpot.core.errors import DashpotError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
 from dashpot.data import Prepared, Problem, Split
+from dashpot.data.kinds import KINDS
 from dashpot.evaluation.metrics import DEFAULT
 from dashpot.population.members import Member
 from dashpot.population.population import Population
@@ -78,7 +79,7 @@ def train_together(
         By name; without those whose loss diverged, which :func:`train` can tell more about. None where some recipe is
         refused, and for images on a CPU, whose convolutions are no faster together.
     """
-    if problem.kind != "table" and pick_device(device).type == "cpu":
+    if not KINDS[problem.kind].faster_together and pick_device(device).type == "cpu":
         return {}
     started = time.perf_counter()
     alone = {

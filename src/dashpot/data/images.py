@@ -41,8 +41,8 @@ class ImagePreprocessing:
     high: float = 255.0
 
     @staticmethod
-    def fit(pixels: np.ndarray, train: np.ndarray) -> ImagePreprocessing:
-        """Learn from the images ``train`` of ``pixels`` [n, channels, height, width]."""
+    def fit(pixels: np.ndarray, train: np.ndarray, *, scaling: str = "standard") -> ImagePreprocessing:
+        """Learn from the images ``train`` of ``pixels`` [n, channels, height, width]; ``scaling`` is for tables."""
         low, high = pixel_range(pixels[train])
         picked = _unit(pixels[train], low, high)
         scale = picked.std(axis=(0, 2, 3))
@@ -58,6 +58,24 @@ class ImagePreprocessing:
         )
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one image."""
+        return self.channels, self.height, self.width
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """None: pixels have no names."""
+        return ()
+
+    def check(self) -> None:
+        """ValueError where what was read from a file does not fit together."""
+        numbers = [np.asarray(part) for part in (self.mean, self.scale, (self.low, self.high))]
+        fits = all(part.dtype.kind in "fi" and bool(np.isfinite(part).all()) for part in numbers)
+        fits &= len(self.mean) == len(self.scale) == self.channels and self.low < self.high
+        if not fits or min(self.scale) <= 0:
+            raise ValueError("images must have a finite mean and a scale above 0 for each channel")
+
+    @property
     def stage(self) -> dict[str, list[float]]:
         """The arguments of :class:`dashpot.nets.Standardize`, and of a network that begins with it."""
         return {"mean": list(self.mean), "std": list(self.scale)}
@@ -68,9 +86,9 @@ class ImagePreprocessing:
         Raises:
             DataError: images of another shape.
         """
-        if pixels.shape[1:] != (self.channels, self.height, self.width):
+        if pixels.shape[1:] != self.shape:
             raise DataError(
-                f"images must be {self.channels} x {self.height} x {self.width}, as in training, got"
+                f"images must be {' x '.join(map(str, self.shape))}, as in training, got"
                 f" {' x '.join(map(str, pixels.shape[1:]))}."
             )
         if pixels.dtype == np.uint8 and (self.low, self.high) == (0.0, 255.0):

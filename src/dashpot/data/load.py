@@ -12,6 +12,7 @@ import numpy as np
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.data.arrays import as_rows, read_inputs, read_labelled
 from dashpot.data.images import ImagePreprocessing, as_pixels, existing, image_files, read_images
+from dashpot.data.kinds import Prepares
 from dashpot.data.parts import class_folders, named_test
 from dashpot.data.preprocessing import DataWarning, Preprocessing
 from dashpot.data.problem import Problem
@@ -102,9 +103,7 @@ def _table_problem(path: Path, target: str | None, task: str | None) -> Problem:
     return Problem(path.name.split(".")[0], rows, values, task, fixed, target_name=target)
 
 
-def load_rows(
-    source: str | Path, preprocessing: Preprocessing | ImagePreprocessing, target: str = ""
-) -> tuple[Any, list[str]]:
+def load_rows(source: str | Path, preprocessing: Prepares, target: str = "") -> tuple[Any, list[str]]:
     """Read data to predict for, as tensors that fit ``preprocessing``. A column called ``target`` is passed over.
 
     Returns:
@@ -116,12 +115,12 @@ def load_rows(
     if isinstance(preprocessing, ImagePreprocessing):
         if path.is_dir():
             files = image_files(path)
-            shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
-            return torch.from_numpy(preprocessing.transform(read_images(files, shape))), [
+            return torch.from_numpy(preprocessing.transform(read_images(files, preprocessing.shape))), [
                 str(file.relative_to(path)) for file in files
             ]
         x = read_inputs(path)
         return torch.from_numpy(preprocessing.transform(as_pixels("X", x))), [str(i) for i in range(len(x))]
+    assert isinstance(preprocessing, Preprocessing)
     text = (*preprocessing.nominal, *preprocessing.text)  # of which the new rows alone may read as numbers
     rows = as_rows(read_inputs(path)) if path.suffix == ".npz" else frame_rows(read_table(path, text))
     if len(rows) == 0:

@@ -91,6 +91,31 @@ class Preprocessing:
         terms = [term for name, column in self.text.items() for term in column.names(name)]
         return (*self.numeric, *(f"{name} is missing" for name in self.indicated), *levels, *terms)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one row: the number of features."""
+        return (self.layout().text[1],)
+
+    @property
+    def stage(self) -> dict[str, list[float]]:
+        """Nothing: features are standardized already."""
+        return {}
+
+    def check(self) -> None:
+        """ValueError where what was read from a file does not fit together."""
+        pairs: list[tuple[tuple[Any, ...], tuple[float, ...]]] = [
+            (self.numeric, part) for part in (self.median, self.mean, self.scale)
+        ]
+        for text in self.text.values():
+            pairs += [(text.words, text.word_weights), (text.pieces, text.piece_weights)]
+        fits = self.scaling in SCALINGS
+        for names, part in pairs:
+            numbers = np.asarray(part)
+            fits &= isinstance(names, tuple) and len(names) == len(numbers)
+            fits &= numbers.dtype.kind in "fi" and bool(np.isfinite(numbers).all())
+        if not fits or min(*self.scale, 1.0) <= 0:
+            raise ValueError("a table must have finite numbers for each column, and scales above 0")
+
     def layout(self) -> Layout:
         """Which columns of :meth:`transform`'s output are numeric, nominal and text."""
         stop = first = len(self.numeric) + len(self.indicated)

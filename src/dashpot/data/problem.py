@@ -12,8 +12,7 @@ from torch import Tensor
 
 from dashpot.core.batch import MODALITIES, unit_range
 from dashpot.core.errors import ConfigError, DataError
-from dashpot.data.images import ImagePreprocessing
-from dashpot.data.preprocessing import Preprocessing
+from dashpot.data.kinds import KINDS, Prepares, kind_of
 from dashpot.data.rows import Rows
 
 
@@ -52,7 +51,7 @@ class Prepared:
 
     x: Tensor
     y: Tensor
-    preprocessing: Preprocessing | ImagePreprocessing
+    preprocessing: Prepares
     target: Target
     feature_names: tuple[str, ...] = ()
 
@@ -69,7 +68,7 @@ class Prepared:
 
     def standardized(self) -> Tensor:
         """``x`` for models that standardize nothing themselves, such as linear ones: float32 of the same shape."""
-        if not isinstance(self.preprocessing, ImagePreprocessing):
+        if not self.stage:
             return self.x
         mean, std = (torch.tensor(part).reshape(-1, 1, 1) for part in self.stage.values())
         result: Tensor = (unit_range(self.x) - mean) / std
@@ -81,7 +80,7 @@ class Problem:
 
     Attributes:
         name: for titles.
-        kind: ``"table"`` or ``"image"``.
+        kind: a name in :data:`dashpot.data.kinds.KINDS`: ``"table"`` or ``"image"``.
         task: ``"classification"`` or ``"regression"``.
         n: rows.
         classes: their names, sorted; empty for regression.
@@ -102,7 +101,7 @@ class Problem:
             raise ConfigError("task", "classification or regression", task)
         self.target_name = target_name
         self.name, self.inputs, self.fixed_test = name, inputs, fixed_test
-        self.kind = "table" if isinstance(inputs, Rows) else "image"
+        self.kind = kind_of(inputs).name
         self.n = len(inputs)
         if self.n == 0:
             raise DataError(f"{name} must have rows, got an empty table.")
@@ -198,11 +197,8 @@ class Problem:
             scale = float(self.labels[train].std()) or 1.0
             target = Target(self.task, (), float(self.labels[train].mean()), scale, self.target_name)
             y = torch.from_numpy(((self.labels - target.mean) / target.scale).astype(np.float32))
-        if isinstance(self.inputs, Rows):
-            table = Preprocessing.fit(self.inputs, train, scaling=scaling)
-            return Prepared(torch.from_numpy(table.transform(self.inputs)), y, table, target, table.feature_names)
-        images = ImagePreprocessing.fit(self.inputs, train)
-        return Prepared(torch.from_numpy(images.transform(self.inputs)), y, images, target)
+        how: Prepares = KINDS[self.kind].preprocessing.fit(self.inputs, train, scaling=scaling)
+        return Prepared(torch.from_numpy(how.transform(self.inputs)), y, how, target, how.feature_names)
 
 
 def guess_task(target: np.ndarray) -> str:

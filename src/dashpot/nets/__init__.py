@@ -17,8 +17,12 @@ from dashpot.nets.table import TableNet
 __all__ = ["MLP", "ConvNet", "Ensemble", "Net", "Standardize", "TableNet", "build", "describe", "from_description"]
 
 Net = MLP | ConvNet | TableNet | Ensemble
-_TABLE_NETS: dict[str, Any] = {"MLP": MLP, "TableNet": TableNet}
-_NETS: dict[str, Any] = {**_TABLE_NETS, "ConvNet": ConvNet}
+NETWORKS: dict[str, dict[str, Any]] = {"table": {"MLP": MLP, "TableNet": TableNet}, "image": {"ConvNet": ConvNet}}
+"""For each kind of data its networks by name, the default first. Each takes the first size of a row's shape, the
+outputs, and options.
+"""
+SMALLEST = 8
+"""Pixels that an image has at least on each side."""
 
 
 def build(kind: str, shape: Sequence[int], outputs: int, **options: Any) -> Net:
@@ -28,23 +32,25 @@ def build(kind: str, shape: Sequence[int], outputs: int, **options: Any) -> Net:
         kind: ``"table"`` or ``"image"``.
         shape: of one sample: [features] or [channels, height, width].
         outputs: classes, or 1.
-        options: of the network, such as ``width``. For tables, ``net`` names it: ``"MLP"`` (the default) or
+        options: of the network, such as ``width``. ``net`` names it: for tables ``"MLP"`` (the default) or
             ``"TableNet"``.
 
     Raises:
-        ConfigError: an unknown network, a value that it does not allow, or images below 8 x 8.
+        UnknownNameError: an unknown kind or network.
+        ConfigError: a value that the network does not allow, or images below 8 x 8.
     """
-    if kind == "table":
-        name = options.pop("net", "MLP")
-        if name not in _TABLE_NETS:
-            raise UnknownNameError("net", str(name), _TABLE_NETS)
-        table: Net = _TABLE_NETS[name](shape[0], outputs, **options)
-        return table
-    if min(shape[1:]) < 8:
+    if kind not in NETWORKS:
+        raise UnknownNameError("kind", kind, NETWORKS)
+    known = NETWORKS[kind]
+    name = options.pop("net", next(iter(known)))
+    if name not in known:
+        raise UnknownNameError("net", str(name), known)
+    if min(shape[1:], default=SMALLEST) < SMALLEST:
         raise ConfigError(
             "image size", "at least 8 x 8", tuple(shape[1:]), "Resize the images, or pass them as a table of pixels."
         )
-    return ConvNet(shape[0], outputs, **options)
+    network: Net = known[name](shape[0], outputs, **options)
+    return network
 
 
 def describe(net: nn.Module) -> dict[str, Any]:
@@ -69,7 +75,8 @@ def from_description(data: Mapping[str, Any]) -> Net:
         return Ensemble(
             [from_description(one) for one in options["networks"]], options["weights"], classes=options["classes"]
         )
-    if name not in _NETS:
-        raise UnknownNameError("net", str(name), _NETS)
-    net: Net = _NETS[name](**options)
+    every = {name: cls for known in NETWORKS.values() for name, cls in known.items()}
+    if name not in every:
+        raise UnknownNameError("net", str(name), every)
+    net: Net = every[name](**options)
     return net

@@ -17,8 +17,8 @@ from dashpot.core.codec import dumps
 from dashpot.core.errors import ConfigError, ConflictError, StorageError
 from dashpot.core.files import write_atomic
 from dashpot.core.recipe import Recipe
-from dashpot.data import ImagePreprocessing, Prepared, Preprocessing, Target
-from dashpot.data.preprocessing import SCALINGS
+from dashpot.data import Prepared, Target
+from dashpot.data.kinds import KINDS, Prepares
 from dashpot.evaluation.decision import Decision
 from dashpot.training.checkpoint import FILE as CHECKPOINT
 
@@ -106,7 +106,7 @@ def write_json(path: Path, data: Any) -> None:
     write_atomic(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
-def load_run(folder: str | Path) -> tuple[nn.Module, Preprocessing | ImagePreprocessing, Target]:
+def load_run(folder: str | Path) -> tuple[nn.Module, Prepares, Target]:
     """The network of a finished run, in evaluation mode, with how to prepare its inputs and read its outputs.
 
     Raises:
@@ -127,7 +127,7 @@ def load_run(folder: str | Path) -> tuple[nn.Module, Preprocessing | ImagePrepro
     try:
         setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
         kind = setup["inputs"]["kind"]
-        preprocessing: Any = (Preprocessing if kind == "table" else ImagePreprocessing).from_dict(setup["inputs"])
+        preprocessing: Prepares = KINDS[kind].preprocessing.from_dict(setup["inputs"])
         target = Target(**{**setup["target"], "classes": tuple(setup["target"]["classes"])})
         network, weights = nets.from_description(setup["network"]), load_file(folder / MODEL)
         if kind == "image" and "low" not in setup["inputs"]:
@@ -148,30 +148,14 @@ def _staged(description: dict[str, Any], stage: dict[str, Any]) -> dict[str, Any
     return {**description, **stage}
 
 
-def _demand_fit(network: nn.Module, inputs: Preprocessing | ImagePreprocessing, target: Target) -> None:
+def _demand_fit(network: nn.Module, inputs: Prepares, target: Target) -> None:
     """ValueError where inputs, network and target of a saved run do not fit each other."""
-    shape: tuple[int, ...]
-    pairs: list[tuple[tuple[Any, ...], tuple[float, ...]]] = [(("mean", "scale"), (target.mean, target.scale))]
-    if isinstance(inputs, Preprocessing):
-        pairs += [(inputs.numeric, part) for part in (inputs.median, inputs.mean, inputs.scale)]
-        for text in inputs.text.values():
-            pairs += [(text.words, text.word_weights), (text.pieces, text.piece_weights)]
-        known, shape = inputs.scaling in SCALINGS, (inputs.layout().text[1],)
-    else:
-        pairs += [(tuple(range(inputs.channels)), part) for part in (inputs.mean, inputs.scale)]
-        known, shape = True, (inputs.channels, inputs.height, inputs.width)
-    for names, part in pairs:
-        numbers = np.asarray(part)
-        known &= (
-            isinstance(names, tuple)
-            and len(names) == len(numbers)
-            and numbers.dtype.kind in "fi"
-            and bool(np.isfinite(numbers).all())
-        )
-    if not known or min(*inputs.scale, target.scale, 1.0) <= 0:
-        raise ValueError(f"{PREPROCESSING} must have finite numbers for each column, and scales above 0")
+    inputs.check()
+    numbers = np.asarray((target.mean, target.scale))
+    if numbers.dtype.kind not in "fi" or not np.isfinite(numbers).all() or target.scale <= 0:
+        raise ValueError("the target must have a finite mean, and a scale above 0")
     with torch.no_grad():
-        outputs = network.eval()(torch.zeros(1, *shape)).shape[1]
+        outputs = network.eval()(torch.zeros(1, *inputs.shape)).shape[1]
     if target.task not in ("classification", "regression") or outputs != max(len(target.classes), 1):
         raise ValueError(
             f"the network has {outputs} outputs, and the target is a {target.task} with {len(target.classes)} classes"

@@ -12,16 +12,9 @@ from dashpot import nets
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
 from dashpot.data import Prepared, Problem, Split
+from dashpot.data.kinds import KINDS
 from dashpot.evaluation.losses import scores
-from dashpot.training.defaults import (
-    IMAGE_BATCH,
-    IMAGE_STEPS,
-    LARGEST,
-    MOST_EPOCHS,
-    STEPS,
-    batch_size_for,
-    epochs_for,
-)
+from dashpot.training.defaults import LARGEST, MOST_EPOCHS, batch_size_for, epochs_for
 from dashpot.training.loop import FitResult, fit
 
 
@@ -48,11 +41,9 @@ class TrainingLength:
             rows: to train on.
             epochs: where they are asked for.
         """
-        table = kind == "table"
-        batch_size = batch_size_for(rows, largest=LARGEST) if table else IMAGE_BATCH
-        return TrainingLength(
-            epochs or epochs_for(rows, batch_size, steps=STEPS if table else IMAGE_STEPS, most=MOST_EPOCHS), batch_size
-        )
+        usual = KINDS[kind]
+        batch_size = usual.batch_size or batch_size_for(rows, largest=LARGEST)
+        return TrainingLength(epochs or epochs_for(rows, batch_size, steps=usual.steps, most=MOST_EPOCHS), batch_size)
 
 
 def network_for(problem: Problem, prepared: Prepared) -> nets.Net:

@@ -16,8 +16,6 @@ FEWEST_EPOCHS, MOST_EPOCHS = 10, 100
 """Epochs of a single network, whatever its steps: each row is seen several times, and few rows not learned by heart."""
 MOST_EPOCHS_IN_SEARCH = 120
 """Epochs of a search; regularized candidates gain from a little longer."""
-IMAGE_BATCH, IMAGE_STEPS = 64, 1000
-"""For images a convolutional network takes far more time per row, so it gets a third of the steps."""
 
 
 def batch_size_for(rows: int, *, smallest: int = SMALLEST, largest: int = LARGEST_IN_STACK) -> int:
