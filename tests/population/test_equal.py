@@ -130,8 +130,9 @@ def test_early_stopping_at_different_epochs() -> None:
     assert 0 < len(together.alive) < 4
 
 
-def test_early_stopping_without_rows_to_watch_does_nothing() -> None:
-    together = population([member(techniques=(D.EarlyStopping(patience=1),), watch=None), member()])
+@pytest.mark.parametrize("stack", [True, False])
+def test_early_stopping_without_rows_to_watch_does_nothing(stack: bool) -> None:
+    together = population([member(techniques=(D.EarlyStopping(patience=1),), watch=None), member()], stack=stack)
     together.train(4)
     for name, t in together.tensors(1).items():
         assert torch.allclose(together.tensors(0)[name], t)

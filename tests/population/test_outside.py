@@ -59,7 +59,7 @@ class ActivationJitter(D.Technique):
 
             return act
 
-        by = ctx.scalar("by") if hasattr(ctx, "scalar") else self.by
+        by = ctx.scalar("by")
         return [module.register_forward_hook(hook(name, ctx.clock())) for name, module in view.places(self.on).items()]
 
 

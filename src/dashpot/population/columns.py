@@ -81,7 +81,7 @@ def demand_allowed(
         ConfigError, ConflictError: as it would.
     """
     targets = "classes" if data.classification else "values"
-    for recipe in dict.fromkeys(m.recipe if m.watch is not None else without_stopping(m.recipe) for m in members):
+    for recipe in dict.fromkeys(m.recipe for m in members):
         with RANDOM, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # members are many, and what they try is not the user's own choice
             options: dict[str, Any] = {
@@ -93,11 +93,6 @@ def demand_allowed(
                 "steps_per_epoch": lengths[1],
             }
             recipe.attach(view.model, view.optimizer, **options).close()
-
-
-def without_stopping(recipe: Recipe) -> Recipe:
-    """The recipe without what judges epochs by their scores, such as early stopping."""
-    return Recipe(t for t in recipe if not t.defines("on_epoch"))
 
 
 def common_order(sequences: Iterable[Iterable[str]]) -> list[str] | None:

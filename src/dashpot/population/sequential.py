@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.evaluation.losses import metrics_of, predict
-from dashpot.population.columns import without_stopping
 from dashpot.population.members import RANDOM, Data, Member, Plan, initial
 from dashpot.training.batches import Batches
 from dashpot.training.loop import train_epoch
@@ -37,8 +36,7 @@ class SequentialTrainer:
             for m in members
         ]
         self._sessions = [
-            # Without rows to watch there is nothing to stop by.
-            (m.recipe if m.watch is not None else without_stopping(m.recipe)).attach(
+            m.recipe.attach(
                 model,
                 optimizer,
                 seed=m.seed,
