@@ -272,3 +272,24 @@ def test_a_form_that_changes_what_the_program_would_do_must_say_so_again() -> No
         stacked = Softer
 
     assert population([member(techniques=(SoftDropout(),))])._groups[0][0].executor is None
+
+
+def test_two_classes_of_one_name_are_not_taken_for_one_another() -> None:
+    """As a notebook's cell that was run again leaves them."""
+
+    def made(share: float) -> Any:
+        class RenewedScale(StackedTechnique):
+            def on_gradient(self, grads: list[Tensor]) -> None:
+                for g in grads:
+                    g.mul_(self.wide([1.0 if t is None else share for t in self.techniques], g.ndim))
+
+        class Renewed(D.Technique):
+            stacked = RenewedScale
+
+            def on_gradient(self, params: Any, ctx: Any) -> None:
+                torch._foreach_mul_(params.grads, share)
+
+        return Renewed()
+
+    together = demand_as_alone([member(techniques=(made(share),), seed=1) for share in (0.5, 0.0)], notes=1)
+    assert together.notes == ["trained one by one: two classes of the name Renewed"]

@@ -42,7 +42,8 @@ def columns(members: Sequence[Member]) -> Iterator[Column]:
     kinds = {path: type(next(own[path] for own in found if path in own)) for path in order}
     for path in sorted(order, key=lambda path: kinds[path].order):
         form = form_of(kinds[path])
-        assert form is not None
+        if form is None or any(type(own[path]) is not kinds[path] for own in found if path in own):
+            raise NotStackableError(f"two classes of the name {kinds[path].__name__}")  # such as a cell that ran twice
         yield path, kinds[path], form, [own.get(path) for own in found]
 
 
