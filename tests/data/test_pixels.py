@@ -16,10 +16,12 @@ import dashpot
 from dashpot.comparison.compare import compare
 from dashpot.core.batch import Batch, unit_range
 from dashpot.core.context import Context
+from dashpot.core.requires import Requires
 from dashpot.core.space import Range
 from dashpot.core.technique import Technique
 from dashpot.data import ImagePreprocessing, Prepared, Problem, load_rows
 from dashpot.data.images import pixel_range
+from dashpot.data.rows import Rows
 from dashpot.evaluation.losses import predict
 from dashpot.nets import ConvNet, Standardize
 from dashpot.nets.standardize import standardized
@@ -62,6 +64,7 @@ class Brighten(Technique):
     """Adds light in the pixels' own range and clips, as an outside package would; it writes down what it sees."""
 
     summary = "brightens images"
+    requires = Requires(modality=("image",), float_input=True)
     amount: Annotated[float, Range(0.0, 1.0, off=0.0)] = 0.4
     seen: ClassVar[list[Tensor]] = []
 
@@ -151,6 +154,29 @@ def test_relative_strengths_are_those_of_pixels_between_0_and_1() -> None:
         recipe = dashpot.L1(relative=0.1)
         plans.append(dashpot.fit(model, (inputs, y), recipe=recipe, epochs=1, modality=modality, progress=False).plan)
     assert plans[0] == plans[1]
+
+
+def test_a_technique_for_images_is_refused_for_tables_everywhere() -> None:
+    x, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    refused = pytest.raises(
+        dashpot.ConflictError, match=r"Brighten is for images, but the inputs are tables\. Leave it"
+    )
+    with refused:
+        dashpot.DashpotClassifier(Brighten()).fit(x, y)
+    model, data = nn.Linear(3, 2), (torch.from_numpy(x).float(), torch.from_numpy(y))
+    with refused:
+        Brighten().attach(model, torch.optim.SGD(model.parameters(), lr=0.1), modality="table")
+    with refused:
+        dashpot.fit(model, data, recipe=Brighten(), modality="table", progress=False)
+    table = Problem("rows", Rows(("a", "b", "c"), matrix=x), y)
+    split = table.split(0)
+    with refused:
+        train(table, table.prepare(split.train), split, dashpot.Recipe((Brighten(),)), TrainingLength(1, 16), seed=0)
+    member = Member(
+        make=lambda: nn.Linear(3, 2), recipe=dashpot.Recipe((Brighten(),)), lr=0.1, seed=0, rows=split.train
+    )
+    with refused:
+        Population([member], [data], epochs=1, batch_size=16, modality="table")
 
 
 def test_an_unknown_modality_is_refused() -> None:

@@ -74,10 +74,6 @@ class Batch:
         return Batch(**{**parts, "truth": parts["y"] if self.truth is self.y else parts["truth"]})
 
 
-MODALITIES = ("table", "image", "text")
-"""What inputs may be, where somebody says it."""
-
-
 def unit_range(x: Any) -> Any:
     """Pixels as bytes (uint8, 0 to 255) as float32 in [0, 1]; anything else is returned as it is.
 

@@ -49,7 +49,7 @@ def check(actors: list[Attached], view: ModelView, *, batch_size: int | None, cl
     for technique, ctx in actors:
         _check_names(technique, view)
         _check_gradients(technique, view)
-        technique.requires.check(type(technique).__name__, targets=ctx.targets, closure=closure)
+        technique.requires.check(type(technique).__name__, targets=ctx.targets, closure=closure, modality=ctx.modality)
     _check_rows(view, batch_size)
     for technique, ctx in actors:
         technique.check(view, ctx)

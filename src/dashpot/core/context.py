@@ -69,6 +69,11 @@ class Context:
         return self._run.classes
 
     @property
+    def modality(self) -> str | None:
+        """``"table"``, ``"image"`` or ``"text"``; None where the loop has not said what the inputs are."""
+        return self._run.modality
+
+    @property
     def targets(self) -> str | None:
         """``"classes"``, ``"values"`` or ``"multilabel"``, where the loop has told it."""
         return self._run.targets

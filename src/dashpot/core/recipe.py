@@ -138,6 +138,7 @@ class Recipe(tuple[Technique, ...]):
         ignore_index: int | None = None,
         steps: int | None = None,
         steps_per_epoch: int | None = None,
+        modality: str | None = None,
     ) -> Session:
         """Attach to a model and its optimizer; every conflict is found here, before any work.
 
@@ -154,6 +155,8 @@ class Recipe(tuple[Technique, ...]):
             ignore_index: the class that marks positions without a target; they are left out of the mean.
             steps: optimizer steps of the whole run, which schedules over a share of it need.
             steps_per_epoch: optimizer steps of an epoch, which schedules in epochs need.
+            modality: what the inputs are: ``"table"``, ``"image"`` (floats in [0, 1] until the model standardizes them)
+                or ``"text"``; a technique for others is refused.
 
         Returns:
             The session: the one mutable object. Close it, or use it in ``with``.
@@ -176,6 +179,7 @@ class Recipe(tuple[Technique, ...]):
             ignore_index=ignore_index,
             steps=steps,
             steps_per_epoch=steps_per_epoch,
+            modality=modality,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
 from dashpot.core.errors import ConflictError
 
 Modality = Literal["table", "image", "text"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
 Task = Literal["classification", "regression", "multilabel"]
 TASK_OF: Mapping[str, Task] = {"classes": "classification", "values": "regression", "multilabel": "multilabel"}
 """The task that a kind of targets means."""
@@ -45,13 +46,14 @@ class Requires:
             self.task and task is not None and task not in self.task
         )
 
-    def check(self, name: str, *, targets: str | None, closure: bool) -> None:
+    def check(self, name: str, *, targets: str | None, closure: bool, modality: str | None = None) -> None:
         """Refuse at attach what is known not to fit.
 
         Args:
             name: the technique's class.
             targets: ``"classes"``, ``"values"``, ``"multilabel"`` or None: not known.
             closure: the loop steps with a closure.
+            modality: of the inputs, or None: not known.
 
         Raises:
             ConflictError: with the way out.
@@ -61,6 +63,10 @@ class Requires:
                 f"{name} needs a second gradient in each step. Call optimizer.step(closure) in the loop and attach with"
                 " closure=True."
             )
+        if not self.fits(modality=modality):
+            kinds = {"table": "tables", "image": "images", "text": "text"}
+            known = " or ".join(kinds[kind] for kind in self.modality)
+            raise ConflictError(f"{name} is for {known}, but the inputs are {kinds[modality or '']}. Leave it out.")
         task = TASK_OF.get(targets or "")
         if task is not None and not self.fits(task=task):
             way = (

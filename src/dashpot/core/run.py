@@ -23,6 +23,7 @@ class Run:
         optimizer: the optimizer whose ``step`` is hooked.
         seed, rank: of the draws.
         classes, targets, ignore_index: what is known of the targets.
+        modality: what is known of the inputs.
         sparse: the parameters that a proximal step keeps exactly sparse.
         step, epochs: optimizer steps and epochs completed.
         micro: the micro-batch of this step that is under way.
@@ -43,6 +44,7 @@ class Run:
     classes: int | None = None
     targets: str | None = None
     ignore_index: int | None = None
+    modality: str | None = None
     sparse: frozenset[str] = frozenset()
     step: int = 0
     epochs: int = 0

@@ -23,6 +23,7 @@ from dashpot.core.passes import mean_over_ranks
 from dashpot.core.plan import plan_text
 from dashpot.core.points import POINTS, Attached, Handle, Scores, Verdict
 from dashpot.core.replacing import Replaced, plain_copy
+from dashpot.core.requires import MODALITIES
 from dashpot.core.rng import stream
 from dashpot.core.run import Run
 from dashpot.core.saving import restore, saved
@@ -43,7 +44,7 @@ class Session:
     weights (the best or the averaged ones) into the model and takes every hook away.
 
     Raises:
-        ConfigError: ``targets`` that are not known.
+        ConfigError: ``targets`` or a ``modality`` that are not known.
         ConflictError: as for :meth:`Recipe.attach`.
         UsageError: a call after the end, or an optimizer step without a call that the recipe needs.
 
@@ -77,9 +78,12 @@ class Session:
         ignore_index: int | None,
         steps: int | None = None,
         steps_per_epoch: int | None = None,
+        modality: str | None = None,
     ) -> None:
         if targets not in (None, "classes", "values", "multilabel"):
             raise ConfigError("targets", "one of classes, values, multilabel or None", targets)
+        if modality not in (None, *MODALITIES):
+            raise ConfigError("modality", f"one of {', '.join(MODALITIES)} or None", modality)
         plain = plain_optimizer(optimizer)
         view = ModelView(model, plain)
         Mark.refuse(view.model, plain)
@@ -87,6 +91,7 @@ class Session:
         self.run = Run(view, plain, seed, self.snapshot, this_rank(), classes, targets, ignore_index)
         self.run.steps = None if steps is None else check_whole("steps", steps)
         self.run.steps_per_epoch = None if steps_per_epoch is None else check_whole("steps_per_epoch", steps_per_epoch)
+        self.run.modality = modality
         self._closed = self._finished = False
         self._handles: list[Handle] = []
         self._replaced: list[Replaced] = []

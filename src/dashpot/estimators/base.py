@@ -154,6 +154,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             seed=seed,
             device=self.device,
             progress=bool(self.verbose),
+            modality="table",
         ).raise_if_diverged()
         self.model_ = result.model.cpu()
         self.history_, self.plan_, self.n_iter_ = result.history, result.plan, len(result.history)

@@ -92,6 +92,7 @@ def demand_allowed(
                 "closure": any(t.evaluations > 1 for t in recipe),
                 "steps": lengths[0],
                 "steps_per_epoch": lengths[1],
+                "modality": data.modality,
             }
             recipe.attach(view.model, view.optimizer, **options).close()
 

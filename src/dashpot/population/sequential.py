@@ -42,6 +42,7 @@ class SequentialTrainer:
                 seed=m.seed,
                 classes=classes,
                 targets="classes" if data.classification else "values",
+                modality=data.modality,
                 batch_size=batches.smallest,
                 closure=any(t.evaluations > 1 for t in m.recipe),
                 steps=plan.epochs * len(batches),

@@ -259,6 +259,7 @@ def admitted(
                         targets=targets,
                         batch_size=2,
                         closure=part.base.evaluations > 1,
+                        modality=prepared.modality,
                     ).close()
             except (DashpotError, Warning) as error:
                 why = str(error).split(". ")[0].rstrip(".")

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dashpot.core.batch import MODALITIES
 from dashpot.core.errors import ConfigError, ConflictError, DivergedError
 from dashpot.core.recipe import Recipe
+from dashpot.core.requires import MODALITIES
 from dashpot.core.rng import derive, seed_global, stream
 from dashpot.core.session import Session
 from dashpot.core.space import Range, check_number, check_whole
@@ -187,6 +187,7 @@ def fit(
             closure=closure_needed,
             steps=epochs * len(train),
             steps_per_epoch=len(train),
+            modality=modality,
         )
         with session, Progress(progress, epochs) as shown:
             if resume and saved.exists:
