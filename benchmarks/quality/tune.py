@@ -1,7 +1,7 @@
 """``dashpot.tune`` beside what users could pick for a table instead, on the same test rows.
 
 ``python benchmarks/quality/tune.py --splits 2 --budget 60`` measures Dashpot's side, a line of JSON per (set, split),
-and skips what is there already; ``--plain`` does so for the network without any ingredient. The peers' side is
+and skips what is there already; ``--plain`` does so for the network without any technique. The peers' side is
 ``peers.py``, in an environment that has them. ``python benchmarks/quality/tune.py table`` puts all together, see
 ``summary.py``, in ``benchmarks/results/tune.json``.
 """
@@ -42,11 +42,11 @@ def dashpot_arm(problem: Problem, pool: np.ndarray, test: np.ndarray, budget: fl
 
     from dashpot.evaluation.decision import Decision
     from dashpot.evaluation.losses import predict
-    from dashpot.search.config import Options
-    from dashpot.search.search import run
+    from dashpot.search.config import SearchConfig
+    from dashpot.search.run import run
 
     classes = problem.task == "classification"
-    options = Options(
+    options = SearchConfig(
         budget=budget, metric="balanced_accuracy" if classes else "rmse", seed=seed, explain=False, device="cpu"
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +61,7 @@ def dashpot_arm(problem: Problem, pool: np.ndarray, test: np.ndarray, budget: fl
 
 
 def plain_arm(problem: Problem, pool: np.ndarray, test: np.ndarray, seed: int) -> Prediction:
-    """The network that is in every race without any ingredient: trained on the same folds as Dashpot's, the mean of the
+    """The network that is in every race without any technique: trained on the same folds as Dashpot's, the mean of the
     folds' networks predicts.
     """
     import tempfile
@@ -69,29 +69,31 @@ def plain_arm(problem: Problem, pool: np.ndarray, test: np.ndarray, seed: int) -
     import torch
 
     from dashpot.evaluation.losses import predict
-    from dashpot.search.config import Options
+    from dashpot.search.config import SearchConfig
     from dashpot.search.outcome.ensemble import Choice, assemble
     from dashpot.search.racing.trial import Trial
     from dashpot.search.racing.worker import with_networks
-    from dashpot.search.search import Search
+    from dashpot.search.run import Search
 
     classes = problem.task == "classification"
-    options = Options(
+    options = SearchConfig(
         trials=2, metric="balanced_accuracy" if classes else "rmse", seed=seed, explain=False, device="cpu"
     )
     with tempfile.TemporaryDirectory() as folder:
         search = Search(problem, options, Path(folder))
         store = search.open()
         try:
-            course = search.course(store)
+            training = search.training_budget(store)
         finally:
             store.close()
         folds = list(range(options.cv))
-        wanted = [Trial(0, search.space.plain())]
-        runner = with_networks(search.task, course, Path(folder), wanted, folds=folds, deadline=None, say=search.say)[0]
-        final = assemble(search.task, [runner], Choice(runner, runner, ""), folds, "folds")
+        wanted = [Trial(0, search.space.baseline())]
+        trial = with_networks(search.task, training, Path(folder), wanted, folds=folds, deadline=None, say=search.say)[
+            0
+        ]
+        final = assemble(search.task, [trial], Choice(trial, trial, ""), folds, "folds")
     assert np.array_equal(search.test, test)
-    assert not search.space.plain().recipe
+    assert not search.space.baseline().recipe
     out = predict(final.network, search.prepared.x[torch.as_tensor(test)]).double().numpy()
     if not classes:
         return Prediction(test=out[:, 0] * search.prepared.target.scale + search.prepared.target.mean)
@@ -161,7 +163,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of each search")
     parser.add_argument(
-        "--plain", action="store_true", help="measure the network without any ingredient instead, with the same folds"
+        "--plain", action="store_true", help="measure the network without any technique instead, with the same folds"
     )
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--to", type=Path, default=DASHPOT_LINES)

@@ -1,10 +1,10 @@
 """How fast a search is: the same candidates stacked and one by one, and the time to a cross-validated score beside
 plain Optuna.
 
-Part one: 64 random candidates of the default space for digits and one course with its rungs. A first race decides how
+Part one: 64 random candidates of the default space for digits and one training with its rungs. A first race decides how
 many epochs each candidate gets; every arm then trains exactly those. Arms: the race with stacked networks (in bfloat16
 where the processor does so fast, and in float32), the same race one by one (``dashpot.fit``'s own loop, network after
-network), and a loop in plain PyTorch with fused AdamW and the same ingredients by hand. Warm: in turn in one process.
+network), and a loop in plain PyTorch with fused AdamW and the same techniques by hand. Warm: in turn in one process.
 Cold: a process of its own each, from its start, with an empty folder for compiled kernels.
 
 Part two: the same space, folds, epochs offered and looks. Optuna's side is what a practitioner would write: TPE, a
@@ -37,7 +37,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from plain_loop import plain_race
 from tune_score import PRUNER, time_to_score, timed
-from tune_setup import CANDIDATES, COLD_EPOCHS, WARM_EPOCHS, Clocks, clocks, course_of, in_a_process, search_of
+from tune_setup import CANDIDATES, COLD_EPOCHS, WARM_EPOCHS, Clocks, clocks, in_a_process, search_of, training_of
 
 # --- part one: the same candidates -----------------------------------------------------------------------------------
 
@@ -51,7 +51,7 @@ def random_candidates(space: Any) -> list[Any]:
 
 
 def race(
-    search: Any, course: Any, candidates: Sequence[Any], plan: Mapping[int, int] | None, **options: Any
+    search: Any, training: Any, candidates: Sequence[Any], plan: Mapping[int, int] | None, **options: Any
 ) -> tuple[dict[int, int], list[float]]:
     """A race on one fold; with a plan, whoever the plan says goes on. Returns the plan that it followed, and the
     scores.
@@ -63,40 +63,40 @@ def race(
         def _rung(self, running: Sequence[int]) -> list[int]:
             if plan is None:
                 return super()._rung(running)
-            kept = [i for i in running if plan[i] > self.runners[i].epochs]
+            kept = [i for i in running if plan[i] > self.trials[i].epochs]
             for i in set(running) - set(kept):
                 self._finish(i, "pruned")
             return self._kept(kept)
 
         def over(self, i: int) -> bool:
-            epochs = self.runners[i].epochs
+            epochs = self.trials[i].epochs
             return (
-                super().over(i) if plan is None else plan[i] <= epochs and epochs not in course.rungs
+                super().over(i) if plan is None else plan[i] <= epochs and epochs not in training.rungs
             )  # at a rung others are weaker
 
-    runners = Follow(
-        replace(search.task, **options), course, [Trial(i, c) for i, c in enumerate(candidates)], folds=[0]
+    trials = Follow(
+        replace(search.task, **options), training, [Trial(i, c) for i, c in enumerate(candidates)], folds=[0]
     ).run()
-    return {r.number: r.epochs for r in runners}, [r.score for r in runners]
+    return {r.number: r.epochs for r in trials}, [r.score for r in trials]
 
 
 ARMS: dict[str, Any] = {
     "stacked": {},
-    "stacked, float32": {"low": False},
+    "stacked, float32": {"bfloat16": False},
     "race one by one": {"stack": False},
     "plain PyTorch one by one": None,
 }
 
 
-def run_arm(name: str, search: Any, course: Any, candidates: Sequence[Any], plan: Mapping[int, int]) -> list[float]:
+def run_arm(name: str, search: Any, training: Any, candidates: Sequence[Any], plan: Mapping[int, int]) -> list[float]:
     if ARMS[name] is None:
-        return plain_race(search, course, candidates, plan)
-    return race(search, course, candidates, plan, **ARMS[name])[1]
+        return plain_race(search, training, candidates, plan)
+    return race(search, training, candidates, plan, **ARMS[name])[1]
 
 
 def warm(rounds: int) -> dict[str, Any]:
     """The arms in turn in one process, in random order, after an uncounted epoch of every candidate in each; by the
-    epochs of the course.
+    epochs of the training budget.
     """
     return {str(epochs): _warm(rounds, epochs) for epochs in WARM_EPOCHS}
 
@@ -104,10 +104,10 @@ def warm(rounds: int) -> dict[str, Any]:
 def _warm(rounds: int, epochs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         search = search_of("digits", 0, epochs, Path(folder))
-        course, candidates = course_of(search, 1, CANDIDATES), random_candidates(search.space)
-        plan, _ = race(search, course, candidates, None)
+        training, candidates = training_of(search, 1, CANDIDATES), random_candidates(search.space)
+        plan, _ = race(search, training, candidates, None)
         for name in ARMS:
-            run_arm(name, search, replace(course, epochs=1, rungs=()), candidates, dict.fromkeys(plan, 1))
+            run_arm(name, search, replace(training, epochs=1, rungs=()), candidates, dict.fromkeys(plan, 1))
         seconds: dict[str, list[Clocks]] = {name: [] for name in ARMS}
         best: dict[str, float] = {}
         order, shuffle = list(ARMS), random.Random(0)
@@ -115,7 +115,7 @@ def _warm(rounds: int, epochs: int) -> dict[str, Any]:
             shuffle.shuffle(order)
             for name in order:
                 wall, cpu = time.perf_counter(), time.process_time()
-                best[name] = min(run_arm(name, search, course, candidates, plan))
+                best[name] = min(run_arm(name, search, training, candidates, plan))
                 seconds[name].append({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
                 print(f"warm, {epochs} epochs: {name}: {seconds[name][-1]}", file=sys.stderr, flush=True)
     gains = {
@@ -138,12 +138,12 @@ def cold(name: str, started: float, plan: Mapping[int, int] | None) -> dict[str,
     """One arm in this process, from its start."""
     with tempfile.TemporaryDirectory() as folder:
         search = search_of("digits", 0, COLD_EPOCHS, Path(folder))
-        course, candidates = course_of(search, 1, CANDIDATES), random_candidates(search.space)
+        training, candidates = training_of(search, 1, CANDIDATES), random_candidates(search.space)
         ready = clocks(started)
         if plan is None:
-            plan, scores = race(search, course, candidates, None)
+            plan, scores = race(search, training, candidates, None)
         else:
-            scores = run_arm(name, search, course, candidates, plan)
+            scores = run_arm(name, search, training, candidates, plan)
     return {"seconds": clocks(started), "until training": ready, "plan": plan, "best log-loss": min(scores)}
 
 

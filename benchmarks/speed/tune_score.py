@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from plain_loop import Plain
-from tune_setup import ETA, FOLDS, OFFERED, Clocks, clocks, course_of, in_a_process, looks_of, search_of
+from tune_setup import ETA, FOLDS, OFFERED, Clocks, clocks, in_a_process, looks_of, search_of, training_of
 
 PRUNER = "halving"
 """Successive halving: in a first trial Optuna tried 18 candidates with it and 9 with MedianPruner, and got to the same
@@ -59,16 +59,16 @@ def optuna_arm(seed: int, trace: Trace, pruner: str) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         search = search_of("breast_cancer", seed, OFFERED, Path(folder))
-    course = course_of(search, FOLDS, 1)
-    looks, folds = looks_of(course), search.task.folds
+    training = training_of(search, FOLDS, 1)
+    looks, folds = looks_of(training), search.task.folds
     trace.begin()
 
     def objective(trial: Any) -> float:
         candidate = search.space.sample(trial)
-        networks = [Plain(search.task, candidate, fold, course) for fold in range(FOLDS)]
+        networks = [Plain(search.task, candidate, fold, training) for fold in range(FOLDS)]
         best = math.inf
         trace.candidates += 1
-        for epoch in range(1, course.epochs + 1):
+        for epoch in range(1, training.epochs + 1):
             for network in networks:
                 network.train_epoch()
             trace.member_epochs += FOLDS
@@ -84,16 +84,16 @@ def optuna_arm(seed: int, trace: Trace, pruner: str) -> None:
         return best
 
     made: Mapping[str, Callable[[], Any]] = {
-        "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=course.rungs[0]),
-        "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=course.rungs[0], reduction_factor=ETA),
+        "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=training.rungs[0]),
+        "halving": lambda: optuna.pruners.SuccessiveHalvingPruner(min_resource=training.rungs[0], reduction_factor=ETA),
     }
     optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed), pruner=made[pruner]()).optimize(objective)
 
 
 def dashpot_arm(seed: int, trace: Trace, first: bool) -> None:
-    def say(stage: str, runners: Sequence[Any], epoch: int) -> None:
-        trace.member_epochs += FOLDS * len(runners)
-        trace.see(min((r.score for r in runners), default=math.inf))
+    def say(stage: str, trials: Sequence[Any], epoch: int) -> None:
+        trace.member_epochs += FOLDS * len(trials)
+        trace.see(min((r.score for r in trials), default=math.inf))
 
     with tempfile.TemporaryDirectory() as folder:
         search = search_of("breast_cancer", seed, OFFERED, Path(folder))
@@ -103,7 +103,7 @@ def dashpot_arm(seed: int, trace: Trace, first: bool) -> None:
         trace.begin()
         store = search.open()
         try:
-            search.work(store, search.course(store))
+            search.work(store, search.training_budget(store))
         finally:
             trace.candidates = len(store.trials())
             store.close()

@@ -16,7 +16,7 @@ from typing import Any
 
 CANDIDATES, ETA = 64, 3
 WARM_EPOCHS, COLD_EPOCHS, FOLDS, OFFERED = (9, 54), 108, 3, 40
-"""Of the whole course: a short race, in which setting up weighs most, and a longer one; a cold one for which plain
+"""Of the whole training: a short race, in which setting up weighs most, and a longer one; a cold one for which plain
 PyTorch takes more than a minute.
 """
 Clocks = dict[str, float]
@@ -37,8 +37,8 @@ def search_of(data: str, seed: int, epochs: int, folder: Path) -> Any:
 
     from dashpot.data import Problem
     from dashpot.data.rows import Rows
-    from dashpot.search.config import Options
-    from dashpot.search.search import Search
+    from dashpot.search.config import SearchConfig
+    from dashpot.search.run import Search
 
     torch.set_num_threads(1)
     table = getattr(datasets, f"load_{data}")()
@@ -47,7 +47,7 @@ def search_of(data: str, seed: int, epochs: int, folder: Path) -> Any:
         warnings.simplefilter("ignore")
         search = Search(
             problem,
-            Options(trials=10**6, cv=FOLDS, test=False, epochs=epochs, seed=seed, explain=False, device="cpu"),
+            SearchConfig(trials=10**6, cv=FOLDS, test=False, epochs=epochs, seed=seed, explain=False, device="cpu"),
             folder,
         )
     # The plain loop's scores have no temperature fitted: then neither have ours.
@@ -55,19 +55,19 @@ def search_of(data: str, seed: int, epochs: int, folder: Path) -> Any:
     return search
 
 
-def course_of(search: Any, folds: int, lanes: int) -> Any:
+def training_of(search: Any, folds: int, parallel: int) -> Any:
     from dashpot.search.racing.trial import TrainingBudget, default_rungs
     from dashpot.training.defaults import batch_size_for
 
-    epochs = search.options.epochs
-    return TrainingBudget(epochs, batch_size_for(len(search.task.folds[0][0])), default_rungs(epochs), folds, lanes)
+    epochs = search.config.epochs
+    return TrainingBudget(epochs, batch_size_for(len(search.task.folds[0][0])), default_rungs(epochs), folds, parallel)
 
 
-def looks_of(course: Any) -> set[int]:
+def looks_of(training: Any) -> set[int]:
     """When a race scores: the same looks for all arms."""
-    from dashpot.search.racing.trial import LOOKS
+    from dashpot.search.racing.trial import EVALUATIONS
 
-    return {*course.rungs, *(max(1, round(course.epochs * k / LOOKS)) for k in range(1, LOOKS + 1))}
+    return {*training.rungs, *(max(1, round(training.epochs * k / EVALUATIONS)) for k in range(1, EVALUATIONS + 1))}
 
 
 def in_a_process(arm: str, cache: str | None = None, **options: Any) -> dict[str, Any]:

@@ -57,6 +57,7 @@ from dashpot.training.loop import FitResult, fit
 
 if TYPE_CHECKING:
     from dashpot.estimators import DashpotClassifier, DashpotRegressor
+    from dashpot.search.config import SearchConfig
     from dashpot.search.outcome.result import TuneResult
     from dashpot.search.tune import tune
     from dashpot.sparsity.inspect import inspect, stationarity
@@ -101,6 +102,7 @@ __all__ = [
     "Orthogonality",
     "PathResult",
     "Recipe",
+    "SearchConfig",
     "Session",
     "SparseGroupLasso",
     "StorageError",
@@ -132,6 +134,7 @@ _LAZY = {
     "DashpotClassifier": "dashpot.estimators",
     "DashpotRegressor": "dashpot.estimators",
     "PathResult": "dashpot.sparsity.result",
+    "SearchConfig": "dashpot.search.config",
     "TuneResult": "dashpot.search.outcome.result",
     "inspect": "dashpot.sparsity.inspect",
     "path": "dashpot.sparsity.path",

@@ -113,7 +113,7 @@ def test_it_reports_and_writes(tuned: tuple[Path, str]) -> None:
     assert (record["dataset"], record["rows"], record["classes"]) == ("tablé", 150, 2)
     assert "tablé" in said
     assert f"{record['test']['chosen']['accuracy']:.4f}" in said
-    for part in ("Chosen:", "Candidates", "plain", "logistic regression", "The search took"):
+    for part in ("Chosen:", "Candidates", "baseline", "logistic regression", "The search took"):
         assert part in said
 
 
@@ -185,7 +185,7 @@ def test_kinds_of_data(
         assert not [name for name in record["space"] if name.startswith(("mixup", "ema"))]
 
 
-def test_ingredients_of_ones_own(place: Path, tmp_path: Path, call: Call) -> None:
+def test_techniques_of_ones_own(place: Path, tmp_path: Path, call: Call) -> None:
     options = ["--with", "l1:strength=1e-6..1e-4", "--with", "dropout:p=0.3", "--net", "width=16", "--net", "depth=1"]
     call(
         "tune",
@@ -215,7 +215,7 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "one candidate": (["--trials", "1"], ["trials", ">= 2", "1"]),
     "low above high": (["--with", "l1:strength=1e-2..1e-6"], ["l1.strength", "low below high"]),
     "log from 0": (["--with", "l1:strength=0..1e-2"], ["l1.strength", "above 0"]),
-    "no such ingredient": (["--with", "dropuot"], ["'dropuot'", "Did you mean 'dropout'"]),
+    "no such technique": (["--with", "dropuot"], ["'dropuot'", "Did you mean 'dropout'"]),
     "no such field": (["--with", "dropout:q=1"], ["dropout", "'q'"]),
     "without what is not there": (["--without", "sam"], ["--without", "'sam'"]),
     "metric of another task": (["--metric", "rmse"], ["metric", "classification", "'rmse'"]),

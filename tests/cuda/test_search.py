@@ -29,7 +29,8 @@ def parts() -> tuple[Any, Any, Any]:
     from dashpot.data.rows import to_rows
     from dashpot.evaluation.metrics import find_metric
     from dashpot.search.racing.trial import TrainingBudget
-    from dashpot.search.setup import default_space, make_task
+    from dashpot.search.setup import make_task
+    from dashpot.search.space.defaults import default_space
 
     x, y = numbers()
     problem = Problem("data", to_rows(x), y)
@@ -47,7 +48,11 @@ def test_a_race() -> None:
     from dashpot.search.racing.trial import Trial
 
     task, space, budget = parts()
-    candidates = [space.default(), space.plain(), *(space.without(space.default(), n) for n in ("mixup", "l1", "ema"))]
+    candidates = [
+        space.default(),
+        space.baseline(),
+        *(space.without(space.default(), n) for n in ("mixup", "l1", "ema")),
+    ]
     trials = [Trial(number, candidate) for number, candidate in enumerate(candidates)]
     race = Race(task, budget, trials, folds=range(2))
     race.run()
@@ -87,8 +92,8 @@ if importlib.util.find_spec("optuna") is not None:
         def make(width: int = 8) -> nn.Module:
             return nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 3))
 
-        options: dict[str, Any] = {"trials": 3, "epochs": 3, "cv": 2, "explain": False, "progress": False}
-        result = D.tune((x, y), model=make, net={"width": [4, 8]}, device=DEVICE, **options)
+        config = D.SearchConfig(trials=3, epochs=3, cv=2, explain=False, device=DEVICE)
+        result = D.tune((x, y), model=make, net={"width": [4, 8]}, config=config, progress=False)
         assert np.allclose(result.predict_proba(x.cpu()).sum(1), 1)
         assert torch.equal(torch.as_tensor(result.predict(x)), torch.as_tensor(result.predict(x.cpu())))
 

@@ -219,8 +219,10 @@ def test_stacked_networks_standardize_by_their_own_numbers() -> None:
 
 def test_an_augmentation_sees_raw_pixels_in_a_search(seen: list[Tensor]) -> None:
     raw = pixels()
-    options: dict[str, Any] = {"trials": 2, "cv": 2, "epochs": 2, "explain": False, "seed": 0, "progress": False}
-    result = dashpot.tune((raw, np.arange(ROWS) % 2), recipe=[Brighten()], net={"width": 4}, **options)
+    config = dashpot.SearchConfig(cv=2, epochs=2, explain=False)
+    result = dashpot.tune(
+        (raw, np.arange(ROWS) % 2), recipe=[Brighten()], net={"width": 4}, trials=2, config=config, progress=False
+    )
     demand_raw(seen, raw)
     assert result.predict(raw).shape == (ROWS,)
     assert isinstance(result.network.networks[0] if hasattr(result.network, "networks") else result.network, ConvNet)
@@ -238,8 +240,8 @@ def test_a_network_of_ones_own_is_handed_standardized_images(seen: list[Tensor])
             lowest.append(float(x.min()))
             return self.layer(x.flatten(1))  # type: ignore[no-any-return]
 
-    options: dict[str, Any] = {"trials": 2, "cv": 2, "epochs": 1, "explain": False, "test": False, "progress": False}
-    dashpot.tune(problem(), model=Own, recipe=[Brighten()], **options)
+    config = dashpot.SearchConfig(cv=2, epochs=1, explain=False, test=False)
+    dashpot.tune(problem(), model=Own, recipe=[Brighten()], trials=2, config=config, progress=False)
     demand_raw(seen, pixels())
     assert min(lowest) < -0.5  # below any pixel
 

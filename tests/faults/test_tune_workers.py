@@ -37,7 +37,7 @@ while True:
     for number, lr in batch:
         store.report(number, 1, lr)
         time.sleep(random.uniform(0, 0.05))
-        store.tell(number, "complete", lr, {"fold_scores": [lr]})
+        store.tell(number, "complete", lr, {"record": {"number": number, "fold_scores": [lr]}})
     if not batch:
         trials = [t for t in store.trials() if counted(t)]
         if len(trials) >= count and all(t.state.is_finished() for t in trials):

@@ -88,7 +88,7 @@ def demand_whole(study: optuna.Study, count: int) -> None:
     for trial in candidates:
         if trial.state.name == "COMPLETE":
             assert trial.value is not None
-            assert np.isclose(trial.value, np.mean(trial.user_attrs["fold_scores"]))
+            assert np.isclose(trial.value, np.mean(trial.user_attrs["record"]["fold_scores"]))
 
 
 def recomputed(folder: Path, number: int, params: dict[str, Any]) -> float:
@@ -98,15 +98,15 @@ def recomputed(folder: Path, number: int, params: dict[str, Any]) -> float:
     from dashpot.evaluation.calibration import fit_temperature
     from dashpot.search.outcome.folder import read_config
     from dashpot.search.racing.checkpoints import load
-    from dashpot.search.search import Search
+    from dashpot.search.run import Search
 
     problem, options, _ = read_config(folder)
     search = Search(problem, options, folder)
-    runner = load(folder, number, search.space.candidate(params))
-    assert runner is not None, f"no networks of candidate {number} in {folder}"
+    trial = load(folder, number, search.space.candidate(params))
+    assert trial is not None, f"no networks of candidate {number} in {folder}"
     logits, truth = [], []
-    for tensors, (_, valid) in zip(runner.tensors, search.task.folds, strict=True):
-        network = search.task.make(dict(runner.candidate.net))
+    for tensors, (_, valid) in zip(trial.tensors, search.task.folds, strict=True):
+        network = search.task.make(dict(trial.candidate.net))
         network.load_state_dict(dict(tensors), strict=False)
         rows = torch.as_tensor(valid)
         with torch.no_grad():

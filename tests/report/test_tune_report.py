@@ -53,7 +53,7 @@ def odd(data: dict[str, Any]) -> dict[str, Any]:
     return {**json.loads(text), "dataset": "costs in $ and $ [bold]" + "a long name " * 20}
 
 
-ONE = candidate(0, name="plain", recipe="", params={"lr": 0.001})
+ONE = candidate(0, name="baseline", recipe="", params={"lr": 0.001})
 RECORDS: dict[str, dict[str, Any]] = {
     "forty": searched(),
     "regression, large numbers": searched(seed=2, task="regression", scale=48213.0),
@@ -67,7 +67,7 @@ RECORDS: dict[str, dict[str, Any]] = {
     "not a number": holes(searched(12), math.nan),
     "infinite": holes(searched(12), math.inf),
     "zeros": holes(searched(12), 0.0),
-    "nothing chosen": searched(12, chosen=None, best=None, plain=None, test={}),
+    "nothing chosen": searched(12, chosen=None, best=None, baseline=None, test={}),
     "all failed": bare(
         *(
             candidate(i, state="failed", score=None, se=None, fold_scores=[], history=[], train_score=None)
@@ -136,14 +136,14 @@ def test_the_summary_shows_the_records_numbers() -> None:
     text = shown(summary_table(data))
     rows = {
         "chosen, ensemble of 5 folds": data["test"]["chosen"],
-        "plain": data["test"]["plain"],
+        "baseline": data["test"]["baseline"],
         **data["test"]["references"],
     }
     found = {c["number"]: c for c in data["candidates"]}
     for name, scores in rows.items():
         line = next(line for line in text.splitlines() if line.startswith(name))
         assert all(f"{value:.4f}" in line for value in scores.values()), name
-    for name, number in (("chosen", data["chosen"]), ("plain", data["plain"])):
+    for name, number in (("chosen", data["chosen"]), ("baseline", data["baseline"])):
         line = next(line for line in text.splitlines() if line.startswith(name))
         assert f"{found[number]['score']:.4f} ± {found[number]['se']:.4f}" in line
     # The user's own metric is the first.
@@ -151,10 +151,10 @@ def test_the_summary_shows_the_records_numbers() -> None:
     assert head.split()[:2] == ["balanced", "accuracy"]
 
 
-def test_candidates_stand_in_their_order_with_plain_and_chosen_below() -> None:
+def test_candidates_stand_in_their_order_with_baseline_and_chosen_below() -> None:
     lucky = candidate(7, score=0.1, folds=1, se=None, state="pruned")
     luckier = candidate(6, score=0.05, folds=1, se=None)
-    data = bare(*(candidate(i, score=0.5 - 0.01 * i) for i in range(5)), lucky, luckier, plain=0, chosen=1, best=4)
+    data = bare(*(candidate(i, score=0.5 - 0.01 * i) for i in range(5)), lucky, luckier, baseline=0, chosen=1, best=4)
     assert [c.number for c in ranked(data)] == [4, 3, 2, 1, 0, 6, 7]
     text = shown(candidates_table(data, top=2))
     numbers = [line.split()[1] for line in text.splitlines() if line.lstrip()[:1].isdigit()]
@@ -167,10 +167,10 @@ def test_candidates_stand_in_their_order_with_plain_and_chosen_below() -> None:
 @pytest.mark.parametrize(
     ("left", "alone", "words"),
     [
-        ((0.1, 0.05), (0.1, 0.2), "earned its place"),
+        ((0.1, 0.05), (0.1, 0.2), "helps"),
         ((0.1, 0.2), None, "no clear effect"),
         ((0.1, 0.2), (0.1, 0.05), "helps only alone"),
-        ((-0.1, 0.05), (0.1, 0.05), "hurt"),
+        ((-0.1, 0.05), (0.1, 0.05), "hurts"),
         (None, (0.1, 0.05), "helps alone"),
         (None, (-0.1, 0.05), "hurts alone"),
         (None, (0.0, 0.05), "no clear effect alone"),
@@ -207,19 +207,19 @@ def test_markup_in_names_is_not_read() -> None:
 
 
 def test_how_sure_the_choice_is() -> None:
-    plain = candidate(0, name="plain", fold_scores=[0.50, 0.54, 0.52], score=0.52, folds=3)
+    baseline = candidate(0, name="baseline", fold_scores=[0.50, 0.54, 0.52], score=0.52, folds=3)
     chosen = candidate(1, fold_scores=[0.45, 0.50, 0.46], score=0.47, se=0.02, folds=3)
     close = candidate(2, fold_scores=[0.47, 0.49, 0.48], score=0.48, folds=3)
-    candidates = {c.number: c for c in ranked(bare(plain, close, chosen))}
+    candidates = {c.number: c for c in ranked(bare(baseline, close, chosen))}
     gain = paired(candidates[1], candidates[0])
     assert gain is not None
     # Gains 0.05, 0.04, 0.06: s = 0.01; three folds have one test row for two training rows; t(0.975, 2) = 4.302653.
     half = 4.302653 * 0.01 * math.sqrt(1 / 3 + 1 / 2)
     assert (gain.mean, gain.low, gain.high) == pytest.approx((0.05, 0.05 - half, 0.05 + half), abs=1e-6)
-    text = reported(bare(plain, close, chosen))
-    assert f"better than plain: +0.0500 [{0.05 - half:+.4f}, {0.05 + half:+.4f}] log loss" in text
+    text = reported(bare(baseline, close, chosen))
+    assert f"better than the baseline: +0.0500 [{0.05 - half:+.4f}, {0.05 + half:+.4f}] log loss" in text
     assert "1 other is within one standard error of the best" in text
-    assert "plain itself was chosen" in reported(bare(plain, close, chosen, chosen=0))
+    assert "the baseline itself was chosen" in reported(bare(baseline, close, chosen, chosen=0))
 
 
 def ring(c: Any) -> str:
@@ -234,7 +234,7 @@ def test_the_race_draws_what_the_histories_say(monkeypatch: pytest.MonkeyPatch) 
     lines = [list(zip(line.get_xdata(), line.get_ydata(), strict=True)) for line in figure.axes[0].lines]
     for c in data["candidates"]:
         assert [(e, s) for e, s in c["history"]] in lines, c["number"]
-        if c["number"] in (data["chosen"], data["plain"], data["best"]):
+        if c["number"] in (data["chosen"], data["baseline"], data["best"]):
             assert any(text.startswith(f"#{c['number']} ") and text.endswith(f"\n{ring(c)}") for text in texts)
 
 
@@ -274,7 +274,7 @@ def test_contributions_and_gaps_are_drawn_at_their_numbers() -> None:
     axes = draw_contributions(data).axes[0]
     ends = [tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
     for row in data["contributions"]:
-        assert any(pair == pytest.approx((row["low"], row["high"])) for pair in ends), row["ingredient"]
+        assert any(pair == pytest.approx((row["low"], row["high"])) for pair in ends), row["technique"]
     order = [c.left_out.mean for c in contributions(data) if c.left_out is not None]
     assert order == sorted(order, reverse=True)
     points = [
@@ -283,7 +283,7 @@ def test_contributions_and_gaps_are_drawn_at_their_numbers() -> None:
         if len(line.get_xdata()) == 1
     ]
     found = {c["number"]: c for c in data["candidates"]}
-    for number in (data["chosen"], data["plain"]):
+    for number in (data["chosen"], data["baseline"]):
         assert any(point == pytest.approx((found[number]["train_score"], found[number]["score"])) for point in points)
     widths = [bar.get_width() for bar in draw_importance(data).axes[0].patches]
     assert widths == pytest.approx(sorted(data["importance"].values(), reverse=True))

@@ -1,4 +1,4 @@
-"""Records of a search made up for tests, in the shape of tune.json."""
+"""Records of a search made up for tests, in the shape of report.json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 # Names, the searched field, its bounds and whether they are on a log scale, the strength that is best, and what the
 # technique gains there.
-INGREDIENTS: tuple[tuple[str, str, float, float, bool, float, float], ...] = (
+TECHNIQUES: tuple[tuple[str, str, float, float, bool, float, float], ...] = (
     ("mixup", "alpha", 0.05, 1.0, False, 0.4, 0.16),
     ("weight-decay", "strength", 1e-5, 1.0, True, 3e-2, 0.10),
     ("l1", "strength", 1e-6, 1e-1, True, 1e-4, 0.05),
@@ -42,13 +42,13 @@ def candidate(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def contribution(
-    ingredient: str, kind: str, difference: float | None, half: float | None, folds: Sequence[float] = ()
+    technique: str, kind: str, difference: float | None, half: float | None, folds: Sequence[float] = ()
 ) -> dict[str, Any]:
-    """What an ingredient gained, with a symmetric interval."""
+    """What a technique gained, with a symmetric interval."""
     known = difference is not None and half is not None
     low, high = (difference - half, difference + half) if known else (None, None)
     return {
-        "ingredient": ingredient,
+        "technique": technique,
         "kind": kind,
         "difference": difference,
         "low": low,
@@ -58,9 +58,10 @@ def contribution(
 
 
 def bare(*candidates: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A record of those candidates, the first plain, the last best and chosen, with nothing else measured."""
+    """A record of those candidates, the first baseline, the last best and chosen, with nothing else measured."""
     numbers = [c["number"] for c in candidates]
     return {
+        "version": 2,
         "dataset": "demo",
         "task": "classification",
         "metric": "balanced_accuracy",
@@ -81,7 +82,7 @@ def bare(*candidates: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "versions": {"dashpot": "0.1.0"},
         "machine": {"cores": 2},
         "candidates": list(candidates),
-        "plain": numbers[0] if numbers else None,
+        "baseline": numbers[0] if numbers else None,
         "best": numbers[-1] if numbers else None,
         "chosen": numbers[-1] if numbers else None,
         "why": "the lowest log loss",
@@ -103,7 +104,7 @@ def searched(
     epochs: int = 50,
     **changes: Any,
 ) -> dict[str, Any]:
-    """A whole search: candidates drawn at random and halved in three rounds, plain that overfits, contributions,
+    """A whole search: candidates drawn at random and halved in three rounds, baseline that overfits, contributions,
     importances and test scores.
     """
     rng = np.random.default_rng(seed)
@@ -138,7 +139,7 @@ def searched(
         broken["history"] = broken["history"][:3]
     tests = _tests(made, chosen, task, scale)
     measured = []
-    for name, *_, gain in INGREDIENTS:
+    for name, *_, gain in TECHNIQUES:
         for kind, share in (("left out", 1.0), ("alone", 1.2)):
             if kind == "alone" or name in made[chosen]["recipe"]:
                 folds = scale * (share * gain + rng.normal(0, 0.01) + rng.normal(0, 0.015, 5))
@@ -146,17 +147,17 @@ def searched(
                     contribution(name, kind, float(folds.mean()), float(3 * folds.std() / math.sqrt(5)), folds.tolist())
                 )
     shares = rng.dirichlet([0.6] * 12)
-    keys = ["lr", "net.width", *(f"{name}.{field}" for name, field, *_ in INGREDIENTS), "mixup", "l1", "weight-decay"]
+    keys = ["lr", "net.width", *(f"{name}.{field}" for name, field, *_ in TECHNIQUES), "mixup", "l1", "weight-decay"]
     return bare(*made) | {
         "task": task,
         "metric": "balanced_accuracy" if task == "classification" else "r2",
         "proper": "log_loss" if task == "classification" else "rmse",
         "classes": 3 if task == "classification" else 0,
         "epochs": epochs,
-        "plain": 0,
+        "baseline": 0,
         "best": best,
         "chosen": chosen,
-        "why": f"#{chosen} has fewer ingredients than #{best} and a score near to its",
+        "why": f"#{chosen} has fewer techniques than #{best} and a score near to its",
         "test": tests,
         "contributions": measured,
         "importance": {key: float(share) for key, share in zip(keys, shares, strict=True)},
@@ -180,12 +181,12 @@ def searched(
 
 
 def _made(number: int, rng: np.random.Generator, difficulty: np.ndarray, epochs: int, scale: float) -> dict[str, Any]:
-    """A candidate trained to the end; number 0 is plain and number 1 the default recipe."""
+    """A candidate trained to the end; number 0 is baseline and number 1 the default recipe."""
     lr = 1e-3 if number < 2 else float(10 ** rng.uniform(-4, -1.5))
     width = int(rng.choice([64, 128, 256, 512])) if number > 1 else 256
     params: dict[str, Any] = {"lr": lr, "net.width": width}
     gain, parts = -0.03 * math.log10(lr / 2e-3) ** 2, []
-    for name, field, low, high, log, optimum, most in INGREDIENTS:
+    for name, field, low, high, log, optimum, most in TECHNIQUES:
         on = rng.random() < 0.5 if number > 1 else number == 1 and name in ("mixup", "weight-decay")
         params[name] = bool(on)
         if on:
@@ -205,7 +206,7 @@ def _made(number: int, rng: np.random.Generator, difficulty: np.ndarray, epochs:
     folds = curve[at] + scale * (difficulty + rng.normal(0, 0.008, 5))
     return {
         "number": number,
-        "name": {0: "plain", 1: "default"}.get(number, ""),
+        "name": {0: "baseline", 1: "default"}.get(number, ""),
         "recipe": " | ".join(parts),
         "params": params,
         "state": "complete",
@@ -231,4 +232,8 @@ def _tests(made: Sequence[dict[str, Any]], chosen: int, task: str, scale: float)
         ("logistic regression", "boosted trees") if task == "classification" else ("ridge regression", "boosted trees")
     )
     references = {name: scores(scale * (0.5 + 0.1 * i)) for i, name in enumerate(names)}
-    return {"chosen": scores(made[chosen]["score"] * 1.02), "plain": scores(made[0]["score"]), "references": references}
+    return {
+        "chosen": scores(made[chosen]["score"] * 1.02),
+        "baseline": scores(made[0]["score"]),
+        "references": references,
+    }

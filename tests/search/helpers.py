@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,24 @@ from dashpot.data import Problem
 from dashpot.data.rows import to_rows
 from dashpot.evaluation.metrics import find_metric
 from dashpot.nets import MLP
-from dashpot.search.config import Options as SearchOptions
+from dashpot.search.config import SearchConfig
+from dashpot.search.outcome.result import TuneResult
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import TrainingBudget, Trial
-from dashpot.search.search import Search
-from dashpot.search.space.distributions import Options, Span
-from dashpot.search.space.space import Candidate, Space, ingredients
+from dashpot.search.run import Search
+from dashpot.search.space.distributions import Categorical, Numeric
+from dashpot.search.space.space import Candidate, Space
+from dashpot.search.space.technique import technique_spaces
 
 ROWS, FOLDS = 120, 3
-COURSE = TrainingBudget(epochs=6, batch_size=16, rungs=(1, 3), folds=FOLDS, lanes=6)
+TRAINING = TrainingBudget(epochs=6, batch_size=16, rungs=(1, 3), folds=FOLDS, parallel=6)
 SHORT: dict[str, Any] = {
     "trials": 6,
     "cv": 3,
     "epochs": 6,
     "device": "cpu",
-    "low": False,
+    "bfloat16": False,
     "networks": ("width=16", "depth=1"),
 }
 
@@ -57,7 +60,7 @@ def small_task(*, regression: bool = False, seed: int = 0, noise: float = 0.7, *
         (np.sort(np.concatenate([p for k, p in enumerate(parts) if k != f])), np.sort(parts[f])) for f in range(FOLDS)
     ]
     metric = find_metric("r2" if regression else "accuracy", "regression" if regression else "classification")
-    settings: dict[str, Any] = {"scale": 10.0 if regression else 1.0, "device": "cpu", "low": False, **options}
+    settings: dict[str, Any] = {"scale": 10.0 if regression else 1.0, "device": "cpu", "bfloat16": False, **options}
     return Task(
         x=x,
         y=y,
@@ -71,8 +74,12 @@ def small_task(*, regression: bool = False, seed: int = 0, noise: float = 0.7, *
 
 
 def small_space(*texts: Any, net: bool = True) -> Space:
-    parts = ingredients(texts or ("l1:strength=1e-5..1e-2", "dropout:p=0.1..0.5", dashpot.EarlyStopping(patience=1000)))
-    return Space(parts, lr=Span(1e-4, 1.0, log=True), net={"width": Options((8, 12))} if net else None, lr_default=1e-2)
+    parts = technique_spaces(
+        texts or ("l1:strength=1e-5..1e-2", "dropout:p=0.1..0.5", dashpot.EarlyStopping(patience=1000))
+    )
+    return Space(
+        parts, lr=Numeric(1e-4, 1.0, log=True), net={"width": Categorical((8, 12))} if net else None, lr_default=1e-2
+    )
 
 
 def candidate(*techniques: Any, lr: float = 1e-2, width: int = 8) -> Candidate:
@@ -84,23 +91,30 @@ def candidate(*techniques: Any, lr: float = 1e-2, width: int = 8) -> Candidate:
 def race(
     task: Task,
     candidates: Sequence[Candidate],
-    course: TrainingBudget = COURSE,
+    training: TrainingBudget = TRAINING,
     *,
     folds: Sequence[int] = range(FOLDS),
     rungs: Any = None,
     **options: Any,
 ) -> list[Trial]:
     """Run candidates, numbered from 0."""
-    return Race(task, course, [Trial(i, c) for i, c in enumerate(candidates)], folds=folds, **options).run(rungs)
+    return Race(task, training, [Trial(i, c) for i, c in enumerate(candidates)], folds=folds, **options).run(rungs)
 
 
-def runner(number: int, scores: Sequence[float], size: int = 0, **fields: Any) -> Trial:
-    """A finished candidate with made-up scores and so many ingredients."""
+def trial(number: int, scores: Sequence[float], size: int = 0, **fields: Any) -> Trial:
+    """A finished candidate with made-up scores and so many techniques."""
     techniques = [dashpot.L1(strength=1e-3), dashpot.Dropout(p=0.1), dashpot.Mixup(alpha=0.2), dashpot.EMA(decay=0.9)][
         :size
     ]
     made = candidate(*techniques, lr=1e-3 * (number + 1))
     return Trial(number, made, "complete", scores=list(scores), **fields)
+
+
+def tuned(data: Any, **options: Any) -> TuneResult:
+    """``dashpot.tune`` with keywords of its own and of its configuration."""
+    own = inspect.signature(dashpot.tune).parameters
+    config = {name: options.pop(name) for name in list(options) if name not in own}
+    return dashpot.tune(data, **options, config=SearchConfig(**config))
 
 
 def table(n: int = 120, seed: int = 0) -> Problem:
@@ -125,7 +139,7 @@ def regression(n: int = 120, seed: int = 0) -> Problem:
 
 
 def searching(problem: Problem, folder: Path, **options: Any) -> Search:
-    return Search(problem, SearchOptions(**{"trials": 4, "cv": 3, "device": "cpu", **options}), folder)
+    return Search(problem, SearchConfig(**{"trials": 4, "cv": 3, "device": "cpu", **options}), folder)
 
 
 def iris() -> Problem:

@@ -14,7 +14,7 @@ from dashpot.search.interrupts import Interrupts
 from dashpot.search.racing import worker
 from dashpot.search.racing.worker import Worker
 from dashpot.search.storage.study import Store
-from tests.search.helpers import COURSE, small_space, small_task
+from tests.search.helpers import TRAINING, small_space, small_task
 
 
 def press() -> None:
@@ -54,7 +54,7 @@ def opened(folder: Path) -> Store:
 
 
 def working(store: Store, folder: Path, **options: Any) -> Worker:
-    return Worker(small_task(), small_space(), COURSE, store, folder, **{"deadline": None, "trials": None, **options})
+    return Worker(small_task(), small_space(), TRAINING, store, folder, **{"deadline": None, "trials": None, **options})
 
 
 def test_what_was_begun_is_finished_beyond_a_lower_limit(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_what_was_begun_is_finished_beyond_a_lower_limit(tmp_path: Path) -> None
     store = opened(tmp_path)
     asked = working(store, tmp_path, trials=3)
     asked.run()  # it waited for ever for the two candidates that the limit does not have room for
-    assert len(asked.runners) == 5
+    assert len(asked.raced) == 5
     assert not store.unfinished()
 
 
@@ -91,17 +91,17 @@ def test_an_interrupt_while_candidates_are_drawn_leaves_them_to_the_next_worker(
     store = opened(tmp_path)
     later = working(store, tmp_path, trials=2)
     later.run()
-    assert len(later.runners) == 2
-    assert all(runner.scores for runner in later.runners)
+    assert len(later.raced) == 2
+    assert all(trial.scores for trial in later.raced)
     assert not store.unfinished()
 
 
 def test_an_interrupt_does_not_end_the_plain_network(tmp_path: Path) -> None:
     store = opened(tmp_path)
-    plain = small_space().plain().params
-    store.enqueue(plain)
+    baseline = small_space().baseline().params
+    store.enqueue(baseline)
 
-    def third_epoch(stage: str, runners: Any, epoch: int) -> None:
+    def third_epoch(stage: str, trials: Any, epoch: int) -> None:
         if epoch == 3:
             raise KeyboardInterrupt
 
@@ -113,4 +113,4 @@ def test_an_interrupt_does_not_end_the_plain_network(tmp_path: Path) -> None:
     store.close()
     store = opened(tmp_path)
     working(store, tmp_path, trials=5).run()
-    assert [t.params for t in store.trials() if t.state.name == "COMPLETE" and dict(t.params) == dict(plain)]
+    assert [t.params for t in store.trials() if t.state.name == "COMPLETE" and dict(t.params) == dict(baseline)]

@@ -20,16 +20,16 @@ from dashpot.core.errors import ConfigError
 from dashpot.data import Problem
 from dashpot.data.rows import to_rows
 from dashpot.evaluation.calibration import fit_temperature
-from dashpot.search import search as api
-from dashpot.search.config import Options
-from dashpot.search.outcome import ablation as effects
-from dashpot.search.outcome import finish
+from dashpot.search import run as search_run
+from dashpot.search.config import SearchConfig
+from dashpot.search.outcome import ablation, finish, seeds
 from dashpot.search.outcome.result import TuneResult
-from dashpot.search.racing import checkpoints as artifacts
+from dashpot.search.racing import checkpoints
 from dashpot.search.racing.trial import Trial
-from dashpot.search.search import Search, run
-from dashpot.search.space.distributions import Span
-from dashpot.search.space.space import Space, ingredients
+from dashpot.search.run import Search, run
+from dashpot.search.space.distributions import Numeric
+from dashpot.search.space.space import Space
+from dashpot.search.space.technique import technique_spaces
 from tests.search.helpers import SHORT, candidate, iris, regression, searching, table
 
 
@@ -41,7 +41,7 @@ def small_net(options: Any) -> torch.nn.Module:
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TuneResult]:
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("iris")
-    return folder, run(iris(), Options(**SHORT, metric="balanced_accuracy"), folder)
+    return folder, run(iris(), SearchConfig(**SHORT, metric="balanced_accuracy"), folder)
 
 
 def test_record_is_whole(done: tuple[Path, TuneResult]) -> None:
@@ -50,8 +50,8 @@ def test_record_is_whole(done: tuple[Path, TuneResult]) -> None:
     rows = record["candidates"]
     assert [row["number"] for row in rows] == list(range(6))
     assert {row["state"] for row in rows} <= {"complete", "pruned", "failed"}
-    plain = rows[record["plain"]]
-    assert (plain["name"], plain["recipe"], plain["state"]) == ("plain", "no technique", "complete")
+    baseline = rows[record["baseline"]]
+    assert (baseline["name"], baseline["recipe"], baseline["state"]) == ("baseline", "no technique", "complete")
     assert {record["chosen"], record["best"]} <= {row["number"] for row in rows if row["state"] == "complete"}
     assert (record["metric"], record["proper"], record["better"]) == ("balanced_accuracy", "log_loss", "higher")
     assert record["train_rows"] + record["test_rows"] == record["rows"] == 150
@@ -70,10 +70,10 @@ def test_scores_are_those_of_the_files(done: tuple[Path, TuneResult]) -> None:
         candidate = search.space.candidate(row["params"])
         losses = []
         for repeat in range(row["seeds"]):  # each is scored at one temperature for all folds
-            runner = artifacts.load(folder, row["number"], candidate, repeat)
-            assert runner is not None
+            trial = checkpoints.load(folder, row["number"], candidate, repeat)
+            assert trial is not None
             logits, truth = [], []
-            for tensors, (_, valid) in zip(runner.tensors, search.task.folds, strict=True):
+            for tensors, (_, valid) in zip(trial.tensors, search.task.folds, strict=True):
                 model = search.task.make(dict(candidate.net))
                 model.load_state_dict(dict(tensors))
                 with torch.no_grad():
@@ -110,7 +110,7 @@ def test_test_scores_are_those_of_the_model(done: tuple[Path, TuneResult]) -> No
     assert told["f1_macro"] == pytest.approx(f1_score(y, codes, average="macro"))
     assert told["roc_auc"] == pytest.approx(roc_auc_score(y, p, multi_class="ovr"))
     assert "f1" not in told
-    assert set(result.record["test"]["plain"]) == set(told)
+    assert set(result.record["test"]["baseline"]) == set(told)
     assert len(result.record["test"]["references"]) >= 2
 
 
@@ -127,30 +127,30 @@ def test_a_saved_run_gives_the_same_predictions(done: tuple[Path, TuneResult], t
 
 
 def test_interactions_reach_the_report(tmp_path: Path) -> None:
-    options = Options(
-        **{**SHORT, "trials": 3}, wanted=["weight-decay:strength=0.5", "dropout:p=0.2", "mixup:alpha=0.2"]
+    options = SearchConfig(
+        **{**SHORT, "trials": 3}, recipe=["weight-decay:strength=0.5", "dropout:p=0.2", "mixup:alpha=0.2"]
     )
     search = Search(iris(), options, tmp_path)
-    # Plain with a learning rate at which nothing is learned, so that the whole cocktail wins.
-    plain = search.space.plain()
-    search.space.plain = lambda: search.space.candidate({**plain.params, "lr": 5e-4})  # type: ignore[method-assign]
+    # Baseline with a learning rate at which nothing is learned, so that the whole default space wins.
+    baseline = search.space.baseline()
+    search.space.baseline = lambda: search.space.candidate({**baseline.params, "lr": 5e-4})  # type: ignore[method-assign]
     whole = search.space.candidate({**search.space.default().params, "lr": 2e-2})
-    search.first_candidates = lambda: [search.space.plain(), whole, whole]  # type: ignore[method-assign]
+    search.first_candidates = lambda: [search.space.baseline(), whole, whole]  # type: ignore[method-assign]
     store = search.open()
     try:
-        course = search.course(store)
-        search.work(store, course)
-        record = search.finish(store, course).record
+        training = search.training_budget(store)
+        search.work(store, training)
+        record = search.finish(store, training).record
     finally:
         store.close()
-    assert record["candidates"][record["best"]]["recipe"] == str(whole.recipe) or record["chosen"] != record["plain"]
+    assert record["candidates"][record["best"]]["recipe"] == str(whole.recipe) or record["chosen"] != record["baseline"]
     if record["candidates"][record["chosen"]]["recipe"] == str(whole.recipe):
         assert len(record["contributions"]) == 6
         assert len(record["interactions"]) == 3
 
 
 def test_two_candidates_are_enough(tmp_path: Path) -> None:
-    result = run(table(), Options(**{**SHORT, "trials": 2, "explain": False}), tmp_path)
+    result = run(table(), SearchConfig(**{**SHORT, "trials": 2, "explain": False}), tmp_path)
     assert len(result.record["candidates"]) == 2
     assert result.record["contributions"] == result.record["interactions"] == []
     assert result.record["importance"] == {}
@@ -158,7 +158,7 @@ def test_two_candidates_are_enough(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["folds", "refit"])
 def test_kinds_of_final_model(kind: str, tmp_path: Path) -> None:
-    result = run(table(), Options(**{**SHORT, "trials": 3, "explain": False}, ensemble=kind), tmp_path)
+    result = run(table(), SearchConfig(**{**SHORT, "trials": 3, "explain": False}, ensemble=kind), tmp_path)
     assert result.record["final_members"] == [[result.record["chosen"], 1.0]]
     assert ("refit" in result.record["final"]) == (kind == "refit")
     assert result.predict_proba(load_frame()).shape == (5, 2)
@@ -172,7 +172,7 @@ def load_frame() -> Any:
 
 def test_regression(tmp_path: Path) -> None:
     problem = regression()
-    result = run(problem, Options(**{**SHORT, "trials": 3, "epochs": 30}), tmp_path)
+    result = run(problem, SearchConfig(**{**SHORT, "trials": 3, "epochs": 30}), tmp_path)
     test = result.test
     values = result.predict(frame_of(problem, test))
     y = problem.labels[test]
@@ -194,21 +194,21 @@ def frame_of(problem: Problem, rows: np.ndarray) -> Any:
 
 @pytest.fixture
 def hurried(tmp_path: Path) -> Any:
-    """A search whose race is over, and whose user waits; its store and course."""
+    """A search whose race is over, and whose user waits; its store and training."""
     search = searching(table(), tmp_path, **SHORT)
     store = search.open()
-    course = search.course(store)
-    search.work(store, course)
+    training = search.training_budget(store)
+    search.work(store, training)
     search.hurried = True
-    yield search, store, course
+    yield search, store, training
     store.close()
 
 
 def test_a_hurried_end_trains_nothing_more(hurried: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    search, store, course = hurried
+    search, store, training = hurried
     monkeypatch.setattr("dashpot.search.outcome.ablation.in_groups", None)
     monkeypatch.setattr("dashpot.search.racing.worker.Race", None)
-    result = search.finish(store, course)
+    result = search.finish(store, training)
     assert {row["seeds"] for row in result.record["candidates"]} == {1}
     assert result.record["contributions"] == []
 
@@ -217,7 +217,7 @@ def test_a_hurried_end_is_near(hurried: Any, monkeypatch: pytest.MonkeyPatch) ->
     """Networks that are on another machine, or were never trained on all folds, may take seconds and no more; but one
     must have its first epochs.
     """
-    search, store, course = hurried
+    search, store, training = hurried
     ends: list[float] = []
 
     def instead(*given: Any, deadline: float, **rest: Any) -> list[Trial]:
@@ -230,11 +230,11 @@ def test_a_hurried_end_is_near(hurried: Any, monkeypatch: pytest.MonkeyPatch) ->
             finish,
             "remembered",
             lambda *given, pace=pace: [
-                Trial(0, search.space.plain(), "pruned", epochs=1, seconds=pace * 3, scores=[1.0] * 3)
+                Trial(0, search.space.baseline(), "pruned", epochs=1, seconds=pace * 3, scores=[1.0] * 3)
             ],
         )
         with pytest.raises(InterruptedError):
-            search.finish(store, course)
+            search.finish(store, training)
     # By hand: an epoch of all three folds takes 150 s at 50 s each.
     assert ends == pytest.approx([10, 450], abs=1)
 
@@ -243,35 +243,35 @@ def test_seeds_take_no_time_that_is_not_there(tmp_path: Path, monkeypatch: pytes
     search = searching(iris(), tmp_path, **{**SHORT, "trials": None, "budget": 100.0})
     asked: list[int] = []
 
-    def instead(task: Any, course: Any, folder: Any, wanted: list[Trial], **rest: Any) -> list[Trial]:
+    def instead(task: Any, training: Any, folder: Any, wanted: list[Trial], **rest: Any) -> list[Trial]:
         asked.append(len(wanted))
         return [replace(r, tensors=[{}] * 3, epochs=6) for r in wanted]
 
-    monkeypatch.setattr(finish, "with_networks", instead)
-    finalists = [Trial(i, search.space.plain(), "complete", scores=[1.0 + i / 10] * 3) for i in range(5)]
-    choice = finish.final.choose(finalists)
-    course = api.courses.from_dict({"epochs": 6, "batch_size": 16, "rungs": [], "folds": 3, "lanes": 4})
+    monkeypatch.setattr(seeds, "with_networks", instead)
+    finalists = [Trial(i, search.space.baseline(), "complete", scores=[1.0 + i / 10] * 3) for i in range(5)]
+    choice = finish.ensemble.choose(finalists)
+    training = search_run.budgets.from_dict({"epochs": 6, "batch_size": 16, "rungs": [], "folds": 3, "parallel": 4})
 
     def again(at: float, pace: float, explain: bool = True) -> int:
         asked.clear()
         monkeypatch.setattr(time, "monotonic", lambda: search.started + at)
-        search.options = replace(search.options, explain=explain)
-        found = finish.Seeds(search, course, [0, 1, 2], search.started + 90, pace).again(
+        search.config = replace(search.config, explain=explain)
+        found = seeds.Seeds(search.setup(), training, [0, 1, 2], search.started + 90, pace).again(
             finalists, choice, finalists[4]
         )
         assert len(found) == sum(asked)
         assert all(r.repeat == 1 for r in found)
         return len(found)
 
-    assert again(50, 0.01) == 3, "the best two and plain"
+    assert again(50, 0.01) == 3, "the best two and baseline"
     assert again(86, 0.01) == 0, "less than 15 % is left"
     assert again(50, 4.0) == 3, "3 candidates on 3 folds at 4.4 s are less than 40 s"
     assert again(50, 4.5) == 0, "at 5 s they are not"
     finalists[2] = replace(finalists[2], candidate=search.space.default())
     choice = replace(choice, chosen=finalists[2])
-    later = 4 + len(effects.arms(search.space, search.space.default()))
+    later = 4 + len(ablation.arms(search.space, search.space.default()))
     assert again(50, 39 / (1.1 * 3 * later)) == 4, "the chosen one too"
-    assert again(50, 4.0) == 0, "what each ingredient earned needs the time"
+    assert again(50, 4.0) == 0, "the contribution of each technique needs the time"
     assert again(50, 3.0, explain=False) == 4
     search.hurried = True
     assert again(50, 0.01) == 0
@@ -283,22 +283,22 @@ def test_time_that_is_left_trains_more_seeds_of_what_predicts(tmp_path: Path, mo
     monkeypatch.setattr(time, "monotonic", lambda: search.started + now[0])
     asked: list[list[tuple[int, int]]] = []
 
-    def instead(task: Any, course: Any, folder: Any, wanted: list[Trial], **rest: Any) -> list[Trial]:
+    def instead(task: Any, training: Any, folder: Any, wanted: list[Trial], **rest: Any) -> list[Trial]:
         asked.append([(r.number, r.repeat) for r in wanted])
         now[0] += 3.0 * len(wanted)
         return [replace(r, tensors=[{}] * 3, epochs=6) for r in wanted]
 
-    monkeypatch.setattr(finish, "with_networks", instead)
-    monkeypatch.setattr(finish.final, "picked", lambda *given: {2: 1, 0: 5})
-    finalists = [Trial(i, search.space.plain(), "complete", scores=[1.0 + i / 10] * 3) for i in range(3)]
+    monkeypatch.setattr(seeds, "with_networks", instead)
+    monkeypatch.setattr(finish.ensemble, "picked", lambda *given: {2: 1, 0: 5})
+    finalists = [Trial(i, search.space.baseline(), "complete", scores=[1.0 + i / 10] * 3) for i in range(3)]
     finalists.append(replace(finalists[0], repeat=1))
-    choice = finish.final.choose(finalists)
-    course = api.courses.from_dict({"epochs": 6, "batch_size": 16, "rungs": [], "folds": 3, "lanes": 4})
+    choice = finish.ensemble.choose(finalists)
+    training = search_run.budgets.from_dict({"epochs": 6, "batch_size": 16, "rungs": [], "folds": 3, "parallel": 4})
 
     def more(at: float, pace: float) -> list[list[tuple[int, int]]]:
         asked.clear()
         now[0] = at
-        found = finish.Seeds(search, course, [0, 1, 2], search.started + 90, pace).more(finalists, choice)
+        found = seeds.Seeds(search.setup(), training, [0, 1, 2], search.started + 90, pace).more(finalists, choice)
         assert len(found) == sum(map(len, asked))
         return list(asked)
 
@@ -312,35 +312,35 @@ def test_time_that_is_left_trains_more_seeds_of_what_predicts(tmp_path: Path, mo
 
 def test_where_every_loss_is_infinite(tmp_path: Path) -> None:
     def space(prepared: Any) -> Space:
-        return Space(ingredients(["l1"]), lr=Span(1e30, 1e31, log=True), net=None)
+        return Space(technique_spaces(["l1"]), lr=Numeric(1e30, 1e31, log=True), net=None)
 
-    search = Search(iris(), Options(**{**SHORT, "networks": ()}), tmp_path, space=space, make=small_net)
+    search = Search(iris(), SearchConfig(**{**SHORT, "networks": ()}), tmp_path, space=space, make=small_net)
     store = search.open()
     try:
-        course = search.course(store)
-        search.work(store, course)
+        training = search.training_budget(store)
+        search.work(store, training)
         with pytest.raises(ConfigError, match="every loss became infinite.*learning rate"):
-            search.finish(store, course)
+            search.finish(store, training)
     finally:
         store.close()
 
 
 def test_some_that_diverge_lose_and_no_more(tmp_path: Path) -> None:
     def space(prepared: Any) -> Space:
-        return Space(ingredients(["l1"]), lr=Span(1e-3, 1e31, log=True), net=None, lr_default=1e-2)
+        return Space(technique_spaces(["l1"]), lr=Numeric(1e-3, 1e31, log=True), net=None, lr_default=1e-2)
 
     search = Search(
         iris(),
-        Options(**{**SHORT, "networks": (), "trials": 8, "sampler": "random"}),
+        SearchConfig(**{**SHORT, "networks": (), "trials": 8, "sampler": "random"}),
         tmp_path,
         space=space,
         make=small_net,
     )
     store = search.open()
     try:
-        course = search.course(store)
-        search.work(store, course)
-        record = search.finish(store, course).record
+        training = search.training_budget(store)
+        search.work(store, training)
+        record = search.finish(store, training).record
     finally:
         store.close()
     states = [row["state"] for row in record["candidates"]]
@@ -362,8 +362,8 @@ def test_settings_tell_what_differs(tmp_path: Path) -> None:
         "metric": searching(table(), tmp_path, metric="f1"),
         "calibrate": searching(table(), tmp_path, calibrate=False),
         "test part": searching(table(), tmp_path, test=False),
-        "model": Search(table(), one_search.options, tmp_path, make=small_net),
-        "loss": Search(table(), one_search.options, tmp_path, loss=torch.nn.functional.multi_margin_loss),
+        "model": Search(table(), one_search.config, tmp_path, make=small_net),
+        "loss": Search(table(), one_search.config, tmp_path, loss=torch.nn.functional.multi_margin_loss),
     }.items():
         assert [name for name in one if one[name] != other.settings()[name]] == [key]
 
@@ -376,9 +376,9 @@ def test_a_search_that_was_killed_in_its_report_ends_as_it_would_have(tmp_path: 
         search.started -= late
         store = search.open()
         try:
-            course = search.course(store)
-            search.work(store, course)
-            result = search.finish(store, course)
+            training = search.training_budget(store)
+            search.work(store, training)
+            result = search.finish(store, training)
         finally:
             store.close()
         x = search.prepared.x[torch.as_tensor(result.test)]
@@ -398,9 +398,9 @@ def test_steps_are_those_of_all_workers_and_lives(tmp_path: Path) -> None:
     for trials in (4, 7):
         search = searching(iris(), tmp_path, **{**SHORT, "trials": trials, "explain": False})
         store = search.open()
-        course = search.course(store)
-        search.work(store, course)
-        counts.append(search.finish(store, course).record)
+        training = search.training_budget(store)
+        search.work(store, training)
+        counts.append(search.finish(store, training).record)
         store.close()
     # Without early stopping a network takes as many steps in an epoch as there are batches; the last one may join the
     # one before.
@@ -423,8 +423,8 @@ def test_finals_and_first_measures_keep_to_the_memory(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Population, "__init__", counted)
     for module in ("memory", "race"):
-        monkeypatch.setattr(f"dashpot.search.{module}.most_members", lambda *given, **options: 6)
-    run(iris(), Options(**{**SHORT, "trials": 9}), tmp_path)
+        monkeypatch.setattr(f"dashpot.search.racing.{module}.most_members", lambda *given, **options: 6)
+    run(iris(), SearchConfig(**{**SHORT, "trials": 9}), tmp_path)
     assert len(sizes) > 3
     # A race has four candidates at least, of one fold each.
     assert max(sizes) <= 6
@@ -434,17 +434,17 @@ def test_finalists_are_those_there_is_time_for() -> None:
     found = [Trial(i, candidate(lr=1e-3 * (i + 1)), "complete", scores=[float(i)] * 3) for i in range(9)]
     here = {0: 0, 1: 5, 2: 0, 3: 2, 8: 0}
 
-    def numbers(seconds: float | None, plain: int | None = None) -> list[int]:
+    def numbers(seconds: float | None, baseline: int | None = None) -> list[int]:
         end = None if seconds is None else time.monotonic() + seconds
-        own = None if plain is None else found[plain]
+        own = None if baseline is None else found[baseline]
         return [r.number for r in finish.affordable(found, own, lambda r: here.get(r.number, 5), 1.0, end)]
 
     assert numbers(None) == [0, 1, 2, 3, 4, 5]
-    assert numbers(1e6, plain=8) == [0, 1, 2, 3, 4, 5, 8]
-    assert numbers(0.1, plain=8) == [0, 2, 8], "those whose networks are here"
-    assert numbers(1.2 * 2.5, plain=8) == [0, 2, 3, 8]
-    assert numbers(1.2 * 7.5, plain=8) == [0, 1, 2, 3, 8]
-    assert numbers(1.2 * 7.5, plain=4) == [0, 2, 3, 4, 8], "the plain network's folds come first"
+    assert numbers(1e6, baseline=8) == [0, 1, 2, 3, 4, 5, 8]
+    assert numbers(0.1, baseline=8) == [0, 2, 8], "those whose networks are here"
+    assert numbers(1.2 * 2.5, baseline=8) == [0, 2, 3, 8]
+    assert numbers(1.2 * 7.5, baseline=8) == [0, 1, 2, 3, 8]
+    assert numbers(1.2 * 7.5, baseline=4) == [0, 2, 3, 4, 8], "the baseline's folds come first"
     here.clear()
     assert numbers(0.1) == [0], "one there must be"
 
@@ -459,7 +459,7 @@ def test_boosted_trees_stand_beside_where_they_are_ready_in_time(
             "dashpot.search.outcome.record.seconds_at_most",
             lambda model, x, y: 1e6 if hasattr(model, "max_leaf_nodes") else 0.0,
         )
-    options = Options(**{**SHORT, "trials": 2, "epochs": 2, "budget": 100.0, "explain": False})
+    options = SearchConfig(**{**SHORT, "trials": 2, "epochs": 2, "budget": 100.0, "explain": False})
     found = run(iris(), options, tmp_path, note=notes.append).record["test"]["references"]
     assert "logistic regression, L2" in found
     assert ("histogram gradient boosting" in found) != long

@@ -16,17 +16,10 @@ from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.data import Problem
 from dashpot.data.rows import to_rows
 from dashpot.evaluation.metrics import find_metric
-from dashpot.search.setup import (
-    BINS,
-    FEW_BINS,
-    chosen_networks,
-    default_ingredients,
-    default_space,
-    factory,
-    make_task,
-    starting_points,
-)
-from dashpot.search.space.distributions import Options, Span, clipped
+from dashpot.search.networks import BINS, FEW_BINS, chosen_networks, factory
+from dashpot.search.setup import make_task
+from dashpot.search.space.defaults import default_space, default_techniques, starting_points
+from dashpot.search.space.distributions import Categorical, Numeric, clipped
 from tests.search.helpers import regression, searching, table
 
 
@@ -43,9 +36,9 @@ def test_every_default_candidate_trains(make: Any, tmp_path: Path) -> None:
     """What the default space holds can be built and gives one output per class, for each choice of each option."""
     search = searching(make(), tmp_path)
     outputs = max(search.task.classes, 1)
-    dimensions = {name: d for name, d in search.space.dimensions().items() if name.startswith("net.")}
-    for values in itertools.product(*(d.values for d in dimensions.values() if isinstance(d, Options))):
-        net = {name.removeprefix("net."): value for name, value in zip(dimensions, values, strict=True)}
+    distributions = {name: d for name, d in search.space.distributions().items() if name.startswith("net.")}
+    for values in itertools.product(*(d.values for d in distributions.values() if isinstance(d, Categorical))):
+        net = {name.removeprefix("net."): value for name, value in zip(distributions, values, strict=True)}
         assert search.task.make(net)(search.task.x[:4]).shape == (4, outputs)
     for c in search.first_candidates():
         network = search.task.make(dict(c.net))
@@ -58,9 +51,9 @@ def test_every_default_candidate_trains(make: Any, tmp_path: Path) -> None:
         session.close()
 
 
-def test_cocktail_fits_the_data() -> None:
+def test_the_default_space_fits_the_data() -> None:
     names = {
-        kind: [t if isinstance(t, str) else t.name for t in default_ingredients(*kind)]
+        kind: [t if isinstance(t, str) else t.name for t in default_techniques(*kind)]
         for kind in itertools.product(("table", "image"), ("classification", "regression"))
     }
     has = {kind: {name.split(":")[0] for name in found} for kind, found in names.items()}
@@ -159,8 +152,9 @@ def test_bins_where_there_is_enough_to_learn_them_from() -> None:
 
 def test_starting_points_name_only_what_the_default_space_has(tmp_path: Path) -> None:
     """A misspelt name would be left out in silence."""
-    known = searching(table(), tmp_path).space.dimensions()
-    for name, point in starting_points().items():
+    space = searching(table(), tmp_path).space
+    known = space.distributions()
+    for name, point in starting_points(space).items():
         assert set(point) <= set(known), name
         for key, value in point.items():
             assert clipped(value, known[key]) == value, (name, key)
@@ -170,10 +164,10 @@ def test_wanted_and_without() -> None:
     problem = table()
     prepared = problem.prepare(np.arange(100))
     own = default_space(problem, prepared, ["l1:strength=1e-6..1e-2", dashpot.Mixup(alpha=0.1)])
-    assert [part.name for part in own.ingredients] == ["l1", "mixup"]
+    assert [part.name for part in own.techniques] == ["l1", "mixup"]
     less = default_space(problem, prepared, None, ["mixup", "ema"])
-    assert not {"mixup", "ema"} & {part.name for part in less.ingredients}
-    assert len(less.ingredients) == len(default_space(problem, prepared, None).ingredients) - 2
+    assert not {"mixup", "ema"} & {part.name for part in less.techniques}
+    assert len(less.techniques) == len(default_space(problem, prepared, None).techniques) - 2
     with pytest.raises(UnknownNameError, match="--without.*'mixpu'.*Did you mean 'mixup'"):
         default_space(problem, prepared, None, ["mixpu"])
 
@@ -182,11 +176,11 @@ def test_networks() -> None:
     problem = table()
     prepared = problem.prepare(np.arange(100))
     space = default_space(problem, prepared, None, (), ["width=32,64", "skip=true", "embedding=none"])
-    dimensions = space.dimensions()
-    assert dimensions["net.width"] == Options((32, 64))
-    assert dimensions["net.skip"] == Options((True,))
-    assert space.plain().net["embedding"] == "none"
-    assert space.plain().net["width"] in (32, 64)
+    distributions = space.distributions()
+    assert distributions["net.width"] == Categorical((32, 64))
+    assert distributions["net.skip"] == Categorical((True,))
+    assert space.baseline().net["embedding"] == "none"
+    assert space.baseline().net["width"] in (32, 64)
     with pytest.raises(UnknownNameError, match="--net.*'widht'"):
         default_space(problem, prepared, None, (), ["widht=32"])
     with pytest.raises(ConfigError, match="name=value"):
@@ -200,11 +194,11 @@ def test_starting_points_follow_what_the_user_asked_for(tmp_path: Path) -> None:
     search = searching(
         table(),
         tmp_path,
-        wanted=["weight-decay:strength=0.5", "dropout:p=0.4..0.6", "l1:strength=1e-6..1e-5"],
+        recipe=["weight-decay:strength=0.5", "dropout:p=0.4..0.6", "l1:strength=1e-6..1e-5"],
         networks=["depth=1,2", "embedding=none"],
     )
     found = search.first_candidates()
-    assert found[0].params == search.space.plain().params
+    assert found[0].params == search.space.baseline().params
     assert len({str(sorted(c.params.items(), key=str)) for c in found}) == len(found)
     light = next(c for c in found if {t.name for t in c.recipe} == {"weight-decay", "dropout"})
     assert {t.name: t for t in light.recipe} == {
@@ -214,12 +208,12 @@ def test_starting_points_follow_what_the_user_asked_for(tmp_path: Path) -> None:
     sparse = next(c for c in found if [t.name for t in c.recipe] == ["l1"])
     assert sparse.params["l1.strength"] == 1e-5
     assert sparse.net["depth"] in (1, 2)
-    dimensions = search.space.dimensions()
+    distributions = search.space.distributions()
     for c in found:
         for name, value in c.params.items():
-            d = dimensions[name]
-            assert value in d.values if isinstance(d, Options) else d.low <= value <= d.high
-    assert isinstance(dimensions["lr"], Span)
+            d = distributions[name]
+            assert value in d.values if isinstance(d, Categorical) else d.low <= value <= d.high
+    assert isinstance(distributions["lr"], Numeric)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +229,7 @@ def test_starting_points_follow_what_the_user_asked_for(tmp_path: Path) -> None:
         ({"ensemble": "all"}, "ensemble.*finalists, folds, refit"),
         ({"metric": "rmse"}, "metric.*classification"),
         ({"metric": "acuracy"}, "Did you mean 'accuracy'"),
-        ({"wanted": ["l1:strength=1..1"]}, "low below high"),
+        ({"recipe": ["l1:strength=1..1"]}, "low below high"),
     ],
 )
 def test_bad_options(options: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -25,9 +25,11 @@ from dashpot.search.arguments import seconds
 from dashpot.search.inputs import TensorProblem, problem_of
 from dashpot.search.outcome.result import AsTheyAre, TuneResult
 from dashpot.search.racing.race import Race
-from dashpot.search.search import Search
-from dashpot.search.space.distributions import Span
-from dashpot.search.space.space import Space, ingredients
+from dashpot.search.run import Search
+from dashpot.search.space.distributions import Numeric
+from dashpot.search.space.space import Space
+from dashpot.search.space.technique import technique_spaces
+from tests.search.helpers import tuned
 
 QUICK: dict[str, Any] = {"trials": 3, "epochs": 4, "cv": 2, "explain": False, "progress": False}
 
@@ -38,7 +40,7 @@ def table(rows: int = 160) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tune(data: Any, **options: Any) -> TuneResult:
-    return dashpot.tune(data, **{**QUICK, **options})
+    return tuned(data, **{**QUICK, **options})
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def test_the_reported_scores_are_those_of_its_own_predictions(small: TuneResult)
     assert told["accuracy"] == pytest.approx(accuracy_score(y[test], small.predict(x[test])))
     assert told["log_loss"] == pytest.approx(log_loss(y[test], small.predict_proba(x[test])), rel=1e-6)
     assert accuracy_score(y, small.predict(x)) > 0.8
-    assert {c["ingredient"] for c in small.record["contributions"]} <= {
+    assert {c["technique"] for c in small.record["contributions"]} <= {
         "weight-decay",
         "dropout",
         "input-noise",
@@ -171,12 +173,12 @@ def test_ctrl_c_gives_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_classes_come_back_as_they_were_given(y: Any, kind: str) -> None:
     x = np.random.default_rng(0).normal(size=(120, 3))
-    given = problem_of((x, y), None, None, own=False)
-    labels = given.labels
+    inputs = problem_of((x, y), None, None, own=False)
+    labels = inputs.labels
     assert labels is not None
     assert labels.dtype.kind in kind
     values = np.asarray(y)
-    np.testing.assert_array_equal(labels[given.problem.labels], values)
+    np.testing.assert_array_equal(labels[inputs.problem.labels], values)
 
 
 def test_frames_with_missing_values_and_arrays_of_images() -> None:
@@ -339,7 +341,7 @@ def test_the_loss_is_the_callers() -> None:
 
 
 def test_a_ready_space_a_fixed_rate_and_a_batch_size() -> None:
-    space = Space(ingredients(["mixup"]), lr=Span(1e-3, 1e-2, log=True))
+    space = Space(technique_spaces(["mixup"]), lr=Numeric(1e-3, 1e-2, log=True))
     result = tune(sequences(), model=small_net, space=space)
     assert set(result.record["space"]) >= {"mixup", "lr"}
     assert "dropout" not in result.record["space"]
@@ -413,7 +415,10 @@ T = torch.zeros(90, 3)
             {"recipe": [], "lr": 1e-3, "net": {"width": 64, "depth": 2, "embedding": "none", "activation": "silu"}},
             "something to search",
         ),
-        ({"space": Space(ingredients(["mixup"]), lr=Span(1e-3, 1e-2)), "lr": 0.1}, "space must be given without"),
+        (
+            {"space": Space(technique_spaces(["mixup"]), lr=Numeric(1e-3, 1e-2)), "lr": 0.1},
+            "space must be given without",
+        ),
         ({"ensemble": "x"}, "ensemble must be"),
         ({"sampler": "x"}, "sampler must be"),
     ],
@@ -442,17 +447,17 @@ def test_ctrl_c_that_a_library_drops_ends_the_race_all_the_same(
 ) -> None:
     """Pressed in a place where it is swallowed, as in a destructor; the best so far is made ready."""
     before, pressed = signal.getsignal(signal.SIGINT), []
-    whole = Race._look
+    whole = Race._evaluate
 
-    def look(self: Any, *given: Any) -> None:
-        whole(self, *given)
+    def evaluate(self: Any, *args: Any) -> None:
+        whole(self, *args)
         if not pressed:
             pressed.append(1)
             with contextlib.suppress(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Race, "_look", look)
-    result = dashpot.tune(table(), trials=400, epochs=30, cv=2, explain=False, progress=True)
+    monkeypatch.setattr(Race, "_evaluate", evaluate)
+    result = tuned(table(), trials=400, epochs=30, cv=2, explain=False, progress=True)
     assert pressed
     assert "interrupted: the best so far is made ready" in capsys.readouterr().err
     assert len(result.record["candidates"]) < 40

@@ -15,6 +15,7 @@ import dashpot
 from dashpot.core import codec
 from dashpot.population.members import Member, initial
 from dashpot.population.population import Population
+from dashpot.search.space.defaults import default_techniques
 from dashpot.testing import Row, run_laws
 
 GOOD = '''
@@ -166,3 +167,59 @@ def test_an_activation_dropout_of_another_package_is_in_a_population_what_it_is_
         dashpot.fit(model, (x[:60], y[:60]), recipe=member.recipe, **settings)
         for name, own in model.state_dict().items():
             torch.testing.assert_close(together.tensors(k)[name], own, rtol=1e-4, atol=1e-5)
+
+
+SEARCHED = '''
+"""Two techniques of one slot, by somebody else; one of them in the default search space."""
+from typing import Annotated
+from dashpot.core.preset import Preset
+from dashpot.core.space import Range
+from dashpot.core.technique import Technique
+
+class OutsideShrink(Technique):
+    """Shrinks gradients."""
+    summary = "shrinks gradients"
+    exclusive = ("outside slot",)
+    preset = Preset("share=0.1..0.5", modalities=("table",), points={"usual": {"share": 0.25}})
+    share: Annotated[float, Range(0.0, 1.0, search=(0.01, 0.9), off=0.0)] = 0.2
+
+    def on_gradient(self, params, ctx):
+        for g in params.grads:
+            g.mul_(1 - self.share)
+
+class OutsideSign(Technique):
+    """Gradients by their sign."""
+    summary = "gradients by their sign"
+    exclusive = ("outside slot",)
+
+    def on_gradient(self, params, ctx):
+        for g in params.grads:
+            g.sign_()
+'''
+
+
+def test_a_preset_and_an_exclusive_slot_are_taken_into_the_search(package: Path) -> None:
+    """The one with a preset is in the default space and trained; the other is its alternative, where both are named."""
+    kept = load(package, "outside_searched", SEARCHED)
+    x = np.random.default_rng(0).normal(size=(90, 3)).astype("float32")
+    y = np.where(x[:, 0] > 0, "yes", "no")
+    quick = dashpot.SearchConfig(cv=2, epochs=2, explain=False, test=False, device="cpu")
+    names = [text.split(":")[0] for text in map(str, default_techniques("table", "classification"))]
+    assert kept is not None
+    assert names[-1] == "outside-shrink"
+    assert "outside-sign" not in names
+    assert not any("outside" in str(text) for text in default_techniques("image", "classification"))
+
+    record = dashpot.tune((x, y), trials=14, seed=2, config=quick, progress=False).record
+    assert record["space"]["outside-shrink.share"] == "0.1..0.5"
+    alone = [c["params"] for c in record["candidates"] if c["recipe"] == "OutsideShrink(share=0.25)"]
+    assert alone, "its starting point"
+
+    both = ["outside-shrink", "outside-sign"]
+    rows = dashpot.tune((x, y), recipe=both, trials=12, config=quick, progress=False).record["candidates"]
+    assert {tuple(bool(row["params"][name]) for name in both) for row in rows} == {
+        (False, False),
+        (True, False),
+        (False, True),
+    }
+    assert not [row["reason"] for row in rows if row["state"] == "failed"]

@@ -1,4 +1,4 @@
-"""``dashpot tune``: find the combination and its strengths, and say what each ingredient earned."""
+"""``dashpot tune``: find the combination and its strengths, and the contribution of each technique."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NET = (
     " repeat for more."
 )
 SCHEDULE = (
-    "Who leaves a race: halving, hyperband (brackets), none, or population (nobody; the worst take over networks of the"
-    " best while training)."
+    "The pruning of a race: halving, hyperband (brackets), none, or population (none; the worst take over networks of"
+    " the best while training)."
 )
 STORAGE = (
     "A store for many machines: postgresql://..., mysql://..., grpc://host:port, or a journal file that all can reach."
@@ -57,14 +57,14 @@ def tune(
         typer.Option(
             "--with",
             help=(
-                "An ingredient to search, such as l1:strength=1e-6..1e-2 or mixup; repeat for more. By default all that"
+                "A technique to search, such as l1:strength=1e-6..1e-2 or mixup; repeat for more. By default all that"
                 " fit."
             ),
-            metavar="INGREDIENT",
+            metavar="TECHNIQUE",
         ),
     ] = None,
     without: Annotated[
-        list[str] | None, typer.Option("--without", help="Leave an ingredient out of the default ones.", metavar="NAME")
+        list[str] | None, typer.Option("--without", help="Leave a technique out of the default ones.", metavar="NAME")
     ] = None,
     net: Annotated[list[str] | None, typer.Option("--net", help=NET, metavar="OPTION=VALUES")] = None,
     precision: Annotated[
@@ -88,7 +88,7 @@ def tune(
     ] = True,
     explain: Annotated[
         bool,
-        typer.Option("--explain/--no-explain", help="Retrain the winner without each ingredient, and with each alone."),
+        typer.Option("--explain/--no-explain", help="Retrain the winner without each technique, and with each alone."),
     ] = True,
     storage: Annotated[
         str | None,
@@ -122,7 +122,7 @@ def tune(
     from dashpot.core.errors import ConfigError, StorageError
     from dashpot.data import load_problem
     from dashpot.runs.saved import open_folder
-    from dashpot.search.config import Options
+    from dashpot.search.config import SearchConfig
     from dashpot.search.interrupts import Interrupts
     from dashpot.search.outcome.folder import held, new_folder, read_config, update_config, write_config
     from dashpot.search.space.batch_sizes import sizes_of
@@ -130,30 +130,30 @@ def tune(
 
     if resume is not None:
         demand_alone(context, ("resume", "budget", "trials", "workers", "storage"))
-        problem, options, config = read_config(resume)
-        processes = processes_for(workers, options.device)
+        problem, config, stored = read_config(resume)
+        processes = processes_for(workers, config.device)
         if budget is not None or trials is not None:
-            options = replace(options, budget=seconds(budget) if budget else None, trials=trials)
-            demand_more(resume, config, options.budget)
-        elif config.get("done"):
+            config = replace(config, budget=seconds(budget) if budget else None, trials=trials)
+            demand_more(resume, stored, config.budget)
+        elif stored.get("done"):
             again(resume)
             return
         if storage is not None:
-            options = replace(options, storage=resolved(storage))
-        options.check()
+            config = replace(config, storage=resolved(storage))
+        config.check()
         folder = resume
     else:
         processes = processes_for(workers, device)
         problem = load_problem(data, target, task)
-        options = Options(
+        config = SearchConfig(
             budget=seconds(budget) if budget is not None else None if trials is not None else 300.0,
             trials=trials,
             cv=cv,
             metric=metric,
-            wanted=with_ or None,
+            recipe=with_ or None,
             without=tuple(without or ()),
             networks=tuple(net or ()),
-            low=low_precision(precision),
+            bfloat16=low_precision(precision),
             sampler=sampler,
             schedule=schedule,
             ensemble=ensemble,
@@ -162,19 +162,19 @@ def tune(
             epochs=epochs,
             batch_size=sizes_of(batch_size),
             storage=storage and resolved(storage),
-            name=study,
+            study=study,
             seed=seed,
             device=device,
         )
-        options.check()
+        config.check()
         folder = open_folder(out) if out is not None else new_folder("tune")
     try:
         with held(folder), Interrupts() as interrupts:
             if resume is None:
-                write_config(folder, data, target, task, options)
+                write_config(folder, data, target, task, config)
             else:
-                update_config(folder, done=False, options=options)
-            update_config(folder, done=_run(problem, options, folder, processes, interrupts))
+                update_config(folder, done=False, config=config)
+            update_config(folder, done=_run(problem, config, folder, processes, interrupts))
     except (ConfigError, StorageError) as error:
         if resume is None:
             tidy(folder)
@@ -183,7 +183,7 @@ def tune(
         raise
 
 
-def _run(problem: Any, options: Any, folder: Path, processes: int, interrupts: Any) -> bool:
+def _run(problem: Any, config: Any, folder: Path, processes: int, interrupts: Any) -> bool:
     """Search, report and save; False where the user ended it before its time, so that it can go on.
 
     Every command that a user typed finishes by itself: it reports on all candidates of the study that are done by then,
@@ -197,35 +197,35 @@ def _run(problem: Any, options: Any, folder: Path, processes: int, interrupts: A
 
     from dashpot.cli.tune_progress import Live
     from dashpot.report.tune.figures import tune_figures
-    from dashpot.search.outcome.folder import LOG, Clock, await_workers, save, start_workers
-    from dashpot.search.search import Search
+    from dashpot.search.outcome.folder import LOG, Clock, await_workers, start_workers
+    from dashpot.search.run import Search
 
     clock = Clock(folder)
-    if options.budget is not None and clock.before:
-        options = replace(options, budget=max(options.budget - clock.before, 1.0))
+    if config.budget is not None and clock.before:
+        config = replace(config, budget=max(config.budget - clock.before, 1.0))
 
     def tick() -> None:
         interrupts.check()
         clock.tick()
 
-    with Live(options, tick) as live:
-        search = Search(problem, options, folder, note=live.note, say=live.say, processes=processes)
+    with Live(config, tick) as live:
+        search = Search(problem, config, folder, note=live.note, say=live.say, processes=processes)
         store = search.open()
         others: list[Any] = []
-        course: Any = None
+        training: Any = None
         threads = torch.get_num_threads()
         try:
             try:
                 if processes > 1:
                     torch.set_num_threads(max(1, threads // processes))
-                course = search.course(store)
+                training = search.training_budget(store)
                 clock.running = True
-                live.course(course)
+                live.training(training)
                 deadline = search.race_end(store)
-                others = start_workers(folder, processes - 1, deadline, options.storage) if processes > 1 else []
-                search.work(store, course)
+                others = start_workers(folder, processes - 1, deadline, config.storage) if processes > 1 else []
+                search.work(store, training)
                 # Their last epoch may end a little later, and its networks are saved then.
-                late = 3 + LATE * (options.budget or 0.0)
+                late = 3 + LATE * (config.budget or 0.0)
                 if lost := await_workers(
                     others, 30 if deadline is None else max(1.0, deadline - time.monotonic() + late)
                 ):
@@ -242,26 +242,26 @@ def _run(problem: Any, options: Any, folder: Path, processes: int, interrupts: A
                         " report"
                     )
             except KeyboardInterrupt:
-                if course is None or not any(t.state.name in ("COMPLETE", "PRUNED") for t in store.trials()):
+                if training is None or not any(t.state.name in ("COMPLETE", "PRUNED") for t in store.trials()):
                     raise  # there is no best so far
                 interrupts.handled()
                 live.note("interrupted: the best so far is made ready; press again to end at once.")
                 await_workers(others, 2)
                 search.hurried = True
-                search.options = replace(search.options, explain=False, budget=None)
+                search.config = replace(search.config, explain=False, budget=None)
             torch.set_num_threads(threads)
             live.stage("finals")
-            result = search.finish(store, course)
+            result = search.finish(store, training)
         finally:
             await_workers(others, 0)
             store.close()
-        record = {
-            **result.record,
-            "seconds": clock.before + result.record["seconds"],
-            "budget_s": result.record["budget_s"] and result.record["budget_s"] + clock.before,
-        }
+        record = replace(
+            result.report,
+            seconds=clock.before + (result.report.seconds or 0.0),
+            budget_s=None if result.report.budget_s is None else result.report.budget_s + clock.before,
+        )
         live.stage("report")
-        save(folder, result, record)
+        replace(result, report=record).write(folder)
         figures = tune_figures(record, folder)
     show(record, [str(png) for png, _ in figures.values()], folder)
     return not search.hurried
@@ -280,19 +280,19 @@ def tune_worker(
 
     from dashpot.search.outcome.folder import end_with, read_config
     from dashpot.search.racing.worker import Worker
-    from dashpot.search.search import Search
+    from dashpot.search.run import Search
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process tells when to end
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if parent:
         end_with(parent)
     torch.set_num_threads(max(1, torch.get_num_threads()))
-    problem, options, _ = read_config(folder)
-    search = Search(problem, options, folder)
+    problem, config, _ = read_config(folder)
+    search = Search(problem, config, folder)
     store = search.open()
     try:
-        course = search.course(store)
+        training = search.training_budget(store)
         deadline = None if until is None else time.monotonic() + until - time.time()
-        Worker(search.task, search.space, course, store, folder, deadline=deadline, trials=options.trials).run()
+        Worker(search.task, search.space, training, store, folder, deadline=deadline, trials=config.trials).run()
     finally:
         store.close()

@@ -26,9 +26,10 @@ def again(folder: Path) -> None:
     """Report a search that is finished."""
     import json
 
+    from dashpot.report.tune.record import TuneRecord
     from dashpot.search.outcome.folder import REPORT
 
-    record = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    record = TuneRecord.from_dict(json.loads((folder / REPORT).read_text(encoding="utf-8")))
     typer.echo("this search is finished; --budget or --trials with more than it had would go on with it", err=True)
     show(record, [str(path) for path in sorted(folder.glob("*.png"))], folder)
 

@@ -43,17 +43,17 @@ class Live:
         if self._status is not None:
             self._status.stop()
 
-    def course(self, course: Any) -> None:
+    def training(self, training: Any) -> None:
         """Say what a race will be."""
         from dashpot.search.racing.pruning import in_words
 
-        self._epochs = course.epochs
-        words = in_words(course)
-        leave = f", {words}" if words else ""
-        folds = f"{course.folds} fold{'s' * (course.folds > 1)}"
+        self._epochs = training.epochs
+        words = in_words(training)
+        pruned = f", {words}" if words else ""
+        folds = f"{training.folds} fold{'s' * (training.folds > 1)}"
         self.note(
-            f"races of {course.lanes} candidates on {folds} at once: {course.epochs}"
-            f" epoch{'s' * (course.epochs > 1)}{leave}"
+            f"races of {training.parallel} candidates on {folds} at once: {training.epochs}"
+            f" epoch{'s' * (training.epochs > 1)}{pruned}"
         )
 
     def note(self, text: str) -> None:
@@ -69,17 +69,17 @@ class Live:
         self._stage = name
         self._show(True, name)
 
-    def say(self, stage: str, runners: Sequence[Any], epoch: int) -> None:
+    def say(self, stage: str, trials: Sequence[Any], epoch: int) -> None:
         """After each epoch."""
         self._tick()
-        scored = [r for r in runners if math.isfinite(r.score)]
+        scored = [r for r in trials if math.isfinite(r.score)]
         if scored:
             best = min(scored, key=lambda r: r.score)
             spread = _spread(best.scores)
             self._best = (
                 f"best {best.score:.4f}{spread}: {best.candidate.recipe if best.candidate.recipe else 'no technique'}"
             )
-        self._show(False, f"{len(runners)} candidates, epoch {epoch}/{self._epochs}")
+        self._show(False, f"{len(trials)} candidates, epoch {epoch}/{self._epochs}")
 
     def _show(self, now: bool, text: str) -> None:
         spent = time.monotonic() - self._started

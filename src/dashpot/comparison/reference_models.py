@@ -16,11 +16,18 @@ FIRST = 3
 """Rounds of boosting that tell how long all of them take."""
 
 
-def references(task: str) -> dict[str, Callable[[int], Model]]:
+SLOW = ("logistic regression, L1",)
+"""References that may take minutes."""
+
+
+def references(task: str, *, quick: bool = False) -> dict[str, Callable[[int], Model]]:
     """Name -> function from the size of the problem (rows x features x outputs) to an unfitted model.
 
     Strengths are chosen by cross-validation inside the training rows. Large problems get fewer folds and a coarser
     grid, so that a reference never takes longer than the networks it stands beside.
+
+    Args:
+        quick: leave out those that may take minutes.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.linear_model import LassoCV, LogisticRegressionCV, RidgeCV
@@ -43,11 +50,12 @@ def references(task: str) -> dict[str, Callable[[int], Model]]:
         return make
 
     if task == "classification":
-        return {
+        found = {
             "logistic regression, L2": logistic(l1=False),
             "logistic regression, L1": logistic(l1=True),
             "histogram gradient boosting": lambda size: HistGradientBoostingClassifier(random_state=0),
         }
+        return {name: make for name, make in found.items() if not (quick and name in SLOW)}
     return {
         "ridge regression": lambda size: RidgeCV(alphas=np.logspace(-3, 5, 33)),
         "lasso": lambda size: LassoCV(cv=5 if size < 1_000_000 else 3, random_state=0, max_iter=5000),

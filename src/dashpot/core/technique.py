@@ -19,6 +19,7 @@ from dashpot.core.points import Handle as Handle
 from dashpot.core.points import Points
 from dashpot.core.points import Scores as Scores
 from dashpot.core.points import Verdict as Verdict
+from dashpot.core.preset import Preset
 from dashpot.core.registry import kind_of, register
 from dashpot.core.requires import Requires
 from dashpot.core.schedule import Schedule
@@ -54,6 +55,7 @@ class Technique(Points):
         stacked: how it acts on a stack of members, in populations; without one, members with it are trained one by one.
         waivers: laws that do not hold for it, each with the reason, which its card prints.
         replaced: fields of earlier versions, each with what to write now.
+        preset: its place in the default search space; None: it is searched only where somebody names it.
 
     Raises:
         ConfigError: a field's value is not in its domain.
@@ -84,6 +86,7 @@ class Technique(Points):
     stacked: ClassVar[type[StackedTechnique] | None] = None
     waivers: ClassVar[Mapping[str, str]] = {}
     replaced: ClassVar[Mapping[str, str]] = {}
+    preset: ClassVar[Preset | None] = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

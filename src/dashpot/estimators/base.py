@@ -23,6 +23,7 @@ from dashpot.data.rows import Rows, to_rows
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
 from dashpot.nets import MLP
+from dashpot.search.config import SearchConfig
 from dashpot.search.tune import tune
 from dashpot.techniques import EarlyStopping
 from dashpot.training.defaults import LARGEST, SMALLEST_FIXED_EPOCHS, batch_size_for
@@ -171,12 +172,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         }
         # What scikit-learn cuts off for a fold may leave a class few rows.
         most = int(np.bincount(y).min()) if task == "classification" else len(rows) // 2
-        result = tune(
-            Problem("data", rows, y, task),
-            net=fixed or None,
+        config = SearchConfig(
             lr=self.lr,
-            budget=None if self.trials is not None else self.budget,
-            trials=self.trials,
             cv=max(2, min(check_whole("cv", self.cv, low=2), most)),
             metric=self.metric,
             epochs=self.epochs,
@@ -186,6 +183,13 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             test=False,
             seed=self._seed(),
             device=self.device,
+        )
+        result = tune(
+            Problem("data", rows, y, task),
+            net=fixed or None,
+            budget=None if self.trials is not None else self.budget,
+            trials=self.trials,
+            config=config,
             progress=bool(self.verbose),
         )
         self.preprocessing_ = result.prepared.preprocessing

@@ -1,1 +1,1 @@
-"""Which combination, and how strong: the space, the race, the store, and what each ingredient earned."""
+"""Which combination, and how strong: the space, the race, the store, and the contribution of each technique."""

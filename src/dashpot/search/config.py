@@ -4,47 +4,72 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from dashpot.core.errors import ConfigError
+from dashpot.core.space import check_whole
 from dashpot.core.technique import Technique
-from dashpot.search.racing import budget as courses
+from dashpot.search.arguments import rate
+from dashpot.search.racing import budget as budgets
 from dashpot.search.racing.trial import HALVING, SCHEDULES
 from dashpot.search.space.batch_sizes import sizes_of
 
-KINDS = ("finalists", "folds", "refit")
+ENSEMBLES = ("finalists", "folds", "refit")
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to search.
+class SearchConfig:
+    """How :func:`dashpot.tune` searches.
 
-    Attributes:
+    Args:
         budget: seconds for everything, or None.
-        trials: candidates, or None.
-        cv: folds.
+        trials: candidates, at least 2, or None. With trials alone the same search gives the same result on one machine;
+            a budget depends on how fast it is.
+        cv: folds, at least 2.
         metric: what counts in the end; None is accuracy or R2.
-        wanted, without: ingredients; see :func:`default_space`.
-        networks: options of the network to search or to fix, such as ``"width=64,128"`` or ``"skip=true,false"``.
+        recipe: techniques to search, as text (``"l1:strength=1e-6..1e-2"``, ``"mixup"``, ``"dropout:p=0.2"``) or as
+            techniques; None is the default space.
+        without: names of techniques to leave out of it.
+        lr: the learning rate, or its range ``(low, high)``.
+        networks: options of a built-in network to search or to fix, such as ``"width=64,128"`` or
+            ``"skip=true,false"``.
         sampler: tpe, random, quasi-random, gp or grid.
-        schedule: who leaves a race: halving, hyperband, none or population.
-        ensemble: ``finalists``, ``folds`` or ``refit``.
-        calibrate: fit a temperature; candidates are then ranked by the log-loss that one temperature leaves them.
-        explain: measure what each ingredient earned.
-        test: keep a test part aside; without it all rows are searched on, and nothing is reported on rows unseen.
-        epochs: of a candidate that is never dropped; by default about 3,000 steps.
+        schedule: the pruning of a race: ``"halving"`` (all but a third pruned, twice), ``"hyperband"`` (every second
+            and third race later, or not at all), ``"none"``, or ``"population"`` (none pruned; the worst take over
+            networks of the best, with other strengths, while they train).
+        ensemble: ``"finalists"``, ``"folds"`` (of the chosen candidate) or ``"refit"`` (one network on all rows but the
+            test part).
+        calibrate: fit a temperature to held-out predictions; candidates are then ranked by the log-loss that one
+            temperature leaves them.
+        explain: measure the contribution of each technique: retrain the chosen candidate without each, and with each
+            alone.
+        test: keep a fifth of the rows for the report; without it all rows are searched on, and nothing is reported on
+            rows unseen.
+        epochs: of a candidate that is never pruned; by default about 3,000 steps.
         batch_size: rows per step: one number, or several to search; by default about a fiftieth of the rows, or twice
             that.
-        storage: an Optuna storage URL; by default a journal in the run's folder.
-        name: of the study in the store.
+        storage, study: an Optuna storage URL and the name in it, to share the search among processes and machines that
+            make the same call; by default a journal in the run's folder.
+        seed: of the split, the folds and the training.
+        device: ``"auto"`` takes a GPU if there is one.
+        bfloat16: wide products in bfloat16 while training; None: where the processor does so fast.
+
+    Raises:
+        ConfigError: by :meth:`check`, which :func:`dashpot.tune` calls.
+
+    Example:
+        >>> SearchConfig(cv=3, batch_size=(32, 64)).merged(trials=8).check().trials
+        8
     """
 
     budget: float | None = None
     trials: int | None = None
     cv: int = 5
     metric: str | None = None
-    wanted: Sequence[str | Technique] | None = None
+    recipe: Sequence[str | Technique] | None = None
     without: Sequence[str] = ()
+    lr: float | tuple[float, float] | None = None
     networks: Sequence[str] = ()
     sampler: str = "tpe"
     schedule: str = HALVING
@@ -55,21 +80,35 @@ class Options:
     epochs: int | None = None
     batch_size: int | Sequence[int] | None = None
     storage: str | None = None
-    name: str = "dashpot"
+    study: str = "dashpot"
     seed: int = 0
     device: str = "auto"
-    low: bool | None = None
+    bfloat16: bool | None = None
 
     @property
     def race(self) -> float:
         """The share of the budget for the race."""
-        return courses.RACE if self.explain else courses.RACE_ONLY
+        return budgets.RACE if self.explain else budgets.RACE_ONLY
 
-    def check(self) -> None:
-        """Refuse what cannot be.
+    def merged(self, **values: Any) -> SearchConfig:
+        """With some values that were given beside it; None is not given.
 
         Raises:
-            ConfigError: naming the option.
+            ConfigError: a value that is given here and there, and is not the same.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        defaults = {spec.name: spec.default for spec in fields(self)}
+        for name, value in given.items():
+            own = getattr(self, name)
+            if own != defaults[name] and own != value:
+                raise ConfigError(name, f"the same as in config ({own!r})", value, "Give it once.")
+        return replace(self, **given)
+
+    def check(self) -> SearchConfig:
+        """Refuse what cannot be; itself where nothing is wrong.
+
+        Raises:
+            ConfigError: naming the parameter.
         """
         if self.budget is None and self.trials is None:
             raise ConfigError(
@@ -77,12 +116,14 @@ class Options:
             )
         if self.budget is not None and not (math.isfinite(self.budget) and self.budget > 0):
             raise ConfigError("budget", "a number of seconds > 0", self.budget)
-        if self.trials is not None and self.trials < 2:
-            raise ConfigError("trials", "a whole number >= 2", self.trials)
-        if self.cv < 2:
-            raise ConfigError("cv", "a whole number >= 2", self.cv)
+        for name, low in (("trials", 2), ("cv", 2), ("epochs", 1), ("seed", 0)):
+            if (value := getattr(self, name)) is not None:
+                check_whole(name, value, low=low)
         if self.schedule not in SCHEDULES:
             raise ConfigError("schedule", f"one of {', '.join(SCHEDULES)}", self.schedule)
         sizes_of(self.batch_size)
-        if self.ensemble not in KINDS:
-            raise ConfigError("ensemble", f"one of {', '.join(KINDS)}", self.ensemble)
+        if self.lr is not None:
+            rate(self.lr)
+        if self.ensemble not in ENSEMBLES:
+            raise ConfigError("ensemble", f"one of {', '.join(ENSEMBLES)}", self.ensemble)
+        return self

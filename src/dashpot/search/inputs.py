@@ -24,11 +24,8 @@ from dashpot.nets.standardize import standardized
 from dashpot.population.members import built
 from dashpot.search.outcome.result import AsTheyAre
 from dashpot.search.racing.task import Factory
-from dashpot.search.space.space import Ingredient
+from dashpot.search.space.technique import TechniqueSpace
 from dashpot.training.setup import adamw_for
-
-INPUTS = ("mixup", "input-noise")
-"""Techniques that change inputs by arithmetic, which numbers of tokens do not stand."""
 
 
 @dataclass(frozen=True)
@@ -236,13 +233,13 @@ def demand_fit(make: Callable[[], nn.Module], prepared: Prepared, classes: int, 
 
 
 def admitted(
-    parts: list[Ingredient], make: Callable[[], nn.Module], prepared: Prepared, classes: int
-) -> tuple[list[Ingredient], list[str]]:
-    """The ingredients that a network and its inputs admit, and why others do not fit."""
+    parts: list[TechniqueSpace], make: Callable[[], nn.Module], prepared: Prepared, classes: int
+) -> tuple[list[TechniqueSpace], list[str]]:
+    """The techniques that a network and its inputs admit, and why others do not fit."""
     kept, reasons = [], []
     for part in parts:
         why = ""
-        if part.name in INPUTS and not prepared.x.is_floating_point() and prepared.modality != "image":
+        if part.base.requires.float_input and not prepared.x.is_floating_point() and prepared.modality != "image":
             why = "the inputs are whole numbers"
         else:
             network = built(make)

@@ -1,4 +1,4 @@
-"""What each ingredient earned: signs, pairs, intervals, and what the time does not allow."""
+"""The contribution of each technique: signs, pairs, intervals, and what the time does not allow."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ import pytest
 from scipy.stats import t as student
 
 import dashpot
-from dashpot.search.outcome import ablation as effects
+from dashpot.search.outcome import ablation
 from dashpot.search.outcome.ablation import arms, contributions, interactions, measure, strongest_pairs
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import TrainingBudget, Trial
-from dashpot.search.space.distributions import Span
-from dashpot.search.space.space import Candidate, Space, ingredients
+from dashpot.search.space.distributions import Numeric
+from dashpot.search.space.space import Candidate, Space
+from dashpot.search.space.technique import technique_spaces
 from tests.search.helpers import FOLDS, race, small_task
 
 EVERY = list(range(FOLDS))
-COURSE = TrainingBudget(30, 16, (), FOLDS, 4)
+TRAINING = TrainingBudget(30, 16, (), FOLDS, 4)
 
 
 def space_of(*techniques: Any) -> Space:
-    return Space(ingredients(techniques), lr=Span(1e-4, 1.0, log=True), net=None, lr_default=2e-2)
+    return Space(technique_spaces(techniques), lr=Numeric(1e-4, 1.0, log=True), net=None, lr_default=2e-2)
 
 
 def run(
-    task: Task, space: Space, chosen: Candidate, course: TrainingBudget = COURSE, **options: Any
-) -> tuple[Trial, effects.Effects, list[str]]:
+    task: Task, space: Space, chosen: Candidate, training: TrainingBudget = TRAINING, **options: Any
+) -> tuple[Trial, ablation.Effects, list[str]]:
     notes: list[str] = []
-    winner = race(task, [chosen], course, rungs=())[0]
+    winner = race(task, [chosen], training, rungs=())[0]
     settings: dict[str, Any] = {
         "deadline": None,
         "seconds_per_member": 0.0,
@@ -40,11 +41,11 @@ def run(
         "note": notes.append,
         **options,
     }
-    return winner, measure(task, course, space, winner, EVERY, **settings), notes
+    return winner, measure(task, training, space, winner, EVERY, **settings), notes
 
 
-def by_name(found: effects.Effects) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(row["ingredient"], row["kind"]): row for row in found.contributions}
+def by_name(found: ablation.Effects) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(row["technique"], row["kind"]): row for row in found.contributions}
 
 
 def test_arms() -> None:
@@ -61,9 +62,9 @@ def test_arms() -> None:
     }
     assert all(c.lr == chosen.lr and c.net == chosen.net for c in found.values())
     assert list(arms(space, space.alone(chosen, "l1"))) == ["without l1"], (
-        "with one ingredient, alone is the same comparison"
+        "with one technique, alone is the same comparison"
     )
-    assert arms(space, space.plain()) == {}
+    assert arms(space, space.baseline()) == {}
 
 
 def test_signs_and_pairs() -> None:
@@ -78,7 +79,10 @@ def test_signs_and_pairs() -> None:
     assert gains["l1", "left out"]["difference"] < -0.05
     assert gains["l1", "alone"]["difference"] < -0.05
     none, l1, dropout = race(
-        task, [space.plain(), *(space.alone(space.default(), name) for name in ("l1", "dropout"))], COURSE, rungs=()
+        task,
+        [space.baseline(), *(space.alone(space.default(), name) for name in ("l1", "dropout"))],
+        TRAINING,
+        rungs=(),
     )
     whole = np.array(winner.scores)
     expected = {
@@ -102,7 +106,7 @@ def test_others_have_the_seed_of_the_winner_they_are_compared_with() -> None:
     task, space = small_task(), space_of(dashpot.Dropout(p=0.5))
 
     def trained(candidate: Candidate, repeat: int) -> Trial:
-        return Race(task, COURSE, [Trial(0, candidate, repeat=repeat)], folds=EVERY).run(rungs=())[0]
+        return Race(task, TRAINING, [Trial(0, candidate, repeat=repeat)], folds=EVERY).run(rungs=())[0]
 
     options: dict[str, Any] = {
         "deadline": None,
@@ -111,8 +115,8 @@ def test_others_have_the_seed_of_the_winner_they_are_compared_with() -> None:
         "note": lambda text: None,
     }
     for repeat in (0, 1):
-        winner, other = trained(space.default(), repeat), trained(space.plain(), repeat)
-        (row,) = measure(task, COURSE, space, winner, EVERY, **options).contributions
+        winner, other = trained(space.default(), repeat), trained(space.baseline(), repeat)
+        (row,) = measure(task, TRAINING, space, winner, EVERY, **options).contributions
         np.testing.assert_allclose(row["folds"], np.subtract(other.scores, winner.scores), rtol=1e-3, atol=1e-6)
 
 
@@ -130,13 +134,13 @@ def test_help_is_positive() -> None:
 def test_intervals() -> None:
     """Nadeau and Bengio by hand: variance (1/k + 1/(k - 1)) s^2, k - 1 degrees of freedom."""
     gain = np.array([0.1, 0.3, 0.2, 0.4, 0.15])
-    found = effects.interval(gain)
+    found = ablation.interval(gain)
     half = student.ppf(0.975, 4) * (gain.var(ddof=1) * (1 / 5 + 1 / 4)) ** 0.5
     assert (found["difference"], found["low"], found["high"]) == pytest.approx(
         (gain.mean(), gain.mean() - half, gain.mean() + half)
     )
     assert found["folds"] == list(gain)
-    one = effects.interval(np.array([0.2]))
+    one = ablation.interval(np.array([0.2]))
     assert (one["difference"], one["low"], one["high"]) == (0.2, None, None)
 
 
@@ -156,7 +160,7 @@ def test_interactions_by_hand() -> None:
     scores = {"whole": loss[frozenset("abc")] + folds}
     scores |= {f"without {name}": loss[frozenset("abc") - {name}] + folds for name in "abc"}
     rows = contributions(scores)
-    assert {row["ingredient"]: row["difference"] for row in rows} == pytest.approx({"a": 3.0, "b": 2.0, "c": 0.0})
+    assert {row["technique"]: row["difference"] for row in rows} == pytest.approx({"a": 3.0, "b": 2.0, "c": 0.0})
     assert strongest_pairs(rows) == [("a", "b"), ("a", "c"), ("b", "c")]
     found = interactions(scores, {("a", "b"): loss[frozenset("c")] + folds, ("a", "c"): loss[frozenset("b")] + folds})
     assert {tuple(row["pair"]): row["difference"] for row in found} == pytest.approx(
@@ -166,20 +170,20 @@ def test_interactions_by_hand() -> None:
 
 def test_only_the_strongest_are_paired() -> None:
     rows = [
-        {"ingredient": name, "kind": "left out", "difference": d}
+        {"technique": name, "kind": "left out", "difference": d}
         for name, d in zip("abcdef", (0.1, -0.6, 0.3, 0.0, 0.5, -0.2), strict=True)
     ]
-    rows += [{"ingredient": "d", "kind": "alone", "difference": 9.0}]
+    rows += [{"technique": "d", "kind": "alone", "difference": 9.0}]
     pairs = strongest_pairs(rows)
     assert {name for pair in pairs for name in pair} == set("becf")
     assert len(pairs) == 6
 
 
-def test_three_ingredients_and_their_pairs() -> None:
+def test_three_techniques_and_their_pairs() -> None:
     task = small_task()
     space = space_of(dashpot.WeightDecay(strength=1.0), dashpot.Dropout(p=0.5), dashpot.Mixup(alpha=0.5))
-    course = TrainingBudget(5, 16, (), FOLDS, 4)
-    winner, found, _ = run(task, space, space.default(), course)
+    training = TrainingBudget(5, 16, (), FOLDS, 4)
+    winner, found, _ = run(task, space, space.default(), training)
     assert len(found.contributions) == 6
     assert len(found.interactions) == 3
     row = next(r for r in found.interactions if set(r["pair"]) == {"dropout", "mixup"})
@@ -188,21 +192,21 @@ def test_three_ingredients_and_their_pairs() -> None:
         space.without(space.default(), "dropout"),
         space.without(space.default(), "mixup"),
     ]
-    neither, no_dropout, no_mixup = (np.array(r.scores) for r in race(task, alone, course, rungs=()))
+    neither, no_dropout, no_mixup = (np.array(r.scores) for r in race(task, alone, training, rungs=()))
     assert row["folds"] == pytest.approx(list(neither - no_dropout - no_mixup + np.array(winner.scores)), abs=2e-3)
 
 
 def test_what_the_time_does_not_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     task = small_task()
     space = space_of(dashpot.WeightDecay(strength=1.0), dashpot.Dropout(p=0.5), dashpot.Mixup(alpha=0.5))
-    course = TrainingBudget(4, 16, (), FOLDS, 4)
+    training = TrainingBudget(4, 16, (), FOLDS, 4)
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    _, none, notes = run(task, space, space.default(), course, deadline=1.0, seconds_per_member=1.0)
-    assert none == effects.Effects()
+    _, none, notes = run(task, space, space.default(), training, deadline=1.0, seconds_per_member=1.0)
+    assert none == ablation.Effects()
     assert "no time" in notes[0]
     # 1.1 s x 3 folds x 7 arms are more than 20 s, 3 arms less.
-    _, some, notes = run(task, space, space.default(), course, deadline=20.0, seconds_per_member=1.0)
+    _, some, notes = run(task, space, space.default(), training, deadline=20.0, seconds_per_member=1.0)
     assert {row["kind"] for row in some.contributions} == {"left out"}
     assert "alone" in notes[0]
 
@@ -210,12 +214,12 @@ def test_what_the_time_does_not_allow(monkeypatch: pytest.MonkeyPatch) -> None:
         now[0] += 1.0
 
     # It takes longer than was thought: what was cut off after two of four epochs must not count as bad.
-    _, cut, notes = run(task, space, space.default(), course, deadline=2.0, seconds_per_member=0.0, say=tick)
-    assert cut == effects.Effects()
+    _, cut, notes = run(task, space, space.default(), training, deadline=2.0, seconds_per_member=0.0, say=tick)
+    assert cut == ablation.Effects()
     assert "left out" in notes[0]
     # Enough for the arms, not for the pairs.
     now[0] = 0.0
-    _, first, _ = run(task, space, space.default(), course, deadline=4.5, seconds_per_member=0.0, say=tick)
+    _, first, _ = run(task, space, space.default(), training, deadline=4.5, seconds_per_member=0.0, say=tick)
     assert len(first.contributions) == 6
     assert first.interactions == []
 
@@ -223,8 +227,8 @@ def test_what_the_time_does_not_allow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_winner_that_was_cut_off_is_trained_again() -> None:
     task = small_task()
     space = space_of(dashpot.WeightDecay(strength=1.0), dashpot.Dropout(p=0.5))
-    course = TrainingBudget(6, 16, (), FOLDS, 4)
-    winner = race(task, [space.default()], course, rungs=())[0]
+    training = TrainingBudget(6, 16, (), FOLDS, 4)
+    winner = race(task, [space.default()], training, rungs=())[0]
     short = Trial(0, space.default(), "complete", epochs=2, scores=[9.0] * FOLDS)
     options: dict[str, Any] = {
         "deadline": None,
@@ -232,8 +236,8 @@ def test_a_winner_that_was_cut_off_is_trained_again() -> None:
         "say": lambda *args: None,
         "note": lambda text: None,
     }
-    expected = measure(task, course, space, winner, EVERY, **options)
-    found = measure(task, course, space, short, EVERY, **options)
+    expected = measure(task, training, space, winner, EVERY, **options)
+    found = measure(task, training, space, short, EVERY, **options)
     for a, b in zip(expected.contributions, found.contributions, strict=True):
         assert a["folds"] == pytest.approx(b["folds"], abs=2e-3)
 
@@ -242,7 +246,7 @@ def test_an_arm_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where an arm diverges there is no number for it, nor for its pairs; the others stay."""
     task = small_task()
     space = space_of(dashpot.GradientClipping(maximum=1.0), dashpot.Dropout(p=0.2))
-    winner = race(task, [space.default()], COURSE, rungs=())[0]
+    winner = race(task, [space.default()], TRAINING, rungs=())[0]
     member = Task.member
 
     def broken(self: Task, c: Candidate, fold: int, repeat: int = 0) -> Any:
@@ -252,7 +256,7 @@ def test_an_arm_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Task, "member", broken)
     found = measure(
         task,
-        COURSE,
+        TRAINING,
         space,
         winner,
         EVERY,

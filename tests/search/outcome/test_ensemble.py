@@ -19,17 +19,17 @@ from dashpot.evaluation.decision import Decision, fit_decision
 from dashpot.evaluation.losses import predict
 from dashpot.evaluation.metrics import METRICS, find_metric
 from dashpot.nets import MLP, Ensemble
-from dashpot.search.outcome import ensemble as finals
+from dashpot.search.outcome import ensemble
 from dashpot.search.outcome.ensemble import assemble, averaged, choose, out_of_fold, pick, refit
-from dashpot.search.racing import checkpoints as artifacts
+from dashpot.search.racing import checkpoints
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import TrainingBudget, Trial
 from dashpot.search.racing.worker import with_networks
-from tests.search.helpers import FOLDS, candidate, race, runner, small_task
+from tests.search.helpers import FOLDS, candidate, race, small_task, trial
 
 EVERY = list(range(FOLDS))
-COURSE = TrainingBudget(8, 16, (1, 3), FOLDS, 4)
+TRAINING = TrainingBudget(8, 16, (1, 3), FOLDS, 4)
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,14 @@ def finalists(task: Task) -> list[Trial]:
         candidate(dashpot.L1(strength=1e-2), width=12),
         candidate(lr=2e-3),
     ]
-    return sorted(race(task, some, COURSE, rungs=()), key=lambda r: r.score)
+    return sorted(race(task, some, TRAINING, rungs=()), key=lambda r: r.score)
 
 
-def simplest_within_one_error(runners: list[Trial]) -> set[int]:
+def simplest_within_one_error(trials: list[Trial]) -> set[int]:
     """The rule in plain words, by going through all: numbers that may be chosen."""
-    best = min(runners, key=lambda r: sum(r.scores))
+    best = min(trials, key=lambda r: sum(r.scores))
     passing = []
-    for r in runners:
+    for r in trials:
         differences = [a - b for a, b in zip(r.scores, best.scores, strict=True)]
         n, mean = len(differences), sum(differences) / len(differences)
         error = (sum((d - mean) ** 2 for d in differences) / (n - 1) / n) ** 0.5
@@ -69,7 +69,7 @@ def test_one_standard_error_rule() -> None:
     other = 0
     for _ in range(300):
         folds = rng.normal(1.0, 0.5, size=5)  # folds differ more than candidates do
-        found = [runner(i, folds + rng.normal(0.02 * i, 0.05, size=5), int(rng.integers(0, 5))) for i in range(6)]
+        found = [trial(i, folds + rng.normal(0.02 * i, 0.05, size=5), int(rng.integers(0, 5))) for i in range(6)]
         choice = choose(found)
         assert choice.best.number == min(found, key=lambda r: r.score).number
         assert {choice.chosen.number} == simplest_within_one_error(found)
@@ -78,20 +78,20 @@ def test_one_standard_error_rule() -> None:
 
 
 def test_choice_by_hand() -> None:
-    best = runner(0, [1.0, 2.0, 3.0], 2)
-    near = runner(1, [1.0, 2.1, 3.0], 1)  # mean 1/30, standard error 1/30
-    far = runner(2, [1.1, 2.1, 3.1], 0)  # clearly worse: the folds agree
+    best = trial(0, [1.0, 2.0, 3.0], 2)
+    near = trial(1, [1.0, 2.1, 3.0], 1)  # mean 1/30, standard error 1/30
+    far = trial(2, [1.1, 2.1, 3.1], 0)  # clearly worse: the folds agree
     assert choose([far, best, near]).chosen is near
-    assert "1 ingredient instead of 2" in choose([far, best, near]).why
+    assert "1 technique instead of 2" in choose([far, best, near]).why
     assert choose([far, best]).chosen is best
-    equal = runner(3, [1.0, 2.0, 3.0], 1)
+    equal = trial(3, [1.0, 2.0, 3.0], 1)
     assert choose([best, equal]).chosen is equal
-    assert choose([runner(0, [1.0, 1.0], 3), runner(1, [1.0, 1.0], 0)]).chosen.number == 0, "two folds know no error"
+    assert choose([trial(0, [1.0, 1.0], 3), trial(1, [1.0, 1.0], 0)]).chosen.number == 0, "two folds know no error"
     assert choose([best]).chosen is best
 
 
 def test_seeds_are_averaged_by_fold() -> None:
-    one, two = runner(4, [1.0, 2.0, 3.0], train_score=1.0), runner(4, [2.0, 2.0, 5.0], train_score=2.0)
+    one, two = trial(4, [1.0, 2.0, 3.0], train_score=1.0), trial(4, [2.0, 2.0, 5.0], train_score=2.0)
     found = averaged(one, [one, two])
     assert found.scores == [1.5, 2.0, 4.0]
     assert found.train_score == 1.5
@@ -119,7 +119,7 @@ def test_ensemble_is_never_worse_out_of_fold_than_its_best_member(task: Task, fi
     counts = picks(task, finalists)
     alone = [out_of_fold_loss(task, finalists, {i: 1}) for i in range(len(finalists))]
     assert out_of_fold_loss(task, finalists, counts) <= min(alone) + 1e-9
-    assert sum(counts.values()) <= finals.PICKS
+    assert sum(counts.values()) <= ensemble.PICKS
     # Every single exchange that a greedy search could have made first is no better.
     best_two = min(
         out_of_fold_loss(task, finalists, {i: 1, j: 1} if i != j else {i: 2})
@@ -132,7 +132,7 @@ def test_ensemble_finds_what_belongs_together(task: Task) -> None:
     """Two that know half of the rows each, and one that is slightly better than either: only together
     they are right.
     """
-    made = [runner(i, [0.5 + 0.01 * i] * FOLDS) for i in range(3)]
+    made = [trial(i, [0.5 + 0.01 * i] * FOLDS) for i in range(3)]
     for i, r in enumerate(made):
         for f in EVERY:
             truth = torch.nn.functional.one_hot(task.y[task.folds[f][1]], 3).double()
@@ -183,7 +183,7 @@ def test_decision_is_that_of_the_out_of_fold_outputs(task: Task, finalists: list
 def test_one_candidates_folds_and_seeds(task: Task, finalists: list[Trial]) -> None:
     choice = choose(finalists)
     chosen = choice.chosen
-    again = Race(task, COURSE, [Trial(chosen.number, chosen.candidate, repeat=1)], folds=EVERY).run(rungs=())
+    again = Race(task, TRAINING, [Trial(chosen.number, chosen.candidate, repeat=1)], folds=EVERY).run(rungs=())
     one = assemble(task, finalists, choice, EVERY, "folds")
     assert len(one.network.networks) == FOLDS  # type: ignore[arg-type]
     both = assemble(task, [*finalists, *again], choice, EVERY, "folds")
@@ -196,12 +196,12 @@ def test_one_candidates_folds_and_seeds(task: Task, finalists: list[Trial]) -> N
 
 def test_seeds_of_a_candidate_count_as_one(task: Task, finalists: list[Trial]) -> None:
     """A lucky seed may not be picked by itself: the candidate is the mean of its seeds."""
-    other = Race(task, COURSE, [Trial(finalists[0].number, finalists[0].candidate, repeat=1)], folds=EVERY).run(
+    other = Race(task, TRAINING, [Trial(finalists[0].number, finalists[0].candidate, repeat=1)], folds=EVERY).run(
         rungs=()
     )[0]
     found = [*finalists, other]
     counts = pick(task, found, EVERY)
-    assert sum(counts.values()) <= finals.PICKS
+    assert sum(counts.values()) <= ensemble.PICKS
     expected = np.zeros((120, 3))
     for number, n in counts.items():
         seeds = [r for r in found if r.number == number]
@@ -223,9 +223,9 @@ def test_refit_is_one_training_on_all_rows_but_the_test_part(task: Task, finalis
 
     pool = np.arange(120)
     first = next(r for r in finalists if r.number == 0)
-    choice = finals.Choice(replace(first, best_epoch=5), first, "")
+    choice = ensemble.Choice(replace(first, best_epoch=5), first, "")
     folds = assemble(task, finalists, choice, EVERY, "folds")
-    made = refit(task, COURSE, pool, choice, folds)
+    made = refit(task, TRAINING, pool, choice, folds)
     assert (made.decision, made.members) == (folds.decision, [(first.number, 1.0)])
     whole = replace(task, folds=[(pool, pool[:1])])
     m = whole.member(first.candidate, 0)
@@ -246,7 +246,7 @@ def test_refit_is_one_training_on_all_rows_but_the_test_part(task: Task, finalis
 
 def test_regression_ensemble_is_the_mean_of_values(tmp_path: Path) -> None:
     task = small_task(regression=True)
-    found = race(task, [candidate(lr=1e-2), candidate(lr=3e-2)], COURSE, rungs=())
+    found = race(task, [candidate(lr=1e-2), candidate(lr=3e-2)], TRAINING, rungs=())
     made = assemble(task, found, choose(found), EVERY, "finalists")
     assert made.decision is None
     counts = picks(task, found)
@@ -259,7 +259,7 @@ def test_regression_ensemble_is_the_mean_of_values(tmp_path: Path) -> None:
             expected += n / sum(counts.values()) / FOLDS * model.eval()(x).detach()
     assert torch.allclose(made.network(x), expected, atol=1e-5)
     y = task.y[-20:].numpy()
-    values = finals.metric_values(predict(made.network, x), y, task.scale, None, {"rmse": METRICS["rmse"]})
+    values = ensemble.metric_values(predict(made.network, x), y, task.scale, None, {"rmse": METRICS["rmse"]})
     assert values["rmse"] == pytest.approx(mean_squared_error(10 * y, 10 * expected.numpy()) ** 0.5, rel=1e-5)
 
 
@@ -280,26 +280,26 @@ def test_description_of_an_ensemble_gives_it_back() -> None:
 
 
 def test_finalists_get_the_folds_they_lack(task: Task, tmp_path: Path) -> None:
-    short = race(task, [candidate(), candidate(lr=3e-2)], COURSE, folds=range(2), rungs=())
+    short = race(task, [candidate(), candidate(lr=3e-2)], TRAINING, folds=range(2), rungs=())
     for r in short:
-        artifacts.save(tmp_path, r)
+        checkpoints.save(tmp_path, r)
     options: dict[str, Any] = {"folds": EVERY, "deadline": None, "say": lambda *args: None}
-    found = with_networks(task, COURSE, tmp_path, short, **options)
+    found = with_networks(task, TRAINING, tmp_path, short, **options)
     for r in found:
         before = next(s for s in short if s.number == r.number)
         assert len(r.tensors) == len(r.outputs) == len(r.scores) == FOLDS
         assert r.scores[:2] == pytest.approx(before.scores)
-        last = race(task, [r.candidate], COURSE, folds=[2], rungs=())[0]
+        last = race(task, [r.candidate], TRAINING, folds=[2], rungs=())[0]
         assert r.scores[2] == pytest.approx(last.scores[0], rel=1e-4)
         assert r.train_score == pytest.approx((2 * (before.train_score or 0) + (last.train_score or 0)) / 3, rel=1e-3)
     assert [r.score for r in found] == sorted(r.score for r in found)
-    again = with_networks(task, COURSE, tmp_path, short, **{**options, "deadline": -1.0})
+    again = with_networks(task, TRAINING, tmp_path, short, **{**options, "deadline": -1.0})
     assert [len(r.tensors) for r in again] == [FOLDS, FOLDS], "they are files by now"
 
 
 def test_lost_files_are_trained_again_with_the_same_result(task: Task, tmp_path: Path) -> None:
-    first = race(task, [candidate(), candidate(lr=3e-2)], COURSE, rungs=())
-    found = with_networks(task, COURSE, tmp_path, first, folds=EVERY, deadline=None, say=lambda *args: None)
+    first = race(task, [candidate(), candidate(lr=3e-2)], TRAINING, rungs=())
+    found = with_networks(task, TRAINING, tmp_path, first, folds=EVERY, deadline=None, say=lambda *args: None)
     for r in found:
         assert r.scores == pytest.approx(next(f for f in first if f.number == r.number).scores, rel=1e-4)
 
@@ -309,16 +309,16 @@ def test_folds_that_the_end_of_the_time_cut_short_are_not_used(
 ) -> None:
     import time
 
-    short = race(task, [candidate(), candidate(lr=3e-2)], COURSE, folds=range(2), rungs=())
+    short = race(task, [candidate(), candidate(lr=3e-2)], TRAINING, folds=range(2), rungs=())
     for r in short:
-        artifacts.save(tmp_path, r)
+        checkpoints.save(tmp_path, r)
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def tick(*args: Any) -> None:
         now[0] += 1
 
-    found = with_networks(task, COURSE, tmp_path, short, folds=EVERY, deadline=2.5, say=tick)
+    found = with_networks(task, TRAINING, tmp_path, short, folds=EVERY, deadline=2.5, say=tick)
     assert [len(r.tensors) for r in found] == [2, 2], "three of eight epochs are no training"
     assert {r.number: r.scores for r in found} == {r.number: pytest.approx(r.scores) for r in short}
 
@@ -328,8 +328,8 @@ def test_what_was_cut_short_is_no_finalist_beside_a_whole_one_and_is_not_kept(
 ) -> None:
     import time
 
-    found = race(task, [candidate(), candidate(lr=3e-2)], COURSE, rungs=())
-    artifacts.save(tmp_path, found[0])
+    found = race(task, [candidate(), candidate(lr=3e-2)], TRAINING, rungs=())
+    checkpoints.save(tmp_path, found[0])
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
@@ -337,12 +337,12 @@ def test_what_was_cut_short_is_no_finalist_beside_a_whole_one_and_is_not_kept(
         now[0] += 1
 
     options: dict[str, Any] = {"folds": EVERY, "say": tick}
-    assert [r.number for r in with_networks(task, COURSE, tmp_path, found, **options, deadline=2.5)] == [0]
-    artifacts.path_of(tmp_path, 0).unlink()
+    assert [r.number for r in with_networks(task, TRAINING, tmp_path, found, **options, deadline=2.5)] == [0]
+    checkpoints.path_of(tmp_path, 0).unlink()
     now[0] = 0.0
-    alone = with_networks(task, COURSE, tmp_path, found[1:], **options, deadline=2.5)
+    alone = with_networks(task, TRAINING, tmp_path, found[1:], **options, deadline=2.5)
     assert [(r.number, r.epochs) for r in alone] == [(1, 3)], "better than nothing"
-    assert with_networks(task, COURSE, tmp_path, found[1:], **options, deadline=None)[0].epochs == COURSE.epochs
+    assert with_networks(task, TRAINING, tmp_path, found[1:], **options, deadline=None)[0].epochs == TRAINING.epochs
 
 
 def test_final_network_is_in_evaluation_mode(task: Task, finalists: list[Trial]) -> None:

@@ -1,4 +1,4 @@
-"""Importance of dimensions over a search."""
+"""Importance of distributions over a search."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_what_matters_comes_first() -> None:
     assert shares["lr"] > 0.9
     assert 0.9 < sum(shares.values()) <= 1
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
-    assert set(shares) <= set(SPACE.dimensions())
+    assert set(shares) <= set(SPACE.distributions())
 
 
 def test_switches_and_conditional_fields() -> None:

@@ -1,4 +1,4 @@
-"""The course: costs, what gives way first, and what a budget that is too small is told."""
+"""The training budget: costs, what gives way first, and what a budget that is too small is told."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 from dashpot.core.errors import ConfigError
 from dashpot.evaluation.cross_validation import enough_rows
-from dashpot.search.racing import budget as courses
+from dashpot.search.racing import budget as budgets
 from dashpot.search.racing.budget import (
     Pace,
     fit_budget,
@@ -26,44 +26,48 @@ from dashpot.search.racing.budget import (
 )
 from dashpot.search.racing.trial import TrainingBudget
 from dashpot.training.defaults import FEWEST_EPOCHS, MOST_EPOCHS_IN_SEARCH, batch_size_for, epochs_for
-from tests.search.helpers import COURSE, candidate, race, small_space, small_task
+from tests.search.helpers import TRAINING, candidate, race, small_space, small_task
 
 ROWS = 2000
 
 
-def counted_epochs(lanes: int, protected: int, folds: int, epochs: int) -> int:
+def counted_epochs(parallel: int, protected: int, folds: int, epochs: int) -> int:
     """Member epochs of a real race, by counting who is alive in each epoch."""
     alive: list[int] = []
-    course = TrainingBudget(epochs, 64, courses.default_rungs(epochs), folds, lanes)
-    candidates = [candidate(lr=1e-3 * (k + 1)) for k in range(lanes)]
+    training = TrainingBudget(epochs, 64, budgets.default_rungs(epochs), folds, parallel)
+    candidates = [candidate(lr=1e-3 * (k + 1)) for k in range(parallel)]
     race(
         small_task(),
         candidates,
-        course,
+        training,
         folds=range(folds),
         protected=range(protected),
-        say=lambda stage, runners, epoch: alive.append(len(runners)),
+        say=lambda stage, trials, epoch: alive.append(len(trials)),
     )
     # It is told after the rung, so that an epoch was trained by those of the one before.
-    return folds * (lanes + sum(alive[:-1]))
+    return folds * (parallel + sum(alive[:-1]))
 
 
 @pytest.mark.parametrize(
-    ("lanes", "protected", "folds", "epochs"), [(9, 0, 1, 9), (7, 2, 2, 12), (4, 1, 3, 5), (5, 2, 1, 1)]
+    ("parallel", "protected", "folds", "epochs"), [(9, 0, 1, 9), (7, 2, 2, 12), (4, 1, 3, 5), (5, 2, 1, 1)]
 )
-def test_cost_is_that_of_a_race(lanes: int, protected: int, folds: int, epochs: int) -> None:
-    assert member_epochs(lanes, protected, folds, epochs) == counted_epochs(lanes, protected, folds, epochs)
+def test_cost_is_that_of_a_race(parallel: int, protected: int, folds: int, epochs: int) -> None:
+    assert member_epochs(parallel, protected, folds, epochs) == counted_epochs(parallel, protected, folds, epochs)
 
 
 def test_no_budget_is_the_whole_course() -> None:
-    course = fit_budget(ROWS, 5, Pace(100.0), None)
-    assert (course.lanes, course.folds, course.epochs) == (courses.LANES, 5, epochs_for(ROWS, batch_size_for(ROWS)))
+    training = fit_budget(ROWS, 5, Pace(100.0), None)
+    assert (training.parallel, training.folds, training.epochs) == (
+        budgets.PARALLEL,
+        5,
+        epochs_for(ROWS, batch_size_for(ROWS)),
+    )
     assert fit_budget(ROWS, 5, Pace(100.0), None, epochs=7, batch_size=50).batch_size == 50
 
 
 def test_first_things_give_way_first() -> None:
-    """From plenty of time to hardly any: lanes to 12, epochs to 40, folds to 3; then lanes to 8, epochs to 20, folds to
-    1, lanes to 4, epochs to 10.
+    """From plenty of time to hardly any: parallel trials to 12, epochs to 40, folds to 3; then parallel trials to
+    8, epochs to 20, folds to 1, parallel trials to 4, epochs to 10.
     """
     steps: list[tuple[int, int, int]] = []
     for budget in np.geomspace(1e6, 1, 4000):
@@ -71,11 +75,11 @@ def test_first_things_give_way_first() -> None:
             found = fit_budget(ROWS, 5, Pace(0.05), float(budget))
         except ConfigError:
             break
-        if not steps or steps[-1] != (found.lanes, found.epochs, found.folds):
-            steps.append((found.lanes, found.epochs, found.folds))
-        cost = 0.05 * member_epochs(found.lanes, 2, found.folds, found.epochs)
-        assert cost <= courses.RACE * budget
-        assert found.rungs == courses.default_rungs(found.epochs)
+        if not steps or steps[-1] != (found.parallel, found.epochs, found.folds):
+            steps.append((found.parallel, found.epochs, found.folds))
+        cost = 0.05 * member_epochs(found.parallel, 2, found.folds, found.epochs)
+        assert cost <= budgets.RACE * budget
+        assert found.rungs == budgets.default_rungs(found.epochs)
     most = epochs_for(ROWS, batch_size_for(ROWS))
     corners = [
         (16, most, 5),
@@ -97,15 +101,15 @@ def test_first_things_give_way_first() -> None:
 
 
 def test_epochs_that_were_asked_for_stay() -> None:
-    budgets = np.geomspace(1e4, 10, 300)
+    offered = np.geomspace(1e4, 10, 300)
     found = []
-    for budget in budgets:
+    for budget in offered:
         try:
             found.append(fit_budget(ROWS, 5, Pace(0.05), float(budget), epochs=33))
         except ConfigError:
             break
     assert {c.epochs for c in found} == {33}
-    assert (found[-1].lanes, found[-1].folds) == (courses.LEAST_LANES, 1)
+    assert (found[-1].parallel, found[-1].folds) == (budgets.LEAST_PARALLEL, 1)
 
 
 def test_too_small_a_budget_is_told_what_would_do() -> None:
@@ -130,15 +134,15 @@ def test_time_that_is_gone_counts() -> None:
 
 
 def test_the_race_gets_what_the_rest_will_not_need() -> None:
-    course = fit_budget(ROWS, 5, Pace(1e-3), 300.0)
-    assert course.folds == 5
+    training = fit_budget(ROWS, 5, Pace(1e-3), 300.0)
+    assert training.folds == 5
 
     def share(pace: float, explain: bool = True) -> float:
-        return race_share(course, Pace(pace), 5, 300.0, least=0.5, explain=explain, finalists=6)
+        return race_share(training, Pace(pace), 5, 300.0, least=0.5, explain=explain, finalists=6)
 
     # By hand: 22 candidates (7 without explaining) on 5 folds for 96 epochs at 4 ms, times 1.3, are 55 (17) of 300
     # seconds.
-    assert course.epochs == 96
+    assert training.epochs == 96
     assert share(1e-3) == 0.82
     assert share(4e-3) == pytest.approx(0.9 - 1.3 * 22 * 5 * 96 * 4e-3 / 300)
     assert share(4e-3, explain=False) == 0.82
@@ -154,13 +158,13 @@ def test_sizes() -> None:
 
 
 def test_plain_json() -> None:
-    assert from_dict(to_dict(COURSE)) == COURSE
+    assert from_dict(to_dict(TRAINING)) == TRAINING
 
 
 def test_pace_is_measured_and_leaves_no_trace() -> None:
     task = small_task()
     state = torch.get_rng_state()
-    found = courses.pace(task, [candidate(), candidate(width=12)], 32)
+    found = budgets.pace(task, [candidate(), candidate(width=12)], 32)
     assert 0 < found.seconds < 5
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -173,9 +177,9 @@ def test_slow_networks_are_timed_on_few_rows(monkeypatch: pytest.MonkeyPatch) ->
     def seconds(a_row: float) -> float:
         timed.clear()
         monkeypatch.setattr(
-            courses, "_epoch", lambda task, candidates, batch_size, rows: (timed.append(rows), rows * a_row)[1]
+            budgets, "_epoch", lambda task, candidates, batch_size, rows: (timed.append(rows), rows * a_row)[1]
         )
-        return courses.pace(task, [candidate()] * 10, 64).seconds
+        return budgets.pace(task, [candidate()] * 10, 64).seconds
 
     # By hand: 10 candidates on 2 folds and 4,000 rows at 10 microseconds are 0.8 s; at 100 they would be 8.
     assert seconds(1e-5) == pytest.approx(0.1)
@@ -185,7 +189,7 @@ def test_slow_networks_are_timed_on_few_rows(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_pace_survives_members_that_diverge() -> None:
-    assert courses.pace(small_task(), [candidate(lr=1e30)], 32).seconds >= 0
+    assert budgets.pace(small_task(), [candidate(lr=1e30)], 32).seconds >= 0
 
 
 def test_folds_and_classes() -> None:
@@ -202,15 +206,15 @@ def test_worker_keeps_to_its_deadline(monkeypatch: pytest.MonkeyPatch, tmp_path:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
-    def say(stage: str, runners: Any, epoch: int) -> None:
+    def say(stage: str, trials: Any, epoch: int) -> None:
         now[0] += 1.0
 
     store = Store(str(tmp_path / "journal.log"), "study", {}, sampler="random")
-    course = TrainingBudget(epochs=6, batch_size=32, rungs=(1, 3), folds=2, lanes=4)
-    worker = Worker(small_task(), small_space(), course, store, tmp_path, deadline=20.0, trials=None, say=say)
+    training = TrainingBudget(epochs=6, batch_size=32, rungs=(1, 3), folds=2, parallel=4)
+    worker = Worker(small_task(), small_space(), training, store, tmp_path, deadline=20.0, trials=None, say=say)
     worker.run()
     store.close()
     # Three races of 6 s; the last 2 s allow no fourth one of 3 candidates (1.5 s each).
-    assert len(worker.runners) == 12
+    assert len(worker.raced) == 12
     assert now[0] == 18.0
-    assert all(r.state in ("complete", "pruned", "failed") for r in worker.runners)
+    assert all(r.state in ("complete", "pruned", "failed") for r in worker.raced)

@@ -15,14 +15,14 @@ import torch
 
 import dashpot
 from dashpot.search.outcome.ablation import measure
-from dashpot.search.racing import checkpoints as artifacts
+from dashpot.search.racing import checkpoints
 from dashpot.search.racing.pruning import only_worse
 from dashpot.search.racing.race import Race
-from dashpot.search.racing.trial import Stage, TrainingBudget, Trial, summary
-from dashpot.search.racing.worker import attributes, with_networks
+from dashpot.search.racing.trial import Stage, TrainingBudget, Trial
+from dashpot.search.racing.worker import with_networks
 from tests.search.helpers import FOLDS, candidate, race, small_space, small_task
 
-LONG = TrainingBudget(epochs=60, batch_size=16, rungs=(7, 20), folds=FOLDS, lanes=6)
+LONG = TrainingBudget(epochs=60, batch_size=16, rungs=(7, 20), folds=FOLDS, parallel=6)
 HASTY = [candidate(lr=rate, width=64) for rate in (0.02, 0.03, 0.05)]
 """With labels that are mostly noise, these are at their best after some epochs, and then learn the noise."""
 SLOW = [candidate(lr=rate) for rate in (1e-4, 2e-4)]
@@ -39,8 +39,10 @@ class Whole(Race):
         return False
 
 
-def whole(candidates: Sequence[Any], course: TrainingBudget = LONG, **options: Any) -> list[Trial]:
-    return Whole(task(), course, [Trial(i, c) for i, c in enumerate(candidates)], folds=range(FOLDS), **options).run(())
+def whole(candidates: Sequence[Any], training: TrainingBudget = LONG, **options: Any) -> list[Trial]:
+    return Whole(task(), training, [Trial(i, c) for i, c in enumerate(candidates)], folds=range(FOLDS), **options).run(
+        ()
+    )
 
 
 def test_it_ends_at_its_best() -> None:
@@ -71,8 +73,8 @@ def test_who_ended_takes_a_place_at_every_rung() -> None:
 
 
 def test_where_all_have_ended_the_race_is_over_and_the_rungs_are_not_forgotten() -> None:
-    course = replace(LONG, rungs=(30, 50))  # after all of them have ended
-    found = race(task(), HASTY, course)
+    training = replace(LONG, rungs=(30, 50))  # after all of them have ended
+    found = race(task(), HASTY, training)
     assert all(r.ended for r in found)
     best = min(found, key=lambda r: r.score)
     assert [r.state for r in found] == ["complete" if r is best else "pruned" for r in found], "a third of three"
@@ -103,23 +105,22 @@ def test_whose_strengths_change_on_the_way_is_never_over() -> None:
     changed = Trial(0, HASTY[2], lineage=[Stage(0, HASTY[2]), Stage(50, replace(HASTY[2], lr=1e-3))])
     assert Race(task(), LONG, [changed], folds=range(FOLDS)).run(rungs=())[0].epochs == 60
     for schedule in ("population", "none"):
-        runner = Race(task(), replace(LONG, schedule=schedule), [Trial(0, HASTY[2])], folds=range(FOLDS)).run(rungs=())[
+        trial = Race(task(), replace(LONG, schedule=schedule), [Trial(0, HASTY[2])], folds=range(FOLDS)).run(rungs=())[
             0
         ]
-        assert runner.ended == (schedule == "none")
+        assert trial.ended == (schedule == "none")
 
 
 def test_files_and_the_store_know_that_it_ended(tmp_path: Path) -> None:
-    runner = race(task(), HASTY[2:], LONG, rungs=())[0]
-    artifacts.save(tmp_path, runner)
-    found = artifacts.load(tmp_path, 0, runner.candidate)
+    trial = race(task(), HASTY[2:], LONG, rungs=())[0]
+    checkpoints.save(tmp_path, trial)
+    found = checkpoints.load(tmp_path, 0, trial.candidate)
     assert found is not None
     assert found.ended
     assert found.through(60)
     assert not replace(found, ended=False).through(60)
-    assert attributes(runner)["ended"]
-    assert summary(runner, {}, None)["ended"]
-    assert not attributes(race(task(), SLOW[:1], LONG, rungs=())[0])["ended"]
+    assert trial.record().ended
+    assert not race(task(), SLOW[:1], LONG, rungs=())[0].record().ended
 
 
 def test_it_is_explained_by_others_that_may_end_too() -> None:
@@ -134,7 +135,7 @@ def test_it_is_explained_by_others_that_may_end_too() -> None:
         "note": said.append,
     }
     found = measure(task(), LONG, space, chosen, range(FOLDS), **options)
-    assert [row["ingredient"] for row in found.contributions] == ["weight-decay"]
+    assert [row["technique"] for row in found.contributions] == ["weight-decay"]
     assert said == []
 
 

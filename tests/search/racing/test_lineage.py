@@ -18,28 +18,29 @@ from sklearn.metrics import log_loss
 import dashpot
 from dashpot.population.members import initial
 from dashpot.population.population import Population
+from dashpot.report.tune.trial_record import StageRecord
 from dashpot.report.tune.words import changes
-from dashpot.search.outcome import ablation as effects
-from dashpot.search.outcome import ensemble as final
-from dashpot.search.racing import checkpoints as artifacts
+from dashpot.search.outcome import ablation, ensemble
+from dashpot.search.racing import checkpoints
 from dashpot.search.racing.executor import ParallelTrials
 from dashpot.search.racing.pruning import exchanges, perturbed
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task, proper_score
-from dashpot.search.racing.trial import Stage, TrainingBudget, Trial, stages, summary, task_schedule
+from dashpot.search.racing.trial import Stage, TrainingBudget, Trial, task_schedule
 from dashpot.search.racing.worker import Worker, remembered, with_networks
-from dashpot.search.space.distributions import Span
-from dashpot.search.space.space import Candidate, Space, ingredients
+from dashpot.search.space.distributions import Numeric
+from dashpot.search.space.space import Candidate, Space
+from dashpot.search.space.technique import technique_spaces
 from dashpot.search.storage.study import Store
 from tests.search.helpers import FOLDS, candidate, small_space, small_task
 
-COURSE = TrainingBudget(epochs=16, batch_size=16, rungs=(), folds=FOLDS, lanes=6, schedule="population")
+TRAINING = TrainingBudget(epochs=16, batch_size=16, rungs=(), folds=FOLDS, parallel=6, schedule="population")
 FIRST = exchanges(16)[0]
 WHOLE_SPACE = Space(
-    ingredients(
+    technique_spaces(
         ["l1:strength=1e-5..1e-2", "dropout:p=0.1..0.5", "ema:decay=0.5..0.9", dashpot.EarlyStopping(patience=3)]
     ),
-    lr=Span(1e-6, 1.0, log=True),
+    lr=Numeric(1e-6, 1.0, log=True),
 )
 POINTS: list[dict[str, Any]] = [
     {"lr": 1e-5},
@@ -57,14 +58,14 @@ def point(params: dict[str, Any]) -> Candidate:
     return WHOLE_SPACE.candidate({**dict.fromkeys(("l1", "dropout", "ema", "early-stopping"), False), **params})
 
 
-def raced(task: Task, course: TrainingBudget = COURSE, **options: Any) -> list[Trial]:
+def raced(task: Task, training: TrainingBudget = TRAINING, **options: Any) -> list[Trial]:
     """A race of the points, the first of which (it is bad) is protected."""
-    runners = [Trial(i, point(p)) for i, p in enumerate(POINTS)]
+    trials = [Trial(i, point(p)) for i, p in enumerate(POINTS)]
     return Race(
         task,
-        course,
-        runners,
-        folds=range(course.folds),
+        training,
+        trials,
+        folds=range(training.folds),
         protected=[0],
         explore=partial(perturbed, WHOLE_SPACE),
         **options,
@@ -111,9 +112,9 @@ def lower_later(progress: float) -> float:
 def test_the_worst_goes_on_from_the_best() -> None:
     """By ``dashpot.fit``: one network whose learning rate changes after the exchange."""
     task = small_task()
-    course = replace(COURSE, lanes=3)
-    runners = [Trial(i, candidate(lr=lr)) for i, lr in enumerate((1e-2, 3e-3, 1e-6))]
-    good, _, bad = Race(task, course, runners, folds=range(FOLDS), explore=once(8e-3)).run()
+    training = replace(TRAINING, parallel=3)
+    trials = [Trial(i, candidate(lr=lr)) for i, lr in enumerate((1e-2, 3e-3, 1e-6))]
+    good, _, bad = Race(task, training, trials, folds=range(FOLDS), explore=once(8e-3)).run()
     assert [(s.epoch, s.candidate.lr) for s in bad.lineage] == [(0, 1e-2), (FIRST, 8e-3)]
     assert bad.candidate.lr == 8e-3
     assert good.lineage == []
@@ -138,7 +139,7 @@ def test_the_worst_goes_on_from_the_best() -> None:
         alone.append(float(log_loss(task.y[rows].numpy(), p, labels=[0, 1, 2])))
     assert dict(bad.history)[16] == pytest.approx(np.mean(alone), rel=2e-4)
     assert dict(bad.history)[16] != pytest.approx(dict(good.history)[16], rel=1e-3), "the test can fail"
-    as_asked = Race(task, course, [Trial(2, candidate(lr=1e-6))], folds=range(FOLDS)).run(rungs=())[0]
+    as_asked = Race(task, training, [Trial(2, candidate(lr=1e-6))], folds=range(FOLDS)).run(rungs=())[0]
     assert bad.asked == pytest.approx(min(s for e, s in as_asked.history if e <= FIRST), rel=1e-5)
 
 
@@ -154,7 +155,7 @@ def test_stages_are_trained_by_hand(found: list[Trial]) -> None:
     for r in changed:
         m = task.member(r.lineage[0].candidate, 1)
         population = Population(
-            [m], [(task.x, task.y)], epochs=16, batch_size=16, schedule=task_schedule, device="cpu", low=False
+            [m], [(task.x, task.y)], epochs=16, batch_size=16, schedule=task_schedule, device="cpu", bfloat16=False
         )
         number = 0
         for stage, following in zip(r.lineage, [*r.lineage[1:], None], strict=True):
@@ -171,7 +172,7 @@ def test_whole_ways_are_trained_again(found: list[Trial]) -> None:
     assert sum(bool(r.lineage) for r in found) >= 2
     assert max(len(r.lineage) for r in found) >= 3, "copies of copies"
     ends = [r for r in found if r.state == "complete"]
-    again = Race(task, COURSE, [r.untrained() for r in ends], folds=range(FOLDS)).run(rungs=())
+    again = Race(task, TRAINING, [r.untrained() for r in ends], folds=range(FOLDS)).run(rungs=())
     for a, b in zip(ends, again, strict=True):
         same(a, b)
         assert a.lineage == b.lineage
@@ -184,14 +185,14 @@ def test_several_populations_exchange(found: list[Trial], two_threads: None, sta
     other = raced(small_task(stack=stack))
     assert any(r.lineage for r in other)
     for a, b in zip(found, other, strict=True):
-        assert stages(a) == stages(b)
+        assert a.stage_records == b.stage_records
         if a.state == "complete":
             same(a, b, 5e-3)
 
 
 def test_lineages(found: list[Trial]) -> None:
     assert found[0].lineage == []
-    assert found[0].state == "complete", "plain is the second worst, and stays what it is"
+    assert found[0].state == "complete", "baseline is the second worst, and stays what it is"
     assert all(r.state == "complete" or r.lineage for r in found), "nobody is dropped"
     assert all(r.epochs == 16 for r in found)
     for r in (r for r in found if r.lineage):
@@ -205,8 +206,8 @@ def test_lineages(found: list[Trial]) -> None:
         assert len({tuple(t.kind() for t in s.candidate.recipe) for s in r.lineage}) == 1, "one structure all the way"
         for s in r.lineage:
             for name, value in s.candidate.params.items():
-                d = WHOLE_SPACE.dimensions()[name]
-                if isinstance(d, Span):
+                d = WHOLE_SPACE.distributions()[name]
+                if isinstance(d, Numeric):
                     assert d.low <= value <= d.high
         assert r.asked is not None
         assert r.state == "pruned" or r.best_epoch > at[-1], "what is kept is of its last stage"
@@ -236,23 +237,25 @@ def test_weights_outputs_and_scores_agree() -> None:
 def test_what_cannot_be_copied_is_not_replaced() -> None:
     """All folds or none: where one has ended by early stopping, nothing changes."""
     task = small_task()
-    plain, ends = candidate(lr=1e-2), candidate(dashpot.EarlyStopping(patience=1), lr=0.3)
-    members = [[task.member(plain, 0), task.member(plain, 1)], [task.member(plain, 0), task.member(ends, 1)]]
-    lanes = ParallelTrials(members, [(task.x, task.y)], threads=1, epochs=40, batch_size=16, device="cpu", low=False)
+    baseline, ends = candidate(lr=1e-2), candidate(dashpot.EarlyStopping(patience=1), lr=0.3)
+    members = [[task.member(baseline, 0), task.member(baseline, 1)], [task.member(baseline, 0), task.member(ends, 1)]]
+    executor = ParallelTrials(
+        members, [(task.x, task.y)], threads=1, epochs=40, batch_size=16, device="cpu", bfloat16=False
+    )
     for _ in range(30):
-        lanes.train(None)
-    (population,) = lanes._populations
+        executor.train(None)
+    (population,) = executor._populations
     assert len(population.alive) == 3, "the test can fail"
-    before = {place: lanes.tensors(place) for place in ((0, 0), (0, 1))}
+    before = {place: executor.tensors(place) for place in ((0, 0), (0, 1))}
     alive = list(population.alive)
-    assert not lanes.replace([((0, 0), (1, 0)), ((0, 1), (1, 1))], plain.recipe, 1e-3)
+    assert not executor.replace([((0, 0), (1, 0)), ((0, 1), (1, 1))], baseline.recipe, 1e-3)
     assert population.alive == alive
     for place, tensors in before.items():
-        assert all(torch.equal(t, lanes.tensors(place)[name]) for name, t in tensors.items())
-    assert lanes.replace([((0, 1), (1, 0))], plain.recipe, 1e-3)
-    assert all(torch.equal(t, lanes.tensors((1, 0))[name]) for name, t in lanes.tensors((0, 1)).items())
+        assert all(torch.equal(t, executor.tensors(place)[name]) for name, t in tensors.items())
+    assert executor.replace([((0, 1), (1, 0))], baseline.recipe, 1e-3)
+    assert all(torch.equal(t, executor.tensors((1, 0))[name]) for name, t in executor.tensors((0, 1)).items())
     assert len(population.alive) == 3, "who is replaced leaves"
-    lanes.close()
+    executor.close()
 
 
 def test_folds_that_have_ended_do_not_hold_up_the_others() -> None:
@@ -261,7 +264,7 @@ def test_folds_that_have_ended_do_not_hold_up_the_others() -> None:
     c = candidate(dashpot.EarlyStopping(patience=1), lr=0.3)
     way = [Stage(0, c), Stage(14, replace(c, lr=0.1))]
     there, constant = (
-        Race(task, COURSE, [Trial(0, c, lineage=w)], folds=range(FOLDS)).run(rungs=(), only=16)[0] for w in (way, [])
+        Race(task, TRAINING, [Trial(0, c, lineage=w)], folds=range(FOLDS)).run(rungs=(), only=16)[0] for w in (way, [])
     )
     assert (there.state, there.epochs) == ("complete", 16)
     equal = [a == pytest.approx(b, rel=1e-6) for a, b in zip(there.scores, constant.scores, strict=True)]
@@ -269,10 +272,10 @@ def test_folds_that_have_ended_do_not_hold_up_the_others() -> None:
 
 
 def test_nothing_to_explore_is_no_exchange() -> None:
-    runners = [Trial(i, point(p)) for i, p in enumerate(POINTS)]
+    trials = [Trial(i, point(p)) for i, p in enumerate(POINTS)]
     for explore in (None, lambda c, rng: None):
-        fresh = [r.untrained() for r in runners]
-        for r in Race(small_task(), replace(COURSE, epochs=4), fresh, folds=[0], explore=explore).run():
+        fresh = [r.untrained() for r in trials]
+        for r in Race(small_task(), replace(TRAINING, epochs=4), fresh, folds=[0], explore=explore).run():
             assert (r.lineage, r.asked, r.state) == ([], None, "complete")
 
 
@@ -280,23 +283,23 @@ def test_files_and_other_machines(found: list[Trial], tmp_path: Path) -> None:
     """From its file, trained again where there is none, and on a fold that the race left out: the same network."""
     task = small_task()
     best = next(r for r in found if r.lineage and r.state == "complete")
-    artifacts.save(tmp_path, best)
-    loaded = artifacts.load(tmp_path, best.number, best.candidate, 0, best.lineage)
+    checkpoints.save(tmp_path, best)
+    loaded = checkpoints.load(tmp_path, best.number, best.candidate, 0, best.lineage)
     assert loaded is not None
     assert loaded.lineage == best.lineage
-    assert artifacts.load(tmp_path, best.number, best.candidate) is None, (
+    assert checkpoints.load(tmp_path, best.number, best.candidate) is None, (
         "of the same strengths all the way it would be another network"
     )
     options: dict[str, Any] = {"folds": range(FOLDS), "deadline": None, "say": lambda *args: None}
-    elsewhere = with_networks(task, COURSE, tmp_path / "elsewhere", [best], **options)[0]
+    elsewhere = with_networks(task, TRAINING, tmp_path / "elsewhere", [best], **options)[0]
     same(elsewhere, best)
-    two = Race(task, COURSE, [best.untrained()], folds=[0, 1]).run(rungs=())[0]
-    artifacts.save(tmp_path / "part", two)
-    whole = with_networks(task, COURSE, tmp_path / "part", [two], **options)[0]
+    two = Race(task, TRAINING, [best.untrained()], folds=[0, 1]).run(rungs=())[0]
+    checkpoints.save(tmp_path / "part", two)
+    whole = with_networks(task, TRAINING, tmp_path / "part", [two], **options)[0]
     assert whole.lineage == best.lineage
-    third = Race(task, COURSE, [best.untrained()], folds=[2]).run(rungs=())[0]
+    third = Race(task, TRAINING, [best.untrained()], folds=[2]).run(rungs=())[0]
     assert whole.scores == pytest.approx([*two.scores, *third.scores], rel=1e-5)
-    seed = with_networks(task, COURSE, tmp_path, [best.untrained(1)], **options)[0]
+    seed = with_networks(task, TRAINING, tmp_path, [best.untrained(1)], **options)[0]
     assert seed.lineage == best.lineage
     assert seed.scores != pytest.approx(best.scores, rel=1e-3)
 
@@ -306,9 +309,9 @@ def test_refit_goes_the_same_way(found: list[Trial]) -> None:
     task = small_task()
     none = [r for r in found if not any(isinstance(t, dashpot.EarlyStopping) for t in r.candidate.recipe)]
     best = next(r for r in none if r.lineage and r.state == "complete")
-    choice = final.Choice(best, best, "")
-    made = final.refit(
-        task, COURSE, task.folds[0][0], choice, final.assemble(task, [best], choice, range(FOLDS), "folds")
+    choice = ensemble.Choice(best, best, "")
+    made = ensemble.refit(
+        task, TRAINING, task.folds[0][0], choice, ensemble.assemble(task, [best], choice, range(FOLDS), "folds")
     )
     for name, tensor in best.tensors[0].items():
         assert torch.allclose(made.network.state_dict()[name], tensor, atol=1e-5), name
@@ -317,7 +320,7 @@ def test_refit_goes_the_same_way(found: list[Trial]) -> None:
 def test_effects_go_the_same_way(found: list[Trial]) -> None:
     task = small_task()
     best = next(r for r in found if r.lineage and r.state == "complete" and len(r.candidate.recipe))
-    whole = Race(task, COURSE, [effects.staged(best, lambda c: c)], folds=range(FOLDS)).run(rungs=())[0]
+    whole = Race(task, TRAINING, [ablation.staged(best, lambda c: c)], folds=range(FOLDS)).run(rungs=())[0]
     same(whole, best)
     options: dict[str, Any] = {
         "deadline": None,
@@ -325,12 +328,12 @@ def test_effects_go_the_same_way(found: list[Trial]) -> None:
         "say": lambda *args: None,
         "note": lambda text: None,
     }
-    found_ = effects.measure(task, COURSE, WHOLE_SPACE, best, range(FOLDS), **options)
-    name = found_.contributions[0]["ingredient"]
+    found_ = ablation.measure(task, TRAINING, WHOLE_SPACE, best, range(FOLDS), **options)
+    name = found_.contributions[0]["technique"]
     lineage = [Stage(s.epoch, WHOLE_SPACE.without(s.candidate, name)) for s in best.lineage]
-    without = Race(task, COURSE, [Trial(0, lineage[-1].candidate, lineage=lineage)], folds=range(FOLDS)).run(rungs=())[
-        0
-    ]
+    without = Race(task, TRAINING, [Trial(0, lineage[-1].candidate, lineage=lineage)], folds=range(FOLDS)).run(
+        rungs=()
+    )[0]
     gain = np.mean(without.scores) - np.mean(best.scores)
     assert found_.contributions[0]["difference"] == pytest.approx(gain, abs=1e-4)
 
@@ -341,27 +344,27 @@ def test_the_store_remembers_the_way(tmp_path: Path) -> None:
     """
     space = small_space()
     store = Store(str(tmp_path / "journal.log"), "study", {}, sampler="random", seed=1)
-    course = replace(COURSE, folds=1, lanes=8)
-    worker = Worker(small_task(), space, course, store, tmp_path, deadline=None, trials=8)
+    training = replace(TRAINING, folds=1, parallel=8)
+    worker = Worker(small_task(), space, training, store, tmp_path, deadline=None, trials=8)
     worker.run()
     store.close()
     other = Store(str(tmp_path / "journal.log"), "study", {}, sampler="random")
     by_number = {r.number: r for r in remembered(other, space)}
     values = {t.number: t.value for t in other.trials()}
     other.close()
-    assert any(r.lineage for r in worker.runners)
-    for r in worker.runners:
+    assert any(r.lineage for r in worker.raced)
+    for r in worker.raced:
         known = by_number[r.number]
-        assert (known.state, stages(known), dict(known.candidate.params)) == (
+        assert (known.state, known.stage_records, dict(known.candidate.params)) == (
             r.state,
-            stages(r),
+            r.stage_records,
             dict(r.candidate.params),
         )
         assert known.candidate == r.candidate
         assert known.scores == r.scores
         if r.state == "complete":
             assert values[r.number] == (r.score if r.asked is None else r.asked)
-    row = summary(next(r for r in by_number.values() if r.lineage), {}, None)
+    row = next(r for r in by_number.values() if r.lineage).record().to_dict()
     assert row["stages"][-1]["params"] == row["params"]
 
 
@@ -369,13 +372,20 @@ def test_interrupted_in_the_middle(tmp_path: Path) -> None:
     space = small_space()
     store = Store(str(tmp_path / "journal.log"), "study", {}, sampler="random", seed=1)
 
-    def say(stage: str, runners: Any, epoch: int) -> None:
-        if any(r.lineage for r in runners):
+    def say(stage: str, trials: Any, epoch: int) -> None:
+        if any(r.lineage for r in trials):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         Worker(
-            small_task(), space, replace(COURSE, folds=1, lanes=8), store, tmp_path, deadline=None, trials=8, say=say
+            small_task(),
+            space,
+            replace(TRAINING, folds=1, parallel=8),
+            store,
+            tmp_path,
+            deadline=None,
+            trials=8,
+            say=say,
         ).run()
     known = remembered(store, space)
     store.close()
@@ -388,9 +398,9 @@ def test_interrupted_in_the_middle(tmp_path: Path) -> None:
 def test_words() -> None:
     way = [Stage(0, candidate(lr=0.01)), Stage(5, candidate(lr=0.008)), Stage(10, candidate(lr=0.01))]
     r = Trial(0, way[-1].candidate, lineage=way)
-    assert changes(stages(r)) == [
+    assert changes(r.stage_records) == [
         "  its strengths changed while it trained, after epochs 5, 10: lr 0.01 → 0.008 → 0.01"
     ]
-    assert changes(stages(Trial(0, way[0].candidate))) == []
-    many = [{"epoch": e, "params": {f"s{k}": e + k for k in range(9)}} for e in (0, 4)]
+    assert changes(Trial(0, way[0].candidate).stage_records) == []
+    many = [StageRecord(e, {f"s{k}": e + k for k in range(9)}) for e in (0, 4)]
     assert changes(many)[0].endswith("s5 5 → 9; 3 more in report.json")

@@ -26,8 +26,8 @@ def test_how_many_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_course_for_little_memory() -> None:
     def shape(members: int | None, **given: Any) -> tuple[int, int]:
-        course = fit_budget(1000, 5, Pace(1e-6), None, members=members, **given)
-        return course.lanes, course.folds
+        training = fit_budget(1000, 5, Pace(1e-6), None, members=members, **given)
+        return training.parallel, training.folds
 
     assert shape(None) == shape(80) == (16, 5)
     assert shape(79) == (15, 5)

@@ -1,4 +1,4 @@
-"""Who leaves a race: brackets cost the same, nobody leaves without rungs, and the options say so."""
+"""Pruning: brackets cost the same, none is pruned without rungs, and the options say so."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import dashpot
 from dashpot.core.errors import ConfigError
-from dashpot.search.config import Options
+from dashpot.search.config import SearchConfig
 from dashpot.search.racing.budget import Pace, fit_budget, from_dict, to_dict
 from dashpot.search.racing.pruning import (
     bracket,
@@ -26,19 +25,19 @@ from dashpot.search.racing.pruning import (
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.trial import SCHEDULES, TrainingBudget, Trial
 from dashpot.search.racing.worker import Worker
-from dashpot.search.space.distributions import Options as Values
-from dashpot.search.space.distributions import Span
-from dashpot.search.space.space import Space, ingredients
+from dashpot.search.space.distributions import Categorical, Numeric
+from dashpot.search.space.space import Space
+from dashpot.search.space.technique import technique_spaces
 from dashpot.search.storage.study import Store
-from tests.search.helpers import FOLDS, candidate, race, runner, small_space, small_task
+from tests.search.helpers import FOLDS, candidate, race, small_space, small_task, trial, tuned
 
-WHOLE = TrainingBudget(epochs=9, batch_size=40, rungs=(1, 3), folds=1, lanes=12, schedule="hyperband")
+WHOLE = TrainingBudget(epochs=9, batch_size=40, rungs=(1, 3), folds=1, parallel=12, schedule="hyperband")
 LADDER = [candidate(lr=10.0**-k) for k in np.linspace(1.5, 5, 12)]
 
 
-def by_counting(lanes: int, rungs: tuple[int, ...], epochs: int) -> int:
+def by_counting(parallel: int, rungs: tuple[int, ...], epochs: int) -> int:
     """Epochs of all members, one epoch after another."""
-    total, alive = 0, lanes
+    total, alive = 0, parallel
     for epoch in range(1, epochs + 1):
         total += alive
         if epoch in rungs and epoch < epochs:
@@ -47,35 +46,35 @@ def by_counting(lanes: int, rungs: tuple[int, ...], epochs: int) -> int:
 
 
 @pytest.mark.parametrize("epochs", [5, 9, 27, 40, 120])
-@pytest.mark.parametrize("lanes", [4, 8, 12, 16])
-def test_brackets_cost_about_the_same(epochs: int, lanes: int) -> None:
+@pytest.mark.parametrize("parallel", [4, 8, 12, 16])
+def test_brackets_cost_about_the_same(epochs: int, parallel: int) -> None:
     whole = TrainingBudget(
-        epochs, 32, rungs_for(TrainingBudget(epochs, 32, (), 3, lanes), epochs), 3, lanes, "hyperband"
+        epochs, 32, rungs_for(TrainingBudget(epochs, 32, (), 3, parallel), epochs), 3, parallel, "hyperband"
     )
-    courses = [bracket(whole, turn) for turn in range(3)]
-    assert courses[0] == whole
-    assert [c.rungs for c in courses] == [whole.rungs, whole.rungs[1:], ()]
-    assert [c.lanes for c in courses] == sorted((c.lanes for c in courses), reverse=True)
-    cost = by_counting(lanes, whole.rungs, epochs)
-    for c in courses[1:]:
-        assert 2 <= c.lanes <= lanes
-        # No other number of lanes comes nearer.
-        nearest = min(abs(by_counting(n, c.rungs, epochs) - cost) for n in range(2, lanes + 1))
-        assert abs(by_counting(c.lanes, c.rungs, epochs) - cost) == nearest
-        assert member_epochs(c.lanes, 0, 3, epochs, c.rungs) == 3 * by_counting(c.lanes, c.rungs, epochs)
+    trainings = [bracket(whole, turn) for turn in range(3)]
+    assert trainings[0] == whole
+    assert [c.rungs for c in trainings] == [whole.rungs, whole.rungs[1:], ()]
+    assert [c.parallel for c in trainings] == sorted((c.parallel for c in trainings), reverse=True)
+    cost = by_counting(parallel, whole.rungs, epochs)
+    for c in trainings[1:]:
+        assert 2 <= c.parallel <= parallel
+        # No other number of trials comes nearer.
+        nearest = min(abs(by_counting(n, c.rungs, epochs) - cost) for n in range(2, parallel + 1))
+        assert abs(by_counting(c.parallel, c.rungs, epochs) - cost) == nearest
+        assert member_epochs(c.parallel, 0, 3, epochs, c.rungs) == 3 * by_counting(c.parallel, c.rungs, epochs)
     assert bracket(whole, 3) == whole
     assert all(bracket(TrainingBudget(9, 32, (1, 3), 3, 8, s), 1).bracket == 0 for s in SCHEDULES if s != "hyperband")
 
 
 def test_races_of_the_brackets() -> None:
-    """Trained, not planned: epochs of members, and the plain network in each."""
+    """Trained, not planned: epochs of members, and the baseline in each."""
     task, spent = small_task(), []
     for turn in range(3):
-        course = bracket(WHOLE, turn)
-        some = [candidate(lr=1e-6), *LADDER[: course.lanes - 1]]
-        found = race(task, some, course, folds=[0], protected=[0])
+        training = bracket(WHOLE, turn)
+        some = [candidate(lr=1e-6), *LADDER[: training.parallel - 1]]
+        found = race(task, some, training, folds=[0], protected=[0])
         assert found[0].state == "complete"
-        assert {r.epochs for r in found} == {*course.rungs, 9}
+        assert {r.epochs for r in found} == {*training.rungs, 9}
         spent.append(sum(r.epochs for r in found))
     assert spent[0] > 30
     assert max(spent) < 1.3 * min(spent), spent
@@ -88,7 +87,7 @@ def test_races_of_the_brackets() -> None:
 def test_a_shortened_race_keeps_to_its_bracket(
     schedule: str, turn: int, rungs: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock of its own, a second for each epoch of a member: the deadline allows three fifths of the course."""
+    """By a clock of its own, a second for each epoch of a member: the deadline allows three fifths of the epochs."""
     from dashpot.search.racing import race as module
 
     now = [0.0]
@@ -100,35 +99,35 @@ def test_a_shortened_race_keeps_to_its_bracket(
 
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(module.ParallelTrials, "train", slow)
-    course = bracket(
+    training = bracket(
         TrainingBudget(27, 40, rungs_for(TrainingBudget(27, 40, (), 1, 9, schedule), 27), 1, 9, schedule), turn
     )
-    deadline = 0.6 * by_counting(course.lanes, course.rungs, 27)
-    runners = [Trial(i, c) for i, c in enumerate(LADDER[: course.lanes])]
-    made = Race(small_task(), course, runners, folds=[0], deadline=deadline, elastic=True)
+    deadline = 0.6 * by_counting(training.parallel, training.rungs, 27)
+    trials = [Trial(i, c) for i, c in enumerate(LADDER[: training.parallel])]
+    made = Race(small_task(), training, trials, folds=[0], deadline=deadline, elastic=True)
     found = made.run()
     assert 12 < made.planned < 20
     left = {r.epochs for r in found if r.state == "pruned"}
-    assert left == set(rungs_for(course, made.planned))
+    assert left == set(rungs_for(training, made.planned))
     assert len(left) == len(rungs)
     assert all(r.epochs == made.planned for r in found if r.state == "complete")
 
 
 def test_none_drops_nobody() -> None:
-    course = fit_budget(80, FOLDS, Pace(1e-6), None, epochs=6, batch_size=40, schedule="none")
-    assert (course.rungs, course.schedule) == ((), "none")
-    found = race(small_task(), LADDER[:5], course)
+    training = fit_budget(80, FOLDS, Pace(1e-6), None, epochs=6, batch_size=40, schedule="none")
+    assert (training.rungs, training.schedule) == ((), "none")
+    found = race(small_task(), LADDER[:5], training)
     assert [(r.state, r.epochs, r.lineage) for r in found] == [("complete", 6, [])] * 5
 
 
 def test_the_course_costs_what_it_will() -> None:
-    """Where nobody leaves, a race is longer: fewer candidates fit into the same time."""
-    lanes = {s: fit_budget(2000, 5, Pace(0.005), 60.0, epochs=27, schedule=s).lanes for s in SCHEDULES}
-    assert lanes["halving"] == lanes["hyperband"] > lanes["none"] == lanes["population"]
+    """Where none is pruned, a race is longer: fewer candidates fit into the same time."""
+    parallel = {s: fit_budget(2000, 5, Pace(0.005), 60.0, epochs=27, schedule=s).parallel for s in SCHEDULES}
+    assert parallel["halving"] == parallel["hyperband"] > parallel["none"] == parallel["population"]
     for s in SCHEDULES:
-        course = fit_budget(2000, 5, Pace(1e-3), 60.0, schedule=s)
-        assert from_dict(to_dict(course)) == course
-        assert bool(in_words(course)) == (s != "none")
+        training = fit_budget(2000, 5, Pace(1e-3), 60.0, schedule=s)
+        assert from_dict(to_dict(training)) == training
+        assert bool(in_words(training)) == (s != "none")
     old = {k: v for k, v in to_dict(WHOLE).items() if k not in ("schedule", "bracket")}
     assert from_dict(old).schedule == "halving", "a study from before there was a choice"
 
@@ -142,16 +141,16 @@ def test_workers_walk_the_brackets_together(tmp_path: Path, monkeypatch: pytest.
     begun: list[tuple[int, int]] = []
 
     class Recorded(Race):
-        def __init__(self, task: Any, course: TrainingBudget, runners: Any, **options: Any) -> None:
-            begun.append((course.bracket, len(runners)))
-            super().__init__(task, course, runners, **options)
+        def __init__(self, task: Any, training: TrainingBudget, trials: Any, **options: Any) -> None:
+            begun.append((training.bracket, len(trials)))
+            super().__init__(task, training, trials, **options)
 
     monkeypatch.setattr(module, "Race", Recorded)
-    course = TrainingBudget(6, 40, (1, 2), 1, 6, "hyperband")
-    sizes = [bracket(course, turn).lanes for turn in range(3)]
+    training = TrainingBudget(6, 40, (1, 2), 1, 6, "hyperband")
+    sizes = [bracket(training, turn).parallel for turn in range(3)]
     first, second = (Store(str(tmp_path / "journal.log"), "study", {}, sampler="random") for _ in range(2))
     for store, limit in ((first, sum(sizes[:2])), (second, sum(sizes) + sizes[0])):
-        worker = Worker(small_task(), small_space(), course, store, tmp_path, deadline=None, trials=limit)
+        worker = Worker(small_task(), small_space(), training, store, tmp_path, deadline=None, trials=limit)
         worker.run()
     first.close()
     second.close()
@@ -169,7 +168,7 @@ def test_exchanges() -> None:
 
 def test_who_takes_over_from_whom() -> None:
     def of(*scores: float, best: dict[int, float] | None = None) -> list[Trial]:
-        return [runner(i, [(best or {}).get(i, s)], history=[(1, s)]) for i, s in enumerate(scores)]
+        return [trial(i, [(best or {}).get(i, s)], history=[(1, s)]) for i, s in enumerate(scores)]
 
     rng = np.random.default_rng(0)
     eight = of(0.8, 0.1, 0.7, 0.3, 0.2, 0.6, 0.5, 0.9)
@@ -189,8 +188,8 @@ def test_who_takes_over_from_whom() -> None:
 
 
 def test_perturbed_stays_in_the_space() -> None:
-    parts = ingredients(["l1:strength=1e-5..1e-2", "dropout:p=0.1..0.5", "mixup:alpha=0.2"])
-    space = Space(parts, lr=Span(1e-4, 1e-1, log=True), net={"width": Values((8, 12))})
+    parts = technique_spaces(["l1:strength=1e-5..1e-2", "dropout:p=0.1..0.5", "mixup:alpha=0.2"])
+    space = Space(parts, lr=Numeric(1e-4, 1e-1, log=True), net={"width": Categorical((8, 12))})
     rng = np.random.default_rng(0)
     found = space.candidate(
         {
@@ -203,7 +202,7 @@ def test_perturbed_stays_in_the_space() -> None:
             "net.width": 12,
         }
     )
-    dimensions = space.dimensions()
+    distributions = space.distributions()
     for _ in range(200):
         new = perturbed(space, found, rng)
         assert new is not None
@@ -212,18 +211,18 @@ def test_perturbed_stays_in_the_space() -> None:
             k: v for k, v in found.params.items() if k not in ("l1.strength", "dropout.p", "lr")
         }
         for name in ("l1.strength", "dropout.p", "lr"):
-            d, old, value = dimensions[name], found.params[name], new.params[name]
-            assert isinstance(d, Span)
+            d, old, value = distributions[name], found.params[name], new.params[name]
+            assert isinstance(d, Numeric)
             assert d.low <= value <= d.high
             assert value in (pytest.approx(0.8 * old), pytest.approx(1.25 * old), d.low, d.high)
             assert value != old
         found = new
-    fixed = Space(ingredients(["l1:strength=1e-3", "dropout"]), lr=Span(1e-2, 1e-2))
+    fixed = Space(technique_spaces(["l1:strength=1e-3", "dropout"]), lr=Numeric(1e-2, 1e-2))
     assert perturbed(fixed, fixed.candidate({"l1": True, "dropout": False, "lr": 1e-2}), rng) is None
 
 
 def test_whole_numbers_stay_whole() -> None:
-    span = Span(1, 10, integer=True)
+    span = Numeric(1, 10, integer=True)
     assert [moved(4, f, span) for f in (0.8, 1.25)] == [3, 5]
     assert isinstance(moved(9, 1.25, span), int)
     assert (moved(9, 1.25, span), moved(1, 0.8, span)) == (10, 1)
@@ -231,7 +230,7 @@ def test_whole_numbers_stay_whole() -> None:
 
 def test_what_is_close_to_one_moves_by_what_it_lacks() -> None:
     """0.8 or 1.25 times a decay of 0.99 would be an end of its range, whatever it was."""
-    span = Span(0.9, 0.9999)
+    span = Numeric(0.9, 0.9999)
     assert [moved(0.99, f, span) for f in (0.8, 1.25)] == pytest.approx([0.992, 0.9875])
     assert (moved(0.9, 1.25, span), moved(0.9999, 0.8, span)) == (0.9, 0.9999)
 
@@ -239,12 +238,12 @@ def test_what_is_close_to_one_moves_by_what_it_lacks() -> None:
 @pytest.mark.parametrize("bad", ["", "Halving", "asha", "pbt"])
 def test_unknown_schedules_are_refused(bad: str) -> None:
     with pytest.raises(ConfigError, match="schedule must be one of halving, hyperband, none, population"):
-        Options(trials=4, schedule=bad).check()
+        SearchConfig(trials=4, schedule=bad).check()
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_known_schedules_are_not(schedule: str) -> None:
-    Options(trials=4, schedule=schedule).check()
+    SearchConfig(trials=4, schedule=schedule).check()
 
 
 def test_workers_with_other_schedules_do_not_mix(tmp_path: Path) -> None:
@@ -267,9 +266,9 @@ def test_from_python() -> None:
         "explain": False,
         "progress": False,
     }
-    record = dashpot.tune((x, x[:, 0] > 0), schedule="population", **options).record
+    record = tuned((x, x[:, 0] > 0), schedule="population", **options).record
     assert record["race"]["schedule"] == "population"
     assert all(row["epochs"] == 8 for row in record["candidates"])
     assert any(row["stages"] for row in record["candidates"])
     with pytest.raises(ConfigError, match="schedule must be one of .*got 'asha'"):
-        dashpot.tune((x, x[:, 0] > 0), schedule="asha", **options)
+        tuned((x, x[:, 0] > 0), schedule="asha", **options)

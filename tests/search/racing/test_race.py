@@ -16,12 +16,12 @@ from sklearn.metrics import log_loss
 
 import dashpot
 from dashpot.population.members import initial
-from dashpot.search.racing import checkpoints as artifacts
+from dashpot.search.racing import checkpoints
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task, equal_folds, held_out, proper_score
-from dashpot.search.racing.trial import TrainingBudget, Trial, default_rungs, summary, task_schedule
+from dashpot.search.racing.trial import TrainingBudget, Trial, default_rungs, task_schedule
 from dashpot.search.space.space import Candidate
-from tests.search.helpers import COURSE, FOLDS, ROWS, candidate, race, small_task
+from tests.search.helpers import FOLDS, ROWS, TRAINING, candidate, race, small_task
 
 NEVER = dashpot.EarlyStopping(patience=1000)
 SOME = [
@@ -30,7 +30,7 @@ SOME = [
     candidate(dashpot.Dropout(p=0.3), NEVER, width=12),
     candidate(lr=0.1),
 ]
-ONE = TrainingBudget(epochs=6, batch_size=16, rungs=(), folds=FOLDS, lanes=4)
+ONE = TrainingBudget(epochs=6, batch_size=16, rungs=(), folds=FOLDS, parallel=4)
 
 
 def score_alone(
@@ -90,8 +90,8 @@ def test_what_is_kept_is_the_best_look_and_gives_the_scores(tmp_path: Path) -> N
             assert log_loss(task.y[valid].numpy(), out.double().softmax(1).numpy(), labels=[0, 1, 2]) == pytest.approx(
                 score, rel=1e-6
             )
-        artifacts.save(tmp_path, r)
-        again = artifacts.load(tmp_path, r.number, r.candidate)
+        checkpoints.save(tmp_path, r)
+        again = checkpoints.load(tmp_path, r.number, r.candidate)
         assert again is not None
         assert recomputed(task, again) == pytest.approx(again.scores, rel=1e-5)
         assert (again.scores, again.best_epoch, again.epochs) == (r.scores, r.best_epoch, r.epochs)
@@ -102,14 +102,14 @@ def test_what_is_kept_is_the_best_look_and_gives_the_scores(tmp_path: Path) -> N
 
 def test_file_of_another_candidate_or_damaged_is_not_used(tmp_path: Path) -> None:
     r = race(small_task(), SOME[:1])[0]
-    artifacts.save(tmp_path, r)
-    assert artifacts.load(tmp_path, 0, SOME[1]) is None
-    assert artifacts.load(tmp_path, 0, SOME[0], repeat=1) is None
-    path = artifacts.path_of(tmp_path, 0)
+    checkpoints.save(tmp_path, r)
+    assert checkpoints.load(tmp_path, 0, SOME[1]) is None
+    assert checkpoints.load(tmp_path, 0, SOME[0], repeat=1) is None
+    path = checkpoints.path_of(tmp_path, 0)
     path.write_bytes(path.read_bytes()[:-50])
-    assert artifacts.load(tmp_path, 0, SOME[0]) is None
+    assert checkpoints.load(tmp_path, 0, SOME[0]) is None
     path.write_bytes(b"")
-    assert artifacts.load(tmp_path, 0, SOME[0]) is None
+    assert checkpoints.load(tmp_path, 0, SOME[0]) is None
 
 
 def test_a_third_goes_on_at_each_rung() -> None:
@@ -159,7 +159,7 @@ def test_losing_to_nan_is_nobody_elses_loss() -> None:
     for i in (0, 2):
         own = race(task, [found[i].candidate], rungs=())[0]
         assert found[i].scores == pytest.approx(own.scores, rel=1e-4)
-    row = summary(found[1], {}, None)
+    row = found[1].record().to_dict()
     assert row["score"] is None
     assert all(s is None for s in row["fold_scores"])
 
@@ -177,7 +177,7 @@ def test_deadline_counts_who_is_left_as_complete(monkeypatch: pytest.MonkeyPatch
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
-    def tick(stage: str, runners: Any, epoch: int) -> None:
+    def tick(stage: str, trials: Any, epoch: int) -> None:
         now[0] = float(epoch)
 
     found = race(small_task(), [candidate(lr=10.0**-k) for k in (2.0, 2.5, 5.0, 6.0)], deadline=2.0, say=tick)
@@ -194,7 +194,7 @@ def test_deadline_counts_who_is_left_as_complete(monkeypatch: pytest.MonkeyPatch
 
 def test_only_looks_once() -> None:
     task = small_task()
-    r = Race(task, COURSE, [Trial(0, SOME[0])], folds=range(FOLDS)).run(rungs=(), only=4)[0]
+    r = Race(task, TRAINING, [Trial(0, SOME[0])], folds=range(FOLDS)).run(rungs=(), only=4)[0]
     assert [e for e, _ in r.history] == [4]
     assert (r.state, r.epochs) == ("complete", 4)
     full = race(task, SOME[:1], rungs=())[0]
@@ -202,18 +202,18 @@ def test_only_looks_once() -> None:
 
 
 def test_looks_are_the_same_with_and_without_rungs() -> None:
-    course = TrainingBudget(
-        epochs=60, batch_size=64, rungs=(7, 20), folds=1, lanes=2
+    training = TrainingBudget(
+        epochs=60, batch_size=64, rungs=(7, 20), folds=1, parallel=2
     )  # the looks are at every fifth epoch
     task = small_task()
-    with_rungs, without = (race(task, SOME[:1], course, folds=[0], rungs=rungs)[0] for rungs in (None, ()))
+    with_rungs, without = (race(task, SOME[:1], training, folds=[0], rungs=rungs)[0] for rungs in (None, ()))
     assert [e for e, _ in with_rungs.history] == [e for e, _ in without.history]
 
 
 def test_seeds_differ_and_repeat() -> None:
     task = small_task()
-    runners = [Trial(0, SOME[0]), Trial(0, SOME[0], repeat=1), Trial(0, SOME[0], repeat=1)]
-    one, two, same = Race(task, ONE, runners, folds=range(FOLDS)).run()
+    trials = [Trial(0, SOME[0]), Trial(0, SOME[0], repeat=1), Trial(0, SOME[0], repeat=1)]
+    one, two, same = Race(task, ONE, trials, folds=range(FOLDS)).run()
     assert two.scores == pytest.approx(same.scores, rel=1e-5)
     assert all(abs(a - b) > 1e-4 for a, b in zip(one.scores, two.scores, strict=True))
     alone = [score_alone(task, SOME[0], fold, task.folds[fold][1], repeat=1)[1] for fold in range(FOLDS)]

@@ -81,10 +81,10 @@ def test_values_have_no_temperature() -> None:
 def test_a_race_ranks_by_them() -> None:
     """The kept outputs have the score that is told, at one temperature for all folds, and no look was better."""
     task = calibrated(small_task())
-    for runner in race(task, [small_space().default(), small_space().plain()], rungs=()):
-        assert len(runner.scores) == FOLDS
-        assert runner.scores == pytest.approx(task.scores(runner.outputs, VALID), rel=1e-6)
-        assert runner.score == pytest.approx(min(score for _, score in runner.history))
+    for trial in race(task, [small_space().default(), small_space().baseline()], rungs=()):
+        assert len(trial.scores) == FOLDS
+        assert trial.scores == pytest.approx(task.scores(trial.outputs, VALID), rel=1e-6)
+        assert trial.score == pytest.approx(min(score for _, score in trial.history))
 
 
 def test_the_search_ranks_as_its_final_model_predicts(tmp_path: Path) -> None:

@@ -18,30 +18,29 @@ from dashpot.population.members import initial
 from dashpot.report.tune.stats import ranked
 from dashpot.report.tune.strengths import _panels
 from dashpot.report.tune.words import opening
-from dashpot.search.config import Options
-from dashpot.search.outcome import ablation as effects
-from dashpot.search.outcome import ensemble as finals
+from dashpot.search.config import SearchConfig
+from dashpot.search.outcome import ablation, ensemble
 from dashpot.search.outcome.folder import read_config, write_config
-from dashpot.search.racing import checkpoints as artifacts
+from dashpot.search.racing import checkpoints
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import Stage, TrainingBudget, Trial, task_schedule
 from dashpot.search.racing.worker import with_networks
-from dashpot.search.search import Search, run
-from dashpot.search.space.batch_sizes import LARGEST, course_size, sizes_of, usual_sizes, with_batches
-from dashpot.search.space.distributions import Options as Values
-from dashpot.search.space.distributions import Span
-from dashpot.search.space.space import Candidate, Space, ingredients
+from dashpot.search.run import Search, run
+from dashpot.search.space.batch_sizes import LARGEST, default_batch_size, sizes_of, usual_sizes, with_batches
+from dashpot.search.space.distributions import Categorical, Numeric
+from dashpot.search.space.space import Candidate, Space
+from dashpot.search.space.technique import technique_spaces
 from dashpot.training.defaults import batch_size_for
-from tests.search.helpers import FOLDS, ROWS, candidate, race, runner, searching, small_space, small_task, table
+from tests.search.helpers import FOLDS, ROWS, candidate, race, searching, small_space, small_task, table, trial, tuned
 
-ONE = TrainingBudget(epochs=6, batch_size=16, rungs=(), folds=FOLDS, lanes=4)
+ONE = TrainingBudget(epochs=6, batch_size=16, rungs=(), folds=FOLDS, parallel=4)
 EVERY = list(range(FOLDS))
 SHORT: dict[str, Any] = {
     "cv": 3,
     "epochs": 3,
     "device": "cpu",
-    "low": False,
+    "bfloat16": False,
     "networks": ("width=16", "depth=1", "embedding=none"),
 }
 
@@ -98,7 +97,7 @@ def test_sizes_that_are_refused(wrong: Any) -> None:
         sizes_of(wrong)
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="^batch_size must be"):
-        Options(trials=4, batch_size=wrong).check()
+        SearchConfig(trials=4, batch_size=wrong).check()
 
 
 def test_usual_sizes() -> None:
@@ -110,7 +109,7 @@ def test_usual_sizes() -> None:
         assert found.values == (once, 2 * once)
         assert max(found.values) <= LARGEST
         assert 4 * max(found.values) <= rows
-    assert usual_sizes(1_000_000) == Values((256, 512))
+    assert usual_sizes(1_000_000) == Categorical((256, 512))
 
 
 def test_which_space_gets_which() -> None:
@@ -121,17 +120,21 @@ def test_which_space_gets_which() -> None:
     assert (usual.batch_size, usual.batch_default) == (usual_sizes(1000), batch_size_for(1000))
     for sizes, near in (((8, 40, 400), 40), ((200, 100), 100), ((1000, 1), 1000)):
         asked = with_batches(space, sizes, 1000, usual=True)
-        assert (asked.batch_size, asked.batch_default) == (Values(sizes), near)
-        assert course_size(asked, sizes, 1000) == near
-    own = space.with_batches(Values((8, 16)), 8)
-    assert with_batches(own, None, 1000, usual=True).batch_size == Values((8, 16)), "a space's own stay"
-    assert (course_size(own, None, 1000), course_size(space, 50, 1000), course_size(space, None, 1000)) == (
+        assert (asked.batch_size, asked.batch_default) == (Categorical(sizes), near)
+        assert default_batch_size(asked, sizes, 1000) == near
+    own = space.with_batches(Categorical((8, 16)), 8)
+    assert with_batches(own, None, 1000, usual=True).batch_size == Categorical((8, 16)), "a space's own stay"
+    assert (
+        default_batch_size(own, None, 1000),
+        default_batch_size(space, 50, 1000),
+        default_batch_size(space, None, 1000),
+    ) == (
         8,
         50,
         batch_size_for(1000),
     )
-    assert {**usual.plain().params, "batch_size": None} == {
-        **space.plain().params,
+    assert {**usual.baseline().params, "batch_size": None} == {
+        **space.baseline().params,
         "batch_size": None,
     }, "and nothing else has changed"
 
@@ -141,9 +144,9 @@ def test_which_space_gets_which() -> None:
     [
         (small_space(), 101, "batch_size must be at most 100, the training rows of a fold, got 101"),
         (small_space(), (50, 200), "at most 100.*got 200"),
-        (small_space().with_batches(Span(16, 128), 32), None, "at most 100.*got 128"),
+        (small_space().with_batches(Numeric(16, 128), 32), None, "at most 100.*got 128"),
         (
-            small_space().with_batches(Values((16, 32)), 32),
+            small_space().with_batches(Categorical((16, 32)), 32),
             64,
             r"without a space that has batch sizes.*searches 16 \| 32",
         ),
@@ -183,7 +186,7 @@ def test_folds_that_were_left_out_are_trained_in_the_same_batches(tmp_path: Path
     some = race(task, MIXED, ONE, folds=[0])
     first = {r.number: r.tensors[0] for r in some}
     for r in some:
-        artifacts.save(tmp_path, r)
+        checkpoints.save(tmp_path, r)
     found = with_networks(task, ONE, tmp_path, some, folds=EVERY, deadline=None, say=lambda *args: None)
     by_number = {r.number: r for r in found}
     assert sorted(by_number) == list(range(len(MIXED)))
@@ -199,22 +202,22 @@ def test_folds_that_were_left_out_are_trained_in_the_same_batches(tmp_path: Path
 def test_refit_is_in_the_batches_of_the_winner() -> None:
     task, pool = small_task(), np.arange(ROWS)
     first = race(task, [MIXED[1]], ONE)[0]
-    choice = finals.Choice(replace(first, best_epoch=6), first, "")
-    made = finals.refit(task, ONE, pool, choice, finals.assemble(task, [first], choice, EVERY, "folds"))
+    choice = ensemble.Choice(replace(first, best_epoch=6), first, "")
+    made = ensemble.refit(task, ONE, pool, choice, ensemble.assemble(task, [first], choice, EVERY, "folds"))
     whole = replace(task, folds=[(pool, pool[:1])])
     demand_same(made.network.state_dict(), alone(whole, MIXED[1], 0, pool[:1])[0])
 
 
-def test_what_an_ingredient_earned_is_measured_in_the_batches_of_the_winner() -> None:
+def test_what_an_technique_earned_is_measured_in_the_batches_of_the_winner() -> None:
     task = small_task()
     space = Space(
-        ingredients([dashpot.L1(strength=1e-2)]),
-        lr=Span(1e-4, 1.0, log=True),
+        technique_spaces([dashpot.L1(strength=1e-2)]),
+        lr=Numeric(1e-4, 1.0, log=True),
         lr_default=2e-2,
-        batch_size=Values((16, 8)),
+        batch_size=Categorical((16, 8)),
     )
     chosen = space.candidate({**space.default().params, "batch_size": 8})
-    assert {name: c.batch_size for name, c in effects.arms(space, chosen).items()} == {"without l1": 8}
+    assert {name: c.batch_size for name, c in ablation.arms(space, chosen).items()} == {"without l1": 8}
     winner = race(task, [chosen], ONE)[0]
     options: dict[str, Any] = {
         "deadline": None,
@@ -222,24 +225,24 @@ def test_what_an_ingredient_earned_is_measured_in_the_batches_of_the_winner() ->
         "say": lambda *args: None,
         "note": lambda text: None,
     }
-    (row,) = effects.measure(task, ONE, space, winner, EVERY, **options).contributions
+    (row,) = ablation.measure(task, ONE, space, winner, EVERY, **options).contributions
     bare = race(task, [space.without(chosen, "l1")], ONE)[0]
-    other = race(task, [space.plain()], ONE)[0]
+    other = race(task, [space.baseline()], ONE)[0]
     assert row["difference"] == pytest.approx(bare.score - winner.score, abs=1e-6)
     assert row["difference"] != pytest.approx(other.score - winner.score, abs=1e-4)
 
 
-def test_it_counts_as_no_ingredient() -> None:
-    best, other = runner(0, [0.5, 0.6, 0.7], 1), runner(1, [0.5, 0.61, 0.7], 1)
+def test_it_counts_as_no_technique() -> None:
+    best, other = trial(0, [0.5, 0.6, 0.7], 1), trial(1, [0.5, 0.61, 0.7], 1)
     best.candidate = replace(best.candidate, batch_size=8, params={**best.candidate.params, "batch_size": 8})
     assert best.candidate.size == other.candidate.size == 1
-    assert finals.choose([best, other]).chosen is best
+    assert ensemble.choose([best, other]).chosen is best
 
 
 def test_whoever_takes_over_a_network_takes_over_its_batches() -> None:
     from dashpot.search.racing.pruning import perturbed
 
-    space = small_space().with_batches(Values((8, 16, 32)), 16)
+    space = small_space().with_batches(Categorical((8, 16, 32)), 16)
     point = space.candidate({**space.default().params, "batch_size": 8})
     for seed in range(5):
         other = perturbed(space, point, np.random.default_rng(seed))
@@ -265,13 +268,13 @@ def test_a_lineage_is_trained_again_in_its_batches() -> None:
 
 def test_a_search_tries_several_and_tells(tmp_path: Path) -> None:
     record = run(
-        table(), Options(trials=18, batch_size=(8, 20), explain=False, wanted=("l1",), **SHORT), tmp_path
+        table(), SearchConfig(trials=18, batch_size=(8, 20), explain=False, recipe=("l1",), **SHORT), tmp_path
     ).record
     sizes = {row["number"]: row["params"]["batch_size"] for row in record["candidates"]}
     assert set(sizes.values()) == {8, 20}
     assert record["space"]["batch_size"] == "8 | 20"
-    assert record["batch_size"] == sizes[record["plain"]] == 20, (
-        "the usual number for so few rows is 32: the nearest is plain's"
+    assert record["batch_size"] == sizes[record["baseline"]] == 20, (
+        "the usual number for so few rows is 32: the nearest is baseline's"
     )
     shown = "\n".join(opening(record))
     assert f"batch_size {sizes[record['chosen']]}" in shown
@@ -285,7 +288,7 @@ def test_a_search_tries_several_and_tells(tmp_path: Path) -> None:
 
 
 def test_one_number_is_for_all(tmp_path: Path) -> None:
-    record = run(table(), Options(trials=4, batch_size=20, explain=False, **SHORT), tmp_path).record
+    record = run(table(), SearchConfig(trials=4, batch_size=20, explain=False, **SHORT), tmp_path).record
     assert record["batch_size"] == 20
     assert "batch_size" not in record["space"]
     assert all("batch_size" not in row["params"] for row in record["candidates"])
@@ -300,23 +303,23 @@ def test_first_candidates_have_the_default(tmp_path: Path) -> None:
 
 def test_a_grid_over_a_range_has_whole_numbers(tmp_path: Path) -> None:
     def own(prepared: Any) -> Space:
-        return Space(ingredients(["l1"]), lr=Span(1e-3, 1e-2, log=True), batch_size=Span(7, 30, log=True))
+        return Space(technique_spaces(["l1"]), lr=Numeric(1e-3, 1e-2, log=True), batch_size=Numeric(7, 30, log=True))
 
-    search = Search(table(), Options(trials=4, **SHORT), tmp_path, space=own)
+    search = Search(table(), SearchConfig(trials=4, **SHORT), tmp_path, space=own)
     assert search._grid()["batch_size"] == [7, 14, 30]
     assert search.settings()["space"]["batch_size"] == "7..30 (log)"
 
 
 def test_too_large_batches_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="batch_size must be at most 64, the training rows of a fold, got 65"):
-        Search(table(), Options(trials=4, batch_size=65, **SHORT), tmp_path)
+        Search(table(), SearchConfig(trials=4, batch_size=65, **SHORT), tmp_path)
 
 
 def test_they_survive_the_file_of_a_run(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.write_text("a,target\n" + "".join(f"{i},{i % 2}\n" for i in range(60)))
     for asked in (None, 16, (8, 16)):
-        options = Options(trials=4, batch_size=asked)
+        options = SearchConfig(trials=4, batch_size=asked)
         write_config(tmp_path, path, "target", None, options)
         problem, again, _ = read_config(tmp_path)
         assert sizes_of(again.batch_size) == asked
@@ -333,7 +336,7 @@ def test_from_python() -> None:
     options: dict[str, Any] = {"trials": 3, "epochs": 1, "cv": 2, "explain": False, "progress": False, "recipe": ["l1"]}
 
     def searched(**more: Any) -> Any:
-        return dashpot.tune((x, y), **options, **more).record["space"].get("batch_size")
+        return tuned((x, y), **options, **more).record["space"].get("batch_size")
 
     def make() -> torch.nn.Module:
         return torch.nn.Linear(4, 2)
@@ -342,8 +345,8 @@ def test_from_python() -> None:
     assert searched(batch_size=16, model=make) is None
     assert searched(batch_size="8,16", model=make) == "8 | 16"
     del options["recipe"]
-    ready = Space(ingredients(["l1"]), lr=Span(1e-3, 1e-2, log=True))
+    ready = Space(technique_spaces(["l1"]), lr=Numeric(1e-3, 1e-2, log=True))
     assert searched(space=ready) is None
-    assert searched(space=ready.with_batches(Values((8, 12)), 8)) == "8 | 12"
+    assert searched(space=ready.with_batches(Categorical((8, 12)), 8)) == "8 | 12"
     with pytest.raises(ConfigError, match="without a space that has batch sizes"):
-        searched(space=ready.with_batches(Values((8, 12)), 8), batch_size=16)
+        searched(space=ready.with_batches(Categorical((8, 12)), 8), batch_size=16)

@@ -11,8 +11,9 @@ import pytest
 
 import dashpot
 from dashpot.core.errors import ConfigError, DashpotError, UnknownNameError
-from dashpot.search.space.distributions import Options, Span
-from dashpot.search.space.space import Space, ingredients
+from dashpot.search.space.distributions import Categorical, Numeric
+from dashpot.search.space.space import Space
+from dashpot.search.space.technique import technique_spaces
 from tests.search.helpers import small_space
 
 
@@ -35,23 +36,23 @@ class Trial:
         return self._random.choice(list(choices))
 
 
-def test_text_to_ingredients() -> None:
-    l1, mixup, dropout, weight = ingredients(
+def test_text_to_techniques() -> None:
+    l1, mixup, dropout, weight = technique_spaces(
         ["l1:strength=1e-5..1e-2", "mixup", "dropout:p=0.2", "weight-decay: strength = 0.5"]
     )
-    assert dict(l1.fields) == {"strength": Span(1e-5, 1e-2, log=True)}
+    assert dict(l1.fields) == {"strength": Numeric(1e-5, 1e-2, log=True)}
     assert list(mixup.fields) == ["alpha"], "a field that is not mentioned has its own range"
     assert dropout.base == dashpot.Dropout(p=0.2)
     assert not dropout.fields, "a field with a value stays at it"
     assert weight.base == dashpot.WeightDecay(strength=0.5)
-    own = ingredients([dashpot.Dropout(p=0.3)])[0]
+    own = technique_spaces([dashpot.Dropout(p=0.3)])[0]
     assert own.base == dashpot.Dropout(p=0.3)
 
 
 def test_whole_numbers_stay_whole() -> None:
     space = small_space("early-stopping:patience=2..9")
-    assert space.dimensions()["early-stopping.patience"] == Span(
-        2, 9, log=space.dimensions()["early-stopping.patience"].log, integer=True
+    assert space.distributions()["early-stopping.patience"] == Numeric(
+        2, 9, log=space.distributions()["early-stopping.patience"].log, integer=True
     )
     patiences = {dict(space.sample(Trial(s)).params).get("early-stopping.patience") for s in range(30)} - {None}
     assert patiences <= set(range(2, 10))
@@ -90,10 +91,10 @@ def test_recipes_keep_the_order_of_the_space() -> None:
     assert [t.name for t in space.default().recipe] == ["dropout", "l1"]
 
 
-def test_plain_default_without_alone() -> None:
+def test_baseline_default_without_alone() -> None:
     space = small_space("l1:strength=1e-3..1e-2", "dropout:p=0.25", "ema")
-    plain, whole = space.plain(), space.default()
-    assert (plain.size, plain.lr, plain.net) == (0, 1e-2, {"width": 8})
+    baseline, whole = space.baseline(), space.default()
+    assert (baseline.size, baseline.lr, baseline.net) == (0, 1e-2, {"width": 8})
     assert [t.name for t in whole.recipe] == ["l1", "dropout", "ema"]
     assert whole.params["l1.strength"] == 1e-3, "a default outside of the range is moved into it"
     assert dashpot.L1().strength != 1e-3
@@ -101,17 +102,17 @@ def test_plain_default_without_alone() -> None:
     assert [t.name for t in less.recipe] == ["dropout", "ema"]
     assert not [name for name in less.params if name.startswith("l1.")]
     assert (less.lr, less.net) == (whole.lr, whole.net)
-    assert space.without(space.without(less, "dropout"), "ema").params == plain.params
+    assert space.without(space.without(less, "dropout"), "ema").params == baseline.params
     only = space.alone(whole, "dropout")
     assert list(only.recipe) == [dashpot.Dropout(p=0.25)]
-    assert space.without(plain, "l1").params == plain.params
+    assert space.without(baseline, "l1").params == baseline.params
 
 
 def test_one_technique_twice() -> None:
     space = small_space("l1:strength=1e-5..1e-4,on=name:head", "l1:strength=1e-3..1e-2")
-    assert {"l1", "l1.strength", "l1.2", "l1.2.strength"} <= set(space.dimensions())
+    assert {"l1", "l1.strength", "l1.2", "l1.2.strength"} <= set(space.distributions())
     both = space.candidate(
-        {**space.plain().params, "l1": True, "l1.strength": 2e-5, "l1.2": True, "l1.2.strength": 5e-3}
+        {**space.baseline().params, "l1": True, "l1.strength": 2e-5, "l1.2": True, "l1.2.strength": 5e-3}
     )
     assert [t.strength for t in both.recipe] == [2e-5, 5e-3]
     first = space.without(both, "l1.2")
@@ -154,27 +155,29 @@ def test_description_tells_spaces_apart() -> None:
 )
 def test_refusals(text: str, kind: type[Exception], words: Sequence[str]) -> None:
     with pytest.raises(kind) as caught:
-        ingredients([text])
+        technique_spaces([text])
     assert all(word in str(caught.value) for word in words), str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_linear_ranges_may_begin_at_zero() -> None:
-    assert ingredients(["dropout:p=0..0.5"])[0].fields["p"] == Span(0.0, 0.5)
+    assert technique_spaces(["dropout:p=0..0.5"])[0].fields["p"] == Numeric(0.0, 0.5)
 
 
 def test_nothing_to_search() -> None:
     with pytest.raises(ConfigError, match="something to search.*--with"):
-        Space([], lr=Span(1e-3, 1e-3), net={"width": Options((8,))})
-    Space([], lr=Span(1e-3, 1e-2))
-    Space([], lr=Span(1e-3, 1e-3), net={"width": Options((8, 16))})
-    Space(ingredients(["l1"]), lr=Span(1e-3, 1e-3))
+        Space([], lr=Numeric(1e-3, 1e-3), net={"width": Categorical((8,))})
+    Space([], lr=Numeric(1e-3, 1e-2))
+    Space([], lr=Numeric(1e-3, 1e-3), net={"width": Categorical((8, 16))})
+    Space(technique_spaces(["l1"]), lr=Numeric(1e-3, 1e-3))
 
 
 def test_batch_sizes_are_a_dimension_of_their_own() -> None:
-    parts, rates = ingredients(["l1:strength=1e-5..1e-2"]), Span(1e-4, 1.0, log=True)
-    space = Space(parts, lr=rates, net={"width": Options((8, 12))}, batch_size=Options((16, 32, 64)), batch_default=32)
-    assert list(space.dimensions()) == ["l1", "l1.strength", "lr", "batch_size", "net.width"]
+    parts, rates = technique_spaces(["l1:strength=1e-5..1e-2"]), Numeric(1e-4, 1.0, log=True)
+    space = Space(
+        parts, lr=rates, net={"width": Categorical((8, 12))}, batch_size=Categorical((16, 32, 64)), batch_default=32
+    )
+    assert list(space.distributions()) == ["l1", "l1.strength", "lr", "batch_size", "net.width"]
     assert space.describe()["batch_size"] == "16 | 32 | 64"
     seen = set()
     for seed in range(20):
@@ -185,42 +188,44 @@ def test_batch_sizes_are_a_dimension_of_their_own() -> None:
         seen.add(found.batch_size)
         less, only = space.without(found, "l1"), space.alone(found, "l1")
         assert (less.batch_size, only.batch_size) == (found.batch_size, found.batch_size)
-        assert less.size == 0, "it is no ingredient"
+        assert less.size == 0, "it is no technique"
     assert seen == {16, 32, 64}
-    assert space.plain().batch_size == space.default().batch_size == 32
+    assert space.baseline().batch_size == space.default().batch_size == 32
     one = Space(parts, lr=rates)
-    assert "batch_size" not in one.dimensions()
-    assert one.plain().batch_size is None
-    assert "batch_size" not in one.plain().params
-    assert one.with_batches(Options((8, 16)), 16).plain().params == {**one.plain().params, "batch_size": 16}
+    assert "batch_size" not in one.distributions()
+    assert one.baseline().batch_size is None
+    assert "batch_size" not in one.baseline().params
+    assert one.with_batches(Categorical((8, 16)), 16).baseline().params == {**one.baseline().params, "batch_size": 16}
 
 
 def test_a_range_of_batch_sizes_has_whole_numbers() -> None:
-    space = Space([], lr=Span(1e-3, 1e-3), batch_size=Span(16, 256, log=True))
+    space = Space([], lr=Numeric(1e-3, 1e-3), batch_size=Numeric(16, 256, log=True))
     trial = Trial(0)
     sizes = [space.sample(trial).batch_size for _ in range(20)]
     assert trial.asked["batch_size"] == (16, 256, True)
     assert all(isinstance(size, int) and 16 <= size <= 256 for size in sizes)
-    assert space.plain().batch_size == 64, "the middle on its scale"
+    assert space.baseline().batch_size == 64, "the middle on its scale"
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        Options((0, 16)),
-        Options((16.5,)),
-        Options((True, 16)),
-        Options(("16",)),
-        Span(0, 64),
-        Span(64, 16),
-        Span(16, 16),
+        Categorical((0, 16)),
+        Categorical((16.5,)),
+        Categorical((True, 16)),
+        Categorical(("16",)),
+        Numeric(0, 64),
+        Numeric(64, 16),
+        Numeric(16, 16),
     ],
 )
 def test_batch_sizes_that_are_none(wrong: Any) -> None:
     with pytest.raises(ConfigError, match="^batch_size must be"):
-        Space(ingredients(["l1"]), lr=Span(1e-3, 1e-2), batch_size=wrong)
+        Space(technique_spaces(["l1"]), lr=Numeric(1e-3, 1e-2), batch_size=wrong)
 
 
 def test_networks_may_have_ranges() -> None:
-    space = Space([], lr=Span(1e-3, 1e-2), net={"width": Span(4, 64, log=True, integer=True), "depth": Options((2, 1))})
-    assert space.plain().net == {"width": 16, "depth": 2}
+    space = Space(
+        [], lr=Numeric(1e-3, 1e-2), net={"width": Numeric(4, 64, log=True, integer=True), "depth": Categorical((2, 1))}
+    )
+    assert space.baseline().net == {"width": 16, "depth": 2}

@@ -10,8 +10,8 @@ import optuna
 import pytest
 from optuna.storages.journal._storage import JournalOperation
 
-from dashpot.search import search as api
-from dashpot.search.racing import budget as courses
+from dashpot.search import run as search_run
+from dashpot.search.racing import budget as budgets
 from dashpot.search.storage import journal
 from dashpot.search.storage.backends import open_storage
 from tests.search.helpers import SHORT, iris, searching
@@ -57,11 +57,13 @@ def test_the_end_of_a_candidate_waits_for_all_that_was_said_of_it(tmp_path: Path
 @pytest.mark.parametrize("budget", [None, 60.0])
 def test_only_a_budget_is_measured_for(budget: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[Any] = []
-    monkeypatch.setattr(courses, "pace", lambda *args: measured.append(args) or courses.Pace(1e-4))
-    search: api.Search = searching(iris(), tmp_path, **(SHORT | {"budget": budget, "trials": None if budget else 4}))
+    monkeypatch.setattr(budgets, "pace", lambda *args: measured.append(args) or budgets.Pace(1e-4))
+    search: search_run.Search = searching(
+        iris(), tmp_path, **(SHORT | {"budget": budget, "trials": None if budget else 4})
+    )
     store = search.open()
     try:
-        search.course(store)
+        search.training_budget(store)
     finally:
         store.close()
     assert len(measured) == (budget is not None)

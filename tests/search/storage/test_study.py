@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from dashpot.core.errors import ConfigError, StorageError
-from dashpot.search.storage import heartbeat as life
+from dashpot.search.storage import heartbeat, opening
 from dashpot.search.storage import study as stores
-from dashpot.search.storage.backends import meaning, passing, resolved, shown
+from dashpot.search.storage.backends import meaning, open_storage, passing, resolved, shown
 from dashpot.search.storage.study import Store
 from dashpot.search.storage.trials import TAKEN, counted
 
@@ -73,8 +74,8 @@ def test_workers_share_candidates(open_: Open) -> None:
         two.worker,
     )
     assert (b.state.name, b.value, b.user_attrs["epochs"]) == ("PRUNED", 0.8, 3)
-    two.set("course", {"epochs": 7})
-    assert one.get("course") == {"epochs": 7}
+    two.set("training budget", {"epochs": 7})
+    assert one.get("training budget") == {"epochs": 7}
     assert one.unfinished() == 0
 
 
@@ -103,10 +104,10 @@ def test_the_candidates_of_one_that_has_ended_are_given_back_once(open_: Open) -
 def test_one_that_comes_back_is_not_counted_twice(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = open_(), open_()
     two.ask(point)
-    two._stop.set()  # stalled: alive, and without signs of life
-    monkeypatch.setattr(life, "ended_here", lambda beat: False)
+    two._heartbeat.stop()  # stalled: alive, and without signs of life
+    monkeypatch.setattr(heartbeat, "ended_here", lambda beat: False)
     assert one.take_over() == 0  # seen for the first time
-    monkeypatch.setattr(life, "GRACE", -1.0)
+    monkeypatch.setattr(heartbeat, "GRACE", -1.0)
     assert one.take_over() == 1
     assert not two.report(0, 5, 0.1)
     assert not two.tell(0, "complete", 0.1, {"epochs": 9})
@@ -125,7 +126,7 @@ def test_one_that_tells_first_keeps_its_candidate(open_: Open, monkeypatch: pyte
         assert two.tell(0, "complete", 0.3, {})
         return True
 
-    monkeypatch.setattr(life.Watch, "dead", dead)
+    monkeypatch.setattr(heartbeat.Monitor, "dead", dead)
     assert one.take_over() == 0
     assert [(t.number, t.state.name) for t in one.trials()] == [(0, "COMPLETE")]
 
@@ -193,7 +194,7 @@ def test_what_a_killed_worker_had_not_yet_drawn_is_kept(open_: Open) -> None:
     life_of_nobody = one.trials()[0]
     assert "worker" not in life_of_nobody.user_attrs
     assert one.take_over() == 0
-    one._watch._seen["trial 0"] = (None, -1e9)
+    one._monitor._seen["trial 0"] = (None, -1e9)
     assert one.take_over() == 1
     assert one.ask(point) == (1, 0.75)
 
@@ -228,15 +229,15 @@ def test_the_first_worker_makes_what_all_need_and_another_if_it_died(
     open_: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = open_()
-    assert one.turn("course") is None
+    assert one.turn("training budget") is None
     two = open_()
-    with pytest.raises(StorageError, match="must set its course within"):
-        two.turn("course", seconds=0.1)
+    with pytest.raises(StorageError, match="must set its training budget within"):
+        two.turn("training budget", seconds=0.1)
     one.close()
     monkeypatch.setattr(stores.time, "sleep", lambda seconds: None)
-    assert two.turn("course") is None
-    two.set("course", 5)
-    assert open_().turn("course") == 5
+    assert two.turn("training budget") is None
+    two.set("training budget", 5)
+    assert open_().turn("training budget") == 5
 
 
 def test_another_study_is_refused_and_what_differs_is_said(open_: Open) -> None:
@@ -290,13 +291,13 @@ def test_a_full_disk_is_one_message_and_the_journal_stays_whole(tmp_path: Path) 
     )  # a limit on file sizes cuts a write off as a full disk does
     try:
         with pytest.raises(StorageError, match="could not be read or written"):
-            store.set("course", "x" * 1000)
+            store.set("training budget", "x" * 1000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert os.path.getsize(url) == size - 40
     assert all(json.loads(line) for line in Path(url).read_text().splitlines())
-    store.set("course", "y")
-    assert store.get("course") == "y"
+    store.set("training budget", "y")
+    assert store.get("training budget") == "y"
     store.close()
 
 
@@ -323,31 +324,31 @@ def test_a_writer_killed_with_the_lock_stops_nobody(tmp_path: Path) -> None:
 
 def test_a_process_of_this_machine_is_known_to_be_dead_at_once() -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    beat = {**life.sign(), "pid": child.pid, "since": life._since(child.pid)}
-    assert not life.ended_here(life.sign())
-    assert not life.ended_here(beat)
+    beat = {**heartbeat.beat(), "pid": child.pid, "since": heartbeat._since(child.pid)}
+    assert not heartbeat.ended_here(heartbeat.beat())
+    assert not heartbeat.ended_here(beat)
     child.send_signal(signal.SIGKILL)
     while os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT) is None:
         pass
-    assert life.ended_here(beat)  # still a zombie: nobody has waited for it
+    assert heartbeat.ended_here(beat)  # still a zombie: nobody has waited for it
     child.wait()
-    assert life.ended_here(beat)
+    assert heartbeat.ended_here(beat)
     # A number that was used again, and a process of another machine with that number.
-    assert life.ended_here({**life.sign(), "since": "1"})
-    assert not life.ended_here({**beat, "machine": "another"})
+    assert heartbeat.ended_here({**heartbeat.beat(), "since": "1"})
+    assert not heartbeat.ended_here({**beat, "machine": "another"})
 
 
 def test_others_are_judged_by_the_observers_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(life.time, "monotonic", lambda: now[0])
-    watch, beat = life.Watch(), {"at": -1e9, "machine": "far", "pid": 1, "since": "1"}
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
+    watch, beat = heartbeat.Monitor(), {"at": -1e9, "machine": "far", "pid": 1, "since": "1"}
     assert not watch.dead("w", beat)
-    now[0] += life.GRACE - 1
+    now[0] += heartbeat.GRACE - 1
     assert not watch.dead("w", beat)
     assert not watch.dead("w", {**beat, "at": 1e12})  # a sign: its clock may say what it likes
-    now[0] += life.GRACE + 1
+    now[0] += heartbeat.GRACE + 1
     assert watch.dead("w", {**beat, "at": 1e12})
-    assert watch.dead("v", life.GONE)
+    assert watch.dead("v", heartbeat.GONE)
 
 
 # --- stores that cannot be had ---------------------------------------------------------------------------------------
@@ -363,7 +364,7 @@ def nobody_there() -> int:
 @pytest.mark.parametrize("scheme", ["postgresql://me:secret@127.0.0.1:{}/x", "grpc://127.0.0.1:{}"])
 def test_nobody_there(scheme: str, nobody_there: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("psycopg" if "post" in scheme else "grpc")
-    monkeypatch.setattr(stores, "OPENING", 0.0)
+    monkeypatch.setattr(opening, "OPENING", 0.0)
     with pytest.raises(
         StorageError, match=r"must be reachable, got: .*[Rr]efused.*Start the server, or correct --storage"
     ) as info:
@@ -477,3 +478,12 @@ def test_a_grpc_proxy(tmp_path: Path, nobody_there: int) -> None:
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.mark.parametrize(("begun", "words"), [({}, "got none, of an earlier"), ({"format": 3}, "got 3, of a newer")])
+def test_a_study_of_another_format_is_refused(begun: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = str(tmp_path / "journal.log")
+    study = optuna.create_study(storage=open_storage(path), study_name="old")
+    study.set_user_attr("settings", {"data": "same", **begun})
+    with pytest.raises(StorageError, match=f"format of the study 'old'.*{words}.*name another study"):
+        Store(path, "old", {"data": "same"}, sampler="random")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dashpot.report.style import BLUE, GREEN, INK, MINUS, ORANGE, QUIET, clean, head, house, layout
-from dashpot.report.tune.stats import Candidate
+from dashpot.report.tune.stats import RankedTrial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,11 +22,11 @@ COLOURS = {"complete": SKY, "pruned": LIGHT, "failed": PURPLE}
 STATES = {"complete": "finished", "pruned": "stopped early", "failed": "failed"}
 
 
-def emphasis(candidate: Candidate) -> tuple[str, str, float]:
+def emphasis(candidate: RankedTrial) -> tuple[str, str, float]:
     """Colour, marker and line width of a candidate with a role; the chosen one's first, since one candidate may have
     several.
     """
-    looks = {"chosen": (ORANGE, "o", 2.6), "plain": (INK, "D", 1.8), "best": (BLUE, "s", 2.0)}
+    looks = {"chosen": (ORANGE, "o", 2.6), "baseline": (INK, "D", 1.8), "best": (BLUE, "s", 2.0)}
     return next((looks[role] for role in looks if role in candidate.roles), (GREEN, "^", 1.8))
 
 

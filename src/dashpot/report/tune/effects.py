@@ -1,14 +1,15 @@
-"""The figures of what each ingredient gained and of which settings mattered."""
+"""The figures of what each technique gained and of which settings mattered."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dashpot.evaluation.statistics import Interval
 from dashpot.report.compare.figures import _limits
 from dashpot.report.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, QUIET, clean, house, layout, wrap
 from dashpot.report.tune.axes import PURPLE, SKY, empty, finish, plain_ticks
+from dashpot.report.tune.record import Report, as_record
 from dashpot.report.tune.stats import contributions, importances, interactions, judge, percent, pretty, unexplained
 
 if TYPE_CHECKING:
@@ -16,18 +17,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 15
-"""Bars of importance, and pairs of ingredients, that are drawn: the largest."""
+"""Bars of importance, and pairs of techniques, that are drawn: the largest."""
 
 
-def draw_contributions(record: Mapping[str, Any]) -> Figure:
-    """What each ingredient gained in the proper score, left out of the chosen recipe and alone on plain, with intervals
-    and in words.
+def draw_contributions(record: Report) -> Figure:
+    """What each technique gained in the proper score, left out of the chosen recipe and alone on the baseline, with
+    intervals and in words.
     """
+    record = as_record(record)
     from matplotlib.figure import Figure
 
     rows, pairs = contributions(record), interactions(record)[:MOST]
-    name = pretty(record["proper"])
-    title = f"{record['dataset']}: what each ingredient gained"
+    name = pretty(record.proper)
+    title = f"{record.dataset}: what each technique gained"
     gains = [gain for row in rows for gain in (row.left_out, row.alone) if gain is not None] + [
         gain for _, gain in pairs
     ]
@@ -36,7 +38,7 @@ def draw_contributions(record: Mapping[str, Any]) -> Figure:
     # A line of its own, with their name, sets the pairs apart.
     after = len(rows) + bool(rows and pairs)
     positions = [*range(len(rows)), *(after + i for i in range(len(pairs)))]
-    labels = [wrap(text, 30, 2) or " " for text in (*(row.ingredient for row in rows), *(pair for pair, _ in pairs))]
+    labels = [wrap(text, 30, 2) or " " for text in (*(row.technique for row in rows), *(pair for pair, _ in pairs))]
     words = [row.verdict for row in rows] + [_PAIR.get(judge(gain), "no interval") for _, gain in pairs]
     verdicts = [judge(row.left_out if row.left_out is not None else row.alone) for row in rows] + [
         judge(gain) for _, gain in pairs
@@ -63,7 +65,7 @@ def draw_contributions(record: Mapping[str, Any]) -> Figure:
         if after > len(rows):
             axes.get_yticklabels()[-1].set(color=QUIET, style="italic")
         for position, text, verdict in zip(positions, words, verdicts, strict=True):
-            colour = {"earned": GREEN, "hurt": ORANGE}.get(verdict, QUIET)
+            colour = {"helps": GREEN, "hurts": ORANGE}.get(verdict, QUIET)
             axes.text(
                 1.02,
                 position,
@@ -72,13 +74,11 @@ def draw_contributions(record: Mapping[str, Any]) -> Figure:
                 va="center_baseline",
                 fontsize=9.5,
                 color=colour,
-                fontweight="bold" if verdict in ("earned", "hurt") else "normal",
+                fontweight="bold" if verdict in ("helps", "hurts") else "normal",
             )
         plain_ticks(axes, "x")
         axes.grid(axis="x", color="#E3E5E8", linewidth=0.8)
-        axes.set_title(
-            f"{name} saved by the ingredient: right of the line it helps", loc="left", fontsize=10, color=INK
-        )
+        axes.set_title(f"{name} saved by the technique: right of the line it helps", loc="left", fontsize=10, color=INK)
         clean(axes)
         axes.tick_params(axis="y", left=False, pad=6, labelsize=9.5)
         note = "Lines: 95 % intervals; of twenty about one misses the truth. Small marks: single folds."
@@ -91,10 +91,10 @@ def draw_contributions(record: Mapping[str, Any]) -> Figure:
 
 _LOOKS = {
     "left_out": (BLUE, "o", "left out of the chosen recipe"),
-    "alone": (GREY, "s", "alone, added to plain"),
+    "alone": (GREY, "s", "alone, added to the baseline"),
     "pair": (PURPLE, "D", "pair"),
 }
-_PAIR = {"earned": "more than their sum", "hurt": "less than their sum", "unclear": "no clear effect"}
+_PAIR = {"helps": "more than their sum", "hurts": "less than their sum", "unclear": "no clear effect"}
 
 
 def _interval(axes: Axes, gain: Interval, position: float, colour: str, marker: str, label: str) -> bool:
@@ -128,12 +128,13 @@ def _folds(axes: Axes, values: Sequence[float], position: float, colour: str) ->
     )
 
 
-def draw_importance(record: Mapping[str, Any]) -> Figure:
+def draw_importance(record: Report) -> Figure:
     """Bars: the share of the variance of the score over the search that each setting accounts for."""
+    record = as_record(record)
     from matplotlib.figure import Figure
 
     found = importances(record)
-    title = f"{record['dataset']}: which settings the score depended on"
+    title = f"{record.dataset}: which settings the score depended on"
     if not found:
         return empty(title, "No importance was computed.")
     rows, rest = found[:MOST], found[MOST:]
@@ -156,7 +157,7 @@ def draw_importance(record: Mapping[str, Any]) -> Figure:
         axes.set_xticks([])
         axes.axvline(0, color=INK, linewidth=1, zorder=4)
         axes.set_title(
-            f"share of the variance of the {pretty(record['proper'])} over the search",
+            f"share of the variance of the {pretty(record.proper)} over the search",
             loc="left",
             fontsize=10,
             color=INK,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,8 @@ from dashpot.report.path.figure import _apart
 from dashpot.report.style import INK, clean, house, layout, save
 from dashpot.report.tune.axes import COLOURS, GRID, LIGHT, emphasis, empty, finish, scale_y, score_limits
 from dashpot.report.tune.effects import draw_contributions, draw_importance
-from dashpot.report.tune.stats import Candidate, by_role, digits_of, pretty, ranked, shown
+from dashpot.report.tune.record import Report, as_record
+from dashpot.report.tune.stats import RankedTrial, by_role, digits_of, pretty, ranked, shown
 from dashpot.report.tune.strengths import draw_strengths
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def tune_figures(record: Mapping[str, Any], folder: str | Path) -> dict[str, tuple[Path, Path]]:
+def tune_figures(record: Report, folder: str | Path) -> dict[str, tuple[Path, Path]]:
     """All figures that the record has something for, by name, each as ``folder/name.png`` and ``folder/name.svg``.
 
     Args:
@@ -30,22 +31,24 @@ def tune_figures(record: Mapping[str, Any], folder: str | Path) -> dict[str, tup
         StorageError: a file could not be written.
         DataError: the record lacks a key that no report can do without.
     """
+    record = as_record(record)
     optional = {"contributions": draw_contributions, "importance": draw_importance}
     drawn = {"race": draw_race, "strengths": draw_strengths, "gap": draw_gap} | {
-        name: draw for name, draw in optional.items() if record.get(name)
+        name: draw for name, draw in optional.items() if getattr(record, name)
     }
     return {name: save(draw(record), Path(folder) / name) for name, draw in drawn.items()}
 
 
-def draw_race(record: Mapping[str, Any]) -> Figure:
-    """The score on held-out rows against the epoch, a line per candidate: those stopped early pale, plain and the
-    chosen one with their names.
+def draw_race(record: Report) -> Figure:
+    """The score on held-out rows against the epoch, a line per candidate: those stopped early pale, the baseline
+    and the chosen one with their names.
     """
+    record = as_record(record)
     from matplotlib.figure import Figure
 
     candidates = [candidate for candidate in ranked(record) if candidate.history]
-    name = pretty(record["proper"])
-    title = f"{record['dataset']}: the race of {_count(len(candidates))}"
+    name = pretty(record.proper)
+    title = f"{record.dataset}: the race of {_count(len(candidates))}"
     if not candidates:
         return empty(title, "No candidate has a score after any epoch.")
     with house():
@@ -103,13 +106,13 @@ def draw_race(record: Mapping[str, Any]) -> Figure:
         note = "Less is better. Numbers: the lowest points of the lines, which have rings." + (
             " The highest scores are cut off." if cut else ""
         )
-        if any(row.get("ended") for row in record["candidates"]):
+        if any(row.ended for row in record.candidates):
             note += " A finished line that ends before the others had only become worse."
         if any("in all" in _score(candidate, digits_of(candidates)) for candidate in marked):
-            folds = (record.get("race") or {}).get("folds", record["folds"])
+            folds = record.race.get("folds", record.folds)
             note += (
                 f" Lines are means over the {folds} fold{'s' * (folds > 1)} of the race; in all: over all"
-                f" {record['folds']} folds and all seeds."
+                f" {record.folds} folds and all seeds."
             )
         finish(
             figure,
@@ -121,12 +124,21 @@ def draw_race(record: Mapping[str, Any]) -> Figure:
 
 
 def _line(
-    axes: Axes, candidate: Candidate, colour: str, width: float, alpha: float, order: int, label: str, end: bool = False
+    axes: Axes,
+    candidate: RankedTrial,
+    colour: str,
+    width: float,
+    alpha: float,
+    order: int,
+    label: str,
+    end: bool = False,
 ) -> None:
     x, y = zip(*candidate.history, strict=True)
     # One point makes no line.
     marker = "o" if len(x) == 1 and not end else None
-    style = (0, (5, 2)) if "plain" in candidate.roles and "chosen" not in candidate.roles and colour != "white" else "-"
+    style = (
+        (0, (5, 2)) if "baseline" in candidate.roles and "chosen" not in candidate.roles and colour != "white" else "-"
+    )
     options: dict[str, Any] = {"linestyle": style, "marker": marker, "markersize": 2 + width, "solid_capstyle": "round"}
     axes.plot(x, y, color=colour, linewidth=width, alpha=alpha, zorder=order, label=label or None, **options)
     if end:
@@ -173,7 +185,7 @@ def _epochs(axes: Axes, first: float, last: float) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], integer=True))
 
 
-def _names(axes: Axes, marked: Sequence[Candidate], digits: int) -> None:
+def _names(axes: Axes, marked: Sequence[RankedTrial], digits: int) -> None:
     """The names of the emphasised lines to the right of the axes, at the height of their ends as far as they do not
     meet.
     """
@@ -206,7 +218,7 @@ def _names(axes: Axes, marked: Sequence[Candidate], digits: int) -> None:
         )
 
 
-def _score(candidate: Candidate, digits: int) -> str:
+def _score(candidate: RankedTrial, digits: int) -> str:
     """The lowest point of the line, and the score by which the choice was made where that is another: that of all folds
     and seeds.
     """
@@ -215,22 +227,23 @@ def _score(candidate: Candidate, digits: int) -> str:
     return ring if whole in ("", ring) else f"{ring}, in all {whole}"
 
 
-def draw_gap(record: Mapping[str, Any]) -> Figure:
+def draw_gap(record: Report) -> Figure:
     """The score on held-out rows against that on training rows, a mark per candidate: the height above the line of
     equal scores is the gap.
     """
+    record = as_record(record)
     from matplotlib.figure import Figure
 
     from dashpot.report.tune.gap import gap_panel
 
-    pairs = [(c, c.train, c.score) for c in ranked(record) if c.train is not None and c.score is not None]
-    title = f"{record['dataset']}: training against held-out {pretty(record['proper'])}"
+    pairs = [(c, c.train_score, c.score) for c in ranked(record) if c.train_score is not None and c.score is not None]
+    title = f"{record.dataset}: training against held-out {pretty(record.proper)}"
     if not pairs:
         return empty(title, "No candidate has a score on training rows and one on held-out rows.")
     with house():
         figure = Figure(figsize=(10.5, 6.2), layout=layout())
         axes = figure.add_subplot()
-        gap_panel(axes, pairs, pretty(record["proper"]), digits_of([c for c, _, _ in pairs]))
+        gap_panel(axes, pairs, pretty(record.proper), digits_of([c for c, _, _ in pairs]))
         note = (
             "Less is better. The drop from a mark to the line of equal scores is its gap. Thick lines: one standard"
             " error over the folds."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dashpot.report.style import GREY, INK, clean
 from dashpot.report.tune.axes import COLOURS, GRID, STATES, emphasis, plain_ticks, scale_y, score_limits
-from dashpot.report.tune.stats import Candidate, shown
+from dashpot.report.tune.stats import RankedTrial, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ memorized their rows.
 """
 
 
-def gap_panel(axes: Axes, pairs: Sequence[tuple[Candidate, float, float]], name: str, digits: int) -> None:
+def gap_panel(axes: Axes, pairs: Sequence[tuple[RankedTrial, float, float]], name: str, digits: int) -> None:
     """Draw it into ``axes``, the same scale both ways: a mark per candidate with its training and held-out score, and
     the line where both are equal.
     """

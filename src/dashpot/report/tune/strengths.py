@@ -22,7 +22,9 @@ from dashpot.report.tune.axes import (
     scale_y,
     score_limits,
 )
-from dashpot.report.tune.stats import Candidate, finite, importances, percent, pretty, ranked
+from dashpot.report.tune.record import Report, as_record
+from dashpot.report.tune.stats import RankedTrial, importances, percent, pretty, ranked
+from dashpot.report.tune.trial_record import finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,16 +47,17 @@ class Panel:
     strips: bool
 
 
-def draw_strengths(record: Mapping[str, Any]) -> Figure:
+def draw_strengths(record: Report) -> Figure:
     """The score against each searched strength, a small panel each with its own scale, the most important first and
     twelve at most.
     """
+    record = as_record(record)
     from matplotlib.figure import Figure
 
     scored = [(c, c.score) for c in ranked(record) if c.score is not None]
     shares = dict(importances(record))
     panels = _panels([c for c, _ in scored], shares)
-    title = f"{record['dataset']}: {pretty(record['proper'])} against each setting"
+    title = f"{record.dataset}: {pretty(record.proper)} against each setting"
     if not panels:
         return empty(title, "No setting took more than one value.")
     shown, across = panels[:PANELS], min(4, len(panels))
@@ -72,7 +75,7 @@ def draw_strengths(record: Mapping[str, Any]) -> Figure:
             _panel(axes, shown[i], scored, (low, high), _share(shares, shown[i].name), label=i == 0)
             axes.tick_params(axis="y", labelleft=i % across == 0)
         log = ", log scale" if log_scaled(low, high) else ""
-        note = f"Up: {pretty(record['proper'])} on held-out rows{log}; less is better."
+        note = f"Up: {pretty(record.proper)} on held-out rows{log}; less is better."
         note += " Percent: share of the variance over the search, a technique's switch included." if shares else ""
         cut = any(score > high for _, score in scored)
         note += " Marks at the upper edge lie above it." if cut else ""
@@ -81,7 +84,7 @@ def draw_strengths(record: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _panels(candidates: Sequence[Candidate], shares: Mapping[str, float]) -> list[Panel]:
+def _panels(candidates: Sequence[RankedTrial], shares: Mapping[str, float]) -> list[Panel]:
     """A panel for each setting with more than one value, the most important first; a technique's switch is the strip of
     its strengths.
     """
@@ -177,7 +180,7 @@ def _strips(name: str, values: Mapping[int, Any]) -> Panel | None:
 def _panel(
     axes: Axes,
     panel: Panel,
-    scored: Sequence[tuple[Candidate, float]],
+    scored: Sequence[tuple[RankedTrial, float]],
     limits: tuple[float, float],
     share: float,
     label: bool,
@@ -232,7 +235,7 @@ def _panel(
     axes.tick_params(labelsize=8.5)
 
 
-def _jitter(panel: Panel, candidate: Candidate) -> float:
+def _jitter(panel: Panel, candidate: RankedTrial) -> float:
     """Marks in a strip side by side, by their number, so that the figure is the same every time."""
     place = panel.places[candidate.number]
     return place + (0.11 * ((candidate.number * 0.618034) % 1 - 0.5) if place < 0 or panel.strips else 0.0)

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dashpot.report.style import wrap
+from dashpot.report.tune.record import Report, TuneRecord, as_record
 from dashpot.report.tune.stats import (
-    Candidate,
+    RankedTrial,
     by_role,
     contributions,
     decimals,
     digits_of,
-    finite,
     importances,
     interactions,
     judge,
@@ -23,6 +23,7 @@ from dashpot.report.tune.stats import (
     shown_interval,
     unexplained,
 )
+from dashpot.report.tune.trial_record import finite
 from dashpot.report.tune.words import closing, opening
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ LOWER = ("loss", "log_loss", "rmse", "mae")
 """Scores of which less is better."""
 
 
-def summary_table(record: Mapping[str, Any]) -> Table:
-    """What was chosen beside plain and the references: scores on the test rows, and the score over the folds that the
-    choice was made by.
+def summary_table(record: Report) -> Table:
+    """What was chosen beside the baseline and the references: scores on the test rows, and the score over the folds
+    that the choice was made by.
 
     Args:
         record: of a search; the module's tests build one.
@@ -44,31 +45,32 @@ def summary_table(record: Mapping[str, Any]) -> Table:
     Raises:
         DataError: the record lacks a key that no report can do without.
     """
+    record = as_record(record)
     candidates = ranked(record)
-    test = record.get("test") or {}
+    test = record.test
     names = _test_scores(record)
-    rows = [
-        *((name, test[name]) for name in ("chosen", "plain") if test.get(name)),
-        *(test.get("references") or {}).items(),
+    rows: list[tuple[str, Mapping[str, Any]]] = [
+        *((name, scores) for name, scores in (("chosen", test.chosen), ("baseline", test.baseline)) if scores),
+        *test.references.items(),
     ]
-    rows = rows or [(name, {}) for name in ("chosen", "plain") if by_role(candidates, name)]
+    rows = rows or [(name, {}) for name in ("chosen", "baseline") if by_role(candidates, name)]
     table = _table(
         f"{_title(record)}; scores on the test rows", "±: one standard error over the folds of the training rows"
     )
     labels = [
-        name + (f", {record['final']}" if i == 0 and name == "chosen" and record.get("final") else "")
+        name + (f", {record.final}" if i == 0 and name == "chosen" and record.final else "")
         for i, (name, _) in enumerate(rows)
     ]
     table.add_column("", min_width=min(28, max(map(len, labels), default=0)), overflow="fold")
     for name in names:
         _number_column(table, pretty(name))
-    _number_column(table, f"{pretty(record['proper'])} over folds")
+    _number_column(table, f"{pretty(record.proper)} over folds")
     own = names[0] if names else ""
     values = [value for _, scores in rows if (value := finite(scores.get(own))) is not None]
-    better = min if own in LOWER or (own == record["metric"] and record.get("better") == "lower") else max
+    better = min if own in LOWER or (own == record.metric and record.better == "lower") else max
     top = better(values, default=None)
     digits = {name: decimals(finite(scores.get(name)) for _, scores in rows) for name in names}
-    references = len(test.get("references") or {})
+    references = len(test.references)
     for i, (name, scores) in enumerate(rows):
         reference = i >= len(rows) - references
         candidate = None if reference else by_role(candidates, name)
@@ -84,20 +86,20 @@ def summary_table(record: Mapping[str, Any]) -> Table:
     return table
 
 
-def _epochs(candidate: Candidate) -> str:
-    """``120``, ``48 of 120`` where an earlier look was the best one and is kept, or ``13 pruned``."""
+def _epochs(candidate: RankedTrial) -> str:
+    """``120``, ``48 of 120`` where an earlier evaluation was the best one and is kept, or ``13 pruned``."""
     if candidate.state != "complete":
         return f"{candidate.epochs:,} {candidate.state}"
     return (
-        f"{candidate.kept:,} of {candidate.epochs:,}"
-        if 0 < candidate.kept < candidate.epochs
+        f"{candidate.best_epoch:,} of {candidate.epochs:,}"
+        if 0 < candidate.best_epoch < candidate.epochs
         else f"{candidate.epochs:,}"
     )
 
 
-def candidates_table(record: Mapping[str, Any], top: int = 10) -> Table:
-    """The best candidates in their order; plain, the default recipe and the chosen one are below where they are not
-    among them.
+def candidates_table(record: Report, top: int = 10) -> Table:
+    """The best candidates in their order; the baseline, the default recipe and the chosen one are below where they are
+    not among them.
 
     Args:
         record: of a search.
@@ -106,8 +108,9 @@ def candidates_table(record: Mapping[str, Any], top: int = 10) -> Table:
     Raises:
         DataError: the record lacks a key that no report can do without.
     """
+    record = as_record(record)
     candidates = ranked(record)
-    digits, proper = digits_of(candidates), pretty(record["proper"])
+    digits, proper = digits_of(candidates), pretty(record.proper)
     counts = [
         f"{sum(c.state == state for c in candidates)} {word}"
         for state, word in _STATES
@@ -119,19 +122,19 @@ def candidates_table(record: Mapping[str, Any], top: int = 10) -> Table:
     )
     table.add_column("", no_wrap=True, justify="right")
     table.add_column(_text("candidate"), max_width=16)
-    table.add_column(_text("ingredients"))
-    for name in (f"{proper} over folds", pretty(record["metric"]), "gap", "epochs", "sec"):
+    table.add_column(_text("techniques"))
+    for name in (f"{proper} over folds", pretty(record.metric), "gap", "epochs", "sec"):
         _number_column(table, name)
-    metric = decimals(candidate.metric for candidate in candidates)
+    metric = decimals(candidate.metric_score for candidate in candidates)
     listed = [(i, c) for i, c in enumerate(candidates, 1) if i <= top or c.roles]
     for k, (i, c) in enumerate(listed):
-        gap = c.score - c.train if c.score is not None and c.train is not None else None
+        gap = c.score - c.train_score if c.score is not None and c.train_score is not None else None
         table.add_row(
             _text(str(i) if c.score is not None else ""),
             _text(c.label),
-            _Clipped(c.ingredients),
+            _Clipped(c.techniques),
             _text(_score(c, digits) or c.state),
-            _text(shown(c.metric, metric)),
+            _text(shown(c.metric_score, metric)),
             _text(shown(gap, digits, "+")),
             _text(_epochs(c)),
             _text(shown(c.seconds, 0 if (c.seconds or 0) >= 100 else 1)),
@@ -141,18 +144,19 @@ def candidates_table(record: Mapping[str, Any], top: int = 10) -> Table:
     return table
 
 
-def contributions_table(record: Mapping[str, Any]) -> Table:
-    """What each ingredient gained in the proper score, left out of the chosen recipe and alone on plain, and what that
-    means; pairs below.
+def contributions_table(record: Report) -> Table:
+    """What each technique gained in the proper score, left out of the chosen recipe and alone on the baseline, and what
+    that means; pairs below.
 
     Args:
         record: of a search.
     """
+    record = as_record(record)
     rows, pairs = contributions(record), interactions(record)
     digits = decimals(interval.mean for row in rows for interval in (row.left_out, row.alone) if interval)
-    proper = pretty(record["proper"])
+    proper = pretty(record.proper)
     note = (
-        f"gain: so much less {proper} thanks to the ingredient, with its 95 % interval; of twenty such intervals about"
+        f"gain: so much less {proper} thanks to the technique, with its 95 % interval; of twenty such intervals about"
         " one misses the truth"
     )
     table = _table("Contributions" if rows else "Contributions: none were measured", note if rows else "")
@@ -160,14 +164,14 @@ def contributions_table(record: Mapping[str, Any]) -> Table:
     for name in ("gain in the chosen recipe", "gain alone"):
         table.add_column(_text(name), justify="right")
     table.add_column(_text("in words"))
-    styles = {"earned": "green", "hurt": "red"}
+    styles = {"helps": "green", "hurts": "red"}
     for i, row in enumerate(rows):
         style = styles.get(judge(row.left_out if row.left_out is not None else row.alone), "")
         gains = [_Gain(shown_interval(gain, digits)) for gain in (row.left_out, row.alone)]
         table.add_row(
-            _text(row.ingredient), *gains, _text(row.verdict, style), end_section=i + 1 == len(rows) and bool(pairs)
+            _text(row.technique), *gains, _text(row.verdict, style), end_section=i + 1 == len(rows) and bool(pairs)
         )
-    words = {"earned": "more than their sum", "hurt": "less than their sum", "unclear": "no clear effect"}
+    words = {"helps": "more than their sum", "hurts": "less than their sum", "unclear": "no clear effect"}
     for name, interval in pairs:
         table.add_row(
             _text(name), _Gain(shown_interval(interval, digits)), _text(""), _text(words.get(judge(interval), ""))
@@ -175,7 +179,7 @@ def contributions_table(record: Mapping[str, Any]) -> Table:
     return table
 
 
-def print_report(record: Mapping[str, Any], console: Console) -> None:
+def print_report(record: Report, console: Console) -> None:
     """All of it: what was chosen and how sure that is, the candidates, the contributions, which settings mattered, and
     what was decided beside the recipe.
 
@@ -186,12 +190,13 @@ def print_report(record: Mapping[str, Any], console: Console) -> None:
     Raises:
         DataError: the record lacks a key that no report can do without.
     """
+    record = as_record(record)
     _lines(console, opening(record))
     console.print(summary_table(record))
     console.print()
     console.print(candidates_table(record))
     console.print()
-    if record.get("contributions"):
+    if record.contributions:
         console.print(contributions_table(record))
         console.print()
     shares = [f"{name} {percent(share)}" for name, share in importances(record)[:6]]
@@ -211,25 +216,25 @@ def _lines(console: Console, lines: Iterable[str]) -> None:
         console.print(line, markup=False, highlight=False, emoji=False)
 
 
-def _test_scores(record: Mapping[str, Any]) -> list[str]:
+def _test_scores(record: TuneRecord) -> list[str]:
     """Which scores on the test rows are shown: the user's own, then the usual ones, each if any row has it."""
-    test = record.get("test") or {}
-    rows = [test.get("chosen") or {}, test.get("plain") or {}, *(test.get("references") or {}).values()]
-    usual = ("accuracy", "log_loss") if record["task"] == "classification" else ("rmse", "r2")
-    wanted = dict.fromkeys([record["metric"], *usual])
+    test = record.test
+    rows = [test.chosen, test.baseline, *test.references.values()]
+    usual = ("accuracy", "log_loss") if record.task == "classification" else ("rmse", "r2")
+    wanted = dict.fromkeys([record.metric, *usual])
     return [name for name in wanted if any(finite(row.get(name)) is not None for row in rows)]
 
 
-def _title(record: Mapping[str, Any]) -> str:
+def _title(record: TuneRecord) -> str:
     sizes = [
-        (record.get("train_rows"), "training rows"),
-        (record.get("test_rows"), "test rows"),
-        (record.get("features"), "features"),
+        (record.train_rows, "training rows"),
+        (record.test_rows, "test rows"),
+        (record.features, "features"),
     ]
-    return f"{record['dataset']}: " + ", ".join(f"{size:,} {word}" for size, word in sizes if finite(size) is not None)
+    return f"{record.dataset}: " + ", ".join(f"{size:,} {word}" for size, word in sizes if finite(size) is not None)
 
 
-def _score(candidate: Candidate | None, digits: int) -> str:
+def _score(candidate: RankedTrial | None, digits: int) -> str:
     """``0.2426 ± 0.0051``, with the folds where it was one."""
     if candidate is None or candidate.score is None:
         return ""

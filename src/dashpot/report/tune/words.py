@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from dashpot.report.tune.record import Report, as_record
 from dashpot.report.tune.stats import (
-    Candidate,
+    RankedTrial,
     by_role,
     digits_of,
-    finite,
     judge,
     paired,
     pretty,
     ranked,
     shown_interval,
 )
+from dashpot.report.tune.trial_record import StageRecord, finite
 
 MOVED = 6
 """Strengths whose changes are written out."""
 
 
-def opening(record: Mapping[str, Any]) -> list[str]:
+def opening(record: Report) -> list[str]:
     """What was chosen, why, and how sure the choice is."""
+    record = as_record(record)
     candidates = ranked(record)
     chosen = by_role(candidates, "chosen")
     if chosen is None:
@@ -42,43 +44,48 @@ def opening(record: Mapping[str, Any]) -> list[str]:
         f"{name} {_value(value)}" for name, value in own.items() if finite(value) is not None or isinstance(value, str)
     ]
     lines += [f"  with {', '.join(others)}"] if others else []
-    lines += changes(record.get("strengths") or ())
-    lines += [f"  because: {record['why']}"] if record.get("why") else []
+    lines += changes(record.strengths)
+    lines += [f"  because: {record.why}"] if record.why else []
     return [*lines, *certainty(record, candidates)]
 
 
-def changes(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+def changes(stages: Sequence[StageRecord]) -> list[str]:
     """How the strengths of the chosen network changed while it trained.
 
     Args:
-        stages: with ``epoch`` and ``params``, from epoch 0 on.
+        stages: from epoch 0 on.
     """
     if len(stages) < 2:
         return []
-    every = [stage["params"] for stage in stages]
+    every = [stage.params for stage in stages]
     moved = [name for name in every[-1] if len({params.get(name) for params in every}) > 1]
     paths = [f"{name} {' → '.join(_value(params.get(name)) for params in every)}" for name in moved]
     more = f"; {len(paths) - MOVED} more in report.json" if len(paths) > MOVED else ""
-    after = ", ".join(str(stage["epoch"]) for stage in stages[1:])
+    after = ", ".join(str(stage.epoch) for stage in stages[1:])
     return [
         f"  its strengths changed while it trained, after epoch{'s' * (len(stages) > 2)} {after}:"
         f" {'; '.join(paths[:MOVED])}{more}"
     ]
 
 
-def certainty(record: Mapping[str, Any], candidates: Sequence[Candidate]) -> list[str]:
-    """How sure it is that the chosen candidate beats plain, and that it beats the others."""
-    chosen, plain = by_role(candidates, "chosen"), by_role(candidates, "plain")
+def certainty(record: Report, candidates: Sequence[RankedTrial]) -> list[str]:
+    """How sure it is that the chosen candidate beats the baseline, and that it beats the others."""
+    record = as_record(record)
+    chosen, baseline = by_role(candidates, "chosen"), by_role(candidates, "baseline")
     if chosen is None:
         return []
-    digits, proper = digits_of(candidates), pretty(record["proper"])
+    digits, proper = digits_of(candidates), pretty(record.proper)
     lines = []
-    gain = paired(chosen, plain)
-    if chosen is plain:
-        lines.append("  plain itself was chosen: no recipe was better by enough")
+    gain = paired(chosen, baseline)
+    if chosen is baseline:
+        lines.append("  the baseline itself was chosen: no recipe was better by enough")
     elif gain is not None:
-        words = {"earned": "better than plain", "hurt": "worse than plain", "unclear": "not clearly better than plain"}
-        verdict = words.get(judge(gain), "against plain, on one fold")
+        words = {
+            "helps": "better than the baseline",
+            "hurts": "worse than the baseline",
+            "unclear": "not clearly better than the baseline",
+        }
+        verdict = words.get(judge(gain), "against the baseline, on one fold")
         lines.append(
             f"  {verdict}: {shown_interval(gain, digits)} {proper} gained over the folds"
             + (", 95 % interval" if gain.low is not None else "")
@@ -95,10 +102,11 @@ def certainty(record: Mapping[str, Any], candidates: Sequence[Candidate]) -> lis
     return lines
 
 
-def closing(record: Mapping[str, Any]) -> list[str]:
+def closing(record: Report) -> list[str]:
     """What was decided beside the recipe, how well the test rows can tell, and what the search took."""
+    record = as_record(record)
     lines = []
-    decision = record.get("decision") or {}
+    decision = record.decision or {}
     parts = [
         f"{name} {_value(decision[name])}" for name in ("temperature", "tau") if finite(decision.get(name)) is not None
     ]
@@ -108,20 +116,18 @@ def closing(record: Mapping[str, Any]) -> list[str]:
     parts += [str(decision["note"])] if decision.get("note") else []
     lines += [f"Decision: {'; '.join(parts)}."] if parts else []
     accuracy, rows = (
-        finite(((record.get("test") or {}).get("chosen") or {}).get("accuracy")),
-        finite(record.get("test_rows")),
+        finite(record.test.chosen.get("accuracy")),
+        finite(record.test_rows),
     )
     if accuracy is not None and 0 <= accuracy <= 1 and rows:
         error = math.sqrt(accuracy * (1 - accuracy) / rows)
         lines.append(f"On {rows:,.0f} test rows the accuracy of {accuracy:.4f} has a standard error of {error:.4f}.")
-    took = [f"{members:,.0f} networks" for members in [finite(record.get("members_trained"))] if members is not None]
-    took += [f"{steps:,.0f} steps" for steps in [finite(record.get("member_steps"))] if steps is not None]
-    took += [duration(seconds) for seconds in [finite(record.get("seconds"))] if seconds is not None]
-    budget = finite(record.get("budget_s"))
-    allowed = (
-        f" of {duration(budget)} allowed" if budget is not None and finite(record.get("seconds")) is not None else ""
-    )
-    memory = finite((record.get("peak_memory_mb") or {}).get("process"))
+    took = [f"{members:,.0f} networks" for members in [finite(record.members_trained)] if members is not None]
+    took += [f"{steps:,.0f} steps" for steps in [finite(record.member_steps)] if steps is not None]
+    took += [duration(seconds) for seconds in [finite(record.seconds)] if seconds is not None]
+    budget = finite(record.budget_s)
+    allowed = f" of {duration(budget)} allowed" if budget is not None and finite(record.seconds) is not None else ""
+    memory = finite(record.peak_memory_mb.get("process"))
     held = f"; a process held {memory:,.0f} MB of memory at most" if memory is not None else ""
     return [*lines, f"The search took {', '.join(took)}{allowed}{held}."] if took else lines
 

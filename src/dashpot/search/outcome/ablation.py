@@ -1,4 +1,4 @@
-"""What each ingredient of the winner earned: left out, and alone, and in pairs, on the same folds and seeds."""
+"""The contribution of each technique of the winner: left out, and alone, and in pairs, on the same folds and seeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dashpot.search.storage.study import Store
 
 STRONGEST = 4
-"""Ingredients whose pairs are measured at most."""
+"""Techniques whose pairs are measured at most."""
 WHOLE, NONE = "whole", "none"
 
 
@@ -30,7 +30,7 @@ class Effects:
     """For the report, gains in the proper score with intervals.
 
     Attributes:
-        contributions: of single ingredients, left out of the winner and alone.
+        contributions: of single techniques, left out of the winner and alone.
         interactions: what pairs gain in the winner beyond the sum of what each of the two gains there.
     """
 
@@ -39,10 +39,10 @@ class Effects:
 
 
 def arms(space: Space, chosen: Candidate) -> dict[str, Candidate]:
-    """The trainings that tell what each ingredient earned, by name; ``"none"`` is the chosen network with no
-    ingredient.
+    """The trainings that tell the contribution of each technique, by name; ``"none"`` is the chosen network with no
+    technique.
     """
-    on = [part.name for part in space.ingredients if chosen.params.get(part.name)]
+    on = [part.name for part in space.techniques if chosen.params.get(part.name)]
     found: dict[str, Candidate] = {f"without {name}": space.without(chosen, name) for name in on}
     if len(on) > 1:
         found |= {f"only {name}": space.alone(chosen, name) for name in on}
@@ -56,15 +56,15 @@ def arm(space: Space, name: str, candidate: Candidate) -> Candidate:
 
 
 def without_all(space: Space, candidate: Candidate, names: Sequence[str]) -> Candidate:
-    """The same candidate with several ingredients off."""
+    """The same candidate with several techniques off."""
     for name in names:
         candidate = space.without(candidate, name)
     return candidate
 
 
 def staged(winner: Trial, change: Callable[[Candidate], Candidate]) -> Trial:
-    """The winner otherwise, with the same seed: where its strengths changed while it trained, each of its stages
-    otherwise.
+    """The winner with a change, untrained and with the same seed; where its strengths changed while it trained, each of
+    its stages has the change.
     """
     lineage = [Stage(stage.epoch, change(stage.candidate)) for stage in winner.lineage]
     return Trial(-1, change(winner.candidate), repeat=winner.repeat, lineage=lineage)
@@ -72,7 +72,7 @@ def staged(winner: Trial, change: Callable[[Candidate], Candidate]) -> Trial:
 
 def measure(
     task: Task,
-    course: TrainingBudget,
+    training: TrainingBudget,
     space: Space,
     chosen: Trial,
     folds: Sequence[int],
@@ -91,26 +91,28 @@ def measure(
     wanted = {name: staged(chosen, partial(arm, space, name)) for name in arms(space, chosen.candidate)}
     if not wanted:
         return Effects()
-    if not chosen.through(course.epochs):  # the time ended while it was in its race; the others would train for longer
+    if not chosen.through(
+        training.epochs
+    ):  # the time ended while it was in its race; the others would train for longer
         wanted = {WHOLE: staged(chosen, lambda c: c), **wanted}
     if not _fits(len(wanted), folds, seconds_per_member, deadline):
         wanted = {name: r for name, r in wanted.items() if name == WHOLE or name.startswith("without")}
         if not _fits(len(wanted), folds, seconds_per_member, deadline):
             note(
-                "the budget left no time to measure what each ingredient earned; give more, or --trials instead of"
-                " --budget."
+                "the budget left no time to measure the contribution of each technique; give more, or --trials instead"
+                " of --budget."
             )
             return Effects()
-        note("the budget left no time to train each ingredient alone: only what leaving it out costs was measured.")
+        note("the budget left no time to train each technique alone: only what leaving it out costs was measured.")
     started = time.monotonic()
-    scores, cut = _trained(task, course, wanted, folds, deadline, say)
+    scores, cut = _trained(task, training, wanted, folds, deadline, say)
     if cut:
         note(
-            "the time ended before all that each ingredient earned was measured; what was not trained to its end is"
+            "the time ended before the contribution of each technique was measured; what was not trained to its end is"
             " left out."
         )
     pace = (time.monotonic() - started) / len(wanted) / max(len(folds), 1)
-    if chosen.through(course.epochs):
+    if chosen.through(training.epochs):
         scores[WHOLE] = np.array(chosen.scores)
     rows = contributions(scores)
     pairs = strongest_pairs(rows)
@@ -119,7 +121,7 @@ def measure(
     if on == 2 and NONE in scores:  # without both is without any
         both = dict.fromkeys(pairs, scores[NONE])
     elif pairs and not cut and _fits(len(pairs), folds, pace, deadline):
-        both, _ = _trained(task, course, ends, folds, deadline, say)
+        both, _ = _trained(task, training, ends, folds, deadline, say)
     else:
         both = {}
     return Effects(rows, interactions(scores, both))
@@ -149,23 +151,23 @@ def _mark(chosen: Trial, folds: Sequence[int]) -> list[Any]:
 
 
 def contributions(scores: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Gains of single ingredients from the scores on each fold of :func:`arms` and of the whole winner; low scores are
+    """Gains of single techniques from the scores on each fold of :func:`arms` and of the whole winner; low scores are
     good, and high gains.
     """
     found = []
     for name, own in scores.items():
-        kind, _, ingredient = name.partition(" ")
+        kind, _, technique = name.partition(" ")
         if kind == "without" and WHOLE in scores:
-            found.append({"ingredient": ingredient, "kind": "left out", **interval(own - scores[WHOLE])})
+            found.append({"technique": technique, "kind": "left out", **interval(own - scores[WHOLE])})
         elif kind == "only" and NONE in scores:
-            found.append({"ingredient": ingredient, "kind": "alone", **interval(scores[NONE] - own)})
+            found.append({"technique": technique, "kind": "alone", **interval(scores[NONE] - own)})
     return found
 
 
 def strongest_pairs(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """All pairs of the ingredients that matter most when left out, in either direction."""
+    """All pairs of the techniques that matter most when left out, in either direction."""
     left_out = sorted((row for row in rows if row["kind"] == "left out"), key=lambda row: -abs(row["difference"]))
-    return list(combinations([row["ingredient"] for row in left_out[:STRONGEST]], 2))
+    return list(combinations([row["technique"] for row in left_out[:STRONGEST]], 2))
 
 
 def interactions(scores: Mapping[str, np.ndarray], both: Mapping[tuple[str, str], np.ndarray]) -> list[dict[str, Any]]:
@@ -192,7 +194,7 @@ def _fits(count: int, folds: Sequence[int], seconds: float, deadline: float | No
 
 def _trained(
     task: Task,
-    course: TrainingBudget,
+    training: TrainingBudget,
     wanted: Mapping[Any, Trial],
     folds: Sequence[int],
     deadline: float | None,
@@ -201,10 +203,10 @@ def _trained(
     """The scores on each fold, of those that were trained to the end, and whether the time ended before: an arm that
     was cut off would look bad for it.
     """
-    runners = [replace(runner, number=-1 - i) for i, runner in enumerate(wanted.values())]
-    in_groups(task, course, runners, folds=folds, deadline=deadline, say=say)
+    trials = [replace(trial, number=-1 - i) for i, trial in enumerate(wanted.values())]
+    in_groups(task, training, trials, folds=folds, deadline=deadline, say=say)
     whole = {
-        name: r for name, r in zip(wanted, runners, strict=True) if r.state == "complete" and r.through(course.epochs)
+        name: r for name, r in zip(wanted, trials, strict=True) if r.state == "complete" and r.through(training.epochs)
     }
-    cut = any(r.state != "failed" and not r.through(course.epochs) for r in runners)
+    cut = any(r.state != "failed" and not r.through(training.epochs) for r in trials)
     return {name: np.array(r.scores) for name, r in whole.items() if np.isfinite(r.scores).all()}, cut

@@ -32,7 +32,7 @@ class Choice:
     """The chosen recipe, and why.
 
     Attributes:
-        chosen, best: the runner of the recipe to name, and the one with the lowest mean score.
+        chosen, best: the trial of the recipe to name, and the one with the lowest mean score.
         why: in words.
     """
 
@@ -63,7 +63,7 @@ def choose(finalists: Sequence[Trial]) -> Choice:
     """The one-standard-error rule: the simplest recipe that is not clearly worse than the best.
 
     "Clearly" is by the differences fold by fold: a candidate whose mean loss exceeds the best one's by less than one
-    standard error of those differences may stand for it if it has fewer ingredients (Breiman et al. 1984, with the
+    standard error of those differences may stand for it if it has fewer techniques (Breiman et al. 1984, with the
     paired error, since folds differ more from one another than candidates do).
     """
     ranked = sorted(finalists, key=lambda r: r.score)
@@ -74,24 +74,24 @@ def choose(finalists: Sequence[Trial]) -> Choice:
             continue
         if within_one_standard_error(np.array(other.scores) - np.array(best.scores), inclusive=True):
             what = (
-                f"{other.candidate.size} ingredient{'s' * (other.candidate.size != 1)} instead of {best.candidate.size}"
+                f"{other.candidate.size} technique{'s' * (other.candidate.size != 1)} instead of {best.candidate.size}"
             )
             chosen, why = other, f"the simplest within one standard error of the best (candidate {best.number}): {what}"
             break
     return Choice(chosen, best, why)
 
 
-def averaged(runner: Trial, seeds: Sequence[Trial]) -> Trial:
+def averaged(trial: Trial, seeds: Sequence[Trial]) -> Trial:
     """A candidate with the mean scores of its seeds on each fold: those that chose it were partly luck."""
     scores = np.mean([r.scores for r in seeds], axis=0)
     gaps = [r.train_score for r in seeds if r.train_score is not None]
-    return replace(runner, scores=[float(s) for s in scores], train_score=sum(gaps) / len(gaps) if gaps else None)
+    return replace(trial, scores=[float(s) for s in scores], train_score=sum(gaps) / len(gaps) if gaps else None)
 
 
-def out_of_fold(task: Task, runner: Trial, folds: Sequence[int]) -> tuple[Tensor, np.ndarray]:
+def out_of_fold(task: Task, trial: Trial, folds: Sequence[int]) -> tuple[Tensor, np.ndarray]:
     """Each validation row's output by the network that has not seen it, and the rows."""
     rows = np.concatenate([task.folds[f][1] for f in folds])
-    return torch.cat(list(runner.outputs)), rows
+    return torch.cat(list(trial.outputs)), rows
 
 
 def together(outputs: Sequence[Tensor], weights: Sequence[float], classes: bool) -> Tensor:
@@ -105,10 +105,10 @@ def together(outputs: Sequence[Tensor], weights: Sequence[float], classes: bool)
 
 
 def by_candidate(finalists: Sequence[Trial]) -> dict[int, list[Trial]]:
-    """The runners of each candidate, which differ in their seeds, by its number."""
+    """The trials of each candidate, which differ in their seeds, by its number."""
     found: dict[int, list[Trial]] = {}
-    for runner in finalists:
-        found.setdefault(runner.number, []).append(runner)
+    for trial in finalists:
+        found.setdefault(trial.number, []).append(trial)
     return found
 
 
@@ -166,15 +166,15 @@ def assemble(
     """
     counts = picked(task, finalists, choice, folds, kind)
     seeds = by_candidate(finalists)
-    chosen = [(runner, n / len(seeds[number])) for number, n in counts.items() for runner in seeds[number]]
+    chosen = [(trial, n / len(seeds[number])) for number, n in counts.items() for trial in seeds[number]]
     networks: list[nn.Module] = []
     spread: list[float] = []
-    for runner, weight in chosen:
-        for tensors in runner.tensors:
-            network = task.make(dict(runner.candidate.net))
+    for trial, weight in chosen:
+        for tensors in trial.tensors:
+            network = task.make(dict(trial.candidate.net))
             network.load_state_dict(dict(tensors), strict=False)
             networks.append(network.eval())
-            spread.append(weight / len(runner.tensors))
+            spread.append(weight / len(trial.tensors))
     rows = np.concatenate([task.folds[f][1] for f in folds])
     outputs = together(
         [out_of_fold(task, r, folds)[0] for r, _ in chosen], [weight for _, weight in chosen], task.classes > 0
@@ -188,7 +188,7 @@ def assemble(
 
 
 def same(a: Trial, b: Trial) -> bool:
-    """Whether two runners are the same candidate, perhaps with other seeds."""
+    """Whether two trials are the same candidate, perhaps with other seeds."""
     return [(s.epoch, dict(s.candidate.params)) for s in a.stages] == [
         (s.epoch, dict(s.candidate.params)) for s in b.stages
     ]
@@ -230,23 +230,23 @@ def metric_values(
     return found
 
 
-def refit(task: Task, course: TrainingBudget, pool: np.ndarray, choice: Choice, folds: Final) -> Final:
+def refit(task: Task, training: TrainingBudget, pool: np.ndarray, choice: Choice, folds: Final) -> Final:
     """One network of the chosen recipe, trained on the whole pool; temperature and decision stay those of the folds'
     held-out outputs.
 
     No row is left to tell when it is at its best, so it ends after as many epochs as were best for the folds.
     """
     whole = replace(task, folds=[(pool, pool[:1])])
-    runner = choice.chosen.untrained(0)
-    own = replace(course, epochs=choice.chosen.planned or course.epochs)
-    Race(whole, own, [runner], folds=[0]).run(rungs=(), only=choice.chosen.best_epoch or None)
-    if runner.state != "complete":
+    trial = choice.chosen.untrained(0)
+    own = replace(training, epochs=choice.chosen.planned or training.epochs)
+    Race(whole, own, [trial], folds=[0]).run(rungs=(), only=choice.chosen.best_epoch or None)
+    if trial.state != "complete":
         return folds
-    network = task.make(dict(runner.candidate.net))
-    network.load_state_dict(dict(runner.tensors[0]), strict=False)
+    network = task.make(dict(trial.candidate.net))
+    network.load_state_dict(dict(trial.tensors[0]), strict=False)
     return replace(
         folds,
         network=network.eval(),
-        members=[(runner.number, 1.0)],
+        members=[(trial.number, 1.0)],
         text=f"one network, refit on all {len(pool):,} rows but the test part",
     )

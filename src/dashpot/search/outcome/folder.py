@@ -1,4 +1,4 @@
-"""The folder of a search: its settings, its study, its networks, and at the end a run that `dashpot predict` reads."""
+"""The folder of a search: its configuration, its clock and its workers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dashpot.core.codec import dumps
 from dashpot.core.errors import StorageError
 from dashpot.core.files import write_atomic
 from dashpot.data import Problem, load_problem
-from dashpot.runs.saved import PREPROCESSING, RECIPE, next_folder, save_model, save_setup, write_json
-from dashpot.search.config import Options
-from dashpot.search.outcome.result import TuneResult
+from dashpot.report.tune.trial_record import demand_version
+from dashpot.runs.saved import next_folder, write_json
+from dashpot.search.config import SearchConfig
 from dashpot.search.storage.backends import shown
 
 CONFIG, SPENT, REPORT, HELD, LOG = "tune.json", "spent.json", "report.json", "tune.lock", "workers.log"
+VERSION = 2
+"""Of ``tune.json``; 1 wrote no number."""
 ADDRESS = "DASHPOT_STORAGE"
 """How workers on this machine are told a storage whose password must not stand in a file."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -72,37 +73,38 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_config(folder: Path, source: Path | None, target: str | None, task: str | None, options: Options) -> None:
-    """What a later process needs to go on: where the data are, and the options; no password."""
+def write_config(folder: Path, source: Path | None, target: str | None, task: str | None, config: SearchConfig) -> None:
+    """What a later process needs to go on: where the data are, and how to search; no password."""
     data = {
+        "version": VERSION,
         "data": None if source is None else str(source.resolve()),
         "target": target,
         "task": task,
-        "options": plain(options),
+        "config": to_json(config),
         "done": False,
     }
     write_json(folder / CONFIG, data)
 
 
-def update_config(folder: Path, *, done: bool, options: Options | None = None) -> None:
-    """Change what :func:`write_config` wrote: other options, or that the search is finished."""
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    write_json(folder / CONFIG, {**config, "done": done, **({} if options is None else {"options": plain(options)})})
+def update_config(folder: Path, *, done: bool, config: SearchConfig | None = None) -> None:
+    """Change what :func:`write_config` wrote: another configuration, or that the search is finished."""
+    stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    write_json(folder / CONFIG, {**stored, "done": done, **({} if config is None else {"config": to_json(config)})})
 
 
-def plain(options: Options) -> dict[str, Any]:
-    """Options as plain JSON; techniques as the text of the command line, and no password."""
+def to_json(config: SearchConfig) -> dict[str, Any]:
+    """SearchConfig as plain JSON; techniques as the text of the command line, and no password."""
     return {
-        **asdict(options),
-        "wanted": None if options.wanted is None else [str(w) for w in options.wanted],
-        "without": list(options.without),
-        "networks": list(options.networks),
-        "storage": None if options.storage is None else shown(options.storage),
+        **asdict(config),
+        "recipe": None if config.recipe is None else [str(part) for part in config.recipe],
+        "without": list(config.without),
+        "networks": list(config.networks),
+        "storage": None if config.storage is None else shown(config.storage),
     }
 
 
-def read_config(folder: Path) -> tuple[Problem, Options, dict[str, Any]]:
-    """The problem and the options of a search that has begun.
+def read_config(folder: Path) -> tuple[Problem, SearchConfig, dict[str, Any]]:
+    """The problem and the configuration of a search that has begun.
 
     Raises:
         StorageError: the folder holds no search, or its file is damaged.
@@ -111,17 +113,19 @@ def read_config(folder: Path) -> tuple[Problem, Options, dict[str, Any]]:
     if not path.exists():
         raise StorageError(f"--resume must name the folder of a `dashpot tune`; {path} does not exist.")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        raw = config["options"]
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        demand_version(str(path), stored.get("version"), VERSION, "Start the search again in a new folder.")
+        raw = stored["config"]
         address = os.environ.get(ADDRESS, "")
         storage = address if address and shown(address) == raw["storage"] else raw["storage"]
-        options = Options(
-            **{**raw, "without": tuple(raw["without"]), "networks": tuple(raw["networks"]), "storage": storage}
-        )
-        source = config["data"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        lists = {name: tuple(raw[name]) for name in ("without", "networks")}
+        config = SearchConfig(**{**raw, **lists, "storage": storage})
+        source = stored["data"]
+    except StorageError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{path} is damaged: {error}. Start the search again in a new folder.") from error
-    return load_problem(source, config["target"], config["task"]), options, config
+    return load_problem(source, stored["target"], stored["task"]), config, stored
 
 
 class Clock:
@@ -192,14 +196,3 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def save(folder: Path, result: TuneResult, record: Mapping[str, Any]) -> None:
-    """The final model, its recipe and the report, in the form of a run."""
-    save_setup(folder, result.network, result.prepared, result.recipe)
-    if result.decision is not None:
-        setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
-        write_json(folder / PREPROCESSING, {**setup, "decision": result.decision.to_dict()})
-    write_atomic(folder / RECIPE, dumps(result.recipe))
-    save_model(folder, result.network)
-    write_json(folder / REPORT, record)

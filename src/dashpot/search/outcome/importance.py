@@ -1,4 +1,4 @@
-"""How much of what the scores differed by is explained by each dimension of the space."""
+"""How much of what the scores differed by is explained by each distribution of the space."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dashpot.search.racing.trial import Trial
-from dashpot.search.space.distributions import Options
+from dashpot.search.space.distributions import Categorical
 from dashpot.search.space.space import Space
 
 FEWEST = 12
@@ -17,22 +17,22 @@ FEWEST = 12
 REPEATS = 10
 
 
-def importance(runners: Sequence[Trial], space: Space) -> dict[str, float]:
-    """Shares of the variance of the scores, by permuting each dimension in a forest fitted to the search.
+def importance(trials: Sequence[Trial], space: Space) -> dict[str, float]:
+    """Shares of the variance of the scores, by permuting each distribution in a forest fitted to the search.
 
     They sum to what the forest explains of candidates that it has not seen (out of its bags): of noise that is nothing.
-    Candidates that were dropped count with the score they had then. A dimension of an ingredient that is off stands at
+    Candidates that were dropped count with the score they had then. A distribution of a technique that is off stands at
     its middle.
 
     Returns:
         The most important first; nothing where fewer than 12 candidates have a score, or nothing is explained.
     """
-    scored = [r for r in runners if math.isfinite(r.score)]
+    scored = [r for r in trials if math.isfinite(r.score)]
     if len(scored) < FEWEST:
         return {}
     from sklearn.ensemble import RandomForestRegressor
 
-    names = list(space.dimensions())
+    names = list(space.distributions())
     table = np.array([[_value(r, name, space) for name in names] for r in scored])
     # The worst ones differ from each other by much that matters to nobody.
     y = np.array([r.score for r in scored])
@@ -61,13 +61,15 @@ def importance(runners: Sequence[Trial], space: Space) -> dict[str, float]:
     return {name: explained * value / total for name, value in sorted(raw.items(), key=lambda pair: -pair[1])}
 
 
-def _value(runner: Trial, name: str, space: Space) -> float:
-    dimension = space.dimensions()[name]
-    value = runner.candidate.params.get(name)
-    if isinstance(dimension, Options):
-        return float(dimension.values.index(value)) if value in dimension.values else -1.0
+def _value(trial: Trial, name: str, space: Space) -> float:
+    distribution = space.distributions()[name]
+    value = trial.candidate.params.get(name)
+    if isinstance(distribution, Categorical):
+        return float(distribution.values.index(value)) if value in distribution.values else -1.0
     if value is None:
         return (
-            math.log((dimension.low * dimension.high) ** 0.5) if dimension.log else (dimension.low + dimension.high) / 2
+            math.log((distribution.low * distribution.high) ** 0.5)
+            if distribution.log
+            else (distribution.low + distribution.high) / 2
         )
-    return math.log(value) if dimension.log else float(value)
+    return math.log(value) if distribution.log else float(value)

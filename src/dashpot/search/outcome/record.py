@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,15 +14,13 @@ from dashpot.core.environment import machine, peak_memory, versions
 from dashpot.core.errors import DashpotError
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
-from dashpot.evaluation.metrics import METRICS, proper_of
-from dashpot.search.outcome import ablation as effects
-from dashpot.search.outcome import ensemble as final
+from dashpot.evaluation.metrics import METRICS, Metric, proper_of
+from dashpot.report.tune.record import EffectRecord, TestScores, TuneRecord
+from dashpot.search.outcome import ablation, ensemble
 from dashpot.search.outcome.importance import importance
-from dashpot.search.racing import budget as courses
-from dashpot.search.racing.trial import TrainingBudget, Trial, stages, summary
-
-if TYPE_CHECKING:
-    from dashpot.search.search import Search
+from dashpot.search.racing import budget as budgets
+from dashpot.search.racing.trial import TrainingBudget, Trial
+from dashpot.search.setup import Setup
 
 LATE, REFERENCES = 0.95, 1.05
 """Shares of the budget: after the first no reference is begun, and by the second boosted trees must be ready; the
@@ -32,146 +30,156 @@ LARGE = 10_000_000
 """Values in a table (rows x columns x classes) beyond which linear models and boosted trees are not fitted beside."""
 
 
-def record(
-    search: Search,
-    runners: Sequence[Trial],
-    finalists: Sequence[Trial],
-    choice: final.Choice,
-    made: final.Final,
-    course: TrainingBudget,
-    found: effects.Effects,
-    plain: Trial | None,
-    member_steps: int,
-    every: Sequence[int],
-) -> dict[str, Any]:
-    """Everything that was measured, as plain JSON; ``dashpot.report`` draws it.
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a search.
 
-    Args:
-        runners: every candidate of the study.
-        finalists: those with networks on the folds ``every``, some with several seeds.
-        choice, made, found: the recipe, the model, and what each ingredient earned.
-        plain: the network without ingredients, if it was trained to its end.
+    Attributes:
+        trials: every candidate of the study.
+        finalists: those with networks on the ``folds``, some with several seeds.
+        choice, final, effects: the recipe, the model, and the contributions of the techniques.
+        training: as the chosen candidate was trained.
+        baseline: the network without techniques, if it was trained to its end.
+        member_steps: optimizer steps of all networks of the races.
+        folds: those that the finalists were trained on.
     """
-    seeds: dict[int, list[Trial]] = {}
-    for runner in finalists:
-        seeds.setdefault(runner.number, []).append(runner)
-    loaded = {number: final.averaged(own[0], own) if len(own) > 1 else own[0] for number, own in seeds.items()}
-    names = {
-        r.number: "default"
-        for r in runners
-        if not r.lineage and dict(r.candidate.params) == dict(search.space.default().params)
-    }
-    names |= {r.number: "plain" for r in runners if plain is not None and r.number == plain.number}
-    metrics = {
-        name: m
-        for name, m in METRICS.items()
-        if m.task == search.problem.task and not (m.binary and len(search.problem.classes) > 2)
-    }
-    scored = {n: float(np.mean([_metric_of(search, r, every) for r in own])) for n, own in seeds.items()}
-    test: dict[str, Any] = {"chosen": {}, "plain": {}, "references": {}}
-    if len(search.test):
-        y = search.prepared.y[torch.as_tensor(search.test)].numpy()
-        x = search.prepared.x[torch.as_tensor(search.test)]
-        test["chosen"] = final.metric_values(predict(made.network, x), y, search.task.scale, made.decision, metrics)
-        if plain is not None and plain.number in loaded:
-            it = loaded[plain.number]
-            own = final.assemble(
-                search.task,
-                seeds[plain.number],
-                final.Choice(it, it, ""),
-                list(every),
-                "folds",
-                calibrate=search.options.calibrate,
+
+    trials: Sequence[Trial]
+    finalists: Sequence[Trial]
+    choice: ensemble.Choice
+    final: ensemble.Final
+    training: TrainingBudget
+    effects: ablation.Effects
+    baseline: Trial | None
+    member_steps: int
+    folds: Sequence[int]
+
+
+def record(setup: Setup, outcome: Outcome) -> TuneRecord:
+    """Everything that was measured; ``dashpot.report`` draws it."""
+    trials, choice, made, baseline = outcome.trials, outcome.choice, outcome.final, outcome.baseline
+    seeds = ensemble.by_candidate(outcome.finalists)
+    loaded = {number: ensemble.averaged(own[0], own) if len(own) > 1 else own[0] for number, own in seeds.items()}
+    whole = dict(setup.space.default().params)
+    names = {r.number: "default" for r in trials if not r.lineage and dict(r.candidate.params) == whole}
+    if baseline is not None:
+        names[baseline.number] = "baseline"
+    scored = {n: float(np.mean([_metric_of(setup, r, outcome.folds) for r in own])) for n, own in seeds.items()}
+    return TuneRecord(
+        dataset=setup.problem.name,
+        task=setup.problem.task,
+        metric=setup.metric.name,
+        better=setup.metric.better,
+        proper="loss" if setup.task.own_score else proper_of(setup.metric).name,
+        rows=setup.problem.n,
+        train_rows=len(setup.pool),
+        test_rows=len(setup.test),
+        features=int(setup.prepared.x[0].numel()),
+        classes=len(setup.problem.classes),
+        folds=len(setup.task.folds),
+        epochs=outcome.training.epochs,
+        batch_size=outcome.training.batch_size,
+        race=budgets.to_dict(outcome.training),
+        strengths=choice.chosen.stage_records,
+        budget_s=setup.config.budget,
+        seed=setup.config.seed,
+        members_trained=sum(len(r.scores) for r in trials),
+        member_steps=outcome.member_steps,
+        versions=versions(),
+        machine=machine(),
+        space=setup.space.describe(),
+        candidates=tuple(
+            loaded.get(r.number, r).record(
+                name=names.get(r.number, ""),
+                metric_score=scored.get(r.number),
+                seeds=len(seeds.get(r.number, [r])),
             )
-            test["plain"] = final.metric_values(predict(own.network, x), y, search.task.scale, own.decision, metrics)
-        test["references"] = {} if search.problem.kind == "tensor" else _references(search, metrics)
-    return {
-        "dataset": search.problem.name,
-        "task": search.problem.task,
-        "metric": search.metric.name,
-        "better": search.metric.better,
-        "proper": "loss" if search.task.own_score else proper_of(search.metric).name,
-        "rows": search.problem.n,
-        "train_rows": len(search.pool),
-        "test_rows": len(search.test),
-        "features": int(search.prepared.x[0].numel()),
-        "classes": len(search.problem.classes),
-        "folds": len(search.task.folds),
-        "epochs": course.epochs,
-        "batch_size": course.batch_size,
-        "race": courses.to_dict(course),
-        "strengths": stages(choice.chosen),
-        "budget_s": search.options.budget,
-        "seconds": time.monotonic() - search.started,
-        "seed": search.options.seed,
-        "members_trained": sum(len(r.scores) for r in runners),
-        "member_steps": member_steps,
-        "versions": versions(),
-        "machine": machine(),
-        "peak_memory_mb": peak_memory(),
-        "space": search.space.describe(),
-        "candidates": [
-            {**summary(loaded.get(r.number, r), names, scored.get(r.number)), "seeds": len(seeds.get(r.number, [r]))}
-            for r in runners
-        ],
-        "plain": plain.number if plain is not None else None,
-        "best": choice.best.number,
-        "chosen": choice.chosen.number,
-        "why": choice.why,
-        "final": made.text,
-        "final_members": [[n, w] for n, w in made.members],
-        "test": test,
-        "contributions": found.contributions,
-        "importance": importance(runners, search.space),
-        "interactions": found.interactions,
-        "decision": made.decision.to_dict() if made.decision else None,
-    }
-
-
-def _metric_of(search: Search, runner: Trial, every: Sequence[int]) -> float:
-    """The metric out of fold, with the candidate's own temperature and decision."""
-    outputs, rows = final.out_of_fold(search.task, runner, every)
-    decision = (
-        final.decide(outputs, search.task, rows, calibrate=search.options.calibrate) if search.task.classes else None
+            for r in trials
+        ),
+        baseline=baseline.number if baseline is not None else None,
+        best=choice.best.number,
+        chosen=choice.chosen.number,
+        why=choice.why,
+        final=made.text,
+        final_members=tuple((n, float(w)) for n, w in made.members),
+        test=_test_scores(setup, outcome, loaded, seeds),
+        contributions=tuple(map(EffectRecord.from_dict, outcome.effects.contributions)),
+        importance=importance(trials, setup.space),
+        interactions=tuple(map(EffectRecord.from_dict, outcome.effects.interactions)),
+        decision=made.decision.to_dict() if made.decision else None,
+        # Last, since all of the above counts.
+        seconds=time.monotonic() - setup.started,
+        peak_memory_mb=peak_memory() or {},
     )
-    y = search.task.y[torch.as_tensor(rows)].numpy()
-    return final.metric_values(outputs, y, search.task.scale, decision, {search.metric.name: search.metric})[
-        search.metric.name
+
+
+def _test_scores(
+    setup: Setup, outcome: Outcome, loaded: Mapping[int, Trial], seeds: Mapping[int, list[Trial]]
+) -> TestScores:
+    """Of the final model, of the baseline's networks, and of models of other kinds, on the test rows."""
+    if not len(setup.test):
+        return TestScores()
+    classes = len(setup.problem.classes)
+    metrics = {
+        name: m for name, m in METRICS.items() if m.task == setup.problem.task and not (m.binary and classes > 2)
+    }
+    rows = torch.as_tensor(setup.test)
+    x, y = setup.prepared.x[rows], setup.prepared.y[rows].numpy()
+    made, scale, baseline = outcome.final, setup.task.scale, outcome.baseline
+    chosen = ensemble.metric_values(predict(made.network, x), y, scale, made.decision, metrics)
+    bare: dict[str, float] = {}
+    if baseline is not None and baseline.number in loaded:
+        it, calibrate = loaded[baseline.number], setup.config.calibrate
+        choice, folds = ensemble.Choice(it, it, ""), list(outcome.folds)
+        own = ensemble.assemble(setup.task, seeds[baseline.number], choice, folds, "folds", calibrate=calibrate)
+        bare = ensemble.metric_values(predict(own.network, x), y, scale, own.decision, metrics)
+    return TestScores(chosen, bare, {} if setup.problem.kind == "tensor" else _references(setup, metrics))
+
+
+def _metric_of(setup: Setup, trial: Trial, every: Sequence[int]) -> float:
+    """The metric out of fold, with the candidate's own temperature and decision."""
+    outputs, rows = ensemble.out_of_fold(setup.task, trial, every)
+    decision = (
+        ensemble.decide(outputs, setup.task, rows, calibrate=setup.config.calibrate) if setup.task.classes else None
+    )
+    y = setup.task.y[torch.as_tensor(rows)].numpy()
+    return ensemble.metric_values(outputs, y, setup.task.scale, decision, {setup.metric.name: setup.metric})[
+        setup.metric.name
     ]
 
 
-def _references(search: Search, metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def _references(setup: Setup, metrics: Mapping[str, Metric]) -> dict[str, dict[str, float]]:
     """Linear models and boosted trees from the same rows, as far as they are quick."""
     from threadpoolctl import threadpool_limits
 
-    x, y = search.prepared.standardized().flatten(1).numpy().astype("float64"), search.prepared.y.numpy()
-    size = len(search.pool) * x.shape[1] * max(search.task.classes, 1)
+    x, y = setup.prepared.standardized().flatten(1).numpy().astype("float64"), setup.prepared.y.numpy()
+    size = len(setup.pool) * x.shape[1] * max(setup.task.classes, 1)
     found: dict[str, dict[str, float]] = {}
     if size > LARGE:
-        search.note(
+        setup.note(
             "linear models and boosted trees are not fitted beside: on a table of this size they would take longer than"
             " they are worth."
         )
-    for name, make in references(search.problem.task).items():
-        late = search.options.budget is not None and time.monotonic() - search.started > LATE * search.options.budget
-        if size > LARGE or "L1" in name or late:
-            continue  # they only stand beside, and must not cost minutes
+    for name, make in references(setup.problem.task, quick=True).items():
+        late = setup.config.budget is not None and time.monotonic() - setup.started > LATE * setup.config.budget
+        if size > LARGE or late:
+            continue
         model = make(size)
         try:
             # One thread: on a busy machine several wait for each other far longer than they save.
             with threadpool_limits(1):
-                if search.options.budget is not None:
-                    left = REFERENCES * search.options.budget - (time.monotonic() - search.started)
-                    if seconds_at_most(model, x[search.pool], y[search.pool]) > left:
-                        search.note(f"{name} is not fitted beside: it would take longer than the budget.")
+                if setup.config.budget is not None:
+                    left = REFERENCES * setup.config.budget - (time.monotonic() - setup.started)
+                    if seconds_at_most(model, x[setup.pool], y[setup.pool]) > left:
+                        setup.note(f"{name} is not fitted beside: it would take longer than the budget.")
                         continue
-                fit_reference(model, x[search.pool], y[search.pool])
+                fit_reference(model, x[setup.pool], y[setup.pool])
         except (ValueError, DashpotError):
             continue
-        if search.task.classes:
-            out = torch.from_numpy(np.log(np.clip(model.predict_proba(x[search.test]), 1e-12, 1)))
-            found[name] = final.metric_values(out, y[search.test], 1.0, Decision(), metrics)
+        if setup.task.classes:
+            out = torch.from_numpy(np.log(np.clip(model.predict_proba(x[setup.test]), 1e-12, 1)))
+            found[name] = ensemble.metric_values(out, y[setup.test], 1.0, Decision(), metrics)
         else:
-            out = torch.from_numpy(np.asarray(model.predict(x[search.test]), dtype=np.float64).reshape(-1, 1))
-            found[name] = final.metric_values(out, y[search.test], search.task.scale, None, metrics)
+            out = torch.from_numpy(np.asarray(model.predict(x[setup.test]), dtype=np.float64).reshape(-1, 1))
+            found[name] = ensemble.metric_values(out, y[setup.test], setup.task.scale, None, metrics)
     return found

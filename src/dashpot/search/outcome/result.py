@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from dashpot.core.recipe import Recipe
 from dashpot.data import ImagePreprocessing, Prepared, Preprocessing
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
+from dashpot.report.tune.record import TuneRecord
+from dashpot.search.outcome.folder import REPORT
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class TuneResult:
         recipe, lr, net: of the chosen candidate.
         network: the final model on prepared inputs, plain, in evaluation mode.
         decision: temperature and decision rule for classes, or None.
-        record: everything, as plain JSON; see ``dashpot.report``.
+        report: everything that was measured; :attr:`record` is the same as plain JSON.
         prepared: the data as the network takes them, with how they were prepared.
         test: the rows that nothing was learned from.
         labels: the classes as the target held them, in the order of the probabilities; by default their names.
@@ -72,8 +75,8 @@ class TuneResult:
     Example:
         >>> import dashpot, numpy
         >>> X = numpy.random.default_rng(0).normal(size=(80, 3)); y = numpy.where(X[:, 0] > 0, "yes", "no")
-        >>> result = dashpot.tune((X, y), trials=2, epochs=2, cv=2, explain=False, progress=False)
-        >>> result.predict_proba(X[:5]).shape, result.labels.tolist(), sorted(result.record["test"])[:1]
+        >>> result = dashpot.tune((X, y), trials=2, epochs=2, cv=2, progress=False)
+        >>> result.predict_proba(X[:5]).shape, result.labels.tolist(), list(result.record["test"])[:1]
         ((5, 2), ['no', 'yes'], ['chosen'])
     """
 
@@ -82,10 +85,15 @@ class TuneResult:
     net: Mapping[str, Any]
     network: nn.Module
     decision: Decision | None
-    record: dict[str, Any] = field(repr=False)
+    report: TuneRecord = field(repr=False)
     prepared: Prepared = field(repr=False)
     test: np.ndarray = field(repr=False)
     labels: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Everything that was measured, as plain JSON: the content of ``report.json``."""
+        return self.report.to_dict()
 
     def predict(self, X: Any) -> np.ndarray:
         """Classes [n] by the fitted decision, or values [n] or [n, outputs] in the target's own units.
@@ -125,7 +133,7 @@ class TuneResult:
         from dashpot.report.tune.table import print_report
 
         text = io.StringIO()
-        print_report(self.record, Console(file=text, width=width))
+        print_report(self.report, Console(file=text, width=width))
         return text.getvalue()
 
     def save(self, folder: str | Path) -> Path:
@@ -157,12 +165,13 @@ class TuneResult:
 
     def write(self, folder: Path) -> None:
         """As :meth:`save`, into a folder that is there."""
-        from dashpot.runs.saved import RECIPE, save_model, write_json
-        from dashpot.search.outcome.folder import REPORT, save
+        from dashpot.runs.saved import PREPROCESSING, RECIPE, save_model, save_setup, write_json
 
         if self.is_built_in:
-            save(folder, self, self.record)
-            return
+            save_setup(folder, self.network, self.prepared, self.recipe)
+            if self.decision is not None:
+                setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
+                write_json(folder / PREPROCESSING, {**setup, "decision": self.decision.to_dict()})
         write_atomic(folder / RECIPE, dumps(self.recipe))
         save_model(folder, self.network)
         write_json(folder / REPORT, self.record)

@@ -18,7 +18,7 @@ from dashpot.search.racing.trial import default_rungs as default_rungs
 from dashpot.search.space.space import Candidate
 from dashpot.training.defaults import FEWEST_EPOCHS, batch_size_for, epochs_for
 
-LANES, LEAST_LANES = 16, 4
+PARALLEL, LEAST_PARALLEL = 16, 4
 SAMPLED_ROWS, SAMPLED_FOLDS = 4000, 2
 FEW_ROWS, SAMPLED_SECONDS = 256, 3.0
 RACE, RACE_ONLY = 0.5, 0.76
@@ -29,7 +29,7 @@ RACE_MOST, AFTER = 0.82, 0.9
 """The share where all that comes after the race is quick, and that of the budget by which it must have ended."""
 LATER, EXPLAINED = 7, 15
 """Candidates that are trained on all folds after the race, roughly: second seeds and those of the final model; and to
-explain a winner of four ingredients.
+explain a winner of four techniques.
 """
 
 
@@ -46,6 +46,25 @@ def pace(task: Task, candidates: Sequence[Candidate], batch_size: int) -> Pace:
 
     Where even that would take seconds, as with convolutional networks, a few hundred rows tell enough.
     """
+    try:
+        return _pace(task, candidates, batch_size)
+    except Exception:
+        # A candidate that cannot be trained fails in its race, and must not end the search here.
+        fine = [candidate for candidate in candidates if _trains(task, candidate, batch_size)]
+        if not fine or len(fine) == len(candidates):
+            raise
+        return _pace(task, fine, batch_size)
+
+
+def _trains(task: Task, candidate: Candidate, batch_size: int) -> bool:
+    try:
+        _epoch(task, [candidate], batch_size, 2 * batch_size)
+    except Exception:
+        return False
+    return True
+
+
+def _pace(task: Task, candidates: Sequence[Candidate], batch_size: int) -> Pace:
     longest = max(len(train) for train, _ in task.folds[:SAMPLED_FOLDS])
     rows, few = min(longest, SAMPLED_ROWS), max(FEW_ROWS, 2 * batch_size)
     if rows > few:
@@ -56,8 +75,8 @@ def pace(task: Task, candidates: Sequence[Candidate], batch_size: int) -> Pace:
 
 
 def _epoch(task: Task, candidates: Sequence[Candidate], batch_size: int, rows: int) -> float:
-    """Seconds of a member for an epoch of so many rows and a look; the first epoch is not counted, as it builds kernels
-    and warms caches.
+    """Seconds of a member for an epoch of so many rows and an evaluation; the first epoch is not counted, as it builds
+    kernels and warms caches.
     """
     folds = range(min(SAMPLED_FOLDS, len(task.folds)))
     members = [task.member(c, fold) for c in candidates for fold in folds]
@@ -75,7 +94,7 @@ def _epoch(task: Task, candidates: Sequence[Candidate], batch_size: int, rows: i
         schedule=task_schedule,
         loss=task.loss,
         device=task.device,
-        bfloat16=task.low,
+        bfloat16=task.bfloat16,
         cache=task.known,
         modality=task.modality,
     )
@@ -104,39 +123,41 @@ def fit_budget(
     schedule: str = HALVING,
     members: int | None = None,
 ) -> TrainingBudget:
-    """The longest course of which at least one race fits into its share of the budget.
+    """The longest training budget of which at least one race fits into its share of the budget.
 
-    So that three races fit, lanes shrink to 12, epochs to 40, and folds to 3 (finalists still run on all). So that one
-    fits, lanes shrink to 8, epochs to 20, folds to 1, lanes to 4, and epochs to 10. Epochs that were asked for stay.
+    So that three races fit, parallel trials shrink to 12, epochs to 40, and folds to 3 (finalists still run on all).
+    So that one fits, parallel trials shrink to 8, epochs to 20, folds to 1, parallel trials to 4, and epochs to 10.
+    Epochs that were asked for stay.
 
     Args:
         spent: seconds that are gone already.
-        members: how many fit into memory at once; lanes shrink to 8, then folds to 1, then lanes to 4.
+        members: how many fit into memory at once; parallel trials shrink to 8, then folds to 1, then parallel trials
+            to 4.
 
     Raises:
         ConfigError: not even the smallest race fits; it says what would.
     """
     batch = batch_size or batch_size_for(rows)
-    e, lanes, folds = epochs or epochs_for(rows, batch), LANES, cv
+    e, parallel, folds = epochs or epochs_for(rows, batch), PARALLEL, cv
 
-    while members is not None and lanes * folds > members and (lanes > LEAST_LANES or folds > 1):
-        if lanes > 8 or folds == 1:
-            lanes -= 1
+    while members is not None and parallel * folds > members and (parallel > LEAST_PARALLEL or folds > 1):
+        if parallel > 8 or folds == 1:
+            parallel -= 1
         else:
             folds -= 1
 
     def rungs() -> tuple[int, ...]:
-        return rungs_for(TrainingBudget(e, batch, (), folds, lanes, schedule), e)
+        return rungs_for(TrainingBudget(e, batch, (), folds, parallel, schedule), e)
 
     def cost() -> float:
-        return member_epochs(lanes, 2, folds, e, rungs()) * pace.seconds
+        return member_epochs(parallel, 2, folds, e, rungs()) * pace.seconds
 
     if budget is not None:
         share = race * budget - spent
         # Several races are better than one: a sampler learns from the first. Up to here that is cheap.
         while cost() > share / 3:
-            if lanes > 12:
-                lanes -= 1
+            if parallel > 12:
+                parallel -= 1
             elif epochs is None and e > 40:
                 e = max(40, int(e / 1.2))
             elif folds > 3:
@@ -144,27 +165,27 @@ def fit_budget(
             else:
                 break
         while cost() > share:
-            if lanes > 8:
-                lanes -= 2
+            if parallel > 8:
+                parallel -= 2
             elif epochs is None and e > 20:
                 e = max(20, int(e / 1.2))
             elif folds > 1:
                 folds -= 1
-            elif lanes > LEAST_LANES:
-                lanes -= 2
+            elif parallel > LEAST_PARALLEL:
+                parallel -= 2
             elif epochs is None and e > FEWEST_EPOCHS:
                 e = max(FEWEST_EPOCHS, int(e / 1.2))
             else:
-                rung = lanes * folds * (*rungs(), e)[0] * pace.seconds
+                rung = parallel * folds * (*rungs(), e)[0] * pace.seconds
                 raise ConfigError(
                     "budget",
                     f"at least {math.ceil((cost() + spent) / race)} s: after {spent:.1f} s for setting up, the smallest"
-                    f" race, {lanes} candidates on {folds} fold for {e} epochs, takes {_seconds(cost())}, its first"
+                    f" race, {parallel} candidates on {folds} fold for {e} epochs, takes {_seconds(cost())}, its first"
                     f" rung {_seconds(rung)}",
                     f"{budget:g} s",
                     "Give more time, or fewer rows.",
                 )
-    return TrainingBudget(e, batch, rungs(), folds, lanes, schedule)
+    return TrainingBudget(e, batch, rungs(), folds, parallel, schedule)
 
 
 def _seconds(value: float) -> str:
@@ -172,21 +193,21 @@ def _seconds(value: float) -> str:
 
 
 def race_share(
-    course: TrainingBudget, pace: Pace, cv: int, budget: float, *, least: float, explain: bool, finalists: int
+    training: TrainingBudget, pace: Pace, cv: int, budget: float, *, least: float, explain: bool, finalists: int
 ) -> float:
     """The share of the budget for the race: at least ``least``, and what the rest will not need by the measured pace.
 
     On a small table the finals and the explanation are quick, and would leave a third of the time unused.
     """
-    members = finalists * (cv - course.folds) + (LATER + EXPLAINED * explain) * cv
+    members = finalists * (cv - training.folds) + (LATER + EXPLAINED * explain) * cv
     # Few members in a stack are slower than many.
-    after = 1.3 * pace.seconds * course.epochs * members
+    after = 1.3 * pace.seconds * training.epochs * members
     return max(least, min(RACE_MOST, AFTER - after / budget))
 
 
-def to_dict(course: TrainingBudget) -> dict[str, Any]:
-    """Plain JSON, for the store."""
-    return {**asdict(course), "rungs": list(course.rungs)}
+def to_dict(training: TrainingBudget) -> dict[str, Any]:
+    """Baseline JSON, for the store."""
+    return {**asdict(training), "rungs": list(training.rungs)}
 
 
 def from_dict(data: dict[str, Any]) -> TrainingBudget:

@@ -6,12 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from dashpot.core.errors import StorageError
 from dashpot.core.tree import load_tree, save_tree
+from dashpot.report.tune.trial_record import TrialRecord
 from dashpot.search.racing.trial import Stage, Trial
 from dashpot.search.space.space import Candidate
 
@@ -23,26 +21,17 @@ def path_of(folder: Path, number: int, repeat: int = 0) -> Path:
     return folder / FOLDER / (f"{number}.safetensors" if repeat == 0 else f"{number}-{repeat}.safetensors")
 
 
-def save(folder: Path, runner: Trial) -> None:
-    """Write a complete runner, as a whole or not at all."""
+def save(folder: Path, trial: Trial) -> None:
+    """Write a complete trial, as a whole or not at all."""
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     tree = {
-        "params": dict(runner.candidate.params),
-        "lineage": plain(runner.lineage),
-        "scores": [float(s) for s in runner.scores],
-        "train_score": runner.train_score,
-        "epochs": runner.epochs,
-        "best_epoch": runner.best_epoch,
-        "planned": runner.planned,
-        "ended": runner.ended,
-        "history": [[e, s] for e, s in runner.history if np.isfinite(s)],
-        "seconds": runner.seconds,
-        "outputs": {str(i): out.contiguous() for i, out in enumerate(runner.outputs)},
+        "trial": trial.record().to_dict(),
+        "outputs": {str(i): out.contiguous() for i, out in enumerate(trial.outputs)},
         "folds": {
-            str(i): {name: t.contiguous() for name, t in tensors.items()} for i, tensors in enumerate(runner.tensors)
+            str(i): {name: t.contiguous() for name, t in tensors.items()} for i, tensors in enumerate(trial.tensors)
         },
     }
-    save_tree(tree, path_of(folder, runner.number, runner.repeat))
+    save_tree(tree, path_of(folder, trial.number, trial.repeat))
 
 
 def folds_of(folder: Path, number: int, repeat: int = 0) -> int:
@@ -56,15 +45,10 @@ def folds_of(folder: Path, number: int, repeat: int = 0) -> int:
         return 0
 
 
-def plain(lineage: Sequence[Stage]) -> list[list[Any]]:
-    """The stages that a network's strengths went through, as plain JSON."""
-    return [[stage.epoch, dict(stage.candidate.params)] for stage in lineage]
-
-
 def load(
     folder: Path, number: int, candidate: Candidate, repeat: int = 0, lineage: Sequence[Stage] = ()
 ) -> Trial | None:
-    """A runner from its file, or None where there is none, or it is damaged or of another candidate: then it is trained
+    """A trial from its file, or None where there is none, or it is damaged or of another candidate: then it is trained
     again.
     """
     path = path_of(folder, number, repeat)
@@ -72,19 +56,14 @@ def load(
         return None
     try:
         tree = load_tree(path)
-        if dict(tree["params"]) != dict(candidate.params) or tree.get("lineage", []) != plain(lineage):
+        record = TrialRecord.from_dict(tree["trial"])
+        known = {str(c.params): c for c in (candidate, *(stage.candidate for stage in lineage))}
+        wanted = Trial(number, candidate, repeat=repeat, lineage=list(lineage)).record()
+        if (record.params, record.stages, record.repeat) != (wanted.params, wanted.stages, repeat):
             return None
-        runner = Trial(number, candidate, "complete", epochs=int(tree["epochs"]), repeat=repeat, lineage=list(lineage))
-        runner.scores, runner.train_score = [float(s) for s in tree["scores"]], tree["train_score"]
-        runner.history = [(int(e), float(s)) for e, s in tree["history"]]
-        runner.seconds, runner.best_epoch, runner.planned = (
-            float(tree["seconds"]),
-            int(tree["best_epoch"]),
-            int(tree["planned"]),
-        )
-        runner.ended = bool(tree.get("ended", False))
-        runner.outputs = [tree["outputs"][str(i)] for i in range(len(tree["outputs"]))]
-        runner.tensors = [tree["folds"][str(i)] for i in range(len(tree["folds"]))]
+        trial = Trial.of(record, lambda params: known[str(dict(params))])
+        trial.outputs = [tree["outputs"][str(i)] for i in range(len(tree["outputs"]))]
+        trial.tensors = [tree["folds"][str(i)] for i in range(len(tree["folds"]))]
     except (StorageError, KeyError, TypeError, ValueError):
         return None
-    return runner
+    return trial

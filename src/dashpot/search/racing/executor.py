@@ -5,7 +5,7 @@ computes.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dashpot.core.errors import UsageError
+from dashpot.core.errors import DashpotError, UsageError
 from dashpot.core.recipe import Recipe
 from dashpot.population.members import Member
 from dashpot.population.population import Population
@@ -22,17 +22,17 @@ from dashpot.population.stack import NotStackableError
 FEWEST = 3
 """Members of a population at least: fewer are not worth a thread of their own."""
 Place = tuple[int, int]
-"""(runner, position among the runner's members)."""
+"""(trial, position among the trial's members)."""
 
 
 class ParallelTrials:
-    """The members of several runners, in as many populations as there are threads.
+    """The members of several trials, in as many populations as there are threads.
 
     Small stacked networks gain little from several threads per operation, and on a busy machine lose much: so each
     population computes on one.
 
     Args:
-        members: for each runner its members.
+        members: for each trial its members.
         threads: populations at most; a GPU has one.
         options: of :class:`Population`.
     """
@@ -46,7 +46,27 @@ class ParallelTrials:
         **options: Any,
     ) -> None:
         self._before = torch.get_num_threads()
-        flat = [(i, k) for i, own in enumerate(members) for k in range(len(own))]
+        self._members, self._sets, self._options = members, sets, options
+        self.reasons: dict[Place, str] = {}
+        self._moved: set[Place] = set()
+        torch.set_num_threads(1)
+        try:
+            self._build(threads, set())
+        except Exception as error:
+            # One that cannot be built must not end the others; which one it is, each tells alone.
+            for i, own in enumerate(members):
+                if (why := self._refusal(own)) is not None:
+                    self.reasons |= {(i, k): why for k in range(len(own))}
+            if not self.reasons or self._bare(self.reasons):
+                torch.set_num_threads(self._before)
+                raise error
+            self._build(threads, set(self.reasons))
+
+    def _build(self, threads: int, without: set[Place]) -> None:
+        """Spread all members but some over populations."""
+        members = self._members
+        flat = [place for i, own in enumerate(members) for k in range(len(own)) if (place := (i, k)) not in without]
+        self._kept = set(flat)
         count = max(1, min(threads, len(flat) // FEWEST))
         # Members of one shape stay together, so that stacks stay large.
         flat.sort(key=lambda place: (str((own := members[place[0]][place[1]]).shape), own.batch_size or 0))
@@ -56,8 +76,7 @@ class ParallelTrials:
             part = position * count // len(flat)
             self._where[i, k] = part, len(parts[part])
             parts[part].append(members[i][k])
-        torch.set_num_threads(1)
-        self._populations = [Population(part, sets, **options) for part in parts if part]
+        self._populations = [self._make(part) for part in parts if part]
         self._pool = ThreadPoolExecutor(len(self._populations)) if len(self._populations) > 1 else None
         self.notes = list(dict.fromkeys(note for p in self._populations for note in p.notes))
 
@@ -68,16 +87,69 @@ class ParallelTrials:
 
     @property
     def failed(self) -> set[Place]:
-        """Members whose loss was not finite."""
+        """Members whose loss was not finite, or whose techniques raised an error, which :attr:`reasons` has."""
         lost = {(part, n) for part, p in enumerate(self._populations) for n in p.failed}
-        return {place for place, where in self._where.items() if where in lost}
+        return {place for place, where in self._where.items() if where in lost} | set(self.reasons)
 
     def train(self, deadline: float | None) -> bool:
         """One epoch; False if the time is over."""
         if deadline is not None and time.monotonic() >= deadline:
             return False
-        self._each(lambda part, population: population.train(1) if population.alive else True)
+        errors = self._each(self._train)
+        for part, error in enumerate(errors):
+            if error is not None:
+                self._isolate(part, error)
         return True
+
+    @staticmethod
+    def _train(part: int, population: Population) -> Exception | None:
+        try:
+            if population.alive:
+                population.train(1)
+        except Exception as error:
+            return error
+        return None
+
+    def _isolate(self, part: int, error: Exception) -> None:
+        """Find whose technique raised an error, and go on without: the others of its population start again, each
+        trial alone, up to the same epoch, with the same result.
+
+        Members that took over another's network cannot start again: where there are such, all of the part have failed.
+        """
+        places = [place for place, (p, _) in self._where.items() if p == part and place in self._kept]
+        epochs, found = self._populations[part].epoch + 1, 0
+        self._populations[part].keep([])
+        if self._moved & set(places):
+            self.reasons |= dict.fromkeys(places, reason(error))
+            return
+        for i in sorted({i for i, _ in places}):
+            own = [place for place in places if place[0] == i]
+            try:
+                population = self._make([self._members[i][k] for _, k in own])
+                population.train(epochs)
+            except Exception as again:
+                self.reasons |= dict.fromkeys(own, reason(again))
+                found += 1
+                continue
+            self._populations.append(population)
+            self._where |= {place: (len(self._populations) - 1, n) for n, place in enumerate(own)}
+        if not found or self._bare(self.reasons):  # only together do they fail: the fault is not a technique's
+            raise error
+
+    def _bare(self, places: Iterable[Place]) -> bool:
+        """Whether a network without techniques is among them: what it fails by is no candidate's fault."""
+        return any(not self._members[i][k].recipe for i, k in places)
+
+    def _make(self, members: Sequence[Member]) -> Population:
+        return Population(members, self._sets, **self._options)
+
+    def _refusal(self, members: Sequence[Member]) -> str | None:
+        """Why members cannot be built, or None."""
+        try:
+            self._make(members)
+        except Exception as error:
+            return reason(error)
+        return None
 
     def outputs(self, rows: Mapping[Place, np.ndarray]) -> dict[Place, Tensor]:
         """Outputs of some members for some rows, in evaluation mode."""
@@ -100,6 +172,7 @@ class ParallelTrials:
 
     def keep(self, places: Sequence[Place]) -> None:
         """Only these go on."""
+        self._kept = set(places)
         stay = [self._where[place] for place in places]
         for part, population in enumerate(self._populations):
             alive = set(population.alive)
@@ -130,6 +203,7 @@ class ParallelTrials:
             if lost := {n for p, n in gone if p == part}:
                 population.keep([n for n in population.alive if n not in lost])
         if whole:
+            self._moved |= {place for place, _ in moves}
             self._where |= dict(zip((place for place, _ in moves), made, strict=True))
         return whole
 
@@ -151,3 +225,10 @@ class ParallelTrials:
     def _alone(action: Any, part: int, population: Population) -> Any:
         torch.set_num_threads(1)
         return action(part, population)
+
+
+def reason(error: BaseException) -> str:
+    """Why a candidate failed, in a line for the record."""
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else ""
+    return text if isinstance(error, DashpotError) else f"{type(error).__name__}: {text}".rstrip(": ")

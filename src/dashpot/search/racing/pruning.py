@@ -1,11 +1,11 @@
-"""Who leaves a race, and when: halving, Hyperband's brackets, nobody, or a population that learns its strengths while
-it trains.
+"""Pruning: which trials of a race end early. Halving, Hyperband's brackets, none, or a population that learns its
+strengths while it trains.
 
 ``population`` is population-based training (Jaderberg et al., "Population Based Training of Neural Networks", 2017):
 after each eighth of the epochs the worst quarter goes on from copies of networks of the best quarter, with strengths
 and learning rates a little weaker or stronger. So strengths become schedules, and no epoch is spent on what is bad for
 long. What a search then finds is one network's way, not constants that anyone can train with: it is kept stage by
-stage, and trained again through all of its stages. Not for a budget in which one race hardly fits, since nobody leaves
+stage, and trained again through all of its stages. Not for a budget in which one race hardly fits, since none is pruned
 early; not where you want to know constant strengths; and it is greedy: what pays late, such as strong regularization,
 looks bad at an early exchange.
 """
@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from dashpot.search.racing.trial import ETA, HALVING, HYPERBAND, POPULATION, TrainingBudget, Trial, default_rungs
-from dashpot.search.space.distributions import Dimension, Span, clipped
+from dashpot.search.space.distributions import Distribution, Numeric, clipped
 from dashpot.search.space.space import Candidate, Space
 
 BRACKETS = 3
@@ -33,14 +33,14 @@ near 0 would be worse by chance.
 """
 
 
-def rungs_for(course: TrainingBudget, epochs: int) -> tuple[int, ...]:
-    """The rungs of a race that is planned for so many epochs: its course's own plan, or a shorter one.
+def rungs_for(training: TrainingBudget, epochs: int) -> tuple[int, ...]:
+    """The rungs of a race that is planned for so many epochs: its training budget's own plan, or a shorter one.
 
     >>> kinds = (("halving", 0), ("hyperband", 1), ("none", 0))
     >>> [rungs_for(TrainingBudget(27, 32, (), 3, 8, schedule, bracket), 27) for schedule, bracket in kinds]
     [(3, 9), (9,), ()]
     """
-    return default_rungs(epochs)[course.bracket :] if course.schedule in (HALVING, HYPERBAND) else ()
+    return default_rungs(epochs)[training.bracket :] if training.schedule in (HALVING, HYPERBAND) else ()
 
 
 def exchanges(epochs: int) -> tuple[int, ...]:
@@ -52,14 +52,14 @@ def exchanges(epochs: int) -> tuple[int, ...]:
     return tuple(sorted({round(k * epochs / EIGHTHS) for k in range(1, EIGHTHS)} - {0, epochs}))
 
 
-def member_epochs(lanes: int, protected: int, folds: int, epochs: int, rungs: Sequence[int] | None = None) -> float:
+def member_epochs(parallel: int, protected: int, folds: int, epochs: int, rungs: Sequence[int] | None = None) -> float:
     """Epochs that all members of a race take together.
 
     Args:
-        protected: of the lanes those that are never dropped.
+        protected: of the parallel trials those that are never dropped.
         rungs: of halving, by default.
     """
-    total, alive, before = 0.0, lanes, 0
+    total, alive, before = 0.0, parallel, 0
     for rung in (*(default_rungs(epochs) if rungs is None else rungs), epochs):
         total += alive * (rung - before)
         before = rung
@@ -67,8 +67,8 @@ def member_epochs(lanes: int, protected: int, folds: int, epochs: int, rungs: Se
     return total * folds
 
 
-def bracket(course: TrainingBudget, turn: int) -> TrainingBudget:
-    """The course of the ``turn``-th race of a study: with Hyperband its brackets in turn, else always the same.
+def bracket(training: TrainingBudget, turn: int) -> TrainingBudget:
+    """The budget of the ``turn``-th race of a study: with Hyperband its brackets in turn, else always the same.
 
     Halving bets that a ninth of the epochs tells who is good. Brackets hedge that bet: the second race drops nobody
     before a third of the epochs, the third nobody at all, with so many fewer candidates that each race takes about as
@@ -77,20 +77,20 @@ def bracket(course: TrainingBudget, turn: int) -> TrainingBudget:
     few candidates. Nor in a budget of a race or two.
 
     >>> whole = TrainingBudget(81, 32, (9, 27), 5, 16, "hyperband")
-    >>> [(b.rungs, b.lanes) for b in (bracket(whole, turn) for turn in range(4))]
+    >>> [(b.rungs, b.parallel) for b in (bracket(whole, turn) for turn in range(4))]
     [((9, 27), 16), ((27,), 7), ((), 4), ((9, 27), 16)]
     """
     k = turn % BRACKETS
-    if course.schedule != HYPERBAND or k == 0:
-        return course
-    rungs = default_rungs(course.epochs)[k:]
-    cost = member_epochs(course.lanes, 0, 1, course.epochs, course.rungs)
-    lanes = min(
-        range(2, course.lanes + 1),
-        key=lambda n: abs(member_epochs(n, 0, 1, course.epochs, rungs) - cost),
-        default=course.lanes,
+    if training.schedule != HYPERBAND or k == 0:
+        return training
+    rungs = default_rungs(training.epochs)[k:]
+    cost = member_epochs(training.parallel, 0, 1, training.epochs, training.rungs)
+    parallel = min(
+        range(2, training.parallel + 1),
+        key=lambda n: abs(member_epochs(n, 0, 1, training.epochs, rungs) - cost),
+        default=training.parallel,
     )
-    return replace(course, rungs=rungs, lanes=lanes, bracket=k)
+    return replace(training, rungs=rungs, parallel=parallel, bracket=k)
 
 
 def only_worse(history: Sequence[tuple[int, float]]) -> bool:
@@ -108,7 +108,7 @@ def only_worse(history: Sequence[tuple[int, float]]) -> bool:
     """
     if len(history) < 3:
         return False
-    best, score = min(history, key=lambda look: look[1] if math.isfinite(look[1]) else math.inf)
+    best, score = min(history, key=lambda evaluation: evaluation[1] if math.isfinite(evaluation[1]) else math.inf)
     first = history[0][1] if math.isfinite(history[0][1]) else score
     limit = score + WORSE * abs(score) + OF_FIRST * abs(first)
     before, last = history[-2][1], history[-1][1]
@@ -116,9 +116,9 @@ def only_worse(history: Sequence[tuple[int, float]]) -> bool:
 
 
 def pairs(
-    running: Sequence[int], free: Sequence[int], runners: Sequence[Trial], rng: np.random.Generator
+    running: Sequence[int], free: Sequence[int], trials: Sequence[Trial], rng: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Who takes over whose network: each of the worst quarter of the ``free`` runners one of the best quarter of all,
+    """Who takes over whose network: each of the worst quarter of the ``free`` trials one of the best quarter of all,
     drawn at random.
 
     The best by their last scores, since what is copied is the network as it is now; the worst by the best that they
@@ -126,15 +126,13 @@ def pairs(
     """
 
     def now(i: int) -> float:
-        return (
-            runners[i].history[-1][1] if runners[i].history and math.isfinite(runners[i].history[-1][1]) else math.inf
-        )
+        return trials[i].history[-1][1] if trials[i].history and math.isfinite(trials[i].history[-1][1]) else math.inf
 
     count = max(1, len(free) // QUARTER) if len(free) > 1 else 0
     best = sorted(running, key=now)[: max(1, len(running) // QUARTER)]
-    worst = [i for i in sorted(free, key=lambda i: runners[i].score)[len(free) - count :] if i not in best]
+    worst = [i for i in sorted(free, key=lambda i: trials[i].score)[len(free) - count :] if i not in best]
     return [
-        (i, source) for i in worst for source in [best[int(rng.integers(len(best)))]] if now(source) < runners[i].score
+        (i, source) for i in worst for source in [best[int(rng.integers(len(best)))]] if now(source) < trials[i].score
     ]
 
 
@@ -142,51 +140,50 @@ def perturbed(space: Space, candidate: Candidate, rng: np.random.Generator) -> C
     """The same candidate with every strength and the learning rate a little weaker or stronger, inside their ranges;
     None where nothing can change.
 
-    What is no strength stays: the ingredients that are on, named choices, and the network, whose weights the copy has.
+    What is no strength stays: the techniques that are on, named choices, and the network, whose weights the copy has.
     """
-    ranges: dict[str, Dimension] = {
-        f"{part.name}.{field}": d for part in space.ingredients for field, d in part.fields.items()
+    ranges: dict[str, Distribution] = {
+        f"{part.name}.{field}": d for part in space.techniques for field, d in part.fields.items()
     }
     params = dict(candidate.params)
-    for name, dimension in {**ranges, "lr": space.lr}.items():
-        if name in params and isinstance(dimension, Span):
+    for name, distribution in {**ranges, "lr": space.lr}.items():
+        if name in params and isinstance(distribution, Numeric):
             first, second = rng.permutation(FACTORS)
-            value = moved(params[name], float(first), dimension)
+            value = moved(params[name], float(first), distribution)
             # At an end of its range it can only turn back.
-            params[name] = value if value != params[name] else moved(params[name], float(second), dimension)
+            params[name] = value if value != params[name] else moved(params[name], float(second), distribution)
     return space.candidate(params) if params != dict(candidate.params) else None
 
 
-def moved(value: float, factor: float, dimension: Span) -> float | int:
+def moved(value: float, factor: float, distribution: Numeric) -> float | int:
     """A number times a factor, inside its range and whole where it has to be.
 
-    >>> moved(0.01, 0.8, Span(1e-4, 1.0, log=True)), moved(4, 1.25, Span(1, 10, integer=True))
+    >>> moved(0.01, 0.8, Numeric(1e-4, 1.0, log=True)), moved(4, 1.25, Numeric(1, 10, integer=True))
     (0.008, 5)
-    >>> round(moved(0.98, 1.25, Span(0.9, 0.9999)), 6)
+    >>> round(moved(0.98, 1.25, Numeric(0.9, 0.9999)), 6)
     0.975
     """
-    if dimension.integer:
-        return int(clipped(round(value * factor), dimension))
+    if distribution.integer:
+        return int(clipped(round(value * factor), distribution))
     if (
-        not dimension.log and dimension.low >= 0.5 and dimension.high <= 1
+        not distribution.log and distribution.low >= 0.5 and distribution.high <= 1
     ):  # close to one, such as the decay of an average: what it lacks counts
-        return float(clipped(1 - (1 - value) * factor, dimension))
-    return float(clipped(value * factor, dimension))
+        return float(clipped(1 - (1 - value) * factor, distribution))
+    return float(clipped(value * factor, distribution))
 
 
-def in_words(course: TrainingBudget) -> str:
-    """Who leaves a race of this course, for people.
+def in_words(training: TrainingBudget) -> str:
+    """The pruning of a race, for people.
 
     >>> in_words(TrainingBudget(27, 32, (3, 9), 3, 8))
-    'the weaker ones leave after 3, 9'
+    'all but the best third pruned after epochs 3, 9'
     """
-    if course.schedule == POPULATION:
-        return (
-            "nobody leaves; after each eighth the worst quarter takes over networks of the best, with other strengths"
-        )
-    if not course.rungs:
+    if training.schedule == POPULATION:
+        return "none pruned; after each eighth the worst quarter takes over networks of the best, with other strengths"
+    if not training.rungs:
         return ""
-    leave = f"the weaker ones leave after {', '.join(map(str, course.rungs))}"
-    return leave + "; in the races after it later, and not at all, with fewer candidates" * (
-        course.schedule == HYPERBAND
+    several = "s" * (len(training.rungs) > 1)
+    pruned = f"all but the best third pruned after epoch{several} {', '.join(map(str, training.rungs))}"
+    return pruned + "; in the races after it later, and not at all, with fewer candidates" * (
+        training.schedule == HYPERBAND
     )

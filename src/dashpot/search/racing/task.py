@@ -5,7 +5,7 @@ candidate.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from dashpot.evaluation.calibration import fit_temperature
 from dashpot.evaluation.losses import Criterion
 from dashpot.evaluation.metrics import Metric
 from dashpot.population.cache import ArchitectureCache
-from dashpot.population.members import Member
+from dashpot.population.members import Member, initial
 from dashpot.search.space.space import Candidate
 from dashpot.techniques import EarlyStopping
+from dashpot.techniques.penalties.strengths import resolve_strengths
 
 Factory = Callable[[Mapping[str, Any]], nn.Module]
 ENOUGH = 10_000
@@ -44,7 +45,7 @@ class Task:
         seed: of everything.
         loss: a criterion of the user's own, or None.
         calibrated: score classes at the one temperature that suits the outputs best, as the final model will have one.
-        device, low, stack: as in :class:`~dashpot.population.population.Population`.
+        device, bfloat16, stack: as in :class:`~dashpot.population.population.Population`.
         modality: what the inputs are, as in :func:`dashpot.fit`.
         known: what populations found out about the architectures so far.
     """
@@ -60,7 +61,7 @@ class Task:
     loss: Criterion | None = None
     calibrated: bool = False
     device: str = "auto"
-    low: bool | None = None
+    bfloat16: bool | None = None
     stack: bool = True
     modality: str | None = None
     known: ArchitectureCache = field(default_factory=ArchitectureCache, repr=False, compare=False)
@@ -79,7 +80,7 @@ class Task:
             train, watch = held_out(train, self.y, mix(stream(self.seed, "watched"), fold))
         seed = mix(stream(self.seed, "fold"), fold + 1000 * repeat) >> 33
         net = dict(candidate.net)
-        return Member(
+        member = Member(
             make=lambda: self.make(net),
             recipe=candidate.recipe,
             lr=candidate.lr,
@@ -89,6 +90,12 @@ class Task:
             shape=tuple(sorted((name, str(value)) for name, value in net.items())),
             batch_size=candidate.batch_size,
         )
+        if all(getattr(t, "relative", None) is None for t in candidate.recipe):
+            return member
+        # Relative to what this fold's training rows give at the member's own initial weights, as in dashpot.fit.
+        index = torch.as_tensor(train)
+        rows = self.x[index], self.y[index]
+        return replace(member, recipe=resolve_strengths(candidate.recipe, initial(member), rows, self.loss))
 
     def proper(self, out: Tensor, rows: np.ndarray) -> float:
         """The proper score of outputs for rows, low is good: log-loss, calibrated where that is asked for, or RMSE in

@@ -1,4 +1,4 @@
-"""A candidate in a race, its course, and what became of it."""
+"""A candidate in a race, its training budget, and what became of it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from dashpot.report.tune.trial_record import StageRecord, TrialRecord
 from dashpot.search.space.space import Candidate
 
 ETA = 3
 """A third goes on at each rung (Li et al., "Hyperband", JMLR 2018)."""
-LOOKS = 12
+EVALUATIONS = 12
 """Scores between the rungs, for the figure; they decide nothing."""
 HALVING, HYPERBAND, NONE, POPULATION = SCHEDULES = ("halving", "hyperband", "none", "population")
-"""Who leaves a race, and when; see :mod:`dashpot.search.racing.pruning`."""
+"""How trials of a race are pruned; see :mod:`dashpot.search.racing.pruning`."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,9 @@ class TrainingBudget:
     Attributes:
         epochs: of a candidate that is never dropped.
         batch_size: rows per step.
-        rungs: epochs after which the weaker ones leave.
+        rungs: epochs after which the weaker ones are pruned.
         folds: on how many folds the race is run; finalists are trained on the rest afterwards.
-        lanes: candidates per race.
+        parallel: candidates per race.
         schedule: one of :data:`SCHEDULES`.
         bracket: how many of the earlier rungs it leaves out; see :func:`dashpot.search.racing.pruning.bracket`.
     """
@@ -38,7 +39,7 @@ class TrainingBudget:
     batch_size: int
     rungs: tuple[int, ...]
     folds: int
-    lanes: int
+    parallel: int
     schedule: str = HALVING
     bracket: int = 0
 
@@ -61,8 +62,8 @@ class Trial:
         state: ``running``, ``complete``, ``pruned`` or ``failed``.
         epochs: trained.
         planned: epochs over which its learning rate fell: those of its race.
-        best_epoch: the look with the lowest mean score over the folds: one number for all folds, a setting like the
-            others.
+        best_epoch: the evaluation with the lowest mean score over the folds: one number for all folds, a setting
+            like the others.
         scores: the proper score of each fold then.
         history: (epoch, mean score) of the network it ended as, from its first epoch, whoever it was then.
         outputs: for each fold the outputs for its validation rows then.
@@ -70,6 +71,7 @@ class Trial:
         lineage: where it took over another's network (population-based training), all stages of that network from epoch
             0 on, the last one being ``candidate``; else nothing. One network that is trained through them is this one.
         ended: before all its epochs, since its score had only become worse.
+        reason: why it failed.
         asked: the best score as the candidate that the store asked for, where it became another: it is what a sampler
             should learn.
     """
@@ -90,6 +92,7 @@ class Trial:
     lineage: list[Stage] = field(default_factory=list)
     asked: float | None = None
     ended: bool = False
+    reason: str = ""
 
     @property
     def score(self) -> float:
@@ -116,6 +119,68 @@ class Trial:
         self.history = [(epoch, score) for epoch, score in self.history if epoch < before]
         self.best_epoch, self.scores, self.outputs, self.tensors = 0, [], [], []
 
+    @property
+    def stage_records(self) -> tuple[StageRecord, ...]:
+        """Its stages, where its strengths changed while it trained; else nothing."""
+        return tuple(StageRecord(stage.epoch, dict(stage.candidate.params)) for stage in self.lineage)
+
+    def record(self, *, name: str = "", metric_score: float | None = None, seeds: int = 1) -> TrialRecord:
+        """What the study, the checkpoints and the report keep of it.
+
+        Args:
+            name, metric_score, seeds: what only the report knows.
+        """
+        scores = [s for s in self.scores if math.isfinite(s)]
+        fine = bool(scores) and len(scores) == len(self.scores)
+        return TrialRecord(
+            number=self.number,
+            params=dict(self.candidate.params),
+            recipe=str(self.candidate.recipe) if self.candidate.recipe else "no technique",
+            state=self.state,
+            name=name,
+            reason=self.reason,
+            stages=self.stage_records,
+            epochs=self.epochs,
+            planned=self.planned,
+            best_epoch=self.best_epoch,
+            ended=self.ended,
+            folds=len(self.scores),
+            score=float(np.mean(scores)) if fine else None,
+            se=float(np.std(scores, ddof=1) / len(scores) ** 0.5) if fine and len(scores) > 1 else None,
+            fold_scores=tuple(float(s) if math.isfinite(s) else None for s in self.scores),
+            metric_score=metric_score,
+            train_score=self.train_score,
+            history=tuple((int(e), float(s)) for e, s in self.history if math.isfinite(s)),
+            seconds=self.seconds,
+            seeds=seeds,
+            repeat=self.repeat,
+        )
+
+    @classmethod
+    def of(cls, record: TrialRecord, candidate: Callable[[Mapping[str, Any]], Candidate]) -> Trial:
+        """A trial from its record, without its networks.
+
+        Args:
+            candidate: the candidate at a point of the space.
+        """
+        lineage = [Stage(stage.epoch, candidate(stage.params)) for stage in record.stages]
+        return cls(
+            record.number,
+            lineage[-1].candidate if lineage else candidate(record.params),
+            record.state,
+            epochs=record.epochs,
+            planned=record.planned,
+            best_epoch=record.best_epoch,
+            scores=[math.inf if s is None else s for s in record.fold_scores],
+            train_score=record.train_score,
+            history=list(record.history),
+            seconds=record.seconds or 0.0,
+            repeat=record.repeat,
+            lineage=lineage,
+            ended=record.ended,
+            reason=record.reason,
+        )
+
 
 Report = Callable[[Trial], None]
 Say = Callable[[str, Sequence[Trial], int], None]
@@ -134,33 +199,3 @@ def task_schedule(progress: float) -> float:
     if progress < 0.02:
         return 0.1 + 0.9 * progress / 0.02
     return 1.0 if progress < 0.5 else (1 + math.cos(math.pi * (progress - 0.5) / 0.5)) / 2
-
-
-def stages(runner: Trial) -> list[dict[str, Any]]:
-    """The schedule of strengths of a network for which they changed while it trained, as plain JSON; else nothing."""
-    return [{"epoch": stage.epoch, "params": dict(stage.candidate.params)} for stage in runner.lineage]
-
-
-def summary(runner: Trial, names: Mapping[int, str], metric: float | None) -> dict[str, Any]:
-    """A runner as plain JSON for the report."""
-    scores = [s for s in runner.scores if math.isfinite(s)]
-    fine = len(scores) == len(runner.scores) and scores
-    return {
-        "number": runner.number,
-        "name": names.get(runner.number, ""),
-        "recipe": str(runner.candidate.recipe) if runner.candidate.recipe else "no technique",
-        "params": dict(runner.candidate.params),
-        "stages": stages(runner),
-        "state": runner.state,
-        "epochs": runner.epochs,
-        "best_epoch": runner.best_epoch,
-        "ended": runner.ended,
-        "folds": len(runner.scores),
-        "score": float(np.mean(scores)) if fine else None,
-        "se": float(np.std(scores, ddof=1) / len(scores) ** 0.5) if fine and len(scores) > 1 else None,
-        "fold_scores": [s if math.isfinite(s) else None for s in runner.scores],
-        "metric_score": metric,
-        "train_score": runner.train_score,
-        "history": [[e, s] for e, s in runner.history if math.isfinite(s)],
-        "seconds": runner.seconds,
-    }

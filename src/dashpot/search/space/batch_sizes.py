@@ -8,7 +8,7 @@ from typing import Any
 
 from dashpot.core.errors import ConfigError
 from dashpot.core.space import check_whole
-from dashpot.search.space.distributions import Options
+from dashpot.search.space.distributions import Categorical
 from dashpot.search.space.space import Space
 from dashpot.training.defaults import batch_size_for
 
@@ -17,7 +17,7 @@ LARGEST, QUARTER = 512, 4
 NAME = "batch_size"
 
 
-def sizes_of(given: Any) -> int | tuple[int, ...] | None:
+def sizes_of(asked: Any) -> int | tuple[int, ...] | None:
     """One batch size or several, from a number, numbers, or text such as ``"64"`` or ``"32,64,128"``.
 
     Raises:
@@ -26,19 +26,19 @@ def sizes_of(given: Any) -> int | tuple[int, ...] | None:
     >>> sizes_of("64"), sizes_of([32, 64]), sizes_of("32, 64,32"), sizes_of(None)
     (64, (32, 64), (32, 64), None)
     """
-    if given is None:
+    if asked is None:
         return None
-    if isinstance(given, str):
-        parts: list[Any] = [int(part) if part.strip().isdecimal() else part.strip() for part in given.split(",")]
+    if isinstance(asked, str):
+        parts: list[Any] = [int(part) if part.strip().isdecimal() else part.strip() for part in asked.split(",")]
     else:
-        parts = list(given) if isinstance(given, Iterable) else [given]
+        parts = list(asked) if isinstance(asked, Iterable) else [asked]
     if not parts:
-        raise ConfigError(NAME, "a whole number >= 1, or several", given)
+        raise ConfigError(NAME, "a whole number >= 1, or several", asked)
     sizes = tuple(dict.fromkeys(check_whole(NAME, part) for part in parts))
     return sizes if len(sizes) > 1 else sizes[0]
 
 
-def usual_sizes(rows: int) -> Options | None:
+def usual_sizes(rows: int) -> Categorical | None:
     """Once and twice the batch size for so many rows; None where twice would be too large.
 
     Half of it, too, would take half as long again, and at equal time was worse on small tables.
@@ -47,14 +47,14 @@ def usual_sizes(rows: int) -> Options | None:
     ['None', '32 | 64', '256 | 512']
     """
     once = batch_size_for(rows)
-    return Options((once, 2 * once)) if 2 * once <= min(LARGEST, rows // QUARTER) else None
+    return Categorical((once, 2 * once)) if 2 * once <= min(LARGEST, rows // QUARTER) else None
 
 
 def with_batches(space: Space, asked: int | Sequence[int] | None, rows: int, *, usual: bool) -> Space:
     """The space with the batch sizes that are asked for, if they are several.
 
     Args:
-        asked: one, which is no dimension of a space; several; or None.
+        asked: one, which is no distribution of a space; several; or None.
         rows: the training rows of a fold.
         usual: where nothing is asked for, and the space has none of its own, take the usual ones.
 
@@ -71,11 +71,11 @@ def with_batches(space: Space, asked: int | Sequence[int] | None, rows: int, *, 
         )
     if isinstance(sizes, tuple):
         near = min(sizes, key=lambda size: abs(math.log(size / batch_size_for(rows))))
-        space = space.with_batches(Options(sizes), near)
+        space = space.with_batches(Categorical(sizes), near)
     elif sizes is None and space.batch_size is None and usual and (found := usual_sizes(rows)) is not None:
         space = space.with_batches(found, batch_size_for(rows))
     own = space.batch_size
-    values = own.values if isinstance(own, Options) else (own.high,) if own is not None else (sizes,)
+    values = own.values if isinstance(own, Categorical) else (own.high,) if own is not None else (sizes,)
     most = max((value for value in values if value is not None), default=None)
     if most is not None and most > rows:
         raise ConfigError(
@@ -84,7 +84,7 @@ def with_batches(space: Space, asked: int | Sequence[int] | None, rows: int, *, 
     return space
 
 
-def course_size(space: Space, asked: int | Sequence[int] | None, rows: int) -> int:
+def default_batch_size(space: Space, asked: int | Sequence[int] | None, rows: int) -> int:
     """Rows per step of candidates that do not say their own, and by which epochs are planned."""
     if space.batch_default is not None:
         return space.batch_default

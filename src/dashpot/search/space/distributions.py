@@ -20,7 +20,7 @@ class Suggest(Protocol):
 
 
 @dataclass(frozen=True)
-class Span:
+class Numeric:
     """Numbers from ``low`` to ``high``."""
 
     low: float
@@ -38,7 +38,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Options:
+class Categorical:
     """A few values."""
 
     values: tuple[Any, ...]
@@ -50,34 +50,38 @@ class Options:
         return " | ".join(map(str, self.values))
 
 
-Dimension = Span | Options
+Distribution = Numeric | Categorical
 
 
-def clipped(value: Any, dimension: Dimension) -> Any:
+def clipped(value: Any, distribution: Distribution) -> Any:
     """A default moved into the range that the user asked for."""
-    if isinstance(dimension, Options):
-        return value if value in dimension.values else dimension.values[0]
-    value = min(max(value, dimension.low), dimension.high)
-    return int(value) if dimension.integer else float(value)
+    if isinstance(distribution, Categorical):
+        return value if value in distribution.values else distribution.values[0]
+    value = min(max(value, distribution.low), distribution.high)
+    return int(value) if distribution.integer else float(value)
 
 
-def whole_numbers(name: str, dimension: Dimension) -> Dimension:
-    """A dimension of whole numbers > 0; a range becomes one of whole numbers.
+def whole_numbers(name: str, distribution: Distribution) -> Distribution:
+    """A distribution of whole numbers > 0; a range becomes one of whole numbers.
 
     Raises:
         ConfigError: other values, or a range whose low end is not below its high end.
     """
-    if isinstance(dimension, Options):
-        return Options(tuple(check_whole(name, value) for value in dimension.values))
-    low, high = (check_whole(name, value) for value in (dimension.low, dimension.high))
+    if isinstance(distribution, Categorical):
+        return Categorical(tuple(check_whole(name, value) for value in distribution.values))
+    low, high = (check_whole(name, value) for value in (distribution.low, distribution.high))
     if low >= high:
-        raise ConfigError(name, "a range low..high with low below high", str(dimension))
-    return dataclasses.replace(dimension, low=low, high=high, integer=True)
+        raise ConfigError(name, "a range low..high with low below high", str(distribution))
+    return dataclasses.replace(distribution, low=low, high=high, integer=True)
 
 
-def middle(dimension: Dimension) -> Any:
-    """The value to stand for a dimension: the first one, or the middle of the range on its scale."""
-    if isinstance(dimension, Options):
-        return dimension.values[0]
-    value = (dimension.low * dimension.high) ** 0.5 if dimension.log else (dimension.low + dimension.high) / 2
-    return round(value) if dimension.integer else value
+def middle(distribution: Distribution) -> Any:
+    """The value to stand for a distribution: the first one, or the middle of the range on its scale."""
+    if isinstance(distribution, Categorical):
+        return distribution.values[0]
+    value = (
+        (distribution.low * distribution.high) ** 0.5
+        if distribution.log
+        else (distribution.low + distribution.high) / 2
+    )
+    return round(value) if distribution.integer else value

@@ -1,41 +1,26 @@
-"""The space of a search: which ingredients may be on, how strong, and what the network and the optimizer may be."""
+"""The space of a search: which techniques may be on, how strong, and what the network and the optimizer may be."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from dashpot.core.errors import ConfigError
 from dashpot.core.recipe import Recipe
-from dashpot.core.space import Choice, Domain, Flag, Range
-from dashpot.core.technique import Technique
-from dashpot.core.text import Interval, parse_ranges
-from dashpot.search.space.distributions import Dimension, Options, Span, Suggest, clipped, middle, whole_numbers
+from dashpot.search.space.distributions import (
+    Categorical,
+    Distribution,
+    Numeric,
+    Suggest,
+    clipped,
+    middle,
+    whole_numbers,
+)
+from dashpot.search.space.technique import TechniqueSpace
 
 Params = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Ingredient:
-    """A technique that a candidate may have.
-
-    Attributes:
-        base: the technique with its fixed fields.
-        fields: the fields to search, only where it is on.
-        name: its path in recipes, which is also the name of its switch.
-        ranges: the ranges as they were written, where they were.
-    """
-
-    base: Technique
-    fields: Mapping[str, Dimension]
-    name: str
-    ranges: Mapping[str, Interval] = field(default_factory=dict)
-
-    def value(self, name: str, number: Any) -> Any:
-        """A field's value for what a trial suggests: itself, or the schedule with it at the searched end."""
-        return self.ranges[name].at(number) if name in self.ranges else number
 
 
 @dataclass(frozen=True)
@@ -43,11 +28,11 @@ class Candidate:
     """One point of a space.
 
     Attributes:
-        recipe: the ingredients that are on.
+        recipe: the techniques that are on.
         lr: the learning rate.
         net: options of the network.
         params: the point itself, flat and plain: switches, fields, ``lr``, ``batch_size`` and ``net.*``.
-        batch_size: rows per step; None: the course's.
+        batch_size: rows per step; None: the training budget's.
     """
 
     recipe: Recipe
@@ -58,28 +43,28 @@ class Candidate:
 
     @property
     def size(self) -> int:
-        """How many ingredients it has: fewer is simpler."""
+        """How many techniques it has: fewer is simpler."""
         return len(self.recipe)
 
 
 class Space:
-    """Ingredients with switches and ranges, a learning rate, a batch size, and options of the network.
+    """Techniques with switches and ranges, a learning rate, a batch size, and options of the network.
 
     Args:
-        ingredients: in the order of the recipes they make.
+        techniques: in the order of the recipes they make.
         lr: the range of the learning rate.
         net: options of the network by name; single values are fixed.
-        batch_size: rows per step, whole numbers; None: one number for all, which the course says.
-        lr_default: the learning rate of :meth:`default` and :meth:`plain`.
+        batch_size: rows per step, whole numbers; None: one number for all, which the training budget says.
+        lr_default: the learning rate of :meth:`default` and :meth:`baseline`.
         net_default, batch_default: likewise.
 
     Raises:
         ConfigError: nothing to search, or batch sizes that are no whole numbers > 0.
 
     Example:
-        >>> import dashpot
-        >>> space = Space(ingredients(["l1:strength=1e-6..1e-2", "mixup"]), lr=Span(1e-4, 1e-2, log=True))
-        >>> [name for name in space.dimensions()]
+        >>> from dashpot.search.space.technique import technique_spaces
+        >>> space = Space(technique_spaces(["l1:strength=1e-6..1e-2", "mixup"]), lr=Numeric(1e-4, 1e-2, log=True))
+        >>> [name for name in space.distributions()]
         ['l1', 'l1.strength', 'mixup', 'mixup.alpha', 'lr']
         >>> space.candidate({"l1": True, "l1.strength": 1e-3, "mixup": False, "lr": 1e-3}).recipe
         Recipe(L1(strength=0.001))
@@ -87,26 +72,29 @@ class Space:
 
     def __init__(
         self,
-        ingredients: Sequence[Ingredient],
+        techniques: Sequence[TechniqueSpace],
         *,
-        lr: Span,
-        net: Mapping[str, Dimension] | None = None,
-        batch_size: Dimension | None = None,
+        lr: Numeric,
+        net: Mapping[str, Distribution] | None = None,
+        batch_size: Distribution | None = None,
         lr_default: float | None = None,
         net_default: Mapping[str, Any] | None = None,
         batch_default: int | None = None,
     ) -> None:
-        self.ingredients, self.lr, self.net = tuple(ingredients), lr, dict(net or {})
+        self.techniques, self.lr, self.net = tuple(techniques), lr, dict(net or {})
         self.lr_default = lr_default if lr_default is not None else (lr.low * lr.high) ** 0.5
-        self.net_default = {**{name: middle(dimension) for name, dimension in self.net.items()}, **(net_default or {})}
+        self.net_default = {
+            **{name: middle(distribution) for name, distribution in self.net.items()},
+            **(net_default or {}),
+        }
         self.batch_size = None if batch_size is None else whole_numbers("batch_size", batch_size)
         chosen = middle(self.batch_size) if self.batch_size is not None and batch_default is None else batch_default
         self.batch_default: int | None = None if self.batch_size is None else clipped(chosen, self.batch_size)
         varied = [*self.net.values(), *([] if self.batch_size is None else [self.batch_size])]
         if (
-            not self.ingredients
+            not self.techniques
             and lr.low == lr.high
-            and all(isinstance(d, Options) and len(d.values) == 1 for d in varied)
+            and all(isinstance(d, Categorical) and len(d.values) == 1 for d in varied)
         ):
             raise ConfigError(
                 "space",
@@ -115,85 +103,127 @@ class Space:
                 "Name techniques with --with, or give a range of learning rates.",
             )
 
-    def dimensions(self) -> dict[str, Dimension]:
-        """Everything that may vary, by name; switches are ``Options((False, True))``."""
-        found: dict[str, Dimension] = {}
-        for part in self.ingredients:
-            found[part.name] = Options((False, True))
-            found |= {f"{part.name}.{field}": dimension for field, dimension in part.fields.items()}
-        return found | self._training() | {f"net.{name}": dimension for name, dimension in self.net.items()}
+    @cached_property
+    def alternatives(self) -> dict[str, tuple[str, ...]]:
+        """For each technique those that hold one of its exclusive slots for the same part of the network: of them a
+        candidate has at most one.
+        """
 
-    def _training(self) -> dict[str, Dimension]:
+        def held(part: TechniqueSpace) -> set[tuple[str, str]]:
+            return {(slot, str(getattr(part.base, "on", ""))) for slot in part.base.exclusive}
+
+        return {
+            part.name: tuple(other.name for other in self.techniques if other is not part and held(other) & held(part))
+            for part in self.techniques
+        }
+
+    def settled(self, params: Params) -> dict[str, Any]:
+        """A point without its conflicts: of alternatives that are on, the first one stays."""
+        on: set[str] = set()
+        found = dict(params)
+        for part in self.techniques:
+            if not found.get(part.name):
+                continue
+            if on & set(self.alternatives[part.name]):
+                for field in part.fields:
+                    found.pop(f"{part.name}.{field}", None)
+                found[part.name] = False
+            else:
+                on.add(part.name)
+        return found
+
+    def distributions(self) -> dict[str, Distribution]:
+        """Everything that may vary, by name; switches are ``Categorical((False, True))``."""
+        found: dict[str, Distribution] = {}
+        for part in self.techniques:
+            found[part.name] = Categorical((False, True))
+            found |= {f"{part.name}.{field}": distribution for field, distribution in part.fields.items()}
+        return found | self._training() | {f"net.{name}": distribution for name, distribution in self.net.items()}
+
+    def _training(self) -> dict[str, Distribution]:
         return {"lr": self.lr, **({} if self.batch_size is None else {"batch_size": self.batch_size})}
 
     def sample(self, trial: Suggest) -> Candidate:
-        """A candidate as a trial wants it; fields only of what is on."""
+        """A candidate as a trial wants it; fields only of what is on, and of alternatives the first that is on."""
         params: dict[str, Any] = {}
-        for part in self.ingredients:
+        for part in self._asked(getattr(trial, "number", 0)):
+            if any(params.get(other) for other in self.alternatives[part.name]):
+                params[part.name] = False
+                continue
             params[part.name] = bool(trial.suggest_categorical(part.name, (False, True)))
             if params[part.name]:
                 params |= {
-                    f"{part.name}.{field}": dimension.suggest(trial, f"{part.name}.{field}")
-                    for field, dimension in part.fields.items()
+                    f"{part.name}.{field}": distribution.suggest(trial, f"{part.name}.{field}")
+                    for field, distribution in part.fields.items()
                 }
-        params |= {name: dimension.suggest(trial, name) for name, dimension in self._training().items()}
-        params |= {f"net.{name}": dimension.suggest(trial, f"net.{name}") for name, dimension in self.net.items()}
+        params |= {name: distribution.suggest(trial, name) for name, distribution in self._training().items()}
+        params |= {f"net.{name}": distribution.suggest(trial, f"net.{name}") for name, distribution in self.net.items()}
         return self.candidate(params)
+
+    def _asked(self, number: int) -> Sequence[TechniqueSpace]:
+        """The techniques in the order in which a trial is asked: of alternatives each is the first in turn."""
+        if not any(self.alternatives.values()):
+            return self.techniques
+        first = number % len(self.techniques)
+        return self.techniques[first:] + self.techniques[:first]
 
     def candidate(self, params: Params) -> Candidate:
         """The candidate at a point."""
         techniques = []
-        for part in self.ingredients:
+        for part in self.techniques:
             if params.get(part.name):
-                values = {
-                    field: part.value(field, params[f"{part.name}.{field}"])
-                    for field in part.fields
-                    if f"{part.name}.{field}" in params
-                }
-                # Every technique is a dataclass.
-                techniques.append(dataclasses.replace(part.base, **values))  # type: ignore[type-var]
+                own = {field: f"{part.name}.{field}" for field in part.fields}
+                techniques.append(part.at({field: params[name] for field, name in own.items() if name in params}))
         net = {name.removeprefix("net."): value for name, value in params.items() if name.startswith("net.")}
         batch = params.get("batch_size")
         return Candidate(
             Recipe(techniques), float(params["lr"]), net, dict(params), None if batch is None else int(batch)
         )
 
-    def plain(self) -> Candidate:
-        """No ingredient, the default network and learning rate: the one that all others must beat."""
+    def baseline(self) -> Candidate:
+        """No technique, the default network and learning rate: the one that all others must beat."""
         return self.candidate(self._defaults(set()))
 
     def default(self) -> Candidate:
-        """Every ingredient at its own default strength."""
-        return self.candidate(self._defaults({part.name for part in self.ingredients}))
+        """Every technique at its own default strength; of alternatives the first."""
+        return self.candidate(self.settled(self._defaults({part.name for part in self.techniques})))
 
     def without(self, candidate: Candidate, name: str) -> Candidate:
-        """The same candidate with one ingredient off."""
+        """The same candidate with one technique off."""
         # Not by prefix: of two L1 penalties the second is l1.2, and keeps its fields when the first one goes.
-        own = {f"{name}.{field}" for part in self.ingredients if part.name == name for field in part.fields}
+        own = {f"{name}.{field}" for part in self.techniques if part.name == name for field in part.fields}
         kept = {key: value for key, value in candidate.params.items() if key not in own}
         return self.candidate({**kept, name: False})
 
     def alone(self, candidate: Candidate, name: str) -> Candidate:
-        """The same candidate with all other ingredients off."""
-        for part in self.ingredients:
+        """The same candidate with all other techniques off."""
+        for part in self.techniques:
             if part.name != name:
                 candidate = self.without(candidate, part.name)
         return candidate
 
+    def defaults_of(self, part: TechniqueSpace) -> dict[str, Any]:
+        """A technique that is on, with its fields at their own values, as far as they are in range."""
+        values = {
+            f"{part.name}.{field}": clipped(getattr(part.base, field), distribution)
+            for field, distribution in part.fields.items()
+        }
+        return {part.name: True, **values}
+
     def _defaults(self, on: set[str]) -> dict[str, Any]:
         params: dict[str, Any] = {}
-        for part in self.ingredients:
-            params[part.name] = part.name in on
-            if part.name in on:
-                params |= {
-                    f"{part.name}.{field}": clipped(getattr(part.base, field), dimension)
-                    for field, dimension in part.fields.items()
-                }
+        for part in self.techniques:
+            params |= self.defaults_of(part) if part.name in on else {part.name: False}
         params["lr"] = clipped(self.lr_default, self.lr)
         params |= {} if self.batch_default is None else {"batch_size": self.batch_default}
         return params | {f"net.{name}": self.net_default[name] for name in self.net}
 
-    def with_batches(self, batch_size: Dimension, default: int) -> Space:
+    def with_lr(self, lr: Numeric) -> Space:
+        """The space with another range of learning rates."""
+        own = {"net": self.net, "net_default": self.net_default, "lr_default": clipped(self.lr_default, lr)}
+        return Space(self.techniques, lr=lr, batch_size=self.batch_size, batch_default=self.batch_default, **own)
+
+    def with_batches(self, batch_size: Distribution, default: int) -> Space:
         """The same space with batch sizes to search."""
         own: dict[str, Any] = {
             "lr": self.lr,
@@ -201,70 +231,12 @@ class Space:
             "lr_default": self.lr_default,
             "net_default": self.net_default,
         }
-        return Space(self.ingredients, **own, batch_size=batch_size, batch_default=default)
+        return Space(self.techniques, **own, batch_size=batch_size, batch_default=default)
 
     def describe(self) -> dict[str, str]:
-        """The space in words, by dimension; two searches with the same text search the same space."""
-        fixed = {f"{part.name}!": str(part.base) for part in self.ingredients}
-        return {**{name: str(dimension) for name, dimension in self.dimensions().items()}, **fixed}
-
-
-def ingredients(texts: Iterable[str | Technique]) -> list[Ingredient]:
-    """Ingredients from text such as ``"l1:strength=1e-6..1e-2"``, ``"mixup"``, ``"dropout:p=0.2"`` (fixed), or from
-    techniques.
-
-    A field with ``low..high`` is searched there, one with a value stays at it, and a field that is not mentioned is
-    searched in its own default range if it has one.
-
-    Raises:
-        UnknownNameError: no such technique or field.
-        ConfigError: a range whose low end is not below its high end, or a logarithmic one from 0; a value the field
-            forbids.
-    """
-    found: list[Ingredient] = []
-    counts: dict[str, int] = {}
-    for text in texts:
-        base, mentioned = (text, {}) if isinstance(text, Technique) else parse_ranges(text)
-        counts[base.name] = counts.get(base.name, 0) + 1
-        name = base.name if counts[base.name] == 1 else f"{base.name}.{counts[base.name]}"
-        own = {
-            field: dimension
-            for field, domain in base.space().items()
-            if field not in mentioned and (dimension := dimension_of(domain)) is not None
-        }
-        ranges = {field: interval for field, interval in mentioned.items() if interval is not None}
-        domains = {field: spec.domain for field, spec in base.fields().items()}
-        own |= {
-            field: span(f"{type(base).__name__}.{field}", domains[field], interval)
-            for field, interval in ranges.items()
-        }
-        found.append(Ingredient(base, own, name, ranges))
-    return found
-
-
-def span(parameter: str, domain: Domain, interval: Interval) -> Span:
-    """A range on the scale of its field.
-
-    Raises:
-        ConfigError: a logarithmic range begins at 0.
-    """
-    log = isinstance(domain, Range) and domain.log
-    if log and interval.low <= 0:
-        raise ConfigError(
-            parameter,
-            "a range that begins above 0, since it is searched on a logarithmic scale",
-            str(interval),
-            "For off there is the switch.",
-        )
-    return Span(interval.low, interval.high, log, isinstance(domain, Range) and domain.integer)
-
-
-def dimension_of(domain: Domain) -> Dimension | None:
-    """Where a field is searched by default, or None."""
-    if isinstance(domain, Range) and domain.search:
-        return Span(*domain.search, domain.log, domain.integer)
-    if isinstance(domain, Choice) and domain.search:
-        return Options(domain.options)
-    if isinstance(domain, Flag) and domain.search:
-        return Options((False, True))
-    return None
+        """The space in words, by distribution; two searches with the same text search the same space."""
+        fixed = {f"{part.name}!": str(part.base) for part in self.techniques}
+        found = {name: str(distribution) for name, distribution in self.distributions().items()}
+        for part in self.techniques:
+            found |= part.describe()
+        return {**found, **fixed}

@@ -1,23 +1,29 @@
-"""Who is alive: signs of life in the store for workers anywhere, and the process itself for those on this machine."""
+"""Which workers are alive: by heartbeats in the store for any, by the process itself for those on this machine."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dashpot.core.errors import StorageError
+
+EVERY = 10.0
+"""Seconds between heartbeats."""
 GRACE = 60.0
-"""Seconds without a new sign of life after which a worker on another machine counts as dead."""
+"""Seconds without a new heartbeat after which a worker on another machine counts as dead."""
 GONE = {"gone": True}
-"""The last sign of a worker that has ended."""
+"""The last heartbeat of a worker that has ended."""
 
 
-def sign() -> dict[str, Any]:
-    """A sign of life: the time, and which process this is."""
+def beat() -> dict[str, Any]:
+    """A heartbeat: the time, and which process this is."""
     return {"at": time.time(), "machine": machine_id(), "pid": os.getpid(), "since": _since(os.getpid())}
 
 
@@ -45,7 +51,7 @@ def _since(pid: int) -> str | None:
 
 
 def ended_here(beat: Any) -> bool:
-    """Whether a sign is of a process of this machine that runs no more; of other machines one cannot know."""
+    """Whether a heartbeat is of a process of this machine that runs no more; of other machines one cannot know."""
     if not isinstance(beat, Mapping) or beat.get("machine") != machine_id():
         return False
     pid = int(beat["pid"])
@@ -60,14 +66,47 @@ def ended_here(beat: Any) -> bool:
     return False
 
 
-class Watch:
-    """Judges the signs of others by this observer's own clock: clocks of machines need not agree."""
+class Heartbeat:
+    """Heartbeats of this worker, sent by a thread until it ends.
+
+    Args:
+        send: writes a heartbeat where the other workers see it.
+    """
+
+    def __init__(self, send: Callable[[Mapping[str, Any]], None]) -> None:
+        self._send, self._ended = send, threading.Event()
+        send(beat())
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether :meth:`stop` was called."""
+        return self._ended.is_set()
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._ended.set()
+
+    def join(self) -> None:
+        """Wait a moment for a heartbeat that is on its way."""
+        self._thread.join(1)
+
+    def _run(self) -> None:
+        while not self._ended.wait(EVERY):
+            # The training goes on without a store; telling will say so.
+            with contextlib.suppress(StorageError):
+                self._send(beat())
+
+
+class Monitor:
+    """Judges the heartbeats of others by this observer's own clock: clocks of machines need not agree."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[Any, float]] = {}
 
     def dead(self, name: str, beat: Any) -> bool:
-        """Whether a worker is dead, by its latest sign (None: it has given none)."""
+        """Whether a worker is dead, by its latest heartbeat (None: it has given none)."""
         if beat == GONE or ended_here(beat):
             return True
         now = time.monotonic()

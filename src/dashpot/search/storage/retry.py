@@ -13,7 +13,7 @@ from dashpot.search.storage.backends import first_line, meaning, passing, shown
 T = TypeVar("T")
 
 
-def patiently(action: Callable[[], T], storage: Any, url: str, name: str, seconds: float) -> T:
+def with_retries(action: Callable[[], T], storage: Any, url: str, name: str, seconds: float) -> T:
     """What an action on a store gives, tried again, ever more slowly, for so many seconds.
 
     Raises:

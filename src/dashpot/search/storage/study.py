@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import socket
 import threading
@@ -14,18 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from dashpot.core.errors import DashpotError, StorageError
-from dashpot.search.storage import heartbeat as life
-from dashpot.search.storage.backends import first_line, open_storage, passing, samplers, shares_its_seed, shown
-from dashpot.search.storage.retry import patiently
-from dashpot.search.storage.trials import ASIDE, TAKEN, candidates, counted, demand_same, unwanted
+from dashpot.core.errors import StorageError
+from dashpot.search.storage import heartbeat
+from dashpot.search.storage.backends import shown
+from dashpot.search.storage.opening import open_study
+from dashpot.search.storage.retry import with_retries
+from dashpot.search.storage.trials import ASIDE, FORMAT, RECORD, TAKEN, candidates, counted, demand_same, unwanted
 
 BEAT = 10.0
-"""Seconds between signs of life."""
+"""Seconds between signs of heartbeat."""
 RETRIES = 60.0
 """Seconds for which a store that does not answer (a server that restarts) is asked again."""
-OPENING = 5.0
-"""The same for the first connection, where a wrong address is likelier than a restart."""
 JOURNAL = "journal.log"
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 T = TypeVar("T")
@@ -39,7 +37,7 @@ class Store:
         name: of the study.
         settings: what all workers must agree on; a study with others is refused, and which differ is said.
         sampler, seed: of this worker.
-        grid: values per dimension, for the grid sampler.
+        grid: values per distribution, for the grid sampler.
 
     Attributes:
         created: whether this worker made the study.
@@ -66,51 +64,18 @@ class Store:
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self.url, self.name = url, name
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self._lock, self._watch, self._stop = threading.RLock(), life.Watch(), threading.Event()
-        self._open(sampler, seed, grid)
-        self._beat()
-        self._thread = threading.Thread(target=self._beating, daemon=True)
-        self._thread.start()
+        self._lock, self._monitor = threading.RLock(), heartbeat.Monitor()
+        self._storage, self.study, self.created = open_study(url, name, self.worker, sampler, seed, grid)
+        self._heartbeat = heartbeat.Heartbeat(lambda beat: self.set(f"beat:{self.worker}", dict(beat)))
+        ours = {"format": FORMAT, **settings}
         try:
             if (theirs := self.turn("settings")) is None:
-                self.set("settings", dict(settings))
+                self.set("settings", ours)
             else:
-                demand_same(f"the study {self.name!r} in {shown(self.url)}", theirs, settings)
+                demand_same(f"the study {self.name!r} in {shown(self.url)}", theirs, ours)
         except BaseException:
             self.close()
             raise
-
-    def _open(self, sampler: str, seed: int, grid: Mapping[str, Sequence[Any]] | None) -> None:
-        import optuna
-
-        first = samplers(sampler, seed, grid)
-        limit = time.monotonic() + OPENING
-        while True:
-            try:
-                self._storage = open_storage(self.url)
-                try:
-                    self.study = optuna.create_study(
-                        study_name=self.name, storage=self._storage, sampler=first, direction="minimize"
-                    )
-                    self.created = True
-                except optuna.exceptions.DuplicatedStudyError:
-                    # Workers of one seed would ask for the same candidates.
-                    own = int.from_bytes(hashlib.sha256(f"{seed} {self.worker}".encode()).digest()[:4], "big")
-                    own_sampler = samplers(sampler, seed if shares_its_seed(sampler) else own, grid)
-                    self.study = optuna.load_study(study_name=self.name, storage=self._storage, sampler=own_sampler)
-                    self.created = False
-                return
-            except DashpotError:
-                raise
-            except Exception as error:
-                # Every backend has errors of its own; workers that make the tables at once also get in each
-                # other's way.
-                if time.monotonic() > limit or (isinstance(error, OSError) and not passing(error)):
-                    raise StorageError(
-                        f"the store {shown(self.url)} must be reachable, got: {first_line(error)}. Start the server, or"
-                        " correct --storage."
-                    ) from error
-                time.sleep(0.3)
 
     def turn(self, key: str, seconds: float = 300.0) -> Any:
         """A value that the study's first worker makes for all; None where that is this worker, since nobody has begun
@@ -128,7 +93,7 @@ class Store:
             if maker == self.worker:
                 return None
             if (
-                self._watch.dead(maker, attrs.get(f"beat:{maker}"))
+                self._monitor.dead(maker, attrs.get(f"beat:{maker}"))
                 if maker
                 else self.created or time.monotonic() - began > 5
             ):
@@ -207,7 +172,9 @@ class Store:
             for key, value in attrs.items():
                 storage.set_trial_user_attr(trial_id, key, value)
             if state == "pruned" and values:
-                storage.set_trial_intermediate_value(trial_id, int(attrs.get("epochs", 0)) + 1, values[0])
+                storage.set_trial_intermediate_value(
+                    trial_id, int(attrs.get(RECORD, attrs).get("epochs", 0)) + 1, values[0]
+                )
             return bool(
                 storage.set_trial_state_values(trial_id, state=optuna.trial.TrialState[STATES[state]], values=values)
             )
@@ -250,12 +217,12 @@ class Store:
             self.set(own, int(attrs.get(own, 0)) + more)
         return sum(int(value) for key, value in attrs.items() if key.startswith(f"{name}:"))
 
-    # --- life and death ----------------------------------------------------------------------------------------------
+    # --- heartbeats and taking over ----------------------------------------------------------------------------------
 
     def take_over(self) -> int:
         """Give the unfinished candidates of dead workers back to the queue, each once.
 
-        A worker is dead if it is a process of this machine that runs no more, or if its sign of life has not changed
+        A worker is dead if it is a process of this machine that runs no more, or if its heartbeat has not changed
         for a minute.
 
         Returns:
@@ -266,7 +233,7 @@ class Store:
             owner = trial.user_attrs.get("worker")
             if trial.state.name != "RUNNING" or owner == self.worker:
                 continue
-            if self._watch.dead(str(owner or f"trial {trial.number}"), attrs.get(f"beat:{owner}")):
+            if self._monitor.dead(str(owner or f"trial {trial.number}"), attrs.get(f"beat:{owner}")):
                 self.tell(trial.number, "failed", None, {TAKEN: self.worker})
         # Whatever stands there without a living trial gets a copy, even if whoever took it over was killed before
         # making one. Of two that do this at once, the copy with the lower number is trained.
@@ -278,24 +245,15 @@ class Store:
                 taken += 1
         return taken
 
-    def _beat(self) -> None:
-        self.set(f"beat:{self.worker}", life.sign())
-
-    def _beating(self) -> None:
-        while not self._stop.wait(BEAT):
-            # The training goes on without a store; telling will say so.
-            with contextlib.suppress(StorageError):
-                self._beat()
-
     def close(self) -> None:
-        """End the signs of life; what this worker has not finished may be taken over at once."""
-        if self._stop.is_set():
+        """End the heartbeats; what this worker has not finished may be taken over at once."""
+        if self._heartbeat.ended:
             return
-        self._stop.set()
-        # A store that does not answer now is not waited for: the others will miss this worker's signs.
+        self._heartbeat.stop()
+        # A store that does not answer now is not waited for: the others will miss this worker's heartbeats.
         with contextlib.suppress(Exception), self._lock:
-            self.study.set_user_attr(f"beat:{self.worker}", life.GONE)
-        self._thread.join(1)
+            self.study.set_user_attr(f"beat:{self.worker}", heartbeat.GONE)
+        self._heartbeat.join()
         with contextlib.suppress(Exception):
             engine = getattr(self._storage, "engine", None)
             engine.dispose() if engine is not None else self._storage.close()
@@ -311,4 +269,4 @@ class Store:
             with self._lock:
                 return action()
 
-        return patiently(locked, self._storage, self.url, self.name, RETRIES)
+        return with_retries(locked, self._storage, self.url, self.name, RETRIES)

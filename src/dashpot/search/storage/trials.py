@@ -8,9 +8,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashpot.core.errors import ConfigError
+from dashpot.report.tune.trial_record import TrialRecord, demand_version
 
 TAKEN, ASIDE = "taken over by", "set aside"
 """Attributes of trials that do not count."""
+RECORD = "record"
+"""The attribute that holds what became of a trial."""
+FORMAT = 2
+"""Of what a study holds beside Optuna's own; 1 was before the records of trials were typed, and wrote no number."""
+
+
+def record_of(trial: Any) -> TrialRecord | None:
+    """What became of a trial, as far as its worker told.
+
+    Raises:
+        StorageError: another version has written it.
+    """
+    data = trial.user_attrs.get(RECORD)
+    return None if data is None else TrialRecord.from_dict(data)
 
 
 def counted(trial: Any) -> bool:
@@ -50,9 +65,16 @@ def demand_same(study: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) 
     """Refuse to join a study with other settings.
 
     Raises:
+        StorageError: an earlier or a newer Dashpot has begun it.
         ConfigError: which differ.
     """
-    different = [key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)]
+    demand_version(
+        f"the format of {study}",
+        theirs.get("format"),
+        FORMAT,
+        "Go on with the version that began it, or name another study (--study) or folder.",
+    )
+    different = [key for key in {**ours, **theirs} if key != "format" and theirs.get(key) != ours.get(key)]
     if different:
         old, new = ({key: side.get(key) for key in different} for side in (theirs, ours))
         raise ConfigError(

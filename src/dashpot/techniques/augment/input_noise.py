@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dashpot.core.batch import Batch, float_input
 from dashpot.core.context import Context
+from dashpot.core.preset import Preset
 from dashpot.core.requires import Requires
 from dashpot.core.space import Range
 from dashpot.core.stacked import StackedTechnique
@@ -64,6 +65,7 @@ class InputNoise(Technique):
     requires = Requires(float_input=True)
     summary = "adds Gaussian noise to the inputs"
     stacked = StackedInputNoise
+    preset = Preset("std=0.01..0.3", modalities=("table",), order=30)
 
     std: Annotated[float, Range(0.0, float("inf"), search=(0.01, 0.5), log=True, off=0.0)] = field(
         default=0.1, kw_only=False

@@ -15,6 +15,7 @@ from dashpot.core.draws import beta_by, permutation_by
 from dashpot.core.errors import ConflictError, UsageError
 from dashpot.core.mixing import can_mix, mix_rows
 from dashpot.core.nested import told
+from dashpot.core.preset import Preset
 from dashpot.core.requires import Requires
 from dashpot.core.rng import derive_all
 from dashpot.core.space import Range
@@ -128,6 +129,7 @@ class Mixup(Technique):
     requires = Requires(task=("classification", "regression"), float_input=True)
     summary = "blends pairs of samples and their targets"
     stacked = StackedMixup
+    preset = Preset(order=40)
 
     alpha: Annotated[float, Range(0.0, float("inf"), search=(0.05, 2.0), log=True, off=0.0)] = field(
         default=0.2, kw_only=False

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dashpot.core.context import Context
+from dashpot.core.preset import Preset
 from dashpot.core.space import Flag, Range
 from dashpot.core.stacked import StackedTechnique
 from dashpot.core.technique import State, Technique
@@ -88,6 +89,7 @@ class EMA(Technique):
     """
 
     summary = "averages the weights; evaluation and the final model use the average"
+    preset = Preset(order=70)
     exclusive = ("averaged weights",)
     stacked = StackedEMA
     order = 10  # after proximal steps, so that it averages what the model really is

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from dashpot.core.context import Context
 from dashpot.core.draws import dropped_by, uniform_by
 from dashpot.core.errors import ConflictError, UsageError
+from dashpot.core.preset import Preset
 from dashpot.core.rng import derive, derive_all, stream, uniform_at
 from dashpot.core.select import Where, hidden
 from dashpot.core.space import Range, Selection
@@ -121,6 +122,7 @@ class Dropout(Technique):
     summary = "zeroes random activations"
     stacked = StackedDropout
     exclusive = ("dropout",)
+    preset = Preset("p=0.05..0.5", order=20)
 
     p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.6), off=0.0)] = field(default=0.1, kw_only=False)
     on: Annotated[Where, Selection()] = hidden

@@ -9,6 +9,7 @@ from torch.nn.functional import log_softmax, softplus
 
 from dashpot.core.context import Context
 from dashpot.core.errors import UsageError
+from dashpot.core.preset import Preset
 from dashpot.core.requires import Requires
 from dashpot.core.space import Range
 from dashpot.core.stacked import StackedTechnique
@@ -110,6 +111,7 @@ class LabelSmoothing(Technique):
     requires = Requires(task=("classification", "multilabel"))
     summary = "gives every class a small share of the target"
     stacked = StackedLabelSmoothing
+    preset = Preset("smoothing=0.01..0.15", tasks=("classification",), order=50)
 
     smoothing: Annotated[float, Range(0.0, 1.0, search=(0.01, 0.3), log=True, off=0.0)] = field(
         default=0.1, kw_only=False

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dashpot.core.preset import Preset
 from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import CHUNK, Scalar, scratch
@@ -74,6 +75,7 @@ class L1(Penalty):
     """
 
     summary = "soft-thresholds weights to exact zeros"
+    preset = Preset("strength=1e-6..1e-3", order=60)
     separable = True
 
     def map_(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> None:

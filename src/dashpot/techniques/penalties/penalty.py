@@ -169,6 +169,8 @@ class Penalty(Proximal):
 
     def space(self) -> dict[str, Domain]:
         space = super().space()
-        if self.scaling == "decoupled":
+        if self.relative is not None:  # it takes the strength's place
+            space.pop("strength", None)
+        elif self.scaling == "decoupled":
             space["strength"] = Range(0.0, math.inf, search=DECOUPLED_SEARCH, log=True, off=0.0)
         return space

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.context import Context
+from dashpot.core.preset import Preset
 from dashpot.core.select import Where, weights
 from dashpot.core.space import Range, Selection
 from dashpot.core.stacked import StackedTechnique
@@ -70,6 +71,7 @@ class WeightDecay(Technique):
 
     summary = "shrinks weights by lr x strength"
     stacked = StackedWeightDecay
+    preset = Preset("strength=0.002..1", order=10)
 
     strength: Annotated[float, Range(0.0, float("inf"), search=(1e-4, 1.0), log=True, off=0.0)] = field(
         default=1e-2, kw_only=False

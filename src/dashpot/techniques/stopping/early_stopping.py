@@ -10,6 +10,7 @@ from torch import Tensor
 from dashpot.core.between_epochs import BetweenEpochs
 from dashpot.core.context import Context
 from dashpot.core.errors import ConfigError, UnknownNameError
+from dashpot.core.preset import Preset
 from dashpot.core.space import Choice, Flag, Name, Range
 from dashpot.core.technique import Scores, State, Technique, Verdict
 from dashpot.core.view import ModelView
@@ -62,6 +63,7 @@ class EarlyStopping(Technique):
     """
 
     summary = "stops when the score no longer improves and keeps the best weights"
+    preset = Preset("patience=1000", order=80)  # keeps the best weights; the race decides who stops
     exclusive = ("best weights",)
     stacked = BetweenEpochs
     waivers: ClassVar[Mapping[str, str]] = {"off": "it has no strength: leaving it out is its off"}

@@ -68,20 +68,20 @@ def test_hyperband(table: Path, tmp_path: Path) -> None:
     assert record["strengths"] == []
     left = {row["epochs"] for row in record["candidates"]}
     assert left == {1, 3, 9}
-    assert next(row for row in record["candidates"] if row["name"] == "plain")["state"] == "complete"
+    assert next(row for row in record["candidates"] if row["name"] == "baseline")["state"] == "complete"
 
 
 @pytest.mark.slow
-def test_nobody_leaves(table: Path, tmp_path: Path) -> None:
+def test_none_is_pruned(table: Path, tmp_path: Path) -> None:
     record, done = searched(table, tmp_path, "none")
     assert {(row["state"], row["epochs"]) for row in record["candidates"]} == {("complete", 9)}
-    assert "leave" not in done.stderr.splitlines()[0]
+    assert "pruned" not in done.stderr.splitlines()[0]
 
 
 @pytest.mark.slow
 def test_population_by_two_workers_and_resumed(table: Path, tmp_path: Path) -> None:
     record, done = searched(table, tmp_path, "population", "--workers", "2")
-    assert "nobody leaves" in done.stderr
+    assert "none pruned" in done.stderr
     rows = record["candidates"]
     assert len(rows) == 12
     assert {row["epochs"] for row in rows} == {9}

@@ -1,4 +1,4 @@
-"""``dashpot.tune``: the search from beginning to end."""
+"""A search from beginning to end: set up once, worked on by any number of workers, finished by one."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from dashpot.core.environment import versions
 from dashpot.data import Prepared, Problem
 from dashpot.evaluation.losses import Criterion
 from dashpot.evaluation.metrics import find_metric
-from dashpot.search.config import Options
+from dashpot.search.arguments import rate
+from dashpot.search.config import SearchConfig
 from dashpot.search.inputs import staged
 from dashpot.search.outcome.finish import FINALISTS, finish
 from dashpot.search.outcome.result import TuneResult
-from dashpot.search.racing import budget as courses
+from dashpot.search.racing import budget as budgets
 from dashpot.search.racing import memory
 from dashpot.search.racing.task import Factory, Task
 from dashpot.search.racing.trial import Say, TrainingBudget
 from dashpot.search.racing.worker import Worker
-from dashpot.search.setup import default_space, make_task, starting_points
-from dashpot.search.space.batch_sizes import course_size, with_batches
-from dashpot.search.space.distributions import Span, clipped
+from dashpot.search.setup import Note, Setup, demand_searchable, make_task
+from dashpot.search.space.batch_sizes import default_batch_size, with_batches
+from dashpot.search.space.defaults import default_space, starting_points
+from dashpot.search.space.distributions import Numeric, clipped
 from dashpot.search.space.space import Candidate, Space
 from dashpot.search.storage.study import JOURNAL, Store
-
-Note = Callable[[str], None]
 
 
 class Search:
@@ -50,7 +50,7 @@ class Search:
     def __init__(
         self,
         problem: Problem,
-        options: Options,
+        config: SearchConfig,
         folder: Path,
         *,
         note: Note = lambda text: None,
@@ -61,40 +61,44 @@ class Search:
         usual_batches: bool | None = None,
         processes: int = 1,
     ) -> None:
-        options.check()
+        config.check()
         self.started = time.monotonic()
         native.prepare()
-        self.problem, self.options, self.folder, self.note, self.say = problem, options, folder, note, say
+        self.problem, self.config, self.folder, self.note, self.say = problem, config, folder, note, say
         self.processes = processes
         self.hurried = False  # set where the user asked for an end: what is not needed for the best so far is left out
         self.metric = find_metric(
-            options.metric or ("accuracy" if problem.task == "classification" else "r2"),
+            config.metric or ("accuracy" if problem.task == "classification" else "r2"),
             problem.task,
             len(problem.classes),
         )
         self.pool: np.ndarray = np.arange(problem.n)
         self.test: np.ndarray = np.arange(0)
-        if options.test:
-            self.pool, self.test = problem.pool_and_test(options.seed)
+        if config.test:
+            self.pool, self.test = problem.pool_and_test(config.seed)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             self.prepared = problem.prepare(self.pool, scaling="robust")
         for warning in caught:
             note(str(warning.message))
         task: Task = make_task(
-            problem, self.prepared, self.pool, options.cv, self.metric, options.seed, options.device, options.low
+            problem, self.prepared, self.pool, config.cv, self.metric, config.seed, config.device, config.bfloat16
         )
         self.task = replace(
-            task, make=staged(make, self.prepared) if make else task.make, loss=loss, calibrated=options.calibrate
+            task, make=staged(make, self.prepared) if make else task.make, loss=loss, calibrated=config.calibrate
         )  # nothing is known of networks yet
         self._make = make
         found = (
             space(self.prepared)
             if space
-            else default_space(problem, self.prepared, options.wanted, options.without, options.networks)
+            else default_space(problem, self.prepared, config.recipe, config.without, config.networks)
         )
+        if config.lr is not None:
+            found = found.with_lr(rate(config.lr))
+        named = config.recipe is not None or (space is not None and make is None)
+        demand_searchable(found, self.task, config.schedule, named=named)
         usual = space is None if usual_batches is None else usual_batches
-        self.space: Space = with_batches(found, options.batch_size, self._rows(), usual=usual)
+        self.space: Space = with_batches(found, config.batch_size, self._rows(), usual=usual)
 
     def settings(self) -> dict[str, Any]:
         """What all workers must agree on."""
@@ -102,106 +106,103 @@ class Search:
             "version": versions()["dashpot"],
             "data": self.problem.fingerprint,
             "space": self.space.describe(),
-            "folds": self.options.cv,
-            "seed": self.options.seed,
+            "folds": self.config.cv,
+            "seed": self.config.seed,
             "metric": self.metric.name,
-            "calibrate": self.options.calibrate,
-            "schedule": self.options.schedule,
-            "test part": self.options.test,
+            "calibrate": self.config.calibrate,
+            "schedule": self.config.schedule,
+            "test part": self.config.test,
             "model": _named(self._make),
             "loss": _named(self.task.loss),
         }
 
     def open(self) -> Store:
         """The study, made or joined."""
-        url = self.options.storage or str(self.folder / JOURNAL)
+        url = self.config.storage or str(self.folder / JOURNAL)
         return Store(
             url,
-            self.options.name,
+            self.config.study,
             self.settings(),
-            sampler=self.options.sampler,
-            seed=self.options.seed,
+            sampler=self.config.sampler,
+            seed=self.config.seed,
             grid=self._grid(),
         )
 
-    def course(self, store: Store) -> TrainingBudget:
-        """The course that all workers run; the first of them measures, the others read.
+    def training_budget(self, store: Store) -> TrainingBudget:
+        """The training budget that all workers run; the first of them measures, the others read.
 
-        The first also puts the plain network, the whole cocktail and good combinations at the head of the queue.
+        The first also puts the baseline, the whole default space and good combinations at the head of the queue.
         """
-        if (found := store.turn("course")) is not None:
-            return courses.from_dict(found)
-        # Widths, depths and ingredients cost differently: a mixture, as the race will be.
+        if (found := store.turn("training budget")) is not None:
+            return budgets.from_dict(found)
+        # Widths, depths and techniques cost differently: a mixture, as the race will be.
         some = [*self.first_candidates(), *self._random(3)]
-        batch = course_size(self.space, self.options.batch_size, self._rows())
+        batch = default_batch_size(self.space, self.config.batch_size, self._rows())
         members = memory.most_members(self.task, some, self.processes)
-        pace = courses.Pace(0.0)
-        if self.options.budget is not None:  # a number of candidates takes what it takes
-            pace = courses.pace(self.task, some[: max(1, members // courses.SAMPLED_FOLDS)], batch)
-        course = courses.fit_budget(
+        pace = budgets.Pace(0.0)
+        if self.config.budget is not None:  # a number of candidates takes what it takes
+            pace = budgets.pace(self.task, some[: max(1, members // budgets.SAMPLED_FOLDS)], batch)
+        training = budgets.fit_budget(
             self._rows(),
-            self.options.cv,
+            self.config.cv,
             pace,
-            self.options.budget,
-            epochs=self.options.epochs,
+            self.config.budget,
+            epochs=self.config.epochs,
             batch_size=batch,
-            race=self.options.race,
+            race=self.config.race,
             spent=time.monotonic() - self.started,
-            schedule=self.options.schedule,
+            schedule=self.config.schedule,
             members=members,
         )
-        if members < self.options.cv * courses.LANES and members < (course.lanes + 1) * course.folds:
+        if members < self.config.cv * budgets.PARALLEL and members < (training.parallel + 1) * training.folds:
             self.note(
-                f"memory: half of what is free holds {members} networks, so races have {course.lanes} candidates on"
-                f" {course.folds} fold{'s' * (course.folds > 1)}"
+                f"memory: half of what is free holds {members} networks, so races have {training.parallel} candidates"
+                f" on {training.folds} fold{'s' * (training.folds > 1)}"
             )
-        most = max(2, course.lanes - 1)
+        most = max(2, training.parallel - 1)
         for candidate in self.first_candidates()[
-            : most if self.options.trials is None else min(most, self.options.trials)
+            : most if self.config.trials is None else min(most, self.config.trials)
         ]:
             store.enqueue(candidate.params)
         store.set("pace", pace.seconds)
-        if (budget := self.options.budget) is not None:
-            explain, least = self.options.explain, self.options.race
-            share = courses.race_share(
-                course, pace, self.options.cv, budget, least=least, explain=explain, finalists=FINALISTS
+        if (budget := self.config.budget) is not None:
+            explain, least = self.config.explain, self.config.race
+            share = budgets.race_share(
+                training, pace, self.config.cv, budget, least=least, explain=explain, finalists=FINALISTS
             )
             store.set("share", share)
-        store.set("course", courses.to_dict(course))
-        return course
+        store.set("training budget", budgets.to_dict(training))
+        return training
 
     def _random(self, count: int) -> list[Candidate]:
         """Some candidates as the space has them."""
         import optuna
 
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self.options.seed))
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self.config.seed))
         return [self.space.sample(study.ask()) for _ in range(count)]
 
     def first_candidates(self) -> list[Candidate]:
-        """Plain, everything, and combinations that are often good, without repeats."""
-        plain = self.space.plain()
-        found = [plain]
-        dimensions = self.space.dimensions()
-        for point in starting_points().values():
-            fits = {k: clipped(v, dimensions[k]) for k, v in point.items() if k in dimensions}
+        """Baseline, everything, and combinations that are often good, without repeats."""
+        baseline = self.space.baseline()
+        found = [baseline]
+        distributions = self.space.distributions()
+        for point in starting_points(self.space).values():
+            fits = {k: clipped(v, distributions[k]) for k, v in point.items() if k in distributions}
             if any(v is True for v in fits.values()):
-                candidate = self.space.candidate({**plain.params, **fits})
+                candidate = self.space.candidate(self.space.settled({**baseline.params, **fits}))
                 if dict(candidate.params) not in [dict(c.params) for c in found] and self._inside(candidate.params):
                     found.append(candidate)
         default = self.space.default()
         return [*found, default] if dict(default.params) not in [dict(c.params) for c in found] else found
 
     def _inside(self, params: Mapping[str, Any]) -> bool:
-        dimensions = self.space.dimensions()
+        distributions = self.space.distributions()
         return all(
-            name in dimensions
-            and (value in d.values if hasattr(d := dimensions[name], "values") else d.low <= value <= d.high)
+            name in distributions
+            and (value in d.values if hasattr(d := distributions[name], "values") else d.low <= value <= d.high)
             for name, value in params.items()
         ) and all(
-            f"{part.name}.{f}" in params
-            for part in self.space.ingredients
-            if params.get(part.name)
-            for f in part.fields
+            f"{part.name}.{f}" in params for part in self.space.techniques if params.get(part.name) for f in part.fields
         )
 
     def _rows(self) -> int:
@@ -209,39 +210,58 @@ class Search:
 
     def _grid(self) -> dict[str, list[Any]]:
         grid: dict[str, list[Any]] = {}
-        for name, d in self.space.dimensions().items():
+        for name, d in self.space.distributions().items():
             points = (
                 list(d.values)
                 if hasattr(d, "values")
                 else list(np.geomspace(d.low, d.high, 3) if d.log else np.linspace(d.low, d.high, 3))
             )
-            grid[name] = [round(p) for p in points] if isinstance(d, Span) and d.integer else points
+            grid[name] = [round(p) for p in points] if isinstance(d, Numeric) and d.integer else points
         return grid
 
     def race_end(self, store: Store) -> float | None:
         """``time.monotonic()`` at which the race ends and the finals begin."""
-        budget = self.options.budget
-        return None if budget is None else self.started + float(store.get("share") or self.options.race) * budget
+        budget = self.config.budget
+        return None if budget is None else self.started + float(store.get("share") or self.config.race) * budget
 
-    def work(self, store: Store, course: TrainingBudget) -> Worker:
+    def work(self, store: Store, training: TrainingBudget) -> Worker:
         """Race until the time or the candidates are used up."""
         worker = Worker(
             self.task,
             self.space,
-            course,
+            training,
             store,
             self.folder,
             deadline=self.race_end(store),
-            trials=self.options.trials,
+            trials=self.config.trials,
             say=self.say,
             note=self.note,
         )
         worker.run()
         return worker
 
-    def finish(self, store: Store, course: TrainingBudget) -> TuneResult:
+    def finish(self, store: Store, training: TrainingBudget) -> TuneResult:
         """Choose, assemble, measure, and report."""
-        return finish(self, store, course)
+        return finish(self.setup(self.race_end(store)), store, training)
+
+    def setup(self, race_end: float | None = None) -> Setup:
+        """What the search was set up with, for its end."""
+        return Setup(
+            problem=self.problem,
+            prepared=self.prepared,
+            pool=self.pool,
+            test=self.test,
+            task=self.task,
+            space=self.space,
+            metric=self.metric,
+            config=self.config,
+            folder=self.folder,
+            started=self.started,
+            race_end=race_end,
+            hurried=self.hurried,
+            note=self.note,
+            say=self.say,
+        )
 
 
 def _named(function: Callable[..., Any] | None) -> str | None:
@@ -254,14 +274,19 @@ def _named(function: Callable[..., Any] | None) -> str | None:
 
 
 def run(
-    problem: Problem, options: Options, folder: Path, *, note: Note = lambda text: None, say: Say = lambda *args: None
+    problem: Problem,
+    config: SearchConfig,
+    folder: Path,
+    *,
+    note: Note = lambda text: None,
+    say: Say = lambda *args: None,
 ) -> TuneResult:
     """A whole search by one worker: set up, race, finish."""
-    search = Search(problem, options, folder, note=note, say=say)
+    search = Search(problem, config, folder, note=note, say=say)
     store = search.open()
     try:
-        course = search.course(store)
-        search.work(store, course)
-        return search.finish(store, course)
+        training = search.training_budget(store)
+        search.work(store, training)
+        return search.finish(store, training)
     finally:
         store.close()

@@ -1,0 +1,81 @@
+"""The network of a search: options to search or to fix, and the factory that builds it from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dashpot import nets
+from dashpot.core.errors import ConfigError, UnknownNameError
+from dashpot.data import Prepared, Preprocessing, Problem
+from dashpot.nets import TableNet
+from dashpot.search.space.distributions import Categorical, Distribution
+
+TABLE_OPTIONS = ("width", "depth", "embedding", "embedding_size", "activation", "norm", "skip", "scaling", "members")
+LARGE_BLOCK = 9
+"""One-hot blocks with more levels are embedded (Holzmüller et al. 2024)."""
+FEW_BINS, BINS, MANY_ROWS = 16, 48, 5000
+"""Of the piecewise embedding, for classes with fewer rows, and otherwise: a value tells more than a class, and few
+classes are soon learned by heart.
+"""
+
+
+def chosen_networks(texts: Sequence[str], known: Sequence[str]) -> dict[str, Distribution]:
+    """Options of the network from ``name=value,value``.
+
+    Raises:
+        UnknownNameError: no such option.
+        ConfigError: text that is no ``name=value``.
+
+    >>> chosen_networks(["skip=true,false", "width=64"], ("skip", "width"))
+    {'skip': Categorical(values=(True, False)), 'width': Categorical(values=(64,))}
+    """
+    found: dict[str, Distribution] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals or not values:
+            raise ConfigError("--net", "written name=value or name=value,value", text)
+        if name not in known:
+            raise UnknownNameError("--net", name, known)
+        found[name] = Categorical(tuple(_read(value.strip()) for value in values.split(",")))
+    return found
+
+
+def _read(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def layout(prepared: Prepared) -> tuple[int, list[tuple[int, int]]]:
+    """How many columns are numbers, and the one-hot blocks that are large."""
+    assert isinstance(prepared.preprocessing, Preprocessing)
+    found = prepared.preprocessing.layout()
+    return len(prepared.preprocessing.numeric), [(a, b) for a, b in found.nominal if b - a > LARGE_BLOCK]
+
+
+def factory(problem: Problem, prepared: Prepared, rows: np.ndarray) -> Callable[[Mapping[str, Any]], nn.Module]:
+    """From options to a network for these data; bins of an embedding are at the quantiles of ``rows``."""
+    outputs = max(len(problem.classes), 1)
+    bins: dict[Any, dict[str, Tensor]] = {}
+    count = FEW_BINS if problem.task == "classification" and len(rows) < MANY_ROWS else BINS
+
+    def make(options: Mapping[str, Any]) -> nn.Module:
+        if problem.kind != "table":
+            return nets.build(problem.kind, prepared.x.shape[1:], outputs, **prepared.stage, **options)
+        numbers, blocks = layout(prepared)
+        net = TableNet(prepared.x.shape[1], outputs, numeric=numbers, nominal=blocks, **{"bins": count, **options})
+        if options.get("embedding") == "piecewise":
+            key = tuple(sorted((k, str(v)) for k, v in options.items()))
+            if key not in bins:
+                net.fit_bins(prepared.x[torch.as_tensor(rows)])
+                bins[key] = {name: b.clone() for name, b in net.named_buffers()}
+            for name, b in net.named_buffers():
+                b.copy_(bins[key][name])
+        return net
+
+    return make

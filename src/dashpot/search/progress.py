@@ -1,0 +1,43 @@
+"""What a person sees while a search runs from Python."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from dashpot.search.racing.trial import Trial
+
+
+class ProgressLines:
+    """A line every ten seconds, on standard error.
+
+    Args:
+        enabled: False is silent.
+        budget: seconds, to count down.
+        tick: called after each epoch.
+    """
+
+    EVERY = 10.0
+
+    def __init__(self, enabled: bool, budget: float | None, tick: Callable[[], None]) -> None:
+        self._enabled, self._budget, self._tick = enabled, budget, tick
+        self._started = self._shown = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        if self._enabled:
+            print(text, file=sys.stderr, flush=True)
+
+    def say(self, stage: str, trials: Sequence[Trial], epoch: int) -> None:
+        """After each epoch."""
+        self._tick()
+        now = time.monotonic()
+        scored = [r for r in trials if math.isfinite(r.score)]
+        if not scored or now - self._shown < self.EVERY:
+            return
+        self._shown, best = now, min(scored, key=lambda r: r.score)
+        spent = now - self._started
+        left = f"{max(self._budget - spent, 0):.0f} s left" if self._budget else f"{spent:.0f} s"
+        self.note(f"{len(trials)} candidates, epoch {epoch}; best {best.score:.4f}: {best.candidate.recipe}; {left}")
