@@ -470,7 +470,7 @@ def test_targets_that_are_no_classes_of_the_network_are_left_to_torch_to_refuse(
 
 def test_what_fit_refuses_is_refused() -> None:
     x, _ = table()
-    with pytest.raises(ConflictError, match="LabelSmoothing needs classes"):
+    with pytest.raises(ConflictError, match="LabelSmoothing is for classification"):
         population([member(lambda: nets.MLP(6, 1), (D.LabelSmoothing(smoothing=0.1),))], [(x, x[:, 0])])
     with pytest.raises(ConflictError):
         population([member(techniques=(D.L1(strength=0.1), D.GroupLasso(strength=0.1)))])

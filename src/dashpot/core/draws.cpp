@@ -20,7 +20,8 @@ extern "C" void dashpot_uniform(const uint64_t *keys, int64_t members, int64_t n
     }
 }
 
-extern "C" void dashpot_dropout(const uint64_t *keys, const float *rates, const float *scales, int64_t members, int64_t n, const float *x, float *out) {
+extern "C" void dashpot_dropout(const uint64_t *keys, const float *rates, const float *scales, int64_t members,
+    int64_t n, const float *x, float *out) {
     for (int64_t k = 0; k < members; ++k) {
         const uint32_t low = (uint32_t)keys[k], high = (uint32_t)(keys[k] >> 32);
         const float rate = rates[k], scale = scales[k];
@@ -41,30 +42,35 @@ extern "C" void dashpot_permutation(const uint64_t *keys, int64_t members, int64
     std::vector<uint64_t> pairs(n);
     for (int64_t k = 0; k < members; ++k) {
         const uint32_t low = (uint32_t)keys[k], high = (uint32_t)(keys[k] >> 32);
-        for (int64_t i = 0; i < n; ++i) pairs[i] = ((uint64_t)(hashed((uint32_t)i, low, high) >> 8) << 32) | (uint64_t)i;
+        for (int64_t i = 0; i < n; ++i)
+            pairs[i] = ((uint64_t)(hashed((uint32_t)i, low, high) >> 8) << 32) | (uint64_t)i;
         std::sort(pairs.begin(), pairs.end());
         for (int64_t i = 0; i < n; ++i) out[k * n + i] = (int64_t)(pairs[i] & 0xffffffffu);
     }
 }
 
-// Beta(a, a): see `beta_by` in draws.py, which tells the methods. Numbers of trial r are hashed at r * n + i and under the key's complement.
+// Beta(a, a): see `beta_by` in draws.py, which tells the methods. Numbers of trial r are hashed at r * n + i and under
+// the key's complement.
 extern "C" void dashpot_beta(const uint64_t *keys, const double *shapes, int64_t members, int64_t n, float *out) {
     for (int64_t k = 0; k < members; ++k) {
         const uint32_t low = (uint32_t)keys[k], high = (uint32_t)(keys[k] >> 32);
         const double a = shapes[k];
-        const double slope = a > 1 ? std::sqrt((2 * a - 2) / (2 * a * a - 2 * a)) : 0, gamma = a > 1 ? a + 1 / slope : 0;
+        const double slope = a > 1 ? std::sqrt((2 * a - 2) / (2 * a * a - 2 * a)) : 0;
+        const double gamma = a > 1 ? a + 1 / slope : 0;
         for (int64_t i = 0; i < n; ++i) {
             double share = 0.5;
             for (int64_t r = 0; r < 1000; ++r) {
                 const uint32_t at = (uint32_t)(r * n + i);
-                const double u = ((double)(hashed(at, low, high) >> 8) + 0.5) * 0x1p-24, v = ((double)(hashed(at, ~low, ~high) >> 8) + 0.5) * 0x1p-24;
+                const double u = ((double)(hashed(at, low, high) >> 8) + 0.5) * 0x1p-24;
+                const double v = ((double)(hashed(at, ~low, ~high) >> 8) + 0.5) * 0x1p-24;
                 if (a <= 1) {
                     const double x = std::log(u) / a, y = std::log(v) / a, top = std::max(x, y);
                     const double sum = top + std::log(std::exp(x - top) + std::exp(y - top));
                     if (sum > 0) continue;
                     share = std::exp(x - sum);
                 } else {
-                    const double z = slope * std::log(u / (1 - u)), w = a * std::exp(z), t = std::log(u * u * v), c = gamma * z - std::log(4.0);
+                    const double z = slope * std::log(u / (1 - u)), w = a * std::exp(z), t = std::log(u * u * v),
+                        c = gamma * z - std::log(4.0);
                     if (c + 2 * a * std::log(2 * a / (a + w)) < t) continue;
                     share = w / (a + w);
                 }

@@ -13,8 +13,12 @@ inline uint32_t scramble(uint32_t h) {
     return h ^ (h >> 15);
 }
 
-inline uint32_t hashed(uint32_t i, uint32_t low, uint32_t high) { return scramble(scramble(i * 0x9E3779B1u + low) ^ high); }
+inline uint32_t hashed(uint32_t i, uint32_t low, uint32_t high) {
+    return scramble(scramble(i * 0x9E3779B1u + low) ^ high);
+}
 
-inline float uniform(uint32_t i, uint32_t low, uint32_t high) { return (float)(int32_t)(hashed(i, low, high) >> 8) * 5.9604644775390625e-8f; }
+inline float uniform(uint32_t i, uint32_t low, uint32_t high) {
+    return (float)(int32_t)(hashed(i, low, high) >> 8) * 5.9604644775390625e-8f;
+}
 
 }  // namespace dashpot

@@ -1,5 +1,5 @@
-// Work in several threads: on the OpenMP workers that torch has started already, which else would spin against threads of our own; on threads of our own
-// where there is no OpenMP runtime.
+// Work in several threads: on the OpenMP workers that torch has started already, which else would spin against threads
+// of our own; on threads of our own where there is no OpenMP runtime.
 #pragma once
 #include <cstdint>
 #include <dlfcn.h>
@@ -8,13 +8,14 @@
 
 namespace dashpot {
 
-// torch loads its runtime where all libraries see it. It is looked up when first needed and never linked, so that no second one is loaded.
-// LLVM's and Intel's have these entry points of GNU's too.
+// torch loads its runtime where all libraries see it. It is looked up when first needed and never linked, so that no
+// second one is loaded. LLVM's and Intel's have these entry points of GNU's too.
 struct OpenMP {
     using Region = void (*)(void (*)(void *), void *, unsigned, unsigned);
     using Number = int (*)();
     Region region = (Region)dlsym(RTLD_DEFAULT, "GOMP_parallel");
-    Number mine = (Number)dlsym(RTLD_DEFAULT, "omp_get_thread_num"), team = (Number)dlsym(RTLD_DEFAULT, "omp_get_num_threads");
+    Number mine = (Number)dlsym(RTLD_DEFAULT, "omp_get_thread_num");
+    Number team = (Number)dlsym(RTLD_DEFAULT, "omp_get_num_threads");
     Number most = (Number)dlsym(RTLD_DEFAULT, "omp_get_max_threads");
     bool usable() const { return region && mine && team && most; }
     static const OpenMP &get() {
@@ -30,7 +31,8 @@ void parallel(int threads, const Work &work) {
     if (threads <= 1) {
         work(0, 1);
     } else if (omp.usable()) {
-        omp.region([](void *data) { (*static_cast<const Work *>(data))(OpenMP::get().mine(), OpenMP::get().team()); }, (void *)&work, (unsigned)threads, 0);
+        omp.region([](void *data) { (*static_cast<const Work *>(data))(OpenMP::get().mine(), OpenMP::get().team()); },
+            (void *)&work, (unsigned)threads, 0);
     } else {
         std::vector<std::thread> others;
         for (int k = 1; k < threads; ++k) others.emplace_back([&work, k, threads] { work(k, threads); });

@@ -154,10 +154,8 @@ class Population:
             UsageError: the member is not alive.
         """
         if number not in self.alive:
-            raise UsageError(
-                f"member {number} is not alive, so there is no state to go on from. Clone members that are, before"
-                " keep()."
-            )
+            way = "Clone members that are, before keep()."
+            raise UsageError(f"member {number} is not alive, so there is no state to go on from. {way}")
         old = self.members[number]
         new = replace(
             old,

@@ -1,5 +1,6 @@
-// What stands at a table network's input: embeddings of numbers and of one-hot blocks. Each reads a range of the input's columns and writes a range of the
-// joined columns; rows lie `along` floats apart. Inputs get no gradient. The plain twins are in nets/numeric.py and nets/layers.py.
+// What stands at a table network's input: embeddings of numbers and of one-hot blocks. Each reads a range of the
+// input's columns and writes a range of the joined columns; rows lie `along` floats apart. Inputs get no gradient. The
+// plain twins are in nets/numeric.py and nets/layers.py.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -28,7 +29,8 @@ inline void column_of(const Rows &r, int64_t i, int64_t f, float (&x)[LANES]) {
 }
 
 // The bin that each x is in and how far it has come through it; without width not at all.
-inline void bins_of(const float *edges, int64_t bins, const float (&x)[LANES], int32_t (&bin)[LANES], float (&way)[LANES]) {
+inline void bins_of(const float *edges, int64_t bins, const float (&x)[LANES], int32_t (&bin)[LANES],
+    float (&way)[LANES]) {
     for (int64_t l = 0; l < LANES; ++l) bin[l] = 0;
     for (int64_t j = 1; j < bins; ++j) {
         const float edge = edges[j];
@@ -41,10 +43,11 @@ inline void bins_of(const float *edges, int64_t bins, const float (&x)[LANES], i
     }
 }
 
-// M: made where it is known, else 0. before [features, bins, made]: room for what a value has from bias and the bins before its own.
-// ways, places [n, features]: kept for the way back.
+// M: made where it is known, else 0. before [features, bins, made]: room for what a value has from bias and the bins
+// before its own. ways, places [n, features]: kept for the way back.
 template <int M>
-void piecewise(const Rows &r, const float *edges, const float *w, const float *bias, float *y, float *before, float *ways, float *places) {
+void piecewise(const Rows &r, const float *edges, const float *w, const float *bias, float *y, float *before,
+    float *ways, float *places) {
     const int64_t made = M ? M : r.made, bins = r.count;
     for (int64_t f = 0; f < r.features; ++f)
         for (int64_t s = 0; s < made; ++s) {
@@ -75,7 +78,8 @@ void piecewise(const Rows &r, const float *edges, const float *w, const float *b
 
 // inside [features, bins, made]: room for the gradients of all values in a bin.
 template <int M>
-void piecewise_back(const Rows &r, const float *edges, const float *g, float *dw, float *dbias, float *inside, const float *ways, const float *places) {
+void piecewise_back(const Rows &r, const float *edges, const float *g, float *dw, float *dbias, float *inside,
+    const float *ways, const float *places) {
     const int64_t made = M ? M : r.made, bins = r.count, all = r.features * bins * made;
     std::fill(dw, dw + all, 0.0f);
     std::fill(inside, inside + all, 0.0f);
@@ -106,7 +110,8 @@ inline void wave(float t, float &cosine, float &sine) {
     const float r = t - std::nearbyint(t);                      // -1/2 to 1/2
     const float q = r - 0.25f * std::nearbyint(4.0f * r);       // -1/8 to 1/8
     const float u = 6.28318530718f * q, v = u * u;
-    const float s = u * (1.0f + v * (-1.6666666667e-1f + v * (8.3333333333e-3f + v * (-1.9841269841e-4f + v * 2.7557319224e-6f))));
+    const float s = u * (1.0f + v * (-1.6666666667e-1f + v * (8.3333333333e-3f + v * (-1.9841269841e-4f
+        + v * 2.7557319224e-6f))));
     const float c = 1.0f + v * (-0.5f + v * (4.1666666667e-2f + v * (-1.3888888889e-3f + v * 2.4801587302e-5f)));
     const float turns = std::nearbyint(4.0f * r);               // -2 to 2 quarters
     const bool odd = std::fabs(turns) == 1.0f;
@@ -132,7 +137,8 @@ void periodic(const Rows &r, const Waves &p, float *y, float *room) {
             for (int64_t s = 0; s < made; ++s)
                 for (int64_t l = 0; l < LANES; ++l) sum[s * LANES + l] = p.bias[f * made + s];
             for (int64_t k = 0; k < waves; ++k) {
-                const float frequency = p.frequency[f * waves + k], phase = p.phase[f * waves + k], *w = p.w + (f * waves + k) * made;
+                const float frequency = p.frequency[f * waves + k], phase = p.phase[f * waves + k],
+                    *w = p.w + (f * waves + k) * made;
 #pragma omp simd
                 for (int64_t l = 0; l < LANES; ++l) {
                     float cosine, sine;
@@ -149,7 +155,8 @@ void periodic(const Rows &r, const Waves &p, float *y, float *room) {
 }
 
 // room: turned and its gradient, both [features, made, waves], and two of waves.
-inline void periodic_back(const Rows &r, const Waves &p, const float *g, float *dfrequency, float *dphase, float *dw, float *dbias, float *room) {
+inline void periodic_back(const Rows &r, const Waves &p, const float *g, float *dfrequency, float *dphase, float *dw,
+    float *dbias, float *room) {
     const int64_t made = r.made, waves = r.count, all = r.features * made * waves;
     float *turned = room, *dturned = turned + all, *cosine = dturned + all, *slope = cosine + waves;
     for (int64_t f = 0; f < r.features; ++f)
@@ -189,7 +196,8 @@ inline void periodic_back(const Rows &r, const Waves &p, const float *g, float *
 }
 
 // A one-hot block, or a blend of some, times w [levels, size]: most of it is 0.
-inline void nominal(const float *x, int64_t x_along, int64_t n, int64_t levels, int64_t size, const float *w, float *y, int64_t y_along) {
+inline void nominal(const float *x, int64_t x_along, int64_t n, int64_t levels, int64_t size, const float *w, float *y,
+    int64_t y_along) {
     for (int64_t i = 0; i < n; ++i, x += x_along, y += y_along) {
         std::fill(y, y + size, 0.0f);
         for (int64_t j = 0; j < levels; ++j)
@@ -198,7 +206,8 @@ inline void nominal(const float *x, int64_t x_along, int64_t n, int64_t levels, 
     }
 }
 
-inline void nominal_back(const float *x, int64_t x_along, int64_t n, int64_t levels, int64_t size, const float *g, int64_t g_along, float *dw) {
+inline void nominal_back(const float *x, int64_t x_along, int64_t n, int64_t levels, int64_t size, const float *g,
+    int64_t g_along, float *dw) {
     std::fill(dw, dw + levels * size, 0.0f);
     for (int64_t i = 0; i < n; ++i, x += x_along, g += g_along)
         for (int64_t j = 0; j < levels; ++j)

@@ -5,7 +5,8 @@
 
 namespace {
 
-// The mean loss, and its gradient in g: cross entropy with class probabilities `soft` [n, c] or classes `hard` [n], or squared error from `soft`.
+// The mean loss, and its gradient in g: cross entropy with class probabilities `soft` [n, c] or classes `hard` [n], or
+// squared error from `soft`.
 float mean_loss(const float *z, float *g, int64_t n, int64_t c, const float *soft, const int64_t *hard, bool squares) {
     double total = 0;
     const float share = 1.0f / (float)n;

@@ -1,4 +1,5 @@
-// Batch and layer normalization of rows [n, c], forward and backward. Scale w and shift may be null; mean and 1 / deviation are kept for the way back.
+// Batch and layer normalization of rows [n, c], forward and backward. Scale w and shift may be null; mean and 1 /
+// deviation are kept for the way back.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -11,7 +12,8 @@ struct Running {
 };
 
 // own: by the rows' own statistics, else by the running ones, which learn from them.
-void batch_norm(const float *x, float *y, int64_t n, int64_t c, const float *w, const float *shift, float eps, float *mean, float *inverse, float *spread,
+void batch_norm(const float *x, float *y, int64_t n, int64_t c, const float *w, const float *shift, float eps,
+    float *mean, float *inverse, float *spread,
                 const Running &running, bool own, bool learn) {
     if (own) {
         std::fill(mean, mean + c, 0.0f);
@@ -30,10 +32,14 @@ void batch_norm(const float *x, float *y, int64_t n, int64_t c, const float *w, 
         if (learn)
             for (int64_t j = 0; j < c; ++j) {
                 running.mean[j] = (1.0f - running.momentum) * running.mean[j] + running.momentum * mean[j];
-                running.variance[j] = (1.0f - running.momentum) * running.variance[j] + running.momentum * (spread[j] / (n - 1));
+                running.variance[j] = (1.0f - running.momentum) * running.variance[j]
+                    + running.momentum * (spread[j] / (n - 1));
             }
     } else {
-        for (int64_t j = 0; j < c; ++j) mean[j] = running.mean[j], inverse[j] = 1.0f / std::sqrt(running.variance[j] + eps);
+        for (int64_t j = 0; j < c; ++j) {
+            mean[j] = running.mean[j];
+            inverse[j] = 1.0f / std::sqrt(running.variance[j] + eps);
+        }
     }
     for (int64_t i = 0; i < n; ++i)
 #pragma omp simd
@@ -44,7 +50,8 @@ void batch_norm(const float *x, float *y, int64_t n, int64_t c, const float *w, 
 }
 
 // along, plain: room for c sums each; dx null where it is not wanted.
-void batch_norm_back(const float *x, const float *g, float *dx, int64_t n, int64_t c, const float *w, float *dw, float *dshift, const float *mean,
+void batch_norm_back(const float *x, const float *g, float *dx, int64_t n, int64_t c, const float *w, float *dw,
+    float *dshift, const float *mean,
                      const float *inverse, float *along, float *plain, bool add) {
     std::fill(along, along + c, 0.0f);
     std::fill(plain, plain + c, 0.0f);
@@ -66,7 +73,8 @@ void batch_norm_back(const float *x, const float *g, float *dx, int64_t n, int64
         }
 }
 
-void layer_norm(const float *x, float *y, int64_t n, int64_t c, const float *w, const float *shift, float eps, float *means, float *inverses) {
+void layer_norm(const float *x, float *y, int64_t n, int64_t c, const float *w, const float *shift, float eps,
+    float *means, float *inverses) {
     for (int64_t i = 0; i < n; ++i, x += c, y += c) {
         float sum = 0, spread = 0;
 #pragma omp simd reduction(+ : sum)
@@ -81,7 +89,8 @@ void layer_norm(const float *x, float *y, int64_t n, int64_t c, const float *w, 
     }
 }
 
-void layer_norm_back(const float *x, const float *g, float *dx, int64_t n, int64_t c, const float *w, float *dw, float *dshift, const float *means,
+void layer_norm_back(const float *x, const float *g, float *dx, int64_t n, int64_t c, const float *w, float *dw,
+    float *dshift, const float *means,
                      const float *inverses, bool add) {
     if (dw) std::fill(dw, dw + c, 0.0f);
     if (dshift) std::fill(dshift, dshift + c, 0.0f);

@@ -39,7 +39,8 @@ inline float soft_tanh(float x) {
 
 inline float tangent(float x) {
     const float e = exponential(-2.0f * std::fabs(x));
-    const float t = std::fabs(x) < 0.04f ? std::fabs(x) * (1.0f - x * x * (1.0f / 3.0f - x * x * (2.0f / 15.0f))) : (1.0f - e) / (1.0f + e);
+    const float t = std::fabs(x) < 0.04f ? std::fabs(x) * (1.0f - x * x * (1.0f / 3.0f - x * x * (2.0f / 15.0f)))
+        : (1.0f - e) / (1.0f + e);
     return std::copysign(t, x);
 }
 

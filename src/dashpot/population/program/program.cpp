@@ -1,5 +1,6 @@
-// A network of known layers, member by member: forward, loss, backward. What one member needs stays in the cache while it is worked on, and nothing is
-// handed from call to call. The plain twin is the stacked network under autograd; tests compare the two.
+// A network of known layers, member by member: forward, loss, backward. What one member needs stays in the cache while
+// it is worked on, and nothing is handed from call to call. The plain twin is the stacked network under autograd; tests
+// compare the two.
 #include <algorithm>
 #include <cmath>
 #include <thread>
@@ -9,39 +10,28 @@
 #include "pointwise.h"
 #include "products.h"
 #include "losses.h"
+#include "task.h"
 
 namespace {
 
-enum Kind : int32_t { LINEAR, BATCH_NORM, LAYER_NORM, ACTIVATION, DROPOUT, SCALING, ADD, COPY, PIECEWISE, PERIODIC, NOMINAL };
+// Mirrored in layers.py.
+enum Kind : int32_t {
+    LINEAR, BATCH_NORM, LAYER_NORM, ACTIVATION, DROPOUT, SCALING, ADD, COPY, PIECEWISE, PERIODIC, NOMINAL
+};
 
-// One step of the network; the layout is mirrored in executor.py. Weights are places in a member's row of values, -1 where there are none.
+// One step of the network; the layout is mirrored in executor.py. Weights are places in a member's row of values, -1
+// where there are none.
 struct Op {
     int32_t kind, in, other, out;    // slots of activations; `other` for ADD
     int32_t ins, outs;               // their widths
     int32_t act, place;              // ACTIVATION; DROPOUT after it, or -1
     int32_t wants, add, add_other;   // whether the gradient of `in` is wanted, and whether it is added to what is there
     int32_t low, norm;               // products in bfloat16; which normalization, in the order of the buffers
-    int32_t begin, to;               // of COPY and embeddings: the first column that is read, and the first that is written
+    // of COPY and embeddings: the first column that is read, and the first that is written
+    int32_t begin, to;
     int32_t count, table;            // bins or waves; which constant buffer
     float eps, momentum, speed;
     int64_t weight, bias, frequency, phase;
-};
-
-struct Task {
-    int64_t members, batch, slots, ops, width, classes;  // width: of a row of values
-    const int32_t *widths;                               // of the slots
-    const float *x;                                      // [members, batch, widths[0]]
-    const float *soft;                                   // targets [members, batch, classes], or
-    const int64_t *hard;                                 // [members, batch]
-    const float *values;
-    float *grads;
-    float **buffers;                    // running mean and variance of each normalization [members, width], null where there are none
-    const float **tables;               // constant buffers [members, ...]: the edges of bins
-    const uint64_t *keys;               // of each dropout place [members]
-    const float *rates, *scales;
-    float *objective;                   // [members]
-    float *outputs;                     // for no training: [members, batch, classes]
-    int64_t training, learn, squares;   // learn: running statistics; squares: squared error
 };
 
 // Kept from step to step.
@@ -60,7 +50,8 @@ struct Worker {
     int64_t total = 0, most = 0;
 
     Worker(const Task &task, const Op *list, Arena &a)
-        : t(task), ops(list), arena(a), scratch(a.scratch), values(a.values), slopes(a.slopes), stats(a.stats), sums(a.sums) {
+        : t(task), ops(list), arena(a), scratch(a.scratch), values(a.values), slopes(a.slopes), stats(a.stats),
+            sums(a.sums) {
         for (int64_t s = 0; s < t.slots; ++s) {
             at.push_back(total);
             total += (t.batch * t.widths[s] + 15) / 16 * 16;
@@ -77,7 +68,8 @@ struct Worker {
             kept_at.push_back(held);
             const int64_t cells = ops[k].count * (ops[k].outs - ops[k].ins);
             if (ops[k].kind == PIECEWISE) held += 2 * t.batch * ops[k].ins;
-            if (ops[k].kind == PIECEWISE || ops[k].kind == PERIODIC) space = std::max<int64_t>(space, 2 * (cells + ops[k].count) + LANES * ops[k].outs);
+            if (ops[k].kind == PIECEWISE || ops[k].kind == PERIODIC)
+                space = std::max<int64_t>(space, 2 * (cells + ops[k].count) + LANES * ops[k].outs);
         }
         arena.kept.resize(held);
         arena.room.resize(space);
@@ -116,16 +108,19 @@ struct Worker {
                 case LINEAR: linear(in, w, b, y, t.batch, o.ins, o.outs, o.low && t.training, scratch); break;
                 case BATCH_NORM: {
                     float *mean = t.buffers[2 * o.norm], *variance = t.buffers[2 * o.norm + 1];
-                    const Running running = {mean ? mean + k * o.ins : nullptr, mean ? variance + k * o.ins : nullptr, o.momentum};
+                    const Running running = {mean ? mean + k * o.ins : nullptr, mean ? variance + k * o.ins : nullptr,
+                        o.momentum};
                     const bool learn = t.training && t.learn && mean, own = t.training || !mean;
-                    batch_norm(in, y, t.batch, o.ins, w, b, o.eps, mean_of(o), inverse_of(o), sums.data(), running, own, learn);
+                    batch_norm(in, y, t.batch, o.ins, w, b, o.eps, mean_of(o), inverse_of(o), sums.data(), running,
+                        own, learn);
                     break;
                 }
                 case LAYER_NORM: layer_norm(in, y, t.batch, o.ins, w, b, o.eps, mean_of(o), inverse_of(o)); break;
                 case SCALING:
                     for (int64_t i = 0; i < t.batch; ++i)
 #pragma omp simd
-                        for (int64_t j = 0; j < o.ins; ++j) y[i * o.ins + j] = in[i * o.ins + j] * (1.0f + o.speed * w[j]);
+                        for (int64_t j = 0; j < o.ins; ++j)
+                            y[i * o.ins + j] = in[i * o.ins + j] * (1.0f + o.speed * w[j]);
                     break;
                 case ADD: {
                     const float *other = slot(o.other);
@@ -134,21 +129,25 @@ struct Worker {
                     break;
                 }
                 case COPY:
-                    for (int64_t i = 0; i < t.batch; ++i) std::copy_n(in + o.begin + i * t.widths[o.in], o.ins, y + o.to + i * t.widths[o.out]);
+                    for (int64_t i = 0; i < t.batch; ++i)
+                        std::copy_n(in + o.begin + i * t.widths[o.in], o.ins, y + o.to + i * t.widths[o.out]);
                     break;
                 case PIECEWISE: {
                     const Rows r = rows_of(o);
                     const float *edges = t.tables[o.table] + k * o.ins * (o.count + 1);
                     float *ways = arena.kept.data() + kept_at[step], *places = ways + t.batch * o.ins;
-                    (r.made == 3 ? piecewise<3> : piecewise<0>)(r, edges, w, b, y + o.to, arena.room.data(), ways, places);
+                    (r.made == 3 ? piecewise<3> : piecewise<0>)(r, edges, w, b, y + o.to, arena.room.data(), ways,
+                        places);
                     break;
                 }
                 case PERIODIC: {
                     const Rows r = rows_of(o);
-                    (r.made == 3 ? periodic<3> : periodic<0>)(r, {own + o.frequency, own + o.phase, w, b}, y + o.to, arena.room.data());
+                    (r.made == 3 ? periodic<3> : periodic<0>)(r, {own + o.frequency, own + o.phase, w, b}, y + o.to,
+                        arena.room.data());
                     break;
                 }
-                case NOMINAL: nominal(in + o.begin, t.widths[o.in], t.batch, o.ins, o.outs, w, y + o.to, t.widths[o.out]); break;
+                case NOMINAL: nominal(in + o.begin, t.widths[o.in], t.batch, o.ins, o.outs, w, y + o.to,
+                    t.widths[o.out]); break;
                 default:
                     switch (o.act) {
                         case RELU: activate<RELU>(in, y, n, drop); break;
@@ -186,9 +185,11 @@ struct Worker {
                     if (o.wants) linear_input(g, w, dx, t.batch, o.ins, o.outs, o.add, o.low, scratch);
                     break;
                 case BATCH_NORM:
-                    batch_norm_back(in, g, o.wants ? dx : nullptr, t.batch, o.ins, w, dw, db, mean_of(o), inverse_of(o), sums.data(), sums.data() + most, o.add);
+                    batch_norm_back(in, g, o.wants ? dx : nullptr, t.batch, o.ins, w, dw, db, mean_of(o),
+                        inverse_of(o), sums.data(), sums.data() + most, o.add);
                     break;
-                case LAYER_NORM: layer_norm_back(in, g, o.wants ? dx : nullptr, t.batch, o.ins, w, dw, db, mean_of(o), inverse_of(o), o.add); break;
+                case LAYER_NORM: layer_norm_back(in, g, o.wants ? dx : nullptr, t.batch, o.ins, w, dw, db, mean_of(o),
+                    inverse_of(o), o.add); break;
                 case SCALING:
                     std::fill(dw, dw + o.ins, 0.0f);
                     for (int64_t i = 0; i < t.batch; ++i)
@@ -218,14 +219,17 @@ struct Worker {
                     const Rows r = rows_of(o);
                     const float *edges = t.tables[o.table] + k * o.ins * (o.count + 1);
                     const float *ways = arena.kept.data() + kept_at[step], *places = ways + t.batch * o.ins;
-                    (r.made == 3 ? piecewise_back<3> : piecewise_back<0>)(r, edges, g + o.to, dw, db, arena.room.data(), ways, places);
+                    (r.made == 3 ? piecewise_back<3> : piecewise_back<0>)(r, edges, g + o.to, dw, db,
+                        arena.room.data(), ways, places);
                     break;
                 }
                 case PERIODIC:
-                    periodic_back(rows_of(o), {own + o.frequency, own + o.phase, w, nullptr}, g + o.to, mine + o.frequency, mine + o.phase, dw, db,
+                    periodic_back(rows_of(o), {own + o.frequency, own + o.phase, w, nullptr}, g + o.to,
+                        mine + o.frequency, mine + o.phase, dw, db,
                                   arena.room.data());
                     break;
-                case NOMINAL: nominal_back(in + o.begin, t.widths[o.in], t.batch, o.ins, o.outs, g + o.to, t.widths[o.out], dw); break;
+                case NOMINAL: nominal_back(in + o.begin, t.widths[o.in], t.batch, o.ins, o.outs, g + o.to,
+                    t.widths[o.out], dw); break;
                 default:
                     if (!o.wants) break;
                     switch (o.act) {
@@ -265,7 +269,8 @@ struct Worker {
 extern "C" void dashpot_program(const Op *ops, const Task *task, int threads) {
     const int64_t count = std::min<int64_t>(threads, task->members);
     static thread_local Arena kept;
-    auto span = [&](int64_t i, Arena &arena) { Worker(*task, ops, arena).run(task->members * i / count, task->members * (i + 1) / count); };
+    auto span = [&](int64_t i, Arena &arena) { Worker(*task, ops, arena).run(task->members * i / count,
+        task->members * (i + 1) / count); };
     std::vector<std::thread> others;
     for (int64_t i = 1; i < count; ++i)
         others.emplace_back([&span, i] {

@@ -108,7 +108,8 @@ inline float polished(const float *__restrict w, const float *__restrict t, int6
     return slope > 0.0 ? (float)std::max(r + g * (std::sqrt(g) - 1.0) / slope, 0.0) : r;
 }
 
-// The root r of sum w^2 / (r + t)^2 = 1, climbing from the left by Newton's method; 0 if the row is to be zero. `r` is not above the root.
+// The root r of sum w^2 / (r + t)^2 = 1, climbing from the left by Newton's method; 0 if the row is to be zero. `r` is
+// not above the root.
 inline float climb(const float *__restrict w, const float *__restrict t, int64_t n, float r) {
     if (!(r > 0.0f)) {
         double inside = 0;
@@ -150,9 +151,11 @@ inline float climb(const float *__restrict w, const float *__restrict t, int64_t
     return whole > 8 * steep * r ? polished(w, t, n, r) : r;
 }
 
-// As above, from the sums over the row of w^2 t^k, k = 0 .. 3. With 1 / (r + t)^2 as a series in t / r, whose error is at most the first term left out, they
-// tell the root of most rows to below the rounding of the sums, without another look at the row; and give the others a start that is nearly there.
-inline float norm_root(const float *__restrict w, const float *__restrict t, int64_t n, float s0, float s1, float s2, float s3) {
+// As above, from the sums over the row of w^2 t^k, k = 0 .. 3. With 1 / (r + t)^2 as a series in t / r, whose error is
+// at most the first term left out, they tell the root of most rows to below the rounding of the sums, without another
+// look at the row; and give the others a start that is nearly there.
+inline float norm_root(const float *__restrict w, const float *__restrict t, int64_t n, float s0, float s1, float s2,
+    float s3) {
     if (std::isnan(s0)) return s0;
     if (s0 == 0.0f) return climb(w, t, n, 0.0f);
     const float norm = std::sqrt(s0), whole = 1.0f / s0, a1 = s1 * whole, a2 = s2 * whole, a3 = s3 * whole;
@@ -161,8 +164,10 @@ inline float norm_root(const float *__restrict w, const float *__restrict t, int
     const float second = r + 1.5f * (a2 - a1 * a1) * norm * whole;
     if (r > 0.0f && a3 < 1e-7f * r * r * r) return second;
     if (r > 0.0f && a3 < 0.01f * r * r * r) {
-        const float x = 1.0f / second, third = norm * std::sqrt(1.0f - x * (2.0f * a1 - x * (3.0f * a2 - x * 4.0f * a3)));
-        r = std::max(r, third * (1.0f - 1e-6f) - 4.0f * a3 / (r * r));  // what the series leaves out, taken off: still not above the root
+        const float x = 1.0f / second, third
+            = norm * std::sqrt(1.0f - x * (2.0f * a1 - x * (3.0f * a2 - x * 4.0f * a3)));
+        // what the series leaves out, taken off: still not above the root
+        r = std::max(r, third * (1.0f - 1e-6f) - 4.0f * a3 / (r * r));
     }
     return climb(w, t, n, r);
 }
@@ -221,7 +226,8 @@ void part(const Job &j, int64_t from, int64_t to, std::vector<float> &scratch) {
     else elements<Rule, ADAPTIVE, false>(j, from, to);
 }
 
-// Jobs side by side: all weights are cut into as many spans as there are threads, the same at each step, so that a thread finds what it wrote in its cache.
+// Jobs side by side: all weights are cut into as many spans as there are threads, the same at each step, so that a
+// thread finds what it wrote in its cache.
 template <class Work>
 void run(const Job *jobs, int64_t count, int threads, Work work) {
     int64_t total = 0;
@@ -269,7 +275,8 @@ extern "C" void dashpot_map(const Job *jobs, int64_t count, int adaptive, int th
 // The threads that the OpenMP runtime would start, 0 without one: what torch.set_num_threads says, if it is torch's.
 extern "C" int dashpot_pool() { return dashpot::OpenMP::get().usable() ? dashpot::OpenMP::get().most() : 0; }
 
-// The size of the OpenMP team that `parallel` has work for `threads` done by: 1 if it started threads of its own although there is a runtime, 0 without one.
+// The size of the OpenMP team that `parallel` has work for `threads` done by: 1 if it started threads of its own
+// although there is a runtime, 0 without one.
 extern "C" int dashpot_team(int threads) {
     int found = 0;
     dashpot::parallel(threads, [&](int k, int) {
