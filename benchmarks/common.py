@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import random
@@ -16,12 +17,44 @@ from dashpot.core.environment import machine, versions
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def interleave(arms: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+def options(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line, with what every script that measures on a device knows."""
+    parser.add_argument("--device", default="cpu", help="where to measure, such as cuda")
+    parser.add_argument("--quick", action="store_true", help="fewer arms and rounds, for a first look")
+    parser.add_argument("--result", type=Path, default=None, help="a file for the result, instead of results/")
+    return parser.parse_args()
+
+
+def done(device: str) -> None:
+    """Wait until the device has done all its work: a GPU only takes orders."""
+    import torch
+
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def digits() -> tuple[Any, Any, str]:
+    """scikit-learn's digits, or rows of their shape that are made up where it is missing; and which of the two."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        import numpy as np
+
+        random = np.random.default_rng(0)
+        y = random.integers(10, size=1797)
+        centres = random.uniform(0, 16, size=(10, 64))
+        return np.clip(centres[y] + random.normal(0, 6, size=(1797, 64)), 0, 16), y, "made-up digits"
+    data, target = load_digits(return_X_y=True)
+    return data, target, "digits"
+
+
+def interleave(arms: Mapping[str, Callable[[], None]], rounds: int, device: str = "cpu") -> dict[str, list[float]]:
     """Seconds of each arm in each round, after one uncounted round; the order within a round is random, so drift of the
     machine hits all arms alike.
     """
     for arm in arms.values():
         arm()
+    done(device)
     order, times = list(arms), {name: [] for name in arms}
     shuffle = random.Random(0)
     for _ in range(rounds):
@@ -29,6 +62,7 @@ def interleave(arms: Mapping[str, Callable[[], None]], rounds: int) -> dict[str,
         for name in order:
             started = time.perf_counter()
             arms[name]()
+            done(device)
             times[name].append(time.perf_counter() - started)
     return times
 
@@ -43,8 +77,8 @@ def ratios(times: Mapping[str, Sequence[float]], to: str) -> dict[str, dict[str,
     return result
 
 
-def write_result(name: str, record: Mapping[str, Any]) -> None:
-    """Print ``record`` and write it to ``benchmarks/results/<name>.json`` with date, machine and versions."""
+def write_result(name: str, record: Mapping[str, Any], path: Path | None = None) -> None:
+    """Print ``record`` and write it to ``path`` or ``results/<name>.json``, with date, machine and versions."""
     import torch
 
     RESULTS.mkdir(exist_ok=True)
@@ -56,7 +90,7 @@ def write_result(name: str, record: Mapping[str, Any]) -> None:
         "versions": versions(),
     }
     text = json.dumps(_rounded(whole), indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+    (path or RESULTS / f"{name}.json").write_text(text + "\n")
     print(json.dumps({key: value for key, value in _rounded(record).items() if key != "seconds"}, indent=1))
 
 

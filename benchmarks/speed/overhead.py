@@ -7,6 +7,7 @@ The step that is timed is everything from the batch to the updated weights. Run:
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import interleave, ratios, write_result
+from common import interleave, options, ratios, write_result
 
 import dashpot
 
@@ -34,7 +35,7 @@ def network(p: float | None) -> nn.Sequential:
 
 
 def by_hand(x: torch.Tensor, y: torch.Tensor, *, full: bool) -> Callable[[], None]:
-    model = network(0.2 if full else None)
+    model = network(0.2 if full else None).to(x.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
     weights = [p for p in model.parameters() if p.ndim > 1]
     tensors = list(model.parameters())
@@ -56,7 +57,7 @@ def by_hand(x: torch.Tensor, y: torch.Tensor, *, full: bool) -> Callable[[], Non
 
 
 def with_recipe(x: torch.Tensor, y: torch.Tensor, recipe: dashpot.Recipe) -> Callable[[], None]:
-    model = network(0.2 if recipe else None)
+    model = network(0.2 if recipe else None).to(x.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
     session = recipe.attach(model, optimizer, seed=0, classes=10)
 
@@ -72,9 +73,11 @@ def with_recipe(x: torch.Tensor, y: torch.Tensor, recipe: dashpot.Recipe) -> Cal
 
 
 def main() -> None:
+    chosen = options(argparse.ArgumentParser(description=__doc__))
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(128, 64, generator=generator), torch.randint(10, (128,), generator=generator)
+    x, y = x.to(chosen.device), y.to(chosen.device)
     arms = {
         "plain loop": by_hand(x, y, full=False),
         "empty recipe": with_recipe(x, y, dashpot.Recipe()),
@@ -83,7 +86,7 @@ def main() -> None:
             x, y, dashpot.L2(strength=1e-4) | dashpot.EMA(decay=0.999, warmup=False) | dashpot.Dropout(p=0.2)
         ),
     }
-    times = interleave(arms, ROUNDS)
+    times = interleave(arms, 9 if chosen.quick else ROUNDS, chosen.device)
     write_result(
         "overhead",
         {
@@ -93,7 +96,9 @@ def main() -> None:
             "L2 | EMA | Dropout, ratio to the same by hand": ratios(times, to="L2 + EMA + nn.Dropout by hand")[
                 "L2 | EMA | Dropout"
             ],
+            "device": chosen.device,
         },
+        chosen.result,
     )
 
 

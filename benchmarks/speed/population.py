@@ -21,18 +21,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import interleave, ratios, write_result
+from common import digits, interleave, options, ratios, write_result
 
 import dashpot
 from dashpot.population.members import Member
 from dashpot.population.population import Population
 from dashpot.population.sizes import fast_bfloat16
 
+DEVICE = "cpu"
 SHAPES = [(64, 3), (64, 9), (128, 3), (256, 3), (256, 9), (512, 3)]
 ROWS, COLUMNS, CLASSES, BATCH, ENDLESS = 1024, 40, 10, 128, 100_000
 ALPHA, SMOOTHING, STRENGTH = 0.3, 0.1, 1e-4
@@ -58,12 +58,13 @@ def plain_epoch(model: nn.Module, optimizer: Any, x: Tensor, y: Tensor, lr: floa
     model.train()
     for group in optimizer.param_groups:
         group["lr"] = lr
-    order = torch.randperm(len(x))
-    beta = torch.distributions.Beta(ALPHA, ALPHA)
+    order = torch.randperm(len(x), device=x.device)
+    shape = torch.tensor(ALPHA, device=x.device)
+    beta = torch.distributions.Beta(shape, shape)
     weights = [p for p in model.parameters() if p.ndim > 1]
     for rows in order.split(BATCH):
         xb, yb = x[rows], functional.one_hot(y[rows], CLASSES).float()
-        share, partner = beta.sample((len(rows), 1)), torch.randperm(len(rows))
+        share, partner = beta.sample((len(rows), 1)), torch.randperm(len(rows), device=x.device)
         xb, yb = torch.lerp(xb[partner], xb, share), torch.lerp(yb[partner], yb, share)
         loss = functional.cross_entropy(model(xb), yb, label_smoothing=SMOOTHING)
         optimizer.zero_grad()
@@ -78,7 +79,7 @@ def plain_epoch(model: nn.Module, optimizer: Any, x: Tensor, y: Tensor, lr: floa
 
 
 def plain(width: int, depth: int, norm: bool, x: Tensor, y: Tensor) -> Callable[[], None]:
-    model = network(COLUMNS, width, depth, norm, rate(32))
+    model = network(COLUMNS, width, depth, norm, rate(32)).to(x.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
     return lambda: plain_epoch(model, optimizer, x, y, 1e-3)
 
@@ -117,16 +118,17 @@ def population(
         batch_size=BATCH,
         schedule="constant" if epochs == ENDLESS else "cosine",
         bfloat16=bfloat16,
-        device="cpu",
+        device=DEVICE,
     )
 
 
 def arms(width: int, depth: int, norm: bool, count: int) -> tuple[dict[str, Callable[[], None]], dict[str, int]]:
     g = torch.Generator().manual_seed(0)
     x, y = torch.randn(ROWS, COLUMNS, generator=g), torch.randint(0, CLASSES, (ROWS,), generator=g)
+    x, y = x.to(DEVICE), y.to(DEVICE)
     found = {"plain": plain(width, depth, norm, x, y)}
     members = {"plain": 1}
-    kinds = [("float32", False), *([("bfloat16", True)] if fast_bfloat16(torch.device("cpu")) else [])]
+    kinds = [("float32", False), *([("bfloat16", True)] if fast_bfloat16(torch.device(DEVICE)) else [])]
     for name, bfloat16 in kinds:
         for number in (1, count):
             together = population(number, width, depth, norm, x, y, bfloat16)
@@ -138,14 +140,14 @@ def arms(width: int, depth: int, norm: bool, count: int) -> tuple[dict[str, Call
 
 def accuracy(rounds: int, epochs: int = 60) -> dict[str, Any]:
     """Both arms on digits: 1200 rows to train, 597 to test, another seed each round."""
-    data, target = load_digits(return_X_y=True)
+    data, target, _ = digits()
     x, y = torch.tensor(data / 16, dtype=torch.float32), torch.tensor(target)
     order = np.random.default_rng(0).permutation(len(x))
     rows, test = np.sort(order[:1200]), np.sort(order[1200:])
     result: dict[str, list[float]] = {}
 
     def hit(out: Tensor) -> float:
-        return float((out.argmax(1) == y[test]).float().mean())
+        return float((out.argmax(1).cpu() == y[test]).float().mean())
 
     for name, bfloat16 in (("float32", False), ("bfloat16", True)):
         together = population(rounds, 128, 3, False, x, y, bfloat16, epochs, rows)
@@ -176,17 +178,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seeds", type=int, default=16)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    global DEVICE
+    chosen = options(parser)
+    DEVICE = chosen.device
+    torch.set_num_threads(chosen.threads)
     warnings.simplefilter("ignore")
-    learned = accuracy(options.seeds)
+    learned = {} if chosen.quick else accuracy(chosen.seeds)
     table: dict[str, Any] = {}
     seconds: dict[str, float] = {}
-    for norm in (False, True):
-        for width, depth in SHAPES:
+    for norm in (False,) if chosen.quick else (False, True):
+        for width, depth in [(64, 3), (256, 3), (512, 3)] if chosen.quick else SHAPES:
             name = f"{width}/{depth}{', batch norm' if norm else ''}"
-            found, members = arms(width, depth, norm, 32 if width < 512 else 16)
-            times = interleave(found, options.rounds)
+            found, members = arms(width, depth, norm, 32 if width < 512 or DEVICE != "cpu" else 16)
+            times = interleave(found, 5 if chosen.quick else chosen.rounds, DEVICE)
             each = {key: [t / members[key] for t in values] for key, values in times.items()}
             inverse = ratios({key: [1 / t for t in values] for key, values in each.items()}, "plain")
             table[name] = inverse
@@ -198,7 +202,7 @@ def main() -> None:
                 flush=True,
             )
     write_result(
-        f"population-{options.threads}-thread{'s' if options.threads > 1 else ''}",
+        f"population-{chosen.threads}-thread{'s' if chosen.threads > 1 else ''}",
         {
             "what": (
                 "a member's step in a population, times as fast as a step of plain PyTorch with fused AdamW, the same"
@@ -207,7 +211,9 @@ def main() -> None:
             "times as fast": table,
             "accuracy on digits": learned,
             "seconds of a plain step": seconds,
+            "device": DEVICE,
         },
+        chosen.result,
     )
 
 

@@ -31,13 +31,14 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from common import ratios, write_result
+from common import done, options, ratios, write_result
 
 import dashpot
 from dashpot.techniques.penalties import fast, native
 
 Shapes = list[tuple[int, ...]]
 Arm = Callable[[], None]
+DEVICE = "cpu"
 
 
 def mlp() -> Shapes:
@@ -82,8 +83,8 @@ def parameters(shapes: Shapes) -> list[nn.Parameter]:
     generator = torch.Generator().manual_seed(0)
     found = []
     for shape in shapes:
-        p = nn.Parameter(0.1 * torch.randn(shape, generator=generator))
-        p.grad = 0.1 * torch.randn(shape, generator=generator)
+        p = nn.Parameter((0.1 * torch.randn(shape, generator=generator)).to(DEVICE))
+        p.grad = (0.1 * torch.randn(shape, generator=generator)).to(DEVICE)
         found.append(p)
     return found
 
@@ -147,7 +148,7 @@ def pat(shapes: Shapes, kind: str) -> Arm | None:
 
 def arms(shapes: Shapes) -> dict[str, Arm]:
     found: dict[str, Arm | None] = {"fused AdamW": fused(shapes)}
-    if native.kernel() is not None:
+    if DEVICE == "cpu" and native.kernel() is not None:
         found |= {f"ours, {name}": ours(shapes, penalty, "native") for name, penalty in PENALTIES.items()}
         found |= {
             f"post-hook, {name}": hooked(shapes, penalty, True)
@@ -185,6 +186,7 @@ def timed(arm: Arm, patience: float) -> tuple[float, bool]:
     while True:
         before, started = waited(), time.perf_counter()
         arm()
+        done(DEVICE)
         seconds = time.perf_counter() - started
         best = min(best, ((waited() - before) / seconds, seconds))
         if best[0] < 0.02 or time.perf_counter() - begun > patience:
@@ -197,6 +199,7 @@ def interleaved(arms: dict[str, Arm], rounds: int, patience: float) -> tuple[dic
     """
     for arm in arms.values():
         arm()
+    done(DEVICE)
     order, shuffle = list(arms), random.Random(0)
     times: dict[str, list[float]] = {name: [] for name in arms}
     calm = dict.fromkeys(arms, 0.0)
@@ -248,31 +251,36 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--patience", type=float, default=0.5)
     parser.add_argument("--without", default=None, help="leave out the arms whose name matches this regular expression")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    global DEVICE
+    chosen = options(parser)
+    DEVICE = chosen.device
+    rounds, patience = (9, 0.0) if chosen.quick else (chosen.rounds, chosen.patience)
+    torch.set_num_threads(chosen.threads)
     table, seconds, undisturbed = {}, {}, {}
     for model, shapes in MODELS.items():
-        chosen = {
+        some = {
             name: arm
             for name, arm in arms(shapes()).items()
-            if not (options.without and re.search(options.without, name))
+            if not (chosen.without and re.search(chosen.without, name))
         }
-        times, undisturbed[model] = interleaved(chosen, options.rounds, options.patience)
+        times, undisturbed[model] = interleaved(some, rounds, patience)
         table[model] = ratios(times, "fused AdamW")
         seconds[model] = {"fused AdamW": statistics.median(times["fused AdamW"])}
         for name, ratio in table[model].items():
             print(f"{model:<18} {name:<40} {ratio['median']:.3f} {undisturbed[model][name]:.2f}", flush=True)
-    grown = {name: peak(name) for name in MEMORY if name != "torchao pat, L1" or pat([(2, 2)], "L1") is not None}
+    names = () if chosen.quick or DEVICE != "cpu" else MEMORY
+    grown = {name: peak(name) for name in names if name != "torchao pat, L1" or pat([(2, 2)], "L1") is not None}
     record = {
         "what": (
             "optimizer step, ratio to torch.optim.AdamW(fused=True); pytorch_optimizer 4.1 has no proximal optimizer"
         ),
         "ratios": table,
         "peak memory, ratio (transformer)": {name: value / grown["fused AdamW"] for name, value in grown.items()},
+        "device": DEVICE,
         "share of undisturbed steps": undisturbed,
         "seconds": seconds,
     }
-    write_result(f"step-{options.threads}-thread{'s' if options.threads > 1 else ''}", record)
+    write_result(f"step-{chosen.threads}-thread{'s' if chosen.threads > 1 else ''}", record, chosen.result)
     print(json.dumps(grown))
 
 
