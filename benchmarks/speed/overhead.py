@@ -86,7 +86,7 @@ def main() -> None:
             x, y, dashpot.L2(strength=1e-4) | dashpot.EMA(decay=0.999, warmup=False) | dashpot.Dropout(p=0.2)
         ),
     }
-    times = interleave(arms, 9 if chosen.quick else ROUNDS, chosen.device)
+    times = interleave(arms, 7 if chosen.quick else ROUNDS, chosen.device)
     write_result(
         "overhead",
         {

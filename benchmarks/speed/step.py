@@ -257,7 +257,7 @@ def main() -> None:
     rounds, patience = (9, 0.0) if chosen.quick else (chosen.rounds, chosen.patience)
     torch.set_num_threads(chosen.threads)
     table, seconds, undisturbed = {}, {}, {}
-    for model, shapes in MODELS.items():
+    for model, shapes in list(MODELS.items())[:: 2 if chosen.quick else 1]:
         some = {
             name: arm
             for name, arm in arms(shapes()).items()

@@ -194,7 +194,7 @@ def test_strengths_and_reports_of_a_model_on_the_device() -> None:
         model.eval()
     for technique in (D.L1(), D.GroupLasso(groups="columns", on="name:0.weight")):
         mine, theirs = (D.max_strength(model, x, y, technique) for model in (far, near))
-        assert abs(mine - theirs) < 1e-3 * theirs
+        assert abs(mine - theirs) <= 1e-3 * theirs
     recipe = D.resolve_strengths(D.L1(relative=0.1), far, (x, y))
     report = D.stationarity(far, (x, y), recipe)
     expected = D.stationarity(near, (x, y), recipe)
