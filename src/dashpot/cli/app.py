@@ -13,7 +13,7 @@ from dashpot.core.errors import DashpotError
 
 app = typer.Typer(
     name="dashpot",
-    help="Regularization for PyTorch: apply any recipe, and see what each ingredient earned.",
+    help="Regularization for PyTorch: apply any recipe, and see what each technique contributes.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

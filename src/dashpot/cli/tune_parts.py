@@ -35,25 +35,14 @@ def again(folder: Path) -> None:
 
 
 def seconds(text: str) -> float:
-    """``90``, ``90s``, ``10m`` or ``2h`` as seconds.
+    """``--budget`` as seconds: ``90``, ``90s``, ``10m`` or ``2h``.
 
     Raises:
         ConfigError: anything else.
-
-    >>> seconds("90s"), seconds("10m"), seconds("1.5h")
-    (90.0, 600.0, 5400.0)
     """
-    from dashpot.core.errors import ConfigError
+    from dashpot.search.arguments import seconds as read
 
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
-    try:
-        value = float(number)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value * unit < float("inf"):
-        raise ConfigError("--budget", "a time such as 90s, 10m or 2h", text)
-    return value * unit
+    return read(text, "--budget")
 
 
 def low_precision(precision: str) -> bool | None:

@@ -74,7 +74,7 @@ def as_text(name: str, options: Distribution) -> str:
     )
 
 
-def seconds(time: Any) -> float:
+def seconds(time: Any, parameter: str = "budget") -> float:
     """``90``, ``"90"``, ``"90s"``, ``"10m"`` or ``"2h"`` as seconds.
 
     Raises:
@@ -90,5 +90,5 @@ def seconds(time: Any) -> float:
     except (TypeError, ValueError):
         value = math.nan
     if not 0 < value < math.inf:
-        raise ConfigError("budget", "seconds, or a time such as '90s', '10m' or '2h'", time)
+        raise ConfigError(parameter, "seconds, or a time such as 90s, 10m or 2h", time)
     return value
