@@ -41,9 +41,9 @@ class InputNoise(Technique):
     loss.
 
     Args:
-        std: σ >= 0, in the units of the input. Features of a table are standardized: 0.05 to 0.3 is usual. Pixels lie in
-            [0, 1], and only the network standardizes them: 0.02 to 0.1 of that range is usual; sums may leave it, and
-            are not clipped. 0 is off.
+        std: σ >= 0, in the units of the input; 0 is off. Features of a table are standardized: 0.05 to 0.3 is usual.
+            Pixels lie in [0, 1], and only the network standardizes them: 0.02 to 0.1 of that range is usual; sums may
+            leave it, and are not clipped.
 
     Raises:
         UsageError: inputs that are not floating point.
