@@ -74,12 +74,10 @@ class TestMixup:
 
     def test_refuses_what_it_cannot_mix(self) -> None:
         model = nn.Linear(2, 3)
-        with pytest.raises(dashpot.ConflictError, match="multi-label"):
-            dashpot.Mixup().attach(model, sgd(model), targets="multilabel")
         session = dashpot.Mixup().attach(model, sgd(model))
         with pytest.raises(dashpot.UsageError, match="classes="):
             session.batch(torch.randn(4, 2), torch.arange(4) % 3)
-        with pytest.raises(dashpot.UsageError, match="multi-label"):
+        with pytest.raises(dashpot.UsageError, match="targets='multilabel'"):
             session.batch(torch.randn(4, 2), torch.ones(4, 3, dtype=torch.long))
         with pytest.raises(dashpot.UsageError, match="floating-point"):
             session.batch(torch.ones(4, 2, dtype=torch.long), torch.arange(4) % 3)

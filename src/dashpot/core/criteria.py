@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -20,6 +21,7 @@ from dashpot.core.errors import ConfigError, UsageError
 Criterion = Callable[..., Any]
 _REDUCTIONS = ("mean", "sum", "batchmean", "none")
 _compared: weakref.WeakSet[Any] = weakref.WeakSet()
+_settings: weakref.WeakKeyDictionary[Any, dict[str, Any] | None] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,17 @@ def _options(criterion: Criterion) -> dict[str, Any] | None:
         return {
             name: getattr(criterion, name, None) for name in ("reduction", "weight", "ignore_index", "label_smoothing")
         }
+    if criterion in _settings:
+        return _settings[criterion]
     try:
         parameters = inspect.signature(criterion).parameters
     except (TypeError, ValueError):  # made in C, without a signature
         return None
-    if not isinstance(parameters["reduction"].default if "reduction" in parameters else None, str):
-        return None
-    return {name: p.default for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
+    found = {name: p.default for name, p in parameters.items() if p.default is not inspect.Parameter.empty}
+    options = found if isinstance(found.get("reduction"), str) else None
+    with contextlib.suppress(TypeError):  # what cannot be referred to weakly is read each time
+        _settings[criterion] = options
+    return options
 
 
 def _by_class(criterion: Criterion) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dashpot.core.batch import Batch, weights_for
+from dashpot.core.criteria import samples_of
 from dashpot.core.errors import DataError, UsageError
 from dashpot.core.modes import evaluating
 
@@ -62,33 +65,76 @@ def default_criterion(y: Tensor) -> Criterion:
     return cross_entropy if is_classification(y) else squared_error
 
 
-def metrics_of(out: Tensor, y: Tensor, criterion: Criterion | None = None) -> dict[str, float]:
+def metrics_of(
+    out: Tensor,
+    y: Tensor,
+    criterion: Criterion | None = None,
+    *,
+    weight: Tensor | None = None,
+    targets: str | None = None,
+) -> dict[str, float]:
     """Scores of outputs against targets.
 
     Args:
-        out: logits [n, classes, ...] for integer ``y``, values for float ``y``.
-        y: classes [n, ...] or values [n] or [n, k].
+        out: logits [n, classes, ...] for classes, values for values, logits of the shape of ``y`` for several labels.
+        y: classes [n, ...], values [n] or [n, k], or labels 0 and 1 [n] or [n, k].
+        criterion: the loss; by default cross entropy for classes and squared error for values.
+        weight: of the rows [n]: one of weight 0 is absent, one of weight 2 counts twice.
+        targets: ``"classes"``, ``"values"`` or ``"multilabel"``; by default whole numbers are classes, others values.
 
     Returns:
         ``loss``, and ``accuracy`` and ``balanced_accuracy`` (the mean recall over the classes that occur), or ``r2``
-        and ``rmse``.
+        and ``rmse``, or for labels ``accuracy`` (of rows whose labels are all right) and ``hamming_loss`` (the share of
+        labels that are wrong); weighted as scikit-learn does.
     """
     if len(y) == 0:
         raise DataError("scores need at least one row, got 0.")
-    loss = float((criterion or default_criterion(y))(out, y).double().mean())
-    if is_classification(y):
-        hit = (out.argmax(dim=1) == y).reshape(-1)
-        flat = y.reshape(-1)
-        count = torch.bincount(flat).double()
-        # Counted, not weighted: that torch refuses on a GPU under its deterministic algorithms.
-        recall = torch.bincount(flat[hit], minlength=len(count)) / count
-        accuracy = float(hit.double().mean())
-        return {"loss": loss, "accuracy": accuracy, "balanced_accuracy": float(recall[count > 0].mean())}
-    error = (out.reshape(y.shape).double() - y.double()).square()
-    spread = (y.double() - y.double().mean(dim=0)).square().sum()
+    criterion = criterion or default_criterion(y)
+    if weight is None:
+        loss = float(criterion(out, y).double().mean())
+    else:
+        found = samples_of(criterion, out, y)
+        values = found.values.double()
+        if values.ndim == 0:
+            raise UsageError("scores with weights need the loss of each sample, and the criterion gives one number.")
+        loss = float(found.reduce(values, weights_for(values, Batch(None, y, weight=weight), y, found.ignore_index)))
+    targets = targets or ("classes" if is_classification(y) else "values")
+    if targets == "multilabel":
+        right = (out > 0).reshape(len(y), -1) == y.reshape(len(y), -1).bool()
+        return {"loss": loss, "accuracy": _mean(right.all(dim=1), weight), "hamming_loss": _mean(~right, weight)}
+    share = None if weight is None else weight.double().reshape(-1, *[1] * (y.ndim - 1)).expand(y.shape)
+    if targets == "classes":
+        hit = out.argmax(dim=1) == y
+        recall = _recall(y.reshape(-1), hit.reshape(-1), share)
+        return {"loss": loss, "accuracy": _mean(hit, weight), "balanced_accuracy": float(recall.mean())}
+    y = y.double()
+    error = (out.reshape(y.shape).double() - y).square()
+    center = y.mean(dim=0) if share is None else (y * share).sum(dim=0) / share.sum(dim=0)
+    spread, missed = (y - center).square(), error
+    if share is not None:
+        spread, missed = spread * share, error * share
     # A constant target has no variance to explain: r2 is 1 if it is hit exactly, else 0, as in scikit-learn.
-    r2 = 1 - float(error.sum() / spread) if spread > 0 else float(error.sum() == 0)
-    return {"loss": loss, "r2": r2, "rmse": float(error.mean().sqrt())}
+    r2 = 1 - float(missed.sum() / spread.sum()) if spread.sum() > 0 else float(missed.sum() == 0)
+    return {"loss": loss, "r2": r2, "rmse": math.sqrt(_mean(error, weight))}
+
+
+def _recall(y: Tensor, hit: Tensor, share: Tensor | None) -> Tensor:
+    """Of the classes that occur."""
+    if share is None:
+        count = torch.bincount(y).double()
+        # Counted, not weighted: that torch refuses on a GPU under its deterministic algorithms.
+        return (torch.bincount(y[hit], minlength=len(count)) / count)[count > 0]
+    y, hit, share = y.cpu(), hit.cpu(), share.reshape(-1).cpu()
+    count = torch.bincount(y, weights=share)
+    return (torch.bincount(y, weights=share * hit) / count)[count > 0]
+
+
+def _mean(values: Tensor, weight: Tensor | None) -> float:
+    """Over all values [n, ...], weighted by row."""
+    if weight is None:
+        return float(values.double().mean())
+    rows = values.double().reshape(len(values), -1).mean(dim=1)
+    return float((rows * weight.double()).sum() / weight.double().sum())
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dashpot.evaluation.losses import metrics_of, predict
 from dashpot.population.members import RANDOM, Data, Member, Plan, initial
 from dashpot.training.batches import Batches
-from dashpot.training.loop import train_epoch
+from dashpot.training.epoch import train_epoch
 from dashpot.training.setup import adamw_for
 
 

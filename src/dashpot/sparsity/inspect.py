@@ -178,7 +178,7 @@ def stationarity(
     gradients = [torch.zeros_like(p) for p in tensors]
     with evaluating(model):
         rows = 0
-        for x, y, _ in batches.in_order():
+        for x, y in batches.in_order():
             out = (loss or default_criterion(y))(model(x), y)
             parts = torch.autograd.grad(out.reshape(len(y), -1).mean(dim=1).sum(), tensors, allow_unused=True)
             rows += len(y)

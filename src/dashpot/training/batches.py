@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dashpot.core.batch import unit_range
+from dashpot.core.batch import Batch, unit_range
 from dashpot.core.errors import DataError
+from dashpot.core.nested import leaves, map_tensors, moved
 from dashpot.core.rng import derive, generator, stream
-
-Item = tuple[Any, Tensor, Tensor | None]
 
 
 class Batches:
     """Data that can be gone through epoch by epoch, in an order that depends on seed and epoch only.
 
     Args:
-        data: ``(x, y)`` or ``(x, y, weight)`` of tensors or arrays, a map-style Dataset of ``(x, y)``, or a DataLoader.
+        data: ``(x, y)`` or ``(x, y, weight)`` of tensors or arrays, also in dicts and tuples; a map-style Dataset of
+            such; or a DataLoader, which may also give whole batches (:class:`~dashpot.Batch`).
         batch_size: rows per batch; a last batch of one row joins the one before, since batch normalization cannot train
             on it.
         seed: of the order.
@@ -35,19 +35,19 @@ class Batches:
     ) -> None:
         self._pixels = modality == "image"
         self.device, self._batch_size, self._key = device, batch_size, stream(seed, "order")
-        self.tensors: tuple[Tensor, ...] | None = None
+        self._parts: tuple[Any, ...] | None = None
+        self.rows: int | None = None  # where the data are tensors
         self._loader: DataLoader[Any] | None = None
         if isinstance(data, DataLoader):
             self._loader = data
         elif isinstance(data, Dataset):
             self._loader = DataLoader(data, batch_size=batch_size, shuffle=True)
         elif isinstance(data, Sequence) and len(data) in (2, 3):
-            self.tensors = tuple(
-                _tensor(f"{name}[{i}]", part).to(device) for i, part in enumerate(data) if part is not None
-            )
-            lengths = [len(part) for part in self.tensors]
-            if len(set(lengths)) > 1 or lengths[0] == 0:
+            parts = [_tensors(f"{name}[{i}]", part) for i, part in enumerate(data) if part is not None]
+            lengths = [len(leaf) if leaf.ndim else 0 for part in parts for _, leaf in leaves(part)]
+            if len(set(lengths)) > 1 or not lengths or lengths[0] == 0:
                 raise DataError(f"{name} must be x, y (and weight) of one length above 0, got lengths {lengths}.")
+            self.rows, self._parts = lengths[0], tuple(moved(part, device) for part in parts)
         else:
             raise DataError(
                 f"{name} must be (x, y), (x, y, weight), a Dataset or a DataLoader, got {type(data).__name__}."
@@ -56,64 +56,70 @@ class Batches:
     def __len__(self) -> int:
         """Batches per epoch."""
         # One of the two is set.
-        return len(self._starts()) if self.tensors is not None else len(self._loader)  # type: ignore[arg-type]
+        return len(self._starts()) if self.rows is not None else len(self._loader)  # type: ignore[arg-type]
 
     @property
     def smallest(self) -> int | None:
         """The smallest batch to come, where that is known."""
-        if self.tensors is None:
+        if self.rows is None:
             return None
         starts = self._starts()
         return min(stop - start for start, stop in starts)
 
-    def epoch(self, epoch: int) -> Iterator[Item]:
+    @property
+    def targets(self) -> Tensor | None:
+        """All targets, where they are one tensor in memory."""
+        y = self._parts[1] if self._parts is not None else None
+        return y if isinstance(y, Tensor) else None
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one training epoch."""
-        if self.tensors is None:
+        if self._parts is None or self.rows is None:
             self._seed_loader(epoch)
             yield from self._loaded()
             return
-        order = torch.randperm(len(self.tensors[0]), generator=generator(derive(self._key, epoch)), device="cpu").to(
+        order = torch.randperm(self.rows, generator=generator(derive(self._key, epoch)), device="cpu").to(
             self.device, non_blocking=True
         )
         for start, stop in self._starts():
             rows = order[start:stop]
-            yield self._item([part.index_select(0, rows) for part in self.tensors])
+            yield self._batch([_take(part, rows) for part in self._parts])
 
-    def in_order(self, limit: int | None = None, chunk: int = 4096) -> Iterator[Item]:
+    def in_order(self, limit: int | None = None, chunk: int = 4096) -> Iterator[Batch]:
         """Every row once, in the order given; with ``limit``, that many rows spread evenly."""
-        if self.tensors is None:
+        if self._parts is None or self.rows is None:
             yield from self._loaded()
             return
-        n = len(self.tensors[0])
-        parts = self.tensors
+        n, parts = self.rows, self._parts
         if limit is not None and limit < n:
             rows = torch.linspace(0, n - 1, limit, device=self.device).long()
-            parts = tuple(part.index_select(0, rows) for part in parts)
-            n = limit
+            n, parts = limit, tuple(_take(part, rows) for part in parts)
         for start in range(0, n, chunk):
-            yield self._item([part[start : start + chunk] for part in parts])
+            yield self._batch([_cut(part, start, start + chunk) for part in parts])
 
-    def first(self) -> Item:
+    def first(self) -> Batch:
         """A few rows, to learn the shapes from."""
-        if self.tensors is not None:
-            return self._item([part[:2] for part in self.tensors])
-        for item in self._loaded():
-            return item
+        if self._parts is not None:
+            return self._batch([_cut(part, 0, 2) for part in self._parts])
+        for batch in self._loaded():
+            return batch
         raise DataError("the training data are empty: the loader gave no batch.")
 
     def fingerprint(self) -> str:
         """A short hash of the data, or of the number of batches where they come from a loader."""
         digest = hashlib.blake2b(digest_size=8)
-        if self.tensors is None:
+        if self._parts is None:
             digest.update(f"loader of {len(self)}".encode())
-        for part in self.tensors or ():
+        for path, part in leaves(self._parts or ()):
+            if "." in path:  # the place in a structure; plain tensors have the hash that they always had
+                digest.update(path.encode())
             digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
             digest.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def _starts(self) -> list[tuple[int, int]]:
-        assert self.tensors is not None
-        return batch_edges(len(self.tensors[0]), self._batch_size)
+        assert self.rows is not None
+        return batch_edges(self.rows, self._batch_size)
 
     def _seed_loader(self, epoch: int) -> None:
         """A loader's own generator and sampler, too, depend on seed and epoch only, so that a resumed run sees the
@@ -128,23 +134,26 @@ class Batches:
         if callable(set_epoch := getattr(sampler, "set_epoch", None)):
             set_epoch(epoch)
 
-    def _loaded(self) -> Iterator[Item]:
+    def _loaded(self) -> Iterator[Batch]:
         assert self._loader is not None
         for item in self._loader:
-            if not isinstance(item, Sequence) or len(item) not in (2, 3):
-                raise DataError("a loader must give (x, y) or (x, y, weight) batches.")
-            yield self._item(
-                [part.to(self.device, non_blocking=True) if isinstance(part, Tensor) else part for part in item]
-            )
+            if isinstance(item, Batch):
+                yield item.to(self.device, non_blocking=True)
+                continue
+            if not isinstance(item, Sequence) or isinstance(item, str) or len(item) not in (2, 3):
+                raise DataError("a loader must give (x, y) or (x, y, weight) batches, or whole ones (dashpot.Batch).")
+            yield self._batch([moved(part, self.device, non_blocking=True) for part in item])
 
-    def _item(self, parts: Sequence[Any]) -> Item:
-        x = unit_range(parts[0]) if self._pixels else parts[0]
-        return x, parts[1], parts[2] if len(parts) > 2 else None
+    def _batch(self, parts: Sequence[Any]) -> Batch:
+        x, y, *weight = parts
+        if isinstance(y, Tensor) and not (y.is_floating_point() or y.dtype == torch.long):
+            y = y.long()  # classes of any whole type, and of bool
+        return Batch(unit_range(x) if self._pixels else x, y, y, weight[0] if weight else None)
 
     def whole(self) -> tuple[Tensor, Tensor]:
         """All inputs and targets, as batches have them."""
-        items = list(self.in_order())
-        return torch.cat([x for x, _, _ in items]), torch.cat([y for _, y, _ in items])
+        batches = list(self.in_order())
+        return torch.cat([batch.x for batch in batches]), torch.cat([batch.truth for batch in batches])
 
 
 def batch_edges(rows: int, batch_size: int) -> list[tuple[int, int]]:
@@ -153,6 +162,25 @@ def batch_edges(rows: int, batch_size: int) -> list[tuple[int, int]]:
     if len(edges) > 2 and edges[-1] - edges[-2] == 1:
         del edges[-2]
     return list(itertools.pairwise(edges))
+
+
+def _take(part: Any, rows: Tensor) -> Any:
+    return map_tensors(lambda tensor: tensor.index_select(0, rows), part)
+
+
+def _cut(part: Any, start: int, stop: int) -> Any:
+    return map_tensors(lambda tensor: tensor[start:stop], part)
+
+
+def _tensors(name: str, part: Any) -> Any:
+    """Tensors of a tensor or an array, or of a dict or tuple of such."""
+    if isinstance(part, Mapping):
+        return {key: _tensors(f"{name}[{key!r}]", value) for key, value in part.items()}
+    if isinstance(part, tuple) and any(
+        isinstance(value, Mapping | tuple) or getattr(value, "ndim", 0) for value in part
+    ):
+        return tuple(_tensors(f"{name}[{i}]", value) for i, value in enumerate(part))
+    return _tensor(name, part)
 
 
 def _tensor(name: str, part: Any) -> Tensor:

@@ -5,29 +5,30 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from dashpot.core.errors import ConfigError, ConflictError, DivergedError
 from dashpot.core.recipe import Recipe
 from dashpot.core.requires import MODALITIES
-from dashpot.core.rng import derive, seed_global, stream
 from dashpot.core.session import Session
 from dashpot.core.space import Range, check_number, check_whole
 from dashpot.core.technique import Technique
 from dashpot.core.tensors import put, tensors
-from dashpot.evaluation.losses import Criterion, default_criterion, is_classification, metrics_of
+from dashpot.evaluation.losses import Criterion
 from dashpot.techniques.penalties.strengths import resolve_strengths
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
+from dashpot.training.epoch import measure, train_epoch
 from dashpot.training.progress import Progress
-from dashpot.training.setup import adamw_for, outputs_of, pick_device, schedule_of
+from dashpot.training.setup import adamw_for, pick_device, schedule_of
+from dashpot.training.task import Task, check_targets, task_of
 
 
 class DivergenceWarning(UserWarning):
@@ -90,18 +91,21 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     modality: str | None = None,
+    targets: str | None = None,
 ) -> FitResult:
     """Train a model with a recipe.
 
     Args:
         model: any module; it is moved to ``device`` and trained in place.
         data: ``(x, y)`` or ``(x, y, weight)`` of tensors or arrays, a Dataset, or a DataLoader. Tensors are fastest:
-            they live on the device and are indexed there.
+            they live on the device and are indexed there. Inputs may stand in dicts, which the model gets by name, and
+            tuples, which it gets by place. A row of weight 0 is absent from loss and scores, one of weight 2 counts
+            twice. A loader may give whole batches (:class:`~dashpot.Batch`), with masks.
         valid: the same for validation; nothing is learned from it but when to stop.
         recipe: the techniques, in any form that :meth:`Recipe.coerce` reads. Relative strengths are first made
             absolute, by these data and the model's initial weights.
-        loss: from (output, target) to the loss of each sample; by default cross entropy for integer targets and squared
-            error for floating-point ones.
+        loss: from (output, target) to the loss of each sample, or a loss module or function that reduces; by default
+            cross entropy for classes, squared error for values and binary cross entropy for labels.
         optimizer: one made for this model, or a function from parameters to one; by default AdamW without decay at
             ``lr``.
         schedule: ``"cosine"`` to zero over all epochs, ``"constant"``, or a function from progress in [0, 1) to a
@@ -118,6 +122,8 @@ def fit(
         modality: what the inputs are: ``"table"``, ``"image"`` or ``"text"``; None does not say. Images
             [n, channels, height, width] that are held as bytes (uint8) then reach techniques and model as float32 in
             [0, 1]; standardize them at the front of the model, as :class:`dashpot.nets.Standardize` does.
+        targets: ``"classes"``, ``"values"`` or ``"multilabel"`` (yes/no labels). By default floating-point targets are
+            values; whole numbers are classes, and labels where the model has one output for each of them.
 
     Returns:
         The result; ``result.model`` is ``model``.
@@ -150,21 +156,17 @@ def fit(
     recipe = Recipe.coerce(recipe)
     train = Batches("data", data, batch_size, seed, place, modality)
     held_out = Batches("valid", valid, batch_size, seed, place, modality) if valid is not None else None
-    for technique in recipe:
-        if held_out is None and str(getattr(technique, "monitor", "")).startswith("val_"):
-            raise ConflictError(
-                f"{technique} watches a validation score, but there are no validation data. Pass valid=, or"
-                " monitor='train_loss'."
-            )
+    _check_monitors(recipe, held_out)
     with torch.random.fork_rng(devices=[]):  # a loader that is looked into draws from the caller's random state
         # Strengths that are relative to the data are found on what the model will see.
         seen = train.whole() if modality == "image" and any(getattr(t, "relative", None) for t in recipe) else data
         recipe = resolve_strengths(recipe, model, seen, loss)
-        x, y, _ = train.first()
-    criterion = loss or default_criterion(y)
+        task = task_of(model, train.first(), loss, targets)
+    for name, part in (("data[1]", train), ("valid[1]", held_out)):
+        if part is not None and part.targets is not None:
+            check_targets(name, part.targets, task)
     optimizer = adamw_for(model, optimizer, lr)
     factor = schedule_of(schedule)
-    closure_needed = any(t.evaluations > 1 for t in recipe)
     settings = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -172,137 +174,124 @@ def fit(
         "data": train.fingerprint() if checkpoint else "",
         "optimizer": type(optimizer).__name__,
     }
-    saved = Checkpoint(checkpoint, settings)
-    history: History = []
-    stopped, diverged, started = "", None, time.perf_counter()
-
+    saved, started = Checkpoint(checkpoint, settings), time.perf_counter()
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         session = recipe.attach(
             model,
             optimizer,
             seed=seed,
-            classes=outputs_of(model, x) if is_classification(y) else None,
-            targets="classes" if is_classification(y) else "values",
+            classes=task.classes,
+            targets=task.targets,
             batch_size=train.smallest,
-            closure=closure_needed,
+            closure=any(t.evaluations > 1 for t in recipe),
             steps=epochs * len(train),
             steps_per_epoch=len(train),
             modality=modality,
         )
         with session, Progress(progress, epochs) as shown:
-            if resume and saved.exists:
-                history, stopped = saved.load(model, optimizer, session)
-                shown.note(
-                    f"resumed after epoch {len(history)} of {epochs}"
-                    if not stopped
-                    else f"nothing left to do: {stopped}"
-                )
-            elif resume:
-                shown.note("nothing was saved yet: starting from the beginning")
-            watched = [row.get("val_loss", row["train_loss"]) for row in history]
-            best, kept = (
-                min((score for score in watched if not math.isnan(score)), default=math.inf),
-                saved.kept or session.snapshot(),
+            course = _Course(session, model, optimizer, train, held_out, task, factor, epochs, place)
+            if resume:
+                shown.note(course.resume(saved))
+            course.best_weights(saved.kept)
+            while len(course.history) < epochs and not course.stopped and course.epoch():
+                saved.save(model, optimizer, session, course.history, course.stopped, course.kept)
+                shown.epoch(course.history[-1])
+            course.end()
+            plan = session.plan()
+    if course.diverged:
+        warnings.warn(course.diverged, DivergenceWarning, stacklevel=2)
+    model.eval()
+    seconds = time.perf_counter() - started
+    return FitResult(model, course.history, course.stopped, plan, course.best_epoch, course.diverged, seconds)
+
+
+def _check_monitors(recipe: Recipe, held_out: Batches | None) -> None:
+    """Refuse to watch a score that nobody takes."""
+    for technique in recipe:
+        if held_out is None and str(getattr(technique, "monitor", "")).startswith("val_"):
+            raise ConflictError(
+                f"{technique} watches a validation score, but there are no validation data. Pass valid=, or"
+                " monitor='train_loss'."
             )
 
-            while len(history) < epochs and not stopped:
-                epoch = len(history) + 1
-                epoch_started = time.perf_counter()
-                total, first_bad = train_epoch(
-                    session, model, optimizer, train, criterion, factor, epoch, epochs, place
-                )
-                if not math.isfinite(total):
-                    where = f"step {first_bad} of {len(train)}" if first_bad else "some step"
-                    diverged = (
-                        f"loss must stay finite, got {float(total)} in epoch {epoch} at {where}. Lower the learning"
-                        f" rate (now {lr:g}), or clip gradients."
-                    )
-                    stopped = "the loss diverged"
-                    break
 
-                row = {"epoch": epoch, "objective": float(total) / len(train)}
-                with session.evaluate(), torch.no_grad():
-                    # As many training rows as validation rows, in the same mode, so that the gap compares like with
-                    # like.
-                    limit = len(held_out.tensors[0]) if held_out is not None and held_out.tensors is not None else None
-                    row |= _measure("train", model, train, criterion, limit)
-                    if held_out is not None:
-                        row |= _measure("val", model, held_out, criterion, None)
-                row |= {"lr": optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - epoch_started}
-                if epoch == epochs and not math.isfinite(row["train_loss"]):  # no further step will tell
-                    diverged = (
-                        f"loss must stay finite, got {row['train_loss']} after epoch {epoch}. Lower the learning rate"
-                        f" (now {lr:g}), or clip gradients."
-                    )
-                    stopped = "the loss diverged"
-                    break
-                history.append(row)
-                verdict = session.epoch(row)
-                stopped = verdict.reason if verdict.stop else "all epochs done" if epoch == epochs else ""
-                score = row.get("val_loss", row["train_loss"])
-                if score < best:
-                    best, kept = score, session.snapshot()
-                saved.save(model, optimizer, session, history, stopped, kept)
-                shown.epoch(row)
+@dataclass
+class _Course:
+    """A training from epoch to epoch."""
 
-        best_epoch = next((ctx.state.get("best_epoch") for t, ctx in session.actors if t.defines("final")), None)
-        if diverged:
-            if not any(t.final(ctx) for t, ctx in session.actors if t.defines("final")):
-                put(tensors(session.view.model), kept)  # by the plain module's names, whatever wraps it
-            warnings.warn(diverged, DivergenceWarning, stacklevel=2)
-    model.eval()
-    return FitResult(model, history, stopped, session.plan(), best_epoch, diverged, time.perf_counter() - started)
+    session: Session
+    model: nn.Module
+    optimizer: Optimizer
+    train: Batches
+    held_out: Batches | None
+    task: Task
+    factor: Callable[[float], float]
+    epochs: int
+    place: torch.device
+    history: History = field(default_factory=list)
+    stopped: str = ""
+    diverged: str | None = None
+    best: float = math.inf
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
+    def resume(self, saved: Checkpoint) -> str:
+        """Go on from the checkpoint, if there is one; what to tell about it."""
+        if not saved.exists:
+            return "nothing was saved yet: starting from the beginning"
+        self.history, self.stopped = saved.load(self.model, self.optimizer, self.session)
+        if self.stopped:
+            return f"nothing left to do: {self.stopped}"
+        return f"resumed after epoch {len(self.history)} of {self.epochs}"
 
-def train_epoch(
-    session: Session,
-    model: nn.Module,
-    optimizer: Optimizer,
-    train: Batches,
-    criterion: Criterion,
-    factor: Callable[[float], float],
-    epoch: int,
-    epochs: int,
-    place: torch.device,
-) -> tuple[Tensor, int | None]:
-    """One epoch of steps; ``factor`` is the schedule, and the first epoch is 1.
+    def best_weights(self, kept: Mapping[str, Any]) -> None:
+        """The best weights so far, for a loss that diverges."""
+        watched = [row.get("val_loss", row["train_loss"]) for row in self.history]
+        self.best = min((score for score in watched if not math.isnan(score)), default=math.inf)
+        self.kept = kept or self.session.snapshot()
 
-    Returns:
-        The sum of the batches' objectives, and the step at which it stopped being finite, where that was seen.
-    """
-    closure_needed = any(t.evaluations > 1 for t in session.recipe)
-    seed_global(derive(stream(session.seed, "model"), epoch) >> 1, place)
-    model.train()
-    total = torch.zeros((), device=place)
-    for number, (x, y, weight) in enumerate(train.epoch(epoch)):
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor((epoch - 1 + number / len(train)) / epochs)
-        batch = session.batch(x, y, weight)
+    def epoch(self) -> bool:
+        """One epoch; whether the loss stayed finite."""
+        number, started = len(self.history) + 1, time.perf_counter()
+        total, first_bad = train_epoch(
+            *(self.session, self.model, self.optimizer, self.train, self.task.criterion, self.factor),
+            *(number, self.epochs, self.place),
+        )
+        if not math.isfinite(total):
+            where = f"step {first_bad} of {len(self.train)}" if first_bad else "some step"
+            return self._diverge(f"{float(total)} in epoch {number} at {where}")
+        row = {"epoch": number, "objective": float(total) / len(self.train), **self._scores()}
+        row |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - started}
+        if number == self.epochs and not math.isfinite(row["train_loss"]):  # no further step will tell
+            return self._diverge(f"{row['train_loss']} after epoch {number}")
+        self.history.append(row)
+        verdict = self.session.epoch(row)
+        self.stopped = verdict.reason if verdict.stop else "all epochs done" if number == self.epochs else ""
+        score = row.get("val_loss", row["train_loss"])
+        if score < self.best:
+            self.best, self.kept = score, self.session.snapshot()
+        return True
 
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            out = model(batch.x)  # noqa: B023  (called before the next batch)
-            objective = session.loss(criterion(out, batch.y), out)  # noqa: B023
-            objective.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-            return objective.detach()
+    def end(self) -> None:
+        """The final weights; where the loss diverged, the best so far, if no technique keeps any."""
+        self.session.finish()
+        if self.diverged and not any(t.final(ctx) for t, ctx in self.session.actors if t.defines("final")):
+            put(tensors(self.session.view.model), self.kept)  # by the plain module's names, whatever wraps it
 
-        objective: Any
-        if closure_needed:
-            objective = optimizer.step(closure)  # type: ignore[arg-type]  # torch types closures as returning float
-        else:
-            objective = closure()
-            if place.type != "cpu" or math.isfinite(objective):
-                optimizer.step()
-        total += objective
-        # On a GPU, asking after every step would wait for it; there the epoch's sum tells.
-        if place.type == "cpu" and not math.isfinite(objective):
-            return total, number + 1
-    return total, None
+    @property
+    def best_epoch(self) -> int | None:
+        return next((ctx.state.get("best_epoch") for t, ctx in self.session.actors if t.defines("final")), None)
 
+    def _scores(self) -> dict[str, float]:
+        with self.session.evaluate(), torch.no_grad():
+            # As many training rows as validation rows, in the same mode, so that the gap compares like with like.
+            limit = self.held_out.rows if self.held_out is not None else None
+            row = measure("train", self.model, self.train, self.task.criterion, self.task.targets, limit)
+            if self.held_out is not None:
+                row |= measure("val", self.model, self.held_out, self.task.criterion, self.task.targets)
+        return row
 
-def _measure(
-    name: str, model: nn.Module, batches: Batches, criterion: Criterion, limit: int | None
-) -> dict[str, float]:
-    pairs = [(model(x), y) for x, y, _ in batches.in_order(limit)]
-    measured = metrics_of(torch.cat([out for out, _ in pairs]), torch.cat([y for _, y in pairs]), criterion)
-    return {f"{name}_{key}": value for key, value in measured.items()}
+    def _diverge(self, what: str) -> bool:
+        rate = max(group["initial_lr"] for group in self.optimizer.param_groups)
+        self.diverged = f"loss must stay finite, got {what}. Lower the learning rate (now {rate:g}), or clip gradients."
+        self.stopped = "the loss diverged"
+        return False

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from dashpot.core.attach import plain_optimizer
 from dashpot.core.errors import ConfigError
 
 
@@ -45,8 +46,8 @@ def adamw_for(model: nn.Module, given: Any, lr: float) -> Optimizer:
         raise ConfigError("model", "a module with trainable parameters", type(model).__name__)
     fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
     optimizer = (
-        given
-        if isinstance(given, Optimizer)
+        plain_optimizer(given)
+        if isinstance(given, Optimizer) or hasattr(given, "optimizer")
         else given(parameters)
         if given
         else torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0, fused=fused)

@@ -101,15 +101,16 @@ class Mixup(Technique):
 
     One λ for each sample and a random permutation for the pairs; odd batches work and the caller's batch is not
     changed. Integer targets [batch] become class probabilities [batch, classes] (attach with ``classes=``); float
-    targets, [batch] or [batch, k], are blended as they are. With sample weights, each part of a blend counts with the
-    weight of the sample it came from.
+    targets, [batch] or [batch, k], and labels (``targets="multilabel"``) are blended as they are. With sample weights,
+    each part of a blend counts with the weight of the sample it came from.
 
     Args:
         alpha: shape of the Beta distribution, >= 0. 0 is off, 0.1 to 0.4 usual, 1 makes λ uniform.
 
     Raises:
-        ConflictError: integer multi-label targets, which have no class probabilities; pass them as floats.
-        UsageError: inputs that are not floating point, or integer targets while the number of classes is unknown.
+        ConflictError: attached with ``ignore_index``.
+        UsageError: inputs that are not one floating-point tensor, masks, or integer targets while the number of classes
+            is unknown.
 
     Example:
         >>> import torch, dashpot
@@ -153,25 +154,25 @@ class Mixup(Technique):
         draws = ctx.draws()
         n, device = x.shape[0], x.device
         share, order = draws.beta(self.alpha, n, device), draws.permutation(n, device)
-        y = _blendable(batch.y, ctx.classes)
+        y = _blendable(batch.y, ctx)
         if batch.weight is None:
             return batch.replace(x=mixup(x, x[order], share), y=mixup(y, y[order], share))
         y, weight = mix_weighted(y, batch.weight.float(), order, share)
         return batch.replace(x=mixup(x, x[order], share), y=y, weight=weight)
 
 
-def _blendable(y: Any, classes: int | None) -> Tensor:
+def _blendable(y: Any, ctx: Context) -> Tensor:
     if not isinstance(y, Tensor):
         raise UsageError(f"Mixup needs a target tensor, got {told(y)}. Leave Mixup out.")
-    if y.is_floating_point():
-        return y
+    if y.is_floating_point() or ctx.targets == "multilabel":
+        return y if y.is_floating_point() else y.float()
     if y.ndim != 1:
         raise UsageError(
-            f"Mixup needs integer targets of shape [batch], got {list(y.shape)}: integer multi-label targets cannot be"
-            " mixed. Pass them as floats."
+            f"Mixup needs integer targets of shape [batch], got {list(y.shape)}. Pass several labels as floats, or"
+            " attach with targets='multilabel'."
         )
-    if classes is None:
+    if ctx.classes is None:
         raise UsageError(
             "Mixup needs to know how many classes there are. Attach with classes=, or pass class probabilities."
         )
-    return class_probabilities(y, classes)
+    return class_probabilities(y, ctx.classes)

@@ -120,7 +120,12 @@ class LabelSmoothing(Technique):
     def on_loss(self, loss: Tensor, out: Any, ctx: Context) -> Tensor:
         if not isinstance(out, Tensor):
             raise UsageError("LabelSmoothing needs the model's output: call session.loss(per_sample, out).")
-        if ctx.targets == "multilabel" and out.shape == loss.shape:
+        if ctx.targets == "multilabel":
+            if out.shape != loss.shape:
+                raise UsageError(
+                    f"LabelSmoothing needs the loss of each label, of the shape of the logits {list(out.shape)}, got"
+                    f' {list(loss.shape)}. Compute it with reduction="none", without a mean over labels.'
+                )
             return binary_label_smoothing(loss, out, self.smoothing)
         if out.ndim < 2 or (out.shape[0], *out.shape[2:]) != tuple(loss.shape):
             raise UsageError(

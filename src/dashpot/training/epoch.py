@@ -1,0 +1,113 @@
+"""One epoch: its steps, and the scores after it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dashpot.core.batch import Batch, weights_for
+from dashpot.core.criteria import Samples, samples_of
+from dashpot.core.nested import called
+from dashpot.core.rng import derive, seed_global, stream
+from dashpot.core.session import Session
+from dashpot.evaluation.losses import Criterion, metrics_of
+from dashpot.training.batches import Batches
+
+
+def train_epoch(
+    session: Session,
+    model: nn.Module,
+    optimizer: Optimizer,
+    train: Batches,
+    criterion: Criterion,
+    factor: Callable[[float], float],
+    epoch: int,
+    epochs: int,
+    place: torch.device,
+) -> tuple[Tensor, int | None]:
+    """One epoch of steps; ``factor`` is the schedule, and the first epoch is 1.
+
+    Returns:
+        The sum of the batches' objectives, and the step at which it stopped being finite, where that was seen.
+    """
+    closure_needed = any(t.evaluations > 1 for t in session.recipe)
+    seed_global(derive(stream(session.seed, "model"), epoch) >> 1, place)
+    model.train()
+    total = torch.zeros((), device=place)
+    for number, came in enumerate(train.epoch(epoch)):
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor((epoch - 1 + number / len(train)) / epochs)
+        batch = session.batch(came)
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            objective = session.loss(criterion, called(model, batch.x))  # noqa: B023  (called before the next batch)
+            objective.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+            return objective.detach()
+
+        objective: Any
+        if closure_needed:
+            objective = optimizer.step(closure)  # type: ignore[arg-type]  # torch types closures as returning float
+        else:
+            objective = closure()
+            if place.type != "cpu" or math.isfinite(objective):
+                optimizer.step()
+        total += objective
+        # On a GPU, asking after every step would wait for it; there the epoch's sum tells.
+        if place.type == "cpu" and not math.isfinite(objective):
+            return total, number + 1
+    return total, None
+
+
+def measure(
+    name: str, model: nn.Module, batches: Batches, criterion: Criterion, targets: str | None, limit: int | None = None
+) -> dict[str, float]:
+    """Scores on the untouched truth, as :func:`~dashpot.evaluation.losses.metrics_of` gives them: weighted by the rows'
+    weights, without positions that a mask leaves out. Where outputs or targets are no tensors, the loss alone.
+    """
+    pairs = [(called(model, batch.x), batch) for batch in batches.in_order(limit)]
+    if not all(isinstance(part, Tensor) for out, batch in pairs for part in (out, batch.truth)):
+        return {f"{name}_loss": _loss(pairs, criterion)}
+    measured: dict[str, float] = {}
+    if any(batch.mask is not None for _, batch in pairs):
+        measured["loss"] = _loss(pairs, criterion)
+        pairs = [_kept(out, batch) for out, batch in pairs]
+    weights = [batch.weight for _, batch in pairs if batch.weight is not None]
+    found = metrics_of(
+        torch.cat([out for out, _ in pairs]),
+        torch.cat([batch.truth for _, batch in pairs]),
+        criterion,
+        weight=torch.cat(weights) if weights else None,
+        targets=targets,
+    )
+    return {f"{name}_{key}": value for key, value in {**found, **measured}.items()}
+
+
+def _loss(pairs: list[tuple[Any, Batch]], criterion: Criterion) -> float:
+    """The mean loss over all that counts."""
+    total = count = 0.0
+    for out, batch in pairs:
+        found = samples_of(criterion, out, batch.truth)
+        values = found.values.double()
+        weight = weights_for(values, batch, batch.truth, found.ignore_index)
+        share = torch.ones_like(values) if weight is None else weight
+        each = Samples(values, "sum", class_weight=found.class_weight, weighted=found.weighted)
+        total += float(each.reduce(values, share))
+        count += float((share if found.class_weight is None else share * found.class_weight).sum())
+    return total / count if count else math.nan
+
+
+def _kept(out: Tensor, batch: Batch) -> tuple[Tensor, Batch]:
+    """The positions that count, one row each."""
+    y = batch.truth
+    share = weights_for(torch.ones_like(y, dtype=torch.float64), batch, y, None)
+    assert share is not None
+    kept = share > 0
+    if out.ndim == y.ndim + 1:  # the classes' axis is the second
+        out = out.movedim(1, -1)
+    return out.reshape(*y.shape, *out.shape[y.ndim :])[kept], Batch(None, y[kept], weight=share[kept])
