@@ -31,7 +31,7 @@ class Requires:
         >>> import dashpot
         >>> dashpot.LabelSmoothing.requires.task, dashpot.SAM.requires.closure
         (('classification', 'multilabel'), True)
-        >>> dashpot.Mixup.requires.fits("table", "multilabel")
+        >>> dashpot.LabelSmoothing.requires.fits("table", "regression")
         False
     """
 

@@ -127,7 +127,7 @@ class Mixup(Technique):
     decay: tune the two together.
     """
 
-    requires = Requires(task=("classification", "regression"), float_input=True)
+    requires = Requires(float_input=True)
     summary = "blends pairs of samples and their targets"
     stacked = StackedMixup
     preset = Preset(order=40)
