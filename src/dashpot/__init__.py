@@ -5,7 +5,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dashpot import optim
+from dashpot import (
+    augment,
+    averaging,
+    dropout,
+    gradient,
+    labels,
+    optim,
+    penalties,
+    schedules,
+    sharpness,
+    stopping,
+)
 from dashpot.core.batch import Batch
 from dashpot.core.errors import (
     ConfigError,
@@ -24,34 +35,19 @@ from dashpot.core.technique import Technique, Verdict
 from dashpot.evaluation.losses import scores
 from dashpot.techniques import (
     EMA,
-    L0,
     L1,
     L2,
-    MCP,
     SAM,
-    SCAD,
     Dropout,
     EarlyStopping,
     ElasticNet,
     GradientClipping,
-    GroupElasticNet,
     GroupLasso,
-    HardThreshold,
     InputNoise,
     LabelSmoothing,
-    MaxNorm,
     Mixup,
-    NOfM,
-    NonNegative,
-    NuclearNorm,
-    Orthogonality,
-    SparseGroupLasso,
-    TotalVariation,
-    UnitNorm,
     WeightDecay,
 )
-from dashpot.techniques.penalties.grouping import Grouping
-from dashpot.techniques.penalties.step_rules import register_step_rule
 from dashpot.techniques.penalties.strengths import max_strength, resolve_strengths
 from dashpot.training.loop import FitResult, fit
 
@@ -69,12 +65,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EMA",
-    "L0",
     "L1",
     "L2",
-    "MCP",
     "SAM",
-    "SCAD",
     "Batch",
     "ConfigError",
     "ConflictError",
@@ -88,44 +81,41 @@ __all__ = [
     "ElasticNet",
     "FitResult",
     "GradientClipping",
-    "GroupElasticNet",
     "GroupLasso",
-    "Grouping",
-    "HardThreshold",
     "InputNoise",
     "LabelSmoothing",
-    "MaxNorm",
     "Mixup",
-    "NOfM",
-    "NonNegative",
-    "NuclearNorm",
-    "Orthogonality",
     "PathResult",
     "Recipe",
     "SearchConfig",
     "Session",
-    "SparseGroupLasso",
     "StorageError",
     "Technique",
-    "TotalVariation",
     "TuneResult",
-    "UnitNorm",
     "UnknownNameError",
     "UsageError",
     "Verdict",
     "WeightDecay",
     "Where",
+    "augment",
+    "averaging",
+    "dropout",
     "fit",
+    "gradient",
     "inspect",
+    "labels",
     "max_strength",
     "optim",
     "path",
-    "register_step_rule",
+    "penalties",
     "resolve_strengths",
+    "schedules",
     "scores",
     "selected_features",
+    "sharpness",
     "stability_selection",
     "stationarity",
+    "stopping",
     "tune",
 ]
 
@@ -150,6 +140,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_LAZY[name]), name)
         globals()[name] = value  # once only; also shadows the submodule of the same name
         return value
+    if hasattr(penalties, name):  # all penalties are found here too; the classics are shown
+        return getattr(penalties, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import dashpot
-from dashpot.core import codec
+from dashpot.core import codec, registry
 from dashpot.population.members import Member, initial
 from dashpot.population.population import Population
 from dashpot.search.space.defaults import default_techniques
@@ -39,6 +39,7 @@ class OutsideNoise(Technique):
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))  # what a test defines ends with it
     return tmp_path
 
 
@@ -223,3 +224,69 @@ def test_a_preset_and_an_exclusive_slot_are_taken_into_the_search(package: Path)
         (False, True),
     }
     assert not [row["reason"] for row in rows if row["state"] == "failed"]
+
+
+ANOTHER = '''
+"""An image augmentation and a penalty, by somebody else."""
+from dataclasses import field
+from typing import Annotated
+
+import torch
+
+from dashpot.core.batch import Batch
+from dashpot.core.requires import Requires
+from dashpot.core.space import Range
+from dashpot.core.technique import Technique
+from dashpot.techniques.penalties.penalty import Penalty
+
+
+class OutsideErase(Technique):
+    """Sets a random share of pixels to zero."""
+
+    summary = "sets random pixels to zero"
+    requires = Requires(modality=("image",), float_input=True)
+    share: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.5), off=0.0)] = field(default=0.2, kw_only=False)
+
+    def on_batch(self, batch: Batch, ctx) -> Batch:
+        kept = ctx.draws().uniform(batch.x.shape, batch.x.device) >= self.share
+        return batch.replace(x=batch.x * kept.to(batch.x.dtype))
+
+
+class OutsideRoot(Penalty):
+    """Hard thresholds at the strength itself: a made-up penalty."""
+
+    summary = "zeroes weights below a size"
+    separable = True
+    convex = False
+
+    def penalty_value(self, w, strength):
+        return strength * (w != 0).sum().to(w.dtype)
+
+    def penalty_prox(self, w, step, strength):
+        return torch.where(w.square() <= 2 * step * strength, torch.zeros_like(w), w)
+
+    def penalty_stationarity(self, w, grad, strength):
+        return grad.abs() * (w != 0)
+'''
+
+
+def test_an_augmentation_and_a_penalty_of_another_package_are_whole(package: Path) -> None:
+    module = load(package, "outside_another", ANOTHER)
+    run_laws(Row(module.OutsideErase(0.5)), without=("compiles",))  # type: ignore[attr-defined]
+    run_laws(Row(module.OutsideRoot(0.01)), without=("compiles",))  # type: ignore[attr-defined]
+    recipe = dashpot.Recipe.coerce("outside-erase:share=0.5to0 | outside-root:strength=0.02@from=50%")
+    assert not recipe[0].requires.fits("table")
+    assert recipe[1].exclusive == dashpot.L1.exclusive
+    with pytest.raises(dashpot.ConflictError, match="both want the proximal step"):
+        model = nn.Linear(4, 2)
+        (recipe | dashpot.L1()).attach(model, torch.optim.SGD(model.parameters(), lr=0.1), steps=10)
+    x = torch.rand(64, 16, generator=torch.Generator().manual_seed(0))
+    weights = {}
+    for name, given in (("plain", None), ("with", recipe), ("again", codec.loads(codec.dumps(recipe)))):
+        torch.manual_seed(0)
+        model = nn.Linear(16, 2)
+        dashpot.fit(model, (x, (x[:, 0] > 0.5).long()), recipe=given, epochs=4, batch_size=16, progress=False)
+        weights[name] = model.weight.detach()
+    assert (weights["with"] == 0).any()
+    assert not (weights["plain"] == 0).any()
+    assert torch.equal(weights["with"], weights["again"])

@@ -59,7 +59,6 @@ def path(
     """
     from rich.console import Console
 
-    from dashpot.core.codec import parse
     from dashpot.core.errors import ConfigError
     from dashpot.core.files import write_atomic
     from dashpot.data import load_problem
@@ -70,8 +69,7 @@ def path(
 
     if network not in (None, "linear", "mlp"):
         raise ConfigError("--network", "linear or mlp", network)
-    penalty: Any = parse(technique)
-    check_technique(penalty)
+    penalty = check_technique(technique)
     problem = load_problem(data, target, task)
     rows = problem.pool_and_test(seed)[0] if problem.fixed_test is not None else _rows(problem.n)
     every = problem.prepare(rows)

@@ -121,7 +121,7 @@ def split_recipe(text: str) -> list[str]:
             parts[-1] += "|" + piece
         else:
             parts.append(piece)
-    return [part.strip() for part in parts if part.strip()]
+    return [part.strip() for part in parts]
 
 
 def write(technique: Any) -> str:

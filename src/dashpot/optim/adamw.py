@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from dashpot.optim.compiled import compiled_adam, flat_alias
-from dashpot.optim.proximal import Group, ProximalMixin, demand_penalty, first_strength
+from dashpot.optim.proximal import Group, ProximalMixin, as_penalty, first_strength
 from dashpot.techniques.penalties import fast, native
 from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.penalty import Penalty
@@ -32,8 +32,8 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         params: the model itself, or what torch takes: parameters, or groups of them. A group may have its own
             ``penalty``, which then acts on all of it.
         lr, betas, eps, weight_decay, amsgrad, maximize, foreach, capturable, differentiable, fused: as torch's.
-        penalty: a technique with a proximal map, or None. It acts on the parameters its ``on`` selects where the model
-            was given, else on those with two or more dimensions.
+        penalty: a technique with a proximal map or its text, or None; a schedule of it must count in steps. It acts on
+            the parameters its ``on`` selects where the model was given, else on those with two or more dimensions.
         engine: ``"auto"``: the C++ kernel for L1, elastic net and penalties on rows (built by the first step of a model
             large enough to be worth it; kept in the user's cache folder), the plain path for the rest. ``"native"``:
             always the kernel where it fits. ``"compiled"``: ``torch.compile``, for any separable penalty, on CPU and
@@ -77,10 +77,10 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
-        penalty: Proximal | None = None,
+        penalty: Proximal | str | None = None,
         engine: str = "auto",
     ) -> None:
-        demand_penalty(penalty)
+        penalty = as_penalty(penalty)
         model = params if isinstance(params, nn.Module) else None
         self._default_penalty = penalty
         super().__init__(

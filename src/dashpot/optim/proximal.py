@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dashpot.core.errors import ConfigError
+from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.core.native import why_not
+from dashpot.core.recipe import Recipe
 from dashpot.core.view import ModelView
 from dashpot.techniques.penalties import native
 from dashpot.techniques.penalties.fast import WORTH_BUILDING, KernelTerms, group_fits, tensor_fits, terms_of
@@ -64,7 +65,7 @@ class ProximalMixin(_Base):
         explicit = param_group.get("penalty") is not None
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        demand_penalty(group["penalty"])
+        group["penalty"] = as_penalty(group["penalty"])
         group["penalty_step"] = 0
         # Kept beside the parameters, in their order, so that copies and pickles of the optimizer know it too.
         group["penalized"] = [explicit or p.ndim > 1 for p in group["params"]]
@@ -77,6 +78,7 @@ class ProximalMixin(_Base):
             if group["penalty"] is None:
                 continue
             group["penalty"].demand_usable(self)
+            demand_steps(group["penalty"])
             for i, (p, penalized) in enumerate(zip(group["params"], group["penalized"], strict=True)):
                 if penalized:
                     group["penalty"].refuse_shape(names.get(id(p), f"parameter {i} of group {number}"), p)
@@ -209,20 +211,36 @@ class ProximalMixin(_Base):
         return params
 
 
-def demand_penalty(penalty: Any) -> None:
-    """Refuse what has no proximal map.
+def as_penalty(given: Any) -> Proximal | None:
+    """The penalty that a technique or its text means.
 
     Raises:
-        ConfigError: with the way out.
+        ConfigError: what has no proximal map, with the way out.
     """
+    penalty = Recipe.coerce_one("penalty", given) if isinstance(given, str | Recipe) else given
     if penalty is None or isinstance(penalty, Proximal):
-        return
+        return penalty
     way = (
         "ElasticNet(l1_ratio=0.0) is L2 by a proximal step."
         if type(penalty).__name__ == "L2"
         else "Attach it to the model as a recipe instead."
     )
     raise ConfigError("penalty", "a technique with a proximal map, such as L1(strength=1e-4)", penalty, way)
+
+
+def demand_steps(penalty: Proximal) -> None:
+    """Refuse a schedule whose moments only the length of the run could tell.
+
+    Raises:
+        ConflictError: with the way out.
+    """
+    try:
+        penalty.at(0)
+    except ConflictError:
+        raise ConflictError(
+            f"{penalty}: an optimizer does not know the length of the run, so that its penalty's schedule must end at"
+            " a step, as in 0to1e-4@until=500steps. Count in steps, or attach the penalty as a recipe."
+        ) from None
 
 
 def first_strength(penalty: Proximal) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
-from dashpot.optim.proximal import Group, ProximalMixin, demand_penalty
+from dashpot.optim.proximal import Group, ProximalMixin, as_penalty
 from dashpot.techniques.penalties import fast, native
 from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.proximal import Proximal
@@ -62,10 +62,10 @@ class SGD(ProximalMixin, torch.optim.SGD):
         foreach: bool | None = None,
         differentiable: bool = False,
         fused: bool | None = None,
-        penalty: Proximal | None = None,
+        penalty: Proximal | str | None = None,
         engine: str = "auto",
     ) -> None:
-        demand_penalty(penalty)
+        penalty = as_penalty(penalty)
         model = params if isinstance(params, nn.Module) else None
         self._default_penalty = penalty
         super().__init__(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dashpot.core.errors import ConfigError
 from dashpot.core.space import Range, check_number
 from dashpot.core.technique import Technique
+from dashpot.core.text import split_recipe
 from dashpot.search.space.distributions import Categorical, Distribution, Numeric
 
 
@@ -18,13 +19,13 @@ def wanted_of(recipe: Any) -> list[str | Technique]:
     Raises:
         ConfigError: something else.
     """
-    parts = (
-        [recipe] if isinstance(recipe, str | Technique) else list(recipe) if isinstance(recipe, Iterable) else [recipe]
-    )
-    for part in parts:
-        if not isinstance(part, str | Technique):
-            raise ConfigError("recipe", "techniques, text such as 'l1:strength=1e-6..1e-2', or a list of these", part)
-    return parts
+    if isinstance(recipe, str):
+        return list(split_recipe(recipe))
+    if isinstance(recipe, Technique):
+        return [recipe]
+    if not isinstance(recipe, Iterable) or isinstance(recipe, Mapping):
+        raise ConfigError("recipe", "techniques, text such as 'l1:strength=1e-6..1e-2', or a list of these", recipe)
+    return [part for one in recipe for part in wanted_of(one)]
 
 
 def rate(lr: Any) -> Numeric:

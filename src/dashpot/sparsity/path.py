@@ -45,7 +45,7 @@ Note = Callable[[str], None]
 def path(
     model_fn: Callable[[], nn.Module],
     data: tuple[Any, Any],
-    technique: Penalty,
+    technique: Penalty | str,
     *,
     strengths: Sequence[float] | None = None,
     points: int = 30,
@@ -105,7 +105,7 @@ def path(
         lambda columns: model_fn(),
         lambda rows: (x, y),
         len(x),
-        technique,
+        check_technique(technique),
         strengths=strengths,
         points=points,
         cv=cv,
@@ -148,7 +148,7 @@ def run_path(
     """
     started = time.perf_counter()
     tell = note or (lambda text: None)
-    check_technique(technique)
+    technique = check_technique(technique)
     points, cv, seed = check_whole("points", points), check_whole("cv", cv, low=2), check_whole("seed", seed, low=0)
     if order not in ORDERS:
         raise ConfigError("order", f"one of {', '.join(ORDERS)}", order)

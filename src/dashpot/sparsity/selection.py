@@ -86,7 +86,7 @@ def used_columns(model: nn.Module) -> Tensor:
 def stability_selection(
     model_fn: Callable[[], nn.Module],
     data: tuple[Any, Any],
-    technique: Penalty,
+    technique: Penalty | str,
     *,
     strength: float | None = None,
     resamples: int = 50,
@@ -128,7 +128,7 @@ def stability_selection(
         >>> float(frequency[3])
         1.0
     """
-    check_technique(technique)
+    technique = check_technique(technique)
     resamples, seed = check_whole("resamples", resamples), check_whole("seed", seed, low=0)
     share = check_number("share", share, Range(0.0, 1.0, open="both"))
     x, y = tensors(*data)
@@ -149,8 +149,18 @@ def stability_selection(
     return count / resamples
 
 
-def check_technique(technique: object) -> None:
-    """Raise ConfigError for what is no penalty: there is no strength to vary."""
+def check_technique(given: object) -> Penalty:
+    """The penalty that a technique or its text means; raise ConfigError for what is none, or has a schedule: there is
+    no strength to vary.
+    """
+    technique = Recipe.coerce_one("technique", given) if isinstance(given, str | Recipe) else given
+    if isinstance(technique, Penalty) and technique.schedules():
+        raise ConfigError(
+            "technique",
+            "a penalty of constant numbers, since its strength is what is varied",
+            str(technique),
+            "Leave the schedule out.",
+        )
     if not isinstance(technique, Penalty):
         raise ConfigError(
             "technique",
@@ -158,6 +168,7 @@ def check_technique(technique: object) -> None:
             technique,
             "For example dashpot.L1(), or l1 on the command line.",
         )
+    return technique
 
 
 def fresh_model(make: Callable[[], nn.Module], seed: int) -> nn.Module:

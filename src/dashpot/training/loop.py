@@ -161,7 +161,10 @@ def fit(
         # Strengths that are relative to the data are found on what the model will see.
         seen = train.whole() if modality == "image" and any(getattr(t, "relative", None) for t in recipe) else data
         recipe = resolve_strengths(recipe, model, seen, loss)
-        task = task_of(model, train.first(), loss, targets)
+        first = train.first()
+        task = task_of(model, first, loss, targets)
+    for technique in recipe if isinstance(first.x, Tensor) else ():
+        technique.requires.check_input(type(technique).__name__, first.x)
     for name, part in (("data[1]", train), ("valid[1]", held_out)):
         if part is not None and part.targets is not None:
             check_targets(name, part.targets, task)

@@ -1,11 +1,14 @@
 """Elastic net: L1 and L2 in one proximal step."""
 
-from typing import Annotated
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.space import Range
+from dashpot.core.space import Range, check_number
 from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.l1 import l1_stationarity, l1_value, soft_threshold
 from dashpot.techniques.penalties.l2 import l2_gradient, l2_value
@@ -65,6 +68,22 @@ class ElasticNet(Penalty):
     separable = True
 
     l1_ratio: Annotated[float, Range(0.0, 1.0, search=(0.1, 0.9))] = 0.5
+
+    @classmethod
+    def from_sklearn(cls, alpha: float, l1_ratio: float = 0.5, **fields: Any) -> ElasticNet:
+        """The penalty of scikit-learn's ``ElasticNet(alpha, l1_ratio)``, for a mean squared error: ``strength = 2 *
+        alpha`` at the same ratio.
+
+        Args:
+            alpha, l1_ratio: as scikit-learn's.
+            fields: ``scaling`` and ``on``.
+
+        Example:
+            >>> import dashpot
+            >>> print(dashpot.ElasticNet.from_sklearn(0.1, l1_ratio=0.9))
+            ElasticNet(strength=0.2, l1_ratio=0.9)
+        """
+        return cls(2 * check_number("alpha", alpha, Range(0.0, math.inf)), l1_ratio=l1_ratio, **fields)
 
     def kernel_terms(self) -> KernelTerms | None:
         return KernelTerms(l1=self.strength * self.l1_ratio, l2=self.strength * (1 - self.l1_ratio))

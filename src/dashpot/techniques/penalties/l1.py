@@ -1,10 +1,16 @@
 """L1: exact zeros by soft thresholding."""
 
+from __future__ import annotations
+
+import math
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.preset import Preset
+from dashpot.core.space import Range, check_number
 from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import CHUNK, Scalar, scratch
@@ -77,6 +83,21 @@ class L1(Penalty):
     summary = "soft-thresholds weights to exact zeros"
     preset = Preset("strength=1e-6..1e-3", order=60)
     separable = True
+
+    @classmethod
+    def from_sklearn(cls, alpha: float, **fields: Any) -> L1:
+        """The penalty of scikit-learn's ``Lasso(alpha)``, for a mean squared error: ``strength = 2 * alpha``.
+
+        Args:
+            alpha: as scikit-learn's, >= 0.
+            fields: ``scaling`` and ``on``.
+
+        Example:
+            >>> import dashpot
+            >>> print(dashpot.L1.from_sklearn(0.1))
+            L1(strength=0.2)
+        """
+        return cls(2 * check_number("alpha", alpha, Range(0.0, math.inf)), **fields)
 
     def map_(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> None:
         # The same numbers as `prox` with fewer passes over memory.

@@ -1,0 +1,7 @@
+"""Techniques that look for flat minima."""
+
+from __future__ import annotations
+
+from dashpot.techniques.sharpness.sam import SAM
+
+__all__ = ["SAM"]
