@@ -162,9 +162,9 @@ def fit(
         seen = train.whole() if modality == "image" and any(getattr(t, "relative", None) for t in recipe) else data
         recipe = resolve_strengths(recipe, model, seen, loss)
         first = train.first()
+        for technique in recipe if isinstance(first.x, torch.Tensor) else ():
+            technique.requires.check_input(type(technique).__name__, first.x)
         task = task_of(model, first, loss, targets)
-    for technique in recipe if isinstance(first.x, Tensor) else ():
-        technique.requires.check_input(type(technique).__name__, first.x)
     for name, part in (("data[1]", train), ("valid[1]", held_out)):
         if part is not None and part.targets is not None:
             check_targets(name, part.targets, task)
