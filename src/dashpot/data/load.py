@@ -16,7 +16,7 @@ from dashpot.data.kinds import Prepares
 from dashpot.data.parts import class_folders, named_test
 from dashpot.data.preprocessing import DataWarning, Preprocessing
 from dashpot.data.problem import Problem
-from dashpot.data.rows import Rows, frame_rows
+from dashpot.data.rows import Rows, frame_rows, to_rows
 from dashpot.data.tables import CSV, read_table, row_numbers, target_of, warn_of_text_like_numbers
 
 
@@ -130,3 +130,23 @@ def load_rows(source: str | Path, preprocessing: Prepares, target: str = "") -> 
     for name in (passed_over - used) & set(rows.names):
         rows = rows.without(name)
     return torch.from_numpy(preprocessing.transform(rows)), [str(i) for i in range(len(rows))]
+
+
+def new_inputs(x: Any, preprocessing: Prepares, target: str = "") -> np.ndarray:
+    """Arrays, tensors, frames or lists of new rows, as a network takes them. A column called ``target`` is passed over.
+
+    Raises:
+        DataError: they do not fit ``preprocessing``.
+    """
+    given = x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x) if isinstance(x, list) else x
+    if isinstance(preprocessing, ImagePreprocessing):
+        return preprocessing.transform(as_pixels("X", np.asarray(given)))
+    assert isinstance(preprocessing, Preprocessing)
+    rows = to_rows(given)
+    if target in rows.names and target not in (
+        *preprocessing.numeric,
+        *preprocessing.nominal,
+        *preprocessing.text,
+    ):
+        rows = rows.without(target)
+    return preprocessing.transform(rows)

@@ -16,7 +16,8 @@ from dashpot.core.codec import dumps
 from dashpot.core.errors import ConfigError, DataError, StorageError
 from dashpot.core.files import write_atomic
 from dashpot.core.recipe import Recipe
-from dashpot.data import ImagePreprocessing, Prepared, Preprocessing
+from dashpot.data import Prepared
+from dashpot.data.load import load_rows, new_inputs
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
 from dashpot.report.tune.record import TuneRecord
@@ -184,7 +185,7 @@ class TuneResult:
         known = isinstance(self.network, Net) and all(
             isinstance(one, Net) for one in getattr(self.network, "networks", ())
         )
-        return known and isinstance(self.prepared.preprocessing, Preprocessing | ImagePreprocessing)
+        return known and self.prepared.modality is not None
 
 
 def inputs_of(prepared: Prepared, x: Any) -> Tensor:
@@ -193,20 +194,10 @@ def inputs_of(prepared: Prepared, x: Any) -> Tensor:
     Raises:
         DataError: they do not fit.
     """
-    from dashpot.data import load_rows
-    from dashpot.data.images import as_pixels
-    from dashpot.data.rows import to_rows
-
     how: Any = prepared.preprocessing
     if isinstance(how, AsTheyAre):
         tensor: Tensor = how.transform(x)
         return tensor
     if isinstance(x, str | Path):
         return torch.as_tensor(load_rows(x, how, prepared.target.name)[0])
-    plain = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x) if isinstance(x, list) else x
-    if isinstance(how, ImagePreprocessing):
-        return torch.from_numpy(how.transform(as_pixels("X", np.asarray(plain))))
-    rows = to_rows(plain)
-    if prepared.target.name in rows.names and prepared.target.name not in (*how.numeric, *how.nominal, *how.text):
-        rows = rows.without(prepared.target.name)
-    return torch.from_numpy(how.transform(rows))
+    return torch.from_numpy(new_inputs(x, how, prepared.target.name))
