@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from sklearn.datasets import load_iris
 from torch import nn
@@ -145,3 +149,23 @@ def searching(problem: Problem, folder: Path, **options: Any) -> Search:
 def iris() -> Problem:
     data = load_iris()
     return Problem("iris", to_rows(data.data), np.array(data.target_names)[data.target].astype(object))
+
+
+class Clock(ModuleType):
+    """Stands in for the module ``time``: tells what it is told to tell, and else what ``time`` does."""
+
+    def __init__(self, **told: Any) -> None:
+        super().__init__("time")
+        self.__dict__.update(told)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
+def own_clock(patch: pytest.MonkeyPatch, monotonic: Callable[[], float], **told: Any) -> None:
+    """Give Dashpot a clock of the test's own. The process keeps its clock: other libraries' threads wait by it."""
+    clock = Clock(monotonic=monotonic, **told)
+    for name, module in list(sys.modules.items()):
+        held = getattr(module, "time", None) if name.startswith("dashpot.") else None
+        if held is time or isinstance(held, Clock):
+            patch.setattr(module, "time", clock)

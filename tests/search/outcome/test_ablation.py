@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from dashpot.search.racing.trial import TrainingBudget, Trial
 from dashpot.search.space.distributions import Numeric
 from dashpot.search.space.space import Candidate, Space
 from dashpot.search.space.technique import technique_spaces
-from tests.search.helpers import FOLDS, race, small_task
+from tests.search.helpers import FOLDS, own_clock, race, small_task
 
 EVERY = list(range(FOLDS))
 TRAINING = TrainingBudget(30, 16, (), FOLDS, 4)
@@ -201,7 +200,7 @@ def test_what_the_time_does_not_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     space = space_of(dashpot.WeightDecay(strength=1.0), dashpot.Dropout(p=0.5), dashpot.Mixup(alpha=0.5))
     training = TrainingBudget(4, 16, (), FOLDS, 4)
     now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    own_clock(monkeypatch, lambda: now[0])
     _, none, notes = run(task, space, space.default(), training, deadline=1.0, seconds_per_member=1.0)
     assert none == ablation.Effects()
     assert "no time" in notes[0]

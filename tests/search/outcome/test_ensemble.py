@@ -26,7 +26,7 @@ from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import TrainingBudget, Trial
 from dashpot.search.racing.worker import with_networks
-from tests.search.helpers import FOLDS, candidate, race, small_task, trial
+from tests.search.helpers import FOLDS, candidate, own_clock, race, small_task, trial
 
 EVERY = list(range(FOLDS))
 TRAINING = TrainingBudget(8, 16, (1, 3), FOLDS, 4)
@@ -307,13 +307,12 @@ def test_lost_files_are_trained_again_with_the_same_result(task: Task, tmp_path:
 def test_folds_that_the_end_of_the_time_cut_short_are_not_used(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import time
 
     short = race(task, [candidate(), candidate(lr=3e-2)], TRAINING, folds=range(2), rungs=())
     for r in short:
         checkpoints.save(tmp_path, r)
     now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    own_clock(monkeypatch, lambda: now[0])
 
     def tick(*args: Any) -> None:
         now[0] += 1
@@ -326,12 +325,11 @@ def test_folds_that_the_end_of_the_time_cut_short_are_not_used(
 def test_what_was_cut_short_is_no_finalist_beside_a_whole_one_and_is_not_kept(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import time
 
     found = race(task, [candidate(), candidate(lr=3e-2)], TRAINING, rungs=())
     checkpoints.save(tmp_path, found[0])
     now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    own_clock(monkeypatch, lambda: now[0])
 
     def tick(*args: Any) -> None:
         now[0] += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from dashpot.search.racing.budget import (
 )
 from dashpot.search.racing.trial import TrainingBudget
 from dashpot.training.defaults import FEWEST_EPOCHS, MOST_EPOCHS_IN_SEARCH, batch_size_for, epochs_for
-from tests.search.helpers import TRAINING, candidate, race, small_space, small_task
+from tests.search.helpers import TRAINING, candidate, own_clock, race, small_space, small_task
 
 ROWS = 2000
 
@@ -204,7 +203,7 @@ def test_worker_keeps_to_its_deadline(monkeypatch: pytest.MonkeyPatch, tmp_path:
     from dashpot.search.storage.study import Store
 
     now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    own_clock(monkeypatch, lambda: now[0])
 
     def say(stage: str, trials: Any, epoch: int) -> None:
         now[0] += 1.0

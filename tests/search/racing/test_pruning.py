@@ -29,7 +29,7 @@ from dashpot.search.space.distributions import Categorical, Numeric
 from dashpot.search.space.space import Space
 from dashpot.search.space.technique import technique_spaces
 from dashpot.search.storage.study import Store
-from tests.search.helpers import FOLDS, candidate, race, small_space, small_task, trial, tuned
+from tests.search.helpers import FOLDS, candidate, own_clock, race, small_space, small_task, trial, tuned
 
 WHOLE = TrainingBudget(epochs=9, batch_size=40, rungs=(1, 3), folds=1, parallel=12, schedule="hyperband")
 LADDER = [candidate(lr=10.0**-k) for k in np.linspace(1.5, 5, 12)]
@@ -97,7 +97,7 @@ def test_a_shortened_race_keeps_to_its_bracket(
         now[0] += sum(len(p.alive) for p in self._populations)
         return train(self, deadline)
 
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    own_clock(monkeypatch, lambda: now[0])
     monkeypatch.setattr(module.ParallelTrials, "train", slow)
     training = bracket(
         TrainingBudget(27, 40, rungs_for(TrainingBudget(27, 40, (), 1, 9, schedule), 27), 1, 9, schedule), turn

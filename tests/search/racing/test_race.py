@@ -5,7 +5,6 @@ hold.
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task, equal_folds, held_out, proper_score
 from dashpot.search.racing.trial import TrainingBudget, Trial, default_rungs, task_schedule
 from dashpot.search.space.space import Candidate
-from tests.search.helpers import FOLDS, ROWS, TRAINING, candidate, race, small_task
+from tests.search.helpers import FOLDS, ROWS, TRAINING, candidate, own_clock, race, small_task
 
 NEVER = dashpot.EarlyStopping(patience=1000)
 SOME = [
@@ -175,7 +174,7 @@ def test_protected_may_fail_and_all_may_fail() -> None:
 
 def test_deadline_counts_who_is_left_as_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    own_clock(monkeypatch, lambda: now[0])
 
     def tick(stage: str, trials: Any, epoch: int) -> None:
         now[0] = float(epoch)

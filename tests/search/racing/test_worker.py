@@ -10,7 +10,7 @@ import pytest
 from dashpot.search.racing import checkpoints, worker
 from dashpot.search.racing.worker import Worker, remembered, with_networks
 from dashpot.search.storage.study import Store
-from tests.search.helpers import FOLDS, TRAINING, small_space, small_task
+from tests.search.helpers import FOLDS, TRAINING, own_clock, small_space, small_task
 
 
 def working(folder: Path, **options: Any) -> Worker:
@@ -19,7 +19,7 @@ def working(folder: Path, **options: Any) -> Worker:
 
 
 def test_no_race_begins_that_ends_before_its_first_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker.time, "monotonic", lambda: 100.0)
+    own_clock(monkeypatch, lambda: 100.0)
     late = working(tmp_path, deadline=103.0)
     # Its first rung is an epoch of 6 candidates on 3 folds.
     late.store.set("pace", 3.1 / 18)
