@@ -356,3 +356,10 @@ def test_zero_is_in_sight_where_all_gains_are_far_from_it() -> None:
     figure = draw_contributions(searched(2, contributions=[contribution("ema", "left out", 2.0, 0.5)]))
     low, high = figure.axes[0].get_xlim()
     assert low < 0 < 2.5 < high
+
+
+def test_a_searched_end_of_a_schedule_is_named_with_it() -> None:
+    data = searched(12, space={"dropout.p": "0.05..0.6to0", "lr": "0.0005..0.02 (log)"})
+    titles = [axes.get_title(loc="left") for axes in draw_strengths(data).axes]
+    assert any("dropout.p of 0.05..0.6to0" in title.replace("\n", " ") for title in titles)
+    assert sum(" of " in title for title in titles) == 1

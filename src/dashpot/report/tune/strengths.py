@@ -73,6 +73,8 @@ def draw_strengths(record: Report) -> Figure:
                 axes.set_visible(False)
                 continue
             _panel(axes, shown[i], scored, (low, high), _share(shares, shown[i].name), label=i == 0)
+            if (schedule := scheduled(record.space.get(shown[i].name, ""))) is not None:
+                axes.set_title(wrap(f"{shown[i].name} of {schedule}", 30, 2), loc="left", fontsize=10, color=INK)
             axes.tick_params(axis="y", labelleft=i % across == 0)
         log = ", log scale" if log_scaled(low, high) else ""
         note = f"Up: {pretty(record.proper)} on held-out rows{log}; less is better."
@@ -82,6 +84,15 @@ def draw_strengths(record: Report) -> Figure:
         note += f" {len(panels) - PANELS} less important settings are left out." if len(panels) > PANELS else ""
         finish(figure, grid[0, 0], title, note)
     return figure
+
+
+def scheduled(text: str) -> str | None:
+    """The schedule of which a range is one end, from the description of the space; None for another range.
+
+    >>> scheduled("0.1..0.5to0"), scheduled("0.01..0.1@from=90%"), scheduled("0.1..0.5 (log)"), scheduled("a | auto")
+    ('0.1..0.5to0', '0.01..0.1@from=90%', None, None)
+    """
+    return text if ".." in text and ("to" in text or "@" in text) else None
 
 
 def _panels(candidates: Sequence[RankedTrial], shares: Mapping[str, float]) -> list[Panel]:
