@@ -260,7 +260,10 @@ def test_resume_of_what_is_no_search(tmp_path: Path, call: Call) -> None:
     assert "does not exist" in call("tune", "--resume", "nothing", code=2)[1]
     (tmp_path / "other").mkdir()
     assert "does not exist" in call("tune", "--resume", "other", code=2)[1]
-    (tmp_path / "other" / "tune.json").write_text("{}")
+    for text, words in (("{}", "got none, of an earlier Dashpot"), ('{"version": 3}', "got 3, of a newer Dashpot")):
+        (tmp_path / "other" / "tune.json").write_text(text)
+        assert f"must be of version 2, {words}. Start the search again" in call("tune", "--resume", "other", code=2)[1]
+    (tmp_path / "other" / "tune.json").write_text('{"version": 2}')
     assert "damaged" in call("tune", "--resume", "other", code=2)[1]
     (tmp_path / "other" / "tune.json").write_text('{"data": ')
     assert "damaged" in call("tune", "--resume", "other", code=2)[1]

@@ -113,7 +113,7 @@ class Preprocessing:
             numbers = np.asarray(part)
             fits &= isinstance(names, tuple) and len(names) == len(numbers)
             fits &= numbers.dtype.kind in "fi" and bool(np.isfinite(numbers).all())
-        if not fits or min(*self.scale, 1.0) <= 0:
+        if not fits or min((*self.scale, 1.0)) <= 0:
             raise ValueError("a table must have finite numbers for each column, and scales above 0")
 
     def layout(self) -> Layout:
