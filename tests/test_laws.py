@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from dashpot.core import codec
-from dashpot.core.codec import registry
+from dashpot.core.fields import codec
+from dashpot.core.fields.codec import registry
 from dashpot.testing import AT_WORK, LAWS, Row, applies
 from tests.rows import ROWS
 

@@ -17,7 +17,6 @@ from dashpot import (
     sharpness,
     stopping,
 )
-from dashpot.core.batch import Batch
 from dashpot.core.errors import (
     ConfigError,
     ConflictError,
@@ -28,9 +27,10 @@ from dashpot.core.errors import (
     UnknownNameError,
     UsageError,
 )
+from dashpot.core.fields.select import Where
 from dashpot.core.recipe import Recipe
-from dashpot.core.select import Where
-from dashpot.core.session import Session
+from dashpot.core.running.batch import Batch
+from dashpot.core.running.session import Session
 from dashpot.core.technique import Technique, Verdict
 from dashpot.evaluation.losses import scores
 from dashpot.techniques import (

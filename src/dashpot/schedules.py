@@ -1,14 +1,14 @@
 """Numbers that follow the training, to stand for any number of a technique.
 
 ``Dropout(p=schedules.linear(0.3, 0.0))`` is ``Dropout(p="0.3to0")``; the text is the same on the command line and in
-TOML. See :class:`~dashpot.core.schedule.Schedule`.
+TOML. See :class:`~dashpot.core.fields.schedule.Schedule`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from dashpot.core.schedule import Moment, Schedule
+from dashpot.core.fields.schedule import Moment, Schedule
 
 __all__ = ["Moment", "Schedule", "cosine", "linear", "window"]
 

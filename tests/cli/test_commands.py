@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import dashpot
-from dashpot.core.codec import loads
+from dashpot.core.fields.codec import loads
 
 DASHPOT = [sys.executable, "-m", "dashpot"]
 

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_sequence
 from torch.utils.data import DataLoader
 
 import dashpot
-from dashpot.core.nested import called, moved, rows
+from dashpot.core.running.nested import called, moved, rows
 
 
 class Pair(NamedTuple):

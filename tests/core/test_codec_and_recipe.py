@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import dashpot
-from dashpot.core import codec
 from dashpot.core.errors import UnknownNameError
-from dashpot.core.select import Where, biases, norms, weights
+from dashpot.core.fields import codec
+from dashpot.core.fields.select import Where, biases, norms, weights
 
 NUMBERS = st.floats(0, 1e6, allow_nan=False, allow_infinity=False)
 

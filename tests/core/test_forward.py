@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import dashpot
-from dashpot.core.space import Range
+from dashpot.core.fields.domains import Range
 from dashpot.core.technique import Technique
 
 X = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))

@@ -13,7 +13,7 @@ import pytest
 from torch import nn
 
 from dashpot.core import native
-from dashpot.core.view import is_compiled
+from dashpot.core.running.view import is_compiled
 
 COMPILER = next((found for name in ("g++", "clang++", "c++") if (found := shutil.which(name))), None)
 compiled = pytest.mark.skipif(COMPILER is None or sys.platform == "win32", reason="no C++ compiler")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import dashpot
 from dashpot import schedules
-from dashpot.core import codec
-from dashpot.core.schedule import Moment, Schedule
+from dashpot.core.fields import codec
+from dashpot.core.fields.schedule import Moment, Schedule
 
 NUMBERS = st.floats(-1e9, 1e9, allow_nan=False).map(lambda x: x + 0.0)
 MOMENTS = st.one_of(

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 import dashpot
 from dashpot import schedules
-from dashpot.core.context import Context
-from dashpot.core.schedule import Schedule
-from dashpot.core.space import Range
+from dashpot.core.fields.domains import Range
+from dashpot.core.fields.schedule import Schedule
+from dashpot.core.running.context import Context
 from dashpot.testing.toys import Toy, train
 
 STEPS = 10

@@ -15,9 +15,10 @@ from torch import nn
 
 import dashpot
 from dashpot import schedules
-from dashpot.core import codec, registry, text
-from dashpot.core.schedule import Schedule
-from dashpot.core.space import Range
+from dashpot.core import registry
+from dashpot.core.fields import codec, text
+from dashpot.core.fields.domains import Range
+from dashpot.core.fields.schedule import Schedule
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
 

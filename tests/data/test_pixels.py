@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 import dashpot
 from dashpot.comparison.compare import compare
-from dashpot.core.batch import Batch, unit_range
-from dashpot.core.context import Context
+from dashpot.core.fields.domains import Range
 from dashpot.core.requires import Requires
-from dashpot.core.space import Range
+from dashpot.core.running.batch import Batch, unit_range
+from dashpot.core.running.context import Context
 from dashpot.core.technique import Technique
 from dashpot.data import ImagePreprocessing, Prepared, Problem, load_rows
 from dashpot.data.images import pixel_range

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import dashpot
 from dashpot import nets
-from dashpot.core.select import parameter_role
+from dashpot.core.fields.select import parameter_role
 from dashpot.nets.layers import NominalEmbedding, Scaling
 from dashpot.nets.members import MemberHeads, MemberInput, MemberScale, mean_prediction
 from dashpot.nets.numeric import Periodic, PiecewiseLinear

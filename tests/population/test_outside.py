@@ -14,10 +14,10 @@ from torch import Tensor
 
 import dashpot
 from dashpot.core.draws import uniform_by
+from dashpot.core.fields.domains import Range, Selection
+from dashpot.core.fields.select import Where, hidden
 from dashpot.core.rng import derive_all, stream, uniform_at
-from dashpot.core.select import Where, hidden
-from dashpot.core.space import Range, Selection
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.population.models import StackedModels
 from dashpot.population.sequential import SequentialTrainer
 from dashpot.techniques.dropout.dropout import StackedDropout

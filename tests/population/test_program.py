@@ -293,7 +293,7 @@ def test_threads_change_nothing() -> None:
 
 
 def test_mix() -> None:
-    from dashpot.core.mixing import mix_rows as mix
+    from dashpot.core.stacks.mixing import mix_rows as mix
     from dashpot.techniques.augment.mixup import class_probabilities, mixup
 
     x, y = torch.randn(2, 9, 3, 5), torch.randint(0, 4, (2, 9))

@@ -17,7 +17,7 @@ from torch import nn
 
 from dashpot.core import native
 from dashpot.core.rng import derive, derive_all
-from dashpot.core.stack import AHEAD, Ahead
+from dashpot.core.stacks.stack import AHEAD, Ahead
 from dashpot.nets.table import TableNet
 from dashpot.population.borrowed import as_before
 from dashpot.population.columns import adamw_shown

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dashpot
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.population.models import StackedModels
 from tests.population.helpers import alone, demand_as_alone, demand_equal, member, population
 

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 
 import pytest
 
-from dashpot.core.codec import registry
-from dashpot.core.space import Choice, Flag, Range
+from dashpot.core.fields.codec import registry
+from dashpot.core.fields.domains import Choice, Flag, Range
 from dashpot.core.technique import Technique
 from dashpot.report.cards import card, listing
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dashpot
-from dashpot.core import codec
+from dashpot.core.fields import codec
 
 Members = list[list[int]]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import dashpot
-from dashpot.core import codec
+from dashpot.core.fields import codec
 from dashpot.techniques.penalties import step_rules
 from dashpot.techniques.penalties.penalty import Penalty
 

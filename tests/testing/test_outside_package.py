@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 import dashpot
-from dashpot.core import codec, registry
+from dashpot.core import registry
+from dashpot.core.fields import codec
 from dashpot.population.members import Member, initial
 from dashpot.population.population import Population
 from dashpot.search.space.defaults import default_techniques
@@ -21,7 +22,7 @@ from dashpot.testing import Row, run_laws
 GOOD = '''
 """Gradient noise, by somebody else."""
 from typing import Annotated
-from dashpot.core.space import Range
+from dashpot.core.fields.domains import Range
 from dashpot.core.technique import Technique
 
 class OutsideNoise(Technique):
@@ -88,9 +89,9 @@ from typing import Annotated
 import numpy as np
 from dashpot.core.draws import uniform_by
 from dashpot.core.rng import derive_all, stream, uniform_at
-from dashpot.core.select import Where, hidden
-from dashpot.core.space import Range, Selection
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.fields.select import Where, hidden
+from dashpot.core.fields.domains import Range, Selection
+from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 
 
@@ -174,7 +175,7 @@ SEARCHED = '''
 """Two techniques of one slot, by somebody else; one of them in the default search space."""
 from typing import Annotated
 from dashpot.core.preset import Preset
-from dashpot.core.space import Range
+from dashpot.core.fields.domains import Range
 from dashpot.core.technique import Technique
 
 class OutsideShrink(Technique):
@@ -233,9 +234,9 @@ from typing import Annotated
 
 import torch
 
-from dashpot.core.batch import Batch
+from dashpot.core.running.batch import Batch
 from dashpot.core.requires import Requires
-from dashpot.core.space import Range
+from dashpot.core.fields.domains import Range
 from dashpot.core.technique import Technique
 from dashpot.techniques.penalties.penalty import Penalty
 

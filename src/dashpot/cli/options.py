@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dashpot.core.codec import loads
 from dashpot.core.errors import StorageError
+from dashpot.core.fields.codec import loads
 from dashpot.core.recipe import Recipe
 
 Data = Annotated[

@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 def techniques(name: Annotated[str | None, typer.Argument(help="A technique; without it, the list.")] = None) -> None:
     """List the techniques, or show one's card: formula, ranges, paper, and when not to use it."""
-    from dashpot.core.codec import find, registry
+    from dashpot.core.fields.codec import find, registry
     from dashpot.report.cards import card, listing
 
     typer.echo(listing(registry()) if name is None else card(find(name)))

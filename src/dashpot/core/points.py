@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from dashpot.core.batch import Batch
-from dashpot.core.context import Context, State
 from dashpot.core.requires import Requires
-from dashpot.core.view import ModelView, Params
+from dashpot.core.running.batch import Batch
+from dashpot.core.running.context import Context, State
+from dashpot.core.running.view import ModelView, Params
 
 Scores = Mapping[str, float]
 POINTS = (

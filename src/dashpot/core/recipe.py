@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dashpot.core import text
 from dashpot.core.errors import ConfigError, UnknownNameError
-from dashpot.core.space import Domain
+from dashpot.core.fields import text
+from dashpot.core.fields.domains import Domain
 from dashpot.core.technique import Technique
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-    from dashpot.core.session import Session
+    from dashpot.core.running.session import Session
 
 
 class Recipe(tuple[Technique, ...]):
@@ -165,7 +165,7 @@ class Recipe(tuple[Technique, ...]):
             ConflictError: two techniques want one slot, a need is missing, the model cannot bear a technique, or a
                 schedule needs a length that is not given.
         """
-        from dashpot.core.session import Session
+        from dashpot.core.running.session import Session
 
         return Session(
             self,

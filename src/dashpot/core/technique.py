@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
-from dashpot.core.context import State as State
 from dashpot.core.errors import ConflictError
+from dashpot.core.fields.domains import Domain, FieldSpec, fields_of
+from dashpot.core.fields.schedule import Schedule
+from dashpot.core.fields.select import Where
 from dashpot.core.points import Handle as Handle
 from dashpot.core.points import Points
 from dashpot.core.points import Scores as Scores
@@ -22,18 +24,16 @@ from dashpot.core.points import Verdict as Verdict
 from dashpot.core.preset import Preset
 from dashpot.core.registry import kind_of, register
 from dashpot.core.requires import Requires
-from dashpot.core.schedule import Schedule
-from dashpot.core.select import Where
-from dashpot.core.space import Domain, FieldSpec, fields_of
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.running.context import State as State
+from dashpot.core.stacks.stacked import StackedTechnique
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
     from dashpot.core.recipe import Recipe
-    from dashpot.core.session import Session
-    from dashpot.core.view import ModelView
+    from dashpot.core.running.session import Session
+    from dashpot.core.running.view import ModelView
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,))

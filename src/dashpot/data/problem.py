@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dashpot.core.batch import unit_range
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.requires import MODALITIES
+from dashpot.core.running.batch import unit_range
 from dashpot.data.kinds import KINDS, Prepares, kind_of
 from dashpot.data.rows import Rows
 

@@ -14,9 +14,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
 from dashpot.core.errors import ConfigError
+from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
-from dashpot.core.space import Range, check_number, check_whole
 from dashpot.core.technique import Technique
 from dashpot.data import Preprocessing, Problem, Target
 from dashpot.data.rows import Rows, to_rows

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dashpot.core.errors import DataError
-from dashpot.core.space import Range, check_number
+from dashpot.core.fields.domains import Range, check_number
 from dashpot.evaluation.checks import checked_codes
 
 LOWEST, HIGHEST = 0.05, 20.0

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from dashpot.core.errors import ConfigError, DataError
-from dashpot.core.space import Range, check_number, check_whole
+from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.evaluation.checks import checked_codes, checked_probabilities
 from dashpot.evaluation.metrics import (
     Metric,

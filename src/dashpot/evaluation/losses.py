@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dashpot.core.batch import Batch, weights_for
-from dashpot.core.criteria import samples_of
 from dashpot.core.errors import DataError, UsageError
-from dashpot.core.modes import evaluating
+from dashpot.core.running.batch import Batch, weights_for
+from dashpot.core.running.criteria import samples_of
+from dashpot.core.running.modes import evaluating
 
 Criterion = Callable[[Any, Tensor], Tensor]
 

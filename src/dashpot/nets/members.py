@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from dashpot.core.space import check_whole
+from dashpot.core.fields.domains import check_whole
 
 
 def random_signs(*shape: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import DataError, UnknownNameError
-from dashpot.core.space import check_whole
+from dashpot.core.fields.domains import check_whole
 
 
 class Periodic(nn.Module):

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dashpot.core.batch import unit_range
 from dashpot.core.errors import ConfigError
+from dashpot.core.running.batch import unit_range
 
 
 def standardize(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError, UnknownNameError
-from dashpot.core.space import check_whole
+from dashpot.core.fields.domains import check_whole
 from dashpot.nets.layers import NominalEmbedding, Scaling
 from dashpot.nets.members import MemberHeads, MemberInput, MemberScale, mean_prediction
 from dashpot.nets.numeric import PiecewiseLinear, make_embedding

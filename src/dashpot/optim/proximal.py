@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.core.native import why_not
 from dashpot.core.recipe import Recipe
-from dashpot.core.view import ModelView
+from dashpot.core.running.view import ModelView
 from dashpot.techniques.penalties import native
 from dashpot.techniques.penalties.fast import WORTH_BUILDING, KernelTerms, group_fits, tensor_fits, terms_of
 from dashpot.techniques.penalties.penalty import Penalty

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from dashpot.core.recipe import Recipe
-from dashpot.core.stacked import StackedTechnique, form_of
+from dashpot.core.running.view import ModelView
+from dashpot.core.stacks.stacked import StackedTechnique, form_of
 from dashpot.core.technique import Technique
-from dashpot.core.view import ModelView
 from dashpot.population.members import RANDOM, Data, Member
 from dashpot.population.stack import NotStackableError
 

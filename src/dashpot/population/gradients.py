@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashpot.core.stacked import StackedTechnique, fits_program
+from dashpot.core.stacks.stacked import StackedTechnique, fits_program
 from dashpot.evaluation.losses import squared_error
 from dashpot.population.members import Data, Plan
 from dashpot.population.program.executor import ProgramExecutor

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashpot.core.batch import unit_range
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights, seeded
+from dashpot.core.running.batch import unit_range
 from dashpot.evaluation.losses import Criterion, default_criterion, is_classification
 
 Make = Callable[[], nn.Module]

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashpot.core.select import Where
-from dashpot.core.stacked import defines
-from dashpot.core.view import ModelView
+from dashpot.core.fields.select import Where
+from dashpot.core.running.view import ModelView
+from dashpot.core.stacks.stacked import defines
 from dashpot.population.batches import StackedBatches
 from dashpot.population.columns import adamw_shown, columns, demand_allowed
 from dashpot.population.held_out import HeldOutScores

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import UsageError
+from dashpot.core.fields.domains import check_whole
 from dashpot.core.recipe import Recipe
-from dashpot.core.space import check_whole
 from dashpot.evaluation.losses import Criterion, predict
 from dashpot.population.cache import ArchitectureCache
 from dashpot.population.columns import side_by_side, why_not

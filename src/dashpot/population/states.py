@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.population.tensors import Block
 from dashpot.population.update import Maps
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashpot.core.stacked import StackedTechnique, defines
+from dashpot.core.stacks.stacked import StackedTechnique, defines
 from dashpot.population.gradients import Gradients
 from dashpot.population.members import Data, Plan
 from dashpot.population.program.tracer import Recording

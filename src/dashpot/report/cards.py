@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from dashpot.core.space import Domain, FieldSpec, Range
+from dashpot.core.fields.domains import Domain, FieldSpec, Range
 from dashpot.core.technique import Technique
 
 

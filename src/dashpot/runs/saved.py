@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from dashpot import nets
-from dashpot.core.codec import dumps
 from dashpot.core.errors import ConfigError, ConflictError, StorageError
+from dashpot.core.fields.codec import dumps
 from dashpot.core.files import write_atomic
 from dashpot.core.recipe import Recipe
 from dashpot.data import Prepared, Target

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dashpot.core.errors import ConfigError
-from dashpot.core.space import Range, check_number
+from dashpot.core.fields.domains import Range, check_number
+from dashpot.core.fields.text import split_recipe
 from dashpot.core.technique import Technique
-from dashpot.core.text import split_recipe
 from dashpot.search.space.distributions import Categorical, Distribution, Numeric
 
 

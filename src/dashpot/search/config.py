@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from dashpot.core.errors import ConfigError
-from dashpot.core.space import check_whole
+from dashpot.core.fields.domains import check_whole
 from dashpot.core.technique import Technique
 from dashpot.search.arguments import rate
 from dashpot.search.racing import budget as budgets

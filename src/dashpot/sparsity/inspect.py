@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError
-from dashpot.core.modes import evaluating
 from dashpot.core.recipe import Recipe
+from dashpot.core.running.modes import evaluating
+from dashpot.core.running.view import ModelView
 from dashpot.core.technique import Technique
-from dashpot.core.view import ModelView
 from dashpot.evaluation.losses import Criterion, default_criterion
 from dashpot.techniques.penalties.l2 import L2, l2_gradient, l2_value
 from dashpot.techniques.penalties.orthogonality import Orthogonality, orthogonality_gradient, orthogonality_value

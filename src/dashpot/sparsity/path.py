@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError
-from dashpot.core.space import check_whole
-from dashpot.core.view import ModelView
+from dashpot.core.fields.domains import check_whole
+from dashpot.core.running.view import ModelView
 from dashpot.evaluation.cross_validation import choose, folds
 from dashpot.evaluation.losses import is_classification, metrics_of, predict
 from dashpot.evaluation.metrics import DEFAULT

@@ -92,7 +92,7 @@ class PathResult:
         Args:
             dataset, network, task, seed, stability: of the run, as in :class:`~dashpot.report.path.record.PathRecord`.
         """
-        from dashpot.core.codec import to_text
+        from dashpot.core.fields.codec import to_text
 
         sparse: list[Mapping[str, Any]] | None = None
         if self.coefficients is not None:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError, DataError
+from dashpot.core.fields.domains import Range, check_number, check_whole
+from dashpot.core.fields.select import weights
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
-from dashpot.core.select import weights
-from dashpot.core.space import Range, check_number, check_whole
-from dashpot.core.view import ModelView
+from dashpot.core.running.view import ModelView
 from dashpot.evaluation.losses import is_classification
 from dashpot.sparsity.linear import solve_path
 from dashpot.techniques.penalties.penalty import Penalty

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from dashpot.core import codec
 from dashpot.core.errors import ConfigError
+from dashpot.core.fields import codec
 from dashpot.core.recipe import Recipe
 from dashpot.techniques.penalties.proximal import Proximal
 from dashpot.testing import functions, work

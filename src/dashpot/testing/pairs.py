@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from dashpot.core.errors import ConflictError
 from dashpot.core.recipe import Recipe
-from dashpot.core.session import Session
+from dashpot.core.running.session import Session
 from dashpot.testing.toys import Toy, adam, load, same, save, start, state, step
 
 Optimize = Callable[[nn.Module], Optimizer]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dashpot.core.space import Choice, Domain, Flag, Name, Range, Selection
+from dashpot.core.fields.domains import Choice, Domain, Flag, Name, Range, Selection
 from dashpot.core.technique import Technique
 from dashpot.techniques.penalties.grouping import Groups
 from dashpot.testing.toys import MODALITIES, Modality, Toy

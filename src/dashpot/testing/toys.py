@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import seeded
-from dashpot.core.session import Session
+from dashpot.core.running.session import Session
 from dashpot.core.technique import Technique
 from dashpot.core.tree import flatten, unflatten
 

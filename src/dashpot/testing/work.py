@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashpot.core.batch import Batch
-from dashpot.core.context import Context
 from dashpot.core.recipe import Recipe
+from dashpot.core.running.batch import Batch
+from dashpot.core.running.context import Context
 from dashpot.core.technique import Technique
 from dashpot.testing.row import Row
 from dashpot.testing.toys import same, train

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dashpot.core.batch import Batch, unit_range
 from dashpot.core.errors import DataError
-from dashpot.core.nested import leaves, map_tensors, moved
 from dashpot.core.rng import derive, generator, stream
+from dashpot.core.running.batch import Batch, unit_range
+from dashpot.core.running.nested import leaves, map_tensors, moved
 
 
 class Batches:

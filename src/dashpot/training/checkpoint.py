@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from dashpot.core.errors import ConfigError, StorageError
 from dashpot.core.files import write_atomic
-from dashpot.core.session import Session
+from dashpot.core.running.session import Session
 from dashpot.core.tree import load_tree, save_tree
 
 FILE, HISTORY = "checkpoint.safetensors", "history.jsonl"

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dashpot.core.batch import Batch, weights_for
-from dashpot.core.criteria import Samples, samples_of
-from dashpot.core.nested import called
 from dashpot.core.rng import derive, seed_global, stream
-from dashpot.core.session import Session
+from dashpot.core.running.batch import Batch, weights_for
+from dashpot.core.running.criteria import Samples, samples_of
+from dashpot.core.running.nested import called
+from dashpot.core.running.session import Session
 from dashpot.evaluation.losses import Criterion, metrics_of
 from dashpot.training.batches import Batches
 

@@ -15,12 +15,12 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dashpot.core.errors import ConfigError, ConflictError, DivergedError
+from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.recipe import Recipe
 from dashpot.core.requires import MODALITIES
-from dashpot.core.session import Session
-from dashpot.core.space import Range, check_number, check_whole
+from dashpot.core.running.session import Session
+from dashpot.core.running.tensors import put, tensors
 from dashpot.core.technique import Technique
-from dashpot.core.tensors import put, tensors
 from dashpot.evaluation.losses import Criterion
 from dashpot.techniques.penalties.strengths import resolve_strengths
 from dashpot.training.batches import Batches

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from dashpot.core.attach import plain_optimizer
 from dashpot.core.errors import ConfigError
+from dashpot.core.running.attach import plain_optimizer
 
 
 def pick_device(device: str | torch.device) -> torch.device:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dashpot.core.batch import Batch
 from dashpot.core.errors import ConfigError, DataError
-from dashpot.core.modes import evaluating
-from dashpot.core.nested import called, told
+from dashpot.core.running.batch import Batch
+from dashpot.core.running.modes import evaluating
+from dashpot.core.running.nested import called, told
 from dashpot.evaluation.losses import Criterion, default_criterion
 
 KINDS = ("classes", "values", "multilabel")

@@ -13,7 +13,7 @@ import torch
 
 import dashpot
 from dashpot.core.errors import ConfigError
-from dashpot.core.space import Range
+from dashpot.core.fields.domains import Range
 from dashpot.search.outcome.ablation import arms
 from dashpot.search.racing.pruning import perturbed
 from dashpot.search.space.defaults import default_techniques

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import pytest
 
 import dashpot
+from dashpot.core.fields.domains import Range
 from dashpot.core.preset import Preset
-from dashpot.core.space import Range
 from dashpot.data import load_problem
 from dashpot.search.space.defaults import COMBINATIONS, default_techniques, starting_points
 from dashpot.search.space.distributions import Numeric

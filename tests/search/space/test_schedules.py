@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import dashpot
-from dashpot.core.codec import loads
 from dashpot.core.errors import ConfigError
-from dashpot.core.schedule import Schedule
+from dashpot.core.fields.codec import loads
+from dashpot.core.fields.schedule import Schedule
 from dashpot.search.racing import checkpoints
 from dashpot.search.racing.pruning import perturbed
 from dashpot.search.space.distributions import Numeric

@@ -153,8 +153,8 @@ def _searched_on_log(name: str, low: float, high: float) -> bool:
     """Whether the setting's field is declared so; other settings, such as ``lr``, are judged by how far their values
     spread.
     """
-    from dashpot.core.codec import registry
-    from dashpot.core.space import Range
+    from dashpot.core.fields.codec import registry
+    from dashpot.core.fields.domains import Range
 
     if name == "batch_size":
         return True

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashpot.core.codec import dumps
 from dashpot.core.errors import ConfigError, DataError, StorageError
+from dashpot.core.fields.codec import dumps
 from dashpot.core.files import write_atomic
 from dashpot.core.recipe import Recipe
 from dashpot.data import Prepared

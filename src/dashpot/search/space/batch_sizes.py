@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dashpot.core.errors import ConfigError
-from dashpot.core.space import check_whole
+from dashpot.core.fields.domains import check_whole
 from dashpot.search.space.distributions import Categorical
 from dashpot.search.space.space import Space
 from dashpot.training.defaults import batch_size_for

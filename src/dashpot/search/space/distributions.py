@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dashpot.core.errors import ConfigError
-from dashpot.core.space import check_whole
+from dashpot.core.fields.domains import check_whole
 
 
 class Suggest(Protocol):

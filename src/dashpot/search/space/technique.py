@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dashpot.core.errors import ConfigError
-from dashpot.core.space import Choice, Domain, Flag, Range
+from dashpot.core.fields.domains import Choice, Domain, Flag, Range
+from dashpot.core.fields.text import Interval, parse_ranges
 from dashpot.core.technique import Technique
-from dashpot.core.text import Interval, parse_ranges
 from dashpot.search.space.distributions import Categorical, Distribution, Numeric
 
 

@@ -6,12 +6,12 @@ from typing import Annotated
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.batch import Batch, float_input
-from dashpot.core.context import Context
+from dashpot.core.fields.domains import Range
 from dashpot.core.preset import Preset
 from dashpot.core.requires import Requires
-from dashpot.core.space import Range
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.running.batch import Batch, float_input
+from dashpot.core.running.context import Context
+from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 
 

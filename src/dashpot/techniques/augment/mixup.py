@@ -9,19 +9,19 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from dashpot.core.batch import Batch, float_input
-from dashpot.core.context import Context
 from dashpot.core.draws import beta_by, permutation_by
 from dashpot.core.errors import ConflictError, UsageError
-from dashpot.core.mixing import can_mix, mix_rows
-from dashpot.core.nested import told
+from dashpot.core.fields.domains import Range
 from dashpot.core.preset import Preset
 from dashpot.core.requires import Requires
 from dashpot.core.rng import derive_all
-from dashpot.core.space import Range
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.running.batch import Batch, float_input
+from dashpot.core.running.context import Context
+from dashpot.core.running.nested import told
+from dashpot.core.running.view import ModelView
+from dashpot.core.stacks.mixing import can_mix, mix_rows
+from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
-from dashpot.core.view import ModelView
 
 
 def mixup(

@@ -7,12 +7,12 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from dashpot.core.context import Context
+from dashpot.core.fields.domains import Flag, Range
 from dashpot.core.preset import Preset
-from dashpot.core.space import Flag, Range
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.running.context import Context
+from dashpot.core.running.view import ModelView, Params
+from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import State, Technique
-from dashpot.core.view import ModelView, Params
 
 
 def warmed_up(decay: float, step: int) -> float:

@@ -11,16 +11,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from dashpot.core.context import Context
 from dashpot.core.draws import dropped_by, uniform_by
 from dashpot.core.errors import ConflictError, UsageError
+from dashpot.core.fields.domains import Range, Selection
+from dashpot.core.fields.select import Where, hidden
 from dashpot.core.preset import Preset
 from dashpot.core.rng import derive, derive_all, stream, uniform_at
-from dashpot.core.select import Where, hidden
-from dashpot.core.space import Range, Selection
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.running.context import Context
+from dashpot.core.running.view import ModelView
+from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Handle, Technique
-from dashpot.core.view import ModelView
 
 
 class DropoutOrderWarning(UserWarning):

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.context import Context
-from dashpot.core.space import Choice, Range
-from dashpot.core.stack import member_norms
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.fields.domains import Choice, Range
+from dashpot.core.running.context import Context
+from dashpot.core.running.tensors import beside
+from dashpot.core.running.view import Params
+from dashpot.core.stacks.stack import member_norms
+from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
-from dashpot.core.tensors import beside
-from dashpot.core.view import Params
 
 
 def clip_coefficient(norm: Float[Tensor, ""], maximum: float | Float[Tensor, ""]) -> Float[Tensor, ""]:

@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import log_softmax, softplus
 
-from dashpot.core.context import Context
 from dashpot.core.errors import UsageError
+from dashpot.core.fields.domains import Range
 from dashpot.core.preset import Preset
 from dashpot.core.requires import Requires
-from dashpot.core.space import Range
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.running.context import Context
+from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.evaluation.losses import cross_entropy
 from dashpot.techniques.augment.mixup import class_probabilities

@@ -7,8 +7,8 @@ from typing import Annotated
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.select import Where, weights
-from dashpot.core.space import Selection
+from dashpot.core.fields.domains import Selection
+from dashpot.core.fields.select import Where, weights
 from dashpot.techniques.penalties.proximal import Proximal, Scaling
 
 

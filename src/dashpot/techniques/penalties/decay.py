@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 
-from dashpot.core.select import Where
-from dashpot.core.view import ModelView
+from dashpot.core.fields.select import Where
+from dashpot.core.running.view import ModelView
 
 
 class DoubleDecayWarning(UserWarning):

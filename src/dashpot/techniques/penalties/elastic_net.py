@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.space import Range, check_number
+from dashpot.core.fields.domains import Range, check_number
 from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.l1 import l1_stationarity, l1_value, soft_threshold
 from dashpot.techniques.penalties.l2 import l2_gradient, l2_value

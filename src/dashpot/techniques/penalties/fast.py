@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dashpot.core.view import Params
+from dashpot.core.running.view import Params
 from dashpot.techniques.penalties import native
 from dashpot.techniques.penalties.step_rules import sgd_step
 

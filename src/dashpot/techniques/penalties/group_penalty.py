@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.space import Flag
+from dashpot.core.fields.domains import Flag
 from dashpot.techniques.penalties.grouping import Grouping, Groups, Layout, as_grouping
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import Scalar

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.errors import ConfigError
-from dashpot.core.space import Domain
+from dashpot.core.fields.domains import Domain
 
 _PLAIN = {
     "element": "every weight by itself",

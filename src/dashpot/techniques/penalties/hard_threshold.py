@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.space import Range
-from dashpot.core.tensors import beside
+from dashpot.core.fields.domains import Range
+from dashpot.core.running.tensors import beside
 from dashpot.techniques.penalties.constraint import Constraint
 from dashpot.techniques.penalties.proximal import Scalar
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dashpot.core.fields.domains import Range, check_number
 from dashpot.core.preset import Preset
-from dashpot.core.space import Range, check_number
 from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import CHUNK, Scalar, scratch

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.context import Context
-from dashpot.core.select import Where, weights
-from dashpot.core.space import Range, Selection
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.fields.domains import Range, Selection
+from dashpot.core.fields.select import Where, weights
+from dashpot.core.running.context import Context
+from dashpot.core.running.view import ModelView, Params
+from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
-from dashpot.core.view import ModelView, Params
 from dashpot.techniques.penalties.decay import warn_double_decay
 
 

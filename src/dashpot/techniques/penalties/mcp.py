@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.space import Range
+from dashpot.core.fields.domains import Range
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import Scalar
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.errors import ConfigError
-from dashpot.core.space import Range
+from dashpot.core.fields.domains import Range
 from dashpot.techniques.penalties.constraint import Constraint
 from dashpot.techniques.penalties.hard_threshold import metric_size
 

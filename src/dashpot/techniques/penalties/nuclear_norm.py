@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.tensors import beside
+from dashpot.core.running.tensors import beside
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import Scalar, Scaling
 

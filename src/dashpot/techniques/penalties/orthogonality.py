@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.context import Context
-from dashpot.core.select import Where, weights
-from dashpot.core.space import Range, Selection
+from dashpot.core.fields.domains import Range, Selection
+from dashpot.core.fields.select import Where, weights
+from dashpot.core.running.context import Context
+from dashpot.core.running.view import Params
 from dashpot.core.technique import Technique
-from dashpot.core.view import Params
 from dashpot.techniques.penalties.nuclear_norm import as_matrix
 from dashpot.techniques.penalties.proximal import Scalar
 

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.errors import ConfigError, ConflictError
-from dashpot.core.schedule import Moment, Schedule
-from dashpot.core.select import Where, weights
-from dashpot.core.space import Domain, Range, Selection
+from dashpot.core.fields.domains import Domain, Range, Selection
+from dashpot.core.fields.schedule import Moment, Schedule
+from dashpot.core.fields.select import Where, weights
 from dashpot.techniques.penalties.proximal import Proximal as Proximal
 from dashpot.techniques.penalties.proximal import Scalar as Scalar
 from dashpot.techniques.penalties.proximal import Scaling as Scaling

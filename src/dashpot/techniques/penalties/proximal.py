@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.conflicts import PROXIMAL
-from dashpot.core.context import Context
 from dashpot.core.errors import ConflictError
-from dashpot.core.select import Where, weights
-from dashpot.core.space import Choice
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.fields.domains import Choice
+from dashpot.core.fields.select import Where, weights
+from dashpot.core.running.conflicts import PROXIMAL
+from dashpot.core.running.context import Context
+from dashpot.core.running.view import ModelView, Params
+from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
-from dashpot.core.view import ModelView, Params
 from dashpot.techniques.penalties.fast import KernelTerms, map_by_kernel
 from dashpot.techniques.penalties.step_rules import Step, adam_scales, adaptive_step, demand_known, steps_by_one_number
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.space import Range
+from dashpot.core.fields.domains import Range
 from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.group_lasso import group_lasso_value
 from dashpot.techniques.penalties.group_penalty import GroupPenalty

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from dashpot.core.errors import ConfigError, DataError
-from dashpot.core.modes import evaluating
+from dashpot.core.fields.domains import Range, check_number
+from dashpot.core.fields.schedule import Schedule
 from dashpot.core.recipe import Recipe
-from dashpot.core.schedule import Schedule
-from dashpot.core.space import Range, check_number
+from dashpot.core.running.modes import evaluating
+from dashpot.core.running.view import ModelView, Params, unwrap
 from dashpot.core.technique import Technique
-from dashpot.core.view import ModelView, Params, unwrap
 from dashpot.evaluation.losses import Criterion, default_criterion, is_classification
 from dashpot.techniques.penalties.penalty import Penalty
 

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.errors import ConfigError
-from dashpot.core.tensors import beside
+from dashpot.core.running.tensors import beside
 from dashpot.techniques.penalties.nuclear_norm import as_matrix
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import Scalar

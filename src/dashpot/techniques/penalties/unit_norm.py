@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.space import Range
+from dashpot.core.fields.domains import Range
 from dashpot.techniques.penalties.constraint import Constraint
 from dashpot.techniques.penalties.grouping import Grouping, Groups, as_grouping
 from dashpot.techniques.penalties.groups import group_norm

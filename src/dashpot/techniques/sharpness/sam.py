@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dashpot.core.context import Context
-from dashpot.core.space import Range
-from dashpot.core.stack import member_norms
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.fields.domains import Range
+from dashpot.core.running.context import Context
+from dashpot.core.running.view import Params
+from dashpot.core.stacks.stack import member_norms
+from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
-from dashpot.core.view import Params
 from dashpot.techniques.gradient.clipping import total_norm
 
 

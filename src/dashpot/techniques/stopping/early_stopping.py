@@ -7,13 +7,13 @@ from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor
 
-from dashpot.core.between_epochs import BetweenEpochs
-from dashpot.core.context import Context
 from dashpot.core.errors import ConfigError, UnknownNameError
+from dashpot.core.fields.domains import Choice, Flag, Name, Range
 from dashpot.core.preset import Preset
-from dashpot.core.space import Choice, Flag, Name, Range
+from dashpot.core.running.context import Context
+from dashpot.core.running.view import ModelView
+from dashpot.core.stacks.between_epochs import BetweenEpochs
 from dashpot.core.technique import Scores, State, Technique, Verdict
-from dashpot.core.view import ModelView
 
 _DEFAULT_MONITOR = "val_loss"
 

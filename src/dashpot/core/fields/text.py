@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashpot.core.errors import ConfigError, UnknownNameError
+from dashpot.core.fields.domains import Choice, Domain, FieldSpec, Flag, Range
+from dashpot.core.fields.schedule import Schedule
+from dashpot.core.fields.schedule import plain as in_figures
+from dashpot.core.fields.select import Where
 from dashpot.core.registry import find
-from dashpot.core.schedule import Schedule
-from dashpot.core.schedule import plain as in_figures
-from dashpot.core.select import Where
-from dashpot.core.space import Choice, Domain, FieldSpec, Flag, Range
 
 _FIELD = re.compile(r"\s*\w[\w-]*\s*=")
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from dashpot.core.batch import Batch, reduced, weights_for
-from dashpot.core.criteria import Criterion, reduces, samples_of
 from dashpot.core.errors import UsageError
 from dashpot.core.points import Attached
-from dashpot.core.run import Run
+from dashpot.core.running.batch import Batch, reduced, weights_for
+from dashpot.core.running.criteria import Criterion, reduces, samples_of
+from dashpot.core.running.run import Run
 
 
 def objective(

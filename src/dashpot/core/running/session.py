@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dashpot.core import conflicts
-from dashpot.core.attach import Mark, plain_optimizer, this_rank
-from dashpot.core.batch import Batch, make_batch
-from dashpot.core.context import Context
-from dashpot.core.criteria import Criterion
 from dashpot.core.errors import ConfigError, UsageError
-from dashpot.core.forward import Forward
-from dashpot.core.modes import evaluating
-from dashpot.core.objective import objective
-from dashpot.core.passes import mean_over_ranks
-from dashpot.core.plan import plan_text
+from dashpot.core.fields.domains import check_whole
 from dashpot.core.points import POINTS, Attached, Handle, Scores, Verdict
-from dashpot.core.replacing import Replaced, plain_copy
 from dashpot.core.requires import MODALITIES
 from dashpot.core.rng import stream
-from dashpot.core.run import Run
-from dashpot.core.saving import restore, saved
-from dashpot.core.space import check_whole
-from dashpot.core.stepper import Stepper
-from dashpot.core.tensors import put, tensors
-from dashpot.core.view import ModelView
+from dashpot.core.running import conflicts
+from dashpot.core.running.attach import Mark, plain_optimizer, this_rank
+from dashpot.core.running.batch import Batch, make_batch
+from dashpot.core.running.context import Context
+from dashpot.core.running.criteria import Criterion
+from dashpot.core.running.forward import Forward
+from dashpot.core.running.modes import evaluating
+from dashpot.core.running.objective import objective
+from dashpot.core.running.passes import mean_over_ranks
+from dashpot.core.running.plan import plan_text
+from dashpot.core.running.replacing import Replaced, plain_copy
+from dashpot.core.running.run import Run
+from dashpot.core.running.saving import restore, saved
+from dashpot.core.running.stepper import Stepper
+from dashpot.core.running.tensors import put, tensors
+from dashpot.core.running.view import ModelView
 
 if TYPE_CHECKING:
     from dashpot.core.recipe import Recipe

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dashpot.core.batch import reduced
 from dashpot.core.errors import ConfigError, UsageError
+from dashpot.core.running.batch import reduced
 
 Criterion = Callable[..., Any]
 _REDUCTIONS = ("mean", "sum", "batchmean", "none")

@@ -1,7 +1,7 @@
 """``Schedule``: a number that follows the training, in the place of one that stays the same.
 
-It may stand wherever a field's domain is a :class:`~dashpot.core.space.Range`, in Python, in TOML and on the command
-line, always in the same words::
+It may stand wherever a field's domain is a :class:`~dashpot.core.fields.domains.Range`, in Python, in TOML and on the
+command line, always in the same words::
 
     0.3to0                                 linear over the whole run
     0.3to0@cosine                          half a cosine wave over the whole run

@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from dashpot.core.points import Points, Scores, Verdict
 from dashpot.core.rng import Draws, derive, stream
-from dashpot.core.stack import AHEAD, Ahead, Stack
+from dashpot.core.stacks.stack import AHEAD, Ahead, Stack
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class StackedTechnique:
     Example:
         >>> from typing import Annotated
         >>> import dashpot
-        >>> from dashpot.core.space import Range
+        >>> from dashpot.core.fields.domains import Range
         >>> class StackedTilt(StackedTechnique):
         ...     def read(self):
         ...         self.by = self.values("by", 0.0)

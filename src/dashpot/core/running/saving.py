@@ -7,8 +7,8 @@ from typing import Any
 
 from dashpot.core.errors import ConfigError
 from dashpot.core.points import Attached
-from dashpot.core.run import Run
-from dashpot.core.tensors import adopt
+from dashpot.core.running.run import Run
+from dashpot.core.running.tensors import adopt
 
 
 def saved(recipe: Mapping[str, Any], run: Run, actors: list[Attached], scheduled: bool) -> dict[str, Any]:

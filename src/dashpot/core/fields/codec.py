@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dashpot.core import registry as _registry
-from dashpot.core import text as _text
 from dashpot.core.errors import ConfigError
+from dashpot.core.fields import text as _text
 from dashpot.core.recipe import Recipe
 from dashpot.core.technique import Technique
 

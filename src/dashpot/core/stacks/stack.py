@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashpot.core.select import Where
-from dashpot.core.view import ModelView
+from dashpot.core.fields.select import Where
+from dashpot.core.running.view import ModelView
 
 AHEAD = 16
 """Steps whose draws are made together."""

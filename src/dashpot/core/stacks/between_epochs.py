@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dashpot.core.context import Context
 from dashpot.core.points import Points, Scores, Verdict
-from dashpot.core.run import Run
-from dashpot.core.stack import Stack
-from dashpot.core.stacked import StackedTechnique
+from dashpot.core.running.context import Context
+from dashpot.core.running.run import Run
+from dashpot.core.stacks.stack import Stack
+from dashpot.core.stacks.stacked import StackedTechnique
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dashpot.core.select import Where, module_role, parameter_role
+from dashpot.core.fields.select import Where, module_role, parameter_role
 
 Group = dict[str, Any]
 

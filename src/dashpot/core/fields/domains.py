@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dashpot.core.errors import ConfigError
-from dashpot.core.schedule import RULE as SCHEDULE_RULE
-from dashpot.core.schedule import Schedule
-from dashpot.core.select import Where
+from dashpot.core.fields.schedule import RULE as SCHEDULE_RULE
+from dashpot.core.fields.schedule import Schedule
+from dashpot.core.fields.select import Where
 
 
 class Domain(ABC):
@@ -44,7 +44,7 @@ class Domain(ABC):
 
 @dataclass(frozen=True)
 class Range(Domain):
-    """A number between ``low`` and ``high``, or a :class:`~dashpot.core.schedule.Schedule` of such numbers.
+    """A number between ``low`` and ``high``, or a :class:`~dashpot.core.fields.schedule.Schedule` of such numbers.
 
     Args:
         low, high: the bounds, both allowed unless ``open`` names them; an infinite bound admits infinity only if
@@ -211,7 +211,7 @@ class Name(Domain):
 
 @dataclass(frozen=True)
 class Selection(Domain):
-    """Which parameters or modules: a :class:`~dashpot.core.select.Where`, or its text."""
+    """Which parameters or modules: a :class:`~dashpot.core.fields.select.Where`, or its text."""
 
     @property
     def rule(self) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dashpot.core.batch import Batch
 from dashpot.core.errors import UsageError
 from dashpot.core.rng import Draws, derive
-from dashpot.core.run import Run
-from dashpot.core.view import ModelView
+from dashpot.core.running.batch import Batch
+from dashpot.core.running.run import Run
+from dashpot.core.running.view import ModelView
 
 State = dict[str, Any]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dashpot.core.errors import DataError, UsageError
-from dashpot.core.nested import map_tensors, moved, told
+from dashpot.core.running.nested import map_tensors, moved, told
 
 
 @dataclass(frozen=True)

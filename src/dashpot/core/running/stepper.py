@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dashpot.core.conflicts import refuse_many
 from dashpot.core.errors import UsageError
-from dashpot.core.passes import GlobalRandomness, fresh_gradients, frozen_statistics, without_sync
+from dashpot.core.fields.select import Where
 from dashpot.core.points import Attached, Points
-from dashpot.core.run import Run
-from dashpot.core.select import Where
-from dashpot.core.view import Params
+from dashpot.core.running.conflicts import refuse_many
+from dashpot.core.running.passes import GlobalRandomness, fresh_gradients, frozen_statistics, without_sync
+from dashpot.core.running.run import Run
+from dashpot.core.running.view import Params
 
 _CALLS = {"on_batch": "session.batch(x, y)", "on_loss": "session.loss(per_sample, out)"}
 

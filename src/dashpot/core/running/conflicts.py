@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from dashpot.core.errors import ConflictError
+from dashpot.core.fields.select import Where
 from dashpot.core.points import Attached, Points
-from dashpot.core.select import Where
-from dashpot.core.view import ModelView, is_compiled
+from dashpot.core.running.view import ModelView, is_compiled
 
 PROXIMAL = "proximal step"
 

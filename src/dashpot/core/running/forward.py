@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dashpot.core.errors import UsageError
-from dashpot.core.nested import called
-from dashpot.core.passes import GlobalRandomness, frozen_statistics
 from dashpot.core.rng import derive, seed_global
-from dashpot.core.run import Run
-from dashpot.core.view import is_compiled
+from dashpot.core.running.nested import called
+from dashpot.core.running.passes import GlobalRandomness, frozen_statistics
+from dashpot.core.running.run import Run
+from dashpot.core.running.view import is_compiled
 
 
 class Forward:

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from dashpot.core.errors import ConflictError
-from dashpot.core.tensors import put, tensors
-from dashpot.core.view import ModelView
+from dashpot.core.running.tensors import put, tensors
+from dashpot.core.running.view import ModelView
 
 
 class Replaced:

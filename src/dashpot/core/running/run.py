@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dashpot.core.batch import Batch
-from dashpot.core.view import ModelView
+from dashpot.core.running.batch import Batch
+from dashpot.core.running.view import ModelView
 
 
 @dataclass(eq=False)

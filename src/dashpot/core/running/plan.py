@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dashpot.core.points import Attached
-from dashpot.core.view import ModelView
+from dashpot.core.running.view import ModelView
 
 _LABELS = {
     "on_build": "modules",

@@ -1,0 +1,1 @@
+"""What hyper-parameters may be, and how recipes are written: domains, schedules, selections, text."""

@@ -1,0 +1,1 @@
+"""How techniques act on a stack of members."""
