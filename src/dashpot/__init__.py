@@ -17,6 +17,8 @@ from dashpot import (
     sharpness,
     stopping,
 )
+from dashpot.augment import InputNoise, Mixup
+from dashpot.averaging import EMA
 from dashpot.core.errors import (
     ConfigError,
     ConflictError,
@@ -32,22 +34,13 @@ from dashpot.core.recipe import Recipe
 from dashpot.core.running.batch import Batch
 from dashpot.core.running.session import Session
 from dashpot.core.technique import Technique, Verdict
+from dashpot.dropout import Dropout
 from dashpot.evaluation.losses import scores
-from dashpot.techniques import (
-    EMA,
-    L1,
-    L2,
-    SAM,
-    Dropout,
-    EarlyStopping,
-    ElasticNet,
-    GradientClipping,
-    GroupLasso,
-    InputNoise,
-    LabelSmoothing,
-    Mixup,
-    WeightDecay,
-)
+from dashpot.gradient import GradientClipping
+from dashpot.labels import LabelSmoothing
+from dashpot.penalties import L1, L2, ElasticNet, GroupLasso, WeightDecay
+from dashpot.sharpness import SAM
+from dashpot.stopping import EarlyStopping
 from dashpot.techniques.penalties.strengths import max_strength, resolve_strengths
 from dashpot.training.loop import FitResult, fit
 

@@ -23,8 +23,12 @@ from dashpot.evaluation.metrics import DEFAULT
 from dashpot.population.members import Member
 from dashpot.population.population import Population
 from dashpot.report.compare.record import ALL, BASELINE, Arm, ArmRun, CompareRecord
-from dashpot.techniques import L1, Dropout, EarlyStopping, Mixup, WeightDecay
+from dashpot.techniques.augment.mixup import Mixup
+from dashpot.techniques.dropout.dropout import Dropout
+from dashpot.techniques.penalties.l1 import L1
 from dashpot.techniques.penalties.strengths import resolve_strengths
+from dashpot.techniques.penalties.weight_decay import WeightDecay
+from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.builtin import TrainingLength, exact_zeros, in_units, network_for, split_scores, train
 from dashpot.training.loop import DivergenceWarning
 from dashpot.training.setup import pick_device

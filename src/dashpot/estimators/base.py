@@ -25,7 +25,7 @@ from dashpot.evaluation.losses import predict
 from dashpot.nets import MLP
 from dashpot.search.config import SearchConfig
 from dashpot.search.tune import tune
-from dashpot.techniques import EarlyStopping
+from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.defaults import LARGEST, SMALLEST_FIXED_EPOCHS, batch_size_for
 from dashpot.training.loop import fit
 

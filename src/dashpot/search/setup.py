@@ -22,7 +22,7 @@ from dashpot.search.networks import factory
 from dashpot.search.racing.task import Task, equal_folds
 from dashpot.search.racing.trial import POPULATION, Say
 from dashpot.search.space.space import Space
-from dashpot.techniques import EarlyStopping
+from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.setup import adamw_for
 
 Note = Callable[[str], None]

@@ -14,7 +14,7 @@ from dashpot.population.sequential import rebuilt
 from dashpot.search.racing.executor import ParallelTrials, Place
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import Trial
-from dashpot.techniques import EarlyStopping
+from dashpot.techniques.stopping.early_stopping import EarlyStopping
 
 
 class Evaluator:

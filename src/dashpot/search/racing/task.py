@@ -19,8 +19,8 @@ from dashpot.evaluation.metrics import Metric
 from dashpot.population.cache import ArchitectureCache
 from dashpot.population.members import Member, initial
 from dashpot.search.space.space import Candidate
-from dashpot.techniques import EarlyStopping
 from dashpot.techniques.penalties.strengths import resolve_strengths
+from dashpot.techniques.stopping.early_stopping import EarlyStopping
 
 Factory = Callable[[Mapping[str, Any]], nn.Module]
 ENOUGH = 10_000
