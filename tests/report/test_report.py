@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from scipy import stats
 
-from dashpot.evaluation.statistics import corrected_interval
 from dashpot.report.compare.figures import compare_figure
 from dashpot.report.compare.stats import summarize
 from dashpot.report.compare.table import compare_table, notes
@@ -55,17 +52,6 @@ def record(arms: int = 4, repeats: int = 3, metric: str = "accuracy") -> dict[st
             for i, name in enumerate(names)
         ],
     }
-
-
-def test_the_interval_is_the_corrected_resampled_t() -> None:
-    d = [0.01, 0.03, -0.01, 0.02, 0.05]
-    got = corrected_interval(d, 200 / 600)
-    se = math.sqrt((1 / 5 + 1 / 3) * np.var(d, ddof=1))
-    low, high = stats.t.interval(0.95, 4, loc=np.mean(d), scale=se)
-    assert (got.mean, got.low, got.high) == pytest.approx((0.02, low, high))
-    naive = stats.t.interval(0.95, 4, loc=np.mean(d), scale=stats.sem(d))
-    assert got.low < naive[0]
-    assert corrected_interval([0.5], 0.3).low is None
 
 
 def test_differences_are_paired_and_failed_runs_are_left_out_and_named() -> None:
