@@ -74,7 +74,9 @@ def test_a_wrapped_optimizer_is_the_one_inside(wrap: Any) -> None:
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
 
-@pytest.mark.parametrize("optimizer", ["adam", None, Wrapped("sgd"), nn.Linear(1, 1)], ids=["text", "nothing", "wrapper", "module"])
+@pytest.mark.parametrize(
+    "optimizer", ["adam", None, Wrapped("sgd"), nn.Linear(1, 1)], ids=["text", "nothing", "wrapper", "module"]
+)
 def test_what_holds_no_optimizer_is_refused(optimizer: Any) -> None:
     with pytest.raises(dashpot.ConfigError, match=r"optimizer must be a torch.optim.Optimizer, or a wrapper"):
         RECIPE.attach(line(), optimizer)

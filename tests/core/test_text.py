@@ -184,7 +184,7 @@ def test_needs_and_slots_are_read_without_a_model() -> None:
 
     assert TwoGradients.requires.closure
     x = torch.randint(5, (8, 4))
-    with pytest.raises(dashpot.ConflictError, match="Mixup needs floating-point inputs, and they are torch.int64"):
+    with pytest.raises(dashpot.ConflictError, match="Mixup needs a floating-point input tensor, got a tensor of int64"):
         dashpot.fit(nn.Linear(4, 2), (x, torch.arange(8) % 2), recipe="mixup", progress=False)
 
 

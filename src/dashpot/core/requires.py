@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
-
-from torch import Tensor
+from typing import Literal, get_args
 
 from dashpot.core.errors import ConflictError
 
@@ -75,15 +73,3 @@ class Requires:
                 else f"Leave it out for {task}."
             )
             raise ConflictError(f"{name} is for {' or '.join(self.task)}, but the targets are {targets}. {way}")
-
-    def check_input(self, name: str, x: Any) -> None:
-        """Refuse inputs that are not floating point where it needs them.
-
-        Raises:
-            ConflictError: with the way out.
-        """
-        if self.float_input and not (isinstance(x, Tensor) and x.is_floating_point()):
-            got = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
-            raise ConflictError(
-                f"{name} needs floating-point inputs, and they are {got}. Convert them, or leave it out."
-            )

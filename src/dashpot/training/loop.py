@@ -18,6 +18,7 @@ from dashpot.core.errors import ConfigError, ConflictError, DivergedError
 from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.recipe import Recipe
 from dashpot.core.requires import MODALITIES
+from dashpot.core.running.batch import float_input
 from dashpot.core.running.session import Session
 from dashpot.core.running.tensors import put, tensors
 from dashpot.core.technique import Technique
@@ -163,7 +164,8 @@ def fit(
         recipe = resolve_strengths(recipe, model, seen, loss)
         first = train.first()
         for technique in recipe if isinstance(first.x, torch.Tensor) else ():
-            technique.requires.check_input(type(technique).__name__, first.x)
+            if technique.requires.float_input:
+                float_input(first.x, type(technique).__name__, ConflictError)
         task = task_of(model, first, loss, targets)
     for name, part in (("data[1]", train), ("valid[1]", held_out)):
         if part is not None and part.targets is not None:

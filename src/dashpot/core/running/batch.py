@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dashpot.core.errors import DataError, UsageError
+from dashpot.core.errors import DashpotError, DataError, UsageError
 from dashpot.core.running.nested import map_tensors, moved, told
 
 
@@ -108,15 +108,14 @@ def make_batch(x: Any, y: Any, weight: Tensor | None, mask: Tensor | None, lengt
     return Batch(x, y, y, weight, mask)
 
 
-def float_input(batch: Batch, technique: str) -> Tensor:
+def float_input(x: Any, technique: str, error: type[DashpotError] = UsageError) -> Tensor:
     """The input, for a technique that changes it: one floating-point tensor.
 
     Raises:
-        UsageError: anything else, with the technique and the input named.
+        UsageError: anything else, with the technique and the input named; or the ``error`` that is given, before work.
     """
-    x = batch.x
     if not (isinstance(x, Tensor) and x.is_floating_point()):
-        raise UsageError(
+        raise error(
             f"{technique} needs a floating-point input tensor, got {told(x)}. Convert it first, act on embeddings"
             f" instead, or leave {technique} out."
         )

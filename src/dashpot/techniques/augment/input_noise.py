@@ -72,6 +72,6 @@ class InputNoise(Technique):
     )
 
     def on_batch(self, batch: Batch, ctx: Context) -> Batch:
-        x = float_input(batch, type(self).__name__)
+        x = float_input(batch.x, type(self).__name__)
         noise = ctx.draws().normal(x.shape, x.device, x.dtype)
         return batch.replace(x=input_noise(x, noise, self.std))

@@ -144,7 +144,7 @@ class Mixup(Technique):
             )
 
     def on_batch(self, batch: Batch, ctx: Context) -> Batch:
-        x = float_input(batch, type(self).__name__)
+        x = float_input(batch.x, type(self).__name__)
         if batch.mask is not None:
             raise UsageError(
                 "Mixup cannot blend padded or masked sequences: a blend of two has no length of its own. Leave it out."
