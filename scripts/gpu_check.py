@@ -26,7 +26,7 @@ TESTS_SHARE = 0.6
 """Of the time, for the tests; what is then left over is not run, and said."""
 FIRST = ("test_optimizers", "test_training", "test_amp", "test_population", "test_search", "test_draws", "test_laws")
 MISSING = {
-    "pytest": "tests are called by a runner of our own",
+    "pytest": "tests are called by the built-in test runner",
     "jaxtyping": "a stand-in gives its names; shapes are not checked here anyway",
     "optuna": "the search with a study is left out (its race is tested without one)",
     "sklearn": "estimators, folds and what needs them are left out; speed tables use made-up digits",
@@ -133,7 +133,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=None, help="processes that test at once; speed is measured alone")
     parser.add_argument("--only", default="", help="tests whose name has this text")
     parser.add_argument("--tests-only", action="store_true", help="no speed tables")
-    parser.add_argument("--no-pytest", action="store_true", help="the runner of our own, even where pytest is")
+    parser.add_argument("--no-pytest", action="store_true", help="the built-in test runner, even where pytest is")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""The ingredients of the default space in plain PyTorch: fused AdamW, index tensors, nothing of Dashpot but the
+"""The techniques of the default space in plain PyTorch: fused AdamW, index tensors, nothing of Dashpot but the
 networks and the rows.
 """
 
@@ -9,20 +9,20 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tune_setup import looks_of
+from tune_setup import evaluations_of
 
 
 class Plain:
-    """A candidate's network on a fold, trained with the same ingredients in plain PyTorch; from Dashpot are only the
+    """A candidate's network on a fold, trained with the same techniques in plain PyTorch; from Dashpot are only the
     network and the rows.
     """
 
-    def __init__(self, task: Any, candidate: Any, fold: int, course: Any) -> None:
+    def __init__(self, task: Any, candidate: Any, fold: int, training: Any) -> None:
         import numpy as np
         import torch
 
         member, on = task.member(candidate, fold), candidate.params
-        self.course, self.lr, self.size = course, candidate.lr, candidate.batch_size or course.batch_size
+        self.training, self.lr, self.size = training, candidate.lr, candidate.batch_size or training.batch_size
         torch.manual_seed(member.seed)
         self.rng = np.random.default_rng(member.seed)
         self.net = member.make()
@@ -55,7 +55,7 @@ class Plain:
         self.net.train()
         order = torch.randperm(n)
         for start in range(0, n, self.size):
-            rate = self.lr * task_schedule((self.epoch + start / n) / self.course.epochs)
+            rate = self.lr * task_schedule((self.epoch + start / n) / self.training.epochs)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             rows = order[start : start + self.size]
@@ -95,7 +95,7 @@ class Plain:
         with torch.no_grad():
             return float(torch.nn.functional.cross_entropy(self.shown(self.task.x[rows]), self.task.y[rows]))
 
-    def look(self, rows: Any) -> float:
+    def evaluate(self, rows: Any) -> float:
         """Log-loss for rows by the weights that early stopping has kept, where the candidate has it."""
         if self.kept is None:
             return self.score(rows)
@@ -117,16 +117,16 @@ FIELDS = {
 }
 
 
-def plain_race(search: Any, course: Any, candidates: Sequence[Any], plan: Mapping[int, int]) -> list[float]:
-    """Each candidate for its epochs, one after the other, with the race's looks and the best weights kept."""
+def plain_race(search: Any, training: Any, candidates: Sequence[Any], plan: Mapping[int, int]) -> list[float]:
+    """Each candidate for its epochs, one after the other, with the race's evaluations and the best weights kept."""
     import torch
 
-    rows, looks, best = torch.as_tensor(search.task.folds[0][1]), looks_of(course), []
+    rows, evaluations, best = torch.as_tensor(search.task.folds[0][1]), evaluations_of(training), []
     for number, candidate in enumerate(candidates):
-        plain, lowest = Plain(search.task, candidate, 0, course), math.inf
+        plain, lowest = Plain(search.task, candidate, 0, training), math.inf
         for epoch in range(1, plan[number] + 1):
             plain.train_epoch()
-            if epoch in looks and (score := plain.look(rows)) < lowest:
+            if epoch in evaluations and (score := plain.evaluate(rows)) < lowest:
                 lowest, _ = score, copy.deepcopy(plain.shown.state_dict())
         best.append(lowest)
     return best

@@ -7,7 +7,7 @@ where the processor does so fast, and in float32), the same race one by one (``d
 network), and a loop in plain PyTorch with fused AdamW and the same techniques by hand. Warm: in turn in one process.
 Cold: a process of its own each, from its start, with an empty folder for compiled kernels.
 
-Part two: the same space, folds, epochs offered and looks. Optuna's side is what a practitioner would write: TPE, a
+Part two: the same space, folds, epochs and evaluation epochs. Optuna's side is what a practitioner would write: TPE, a
 pruner, the plain loop on index tensors. The target is the best mean log-loss of the folds (breast-cancer) that Optuna
 reaches in its time; the ratio is Dashpot's time to it over Optuna's. Dashpot's arm is ``dashpot.tune``'s search, with
 the combinations it tries first, and a second time without them. Both keep one core busy.

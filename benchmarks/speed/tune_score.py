@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from plain_loop import Plain
-from tune_setup import ETA, FOLDS, OFFERED, Clocks, clocks, in_a_process, looks_of, search_of, training_of
+from tune_setup import ETA, FOLDS, OFFERED, Clocks, clocks, evaluations_of, in_a_process, search_of, training_of
 
 PRUNER = "halving"
 """Successive halving: in a first trial Optuna tried 18 candidates with it and 9 with MedianPruner, and got to the same
@@ -60,7 +60,7 @@ def optuna_arm(seed: int, trace: Trace, pruner: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         search = search_of("breast_cancer", seed, OFFERED, Path(folder))
     training = training_of(search, FOLDS, 1)
-    looks, folds = looks_of(training), search.task.folds
+    evaluations, folds = evaluations_of(training), search.task.folds
     trace.begin()
 
     def objective(trial: Any) -> float:
@@ -72,9 +72,9 @@ def optuna_arm(seed: int, trace: Trace, pruner: str) -> None:
             for network in networks:
                 network.train_epoch()
             trace.member_epochs += FOLDS
-            if epoch in looks:
+            if epoch in evaluations:
                 score = float(
-                    np.mean([n.look(torch.as_tensor(valid)) for n, (_, valid) in zip(networks, folds, strict=True)])
+                    np.mean([n.evaluate(torch.as_tensor(valid)) for n, (_, valid) in zip(networks, folds, strict=True)])
                 )
                 best = min(best, score)
                 trace.see(score)

@@ -63,8 +63,8 @@ def training_of(search: Any, folds: int, parallel: int) -> Any:
     return TrainingBudget(epochs, batch_size_for(len(search.task.folds[0][0])), default_rungs(epochs), folds, parallel)
 
 
-def looks_of(training: Any) -> set[int]:
-    """When a race scores: the same looks for all arms."""
+def evaluations_of(training: Any) -> set[int]:
+    """When a race scores: the same evaluations for all arms."""
     from dashpot.search.racing.trial import EVALUATIONS
 
     return {*training.rungs, *(max(1, round(training.epochs * k / EVALUATIONS)) for k in range(1, EVALUATIONS + 1))}

@@ -13,7 +13,7 @@ from dashpot.population.models import StackedModels
 from tests.population.helpers import alone, demand_as_alone, demand_equal, member, population
 
 D: Any = dashpot
-COURSES: dict[str, tuple[Any, ...]] = {
+SCHEDULED: dict[str, tuple[Any, ...]] = {
     "dropout that ends": (D.Dropout(p="0.4to0"),),
     "dropout that begins": (D.Dropout(p="0to0.3@cosine@until=50%"),),
     "SAM in the last tenth": (D.SAM(rho="0.1@from=90%"),),
@@ -31,26 +31,26 @@ COURSES: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.parametrize("name", COURSES)
+@pytest.mark.parametrize("name", SCHEDULED)
 def test_beside_members_with_the_same_number_all_the_time_and_without(name: str) -> None:
-    first, last = (tuple(t.at(step, 16, 4) for t in COURSES[name]) for step in (0, 15))
+    first, last = (tuple(t.at(step, 16, 4) for t in SCHEDULED[name]) for step in (0, 15))
     members = [
-        member(techniques=COURSES[name], seed=1),
+        member(techniques=SCHEDULED[name], seed=1),
         member(techniques=first, seed=2),
         member(techniques=last, seed=3),
         member(seed=4),
-        member(techniques=COURSES[name], seed=5, lr=3e-3),
+        member(techniques=SCHEDULED[name], seed=5, lr=3e-3),
     ]
     (group, _), *others = demand_as_alone(members)._groups
     assert not others
     assert isinstance(group, StackedModels)
 
 
-@pytest.mark.parametrize("name", COURSES)
+@pytest.mark.parametrize("name", SCHEDULED)
 def test_the_course_makes_a_difference(name: str) -> None:
     """Or the test above would say nothing."""
-    always = tuple(t.at(15, 16, 4) for t in COURSES[name])
-    together = population([member(techniques=COURSES[name]), member(techniques=always)])
+    always = tuple(t.at(15, 16, 4) for t in SCHEDULED[name])
+    together = population([member(techniques=SCHEDULED[name]), member(techniques=always)])
     together.train(4)
     assert not torch.equal(together.tensors(0)["body.0.weight"], together.tensors(1)["body.0.weight"])
 
@@ -84,7 +84,7 @@ def test_members_that_leave_join_and_are_copied() -> None:
 
 
 def test_one_by_one_too() -> None:
-    demand_as_alone([member(techniques=MIXED, seed=1), member(techniques=COURSES["SAM at first"])], stack=False)
+    demand_as_alone([member(techniques=MIXED, seed=1), member(techniques=SCHEDULED["SAM at first"])], stack=False)
 
 
 def test_a_course_that_the_run_cannot_hold_is_refused_before_work() -> None:

@@ -53,7 +53,7 @@ class TestMixup:
         ours = session.loss(functional.cross_entropy(out, batch.y, reduction="none"), out)
         session.run.rewind()
         plain = session.batch(x, y)  # the same draws, without weights: shares and partners can be read off the inputs
-        draws = session.actors[0][1].draws()
+        draws = session.attached[0][1].draws()
         share, order = draws.beta(1.0, n), draws.permutation(n)
         torch.testing.assert_close(plain.x[:, 0], share * x[:, 0] + (1 - share) * x[order, 0])
         part = functional.cross_entropy(out, y, reduction="none") * share * weight
@@ -206,7 +206,7 @@ class TestEarlyStopping:
         optimizer = sgd(model)
         session = (dashpot.EMA(decay=0.5, warmup=False) | dashpot.EarlyStopping()).attach(model, optimizer)
         nn.init.constant_(model.weight, 1.0)
-        session.actors[0][1].state["average"]["weight"].fill_(5.0)
+        session.attached[0][1].state["average"]["weight"].fill_(5.0)
         session.epoch({"val_loss": 1.0})
         session.epoch({"val_loss": 2.0})
         session.finish()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from dashpot.report.style import house
+from dashpot.report.style import figure_style
 
 
 def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Bbox]]:
@@ -23,7 +23,7 @@ def drawn_texts(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[tuple[s
             seen[id(self)] = (self.get_text(), self.get_window_extent(renderer))
         draw(self, renderer, *args, **options)
 
-    with house(), monkeypatch.context() as patch:
+    with figure_style(), monkeypatch.context() as patch:
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         patch.setattr(Text, "draw", spy)

@@ -117,8 +117,8 @@ class SequentialTrainer:
                 {**copy.deepcopy(theirs.state_dict()), "param_groups": mine.state_dict()["param_groups"]}
             )
             session, other = trainer._sessions[k], source._sessions[row]
-            states = {(ctx.path, type(t)): ctx.state for t, ctx in other.actors}
-            for technique, ctx in session.actors:
+            states = {(ctx.path, type(t)): ctx.state for t, ctx in other.attached}
+            for technique, ctx in session.attached:
                 ctx.state = copy.deepcopy(states.get((ctx.path, type(technique)), ctx.state))
             session.move_to(other.step, other.epochs)
             trainer.objective[k] = source.objective[row]

@@ -40,8 +40,8 @@ _LOCK = threading.RLock()
 
 
 @contextmanager
-def house() -> Iterator[None]:
-    """Matplotlib's own defaults with the house's changes, whatever the user's settings are; those are
+def figure_style() -> Iterator[None]:
+    """Matplotlib's own defaults with the changes of Dashpot's figures, whatever the user's settings are; those are
     back afterwards.
     """
     import matplotlib
@@ -68,7 +68,7 @@ def save(figure: Figure, stem: str | Path) -> tuple[Path, Path]:
         {"metadata": {"Date": None, "Creator": None}},
     )
     drawn = []
-    with house(), warnings.catch_warnings():
+    with figure_style(), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing from", category=UserWarning
         )  # a box in a name from data is no reason to stop

@@ -194,20 +194,20 @@ def fit(
             modality=modality,
         )
         with session, Progress(progress, epochs) as shown:
-            course = _Course(session, model, optimizer, train, held_out, task, factor, epochs, place)
+            training = _Training(session, model, optimizer, train, held_out, task, factor, epochs, place)
             if resume:
-                shown.note(course.resume(saved))
-            course.best_weights(saved.kept)
-            while len(course.history) < epochs and not course.stopped and course.epoch():
-                saved.save(model, optimizer, session, course.history, course.stopped, course.kept)
-                shown.epoch(course.history[-1])
-            course.end()
+                shown.note(training.resume(saved))
+            training.best_weights(saved.kept)
+            while len(training.history) < epochs and not training.stopped and training.epoch():
+                saved.save(model, optimizer, session, training.history, training.stopped, training.kept)
+                shown.epoch(training.history[-1])
+            training.end()
             plan = session.plan()
-    if course.diverged:
-        warnings.warn(course.diverged, DivergenceWarning, stacklevel=2)
+    if training.diverged:
+        warnings.warn(training.diverged, DivergenceWarning, stacklevel=2)
     model.eval()
     seconds = time.perf_counter() - started
-    return FitResult(model, course.history, course.stopped, plan, course.best_epoch, course.diverged, seconds)
+    return FitResult(model, training.history, training.stopped, plan, training.best_epoch, training.diverged, seconds)
 
 
 def _check_monitors(recipe: Recipe, held_out: Batches | None) -> None:
@@ -221,7 +221,7 @@ def _check_monitors(recipe: Recipe, held_out: Batches | None) -> None:
 
 
 @dataclass
-class _Course:
+class _Training:
     """A training from epoch to epoch."""
 
     session: Session
@@ -279,12 +279,12 @@ class _Course:
     def end(self) -> None:
         """The final weights; where the loss diverged, the best so far, if no technique keeps any."""
         self.session.finish()
-        if self.diverged and not any(t.final(ctx) for t, ctx in self.session.actors if t.defines("final")):
+        if self.diverged and not any(t.final(ctx) for t, ctx in self.session.attached if t.defines("final")):
             put(tensors(self.session.view.model), self.kept)  # by the plain module's names, whatever wraps it
 
     @property
     def best_epoch(self) -> int | None:
-        return next((ctx.state.get("best_epoch") for t, ctx in self.session.actors if t.defines("final")), None)
+        return next((ctx.state.get("best_epoch") for t, ctx in self.session.attached if t.defines("final")), None)
 
     def _scores(self) -> dict[str, float]:
         with self.session.evaluate(), torch.no_grad():

@@ -36,7 +36,7 @@ def check_wrapper(view: ModelView, at: Mapping[str, list[Attached]]) -> None:
         )
 
 
-def check(actors: list[Attached], view: ModelView, *, batch_size: int | None, closure: bool) -> frozenset[str]:
+def check(attached: list[Attached], view: ModelView, *, batch_size: int | None, closure: bool) -> frozenset[str]:
     """Refuse what cannot work.
 
     Returns:
@@ -45,21 +45,21 @@ def check(actors: list[Attached], view: ModelView, *, batch_size: int | None, cl
     Raises:
         ConflictError: with the techniques and the model's parts named.
     """
-    holders = _claimed(actors, view)
-    for technique, ctx in actors:
+    holders = _claimed(attached, view)
+    for technique, ctx in attached:
         _check_names(technique, view)
         _check_gradients(technique, view)
         technique.requires.check(type(technique).__name__, targets=ctx.targets, closure=closure, modality=ctx.modality)
     _check_rows(view, batch_size)
-    for technique, ctx in actors:
+    for technique, ctx in attached:
         technique.check(view, ctx)
     return frozenset(target for slot, target in holders if slot == PROXIMAL) | view.penalties().keys()
 
 
-def _claimed(actors: list[Attached], view: ModelView) -> dict[tuple[str, str], str]:
+def _claimed(attached: list[Attached], view: ModelView) -> dict[tuple[str, str], str]:
     """Who holds which slot of which part."""
     holders: dict[tuple[str, str], str] = {}
-    for technique, ctx in actors:
+    for technique, ctx in attached:
         for slot, target in technique.claims(view):
             other = holders.setdefault((slot, target), ctx.path)
             if other != ctx.path:

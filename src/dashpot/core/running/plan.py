@@ -23,7 +23,7 @@ _LABELS = {
 
 def plan_text(
     recipe: str,
-    actors: list[Attached],
+    attached: list[Attached],
     at: Mapping[str, list[Attached]],
     view: ModelView,
     schedules: Mapping[str, list[str]],
@@ -39,7 +39,7 @@ def plan_text(
         f"on {type(view.model).__name__} ({total:,} trainable values) with {type(view.optimizer).__name__}",
     ]
     told: set[str] = set()
-    passes = [(ctx.path, technique.forwards) for technique, ctx in actors if technique.forwards]
+    passes = [(ctx.path, technique.forwards) for technique, ctx in attached if technique.forwards]
     for point, label in _LABELS.items():
         for technique, ctx in at[point]:
             text = technique.summary if ctx.path in told else technique.describe(view)
@@ -50,5 +50,5 @@ def plan_text(
                 f"  {'forward':<13} {path:<18} runs the model {'once' if n == 1 else f'{n} times'} more on each batch"
                 for path, n in passes
             ]
-    lines += [f"  {'schedule':<13} {path:<18} {course}" for path, courses in schedules.items() for course in courses]
+    lines += [f"  {'schedule':<13} {path:<18} {line}" for path, texts in schedules.items() for line in texts]
     return "\n".join(lines)

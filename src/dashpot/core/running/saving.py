@@ -11,20 +11,20 @@ from dashpot.core.running.run import Run
 from dashpot.core.running.tensors import adopt
 
 
-def saved(recipe: Mapping[str, Any], run: Run, actors: list[Attached], scheduled: bool) -> dict[str, Any]:
+def saved(recipe: Mapping[str, Any], run: Run, attached: list[Attached], scheduled: bool) -> dict[str, Any]:
     """Counters and the state of each technique; random streams need none."""
     return {
         "recipe": dict(recipe),
         "seed": run.seed,
         "step": run.step,
         "epochs": run.epochs,
-        "techniques": {ctx.path: ctx.state for _, ctx in actors},
+        "techniques": {ctx.path: ctx.state for _, ctx in attached},
         **({"steps": run.steps, "steps_per_epoch": run.steps_per_epoch} if scheduled else {}),
     }
 
 
 def restore(
-    state: Mapping[str, Any], recipe: Mapping[str, Any], run: Run, actors: list[Attached], scheduled: bool
+    state: Mapping[str, Any], recipe: Mapping[str, Any], run: Run, attached: list[Attached], scheduled: bool
 ) -> None:
     """Go on where ``state`` was taken.
 
@@ -48,7 +48,7 @@ def restore(
                 getattr(run, name),
                 "Attach with that length, or start afresh.",
             )
-    for _, ctx in actors:
+    for _, ctx in attached:
         ctx.state = adopt(ctx.state, state["techniques"][ctx.path])
     run.move_to(int(state["step"]), int(state["epochs"]))
 

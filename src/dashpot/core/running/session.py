@@ -95,14 +95,14 @@ class Session:
         self._closed = self._finished = False
         self._handles: list[Handle] = []
         self._replaced: list[Replaced] = []
-        self.actors: list[Attached] = [
+        self.attached: list[Attached] = [
             (t, Context(self.run, path, stream(seed, path), t)) for path, t in zip(recipe.paths(), recipe, strict=True)
         ]
-        self._scheduled = [(t, ctx) for t, (_, ctx) in zip(recipe, self.actors, strict=True) if t.schedules()]
+        self._scheduled = [(t, ctx) for t, (_, ctx) in zip(recipe, self.attached, strict=True) if t.schedules()]
         if self._scheduled:
             self.run.on_move(self._follow_schedules)
         self._at: dict[str, list[Attached]] = {
-            point: sorted((actor for actor in self.actors if actor[0].defines(point)), key=lambda actor: actor[0].order)
+            point: sorted((pair for pair in self.attached if pair[0].defines(point)), key=lambda pair: pair[0].order)
             for point in POINTS
         }
         try:
@@ -119,15 +119,15 @@ class Session:
             for name, module in ctx.technique.on_build(view, ctx).items():
                 self._replaced.append(Replaced(view, name, module))
                 self._handles.append(self._replaced[-1])
-        self.run.sparse = conflicts.check(self.actors, view, batch_size=batch_size, closure=closure)
-        for technique, ctx in self.actors:
+        self.run.sparse = conflicts.check(self.attached, view, batch_size=batch_size, closure=closure)
+        for technique, ctx in self.attached:
             ctx.state = technique.init(view, ctx)
         for technique, ctx in self._at["on_model"]:
             self._handles.extend(technique.on_model(view, ctx))
-        if any(technique.forwards for technique, _ in self.actors):
+        if any(technique.forwards for technique, _ in self.attached):
             self.run.again = again = Forward(self.run)
             self._handles.append(again)
-        if self.actors:
+        if self.attached:
             self._handles += [Stepper(self.run, self._at), Mark(str(self.recipe), view.model, view.optimizer)]
 
     # --- what a loop calls -------------------------------------------------------------------------------------------
@@ -267,13 +267,13 @@ class Session:
             ctx.path: [s.describe(name, t.fields()[name].domain.off, *lengths) for name, s in t.schedules().items()]
             for t, ctx in self._scheduled
         }
-        return plan_text(str(self.recipe), self.actors, self._at, self.view, schedules)
+        return plan_text(str(self.recipe), self.attached, self._at, self.view, schedules)
 
     # --- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Counters and the state of each technique; random streams need none."""
-        return saved(self.recipe.to_dict(), self.run, self.actors, bool(self._scheduled))
+        return saved(self.recipe.to_dict(), self.run, self.attached, bool(self._scheduled))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken.
@@ -281,7 +281,7 @@ class Session:
         Raises:
             ConfigError: it belongs to another recipe or seed.
         """
-        restore(state, self.recipe.to_dict(), self.run, self.actors, bool(self._scheduled))
+        restore(state, self.recipe.to_dict(), self.run, self.attached, bool(self._scheduled))
 
     def snapshot(self) -> dict[str, Tensor]:
         """A deep copy of the parameters and buffers that evaluation sees."""

@@ -20,8 +20,8 @@ from dashpot.report.style import (
     ORANGE,
     QUIET,
     clean,
+    figure_style,
     head,
-    house,
     layout,
     number,
     save,
@@ -65,7 +65,7 @@ def draw_compare(record: Given) -> Figure:
     names = [wrap(row.label, 34, 3) for row in rows]
     pitch = 0.24 + 0.16 * max(name.count("\n") + 1 for name in names)
     zeros = any(row.zeros for row in rows)
-    with house():
+    with figure_style():
         figure = Figure(figsize=(11.5, 1.75 + pitch * (positions[-1] + 1)), layout=layout())
         widths = [3.2, 0.75, 1.35, 1.2][: 4 if zeros else 3]
         grid = figure.add_gridspec(1, len(widths), width_ratios=widths)

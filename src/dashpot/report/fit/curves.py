@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dashpot.report.style import BLUE, GREY, INK, METRICS, ORANGE, clean, head, house, layout, number, save
+from dashpot.report.style import BLUE, GREY, INK, METRICS, ORANGE, clean, figure_style, head, layout, number, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,7 @@ def draw_curves(history: Sequence[Mapping[str, float]], title: str, best_epoch: 
     mark, words = best_epoch, "best epoch,"
     if best_epoch is None and losses:
         mark, words = int(min(losses, key=lambda epoch: losses[epoch])), "lowest validation loss, epoch"
-    with house():
+    with figure_style():
         figure = Figure(figsize=(10.5, 4.6), layout=layout())
         for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             _curve(axes, history, name, mark, f"{words} {mark}")

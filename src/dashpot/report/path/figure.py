@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dashpot.report.path.record import PathRecord
-from dashpot.report.style import BLUE, GREEN, GREY, INK, METRICS, ORANGE, QUIET, clean, head, house, layout, save, wrap
+from dashpot.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    METRICS,
+    ORANGE,
+    QUIET,
+    clean,
+    figure_style,
+    head,
+    layout,
+    save,
+    wrap,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +59,7 @@ def draw_path(record: PathRecord | Mapping[str, Any]) -> Figure:
 
     lines = _lines(record)
     heights = [1.25, 1.0, 1.6][: 3 if lines else 2]
-    with house():
+    with figure_style():
         figure = Figure(figsize=(10.5, 0.9 + 1.95 * sum(heights)), layout=layout())
         panels = list(
             figure.subplots(len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dashpot.report.style import BLUE, GREEN, INK, MINUS, ORANGE, QUIET, clean, head, house, layout
+from dashpot.report.style import BLUE, GREEN, INK, MINUS, ORANGE, QUIET, clean, figure_style, head, layout
 from dashpot.report.tune.stats import RankedTrial
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def empty(title: str, text: str) -> Figure:
     """A figure that says why there is nothing in it."""
     from matplotlib.figure import Figure
 
-    with house():
+    with figure_style():
         figure = Figure(figsize=(10.5, 2.0), layout=layout())
         axes = figure.add_subplot()
         axes.text(0.0, 0.5, text, transform=axes.transAxes, va="center", fontsize=10.5, color=QUIET)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dashpot.evaluation.statistics import Interval
 from dashpot.report.compare.figures import _limits
-from dashpot.report.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, QUIET, clean, house, layout, wrap
+from dashpot.report.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, QUIET, clean, figure_style, layout, wrap
 from dashpot.report.tune.axes import PURPLE, SKY, empty, finish, plain_ticks
 from dashpot.report.tune.record import Report, as_record
 from dashpot.report.tune.stats import contributions, importances, interactions, judge, percent, pretty, unexplained
@@ -43,7 +43,7 @@ def draw_contributions(record: Report) -> Figure:
     verdicts = [judge(row.left_out if row.left_out is not None else row.alone) for row in rows] + [
         judge(gain) for _, gain in pairs
     ]
-    with house():
+    with figure_style():
         figure = Figure(figsize=(10.5, 1.9 + 0.46 * (positions[-1] + 1)), layout=layout())
         axes = figure.add_subplot()
         axes.set_ylim(positions[-1] + 0.6, -0.6)
@@ -139,7 +139,7 @@ def draw_importance(record: Report) -> Figure:
         return empty(title, "No importance was computed.")
     rows, rest = found[:MOST], found[MOST:]
     labels = [wrap(name, 34, 1) or " " for name, _ in rows]
-    with house():
+    with figure_style():
         figure = Figure(figsize=(10.5, 1.35 + 0.3 * len(rows)), layout=layout())
         axes = figure.add_subplot()
         bars = axes.barh(

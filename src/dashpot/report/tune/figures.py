@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dashpot.report.path.figure import _apart
-from dashpot.report.style import INK, clean, house, layout, save
+from dashpot.report.style import INK, clean, figure_style, layout, save
 from dashpot.report.tune.axes import COLOURS, GRID, LIGHT, emphasis, empty, finish, scale_y, score_limits
 from dashpot.report.tune.effects import draw_contributions, draw_importance
 from dashpot.report.tune.record import Report, as_record
@@ -51,7 +51,7 @@ def draw_race(record: Report) -> Figure:
     title = f"{record.dataset}: the race of {_count(len(candidates))}"
     if not candidates:
         return empty(title, "No candidate has a score after any epoch.")
-    with house():
+    with figure_style():
         figure = Figure(figsize=(10.5, 5.8), layout=layout())
         axes = figure.add_subplot()
         low, high = score_limits(
@@ -240,7 +240,7 @@ def draw_gap(record: Report) -> Figure:
     title = f"{record.dataset}: training against held-out {pretty(record.proper)}"
     if not pairs:
         return empty(title, "No candidate has a score on training rows and one on held-out rows.")
-    with house():
+    with figure_style():
         figure = Figure(figsize=(10.5, 6.2), layout=layout())
         axes = figure.add_subplot()
         gap_panel(axes, pairs, pretty(record.proper), digits_of([c for c, _, _ in pairs]))

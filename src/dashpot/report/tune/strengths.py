@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from dashpot.report.style import INK, QUIET, clean, house, layout, wrap
+from dashpot.report.style import INK, QUIET, clean, figure_style, layout, wrap
 from dashpot.report.tune.axes import (
     COLOURS,
     GRID,
@@ -62,7 +62,7 @@ def draw_strengths(record: Report) -> Figure:
         return empty(title, "No setting took more than one value.")
     shown, across = panels[:PANELS], min(4, len(panels))
     down = math.ceil(len(shown) / across)
-    with house():
+    with figure_style():
         figure = Figure(figsize=(max(3.1 * across, 10.5), 1.25 + 2.35 * down), layout=layout())
         low, high = score_limits(
             [score for _, score in scored], [score for c, score in scored if c.roles or c.finalist]
