@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,15 @@ from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.recipe import Recipe
 from dashpot.core.requires import MODALITIES
 from dashpot.core.running.batch import float_input
-from dashpot.core.running.session import Session
-from dashpot.core.running.tensors import put, tensors
 from dashpot.core.technique import Technique
 from dashpot.evaluation.losses import Criterion
 from dashpot.techniques.penalties.strengths import resolve_strengths
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
-from dashpot.training.epoch import measure, train_epoch
 from dashpot.training.progress import Progress
 from dashpot.training.setup import adamw_for, pick_device, schedule_of
-from dashpot.training.task import Task, check_targets, task_of
+from dashpot.training.task import check_targets, task_of
+from dashpot.training.training import Training
 
 
 class DivergenceWarning(UserWarning):
@@ -194,7 +192,7 @@ def fit(
             modality=modality,
         )
         with session, Progress(progress, epochs) as shown:
-            training = _Training(session, model, optimizer, train, held_out, task, factor, epochs, place)
+            training = Training(session, model, optimizer, train, held_out, task, factor, epochs, place)
             if resume:
                 shown.note(training.resume(saved))
             training.best_weights(saved.kept)
@@ -218,85 +216,3 @@ def _check_monitors(recipe: Recipe, held_out: Batches | None) -> None:
                 f"{technique} watches a validation score, but there are no validation data. Pass valid=, or"
                 " monitor='train_loss'."
             )
-
-
-@dataclass
-class _Training:
-    """A training from epoch to epoch."""
-
-    session: Session
-    model: nn.Module
-    optimizer: Optimizer
-    train: Batches
-    held_out: Batches | None
-    task: Task
-    factor: Callable[[float], float]
-    epochs: int
-    place: torch.device
-    history: History = field(default_factory=list)
-    stopped: str = ""
-    diverged: str | None = None
-    best: float = math.inf
-    kept: Mapping[str, Any] = field(default_factory=dict)
-
-    def resume(self, saved: Checkpoint) -> str:
-        """Go on from the checkpoint, if there is one; what to tell about it."""
-        if not saved.exists:
-            return "nothing was saved yet: starting from the beginning"
-        self.history, self.stopped = saved.load(self.model, self.optimizer, self.session)
-        if self.stopped:
-            return f"nothing left to do: {self.stopped}"
-        return f"resumed after epoch {len(self.history)} of {self.epochs}"
-
-    def best_weights(self, kept: Mapping[str, Any]) -> None:
-        """The best weights so far, for a loss that diverges."""
-        watched = [row.get("val_loss", row["train_loss"]) for row in self.history]
-        self.best = min((score for score in watched if not math.isnan(score)), default=math.inf)
-        self.kept = kept or self.session.snapshot()
-
-    def epoch(self) -> bool:
-        """One epoch; whether the loss stayed finite."""
-        number, started = len(self.history) + 1, time.perf_counter()
-        total, first_bad = train_epoch(
-            *(self.session, self.model, self.optimizer, self.train, self.task.criterion, self.factor),
-            *(number, self.epochs, self.place),
-        )
-        if not math.isfinite(total):
-            where = f"step {first_bad} of {len(self.train)}" if first_bad else "some step"
-            return self._diverge(f"{float(total)} in epoch {number} at {where}")
-        row = {"epoch": number, "objective": float(total) / len(self.train), **self._scores()}
-        row |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - started}
-        if number == self.epochs and not math.isfinite(row["train_loss"]):  # no further step will tell
-            return self._diverge(f"{row['train_loss']} after epoch {number}")
-        self.history.append(row)
-        verdict = self.session.epoch(row)
-        self.stopped = verdict.reason if verdict.stop else "all epochs done" if number == self.epochs else ""
-        score = row.get("val_loss", row["train_loss"])
-        if score < self.best:
-            self.best, self.kept = score, self.session.snapshot()
-        return True
-
-    def end(self) -> None:
-        """The final weights; where the loss diverged, the best so far, if no technique keeps any."""
-        self.session.finish()
-        if self.diverged and not any(t.final(ctx) for t, ctx in self.session.attached if t.defines("final")):
-            put(tensors(self.session.view.model), self.kept)  # by the plain module's names, whatever wraps it
-
-    @property
-    def best_epoch(self) -> int | None:
-        return next((ctx.state.get("best_epoch") for t, ctx in self.session.attached if t.defines("final")), None)
-
-    def _scores(self) -> dict[str, float]:
-        with self.session.evaluate(), torch.no_grad():
-            # As many training rows as validation rows, in the same mode, so that the gap compares like with like.
-            limit = self.held_out.rows if self.held_out is not None else None
-            row = measure("train", self.model, self.train, self.task.criterion, self.task.targets, limit)
-            if self.held_out is not None:
-                row |= measure("val", self.model, self.held_out, self.task.criterion, self.task.targets)
-        return row
-
-    def _diverge(self, what: str) -> bool:
-        rate = max(group["initial_lr"] for group in self.optimizer.param_groups)
-        self.diverged = f"loss must stay finite, got {what}. Lower the learning rate (now {rate:g}), or clip gradients."
-        self.stopped = "the loss diverged"
-        return False

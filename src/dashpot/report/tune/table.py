@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dashpot.report.style import wrap
+from dashpot.report.tune.cells import Clipped, Gain, new_table, number_column, plain
 from dashpot.report.tune.record import Report, TuneRecord, as_record
 from dashpot.report.tune.stats import (
     RankedTrial,
@@ -27,8 +27,7 @@ from dashpot.report.tune.trial_record import finite
 from dashpot.report.tune.words import closing, opening
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
-    from rich.measure import Measurement
+    from rich.console import Console
     from rich.table import Table
 
 LOWER = ("loss", "log_loss", "rmse", "mae")
@@ -54,7 +53,7 @@ def summary_table(record: Report) -> Table:
         *test.references.items(),
     ]
     rows = rows or [(name, {}) for name in ("chosen", "baseline") if by_role(candidates, name)]
-    table = _table(
+    table = new_table(
         f"{_title(record)}; scores on the test rows", "±: one standard error over the folds of the training rows"
     )
     labels = [
@@ -63,8 +62,8 @@ def summary_table(record: Report) -> Table:
     ]
     table.add_column("", min_width=min(28, max(map(len, labels), default=0)), overflow="fold")
     for name in names:
-        _number_column(table, pretty(name))
-    _number_column(table, f"{pretty(record.proper)} over folds")
+        number_column(table, pretty(name))
+    number_column(table, f"{pretty(record.proper)} over folds")
     own = names[0] if names else ""
     values = [value for _, scores in rows if (value := finite(scores.get(own))) is not None]
     better = min if own in LOWER or (own == record.metric and record.better == "lower") else max
@@ -77,9 +76,9 @@ def summary_table(record: Report) -> Table:
         cells = [shown(finite(scores.get(key)), digits[key]) for key in names]
         style = "bold" if top is not None and finite(scores.get(own)) == top else "dim" if reference else ""
         table.add_row(
-            _text(labels[i]),
-            *map(_text, cells),
-            _text(_score(candidate, digits_of(candidates))),
+            plain(labels[i]),
+            *map(plain, cells),
+            plain(_score(candidate, digits_of(candidates))),
             style=style,
             end_section=_last(i, rows, references),
         )
@@ -116,28 +115,28 @@ def candidates_table(record: Report, top: int = 10) -> Table:
         for state, word in _STATES
         if any(c.state == state for c in candidates)
     ]
-    table = _table(
+    table = new_table(
         f"Candidates: {', '.join(counts) or 'none'}",
         f"{proper} over folds: less is better; gap: {proper} on held-out minus training rows",
     )
     table.add_column("", no_wrap=True, justify="right")
-    table.add_column(_text("candidate"), max_width=16)
-    table.add_column(_text("techniques"))
+    table.add_column(plain("candidate"), max_width=16)
+    table.add_column(plain("techniques"))
     for name in (f"{proper} over folds", pretty(record.metric), "gap", "epochs", "sec"):
-        _number_column(table, name)
+        number_column(table, name)
     metric = decimals(candidate.metric_score for candidate in candidates)
     listed = [(i, c) for i, c in enumerate(candidates, 1) if i <= top or c.roles]
     for k, (i, c) in enumerate(listed):
         gap = c.score - c.train_score if c.score is not None and c.train_score is not None else None
         table.add_row(
-            _text(str(i) if c.score is not None else ""),
-            _text(c.label),
-            _Clipped(c.techniques),
-            _text(_score(c, digits) or c.state),
-            _text(shown(c.metric_score, metric)),
-            _text(shown(gap, digits, "+")),
-            _text(_epochs(c)),
-            _text(shown(c.seconds, 0 if (c.seconds or 0) >= 100 else 1)),
+            plain(str(i) if c.score is not None else ""),
+            plain(c.label),
+            Clipped(c.techniques),
+            plain(_score(c, digits) or c.state),
+            plain(shown(c.metric_score, metric)),
+            plain(shown(gap, digits, "+")),
+            plain(_epochs(c)),
+            plain(shown(c.seconds, 0 if (c.seconds or 0) >= 100 else 1)),
             style="bold" if "chosen" in c.roles else "" if c.state == "complete" else "dim",
             end_section=i == top and k + 1 < len(listed),
         )
@@ -159,22 +158,22 @@ def contributions_table(record: Report) -> Table:
         f"gain: so much less {proper} thanks to the technique, with its 95 % interval; of twenty such intervals about"
         " one misses the truth"
     )
-    table = _table("Contributions" if rows else "Contributions: none were measured", note if rows else "")
+    table = new_table("Contributions" if rows else "Contributions: none were measured", note if rows else "")
     table.add_column("", min_width=10, overflow="fold")
     for name in ("gain in the chosen recipe", "gain alone"):
-        table.add_column(_text(name), justify="right")
-    table.add_column(_text("in words"))
+        table.add_column(plain(name), justify="right")
+    table.add_column(plain("in words"))
     styles = {"helps": "green", "hurts": "red"}
     for i, row in enumerate(rows):
         style = styles.get(judge(row.left_out if row.left_out is not None else row.alone), "")
-        gains = [_Gain(shown_interval(gain, digits)) for gain in (row.left_out, row.alone)]
+        gains = [Gain(shown_interval(gain, digits)) for gain in (row.left_out, row.alone)]
         table.add_row(
-            _text(row.technique), *gains, _text(row.verdict, style), end_section=i + 1 == len(rows) and bool(pairs)
+            plain(row.technique), *gains, plain(row.verdict, style), end_section=i + 1 == len(rows) and bool(pairs)
         )
     words = {"helps": "more than their sum", "hurts": "less than their sum", "unclear": "no clear effect"}
     for name, interval in pairs:
         table.add_row(
-            _text(name), _Gain(shown_interval(interval, digits)), _text(""), _text(words.get(judge(interval), ""))
+            plain(name), Gain(shown_interval(interval, digits)), plain(""), plain(words.get(judge(interval), ""))
         )
     return table
 
@@ -246,63 +245,3 @@ def _score(candidate: RankedTrial | None, digits: int) -> str:
 
 def _last(i: int, rows: list[Any], references: int) -> bool:
     return bool(references) and i == len(rows) - references - 1
-
-
-def _table(title: str, caption: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    return Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-        title=_text(title),
-        title_justify="left",
-        caption=_text(caption) if caption else None,
-        caption_justify="left",
-    )
-
-
-def _number_column(table: Table, name: str) -> None:
-    # Where nothing fits any more a cut number must look cut.
-    table.add_column(_text(name), justify="right", no_wrap=False, overflow="ellipsis")
-
-
-def _text(text: str, style: str = "") -> Any:
-    """As it is, never read as markup."""
-    from rich.text import Text
-
-    return Text(text, style=style)
-
-
-class _Clipped:
-    """Text on two lines at most, as wide as its column; what does not fit is left out of the middle."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        from rich.measure import Measurement
-
-        return Measurement(min(24, len(self.text)), len(self.text))
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield _text(wrap(self.text, max(options.max_width, 4), 2))
-
-
-class _Gain:
-    """A gain and its interval: side by side where there is room, else one below the other, and never broken inside."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        from rich.measure import Measurement
-
-        return Measurement(max(map(len, self.text.split(" ", 1))), len(self.text))
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.text import Text
-
-        text = self.text if len(self.text) <= options.max_width else self.text.replace(" ", "\n", 1)
-        yield Text(text, justify="right", no_wrap=True, overflow="ellipsis")
