@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import doctest
+import html
 import importlib
 import pkgutil
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +130,21 @@ def circles() -> list[set[str]]:
 
 def test_files_do_not_import_each_other_in_circles() -> None:
     assert circles() == [CIRCLE]
+
+
+def test_the_picture_of_the_rooms_is_of_today() -> None:
+    script = runpy.run_path(str(SOURCE.parents[1] / "scripts" / "draw-rooms"))
+    picture = (SOURCE.parents[1] / "docs" / "images" / "rooms.svg").read_text(encoding="utf-8")
+    described = script["described"](script["imports"]())
+    assert html.escape(described, quote=False) in picture, "run scripts/draw-rooms"
+
+
+def test_every_technique_stands_in_the_namespace_of_its_family() -> None:
+    shown = {value for name in NAMESPACES for value in vars(getattr(dashpot, name)).values() if isinstance(value, type)}
+    missing = {c.__name__ for c in registry().values() if c.__module__.startswith("dashpot.techniques.")} - {
+        c.__name__ for c in shown
+    }
+    assert not missing
 
 
 def test_the_public_surface_is_whole_and_documented() -> None:
