@@ -71,8 +71,8 @@ def plain_arm(problem: Problem, pool: np.ndarray, test: np.ndarray, seed: int) -
     from dashpot.evaluation.losses import predict
     from dashpot.search.config import SearchConfig
     from dashpot.search.outcome.ensemble import Choice, assemble
+    from dashpot.search.racing.networks import with_networks
     from dashpot.search.racing.trial import Trial
-    from dashpot.search.racing.worker import with_networks
     from dashpot.search.run import Search
 
     classes = problem.task == "classification"

@@ -65,7 +65,7 @@ def training_of(search: Any, folds: int, parallel: int) -> Any:
 
 def evaluations_of(training: Any) -> set[int]:
     """When a race scores: the same evaluations for all arms."""
-    from dashpot.search.racing.trial import EVALUATIONS
+    from dashpot.search.racing.planning import EVALUATIONS
 
     return {*training.rungs, *(max(1, round(training.epochs * k / EVALUATIONS)) for k in range(1, EVALUATIONS + 1))}
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashpot.search.racing.pruning import exchanges
+from dashpot.search.racing.planning import exchanges
 
 OPTIONS = [
     "--target",

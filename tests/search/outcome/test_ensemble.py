@@ -22,10 +22,10 @@ from dashpot.nets import MLP, Ensemble
 from dashpot.search.outcome import ensemble
 from dashpot.search.outcome.ensemble import assemble, averaged, choose, out_of_fold, pick, refit
 from dashpot.search.racing import checkpoints
+from dashpot.search.racing.networks import with_networks
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import TrainingBudget, Trial
-from dashpot.search.racing.worker import with_networks
 from tests.search.helpers import FOLDS, candidate, own_clock, race, small_task, trial
 
 EVERY = list(range(FOLDS))

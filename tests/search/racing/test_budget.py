@@ -19,11 +19,11 @@ from dashpot.search.racing.budget import (
     Pace,
     fit_budget,
     from_dict,
-    member_epochs,
     race_share,
     to_dict,
 )
-from dashpot.search.racing.trial import TrainingBudget
+from dashpot.search.racing.planning import member_epochs
+from dashpot.search.racing.trial import TrainingBudget, default_rungs
 from dashpot.training.defaults import FEWEST_EPOCHS, MOST_EPOCHS_IN_SEARCH, batch_size_for, epochs_for
 from tests.search.helpers import TRAINING, candidate, own_clock, race, small_space, small_task
 
@@ -33,7 +33,7 @@ ROWS = 2000
 def counted_epochs(parallel: int, protected: int, folds: int, epochs: int) -> int:
     """Member epochs of a real race, by counting who is alive in each epoch."""
     alive: list[int] = []
-    training = TrainingBudget(epochs, 64, budgets.default_rungs(epochs), folds, parallel)
+    training = TrainingBudget(epochs, 64, default_rungs(epochs), folds, parallel)
     candidates = [candidate(lr=1e-3 * (k + 1)) for k in range(parallel)]
     race(
         small_task(),
@@ -78,7 +78,7 @@ def test_first_things_give_way_first() -> None:
             steps.append((found.parallel, found.epochs, found.folds))
         cost = 0.05 * member_epochs(found.parallel, 2, found.folds, found.epochs)
         assert cost <= budgets.RACE * budget
-        assert found.rungs == budgets.default_rungs(found.epochs)
+        assert found.rungs == default_rungs(found.epochs)
     most = epochs_for(ROWS, batch_size_for(ROWS))
     corners = [
         (16, most, 5),

@@ -16,10 +16,10 @@ import torch
 import dashpot
 from dashpot.search.outcome.ablation import measure
 from dashpot.search.racing import checkpoints
+from dashpot.search.racing.networks import with_networks
 from dashpot.search.racing.pruning import only_worse
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.trial import Stage, TrainingBudget, Trial
-from dashpot.search.racing.worker import with_networks
 from tests.search.helpers import FOLDS, candidate, race, small_space, small_task
 
 LONG = TrainingBudget(epochs=60, batch_size=16, rungs=(7, 20), folds=FOLDS, parallel=6)

@@ -23,11 +23,13 @@ from dashpot.report.tune.words import changes
 from dashpot.search.outcome import ablation, ensemble
 from dashpot.search.racing import checkpoints
 from dashpot.search.racing.executor import ParallelTrials
-from dashpot.search.racing.pruning import exchanges, perturbed
+from dashpot.search.racing.networks import with_networks
+from dashpot.search.racing.planning import exchanges
+from dashpot.search.racing.pruning import perturbed
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task, proper_score
 from dashpot.search.racing.trial import Stage, TrainingBudget, Trial, task_schedule
-from dashpot.search.racing.worker import Worker, remembered, with_networks
+from dashpot.search.racing.worker import Worker, remembered
 from dashpot.search.space.distributions import Numeric
 from dashpot.search.space.space import Candidate, Space
 from dashpot.search.space.technique import technique_spaces

@@ -12,15 +12,13 @@ import pytest
 from dashpot.core.errors import ConfigError
 from dashpot.search.config import SearchConfig
 from dashpot.search.racing.budget import Pace, fit_budget, from_dict, to_dict
+from dashpot.search.racing.planning import exchanges, member_epochs, rungs_for
 from dashpot.search.racing.pruning import (
     bracket,
-    exchanges,
     in_words,
-    member_epochs,
     moved,
     pairs,
     perturbed,
-    rungs_for,
 )
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.trial import SCHEDULES, TrainingBudget, Trial

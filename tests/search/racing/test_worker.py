@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from dashpot.search.racing import checkpoints, worker
-from dashpot.search.racing.worker import Worker, remembered, with_networks
+from dashpot.search.racing.networks import with_networks
+from dashpot.search.racing.worker import Worker, remembered
 from dashpot.search.storage.study import Store
 from tests.search.helpers import FOLDS, TRAINING, own_clock, small_space, small_task
 

@@ -22,10 +22,10 @@ from dashpot.search.config import SearchConfig
 from dashpot.search.outcome import ablation, ensemble
 from dashpot.search.outcome.folder import read_config, write_config
 from dashpot.search.racing import checkpoints
+from dashpot.search.racing.networks import with_networks
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import Stage, TrainingBudget, Trial, task_schedule
-from dashpot.search.racing.worker import with_networks
 from dashpot.search.run import Search, run
 from dashpot.search.space.batch_sizes import LARGEST, default_batch_size, sizes_of, usual_sizes, with_batches
 from dashpot.search.space.distributions import Categorical, Numeric

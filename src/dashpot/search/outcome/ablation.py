@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dashpot.evaluation.statistics import corrected_interval
-from dashpot.search.racing.race import in_groups
+from dashpot.search.racing.networks import in_groups
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import Say, Stage, TrainingBudget, Trial
 from dashpot.search.space.space import Candidate, Space

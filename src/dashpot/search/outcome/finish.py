@@ -15,9 +15,10 @@ from dashpot.search.outcome.record import Outcome, record
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.outcome.seeds import Seeds
 from dashpot.search.racing import checkpoints
+from dashpot.search.racing.networks import with_networks
 from dashpot.search.racing.race import NOT_FINITE
 from dashpot.search.racing.trial import TrainingBudget, Trial
-from dashpot.search.racing.worker import remembered, with_networks
+from dashpot.search.racing.worker import remembered
 from dashpot.search.setup import Setup
 from dashpot.search.storage.study import Store
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from dashpot.search.outcome import ablation, ensemble
 from dashpot.search.racing import checkpoints
+from dashpot.search.racing.networks import with_networks
 from dashpot.search.racing.trial import TrainingBudget, Trial
-from dashpot.search.racing.worker import with_networks
 from dashpot.search.setup import Setup
 
 SEEDS, NETWORKS = 4, 60

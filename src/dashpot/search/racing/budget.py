@@ -10,15 +10,22 @@ from typing import Any
 
 from dashpot.core.errors import ConfigError
 from dashpot.population.population import Population
-from dashpot.search.racing.pruning import member_epochs as member_epochs
-from dashpot.search.racing.pruning import rungs_for
+from dashpot.search.racing.planning import member_epochs, rungs_for
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import HALVING, TrainingBudget, task_schedule
-from dashpot.search.racing.trial import default_rungs as default_rungs
 from dashpot.search.space.space import Candidate
 from dashpot.training.defaults import FEWEST_EPOCHS, batch_size_for, epochs_for
 
 PARALLEL, LEAST_PARALLEL = 16, 4
+FOR_MEMORY = (("parallel", 8, 1), ("folds", 1, 1), ("parallel", LEAST_PARALLEL, 1))
+FOR_THREE = (("parallel", 12, 1), ("epochs", 40, None), ("folds", 3, 1))
+FOR_ONE = (
+    *(("parallel", 8, 2), ("epochs", 20, None), ("folds", 1, 1)),
+    *(("parallel", LEAST_PARALLEL, 2), ("epochs", FEWEST_EPOCHS, None)),
+)
+"""What shrinks to what, in this order, in steps of how many (None: a sixth), until members fit into memory, and three
+races and one into the budget.
+"""
 SAMPLED_ROWS, SAMPLED_FOLDS = 4000, 2
 FEW_ROWS, SAMPLED_SECONDS = 256, 3.0
 RACE, RACE_ONLY = 0.5, 0.76
@@ -138,54 +145,56 @@ def fit_budget(
         ConfigError: not even the smallest race fits; it says what would.
     """
     batch = batch_size or batch_size_for(rows)
-    e, parallel, folds = epochs or epochs_for(rows, batch), PARALLEL, cv
-
-    while members is not None and parallel * folds > members and (parallel > LEAST_PARALLEL or folds > 1):
-        if parallel > 8 or folds == 1:
-            parallel -= 1
-        else:
-            folds -= 1
-
-    def rungs() -> tuple[int, ...]:
-        return rungs_for(TrainingBudget(e, batch, (), folds, parallel, schedule), e)
+    fixed = ("epochs",) if epochs is not None else ()
+    training = TrainingBudget(epochs or epochs_for(rows, batch), batch, (), cv, PARALLEL, schedule)
 
     def cost() -> float:
-        return member_epochs(parallel, 2, folds, e, rungs()) * pace.seconds
+        plan = rungs_for(training, training.epochs)
+        return member_epochs(training.parallel, 2, training.folds, training.epochs, plan) * pace.seconds
 
+    while members is not None and training.parallel * training.folds > members:
+        if (smaller := _smaller(training, FOR_MEMORY, fixed)) is None:
+            break
+        training = smaller
     if budget is not None:
         share = race * budget - spent
         # Several races are better than one: a sampler learns from the first. Up to here that is cheap.
-        while cost() > share / 3:
-            if parallel > 12:
-                parallel -= 1
-            elif epochs is None and e > 40:
-                e = max(40, int(e / 1.2))
-            elif folds > 3:
-                folds -= 1
-            else:
-                break
+        while cost() > share / 3 and (smaller := _smaller(training, FOR_THREE, fixed)) is not None:
+            training = smaller
         while cost() > share:
-            if parallel > 8:
-                parallel -= 2
-            elif epochs is None and e > 20:
-                e = max(20, int(e / 1.2))
-            elif folds > 1:
-                folds -= 1
-            elif parallel > LEAST_PARALLEL:
-                parallel -= 2
-            elif epochs is None and e > FEWEST_EPOCHS:
-                e = max(FEWEST_EPOCHS, int(e / 1.2))
-            else:
-                rung = parallel * folds * (*rungs(), e)[0] * pace.seconds
-                raise ConfigError(
-                    "budget",
-                    f"at least {math.ceil((cost() + spent) / race)} s: after {spent:.1f} s for setting up, the smallest"
-                    f" race, {parallel} candidates on {folds} fold for {e} epochs, takes {_seconds(cost())}, its first"
-                    f" rung {_seconds(rung)}",
-                    f"{budget:g} s",
-                    "Give more time, or fewer rows.",
-                )
-    return TrainingBudget(e, batch, rungs(), folds, parallel, schedule)
+            if (smaller := _smaller(training, FOR_ONE, fixed)) is None:
+                raise _too_short(training, pace, budget, cost(), (cost() + spent) / race, spent)
+            training = smaller
+    return replace(training, rungs=rungs_for(training, training.epochs))
+
+
+def _smaller(
+    training: TrainingBudget, steps: Sequence[tuple[str, int, int | None]], fixed: Sequence[str]
+) -> TrainingBudget | None:
+    """The training budget after the first of the steps that is still to be had; None where there is none."""
+    for name, least, by in steps:
+        value = getattr(training, name)
+        if value > least and name not in fixed:
+            less = max(least, int(value / 1.2)) if by is None else value - by
+            change: dict[str, Any] = {name: less}
+            return replace(training, **change)
+    return None
+
+
+def _too_short(
+    training: TrainingBudget, pace: Pace, budget: float, cost: float, needed: float, spent: float
+) -> ConfigError:
+    """What the smallest race takes."""
+    first = (*rungs_for(training, training.epochs), training.epochs)[0]
+    rung = training.parallel * training.folds * first * pace.seconds
+    return ConfigError(
+        "budget",
+        f"at least {math.ceil(needed)} s: after {spent:.1f} s for setting up, the smallest race, {training.parallel}"
+        f" candidates on {training.folds} fold for {training.epochs} epochs, takes {_seconds(cost)}, its first rung"
+        f" {_seconds(rung)}",
+        f"{budget:g} s",
+        "Give more time, or fewer rows.",
+    )
 
 
 def _seconds(value: float) -> str:

@@ -18,53 +18,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from dashpot.search.racing.trial import ETA, HALVING, HYPERBAND, POPULATION, TrainingBudget, Trial, default_rungs
+from dashpot.search.racing.planning import member_epochs
+from dashpot.search.racing.trial import ETA, HYPERBAND, POPULATION, TrainingBudget, Trial, default_rungs
 from dashpot.search.space.distributions import Distribution, Numeric, clipped
 from dashpot.search.space.space import Candidate, Space
 
 BRACKETS = 3
 """Two rungs, one, and none."""
-EIGHTHS, QUARTER = 8, 4
-"""A population exchanges after each eighth of the epochs, its worst quarter for its best."""
+QUARTER = 4
+"""A population exchanges its worst quarter for its best."""
 FACTORS = (0.8, 1.25)
 WORSE, OF_FIRST = 0.2, 0.02
 """By how much a score is worse than the best one: a fifth of it, and a fiftieth of the first, without which a score
 near 0 would be worse by chance.
 """
-
-
-def rungs_for(training: TrainingBudget, epochs: int) -> tuple[int, ...]:
-    """The rungs of a race that is planned for so many epochs: its training budget's own plan, or a shorter one.
-
-    >>> kinds = (("halving", 0), ("hyperband", 1), ("none", 0))
-    >>> [rungs_for(TrainingBudget(27, 32, (), 3, 8, schedule, bracket), 27) for schedule, bracket in kinds]
-    [(3, 9), (9,), ()]
-    """
-    return default_rungs(epochs)[training.bracket :] if training.schedule in (HALVING, HYPERBAND) else ()
-
-
-def exchanges(epochs: int) -> tuple[int, ...]:
-    """After which epochs a population exchanges: each eighth, while another one is left.
-
-    >>> exchanges(40), exchanges(3)
-    ((5, 10, 15, 20, 25, 30, 35), (1, 2))
-    """
-    return tuple(sorted({round(k * epochs / EIGHTHS) for k in range(1, EIGHTHS)} - {0, epochs}))
-
-
-def member_epochs(parallel: int, protected: int, folds: int, epochs: int, rungs: Sequence[int] | None = None) -> float:
-    """Epochs that all members of a race take together.
-
-    Args:
-        protected: of the parallel trials those that are never dropped.
-        rungs: of halving, by default.
-    """
-    total, alive, before = 0.0, parallel, 0
-    for rung in (*(default_rungs(epochs) if rungs is None else rungs), epochs):
-        total += alive * (rung - before)
-        before = rung
-        alive = min(alive, protected + math.ceil(max(alive - protected, 0) / ETA))
-    return total * folds
 
 
 def bracket(training: TrainingBudget, turn: int) -> TrainingBudget:
@@ -113,6 +80,12 @@ def only_worse(history: Sequence[tuple[int, float]]) -> bool:
     limit = score + WORSE * abs(score) + OF_FIRST * abs(first)
     before, last = history[-2][1], history[-1][1]
     return history[-1][0] >= 2 * best and not before <= limit and not last < before
+
+
+def staying(candidates: Sequence[int], free: Sequence[int], trials: Sequence[Trial]) -> set[int]:
+    """Who stays at a rung: the best third of the ``free`` trials, and of all ``candidates`` those that are not free."""
+    best = sorted(free, key=lambda i: trials[i].score)[: math.ceil(len(free) / ETA)]
+    return set(best) | (set(candidates) - set(free))
 
 
 def pairs(

@@ -14,19 +14,16 @@ from dashpot.core.rng import mix, stream
 from dashpot.population.members import Member
 from dashpot.search.racing.evaluator import Evaluator
 from dashpot.search.racing.executor import ParallelTrials, Place, reason
-from dashpot.search.racing.memory import most_members
-from dashpot.search.racing.pruning import exchanges, member_epochs, only_worse, pairs, rungs_for
+from dashpot.search.racing.planning import evaluations, exchanges, fitting, rungs_for
+from dashpot.search.racing.pruning import only_worse, pairs, staying
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import (
-    ETA,
-    EVALUATIONS,
     POPULATION,
     Report,
     Say,
     Stage,
     TrainingBudget,
     Trial,
-    default_rungs,
     task_schedule,
 )
 from dashpot.search.space.space import Candidate
@@ -134,7 +131,7 @@ class Race:
 
     def _run(self, stops: set[int], only: int | None) -> None:
         last = self.planned if only is None else min(only, self.planned)
-        evaluations = self._evaluations(stops) if only is None else {last}
+        scored = self._evaluations(stops) if only is None else {last}
         running = self._without_failed(list(range(len(self.trials))), 0)
         done = 0
         while done < last and running:
@@ -143,7 +140,7 @@ class Race:
             done += 1
             running = self._without_failed(running, done)
             self._member_epochs += len(running) * len(self.folds)
-            if running and done in evaluations:
+            if running and done in scored:
                 self._evaluate(running, done)
                 running = self._without_ended(running) if only is None and done < last else running
             if done in stops and done < last:
@@ -154,7 +151,7 @@ class Race:
                 self._next_stage(running, done, evaluate=only is None)
             if self.elastic and only is None and self._shorten(done, len(running)):
                 last, stops = self.planned, {rung for rung in rungs_for(self.training, self.planned) if rung > done}
-                evaluations = self._evaluations(stops)
+                scored = self._evaluations(stops)
             self.say("race", [self.trials[i] for i in (*running, *self._ended)], done)
         if running and done > self.trials[running[0]].epochs:
             self._evaluate(running, done)
@@ -172,14 +169,7 @@ class Race:
             self._finish(i, "complete" if scores and own else "pruned")
 
     def _evaluations(self, stops: set[int]) -> set[int]:
-        """The same with and without rungs: each is a chance to be at one's best, and trained again must be the same."""
-        at = exchanges(self.planned) if self.training.schedule == POPULATION else ()
-        return (
-            stops
-            | set(default_rungs(self.planned))
-            | set(at)
-            | {max(1, round(self.planned * k / EVALUATIONS)) for k in range(1, EVALUATIONS + 1)}
-        )
+        return evaluations(self.training, self.planned, stops)
 
     def _shorten(self, done: int, running: int) -> bool:
         """Plan for fewer epochs where the pace so far says that the deadline comes first; only while the learning rate
@@ -187,15 +177,18 @@ class Race:
         """
         if self.deadline is None or not running or 2 * done >= self.planned:
             return False
-        seconds = (time.monotonic() - self._started) / max(self._member_epochs, 1)
-        left = self.deadline - time.monotonic()
-        lowest = max(2 * done + 1, done + 2)
-        for epochs in range(self.planned, lowest - 1, -1):
-            rungs = [rung - done for rung in rungs_for(self.training, epochs) if rung > done]
-            if seconds * member_epochs(running, len(self.protected), len(self.folds), epochs - done, rungs) <= left:
-                break
-        shorter, self.planned = epochs < self.planned, epochs
-        return shorter
+        now, before = time.monotonic(), self.planned
+        self.planned = fitting(
+            self.training,
+            before,
+            done,
+            left=self.deadline - now,
+            pace=(now - self._started) / max(self._member_epochs, 1),
+            running=running,
+            protected=len(self.protected),
+            folds=len(self.folds),
+        )
+        return self.planned < before
 
     def _evaluate(self, running: Sequence[int], epoch: int) -> None:
         self._evaluator.evaluate({i: self.trials[i] for i in running}, epoch)
@@ -248,10 +241,7 @@ class Race:
     def _rung(self, running: Sequence[int]) -> list[int]:
         """Those who stay; who has ended takes a place, but trains no more."""
         every = [*running, *self._ended]
-        free = sorted(
-            (i for i in every if self.trials[i].number not in self.protected), key=lambda i: self.trials[i].score
-        )
-        stay = set(free[: math.ceil(len(free) / ETA)]) | {i for i in every if self.trials[i].number in self.protected}
+        stay = staying(every, [i for i in every if self.trials[i].number not in self.protected], self.trials)
         for i in every:
             if i not in stay:
                 self._finish(i, "pruned")
@@ -307,18 +297,3 @@ class Race:
             trial.tensors = []
         trial.state = state  # last: what an interrupt finds finished is
         self.report(trial)
-
-
-def in_groups(
-    task: Task,
-    training: TrainingBudget,
-    trials: Sequence[Trial],
-    *,
-    folds: Sequence[int],
-    deadline: float | None,
-    say: Say,
-) -> None:
-    """Train trials to their end, without rungs, as many at once as memory holds on all ``folds``."""
-    size = max(1, most_members(task, [r.candidate for r in trials]) // max(len(folds), 1))
-    for at in range(0, len(trials), size):
-        Race(task, training, trials[at : at + size], folds=folds, deadline=deadline, say=say).run(rungs=())

@@ -15,8 +15,6 @@ from dashpot.search.space.space import Candidate
 
 ETA = 3
 """A third goes on at each rung (Li et al., "Hyperband", JMLR 2018)."""
-EVALUATIONS = 12
-"""Scores between the rungs, for the figure; they decide nothing."""
 HALVING, HYPERBAND, NONE, POPULATION = SCHEDULES = ("halving", "hyperband", "none", "population")
 """How trials of a race are pruned; see :mod:`dashpot.search.racing.pruning`."""
 
