@@ -12,23 +12,18 @@ from torch.optim import Optimizer
 
 from dashpot.core.errors import ConfigError, UsageError
 from dashpot.core.fields.domains import check_whole
-from dashpot.core.points import POINTS, Attached, Handle, Scores, Verdict
+from dashpot.core.points import Scores, Verdict
 from dashpot.core.requires import MODALITIES
-from dashpot.core.rng import stream
-from dashpot.core.running import conflicts
+from dashpot.core.running.acting import Acting
 from dashpot.core.running.attach import Mark, plain_optimizer, this_rank
 from dashpot.core.running.batch import Batch, make_batch
-from dashpot.core.running.context import Context
 from dashpot.core.running.criteria import Criterion
-from dashpot.core.running.forward import Forward
 from dashpot.core.running.modes import evaluating
 from dashpot.core.running.objective import objective
 from dashpot.core.running.passes import mean_over_ranks
 from dashpot.core.running.plan import plan_text
-from dashpot.core.running.replacing import Replaced, plain_copy
 from dashpot.core.running.run import Run
 from dashpot.core.running.saving import restore, saved
-from dashpot.core.running.stepper import Stepper
 from dashpot.core.running.tensors import put, tensors
 from dashpot.core.running.view import ModelView
 
@@ -93,42 +88,9 @@ class Session:
         self.run.steps_per_epoch = None if steps_per_epoch is None else check_whole("steps_per_epoch", steps_per_epoch)
         self.run.modality = modality
         self._closed = self._finished = False
-        self._handles: list[Handle] = []
-        self._replaced: list[Replaced] = []
-        self.attached: list[Attached] = [
-            (t, Context(self.run, path, stream(seed, path), t)) for path, t in zip(recipe.paths(), recipe, strict=True)
-        ]
-        self._scheduled = [(t, ctx) for t, (_, ctx) in zip(recipe, self.attached, strict=True) if t.schedules()]
-        if self._scheduled:
-            self.run.on_move(self._follow_schedules)
-        self._at: dict[str, list[Attached]] = {
-            point: sorted((pair for pair in self.attached if pair[0].defines(point)), key=lambda pair: pair[0].order)
-            for point in POINTS
-        }
-        try:
-            self._begin(batch_size, closure)
-        except BaseException:
-            self._remove_handles()
-            raise
-
-    def _begin(self, batch_size: int | None, closure: bool) -> None:
-        """Replace modules, check, set states up, install hooks: each sees what those before it made."""
-        view = self.view
-        conflicts.check_wrapper(view, self._at)
-        for _, ctx in self._at["on_build"]:
-            for name, module in ctx.technique.on_build(view, ctx).items():
-                self._replaced.append(Replaced(view, name, module))
-                self._handles.append(self._replaced[-1])
-        self.run.sparse = conflicts.check(self.attached, view, batch_size=batch_size, closure=closure)
-        for technique, ctx in self.attached:
-            ctx.state = technique.init(view, ctx)
-        for technique, ctx in self._at["on_model"]:
-            self._handles.extend(technique.on_model(view, ctx))
-        if any(technique.forwards for technique, _ in self.attached):
-            self.run.again = again = Forward(self.run)
-            self._handles.append(again)
-        if self.attached:
-            self._handles += [Stepper(self.run, self._at), Mark(str(self.recipe), view.model, view.optimizer)]
+        self._acting = Acting(recipe, self.run)
+        self.attached, self._at = self._acting.attached, self._acting.at
+        self._acting.begin(batch_size, closure)
 
     # --- what a loop calls -------------------------------------------------------------------------------------------
 
@@ -228,7 +190,7 @@ class Session:
         """
         model = self.view.model
         own = tensors(model)
-        averaged = {} if self._finished else self._averaged()
+        averaged = {} if self._finished else self._acting.averaged()
         saved = {name: own[name].detach().clone() for name in averaged}
         with evaluating(self.view.wrapper):
             put(own, averaged)
@@ -244,36 +206,27 @@ class Session:
         """
         if self._finished:
             return
-        put(tensors(self.view.model), self._final())
+        put(tensors(self.view.model), self._acting.final())
         self._finished = True
 
     def close(self) -> None:
         """Take every hook away. The model is plain again; weights stay as they are."""
-        self._remove_handles()
+        self._acting.remove()
         self._closed = True
 
     def export(self) -> nn.Module:
         """A plain deep copy of the model with its final weights and no trace of Dashpot, in evaluation mode."""
-        twin = plain_copy(self.view.model, self._replaced, {} if self._finished else self._final())
-        for handle in self._handles:
-            if strip := getattr(handle, "strip", None):
-                strip(twin)
-        return twin.eval()
+        return self._acting.plain_copy({} if self._finished else self._acting.final()).eval()
 
     def plan(self) -> str:
         """What acts where, on how many parameters, in the order in which it acts."""
-        lengths = self.run.steps, self.run.steps_per_epoch
-        schedules = {
-            ctx.path: [s.describe(name, t.fields()[name].domain.off, *lengths) for name, s in t.schedules().items()]
-            for t, ctx in self._scheduled
-        }
-        return plan_text(str(self.recipe), self.attached, self._at, self.view, schedules)
+        return plan_text(str(self.recipe), self.attached, self._at, self.view, self._acting.schedules())
 
     # --- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Counters and the state of each technique; random streams need none."""
-        return saved(self.recipe.to_dict(), self.run, self.attached, bool(self._scheduled))
+        return saved(self.recipe.to_dict(), self.run, self.attached, bool(self._acting.scheduled))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken.
@@ -281,12 +234,12 @@ class Session:
         Raises:
             ConfigError: it belongs to another recipe or seed.
         """
-        restore(state, self.recipe.to_dict(), self.run, self.attached, bool(self._scheduled))
+        restore(state, self.recipe.to_dict(), self.run, self.attached, bool(self._acting.scheduled))
 
     def snapshot(self) -> dict[str, Tensor]:
         """A deep copy of the parameters and buffers that evaluation sees."""
         current = {name: tensor.detach().clone() for name, tensor in tensors(self.view.model).items()}
-        return {**current, **{name: tensor.detach().clone() for name, tensor in self._averaged().items()}}
+        return {**current, **{name: tensor.detach().clone() for name, tensor in self._acting.averaged().items()}}
 
     # --- what others read --------------------------------------------------------------------------------------------
 
@@ -318,30 +271,9 @@ class Session:
         """Take the counters to another point of the run; draws and schedules follow them."""
         self.run.move_to(step, epochs)
 
-    def _follow_schedules(self) -> None:
-        """Each technique with a schedule as it acts at this optimizer step."""
-        for technique, ctx in self._scheduled:
-            ctx.follow(technique.at(self.run.step, self.run.steps, self.run.steps_per_epoch))
-
-    def _averaged(self) -> dict[str, Tensor]:
-        chosen: dict[str, Tensor] = {}
-        for _, ctx in self._at["weights"]:
-            chosen.update(ctx.technique.weights(ctx) or {})
-        return chosen
-
-    def _final(self) -> dict[str, Tensor]:
-        chosen = self._averaged()
-        for _, ctx in self._at["final"]:
-            chosen.update(ctx.technique.final(ctx) or {})
-        return chosen
-
     def _demand_open(self) -> None:
         if self._closed:
             raise UsageError("this session is closed. Attach the recipe again.")
-
-    def _remove_handles(self) -> None:
-        while self._handles:
-            self._handles.pop().remove()
 
     def __enter__(self) -> Session:
         return self
