@@ -25,8 +25,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--shapes"):
         from jaxtyping import install_import_hook
 
+        import tests.shapes  # noqa: F401  (the hook looks it up by name)
+
         # Before anything imports dashpot; the hook rewrites modules as they load.
-        install_import_hook("dashpot.techniques", "beartype.beartype")
+        install_import_hook("dashpot.techniques", "tests.shapes.checked")
 
 
 @pytest.fixture(autouse=True)

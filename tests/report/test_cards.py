@@ -45,7 +45,7 @@ def test_a_card_in_full() -> None:
     assert text.splitlines()[0] == "toy (version 3): does nothing"
     for line in (
         "  strength = 0.0001: a number >= 0, finite",
-        "      searched from 1e-06 to 0.1 on a log scale; off at 0",
+        "      searched from 1e-06 to 0.1 on a log scale; may follow a schedule; off at 0",
         "  steps = 2: a whole number in [1, 10]",
         "      searched from 2 to 5",
         "  kind_of = 'a': one of a, b",
