@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from dashpot.core.points import POINTS, Attached, Handle
+from dashpot.core.points import POINTS, Attached, Handle, Points
 from dashpot.core.rng import stream
 from dashpot.core.running import conflicts
 from dashpot.core.running.attach import Mark
@@ -16,27 +16,24 @@ from dashpot.core.running.replacing import Replaced, plain_copy
 from dashpot.core.running.run import Run
 from dashpot.core.running.stepper import Stepper
 
-if TYPE_CHECKING:
-    from dashpot.core.recipe import Recipe
-
 
 class Acting:
     """What a session holds of its recipe.
 
+    Args:
+        techniques: by their paths, in the recipe's order.
+        run: what they share.
+
     Attributes:
         attached: each technique with its context, in the recipe's order.
         at: by point, those that act there, in the order in which they do.
-        scheduled: those with a schedule.
     """
 
-    def __init__(self, recipe: Recipe, run: Run) -> None:
-        self.run, self._recipe = run, recipe
+    def __init__(self, techniques: Mapping[str, Points], run: Run) -> None:
+        self.run = run
         self.attached: list[Attached] = [
-            (t, Context(run, path, stream(run.seed, path), t)) for path, t in zip(recipe.paths(), recipe, strict=True)
+            (t, Context(run, path, stream(run.seed, path), t)) for path, t in techniques.items()
         ]
-        self.scheduled = [(t, ctx) for t, (_, ctx) in zip(recipe, self.attached, strict=True) if t.schedules()]
-        if self.scheduled:
-            run.on_move(self._follow_schedules)
         self.at: dict[str, list[Attached]] = {
             point: sorted((pair for pair in self.attached if pair[0].defines(point)), key=lambda pair: pair[0].order)
             for point in POINTS
@@ -44,19 +41,23 @@ class Acting:
         self._handles: list[Handle] = []
         self._replaced: list[Replaced] = []
 
-    def begin(self, batch_size: int | None, closure: bool) -> None:
+    def begin(self, recipe: str, batch_size: int | None, closure: bool) -> None:
         """Replace modules, check, set states up, install hooks; where that fails, nothing stays installed.
+
+        Args:
+            recipe: what to call them all, for whoever attaches a second time.
+            batch_size, closure: as in :meth:`Recipe.attach`.
 
         Raises:
             ConflictError: as for :meth:`Recipe.attach`.
         """
         try:
-            self._begin(batch_size, closure)
+            self._begin(recipe, batch_size, closure)
         except BaseException:
             self.remove()
             raise
 
-    def _begin(self, batch_size: int | None, closure: bool) -> None:
+    def _begin(self, recipe: str, batch_size: int | None, closure: bool) -> None:
         """Each sees what those before it made."""
         run, view = self.run, self.run.view
         conflicts.check_wrapper(view, self.at)
@@ -73,20 +74,7 @@ class Acting:
             run.again = again = Forward(run)
             self._handles.append(again)
         if self.attached:
-            self._handles += [Stepper(run, self.at), Mark(str(self._recipe), view.model, view.optimizer)]
-
-    def _follow_schedules(self) -> None:
-        """Each technique with a schedule as it acts at this optimizer step."""
-        for technique, ctx in self.scheduled:
-            ctx.follow(technique.at(self.run.step, self.run.steps, self.run.steps_per_epoch))
-
-    def schedules(self) -> dict[str, list[str]]:
-        """What follows the run, in words, by a technique's path."""
-        lengths = self.run.steps, self.run.steps_per_epoch
-        return {
-            ctx.path: [s.describe(name, t.fields()[name].domain.off, *lengths) for name, s in t.schedules().items()]
-            for t, ctx in self.scheduled
-        }
+            self._handles += [Stepper(run, self.at), Mark(recipe, view.model, view.optimizer)]
 
     def averaged(self) -> dict[str, Tensor]:
         """The weights to evaluate with in place of the raw ones."""

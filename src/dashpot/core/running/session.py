@@ -88,9 +88,12 @@ class Session:
         self.run.steps_per_epoch = None if steps_per_epoch is None else check_whole("steps_per_epoch", steps_per_epoch)
         self.run.modality = modality
         self._closed = self._finished = False
-        self._acting = Acting(recipe, self.run)
+        self._acting = Acting(dict(zip(recipe.paths(), recipe, strict=True)), self.run)
         self.attached, self._at = self._acting.attached, self._acting.at
-        self._acting.begin(batch_size, closure)
+        self._scheduled = [(t, ctx) for t, (_, ctx) in zip(recipe, self.attached, strict=True) if t.schedules()]
+        if self._scheduled:
+            self.run.on_move(self._follow_schedules)
+        self._acting.begin(str(recipe), batch_size, closure)
 
     # --- what a loop calls -------------------------------------------------------------------------------------------
 
@@ -220,13 +223,18 @@ class Session:
 
     def plan(self) -> str:
         """What acts where, on how many parameters, in the order in which it acts."""
-        return plan_text(str(self.recipe), self.attached, self._at, self.view, self._acting.schedules())
+        lengths = self.run.steps, self.run.steps_per_epoch
+        schedules = {
+            ctx.path: [s.describe(name, t.fields()[name].domain.off, *lengths) for name, s in t.schedules().items()]
+            for t, ctx in self._scheduled
+        }
+        return plan_text(str(self.recipe), self.attached, self._at, self.view, schedules)
 
     # --- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Counters and the state of each technique; random streams need none."""
-        return saved(self.recipe.to_dict(), self.run, self.attached, bool(self._acting.scheduled))
+        return saved(self.recipe.to_dict(), self.run, self.attached, bool(self._scheduled))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where ``state`` was taken.
@@ -234,7 +242,7 @@ class Session:
         Raises:
             ConfigError: it belongs to another recipe or seed.
         """
-        restore(state, self.recipe.to_dict(), self.run, self.attached, bool(self._acting.scheduled))
+        restore(state, self.recipe.to_dict(), self.run, self.attached, bool(self._scheduled))
 
     def snapshot(self) -> dict[str, Tensor]:
         """A deep copy of the parameters and buffers that evaluation sees."""
@@ -270,6 +278,11 @@ class Session:
     def move_to(self, step: int, epochs: int) -> None:
         """Take the counters to another point of the run; draws and schedules follow them."""
         self.run.move_to(step, epochs)
+
+    def _follow_schedules(self) -> None:
+        """Each technique with a schedule as it acts at this optimizer step."""
+        for technique, ctx in self._scheduled:
+            ctx.follow(technique.at(self.run.step, self.run.steps, self.run.steps_per_epoch))
 
     def _demand_open(self) -> None:
         if self._closed:
