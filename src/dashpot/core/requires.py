@@ -6,13 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from dashpot.core.errors import ConflictError
+from dashpot.core.errors import ConfigError, ConflictError
 
 Modality = Literal["table", "image", "text"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 Task = Literal["classification", "regression", "multilabel"]
 TASK_OF: Mapping[str, Task] = {"classes": "classification", "values": "regression", "multilabel": "multilabel"}
 """The task that a kind of targets means."""
+
+
+def check_modality(modality: object) -> None:
+    """Refuse what is no kind of inputs; None does not say.
+
+    Raises:
+        ConfigError: anything else.
+    """
+    if modality not in (None, *MODALITIES):
+        raise ConfigError("modality", f"one of {', '.join(MODALITIES)} or None", modality)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from dashpot.core.errors import ConfigError, ConflictError, DivergedError
+from dashpot.core.errors import ConflictError, DivergedError
 from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.recipe import Recipe
-from dashpot.core.requires import MODALITIES
+from dashpot.core.requires import check_modality
 from dashpot.core.running.batch import float_input
 from dashpot.core.technique import Technique
 from dashpot.evaluation.losses import Criterion
@@ -148,8 +148,7 @@ def fit(
         check_whole("seed", seed, low=0),
     )
     lr = check_number("lr", lr, Range(0.0, math.inf, open="low"))
-    if modality not in (None, *MODALITIES):
-        raise ConfigError("modality", f"one of {', '.join(MODALITIES)} or None", modality)
+    check_modality(modality)
     place = pick_device(device)
     model.to(place)
     recipe = Recipe.coerce(recipe)

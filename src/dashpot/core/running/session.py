@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from dashpot.core.errors import ConfigError, UsageError
 from dashpot.core.fields.domains import check_whole
 from dashpot.core.points import Scores, Verdict
-from dashpot.core.requires import MODALITIES
+from dashpot.core.requires import check_modality
 from dashpot.core.running.acting import Acting
 from dashpot.core.running.attach import Mark, plain_optimizer, this_rank
 from dashpot.core.running.batch import Batch, make_batch
@@ -77,8 +77,7 @@ class Session:
     ) -> None:
         if targets not in (None, "classes", "values", "multilabel"):
             raise ConfigError("targets", "one of classes, values, multilabel or None", targets)
-        if modality not in (None, *MODALITIES):
-            raise ConfigError("modality", f"one of {', '.join(MODALITIES)} or None", modality)
+        check_modality(modality)
         plain = plain_optimizer(optimizer)
         view = ModelView(model, plain)
         Mark.refuse(view.model, plain)
