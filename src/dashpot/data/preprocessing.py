@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -159,23 +159,9 @@ class Preprocessing:
         some_missing = missing.any(axis=0) & ~missing.all(axis=0)
         if scaling == "robust":
             mean, scale = median, spread(block, missing)
-        nominal: dict[str, tuple[str, ...]] = {}
-        sentences: list[str] = []
-        constant: list[str] = [
-            name for name, bad, gaps in zip(numeric, flat, some_missing, strict=True) if bad and not gaps
-        ]
-        for name in rows.names if len(numeric) < len(rows.names) else ():
-            if rows.column(name).dtype != object:
-                continue
-            column = rows.levels(name)
-            if reads_as_text(column, picked):
-                sentences.append(name)
-                continue
-            levels = frequent(column, picked)
-            if len(levels) < 2:
-                constant.append(name)
-            else:
-                nominal[name] = levels
+        constant = [name for name, bad, gaps in zip(numeric, flat, some_missing, strict=True) if bad and not gaps]
+        nominal, sentences, same = _words(rows, numeric, picked)
+        constant += same
         text: dict[str, TextColumn] = {}
         for name in sentences:
             room = min(MAX_TERMS, CELLS // len(rows)) // len(sentences)
@@ -284,3 +270,23 @@ class Preprocessing:
         fixed["nominal"] = {name: tuple(levels) for name, levels in data["nominal"].items()}
         fixed["text"] = {name: TextColumn.from_dict(column) for name, column in data.get("text", {}).items()}
         return Preprocessing(**fixed)
+
+
+def _words(
+    rows: Rows, numeric: Sequence[str], picked: np.ndarray
+) -> tuple[dict[str, tuple[str, ...]], list[str], list[str]]:
+    """The columns that hold no numbers: the nominal ones with their levels, those of text, and those of one level."""
+    nominal: dict[str, tuple[str, ...]] = {}
+    text: list[str] = []
+    constant: list[str] = []
+    for name in rows.names if len(numeric) < len(rows.names) else ():
+        if rows.column(name).dtype != object:
+            continue
+        column = rows.levels(name)
+        if reads_as_text(column, picked):
+            text.append(name)
+        elif len(levels := frequent(column, picked)) < 2:
+            constant.append(name)
+        else:
+            nominal[name] = levels
+    return nominal, text, constant

@@ -138,12 +138,7 @@ def tune(
     if config.budget is None and config.trials is None:
         config = replace(config, budget=BUDGET)
     config.check()
-    if space is not None and (config.recipe is not None or config.lr is not None or net is not None or config.without):
-        raise ConfigError("space", "given without recipe, without, lr and net", "both", "It holds them all.")
-    if loss is not None and not callable(loss):
-        raise ConfigError("loss", "a function from (output, target) to the loss of each sample", loss)
-    if model is not None and config.networks:
-        raise ConfigError("networks", "empty with a model", config.networks, "Its options are named in net.")
+    _check_together(config, space, net, loss, model)
     distributions = {name: distribution(name, value) for name, value in (net or {}).items()}
     make = None if model is None else factory_of(model)
     inputs = problem_of(data, target, task, own=make is not None)
@@ -182,6 +177,16 @@ def tune(
         if out is not None:
             result.write(folder)
     return result
+
+
+def _check_together(config: SearchConfig, space: object, net: object, loss: object, model: object) -> None:
+    """Refuse arguments that say the same thing twice, and a loss that is none."""
+    if space is not None and (config.recipe is not None or config.lr is not None or net is not None or config.without):
+        raise ConfigError("space", "given without recipe, without, lr and net", "both", "It holds them all.")
+    if loss is not None and not callable(loss):
+        raise ConfigError("loss", "a function from (output, target) to the loss of each sample", loss)
+    if model is not None and config.networks:
+        raise ConfigError("networks", "empty with a model", config.networks, "Its options are named in net.")
 
 
 def finished(search: Search, inputs: Inputs, say: ProgressLines, interrupts: Interrupts) -> TuneResult:

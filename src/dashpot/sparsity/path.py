@@ -172,18 +172,12 @@ def run_path(
         raise ConfigError("feature_names", f"{columns} names, one per input column", len(names))
 
     metric = DEFAULT["classification" if is_classification(y) else "regression"]
-    losses, values, good = np.empty((cv, len(chosen))), np.empty((cv, len(chosen))), np.ones(len(chosen), dtype=bool)
-    for fold, (train, valid) in enumerate(splits):
-        x_fold, y_fold = prepare(train)
-        fitted = fit_points(make(x_fold.shape[1]), x_fold[train], y_fold[train], technique, chosen, order, training)
-        network = make(x_fold.shape[1])()
-        for i, point in enumerate(fitted):
-            network.load_state_dict(point.state)
-            measured = metrics_of(predict(network, as_inputs(network, x_fold[valid])), y_fold[valid])
-            losses[fold, i], values[fold, i] = measured["loss"], measured[metric]
-            good[i] &= point.good
-        tell(f"fold {fold + 1} of {cv}: lowest validation loss {losses[fold].min():.4f}")
-    final = fit_points(make(x.shape[1]), x, y, technique, chosen, order, training)
+
+    def fitted(x: Tensor, y: Tensor) -> list[Point]:
+        return fit_points(make(x.shape[1]), x, y, technique, chosen, order, training)
+
+    losses, values, good = _cross_validated(fitted, make, prepare, splits, len(chosen), metric, tell)
+    final = fitted(x, y)
     tell("all rows: done")
     zeros, selected = zip(*(_sparsity(model, point, technique) for point in final), strict=True)
     loss, loss_se = losses.mean(axis=0), standard_error(losses)
@@ -212,6 +206,33 @@ def run_path(
         states=tuple(point.state for point in final),
         make=make(x.shape[1]),
     )
+
+
+def _cross_validated(
+    fitted: Callable[[Tensor, Tensor], list[Point]],
+    make: Callable[[int], Callable[[], nn.Module]],
+    prepare: Prepare,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    points: int,
+    metric: str,
+    tell: Note,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The losses and the metric of each point on each fold's validation rows [folds, points], and whether the point was
+    solved on all of them [points].
+    """
+    losses, values = np.empty((len(splits), points)), np.empty((len(splits), points))
+    good = np.ones(points, dtype=bool)
+    for fold, (train, valid) in enumerate(splits):
+        x, y = prepare(train)
+        found = fitted(x[train], y[train])
+        network = make(x.shape[1])()
+        for i, point in enumerate(found):
+            network.load_state_dict(point.state)
+            measured = metrics_of(predict(network, as_inputs(network, x[valid])), y[valid])
+            losses[fold, i], values[fold, i] = measured["loss"], measured[metric]
+            good[i] &= point.good
+        tell(f"fold {fold + 1} of {len(splits)}: lowest validation loss {losses[fold].min():.4f}")
+    return losses, values, good
 
 
 def _sparsity(model: nn.Module, point: Point, technique: Penalty) -> tuple[float, int]:

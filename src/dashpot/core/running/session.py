@@ -82,10 +82,9 @@ class Session:
         view = ModelView(model, plain)
         Mark.refuse(view.model, plain)
         self.recipe = recipe
-        self.run = Run(view, plain, seed, self.snapshot, this_rank(), classes, targets, ignore_index)
+        self.run = Run(view, plain, seed, self.snapshot, this_rank(), classes, targets, ignore_index, modality)
         self.run.steps = None if steps is None else check_whole("steps", steps)
         self.run.steps_per_epoch = None if steps_per_epoch is None else check_whole("steps_per_epoch", steps_per_epoch)
-        self.run.modality = modality
         self._closed = self._finished = False
         self._acting = Acting(dict(zip(recipe.paths(), recipe, strict=True)), self.run)
         self.attached, self._at = self._acting.attached, self._acting.at
