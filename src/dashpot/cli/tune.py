@@ -226,21 +226,8 @@ def _run(problem: Any, config: Any, folder: Path, processes: int, interrupts: An
                 search.work(store, training)
                 # Their last epoch may end a little later, and its networks are saved then.
                 late = 3 + LATE * (config.budget or 0.0)
-                if lost := await_workers(
-                    others, 30 if deadline is None else max(1.0, deadline - time.monotonic() + late)
-                ):
-                    live.note(
-                        f"{lost} of {processes} workers ended early; {folder / LOG} may say why. What they had finished"
-                        " counts."
-                    )
-                if rest := sum(
-                    t.state.name == "RUNNING" or (t.state.name == "WAITING" and "again" in t.user_attrs)
-                    for t in store.trials()
-                ):
-                    live.note(
-                        f"{rest} candidate{'s' * (rest > 1)} not finished, here or by other workers, and not in this"
-                        " report"
-                    )
+                lost = await_workers(others, 30 if deadline is None else max(1.0, deadline - time.monotonic() + late))
+                _tell_unfinished(live, store, lost, processes, folder / LOG)
             except KeyboardInterrupt:
                 if training is None or not any(t.state.name in ("COMPLETE", "PRUNED") for t in store.trials()):
                     raise  # there is no best so far
@@ -265,6 +252,17 @@ def _run(problem: Any, config: Any, folder: Path, processes: int, interrupts: An
         figures = tune_figures(record, folder)
     show(record, [str(png) for png, _ in figures.values()], folder)
     return not search.hurried
+
+
+def _tell_unfinished(live: Any, store: Any, lost: int, processes: int, log: Path) -> None:
+    """Say which workers ended early, and how many candidates nobody has finished."""
+    if lost:
+        live.note(f"{lost} of {processes} workers ended early; {log} may say why. What they had finished counts.")
+    rest = sum(
+        t.state.name == "RUNNING" or (t.state.name == "WAITING" and "again" in t.user_attrs) for t in store.trials()
+    )
+    if rest:
+        live.note(f"{rest} candidate{'s' * (rest > 1)} not finished, here or by other workers, and not in this report")
 
 
 def tune_worker(

@@ -11,7 +11,7 @@ from dashpot.report.path.figure import _apart
 from dashpot.report.style import INK, clean, figure_style, layout, save
 from dashpot.report.tune.axes import COLOURS, GRID, LIGHT, emphasis, empty, finish, scale_y, score_limits
 from dashpot.report.tune.effects import draw_contributions, draw_importance
-from dashpot.report.tune.record import Report, as_record
+from dashpot.report.tune.record import Report, TuneRecord, as_record
 from dashpot.report.tune.stats import RankedTrial, by_role, digits_of, pretty, ranked, shown
 from dashpot.report.tune.strengths import draw_strengths
 
@@ -67,24 +67,7 @@ def draw_race(record: Report) -> Figure:
         last = max(c.history[-1][0] for c in candidates)
         # Epochs before any line comes down into the picture would be empty room.
         _epochs(axes, min(epoch for c in candidates for epoch, score in c.history if score <= high), last)
-        groups = [
-            [c for c in candidates if not c.roles and c.state != "complete"],
-            [c for c in candidates if not c.roles and c.state == "complete"],
-        ]
-        for group, colour, width, label in zip(
-            groups, (LIGHT, COLOURS["complete"]), (0.7, 1.1), ("stopped early or failed", "finished"), strict=True
-        ):
-            crowd = min(1.0, max(0.3, 25 / max(len(group), 1)))
-            for i, candidate in enumerate(group):
-                _line(
-                    axes,
-                    candidate,
-                    colour,
-                    width,
-                    0.35 + 0.45 * crowd,
-                    2 if colour == LIGHT else 3,
-                    f"{label} ({len(group)})" if i == 0 else "",
-                )
+        _crowd(axes, candidates)
         marked = [candidate for candidate in candidates if candidate.roles]
         for candidate in sorted(marked, key=lambda c: "chosen" in c.roles):
             colour, _, width = emphasis(candidate)
@@ -101,26 +84,52 @@ def draw_race(record: Report) -> Figure:
         axes.grid(color=GRID, linewidth=0.8)
         clean(axes)
         axes.tick_params(axis="y", which="both", left=False)
-        chosen = by_role(candidates, "chosen")
         cut = max(score for c in candidates for _, score in c.history) > high
-        note = "Less is better. Numbers: the lowest points of the lines, which have rings." + (
-            " The highest scores are cut off." if cut else ""
-        )
-        if any(row.ended for row in record.candidates):
-            note += " A finished line that ends before the others had only become worse."
-        if any("in all" in _score(candidate, digits_of(candidates)) for candidate in marked):
-            folds = record.race.get("folds", record.folds)
-            note += (
-                f" Lines are means over the {folds} fold{'s' * (folds > 1)} of the race; in all: over all"
-                f" {record.folds} folds and all seeds."
-            )
-        finish(
-            figure,
-            axes,
-            title,
-            note + (f" Chosen: {_short(chosen.recipe, 240)}" if chosen is not None and chosen.recipe else ""),
-        )
+        finish(figure, axes, title, _race_note(record, candidates, cut))
     return figure
+
+
+def _crowd(axes: Axes, candidates: Sequence[RankedTrial]) -> None:
+    """The lines of those without a name, paler the more there are."""
+    groups = [
+        [c for c in candidates if not c.roles and c.state != "complete"],
+        [c for c in candidates if not c.roles and c.state == "complete"],
+    ]
+    for group, colour, width, label in zip(
+        groups, (LIGHT, COLOURS["complete"]), (0.7, 1.1), ("stopped early or failed", "finished"), strict=True
+    ):
+        crowd = min(1.0, max(0.3, 25 / max(len(group), 1)))
+        for i, candidate in enumerate(group):
+            _line(
+                axes,
+                candidate,
+                colour,
+                width,
+                0.35 + 0.45 * crowd,
+                2 if colour == LIGHT else 3,
+                f"{label} ({len(group)})" if i == 0 else "",
+            )
+
+
+def _race_note(record: TuneRecord, candidates: Sequence[RankedTrial], cut: bool) -> str:
+    """What the picture of the race needs in words.
+
+    Args:
+        cut: whether scores lie above it.
+    """
+    note = "Less is better. Numbers: the lowest points of the lines, which have rings."
+    if cut:
+        note += " The highest scores are cut off."
+    if any(row.ended for row in record.candidates):
+        note += " A finished line that ends before the others had only become worse."
+    if any("in all" in _score(candidate, digits_of(candidates)) for candidate in candidates if candidate.roles):
+        folds = record.race.get("folds", record.folds)
+        note += (
+            f" Lines are means over the {folds} fold{'s' * (folds > 1)} of the race; in all: over all"
+            f" {record.folds} folds and all seeds."
+        )
+    chosen = by_role(candidates, "chosen")
+    return note + (f" Chosen: {_short(chosen.recipe, 240)}" if chosen is not None and chosen.recipe else "")
 
 
 def _line(
