@@ -45,6 +45,17 @@ RECIPE = (
 )
 
 
+def test_alternatives_have_no_arm_together() -> None:
+    two = dashpot.L1() | dashpot.GroupLasso()
+    assert list(arms_of(two)) == ["baseline", "l1", "group-lasso"]
+    apart = dashpot.L1(on="name:head.*") | dashpot.GroupLasso(on="name:body.*")
+    assert list(arms_of(apart))[-1] == "all of them"
+    notes: list[str] = []
+    record = compare(problem(60), two, repeats=1, epochs=1, note=notes.append)
+    assert notes[0] == "l1 and group-lasso are alternatives, so there is no arm with all techniques."
+    assert [arm.name for arm in record.arms][:3] == list(arms_of(two))
+
+
 def test_each_arm_is_as_it_is_alone() -> None:
     data = problem()
     split = data.split(3)

@@ -60,7 +60,7 @@ def test_the_order_of_rows() -> None:
     for place in (DEVICE, "cpu"):
         x, y = table(50, place)
         batches = Batches("data", (x, y), 16, 3, torch.device(place))
-        orders.append(torch.cat([rows for rows, _, _ in batches.epoch(2)]).cpu())
+        orders.append(torch.cat([batch.x for batch in batches.epoch(2)]).cpu())
     assert torch.equal(*orders)
 
 

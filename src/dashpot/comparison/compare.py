@@ -4,6 +4,7 @@ same splits, beside reference models.
 
 from __future__ import annotations
 
+import itertools
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -42,13 +43,19 @@ def default_recipe(task: str) -> Recipe:
 
 
 def arms_of(recipe: Recipe) -> dict[str, Recipe]:
-    """The baseline (the network without techniques), each technique alone, and all together."""
+    """The baseline (the network without techniques), each technique alone, and all together where they may be."""
     arms = {BASELINE: Recipe()}
     for path, technique in zip(recipe.paths(), recipe, strict=True):
         arms[path] = Recipe((technique,))
-    if len(recipe) > 1:
+    if len(recipe) > 1 and not alternatives(recipe):
         arms[ALL] = recipe
     return arms
+
+
+def alternatives(recipe: Recipe) -> list[tuple[str, str]]:
+    """Pairs of techniques that cannot stand in one recipe, by their paths."""
+    parts = list(zip(recipe.paths(), recipe, strict=True))
+    return [(a, b) for (a, first), (b, second) in itertools.combinations(parts, 2) if first.slots() & second.slots()]
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,8 @@ def compare(
         The record; :mod:`dashpot.report.compare.stats` says what it means.
     """
     recipes = arms_of(recipe)
+    for pair in alternatives(recipe):
+        note(f"{' and '.join(pair)} are alternatives, so there is no arm with all techniques.")
     arms = [Arm(name, "network", str(part)) for name, part in recipes.items()]
     arms += [Arm(name, "reference") for name in references(problem.task)]
     record: CompareRecord | None = None

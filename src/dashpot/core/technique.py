@@ -205,6 +205,12 @@ class Technique(Points):
         left = len(chosen) - len(params)
         return text + (f"; {left} more are not in the optimizer and are left alone" if left else "")
 
+    def slots(self) -> frozenset[tuple[str, str]]:
+        """Its exclusive slots, each with the part of the network that ``on`` names. Two techniques that share one are
+        alternatives: a recipe holds at most one of them.
+        """
+        return frozenset((slot, str(getattr(self, "on", ""))) for slot in self.exclusive)
+
     def __or__(self, other: Technique | Recipe) -> Recipe:
         from dashpot.core.recipe import Recipe
 

@@ -108,12 +108,10 @@ class Space:
         """For each technique those that hold one of its exclusive slots for the same part of the network: of them a
         candidate has at most one.
         """
-
-        def held(part: TechniqueSpace) -> set[tuple[str, str]]:
-            return {(slot, str(getattr(part.base, "on", ""))) for slot in part.base.exclusive}
-
         return {
-            part.name: tuple(other.name for other in self.techniques if other is not part and held(other) & held(part))
+            part.name: tuple(
+                other.name for other in self.techniques if other is not part and other.base.slots() & part.base.slots()
+            )
             for part in self.techniques
         }
 
