@@ -1,4 +1,4 @@
-"""Dashpot: regularization for PyTorch. Apply any recipe to any model in any training loop, and see what it earned."""
+"""Regularization for PyTorch: apply any recipe in any training loop, and see what each technique contributes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: thin over the library, and the one place where errors become exit codes."""
+"""The command line: a thin layer over the library; here errors become exit codes."""
 
 from dashpot.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The commands, and the frame around them that turns errors into one message and an exit code."""
+"""The commands, and what turns their errors into one message and an exit code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 2 one clear message about what was wrong, 130 interrupted."""
+    """Run the command line. Exit codes: 0 done, 2 an error, with one message that says what was wrong, 130
+    interrupted.
+    """
     from dashpot.cli import compare, fit, path, predict, techniques, tune
 
     for module in (tune, fit, predict, compare, path, techniques):

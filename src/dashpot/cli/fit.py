@@ -1,4 +1,4 @@
-"""``dashpot fit``: train the built-in network with a recipe and save all that is needed to use, check and repeat it."""
+"""``dashpot fit``: train the built-in network with a recipe and save what is needed to use and repeat it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fit(
     device: Device = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
-    """Train the built-in network on 60 % of DATA, watch it on 20 %, and report on the last 20 %."""
+    """Train the built-in network on 60 % of DATA, validate on 20 %, and test on the last 20 %."""
     from dashpot.core.environment import machine, versions
     from dashpot.core.errors import ConfigError
     from dashpot.data import load_problem

@@ -1,4 +1,4 @@
-"""``dashpot path``: which strength, and which columns does it keep?"""
+"""``dashpot path``: a model at every strength of a penalty, and the columns that each keeps."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def path(
         str | None, typer.Option("--network", help="linear (solved exactly; the default for tables), or mlp (trained).")
     ] = None,
     stability: Annotated[
-        bool, typer.Option("--stability", help="Also tell how often each column is chosen from halves of the rows.")
+        bool, typer.Option("--stability", help="Also report how often halves of the rows select each column.")
     ] = False,
     out: Out = None,
     seed: Seed = 0,
@@ -152,9 +152,7 @@ def _maker(problem: Problem, every: Prepared, kind: str) -> Callable[[int], nn.M
 
 
 def _preparer(problem: Problem, flat: bool, rows: np.ndarray) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
-    """Each fold's statistics are from its training rows; what is to be told of the columns was told
-    once, of all rows.
-    """
+    """Statistics of each fold come from its training rows. Warnings about columns were given once, for all rows."""
     import warnings
 
     def prepare(train: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -102,7 +102,7 @@ def tune(
     seed: Seed = 0,
     epochs: Annotated[
         int | None,
-        typer.Option("--epochs", min=1, help="Of a candidate that is never dropped.", show_default=False),
+        typer.Option("--epochs", min=1, help="Of a candidate that is never pruned.", show_default=False),
     ] = None,
     batch_size: Annotated[
         str | None,
@@ -184,11 +184,10 @@ def tune(
 
 
 def _run(problem: Any, config: Any, folder: Path, processes: int, interrupts: Any) -> bool:
-    """Search, report and save; False where the user ended it before its time, so that it can go on.
+    """Search, report and save; False where the user interrupted it, so that it can be resumed.
 
-    Every command that a user typed finishes by itself: it reports on all candidates of the study that are done by then,
-    whoever trained them, and trains again the networks of the best that lie on another machine. So nobody has to be
-    waited for, and no files are passed around.
+    Each command finishes by itself: it reports on all finished candidates of the study, from all workers. Networks of
+    the best candidates that lie on another machine are trained again, so no files have to be copied.
     """
     import time
     from dataclasses import replace

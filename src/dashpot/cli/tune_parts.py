@@ -1,4 +1,4 @@
-"""What ``dashpot tune`` makes of its options, and what it shows at the end."""
+"""Options of ``dashpot tune``, checked and converted, and what it prints at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 
 def show(record: Any, figures: list[str], folder: Path) -> None:
-    """The tables, and where everything is."""
+    """Print the tables, and where the files are."""
     from rich.console import Console
 
     from dashpot.report.tune.table import print_report

@@ -1,4 +1,4 @@
-"""One line that says where a search is."""
+"""A progress line for a search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Live:
 
     Args:
         options: of the search; its budget is counted down.
-        tick: called now and then.
+        tick: called after each epoch, to check for interrupts.
     """
 
     EVERY = 10.0

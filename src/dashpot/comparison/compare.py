@@ -60,7 +60,7 @@ def alternatives(recipe: Recipe) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that was trained among others.
+    """A network that was trained in a population.
 
     Attributes:
         network: on the CPU, in evaluation mode.
@@ -87,7 +87,7 @@ def train_together(
     to rounding.
 
     Returns:
-        By name; without those whose loss diverged, which :func:`train` can tell more about. None where some recipe is
+        By name; without those whose loss diverged; :func:`train` gives the reason. None where some recipe is
         refused, and for images on a CPU, whose convolutions are no faster together.
     """
     if not KINDS[problem.kind].faster_together and pick_device(device).type == "cpu":
@@ -152,8 +152,8 @@ def compare(
         epochs: for the networks; by default about 3,000 steps.
         seed: of the first split; the others follow.
         device: of the networks.
-        note: told what happens.
-        keep: given the record after each repeat, so that an interrupted comparison has what was done.
+        note: called with messages for the user.
+        keep: called with the record after each repeat, so that an interrupted comparison has saved it.
 
     Returns:
         The record; :mod:`dashpot.report.compare.stats` says what it means.

@@ -1,4 +1,4 @@
-"""What a comparison is held against: exact linear models and boosted trees, by scikit-learn."""
+"""Reference models of a comparison: linear models and boosted trees, by scikit-learn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def references(task: str, *, quick: bool = False) -> dict[str, Callable[[int], M
     """Name -> function from the size of the problem (rows x features x outputs) to an unfitted model.
 
     Strengths are chosen by cross-validation inside the training rows. Large problems get fewer folds and a coarser
-    grid, so that a reference never takes longer than the networks it stands beside.
+    grid, so that a reference model does not take longer than the networks.
 
     Args:
         quick: leave out those that may take minutes.
@@ -64,8 +64,8 @@ def references(task: str, *, quick: bool = False) -> dict[str, Callable[[int], M
 
 
 def seconds_at_most(model: Model, x: np.ndarray, y: np.ndarray) -> float:
-    """What boosted trees will take, from their first rounds: with hundreds of columns and several classes it may be
-    minutes. 0 for other models.
+    """Estimated seconds of boosted trees, from their first rounds: with hundreds of columns and several classes it may
+    be minutes. 0 for other models.
     """
     from sklearn.base import clone
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor

@@ -1,8 +1,8 @@
 """Every error that Dashpot raises on purpose.
 
     DashpotError
-    ├── ConfigError (ValueError)        a parameter has a value that its rule forbids
-    │   └── UnknownNameError            a name nobody knows; the nearest known one is suggested
+    ├── ConfigError (ValueError)        a parameter has a value outside its domain
+    │   └── UnknownNameError            an unknown name; the nearest known one is suggested
     ├── ConflictError (ValueError)      two choices that cannot act together, found at attach
     ├── DataError (ValueError)          the data cannot be used as they are
     ├── UsageError (RuntimeError)       a call came too early, too late or not at all
@@ -44,7 +44,7 @@ class ConfigError(DashpotError, ValueError):
 
 
 class UnknownNameError(ConfigError):
-    """A name nobody knows."""
+    """An unknown name; the nearest known one is suggested."""
 
     def __init__(self, parameter: str, value: str, known: Iterable[str], remedy: str = "") -> None:
         self.known = tuple(known)

@@ -1,5 +1,5 @@
-"""C++ kernels: compiled once for this processor by the C++ compiler that is at hand, kept in the user's
-cache folder.
+"""C++ kernels: compiled once for this processor by the installed C++ compiler, and kept in the user's cache
+folder.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ def why_not(source: Path) -> str:
 
 def prepare() -> list[threading.Thread]:
     """Begin to compile every kernel of the package that is not in the cache yet, all at once and in the background;
-    whoever needs one waits for it.
+    the first use of one waits for it.
 
     Returns:
-        What does so.
+        The background thread.
     """
     sources = sorted(Path(__file__).parents[1].rglob("*.cpp"))
     threads = [

@@ -29,7 +29,7 @@ class Handle(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an epoch's scores lead to.
+    """What a technique decides after an epoch, by its scores.
 
     Attributes:
         stop: training should end here.
@@ -52,7 +52,9 @@ class Verdict:
 
 
 class Points:
-    """What a session calls. :class:`~dashpot.core.technique.Technique` adds fields, names and combinations."""
+    """The methods that a session calls. :class:`~dashpot.core.technique.Technique` adds fields, names and
+    combinations.
+    """
 
     summary: ClassVar[str]
     exclusive: ClassVar[tuple[str, ...]]
@@ -76,9 +78,9 @@ class Points:
 
     def on_build(self, view: ModelView, ctx: Context) -> Mapping[str, nn.Module]:
         """Modules by name to put in the place of the model's own, such as ``{"body.1": GhostNorm(...)}``; once, at
-        attach, before all else.
+        attach, before everything else.
 
-        ``close()`` puts the originals back, and ``export()`` contains them. What is to outlast these lives in tensors
+        ``close()`` puts the originals back, and ``export()`` contains them. What must survive that lives in tensors
         or modules that the new module shares with the original. Parameters that go leave the optimizer, new ones join
         it.
         """

@@ -1,4 +1,4 @@
-"""Every technique by name. A class is known from its definition on."""
+"""Every technique by name. A class is registered when it is defined."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def kind_of(cls: type[Any]) -> str:
 
 
 def register(cls: type[Any]) -> None:
-    """Make a class known by its name; the later of two of one name wins.
+    """Register a class by its name; of two with one name the later wins.
 
     Warns:
         RegistryWarning: the earlier one stands elsewhere. A notebook cell that is run again replaces its own.
@@ -45,7 +45,7 @@ def register(cls: type[Any]) -> None:
 
 def registry() -> dict[str, type[Any]]:
     """Every known technique by name: Dashpot's own, those of imported modules, and those that installed packages
-    declare under the entry-point group ``dashpot.techniques`` once a name was looked for in vain."""
+    declare under the entry-point group ``dashpot.techniques`` as soon as a name is not found."""
     import dashpot.techniques  # noqa: F401  (defines the classes)
 
     return dict(sorted(_classes.items()))
@@ -55,7 +55,7 @@ def find(name: str) -> type[Any]:
     """The technique class called ``name``, by its kind (``"label-smoothing"``) or its class name.
 
     Raises:
-        UnknownNameError: nobody knows it; the nearest name is suggested.
+        UnknownNameError: there is none; the nearest name is suggested.
     """
     for _ in range(2):
         known = registry()

@@ -55,7 +55,7 @@ class Requires:
         )
 
     def check(self, name: str, *, targets: str | None, closure: bool, modality: str | None = None) -> None:
-        """Refuse at attach what is known not to fit.
+        """Refuse at attach what does not fit.
 
         Args:
             name: the technique's class.

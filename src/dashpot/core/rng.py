@@ -1,4 +1,4 @@
-"""Randomness that is a function of (seed, who asks, optimizer step, micro-batch, rank) and of nothing else.
+"""Randomness that is a function of (seed, technique, optimizer step, micro-batch, rank) and of nothing else.
 
 No state is kept, so none has to be saved: a resumed run draws what the first one would have drawn, and adding a
 technique never shifts the draws of another. Draws are made outside the pure functions and passed in.
@@ -31,7 +31,7 @@ def mix(key: int, value: int) -> int:
 
 
 def stream(seed: int, path: str) -> int:
-    """The key of one asker: its seed and its path in the recipe."""
+    """The key of one random stream: the seed and the technique's path in the recipe."""
     return mix(int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big"), seed)
 
 
@@ -60,7 +60,7 @@ def derive_all(keys: np.ndarray, *counters: int | np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def initial_weights(seed: int) -> Iterator[None]:
-    """Networks that are built inside start from weights that depend on ``seed`` only; torch's own random state is
+    """Networks that are built inside get initial weights that depend on ``seed`` only; torch's own random state is
     untouched.
 
     >>> def built():
@@ -126,7 +126,7 @@ class Draws:
         return mix(self.key, self._calls)
 
     def keys(self, count: int) -> list[int]:
-        """The keys of the next ``count`` draws, for those who draw for many at once."""
+        """The keys of the next ``count`` draws, for code that draws for many members at once."""
         return [self._next() for _ in range(count)]
 
     def uniform(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:

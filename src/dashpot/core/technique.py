@@ -2,7 +2,7 @@
 
 A technique is a frozen dataclass of hyper-parameters. Its maths lives beside it in pure functions on tensors, written
 for one model, with strengths that may be 0-d tensors and with random draws as arguments; the ``on_*`` methods only
-fetch, call and store. Define the methods you need: the session looks once, at attach, at which ones a class defines.
+fetch, call and store. Define the methods you need: the session checks once, at attach, which ones a class defines.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(dataclasses.field,))
 class Technique(Points):
-    """The base of every regularizer. Every subclass becomes a frozen dataclass by itself, known by its name in recipes.
+    """The base class of every regularizer. A subclass automatically becomes a frozen dataclass, registered by its name.
 
     Fields are keyword-only; the first one may be given without its name where it is written as
     ``field(default=0.1, kw_only=False)``.
@@ -55,7 +55,7 @@ class Technique(Points):
         stacked: how it acts on a stack of members, in populations; without one, members with it are trained one by one.
         waivers: laws that do not hold for it, each with the reason, which its card prints.
         replaced: fields of earlier versions, each with what to write now.
-        preset: its place in the default search space; None: it is searched only where somebody names it.
+        preset: its place in the default search space; None: it is searched only where it is named.
 
     Raises:
         ConfigError: a field's value is not in its domain.

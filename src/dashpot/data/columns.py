@@ -1,4 +1,4 @@
-"""Statistics of a table's columns, and what a column must be to have any."""
+"""Statistics of a table's columns, and checks that a column has any."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class ImagePreprocessing:
         return ()
 
     def check(self) -> None:
-        """ValueError where what was read from a file does not fit together."""
+        """Raise ValueError where values from a file do not fit together."""
         numbers = [np.asarray(part) for part in (self.mean, self.scale, (self.low, self.high))]
         fits = all(part.dtype.kind in "fi" and bool(np.isfinite(part).all()) for part in numbers)
         fits &= len(self.mean) == len(self.scale) == self.channels and self.low < self.high
@@ -133,7 +133,7 @@ def _unit(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every image below ``folder``, in order; what is hidden is no data.
+    """Every image below ``folder``, in order; hidden files and folders are passed over.
 
     Raises:
         DataError: there are none.
@@ -152,7 +152,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def _is_hidden(name: str) -> bool:
-    """What tools leave behind: ``.ipynb_checkpoints``, and ``._a.png`` and ``__MACOSX`` of an archive that was packed
+    """Files of other tools: ``.ipynb_checkpoints``, and ``._a.png`` and ``__MACOSX`` of an archive that was packed
     on a Mac.
     """
     return name.startswith(".") or name == "__MACOSX"

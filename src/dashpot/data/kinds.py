@@ -1,4 +1,4 @@
-"""The kinds of data: what one is made of, in one row each."""
+"""The kinds of data, one row each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Prepares(Protocol):
         """Raw inputs to [rows, *shape]."""
 
     def check(self) -> None:
-        """ValueError where what was read from a file does not fit together."""
+        """Raise ValueError where values from a file do not fit together."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -74,5 +74,5 @@ KINDS: Mapping[str, DataKind] = {
 
 
 def kind_of(inputs: Any) -> DataKind:
-    """The kind of raw inputs; of what no kind knows, the last one."""
+    """The kind of raw inputs; the last one where no other fits."""
     return next((kind for kind in KINDS.values() if isinstance(inputs, kind.inputs)), KINDS["image"])

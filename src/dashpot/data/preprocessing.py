@@ -102,7 +102,7 @@ class Preprocessing:
         return {}
 
     def check(self) -> None:
-        """ValueError where what was read from a file does not fit together."""
+        """Raise ValueError where values from a file do not fit together."""
         pairs: list[tuple[tuple[Any, ...], tuple[float, ...]]] = [
             (self.numeric, part) for part in (self.median, self.mean, self.scale)
         ]

@@ -19,7 +19,7 @@ from dashpot.data.rows import Rows
 
 @dataclass(frozen=True)
 class Split:
-    """Row indices: to learn from, to stop and choose by, and to report on."""
+    """Row indices of the training, validation and test part."""
 
     train: np.ndarray
     valid: np.ndarray
@@ -153,8 +153,7 @@ class Problem:
         return Split(*(np.sort(np.concatenate(part)) for part in (train, valid, test)))
 
     def pool_and_test(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rows to learn and choose from, for cross-validation within them, and the rows to report on, in order: the
-        test part of :meth:`split`.
+        """The rows for cross-validation (training and validation), and the test rows of :meth:`split`, in order.
 
         Example:
             >>> problem = Problem("even", Rows(("a",), matrix=np.arange(20.0)[:, None]), np.arange(20) % 2)
@@ -166,7 +165,7 @@ class Problem:
         return np.sort(np.concatenate([split.train, split.valid])), split.test
 
     def _demand_pool(self, fixed_test: np.ndarray) -> None:
-        """The source's own test part must be there, and leave every class a row to learn from and one to watch."""
+        """Check the source's own test part: every class needs a row for training and one for validation outside it."""
         pool = np.setdiff1d(np.arange(self.n), fixed_test)
         if len(fixed_test) == 0 or len(pool) < 4:
             raise DataError(

@@ -1,4 +1,4 @@
-"""Rows of a table, whatever they came in: a numeric matrix, or named columns."""
+"""Rows of a table, as a numeric matrix or as named columns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Rows:
         matrix: all columns as float64 [rows, columns] with NaN for missing, where every column is numeric.
         columns: else each column by name: float64 with NaN, or object with text and None.
         flags: the columns that held truth values; as numbers they are 0 and 1, as names ``False`` and ``True``.
-        memo: what was worked out of a column, by what and name, since every fold of a cross-validation asks again.
+        memo: a cache of what was computed for a column, since every fold of a cross-validation needs it again.
     """
 
     names: tuple[str, ...]

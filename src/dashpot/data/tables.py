@@ -81,8 +81,8 @@ def _check_header(path: Path, frame: polars.DataFrame) -> None:
 
 
 def target_of(column: polars.Series, task: str | None) -> np.ndarray:
-    """A target as it stands: as float64, neighbours above 2^53 would be one class, and truth values would be called 0
-    and 1.
+    """A target without conversion: as float64, neighbours above 2^53 would be one class, and truth values would be
+    called 0 and 1.
 
     Example:
         >>> import polars
@@ -110,8 +110,8 @@ def row_numbers(rows: Rows) -> list[str]:
 
 
 def warn_of_text_like_numbers(rows: Rows) -> None:
-    """A column of numbers is text if some are written otherwise, such as 1,5 with a comma: it would be one level for
-    each of them.
+    """A column of numbers is text if some are written otherwise, such as 1,5 with a comma: each of them would be a
+    level of its own.
 
     Warns:
         DataWarning: there is such a column.

@@ -34,7 +34,7 @@ AUTO = "auto"
 
 
 class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """What both estimators share: tables in, a trained network behind."""
+    """The base class of both estimators: tables in, a trained network inside."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The classifier of scikit-learn's kind."""
+"""``DashpotClassifier``, a scikit-learn classifier."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
         Share of the rows, stratified, that early stopping watches. Only held out if the recipe has
         :class:`~dashpot.EarlyStopping`; not for ``"auto"``.
     class_weight : dict, "balanced" or None, default=None
-        As everywhere in scikit-learn; multiplied with ``sample_weight``. A search takes neither: its ``metric`` says
+        As in scikit-learn; multiplied with ``sample_weight``. A search takes neither: its ``metric`` says
         what classes are worth.
     device : str, default="auto"
     random_state : int, RandomState instance or None, default=None
@@ -58,13 +58,13 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
     ----------
     classes_ : ndarray
     model_ : torch.nn.Module
-        The trained network, plain, on the CPU; of a search, the ensemble of its finalists.
+        The trained network, without hooks, on the CPU; of a search, the ensemble of its finalists.
     preprocessing_ : Preprocessing
         How columns became features: standardized numbers, one-hot levels, indicators of missing values.
     history_ : list of dict
         Scores by epoch.
     plan_ : str
-        What acted where; of a search, what was chosen and why.
+        Which technique acted where; of a search, what was chosen and why.
     recipe_ : Recipe
         As given, or found.
     decision_ : Decision

@@ -1,4 +1,4 @@
-"""The regressor of scikit-learn's kind."""
+"""``DashpotRegressor``, a scikit-learn regressor."""
 
 from __future__ import annotations
 

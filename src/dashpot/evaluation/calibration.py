@@ -22,10 +22,9 @@ def fit_temperature(logits: Any, y: Any, *, smoothing: float = 0.25) -> float:
     Args:
         logits: [n, classes], finite, of rows that the model has not seen.
         y: codes [n]; a class may be missing.
-        smoothing: this many rows' worth of truth is spread evenly over all rows and classes. Without a mistake among
-            the held-out rows the loss would fall for ever as the temperature does, and one mistake later would cost
-            dearly; n right rows are no proof of more than about 1 in n. With 0, or many rows and some mistakes, it is
-            the plain minimum.
+        smoothing: this many rows' worth of truth is spread evenly over all rows and classes. Where all held-out
+            rows are right, the loss would fall without end as the temperature does, although n right rows only show
+            that about 1 in n is wrong at most. With 0, or many rows and some mistakes, it is the unsmoothed minimum.
 
     Raises:
         DataError: logits that are not finite, or lengths or codes that do not fit.

@@ -1,4 +1,4 @@
-"""What predictions and targets must be before they are scored."""
+"""Checks of predictions and targets before they are scored."""
 
 from __future__ import annotations
 

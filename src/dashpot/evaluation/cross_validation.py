@@ -1,4 +1,4 @@
-"""Cross-validation: the folds, and the two usual choices from what they say."""
+"""Cross-validation: the folds, and the two usual choices by their scores."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """The metric decides the decision: one temperature, and class weights fitted to the metric on held-out predictions.
 
-A network is trained by log loss and gives probabilities. The class to name then depends on what is counted. For
+A network is trained by log loss and gives probabilities. The class to predict then depends on the metric. For
 accuracy it is the most probable one. For balanced accuracy a row of a rare class counts more, and the best choice is
 the largest ``p / prior``; for F1 it lies between the two. All are the largest ``log p + offset``, with ``offset = -tau
 * log(prior)``, and the one number tau is fitted.
 
-Held-out rows are few and a decision metric is coarse, so the tau that scores best on them is partly luck. Theory names
+Held-out rows are few and a decision metric is coarse, so the tau that scores best on them is noisy. Theory names
 a tau for calibrated probabilities, the anchor: 1 for balanced accuracy; for F1 the one with the best F1 as the
 probabilities themselves expect it, which uses no label. The choice is the tau nearest to the anchor whose score is
 within one standard error of the best. Differences are taken row by row, since two nearby taus agree on most rows. Clear
@@ -137,7 +137,7 @@ def fit_decision(probabilities: Any, y: Any, metric: str | Metric, *, temperatur
 
     ``balanced_accuracy``, ``f1`` and ``f1_macro`` get a fitted tau. ``accuracy``, scores of probabilities and metrics
     of your own get the most probable class: on few rows fitted offsets lose accuracy. The positive class of ``f1`` is
-    the rarer one in ``y``, unless :func:`~dashpot.evaluation.metrics.with_positive` told another.
+    the rarer one in ``y``, unless :func:`~dashpot.evaluation.metrics.with_positive` fixed another.
 
     Args:
         probabilities: [n, classes], after the temperature if there is one.
@@ -188,7 +188,7 @@ def fit_decision(probabilities: Any, y: Any, metric: str | Metric, *, temperatur
 
 
 def cross_fitted_score(probabilities: Any, y: Any, metric: str | Metric, folds: int = 5, seed: int = 0) -> float:
-    """What the fitted decision is worth on rows that it was not fitted to: fitted on all folds but one, it decides for
+    """The score of the fitted decision on rows that it was not fitted to: fitted on all folds but one, it decides for
     that one; all rows are then scored at once.
 
     Scores of probabilities need no decision and are computed as they are.
@@ -223,7 +223,7 @@ def _log(p: np.ndarray) -> np.ndarray:
 
 
 def _fixed(metric: Metric, y: np.ndarray) -> Metric:
-    """F1 with its positive class settled on all rows, so that no fold looks for its own."""
+    """F1 with its positive class chosen on all rows, the same for all folds."""
     return with_positive(metric, rarer_class(y)) if metric.binary and positive_of(metric) is None else metric
 
 

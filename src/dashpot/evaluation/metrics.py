@@ -1,4 +1,4 @@
-"""Metrics by name: what each measures, which way is better, and what it needs to see."""
+"""Metrics by name: what each measures, which direction is better, and what it is computed from."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ METRICS: dict[str, Metric] = {
 
 
 DEFAULT = {"classification": "accuracy", "regression": "r2"}
-"""What is reported for a task where nobody names a metric; more is better."""
+"""The default metric of each task; higher is better."""
 
 
 def find_metric(name: str | Metric, task: str, classes: int = 0) -> Metric:
@@ -219,13 +219,13 @@ def find_metric(name: str | Metric, task: str, classes: int = 0) -> Metric:
 
 
 def positive_of(metric: Metric) -> int | None:
-    """The positive class that an ``f1`` was told, or None."""
+    """The fixed positive class of an ``f1``, or None."""
     told = metric.function.keywords.get("positive") if isinstance(metric.function, partial) else None
     return None if told is None else int(told)
 
 
 def with_positive(metric: Metric, positive: int) -> Metric:
-    """``f1`` of a class that is told rather than looked for, so that it is the same one in every part of the data;
+    """``f1`` with a fixed positive class, the same in every part of the data;
     other metrics are returned as they are.
 
     >>> with_positive(METRICS["f1"], 0)([0, 0, 0, 1], [0, 0, 1, 1]), METRICS["f1"]([0, 0, 0, 1], [0, 0, 1, 1])

@@ -1,4 +1,4 @@
-"""Several networks that answer together."""
+"""An ensemble of networks."""
 
 from __future__ import annotations
 

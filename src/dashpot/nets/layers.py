@@ -1,4 +1,4 @@
-"""Layers of the table network that look at single columns: scaling, nominal columns.
+"""Layers of the table network that act on single columns: scaling, nominal columns.
 
 Every class here and in ``numeric`` and ``members`` that sets ``stackable = True`` keeps two promises. Its ``forward``
 counts axes from the end, so that it works unchanged when each of its parameters and buffers, and its input, get one

@@ -102,7 +102,7 @@ def _split(x: Tensor, members: int) -> Tensor:
 
 
 def mean_prediction(out: Tensor) -> Tensor:
-    """What the members say together: [..., outputs, members] to [..., outputs].
+    """The members' common prediction: [..., outputs, members] to [..., outputs].
 
     One output: the mean. Several are logits of classes: the logarithm of the mean probability, which is again a vector
     of logits.

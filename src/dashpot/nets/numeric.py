@@ -1,4 +1,4 @@
-"""Embeddings of numbers: from one number per column to a few that a network can bend more easily. See ``layers`` for
+"""Embeddings of numbers: several features for each numeric column. See ``layers`` for
 ``stackable``.
 """
 
@@ -59,8 +59,8 @@ class Periodic(nn.Module):
 
 
 class PiecewiseLinear(nn.Module):
-    """Learned bends at quantiles: each column becomes itself and linear maps of how far it has come through each of its
-    bins, from 0 to 1.
+    """A piecewise linear embedding with bins at quantiles: each column becomes itself and linear maps of its position
+    in each of its bins, from 0 to 1.
 
     Outside of the bins only the column itself goes on growing. A value that many rows share counts for one bin's worth
     of rows, so that the other bins are left for the other values; where a column has fewer values than bins, some edges

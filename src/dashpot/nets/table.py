@@ -25,7 +25,7 @@ NORMS: dict[str, Any] = {"none": None, "batch": nn.BatchNorm1d, "layer": nn.Laye
 
 
 class TableNet(nn.Module):
-    """A multilayer perceptron for tables, with what has been found to help it there; every part can be switched off.
+    """A multilayer perceptron for tables, with additions that help on tables; each can be switched off.
 
     The columns are ``numeric`` numbers, roughly standardized, and then indicators and one-hot blocks. Numbers may be
     embedded, so may large one-hot blocks; a learned factor scales each column; then come ``depth`` hidden layers and a
@@ -220,7 +220,7 @@ def _checked_blocks(nominal: Sequence[Sequence[int]], numeric: int, inputs: int)
 
 
 def _between(blocks: Sequence[tuple[int, int]], low: int, high: int) -> tuple[tuple[int, int], ...]:
-    """The ranges from ``low`` to ``high`` that the blocks leave."""
+    """The ranges from ``low`` to ``high`` that are in no block."""
     starts = [low, *(stop for _, stop in blocks)]
     stops = [*(start for start, _ in blocks), high]
     return tuple((start, stop) for start, stop in zip(starts, stops, strict=True) if start < stop)

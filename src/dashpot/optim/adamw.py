@@ -35,7 +35,7 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         penalty: a technique with a proximal map or its text, or None; a schedule of it must count in steps. It acts on
             the parameters its ``on`` selects where the model was given, else on those with two or more dimensions.
         engine: ``"auto"``: the C++ kernel for L1, elastic net and penalties on rows (built by the first step of a model
-            large enough to be worth it; kept in the user's cache folder), the plain path for the rest. ``"native"``:
+            large enough to be worth it; kept in the user's cache folder), eager mode for the rest. ``"native"``:
             always the kernel where it fits. ``"compiled"``: ``torch.compile``, for any separable penalty, on CPU and
             GPU. ``"eager"``: no compiler.
 

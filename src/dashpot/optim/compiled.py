@@ -15,7 +15,7 @@ from dashpot.techniques.penalties.proximal import Proximal
 
 def adam_update(p: Tensor, g: Tensor, m: Tensor, v: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """AdamW's arithmetic, not in place. ``s`` holds keep, blend, beta2, 1 - beta2, 1 / sqrt(correction 2), eps, lr /
-    correction 1, lr, and more that is not looked at.
+    correction 1, lr, and further ones that are not read.
 
     Returns:
         weight, first moment, second moment, and the step ``lr / (sqrt(v_hat) + eps)``.

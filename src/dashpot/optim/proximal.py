@@ -1,6 +1,4 @@
-"""``ProximalMixin``: what the proximal optimizers share: which parameters are penalized, by which engine, and how they
-are saved.
-"""
+"""``ProximalMixin``, shared by the proximal optimizers: penalized parameters, engines and state."""
 
 from __future__ import annotations
 

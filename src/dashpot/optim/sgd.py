@@ -28,7 +28,7 @@ class SGD(ProximalMixin, torch.optim.SGD):
             ``penalty``, which then acts on all of it.
         lr, momentum, dampening, weight_decay, nesterov, maximize, foreach, differentiable, fused: as torch's;
             ``weight_decay`` is coupled.
-        penalty, engine: as for :class:`AdamW`; ``"compiled"`` is the plain path here.
+        penalty, engine: as for :class:`AdamW`; ``"compiled"`` is the same as ``"eager"`` here.
 
     Raises:
         ConfigError: a penalty without a proximal map, or groups that do not divide a parameter's shape.

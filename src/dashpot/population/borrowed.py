@@ -1,4 +1,4 @@
-"""Networks that are tried out and then given back."""
+"""Networks for a trial run, whose state is restored afterwards."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import nn
 
 @contextlib.contextmanager
 def as_before(*networks: nn.Module) -> Iterator[list[nn.Module]]:
-    """Networks to try out: modes and buffers are put back afterwards. A repeated one is copied, as is one with modules
-    of others' making, which may remember more."""
+    """Networks for a trial run: modes and buffers are restored afterwards. A repeated one is copied, as is one with
+    modules of unknown classes, which may hold other state."""
     ours = ("torch.nn.", "dashpot.")
     used: list[nn.Module] = []
     for n in networks:

@@ -1,4 +1,4 @@
-"""What populations find out about architectures, for later ones of the same data and loss."""
+"""``ArchitectureCache``: what populations measured of architectures, for later ones on the same data and loss."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Size = tuple[int, int | None]
 
 @dataclass
 class ArchitectureCache:
-    """By the name of an architecture and what else it depends on. The races of a search meet the same architectures
-    again and again.
+    """By the name of an architecture and what else it depends on. The races of a search use the same architectures
+    many times.
 
     Attributes:
         sizes: of architecture, rows and batch size.

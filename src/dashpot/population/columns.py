@@ -1,4 +1,4 @@
-"""The techniques of many recipes side by side, in one order that is each recipe's own."""
+"""The techniques of many recipes side by side, in one order that agrees with each recipe."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ def columns(members: Sequence[Member]) -> Iterator[Column]:
 
 
 def adamw_shown(model: nn.Module) -> torch.optim.AdamW:
-    """AdamW as :func:`dashpot.fit` has it, for techniques to look at; it never steps.
+    """AdamW as :func:`dashpot.fit` has it, for techniques to read; it never steps.
 
-    Made without the wrapper around ``add_param_group``, which imports torch's compiler (1.7 s) to keep out of its way.
+    Made without the wrapper around ``add_param_group``, which imports torch's compiler (1.7 s) to exclude it from
+    tracing.
     """
     optimizer = torch.optim.AdamW.__new__(torch.optim.AdamW)
     plain = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
@@ -117,7 +118,7 @@ def common_order(sequences: Iterable[Iterable[str]]) -> list[str] | None:
 
 
 def side_by_side(recipes: Sequence[Recipe]) -> list[list[int]]:
-    """Positions of recipes in groups of one order each, as few as come easily."""
+    """Positions of recipes in groups of one order each, found greedily."""
     groups: list[tuple[dict[tuple[str, ...], None], list[int]]] = []
     for i, recipe in enumerate(recipes):
         own = tuple(recipe.paths())

@@ -60,7 +60,7 @@ class Gradients:
                 self.idle = set(range(len(self.block.segments))) - found.parameters
 
     def renew(self) -> None:
-        """After members have left: the block's memory is another."""
+        """After members were removed: the block has other memory."""
         if self.executor is not None:
             self.executor = ProgramExecutor(self.executor.program, self.block)
 

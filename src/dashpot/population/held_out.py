@@ -11,7 +11,7 @@ from dashpot.evaluation.losses import Criterion, metrics_of
 
 
 class HeldOutScores(Mapping[str, float]):
-    """``val_loss``, which most watch, without the other scores; those, such as ``val_accuracy``, on demand."""
+    """``val_loss``, the usual one, at little cost; the other scores, such as ``val_accuracy``, on demand."""
 
     def __init__(self, out: Tensor, y: Tensor, loss: Criterion) -> None:
         self._out, self._y, self._loss = out, y, loss

@@ -1,4 +1,4 @@
-"""What a population is made of."""
+"""``Member``, ``Plan`` and ``Data``: the parts of a population."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Plan:
     """What all members of a population share.
 
     Attributes:
-        epochs: over which the learning rate falls; members may leave before.
+        epochs: over which the learning rate falls; members may be removed before.
         batch_size: rows per step of members that do not say their own.
         schedule: from progress in [0, 1) to a factor of the learning rate.
         loss: from (output, target) to the loss of each sample.
@@ -116,7 +116,7 @@ def initial(member: Member) -> nn.Module:
 
 
 def built(make: Make) -> nn.Module:
-    """A network whose weights do not matter."""
+    """A network with any weights, for its shapes."""
     with RANDOM, seeded(None):
         return make()
 

@@ -36,7 +36,7 @@ class StackedModels:
         classes: outputs, for classification.
         stack: how the networks become one, :func:`stacked` or :func:`mapped`.
         seen: the steps of a network of this shape, where they are known already.
-        checked: the networks of this shape were stacked before, and did as they do alone.
+        checked: the networks of this shape were stacked before, and gave what they give alone.
 
     Attributes:
         step, epoch: completed.
@@ -143,7 +143,7 @@ class StackedModels:
         return objective
 
     def _end_epoch(self) -> None:
-        """Score the held-out rows of members with a technique that acts between epochs, and hear its verdict."""
+        """Score the held-out rows of members with a technique that acts between epochs, and apply what it decides."""
         judged = {k for technique in self._on_epoch for k, t in enumerate(technique.techniques) if t is not None}
         watched = [m.watch if k in judged else None for k, m in enumerate(self.members)]
         if all(rows is None for rows in watched):
@@ -198,7 +198,7 @@ class StackedModels:
         return next((tensors for tensors in kept if tensors), None) or self.evaluated_row(k)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Only these members, in this order; the others leave."""
+        """Only these members, in this order; the others are removed."""
         rows = list(rows)
         self.members = [self.members[k] for k in rows]
         self._batches.keep(rows)

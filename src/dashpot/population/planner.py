@@ -28,8 +28,8 @@ class Planner:
 
     Args:
         stack: False trains one by one.
-        note: told why members are not stacked.
-        cache: what earlier populations have found out about named architectures.
+        note: called with the reason why members are not stacked.
+        cache: what earlier populations measured of named architectures.
     """
 
     def __init__(
@@ -53,9 +53,7 @@ class Planner:
         return max(1, self._of(member)[0])
 
     def _cache_of(self, member: Member) -> tuple[ArchitectureCache, Any]:
-        """Where that is kept, and under which name: members without one are alike only where they are trained together,
-        which is checked.
-        """
+        """Where that is kept, and under which name: members without a name are compared only within a stack."""
         return (
             (self._own, shape_of(member, self.plan))
             if member.shape is None

@@ -1,4 +1,4 @@
-"""``Population``: any networks, trained together where that is faster, with members that leave while others go on."""
+"""``Population``: any networks, trained together where that is faster; members can be removed at any epoch."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Population:
         schedule, loss, device: as in :func:`dashpot.fit`.
         bfloat16: multiply wide matrices in bfloat16 while training; ``None``: where the processor does so fast.
         stack: False trains one by one.
-        cache: what earlier populations of the same data found out about architectures; it learns from this one.
+        cache: what earlier populations of the same data measured of architectures; this one adds to it.
         modality: what the inputs are, as in :func:`dashpot.fit`.
 
     Attributes:
         alive: the numbers of the members that go on.
-        failed: those that left since their loss was not finite.
+        failed: those that were removed since their loss was not finite.
         best_epochs: by number, for members with early stopping.
         notes: why some members are mapped or trained one by one.
 
@@ -181,12 +181,12 @@ class Population:
     def train(
         self, epochs: int, *, deadline: float | None = None, progress: Callable[[int], None] = lambda epoch: None
     ) -> bool:
-        """So many epochs more of all who are alive; members that have done all epochs of the schedule rest.
+        """Train all members that are alive for some epochs; members that have done all epochs of the schedule stay.
 
         Args:
             epochs: how many.
             deadline: ``time.monotonic()`` after which no new epoch begins.
-            progress: told after each epoch of the whole population.
+            progress: called after each epoch of the whole population.
 
         Returns:
             Whether all epochs were done.
@@ -233,7 +233,7 @@ class Population:
         return True
 
     def _after_epoch(self, group: Group, numbers: list[int]) -> None:
-        """Members that failed or were stopped leave."""
+        """Remove members that failed or were stopped."""
         self.best_epochs |= {i: epoch for i, epoch in zip(numbers, group.best_epochs, strict=True) if epoch}
         gone = [k for k in range(len(numbers)) if group.failed[k] or group.done[k]]
         for k in gone:
@@ -244,7 +244,7 @@ class Population:
         self._drop(group, numbers, gone)
 
     def _drop(self, group: Group, numbers: list[int], gone: Sequence[int]) -> None:
-        """Members of a group leave; ``numbers`` is changed in place."""
+        """Remove members of a group; ``numbers`` is changed in place."""
         if not gone:
             return
         lost = {numbers[k] for k in gone}
@@ -255,7 +255,7 @@ class Population:
             group.keep(stay)
 
     def keep(self, numbers: Sequence[int]) -> None:
-        """Only these go on; the others leave with the weights they have."""
+        """Only these train on; the others keep the weights they have."""
         chosen = set(numbers)
         for group, own in self._groups:
             gone = [k for k, i in enumerate(own) if i not in chosen]
@@ -286,7 +286,7 @@ class Population:
         return {i: result[i] for i in rows}
 
     def tensors(self, number: int) -> Mapping[str, Tensor]:
-        """The weights and buffers of a member as they are, or as it left."""
+        """The weights and buffers of a member, now or when it was removed."""
         if number in self._left:
             return self._left[number]
         for group, numbers in self._groups:
@@ -295,5 +295,5 @@ class Population:
         raise KeyError(number)
 
     def model(self, number: int) -> nn.Module:
-        """A member as a plain network, in evaluation mode, on the CPU."""
+        """The network of a member, without hooks, in evaluation mode, on the CPU."""
         return rebuilt(initial(self.members[number]).cpu(), {name: t.cpu() for name, t in self.tensors(number).items()})

@@ -1,4 +1,4 @@
-"""Members trained one after another, for what cannot be stacked: the same interface as a stack, the same results."""
+"""``SequentialTrainer``: members that cannot be stacked, trained one after another, with the interface of a stack."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class SequentialTrainer:
         return len(self.members)
 
     def begin(self) -> None:
-        """Where on the schedule it is, its techniques are, too: draws and strengths are functions of the step."""
+        """Set the step of its techniques, too: draws and strengths are functions of it."""
         for session in self._sessions:
             session.move_to(self.step, self.epoch)
 
@@ -127,7 +127,7 @@ class SequentialTrainer:
         return trainer
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Only these members; the others leave, and their networks are plain again."""
+        """Only these members; the others are removed, and so are the hooks of their networks."""
         rows = list(rows)
         for k in set(range(len(self.members))) - set(rows):
             self._sessions[k].close()

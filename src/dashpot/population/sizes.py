@@ -1,4 +1,4 @@
-"""How many members a stack may have, and what the machine is good at."""
+"""How many members a stack may have, and what the machine does fast."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ def stacked(models: Sequence[nn.Module], probe: Tensor) -> nn.Module:
     """One network that computes on [member, batch, ...] what each of ``models`` computes on [batch, ...], with the
     parameters and buffers of all, stacked.
 
-    ArchitectureCache layers are replaced by twins with the same names; what composes them runs as it is written, and is
-    then checked against each model alone.
+    Known layers are replaced by stacked twins of the same names; the modules around them run unchanged. The result is
+    checked against each model alone.
 
     Args:
         probe: a few rows of input, for the check.
@@ -116,7 +116,7 @@ def _swap(module: nn.Module, done: dict[int, nn.Module]) -> None:
 
 @torch.no_grad()
 def check(whole: nn.Module, models: Sequence[nn.Module], probe: Tensor) -> None:
-    """Compare with the members alone, both in training and in evaluation mode, and leave all as they were.
+    """Compare with the members alone, both in training and in evaluation mode, and restore their state.
 
     Raises:
         NotStackableError: they differ.

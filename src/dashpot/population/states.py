@@ -1,4 +1,4 @@
-"""The tensors of a stack: as they are evaluated, and as they were before an epoch."""
+"""The tensors of a stack: for evaluation, and saved before an epoch."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class StackedStep:
         return objective
 
     def read(self) -> None:
-        """What techniques do, where it depends on who is here or on which parameters get gradients."""
+        """Prepare techniques, where they depend on the members or on which parameters get gradients."""
         for technique in self.techniques:
             technique.read()
         self.shrink()

@@ -25,7 +25,7 @@ class Block:
     """All parameters of a stacked network as one float tensor [members, values], of which the network's parameters are
     views.
 
-    What acts on all weights alike (averages, best weights, leaving members) is then one operation.
+    What acts on all weights alike (averages, best weights, removing members) is then one operation.
 
     Attributes:
         values: [members, values].

@@ -58,7 +58,7 @@ def _field(spec: FieldSpec) -> str:
 
 
 def _facts(domain: Domain) -> list[str]:
-    """Where a search looks, and which value is off."""
+    """The range of a search, and the value that is off."""
     search = getattr(domain, "search", None)
     facts = []
     if isinstance(domain, Range) and domain.search is not None:

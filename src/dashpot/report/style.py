@@ -1,4 +1,4 @@
-"""How every figure looks, and how it reaches the disk."""
+"""The style of all figures, and how they are written."""
 
 from __future__ import annotations
 

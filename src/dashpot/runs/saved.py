@@ -1,4 +1,4 @@
-"""A saved run: a folder of safetensors, TOML and JSON. Loading one never runs code that a stranger put there."""
+"""A saved run: a folder of safetensors, TOML and JSON. Loading one never runs code from it."""
 
 from __future__ import annotations
 

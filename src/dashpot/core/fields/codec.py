@@ -23,7 +23,7 @@ def find(name: str) -> type[Technique]:
     """The technique class called ``name``, by its kind (``"label-smoothing"``) or its class name.
 
     Raises:
-        UnknownNameError: nobody knows it; the nearest name is suggested.
+        UnknownNameError: there is none; the nearest name is suggested.
     """
     return _registry.find(name)
 

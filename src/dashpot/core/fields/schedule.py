@@ -1,4 +1,4 @@
-"""``Schedule``: a number that follows the training, in the place of one that stays the same.
+"""``Schedule``: a number that changes over the training run, in place of a constant.
 
 It may stand wherever a field's domain is a :class:`~dashpot.core.fields.domains.Range`, in Python, in TOML and on the
 command line, always in the same words::
@@ -173,7 +173,7 @@ class Schedule:
 
     @staticmethod
     def looks_like(value: Any) -> bool:
-        """Whether it is a schedule, or text that means to be one."""
+        """Whether it is a schedule, or text that looks like one."""
         return isinstance(value, Schedule) or (
             isinstance(value, str) and ("@" in value or re.search(rf"(?:{_NUMBER})to", value) is not None)
         )
@@ -218,7 +218,7 @@ class Schedule:
         return self.start + (self.end - self.start) * share
 
     def scaled(self, factor: float) -> Schedule:
-        """The same course with both values multiplied."""
+        """The same schedule with both values multiplied."""
         return Schedule(self.start * factor, self.end * factor, self.shape, self.begin, self.until)
 
     def describe(self, name: str, off: float | None, steps: int | None, steps_per_epoch: float | None) -> str:

@@ -1,1 +1,1 @@
-"""A recipe at work: the session, and what it hands to techniques at each point of a step."""
+"""A recipe in training: the session, and what techniques get at each point of a step."""

@@ -1,4 +1,4 @@
-"""What is looked at before a session begins: the optimizer under its wrappers, and whether another session is open."""
+"""Checks before a session begins: the optimizer under its wrappers, and whether another session is open."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def this_rank() -> int:
 
 
 class Mark:
-    """Says of a model and an optimizer that a session is open on them. It stays when the session object is forgotten,
+    """Marks a model and an optimizer as having an open session. The mark stays when the session object is deleted,
     since its hooks stay, too.
     """
 

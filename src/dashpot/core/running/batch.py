@@ -1,4 +1,4 @@
-"""What goes into the model, and what its output is held against."""
+"""``Batch``: input, target, weights and mask of one micro-batch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from dashpot.core.running.nested import map_tensors, moved, told
 class Batch:
     """One micro-batch. It unpacks as ``x, y``.
 
-    ``y`` is what the loss is held against, possibly mixed or soft; ``truth`` is the target as it came, so that training
-    metrics stay honest and nothing has to be swapped back. A loader's ``collate_fn`` may return it: its tensors are
-    pinned and moved wherever they stand in dicts, tuples and lists.
+    ``y`` is the target for the loss, possibly mixed or soft; ``truth`` is the target as it came, for training metrics.
+    A loader's ``collate_fn`` may return it: its tensors are pinned and moved wherever they stand in dicts, tuples and
+    lists.
 
     Attributes:
         x: the input: a tensor [batch, ...], or tensors in dicts, tuples and lists.

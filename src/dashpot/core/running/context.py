@@ -1,4 +1,4 @@
-"""What a technique is handed besides its arguments."""
+"""``Context``: what a technique gets besides its arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ State = dict[str, Any]
 
 
 class Context:
-    """One technique's window on the run: its own state and draws, and the counters.
+    """One technique's view of the run: its own state and draws, and the counters.
 
     Attributes:
         state: what ``init`` returned; changes to it are kept and saved.
@@ -65,7 +65,7 @@ class Context:
 
     @property
     def classes(self) -> int | None:
-        """The number of classes, where the loop has told it."""
+        """The number of classes, where the loop has said it."""
         return self._run.classes
 
     @property
@@ -100,9 +100,9 @@ class Context:
         """The model once more on a batch, for R-Drop, distillation and consistency; gradients flow through it.
 
         It runs as the loop's pass ran: in the same mode and under the same autocast. Statistics of normalization stay
-        as they are, and nobody's draws are shifted. Under DistributedDataParallel and ``torch.compile`` it works where
-        the session was attached to the wrapped model. The class says ``forwards = 1``, or how often it calls this for
-        a micro-batch.
+        as they are, and no other technique's draws change. Under DistributedDataParallel and ``torch.compile`` it
+        works where the session was attached to the wrapped model. The class says ``forwards = 1``, or how often it
+        calls this for a micro-batch.
 
         Args:
             batch: a :class:`Batch`, or an input.

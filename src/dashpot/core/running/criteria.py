@@ -1,4 +1,4 @@
-"""A criterion as losses of samples: what ``session.loss(criterion, out)`` makes of it."""
+"""A criterion as per-sample losses, for ``session.loss(criterion, out)``."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def samples_of(criterion: Criterion, out: Any, target: Any) -> Samples:
 
 
 def _cross_entropies(criterion: Criterion, options: dict[str, Any], out: Any, target: Tensor) -> Samples:
-    """Cross entropy and its kin: their mean is over the weights of the classes, without the class that is ignored."""
+    """Cross entropy and NLL: their mean is over the weights of the classes, without the class that is ignored."""
     reduction = "mean" if options["reduction"] == "none" else options["reduction"]
     if target.is_floating_point():  # class probabilities: the mean is over samples
         return Samples(_with(criterion, reduction="none")(out, target), reduction)

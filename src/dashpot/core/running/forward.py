@@ -83,7 +83,7 @@ class _Seen:
 
 
 class _Watch:
-    """The forward pre-hook that looks at each pass. A copy of the model gets one that rests."""
+    """The forward pre-hook that records each pass. In a copy of the model it is inactive."""
 
     def __init__(self, run: Run | None) -> None:
         self._run, self.resting = run, run is None

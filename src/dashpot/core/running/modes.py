@@ -1,4 +1,4 @@
-"""Evaluation mode for a while."""
+"""Evaluation mode, as a context manager."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place where losses of samples become one number."""
+"""The one place where per-sample losses become one number."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _scalar(
 
 
 def _needy(run: Run, acting: list[Attached], batch: Batch | None, total: float | Tensor | None) -> list[str]:
-    """Who needs the loss of each sample."""
+    """The techniques that need the loss of each sample."""
     needy = [type(technique).__name__ for technique, _ in acting]
     if batch is not None:
         needy += [f"the batch's {name}" for name in ("weight", "mask") if getattr(batch, name) is not None]

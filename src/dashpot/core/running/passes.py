@@ -48,7 +48,7 @@ def without_sync(wrapper: nn.Module) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def fresh_gradients(optimizer: Optimizer, names: str) -> Iterator[None]:
-    """See to it that what runs inside makes the gradients of the whole step: it clears them, and goes backward.
+    """Check that what runs inside makes the gradients of the whole step: it clears them, and calls ``backward``.
 
     Raises:
         UsageError: it does not; techniques of these ``names`` need to evaluate it again.
@@ -95,7 +95,7 @@ def fresh_gradients(optimizer: Optimizer, names: str) -> Iterator[None]:
 
 
 def mean_over_ranks(scores: Mapping[str, float], wrapper: nn.Module) -> Mapping[str, float]:
-    """The scores, averaged over the ranks of a distributed model, so that all ranks come to one verdict."""
+    """The scores, averaged over the ranks of a distributed model, so that all ranks decide the same."""
     if not isinstance(wrapper, DistributedDataParallel):
         return scores
     device = next(wrapper.parameters()).device

@@ -1,4 +1,4 @@
-"""``Session.plan()``: what acts where, in words."""
+"""``Session.plan()``: which technique acts where, in words."""
 
 from __future__ import annotations
 

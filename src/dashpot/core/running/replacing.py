@@ -1,4 +1,4 @@
-"""Modules that a technique puts in the place of others, and takes out again."""
+"""Modules with which a technique replaces others, until they are removed again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``Run``: what a session and its techniques share while a run goes on."""
+"""``Run``: what a session and its techniques share during a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Run:
         evaluated: the batch of the evaluation that is under way.
         again: runs the model once more, where a technique asks for it.
         snapshot: gives a deep copy of the tensors that evaluation sees.
-        steps, steps_per_epoch: the length of the run and of an epoch in optimizer steps, where the loop has told them.
+        steps, steps_per_epoch: the length of the run and of an epoch in optimizer steps, where the loop has said them.
         called: which of the calls that a recipe may need were made since the last optimizer step.
     """
 
@@ -71,7 +71,7 @@ class Run:
         return clock
 
     def on_move(self, follow: Callable[[], None]) -> None:
-        """Call ``follow`` now and wherever the step may have changed: what has a schedule goes along with it."""
+        """Call ``follow`` now and whenever the step may have changed, so that schedules are up to date."""
         self._followers.append(follow)
         follow()
 

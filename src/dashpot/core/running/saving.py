@@ -1,4 +1,4 @@
-"""A session's state: what is saved, and what a saved state must agree with."""
+"""A session's state: saved, checked and loaded."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ class Session:
     """A recipe at work. Made by :meth:`Recipe.attach`.
 
     A recipe that acts on the model, gradients or weights needs nothing but the attachment; one that acts on inputs or
-    losses needs two calls in the loop, :meth:`batch` and :meth:`loss`. Leaving ``with`` in whatever way puts the final
-    weights (the best or the averaged ones) into the model and takes every hook away.
+    losses needs two calls in the loop, :meth:`batch` and :meth:`loss`. Leaving ``with``, by an exception too, puts the
+    final weights (the best or the averaged ones) into the model and takes every hook away.
 
     Raises:
         ConfigError: ``targets`` or a ``modality`` that are not known.
@@ -211,12 +211,12 @@ class Session:
         self._finished = True
 
     def close(self) -> None:
-        """Take every hook away. The model is plain again; weights stay as they are."""
+        """Remove every hook and replaced module; weights stay as they are."""
         self._acting.remove()
         self._closed = True
 
     def export(self) -> nn.Module:
-        """A plain deep copy of the model with its final weights and no trace of Dashpot, in evaluation mode."""
+        """A deep copy of the model with its final weights and without hooks, in evaluation mode."""
         return self._acting.plain_copy({} if self._finished else self._acting.final()).eval()
 
     def plan(self) -> str:

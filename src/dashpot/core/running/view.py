@@ -1,4 +1,4 @@
-"""What a technique may see of a model: its parameters with their roles, its modules, and the optimizer's groups."""
+"""``ModelView``: a model's parameters with their roles, its modules, and the optimizer's groups."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Params:
 
 
 class ModelView:
-    """The model as techniques see it.
+    """The model, as techniques get it.
 
     Attributes:
         model: the plain module, out of any ``torch.compile`` or DistributedDataParallel wrapper.
@@ -63,7 +63,7 @@ class ModelView:
         self.look()
 
     def look(self) -> None:
-        """Take in the modules as they are now."""
+        """Read the modules as they are now."""
         self.parameters: dict[str, nn.Parameter] = {}
         self.roles: dict[str, str] = {}
         self._owners: dict[str, nn.Module] = {}
@@ -169,8 +169,8 @@ class ModelView:
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Whether ``torch.compile`` made it. Importing torch's compiler only to ask takes 2 s: as long as nobody has, it
-    has made nothing.
+    """Whether ``torch.compile`` made it. Importing torch's compiler only to ask takes 2 s; while it is not imported,
+    it has compiled nothing.
     """
     made = getattr(
         sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None

@@ -1,4 +1,4 @@
-"""Techniques that act between epochs only, in a stack of members: each member's is asked by itself, as if alone."""
+"""Techniques that act between epochs only, in a stack of members: each member's is called separately, as if alone."""
 
 from __future__ import annotations
 

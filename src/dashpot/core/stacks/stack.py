@@ -1,4 +1,4 @@
-"""What a technique sees of a stack of members: many models of one shape, trained in lock-step."""
+"""``Stack``: many models of one shape that train in lock-step, as techniques get them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Weights(Protocol):
 
 @runtime_checkable
 class Stack(Protocol):
-    """What a form sees of the members.
+    """The members of a stack, as a stacked technique gets them.
 
     Attributes:
         members: each with its ``seed`` and its rows.

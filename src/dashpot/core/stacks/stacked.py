@@ -27,7 +27,7 @@ T = TypeVar("T")
 class StackedTechnique:
     """One technique, for all members of a stack.
 
-    Define the points of a step at which it acts; the stack looks once at which ones a class defines.
+    Define the points of a step at which it acts; the stack checks once which ones a class defines.
 
     Args:
         stack: the members.
@@ -122,7 +122,7 @@ class StackedTechnique:
 
     def by_program(self) -> bool:
         """Whether the C++ program can serve it: it knows :meth:`dropped`, but calls neither ``on_activation`` nor
-        ``on_loss``. Looked at in the class that defines those, so that who changes them must say it again.
+        ``on_loss``. The class that defines those decides, so a subclass that changes them must say it again.
         """
         return True
 
@@ -144,7 +144,7 @@ class StackedTechnique:
         raise NotImplementedError  # the stack calls only what a form overrides
 
     def on_epoch(self, scores: Sequence[Scores | None]) -> Sequence[Verdict | None]:
-        """The verdict on each member, or None, by the scores of its held-out rows (None where it has none)."""
+        """What each member's technique decides, or None, by the scores of its held-out rows (None where it has none)."""
         raise NotImplementedError  # the stack calls only what a form overrides
 
     def weights(self) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -215,7 +215,7 @@ class StackedTechnique:
                 t[k] = state[name][place]
 
     def state_tensors(self) -> list[Tensor]:
-        """The tensors [member, ...] that steps change, for whoever saves a stack and puts it back."""
+        """The tensors [member, ...] that steps change, to save a stack and restore it."""
         return list(self.state.values())
 
     def new_pass(self) -> None:

@@ -1,4 +1,4 @@
-"""A network as a program: a list of steps that ``program.cpp`` does, member by member."""
+"""A network as a program: a list of steps that ``program.cpp`` runs for each member."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def program_of(
 
 
 class _Writer:
-    """From what a network was seen to do to steps: which slot each value lies in."""
+    """From a recorded network to steps: the slot of each value."""
 
     def __init__(self, template: nn.Module, block: Block, columns: int, places: Sequence[str]) -> None:
         self.modules = dict(template.named_modules())

@@ -1,5 +1,4 @@
-"""What a network does, step by step: the layers it calls, the sums between them, and its columns cut and joined, seen
-while it runs.
+"""Records a network while it runs: the layers it calls, sums, and columns cut and joined.
 
 ``torch.fx`` would do, but while it traces it changes ``nn.Module`` for all threads, and populations run in threads.
 """

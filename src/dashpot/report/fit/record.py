@@ -13,7 +13,7 @@ Scores = Mapping[str, float]
 
 @dataclass(frozen=True)
 class FitRecord(Record):
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
         train, valid, test: scores by name, in the target's own units.

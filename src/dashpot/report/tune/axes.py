@@ -1,4 +1,4 @@
-"""What the figures of a search share: colours, limits, scales, keys."""
+"""Shared by the figures of a search: colours, limits, scales, keys."""
 
 from __future__ import annotations
 

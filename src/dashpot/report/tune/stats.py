@@ -1,4 +1,4 @@
-"""From the record of a search to what its tables and figures say."""
+"""From the record of a search to the numbers of its tables and figures."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def ranked(record: Report) -> list[RankedTrial]:
     """The candidates, best first: finalists by their score, then those with fewer folds, then pruned ones, then what
     has no score.
 
-    A score over fewer folds or epochs is not comparable, and the lucky one of many such would head the list.
+    A score over fewer folds or epochs is not comparable, and the best of many such is mostly noise.
 
     Raises:
         DataError: the record lacks a key that no report can do without.

@@ -1,4 +1,4 @@
-"""What a search found and how sure that is, in sentences."""
+"""The result of a search and its uncertainty, in sentences."""
 
 from __future__ import annotations
 
