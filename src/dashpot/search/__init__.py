@@ -1,1 +1,1 @@
-"""Which combination, and how strong: the space, the race, the store, and the contribution of each technique."""
+"""The search of a recipe: space, racing, storage, and the contribution of each technique."""

@@ -1,4 +1,4 @@
-"""Arguments as a caller in Python writes them: times, ranges, techniques, choices of a network."""
+"""Arguments of the Python interface: times, ranges, techniques, options of a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How to search: what a user may choose, and what is refused."""
+"""``SearchConfig``: the options of a search, and their checks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SearchConfig:
         trials: candidates, at least 2, or None. With trials alone the same search gives the same result on one machine;
             a budget depends on how fast it is.
         cv: folds, at least 2.
-        metric: what counts in the end; None is accuracy or R2.
+        metric: the score to optimize; None is accuracy or R2.
         recipe: techniques to search, as text (``"l1:strength=1e-6..1e-2"``, ``"mixup"``, ``"dropout:p=0.2"``) or as
             techniques; None is the default space.
         without: names of techniques to leave out of it.
@@ -35,7 +35,7 @@ class SearchConfig:
         networks: options of a built-in network to search or to fix, such as ``"width=64,128"`` or
             ``"skip=true,false"``.
         sampler: tpe, random, quasi-random, gp or grid.
-        schedule: the pruning of a race: ``"halving"`` (all but a third pruned, twice), ``"hyperband"`` (every second
+        schedule: the pruning of a race: ``"halving"`` (all but a third pruned, twice), ``"hyperband"`` (in every second
             and third race later, or not at all), ``"none"``, or ``"population"`` (none pruned; the worst take over
             networks of the best, with other strengths, while they train).
         ensemble: ``"finalists"``, ``"folds"`` (of the chosen candidate) or ``"refit"`` (one network on all rows but the
@@ -91,10 +91,10 @@ class SearchConfig:
         return budgets.RACE if self.explain else budgets.RACE_ONLY
 
     def merged(self, **values: Any) -> SearchConfig:
-        """With some values that were given beside it; None is not given.
+        """The configuration with some values set; None is not set.
 
         Raises:
-            ConfigError: a value that is given here and there, and is not the same.
+            ConfigError: a value is set twice and differs.
         """
         given = {name: value for name, value in values.items() if value is not None}
         defaults = {spec.name: spec.default for spec in fields(self)}
@@ -105,7 +105,7 @@ class SearchConfig:
         return replace(self, **given)
 
     def check(self) -> SearchConfig:
-        """Refuse what cannot be; itself where nothing is wrong.
+        """Check all values; returns itself.
 
         Raises:
             ConfigError: naming the parameter.

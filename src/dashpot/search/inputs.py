@@ -1,4 +1,4 @@
-"""Data and networks as a caller in Python gives them, made into a problem and a factory."""
+"""Data and networks of the Python interface, made into a problem and a factory."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def staged(make: Factory, prepared: Prepared) -> Factory:
 
 
 def demand_fit(make: Callable[[], nn.Module], prepared: Prepared, classes: int, loss: Criterion | None) -> None:
-    """Try a network on a few rows.
+    """Run a network on a few rows, as a check.
 
     Raises:
         ConfigError: it does not take the inputs, or gives something else than one logit per class or the values.
@@ -235,7 +235,7 @@ def demand_fit(make: Callable[[], nn.Module], prepared: Prepared, classes: int, 
 def admitted(
     parts: list[TechniqueSpace], make: Callable[[], nn.Module], prepared: Prepared, classes: int
 ) -> tuple[list[TechniqueSpace], list[str]]:
-    """The techniques that a network and its inputs admit, and why others do not fit."""
+    """The techniques that fit a network and its inputs, and why others do not."""
     kept, reasons = [], []
     for part in parts:
         why = ""

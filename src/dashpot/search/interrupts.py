@@ -1,4 +1,4 @@
-"""Ctrl-C that cannot get lost."""
+"""Ctrl-C that is not lost where a library swallows it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 
 class Interrupts:
-    """Remembers Ctrl-C until somebody has acted on it.
+    """Remembers Ctrl-C until it has been handled.
 
     Python raises :class:`KeyboardInterrupt` wherever the program happens to be, and in a destructor, a callback from C,
     or a library's bare ``except`` it is dropped without a word: a search that was told to stop would then go on for its
     whole budget. So it is raised once more at the next :meth:`check`.
 
-    Acts only in the main thread, and only where nobody else handles the signal.
+    Acts only in the main thread, and only where no other handler is installed.
     """
 
     def __init__(self) -> None:
@@ -37,17 +37,17 @@ class Interrupts:
             signal.signal(signal.SIGINT, self._before)
 
     def check(self) -> None:
-        """Raise what was dropped.
+        """Raise an interrupt that was dropped.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C was pressed, and nobody has called :meth:`handled` since.
+            KeyboardInterrupt: Ctrl-C was pressed, and :meth:`handled` was not called since.
         """
         if self._pending:
             self.handled()
             raise KeyboardInterrupt
 
     def handled(self) -> None:
-        """What was pressed so far has had its effect."""
+        """Interrupts up to now were handled."""
         self._pending = False
 
     def _hear(self, number: int, frame: FrameType | None) -> None:

@@ -19,8 +19,8 @@ TABLE_OPTIONS = ("width", "depth", "embedding", "embedding_size", "activation", 
 LARGE_BLOCK = 9
 """One-hot blocks with more levels are embedded (Holzmüller et al. 2024)."""
 FEW_BINS, BINS, MANY_ROWS = 16, 48, 5000
-"""Of the piecewise embedding, for classes with fewer rows, and otherwise: a value tells more than a class, and few
-classes are soon learned by heart.
+"""Of the piecewise embedding, for classes with fewer rows, and otherwise: targets that are values carry
+more information, and classes with few rows are overfitted soon.
 """
 
 

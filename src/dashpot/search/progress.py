@@ -1,4 +1,4 @@
-"""What a person sees while a search runs from Python."""
+"""Progress lines of a search from Python."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ class Search:
         return training
 
     def _random(self, count: int) -> list[Candidate]:
-        """Some candidates as the space has them."""
+        """Some candidates of the space."""
         import optuna
 
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self.config.seed))
@@ -265,7 +265,7 @@ class Search:
 
 
 def _named(function: Callable[..., Any] | None) -> str | None:
-    """Where a function of the user's own comes from: another one with the same name cannot be told from it."""
+    """The module and name of a function of the user's own; two with the same name count as equal."""
     return (
         None
         if function is None

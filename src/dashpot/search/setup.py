@@ -30,18 +30,18 @@ Note = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Setup:
-    """All that the end of a search needs to know of its beginning.
+    """The setup of a search, as its later stages need it.
 
     Attributes:
         problem, prepared: the data, and how the network takes them.
-        pool, test: the rows that are searched on, and those that nothing is learned from.
+        pool, test: the rows that are searched on, and the test rows.
         task, space, metric, config: what is searched, on what, for what, and how.
         folder: where the networks of complete candidates are kept.
         started: ``time.monotonic()`` at which the search began.
         race_end: ``time.monotonic()`` at which the races had to end; None without a budget.
-        hurried: the user asked for an end: what is not needed for the best so far is left out.
-        note: told a sentence for the user.
-        say: told (stage, trials, epoch) after each epoch.
+        hurried: the user interrupted the search: only what the best so far needs is done.
+        note: called with messages for the user.
+        say: called with (stage, trials, epoch) after each epoch.
     """
 
     problem: Problem = field(repr=False)

@@ -1,4 +1,4 @@
-"""``dashpot.tune``: a search driven from Python, with the caller's own data and network where wanted."""
+"""``dashpot.tune``: the search from Python, with data and networks of your own."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def tune(
     """Search the combination of regularizers and their strengths, on all folds of a cross-validation at once, and say
     the contribution of each.
 
-    Candidates are trained together; what cannot be is trained one by one, and said. They are ranked by a proper score
+    Candidates are trained together, or one by one where they cannot be, with a note. They are ranked by a proper score
     (log-loss or RMSE) on rows that they have not seen; the decision is then fitted to ``metric``. Ctrl-C gives the best
     so far.
 
@@ -81,7 +81,7 @@ def tune(
             five minutes.
         trials: candidates, at least 2. With trials alone the same call gives the same result on one machine; a budget
             depends on how fast it is.
-        metric: what counts: accuracy (default), balanced_accuracy, f1, f1_macro, log_loss, brier, roc_auc; r2
+        metric: the score to optimize: accuracy (default), balanced_accuracy, f1, f1_macro, log_loss, brier, roc_auc; r2
             (default), rmse, mae.
         cv: folds, at least 2; by default 5.
         epochs: of a candidate that is never pruned; by default about 3,000 steps.
@@ -90,13 +90,13 @@ def tune(
         model: returns a fresh network: logits [n, classes], or as many values as ``y`` has. Called with the options in
             ``net`` as keywords.
         net: what of the network is searched: from names to values such as ``{"width": (64, 128)}``; a single value is
-            fixed. For the built-in networks their own config.
+            fixed. For the built-in networks their own options.
         loss: of training, from (output, target) to the loss of each sample; by default cross entropy or squared error.
             For values, candidates are ranked by it too; for classes by log-loss all the same.
         space: a ready space, in place of ``recipe`` and ``net``, and of ``without`` and ``lr`` in ``config``.
         config: everything else: learning rates, batch sizes, pruning, sampler, ensemble, storage; see
-            :class:`dashpot.SearchConfig`. What both it and a keyword here say must be the same.
-        out: a new or empty folder for everything; by default nothing is kept but the result.
+            :class:`dashpot.SearchConfig`. An option that is set in both must be the same.
+        out: a new or empty folder for all files; by default none are kept.
         progress: lines on standard error.
 
     Returns:
@@ -210,7 +210,7 @@ def finished(search: Search, inputs: Inputs, say: ProgressLines, interrupts: Int
 
 @contextlib.contextmanager
 def folder_for(out: str | Path | None) -> Any:
-    """The folder that was named, or one that is gone afterwards. A search that is refused leaves nothing behind."""
+    """The folder that was named, or a temporary one. A search that is refused writes nothing."""
     if out is None:
         with tempfile.TemporaryDirectory(prefix="dashpot-", ignore_cleanup_errors=True) as name:
             yield Path(name)

@@ -144,7 +144,7 @@ class StackedTechnique:
         raise NotImplementedError  # the stack calls only what a form overrides
 
     def on_epoch(self, scores: Sequence[Scores | None]) -> Sequence[Verdict | None]:
-        """What each member's technique decides, or None, by the scores of its held-out rows (None where it has none)."""
+        """What each member's technique decides, or None, by the scores of its held-out rows (None without rows)."""
         raise NotImplementedError  # the stack calls only what a form overrides
 
     def weights(self) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -1,1 +1,1 @@
-"""What a search ends with."""
+"""The end of a search: choice, ensemble, ablation, record and result."""

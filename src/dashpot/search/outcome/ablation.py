@@ -1,4 +1,4 @@
-"""The contribution of each technique of the winner: left out, and alone, and in pairs, on the same folds and seeds."""
+"""The contribution of each technique of the winner: left out, alone, and in pairs, on the same folds and seeds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Effects:
 
 
 def arms(space: Space, chosen: Candidate) -> dict[str, Candidate]:
-    """The trainings that tell the contribution of each technique, by name; ``"none"`` is the chosen network with no
+    """The trainings that measure the contribution of each technique, by name; ``"none"`` is the chosen network with no
     technique.
     """
     on = [part.name for part in space.techniques if chosen.params.get(part.name)]
@@ -82,7 +82,7 @@ def measure(
     say: Say,
     note: Callable[[str], None],
 ) -> Effects:
-    """Contributions and interactions. What the time does not allow is left out, and said.
+    """Contributions and interactions. What the time does not allow is left out, with a note.
 
     Args:
         chosen: its scores and its seed are those that the others are compared with.
@@ -108,8 +108,8 @@ def measure(
     scores, cut = _trained(task, training, wanted, folds, deadline, say)
     if cut:
         note(
-            "the time ended before the contribution of each technique was measured; what was not trained to its end is"
-            " left out."
+            "the time ended before the contribution of each technique was measured; those without complete training"
+            " are left out."
         )
     pace = (time.monotonic() - started) / len(wanted) / max(len(folds), 1)
     if chosen.through(training.epochs):

@@ -1,6 +1,4 @@
-"""From the race's finalists to one model: which recipe, which networks with which weights, how warm, and
-how decided.
-"""
+"""From the race's finalists to one model: recipe, ensemble weights, temperature and decision rule."""
 
 from __future__ import annotations
 
@@ -43,10 +41,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Final:
-    """What predicts.
+    """The final model.
 
     Attributes:
-        network: plain, on the CPU, in evaluation mode; for classes it gives log probabilities.
+        network: without hooks, on the CPU, in evaluation mode; for classes it gives log probabilities.
         decision: temperature and offsets, for classes.
         members: (number of the candidate, weight) of what is in it.
         held_out: the out-of-fold outputs [rows, outputs] that decision and temperature were fitted on, and the rows.
@@ -63,7 +61,7 @@ def choose(finalists: Sequence[Trial]) -> Choice:
     """The one-standard-error rule: the simplest recipe that is not clearly worse than the best.
 
     "Clearly" is by the differences fold by fold: a candidate whose mean loss exceeds the best one's by less than one
-    standard error of those differences may stand for it if it has fewer techniques (Breiman et al. 1984, with the
+    standard error of those differences is chosen instead if it has fewer techniques (Breiman et al. 1984, with the
     paired error, since folds differ more from one another than candidates do).
     """
     ranked = sorted(finalists, key=lambda r: r.score)
@@ -82,7 +80,7 @@ def choose(finalists: Sequence[Trial]) -> Choice:
 
 
 def averaged(trial: Trial, seeds: Sequence[Trial]) -> Trial:
-    """A candidate with the mean scores of its seeds on each fold: those that chose it were partly luck."""
+    """A candidate with the mean scores of its seeds on each fold: the scores that selected it are biased."""
     scores = np.mean([r.scores for r in seeds], axis=0)
     gaps = [r.train_score for r in seeds if r.train_score is not None]
     return replace(trial, scores=[float(s) for s in scores], train_score=sum(gaps) / len(gaps) if gaps else None)
@@ -116,7 +114,7 @@ def pick(task: Task, finalists: Sequence[Trial], folds: Sequence[int]) -> dict[i
     """Greedy choice with repetition: at each pick the candidate that lowers the out-of-fold score most, up to the
     number of picks that did best.
 
-    A candidate with several seeds is their mean: picked one by one, the luckiest seeds would be.
+    A candidate with several seeds is their mean; single seeds would be picked for their noise.
 
     Returns:
         How often each candidate (by number) was picked.
@@ -234,7 +232,7 @@ def refit(task: Task, training: TrainingBudget, pool: np.ndarray, choice: Choice
     """One network of the chosen recipe, trained on the whole pool; temperature and decision stay those of the folds'
     held-out outputs.
 
-    No row is left to tell when it is at its best, so it ends after as many epochs as were best for the folds.
+    No row is left for early stopping, so it trains for as many epochs as were best for the folds.
     """
     whole = replace(task, folds=[(pool, pool[:1])])
     trial = choice.chosen.untrained(0)

@@ -51,7 +51,7 @@ def deadlines(setup: Setup, pace: float) -> Deadlines:
     Args:
         pace: seconds of a member for an epoch.
     """
-    if setup.hurried:  # somebody is waiting; but one candidate must have its first epochs
+    if setup.hurried:  # interrupted by the user; but one candidate must have its first epochs
         soon = time.monotonic() + max(HURRY, 3 * pace * len(setup.task.folds))
         return Deadlines(soon, soon)
     budget = setup.config.budget
@@ -89,7 +89,7 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         choice = ensemble.choose([ensemble.averaged(first[r.number], [first[r.number], r]) for r in again])
     found = ablation.Effects()
     if config.explain and not setup.hurried:
-        # By the second seed where there is one: the first one's scores won the race, and some of that was luck.
+        # By the second seed where there is one: the first one's scores won the race, so they are biased.
         once = next(r for r in [*again, *finalists] if r.number == choice.chosen.number)
         found = contributions(setup, store, training, once, every, until.end, seeds.pace)
     finalists = [*finalists, *again]

@@ -52,7 +52,7 @@ def new_folder(kind: str) -> Path:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Only one process leads a search in a folder; the kernel lets go of it when that process dies.
+    """Only one process leads a search in a folder; the kernel releases the lock when that process ends.
 
     Raises:
         StorageError: another one does.
@@ -74,7 +74,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def write_config(folder: Path, source: Path | None, target: str | None, task: str | None, config: SearchConfig) -> None:
-    """What a later process needs to go on: where the data are, and how to search; no password."""
+    """Write what a later process needs to resume: the place of the data and the configuration; no password."""
     data = {
         "version": VERSION,
         "data": None if source is None else str(source.resolve()),
@@ -93,7 +93,7 @@ def update_config(folder: Path, *, done: bool, config: SearchConfig | None = Non
 
 
 def to_json(config: SearchConfig) -> dict[str, Any]:
-    """SearchConfig as plain JSON; techniques as the text of the command line, and no password."""
+    """The configuration as plain JSON; techniques as the text of the command line, and no password."""
     return {
         **asdict(config),
         "recipe": None if config.recipe is None else [str(part) for part in config.recipe],
@@ -129,7 +129,7 @@ def read_config(folder: Path) -> tuple[Problem, SearchConfig, dict[str, Any]]:
 
 
 class Clock:
-    """The seconds a search has taken in all its lives, kept in its folder."""
+    """The seconds a search has taken over all resumes, kept in its folder."""
 
     def __init__(self, folder: Path) -> None:
         self._path, self._started, self._written = folder / SPENT, time.monotonic(), 0.0
@@ -138,8 +138,8 @@ class Clock:
             self.before = float(json.loads(self._path.read_text(encoding="utf-8"))["seconds"])
 
     def tick(self) -> None:
-        """Write it down, every two seconds at most, once the search is ``running``: a refused command
-        leaves nothing.
+        """Write it to the folder, every two seconds at most, once the search is ``running``: a refused command writes
+        nothing.
         """
         now = time.monotonic()
         if self.running and now - self._written > 2:
@@ -184,8 +184,8 @@ def await_workers(workers: Sequence[subprocess.Popen[bytes]], seconds: float) ->
 
 
 def end_with(parent: int) -> None:
-    """End this worker when the process that started it has ended, even by a signal that it could not answer: else
-    nobody would ever end it.
+    """End this worker when the process that started it has ended, even by SIGKILL: else
+    it would run without end.
     """
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""How much of what the scores differed by is explained by each distribution of the space."""
+"""Hyper-parameter importance: the share of the scores' variance that each distribution explains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def importance(trials: Sequence[Trial], space: Space) -> dict[str, float]:
     """Shares of the variance of the scores, by permuting each distribution in a forest fitted to the search.
 
     They sum to what the forest explains of candidates that it has not seen (out of its bags): of noise that is nothing.
-    Candidates that were dropped count with the score they had then. A distribution of a technique that is off stands at
+    Candidates that were pruned count with the score they had then. A distribution of a technique that is off stands at
     its middle.
 
     Returns:
@@ -34,7 +34,7 @@ def importance(trials: Sequence[Trial], space: Space) -> dict[str, float]:
 
     names = list(space.distributions())
     table = np.array([[_value(r, name, space) for name in names] for r in scored])
-    # The worst ones differ from each other by much that matters to nobody.
+    # Differences among the worst candidates are large and do not matter.
     y = np.array([r.score for r in scored])
     y = np.minimum(y, np.quantile(y, 0.9))
     if np.ptp(y) == 0:

@@ -1,4 +1,4 @@
-"""The record of a search: every candidate, the choice, scores on the test rows, and what stands beside."""
+"""The record of a search: every candidate, the choice, scores on the test rows, and reference models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LARGE = 10_000_000
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a search.
+    """The results of a search.
 
     Attributes:
         trials: every candidate of the study.
@@ -156,10 +156,7 @@ def _references(setup: Setup, metrics: Mapping[str, Metric]) -> dict[str, dict[s
     size = len(setup.pool) * x.shape[1] * max(setup.task.classes, 1)
     found: dict[str, dict[str, float]] = {}
     if size > LARGE:
-        setup.note(
-            "linear models and boosted trees are not fitted beside: on a table of this size they would take longer than"
-            " they are worth."
-        )
+        setup.note("linear models and boosted trees are skipped: on a table of this size they would take too long.")
     for name, make in references(setup.problem.task, quick=True).items():
         late = setup.config.budget is not None and time.monotonic() - setup.started > LATE * setup.config.budget
         if size > LARGE or late:
@@ -171,7 +168,7 @@ def _references(setup: Setup, metrics: Mapping[str, Metric]) -> dict[str, dict[s
                 if setup.config.budget is not None:
                     left = REFERENCES * setup.config.budget - (time.monotonic() - setup.started)
                     if seconds_at_most(model, x[setup.pool], y[setup.pool]) > left:
-                        setup.note(f"{name} is not fitted beside: it would take longer than the budget.")
+                        setup.note(f"{name} is skipped: it would take longer than the budget.")
                         continue
                 fit_reference(model, x[setup.pool], y[setup.pool])
         except (ValueError, DashpotError):

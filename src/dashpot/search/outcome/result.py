@@ -1,4 +1,4 @@
-"""What a search gave: the model, why it was chosen, and how to use it."""
+"""``TuneResult``: the model of a search, its record, and its predictions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dashpot.search.outcome.folder import REPORT
 
 @dataclass(frozen=True)
 class AsTheyAre:
-    """Inputs that are tensors already: nothing is done to them, only their shape is checked.
+    """Inputs that are tensors already: only their shape is checked.
 
     Attributes:
         shape: of one row.
@@ -66,11 +66,11 @@ class TuneResult:
 
     Attributes:
         recipe, lr, net: of the chosen candidate.
-        network: the final model on prepared inputs, plain, in evaluation mode.
+        network: the final model on prepared inputs, in evaluation mode.
         decision: temperature and decision rule for classes, or None.
         report: everything that was measured; :attr:`record` is the same as plain JSON.
         prepared: the data as the network takes them, with how they were prepared.
-        test: the rows that nothing was learned from.
+        test: the test rows.
         labels: the classes as the target held them, in the order of the probabilities; by default their names.
 
     Example:

@@ -65,8 +65,8 @@ class Seeds:
         return whole if len(whole) > 1 else []
 
     def more(self, finalists: Sequence[Trial], choice: ensemble.Choice) -> list[Trial]:
-        """Further seeds of the candidates in the final model while time is left: they steady what predicts, and change
-        nothing that was compared.
+        """Further seeds of the candidates in the final model while time is left: they reduce the variance of the final
+        model, and change no comparison.
         """
         found: list[Trial] = []
         if self.setup.hurried or self.end is None or self.setup.config.ensemble == "refit":

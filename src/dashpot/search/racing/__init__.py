@@ -1,1 +1,1 @@
-"""How candidates are trained side by side, and which are pruned."""
+"""Candidates trained side by side, with pruning."""

@@ -1,4 +1,4 @@
-"""How long to train, on how many folds, and how many at once: measured on this machine, then fitted to the budget."""
+"""The training budget: epochs, folds and parallel trials, by the measured pace of this machine."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ explain a winner of four techniques.
 
 @dataclass(frozen=True)
 class Pace:
-    """What was measured: seconds of one member for one epoch, in a full stack."""
+    """The measured pace: seconds of one member for one epoch, in a full stack."""
 
     seconds: float
 
@@ -215,7 +215,7 @@ def race_share(
 
 
 def to_dict(training: TrainingBudget) -> dict[str, Any]:
-    """Baseline JSON, for the store."""
+    """Plain JSON, for the storage."""
     return {**asdict(training), "rungs": list(training.rungs)}
 
 

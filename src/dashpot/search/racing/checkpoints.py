@@ -1,4 +1,4 @@
-"""The networks and out-of-fold outputs of finished candidates, as files: what is on the disk need not be
+"""The networks and out-of-fold outputs of finished candidates, as files, so that they need not be
 trained again.
 """
 

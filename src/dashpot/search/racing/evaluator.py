@@ -1,4 +1,4 @@
-"""Scores of trials while they train: of their folds together, of the network that each would end as."""
+"""Scores of trials while they train, over their folds, by the network that each would end with."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Evaluator:
                 trial.tensors = [self.executor.tensors(place) for place in places]
 
     def forget(self, places: Sequence[Place]) -> None:
-        """Members that have other weights now: what was computed of the former ones is none of theirs."""
+        """Members that have other weights now: drop what was cached for the former ones."""
         for place in places:
             self._stopped.pop(place, None)
 

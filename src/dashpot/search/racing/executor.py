@@ -28,7 +28,7 @@ Place = tuple[int, int]
 class ParallelTrials:
     """The members of several trials, in as many populations as there are threads.
 
-    Small stacked networks gain little from several threads per operation, and on a busy machine lose much: so each
+    Small stacked networks gain little from several threads per operation, and lose much on a busy machine, so each
     population computes on one.
 
     Args:
@@ -111,8 +111,8 @@ class ParallelTrials:
         return None
 
     def _isolate(self, part: int, error: Exception) -> None:
-        """Find whose technique raised an error, and go on without: the others of its population start again, each
-        trial alone, up to the same epoch, with the same result.
+        """Find the trial whose technique raised an error, and remove it: the others of its population are trained
+        again, each trial alone, up to the same epoch, with the same result.
 
         Members that took over another's network cannot start again: where there are such, all of the part have failed.
         """
@@ -137,7 +137,7 @@ class ParallelTrials:
             raise error
 
     def _bare(self, places: Iterable[Place]) -> bool:
-        """Whether a network without techniques is among them: what it fails by is no candidate's fault."""
+        """Whether a network without techniques is among them: then the error comes from no technique."""
         return any(not self._members[i][k].recipe for i, k in places)
 
     def _make(self, members: Sequence[Member]) -> Population:
@@ -171,7 +171,7 @@ class ParallelTrials:
         return {name: t.cpu() for name, t in self._populations[part].tensors(n).items()}
 
     def keep(self, places: Sequence[Place]) -> None:
-        """Only these go on."""
+        """Only these train on."""
         self._kept = set(places)
         stay = [self._where[place] for place in places]
         for part, population in enumerate(self._populations):
@@ -208,7 +208,7 @@ class ParallelTrials:
         return whole
 
     def close(self) -> None:
-        """Give threads back."""
+        """Restore the number of threads."""
         if self._pool is not None:
             self._pool.shutdown()
         torch.set_num_threads(self._before)

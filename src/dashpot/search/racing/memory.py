@@ -35,9 +35,7 @@ def size(task: Task, candidate: Candidate) -> int:
 
 
 def free(device: str) -> float:
-    """Bytes that can be had without taking them from others: on the accelerator, or on this machine or the part of it
-    that a container may use.
-    """
+    """Free bytes: of the accelerator, or of this machine or the part of it that a container may use."""
     where = pick_device(device)
     if where.type == "cuda":
         return float(torch.cuda.mem_get_info(where)[0])

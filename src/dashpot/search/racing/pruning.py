@@ -1,13 +1,12 @@
-"""Pruning: which trials of a race end early. Halving, Hyperband's brackets, none, or a population that learns its
-strengths while it trains.
+"""Pruning: which trials of a race end early. Successive halving, Hyperband's brackets, none, or population-based
+training.
 
 ``population`` is population-based training (Jaderberg et al., "Population Based Training of Neural Networks", 2017):
 after each eighth of the epochs the worst quarter goes on from copies of networks of the best quarter, with strengths
-and learning rates a little weaker or stronger. So strengths become schedules, and no epoch is spent on what is bad for
-long. What a search then finds is one network's way, not constants that anyone can train with: it is kept stage by
-stage, and trained again through all of its stages. Not for a budget in which one race hardly fits, since none is pruned
-early; not where you want to know constant strengths; and it is greedy: what pays late, such as strong regularization,
-looks bad at an early exchange.
+and learning rates a little weaker or stronger. So strengths change over the training like a schedule. The result is the
+sequence of strengths of one network, kept stage by stage, and trained again through all of its stages. When not to use
+it: for a budget in which one race hardly fits, since no trial is pruned; where constant strengths are wanted; and it is
+greedy: strong regularization, which pays late, scores badly at an early exchange.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ near 0 would be worse by chance.
 def bracket(training: TrainingBudget, turn: int) -> TrainingBudget:
     """The budget of the ``turn``-th race of a study: with Hyperband its brackets in turn, else always the same.
 
-    Halving bets that a ninth of the epochs tells who is good. Brackets hedge that bet: the second race drops nobody
-    before a third of the epochs, the third nobody at all, with so many fewer candidates that each race takes about as
-    many epochs of members (Li et al., "Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization", JMLR
-    2018). Not worth it where early scores tell well, as they mostly do here: two thirds of the time then go to races of
-    few candidates. Nor in a budget of a race or two.
+    Halving prunes after a ninth of the epochs, where scores may say little yet. The second bracket prunes only after a
+    third of the epochs, the third not at all, with fewer candidates, so that each race takes about as many epochs (Li
+    et al., "Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization", JMLR 2018). Not worth it where
+    early scores predict final ones, as they mostly do here, since two thirds of the time then go to races of few
+    candidates. Nor in a budget of one or two races.
 
     >>> whole = TrainingBudget(81, 32, (9, 27), 5, 16, "hyperband")
     >>> [(b.rungs, b.parallel) for b in (bracket(whole, turn) for turn in range(4))]
@@ -61,12 +60,12 @@ def bracket(training: TrainingBudget, turn: int) -> TrainingBudget:
 
 
 def only_worse(history: Sequence[tuple[int, float]]) -> bool:
-    """Whether a network has learned its training rows by heart: its best score was in the first half of its epochs so
-    far, the last two were clearly worse, and the last one was no better than the one before.
+    """Whether a network overfits: its best score was in the first half of its epochs so far, the last two were clearly
+    worse, and the last one was no better than the one before.
 
-    Of 1,620 candidates that ran on nevertheless, on 17 tables and scored without a temperature, 3 became better than
-    they had been, none of them among the better third of their set. One that swings at a high learning rate may still
-    become the best when that falls: for such the last rule is.
+    Of 1,620 such candidates that were trained on, on 17 tables and scored without a temperature, 3 improved on their
+    best, none of them in the better third of its table. The last condition is for scores that oscillate at a high
+    learning rate and improve when it falls.
 
     >>> only_worse([(3, 0.08), (4, 0.10), (7, 0.11)]), only_worse([(3, 0.08), (4, 0.11), (7, 0.10)])
     (True, False)
@@ -91,11 +90,11 @@ def staying(candidates: Sequence[int], free: Sequence[int], trials: Sequence[Tri
 def pairs(
     running: Sequence[int], free: Sequence[int], trials: Sequence[Trial], rng: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Who takes over whose network: each of the worst quarter of the ``free`` trials one of the best quarter of all,
-    drawn at random.
+    """Which trial takes over which network: each of the worst quarter of the ``free`` trials one of the best quarter of
+    all, drawn at random.
 
-    The best by their last scores, since what is copied is the network as it is now; the worst by the best that they
-    have been, since that is what they would be remembered for, and lose.
+    The best are ranked by their last scores, since the current network is copied; the worst by their best scores, since
+    these are what they lose.
     """
 
     def now(i: int) -> float:
@@ -113,7 +112,7 @@ def perturbed(space: Space, candidate: Candidate, rng: np.random.Generator) -> C
     """The same candidate with every strength and the learning rate a little weaker or stronger, inside their ranges;
     None where nothing can change.
 
-    What is no strength stays: the techniques that are on, named choices, and the network, whose weights the copy has.
+    Everything else stays: the techniques that are on, named choices, and the network, whose weights the copy has.
     """
     ranges: dict[str, Distribution] = {
         f"{part.name}.{field}": d for part in space.techniques for field, d in part.fields.items()

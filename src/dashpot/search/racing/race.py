@@ -39,17 +39,17 @@ class Race:
 
     Args:
         task, training: see there.
-        trials: the candidates; ``protected`` numbers are never dropped. One with a lineage is trained through its
+        trials: the candidates; ``protected`` numbers are never pruned. One with a lineage is trained through its
             stages.
         folds: which folds.
         deadline: ``time.monotonic()`` at which it ends, with whatever it has; None has no end.
         elastic: where it turns out that the deadline would come first, plan for fewer epochs while the learning rate is
-            still flat: then nothing that was done was done otherwise than the shorter budget asks for, and everybody's
-            learning rate still falls to zero.
+            still flat: up to there the shorter budget trains in the same way, and the learning rate of all trials still
+            falls to zero.
         explore: with the schedule ``population``, what a trial becomes that takes over another's network; by default
-            nobody does.
-        report: told of a trial after each rung and at the end.
-        say: told (stage, trials, epoch) after each epoch.
+            none does.
+        report: called with a trial after each rung and at the end.
+        say: called with (stage, trials, epoch) after each epoch.
     """
 
     def __init__(
@@ -155,9 +155,7 @@ class Race:
             self.say("race", [self.trials[i] for i in (*running, *self._ended)], done)
         if running and done > self.trials[running[0]].epochs:
             self._evaluate(running, done)
-        for _ in (
-            () if running else sorted(stop for stop in stops if stop > done)
-        ):  # who has ended competes at every rung
+        for _ in () if running else sorted(stop for stop in stops if stop > done):  # ended trials compete at every rung
             self._rung([])
         running = [*running, *self._ended]
         known: set[tuple[float, ...]] = set()
@@ -165,7 +163,7 @@ class Race:
             # Where early stopping has kept what was copied, the copy is no network of its own.
             own = (scores := tuple(self.trials[i].scores)) not in known or not self.trials[i].lineage
             known.add(scores)
-            # Where the time ran out, those who were still running have not been beaten.
+            # At the deadline, trials that are still running were not pruned.
             self._finish(i, "complete" if scores and own else "pruned")
 
     def _evaluations(self, stops: set[int]) -> set[int]:
@@ -194,7 +192,7 @@ class Race:
         self._evaluator.evaluate({i: self.trials[i] for i in running}, epoch)
 
     def _exchange(self, running: Sequence[int], epoch: int) -> None:
-        """The worst quarter goes on from networks of the best quarter, each as a candidate near that one."""
+        """The worst quarter continues from networks of the best quarter, with perturbed strengths."""
         assert self.explore is not None
         free = [i for i in running if self.trials[i].number not in self.protected]
         for i, source in pairs(running, free, self.trials, self._random):
@@ -213,7 +211,7 @@ class Race:
             self.report(self.trials[i])
 
     def _next_stage(self, running: Sequence[int], epoch: int, *, evaluate: bool) -> None:
-        """Those whose stages are known already go on as their next one."""
+        """Trials with recorded stages continue as their next one."""
         for i in running:
             for stage in (s for s in self._scripts[i][1:] if s.epoch == epoch):
                 for place in self.places(i):  # one by one: a fold that early stopping has ended stays as it is
@@ -239,7 +237,7 @@ class Race:
             self._evaluate([i], epoch)
 
     def _rung(self, running: Sequence[int]) -> list[int]:
-        """Those who stay; who has ended takes a place, but trains no more."""
+        """Those that stay; one that has ended takes a place, but trains no more."""
         every = [*running, *self._ended]
         stay = staying(every, [i for i in every if self.trials[i].number not in self.protected], self.trials)
         for i in every:
@@ -270,7 +268,7 @@ class Race:
         return self._kept([i for i in running if i not in gone]) if gone else running
 
     def _without_failed(self, running: Sequence[int], epoch: int) -> list[int]:
-        """A candidate with a fold whose loss is not finite, or whose technique raised an error, has lost; the others
+        """A candidate with a fold whose loss is not finite, or whose technique raised an error, has failed; the others
         go on.
         """
         lost = self.executor.failed

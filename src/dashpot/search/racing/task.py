@@ -1,6 +1,4 @@
-"""What is searched for: data with folds, a network factory, a proper score; all that a worker needs besides a
-candidate.
-"""
+"""``Task``: data with folds, a network factory and a proper score; what a worker needs besides a candidate."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ class Task:
         calibrated: score classes at the one temperature that suits the outputs best, as the final model will have one.
         device, bfloat16, stack: as in :class:`~dashpot.population.population.Population`.
         modality: what the inputs are, as in :func:`dashpot.fit`.
-        known: what populations found out about the architectures so far.
+        known: what populations measured of the architectures so far.
     """
 
     x: Tensor = field(repr=False)

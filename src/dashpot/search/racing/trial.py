@@ -1,4 +1,4 @@
-"""A candidate in a race, its training budget, and what became of it."""
+"""``Trial`` and ``TrainingBudget``: a candidate in a race, and how it is trained."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ HALVING, HYPERBAND, NONE, POPULATION = SCHEDULES = ("halving", "hyperband", "non
 
 @dataclass(frozen=True)
 class TrainingBudget:
-    """How long, and in what batches.
+    """How candidates are trained.
 
     Attributes:
-        epochs: of a candidate that is never dropped.
+        epochs: of a candidate that is never pruned.
         batch_size: rows per step.
         rungs: epochs after which the weaker ones are pruned.
         folds: on how many folds the race is run; finalists are trained on the rest afterwards.
@@ -52,10 +52,10 @@ class Stage:
 
 @dataclass
 class Trial:
-    """A candidate in a race, and what became of it.
+    """A candidate in a race, with its results.
 
     Attributes:
-        number: its number in the store.
+        number: its number in the study.
         candidate: what it is; where its strengths changed, what it was in the end.
         state: ``running``, ``complete``, ``pruned`` or ``failed``.
         epochs: trained.
@@ -63,15 +63,15 @@ class Trial:
         best_epoch: the evaluation with the lowest mean score over the folds: one number for all folds, a setting
             like the others.
         scores: the proper score of each fold then.
-        history: (epoch, mean score) of the network it ended as, from its first epoch, whoever it was then.
+        history: (epoch, mean score) of the network it ended as, over all of its stages.
         outputs: for each fold the outputs for its validation rows then.
         tensors: for each fold the weights then.
         lineage: where it took over another's network (population-based training), all stages of that network from epoch
             0 on, the last one being ``candidate``; else nothing. One network that is trained through them is this one.
         ended: before all its epochs, since its score had only become worse.
         reason: why it failed.
-        asked: the best score as the candidate that the store asked for, where it became another: it is what a sampler
-            should learn.
+        asked: the best score as the candidate that the study asked for, where it became another: the score for the
+            sampler.
     """
 
     number: int
@@ -113,7 +113,7 @@ class Trial:
         return Trial(self.number, self.candidate, planned=self.planned, repeat=other, lineage=list(self.lineage))
 
     def forget(self, before: int) -> None:
-        """It goes on as another candidate: what was best until now was not its own."""
+        """It continues as another candidate: drop its best so far."""
         self.history = [(epoch, score) for epoch, score in self.history if epoch < before]
         self.best_epoch, self.scores, self.outputs, self.tensors = 0, [], [], []
 
@@ -123,10 +123,10 @@ class Trial:
         return tuple(StageRecord(stage.epoch, dict(stage.candidate.params)) for stage in self.lineage)
 
     def record(self, *, name: str = "", metric_score: float | None = None, seeds: int = 1) -> TrialRecord:
-        """What the study, the checkpoints and the report keep of it.
+        """Its record, for the study, the checkpoints and the report.
 
         Args:
-            name, metric_score, seeds: what only the report knows.
+            name, metric_score, seeds: of the report.
         """
         scores = [s for s in self.scores if math.isfinite(s)]
         fine = bool(scores) and len(scores) == len(self.scores)
@@ -192,7 +192,7 @@ def default_rungs(epochs: int) -> tuple[int, ...]:
 def task_schedule(progress: float) -> float:
     """Flat for half of the training, then a cosine to zero; a short rise at the start.
 
-    A candidate that is dropped early was then judged at the learning rate at which the others went on.
+    A candidate that is pruned early was then scored at the same learning rate as the others.
     """
     if progress < 0.02:
         return 0.1 + 0.9 * progress / 0.02

@@ -1,4 +1,4 @@
-"""A worker: asks for candidates, races them, tells what came of them; any number of workers share a study."""
+"""A worker: asks for candidates, races them, tells their scores; any number of workers share a study."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Worker:
                 else:
                     time.sleep(PAUSE)
             except KeyboardInterrupt:
-                # Who has no score yet, and the baseline, stay open: whoever goes on with the search takes them
+                # Those without a score, and the baseline, stay open: when the search is resumed it takes them
                 # over.
                 for trial in trials:
                     if trial.state == "running" and trial.scores and not self._is_fixed(trial):
@@ -91,7 +91,7 @@ class Worker:
         return params == dict(self.space.baseline().params)
 
     def _coming(self) -> TrainingBudget:
-        """The training budget of the next race: workers take the brackets in turn, whoever of them begins one."""
+        """The training budget of the next race: workers take the brackets in turn."""
         return (
             bracket(self.training, self.store.count("races")) if self.training.schedule == HYPERBAND else self.training
         )
@@ -135,8 +135,8 @@ class Worker:
         return float(self.store.get("pace") or 0.0) * training.parallel * training.folds * first
 
     def _tidy(self) -> None:
-        """Networks that will not be asked for take no room on the disk: the best are enough, and any can be trained
-        again with the same result.
+        """Delete networks that will not be needed: the best are enough, and any can be trained again with the same
+        result.
         """
         baseline = dict(self.space.baseline().params)
         scores = {
@@ -193,7 +193,7 @@ def remembered(store: Store, space: Space) -> list[Trial]:
     done.
 
     Raises:
-        StorageError: the store does not answer.
+        StorageError: the storage does not answer.
     """
     found = []
     for frozen in store.trials():
