@@ -1,4 +1,4 @@
-"""Techniques that look for flat minima."""
+"""Sharpness-aware techniques, for flat minima."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class TestPixels:
         Image.fromarray(
             (np.arange(64).reshape(8, 8) / 64 if kind is np.float32 else np.arange(64).reshape(8, 8)).astype(kind)
         ).save(tmp_path / "a.tif")
-        with pytest.raises(dashpot.DataError, match=r"image .*a\.tif must be .*whose range nobody knows"):
+        with pytest.raises(dashpot.DataError, match=r"image .*a\.tif must be .*whose range is not known"):
             read_images([tmp_path / "a.tif"])
 
     def test_a_cameras_orientation_is_followed(self, tmp_path: Path) -> None:

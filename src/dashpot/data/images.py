@@ -207,7 +207,7 @@ def _eight_bit(image: Any, file_format: str | None) -> Any:
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError(
-            f"pixels of {'whole numbers' if image.mode == 'I' else 'fractions'} in 32 bits, whose range nobody knows;"
+            f"pixels of {'whole numbers' if image.mode == 'I' else 'fractions'} in 32 bits, whose range is not known;"
             " save it with 8 or 16 bits"
         )
     return image.convert("L" if image.mode in ("1", "L") else "RGB")

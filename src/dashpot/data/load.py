@@ -104,7 +104,7 @@ def _table_problem(path: Path, target: str | None, task: str | None) -> Problem:
 
 
 def load_rows(source: str | Path, preprocessing: Prepares, target: str = "") -> tuple[Any, list[str]]:
-    """Read data to predict for, as tensors that fit ``preprocessing``. A column called ``target`` is passed over.
+    """Read data to predict, as tensors that fit ``preprocessing``. A column called ``target`` is passed over.
 
     Returns:
         The inputs, and a name for each row (its number, or the image's path).

@@ -1,1 +1,1 @@
-"""Paths over strengths, selected features, and a look at sparse weights."""
+"""Regularization paths, selected features, and inspection of sparse weights."""

@@ -1,4 +1,4 @@
-"""What a penalty did to a model, and how far the model is from the optimum of the penalized problem."""
+"""Sparsity of a trained model, and its distance from the optimum of the penalized problem."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ class Inspection:
 
 @torch.no_grad()
 def inspect(model: nn.Module, recipe: Recipe | Technique | None = None) -> Inspection:
-    """Look at every weight tensor with two or more dimensions: norm, exact zeros, dead rows and columns, rank, share of
-    the penalty.
+    """Report on every weight tensor with two or more dimensions: norm, exact zeros, zero rows and columns, rank, share
+    of the penalty.
 
     Args:
         model: any module; nothing is changed.

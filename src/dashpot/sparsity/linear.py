@@ -30,7 +30,7 @@ rows.
 Prox = Callable[[Tensor, float], Tensor]
 Gap = Callable[[Tensor, Tensor], float]
 _EVERY = 10
-"""Steps between two looks at the optimality conditions."""
+"""Steps between two checks of the optimality conditions."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ class LinearPath:
     def _newton(
         self, penalty: Penalty, a: Tensor, v: Tensor, prox: Prox, gap: Gap, limit: float, most: int
     ) -> tuple[Tensor, int]:
-        """Proximal Newton: the loss's second-order model takes the rows' place between two looks at them (Lee, Sun and
-        Saunders 2014).
+        """Proximal Newton: the loss's second-order model takes the rows' place between two passes over them (Lee, Sun
+        and Saunders 2014).
         """
 
         def objective(u: Tensor) -> float:

@@ -84,7 +84,7 @@ def path(
         seed: of the folds, the initial weights and the training.
         feature_names: of the columns of ``x``.
         device: of the networks that are trained; exact solutions are made on the CPU.
-        note: told what happens.
+        note: called with messages for the user.
 
     Returns:
         The path, from strong to weak.

@@ -1,4 +1,4 @@
-"""What a regularization path gives: scores at every strength, and the models."""
+"""``PathResult``: scores at every strength of a penalty, and the models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PathResult:
 
     Attributes:
         strengths: falling.
-        technique: the penalty, as given; its own strength played no part.
+        technique: the penalty; its own strength is not used.
         metric: ``"accuracy"`` for classes, ``"r2"`` for values.
         fold_scores, fold_losses: on the validation part of each fold, [folds, points].
         score, score_se, loss, loss_se: their means over the folds, and the standard errors of those.

@@ -1,4 +1,4 @@
-"""Which input columns a sparse model uses, and how often it would choose them again."""
+"""Selected features of a sparse model, and stability selection."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def selected_features(model: nn.Module, names: Sequence[str] | None = None) -> l
     """The input columns (for images: channels) with any non-zero weight in the model's first weight layer.
 
     Args:
-        model: its first parameter of role ``weights`` is looked at, [outputs, inputs, ...].
+        model: its first parameter of role ``weights`` is read, [outputs, inputs, ...].
         names: of all columns; their numbers are given where there are none.
 
     Raises:

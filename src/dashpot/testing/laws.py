@@ -81,14 +81,12 @@ AT_WORK = tuple(name for name in LAWS if hasattr(work, name) and name != "steps_
 
 
 def applies(law: str, row: Row) -> bool:
-    """Whether the row has what the law is about: at a point that a technique lacks, a law would only test the
-    session.
-    """
+    """Whether the law applies to the row: at a point that a technique lacks, a law would only test the session."""
     return next(fits for function, fits in _CASES if function.__name__ == law)(row)
 
 
 def run_laws(row: Row, *, without: tuple[str, ...] = ()) -> None:
-    """Every law that is about what the row has.
+    """Run every law that applies to the row.
 
     Args:
         without: names of laws to leave out, such as ``("compiles",)`` where there is no compiler.

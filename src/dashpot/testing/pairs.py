@@ -48,7 +48,7 @@ def stand_together(toy: Toy, recipe: Recipe, *, optimize: Optimize = adam, steps
 
 
 def refused_by_name(toy: Toy, recipe: Recipe, *, optimize: Optimize = adam, names: tuple[str, ...] = ()) -> None:
-    """A recipe that may not be is refused at attach, the error names who is in whose way, and nothing remains.
+    """A recipe in conflict is refused at attach, the error names both techniques, and no hook remains.
 
     Args:
         names: further words of the error, such as the optimizer's.

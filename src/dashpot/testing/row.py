@@ -1,4 +1,4 @@
-"""What a law is told of a technique: a row."""
+"""Rows: a technique with what the laws need to test it."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class Pure:
 
 @dataclass(frozen=True)
 class Row:
-    """A technique at a strong setting, with what the laws need to know of it.
+    """A technique at a strong setting, with what the laws need to test it.
 
     Attributes:
         technique: at a setting that does much.
         toy: what it is trained on.
         functions: its pure functions, with their references.
         step: what evaluation sees after one step of SGD, in NumPy float64, written independently: of the weights
-            [3, 4], the loss's gradient as a function of them, and the learning rate. It holds the class to what its
-            functions promise.
+            [3, 4], the loss's gradient as a function of them, and the learning rate. It checks that the class agrees
+            with its functions.
         others: more settings of the technique, for the laws of a technique at work.
-        scores: what its epochs are told of, where it has a say in them.
+        scores: the scores of its epochs, where it acts on them.
     """
 
     technique: Technique

@@ -1,4 +1,4 @@
-"""Laws of a technique at work: attached, trained with, saved, evaluated, closed."""
+"""Laws of a technique in training: attached, trained, saved, evaluated, closed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def off_equals_absent(row: Row) -> None:
 
 
 def acts(row: Row) -> None:
-    """At its strong setting it does something: to the weights, to what evaluation sees, or to an epoch's verdict."""
+    """At its strong setting it changes something: the weights, what evaluation sees, or an epoch's verdict."""
     technique = row.technique
     trained, session = train(row.toy, technique)
     if technique.defines("on_epoch"):
@@ -104,7 +104,7 @@ def resume_is_exact(row: Row) -> None:
 
 
 def close_leaves_no_trace(row: Row) -> None:
-    """After close() the model is plain: no hooks, the same keys, picklable, the same outputs."""
+    """After close() the model is as before: no hooks, the same keys, picklable, the same outputs."""
     model = row.toy.network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     row.toy.attach(row.technique, model, optimizer).close()
@@ -118,7 +118,7 @@ def close_leaves_no_trace(row: Row) -> None:
 
 
 def evaluation_untouched(row: Row) -> None:
-    """In evaluation mode outputs, batches and losses are those of the plain model."""
+    """In evaluation mode outputs, batches and losses are those of the model without techniques."""
     model, plain = row.toy.network().eval(), row.toy.network().eval()
     session = row.toy.attach(row.technique, model, torch.optim.SGD(model.parameters(), lr=0.1))
     x, y = row.toy.data()

@@ -1,1 +1,1 @@
-"""What the training loop stands on: batches, checkpoints, progress."""
+"""The training loop, with its batches, checkpoints and progress."""

@@ -1,4 +1,4 @@
-"""How long to train and in what batches, where nobody says: one rule for each, with its reason."""
+"""Default epochs and batch sizes: one rule for each, with its reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SMALLEST_FIXED_EPOCHS = 16
 STEPS = 3000
 """Optimizer steps of a table's network: scores of tables of 300 to 50,000 rows rise no more after so many."""
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 100
-"""Epochs of a single network, whatever its steps: each row is seen several times, and few rows not learned by heart."""
+"""Epochs of a single network, whatever its steps: each row is seen several times, and few rows are not overfitted."""
 MOST_EPOCHS_IN_SEARCH = 120
 """Epochs of a search; regularized candidates gain from a little longer."""
 

@@ -1,4 +1,4 @@
-"""The training loop. There is one, it is this, and it can be read from top to bottom."""
+"""The training loop; there is only this one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DivergenceWarning(UserWarning):
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training gave.
+    """The result of :func:`dashpot.fit`.
 
     Attributes:
         model: the model that was passed in, in evaluation mode, with its final weights (the best or the averaged ones
@@ -45,7 +45,7 @@ class FitResult:
             (evaluation mode, untouched truth), ``lr``, ``seconds``.
         stopped: why training ended.
         best_epoch: the epoch whose weights are in the model where early stopping chose one, else ``None``.
-        plan: what acted where.
+        plan: which technique acted where.
         diverged: where the loss became NaN or infinite, or ``None``.
         seconds: what it took.
 
@@ -66,7 +66,7 @@ class FitResult:
     seconds: float = field(default=0.0)
 
     def raise_if_diverged(self) -> FitResult:
-        """Itself, or DivergedError."""
+        """Return itself; raise DivergedError where the loss diverged."""
         if self.diverged:
             raise DivergedError(self.diverged)
         return self
@@ -100,7 +100,7 @@ def fit(
             they live on the device and are indexed there. Inputs may stand in dicts, which the model gets by name, and
             tuples, which it gets by place. A row of weight 0 is absent from loss and scores, one of weight 2 counts
             twice. A loader may give whole batches (:class:`~dashpot.Batch`), with masks.
-        valid: the same for validation; nothing is learned from it but when to stop.
+        valid: the same for validation; it is used for scores and early stopping only.
         recipe: the techniques, in any form that :meth:`Recipe.coerce` reads. Relative strengths are first made
             absolute, by these data and the model's initial weights.
         loss: from (output, target) to the loss of each sample, or a loss module or function that reduces; by default
@@ -117,7 +117,7 @@ def fit(
         checkpoint: a folder to save to after each epoch, one file replaced as a whole.
         resume: go on from the checkpoint; the result is bit for bit that of an uninterrupted run on the same machine.
             If there is none yet, start and say so.
-        progress: a bar in a terminal, plain lines elsewhere (on standard error).
+        progress: a bar in a terminal, lines of text elsewhere (on standard error).
         modality: what the inputs are: ``"table"``, ``"image"`` or ``"text"``; None does not say. Images
             [n, channels, height, width] that are held as bytes (uint8) then reach techniques and model as float32 in
             [0, 1]; standardize them at the front of the model, as :class:`dashpot.nets.Standardize` does.
@@ -208,7 +208,7 @@ def fit(
 
 
 def _check_monitors(recipe: Recipe, held_out: Batches | None) -> None:
-    """Refuse to watch a score that nobody takes."""
+    """Refuse to monitor a score that is not computed."""
     for technique in recipe:
         if held_out is None and str(getattr(technique, "monitor", "")).startswith("val_"):
             raise ConflictError(

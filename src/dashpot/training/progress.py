@@ -1,4 +1,4 @@
-"""What a person sees while training: a bar with the time left in a terminal, plain lines elsewhere."""
+"""Progress of a training: a bar with the time left in a terminal, lines of text elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training starts from: device, optimizer, schedule, and the number of outputs."""
+"""The setup of a training: device, optimizer, schedule, and the number of outputs."""
 
 from __future__ import annotations
 

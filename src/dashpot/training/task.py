@@ -1,4 +1,4 @@
-"""What a training learns: classes, values or several labels, found from the data and the network."""
+"""The task of a training: classes, values or several labels, found from the data and the network."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Training:
     kept: Mapping[str, Any] = field(default_factory=dict)
 
     def resume(self, saved: Checkpoint) -> str:
-        """Go on from the checkpoint, if there is one; what to tell about it."""
+        """Resume from the checkpoint, if there is one; returns a message."""
         if not saved.exists:
             return "nothing was saved yet: starting from the beginning"
         self.history, self.stopped = saved.load(self.model, self.optimizer, self.session)

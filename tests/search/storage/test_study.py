@@ -415,7 +415,7 @@ def test_a_deleted_study_and_a_store_that_stays_away(open_: Open, monkeypatch: p
     with pytest.raises(StorageError, match="has not answered"):
         store.call(away)
     optuna.delete_study(study_name="study", storage=store._storage)
-    with pytest.raises(StorageError, match="somebody has deleted it"):
+    with pytest.raises(StorageError, match="it was deleted"):
         store.trials()
 
 

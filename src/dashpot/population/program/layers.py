@@ -84,7 +84,7 @@ EMBEDDINGS: dict[type[nn.Module], WriteAtInput] = {
     Periodic: periodic,
     NominalEmbedding: nominal,
 }
-"""They stand at the input, whose gradient nobody wants."""
+"""They stand at the input, whose gradient is not needed."""
 AT_INPUT: dict[type[nn.Module], WriteAtInput] = {**EMBEDDINGS, nn.Identity: same}
 ACTIVATIONS: dict[type[nn.Module], int] = {nn.ReLU: 1, nn.SiLU: 2, nn.SELU: 3, nn.Mish: 4, nn.Tanh: 5}
 """With their numbers in pointwise.h."""

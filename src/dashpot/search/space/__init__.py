@@ -1,1 +1,1 @@
-"""What is searched."""
+"""The search space."""

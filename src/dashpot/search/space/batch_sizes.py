@@ -1,4 +1,4 @@
-"""Batch sizes: what a user asks for, and what is searched where nothing was said."""
+"""Batch sizes: those asked for, and the default ones of a search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is searched where nothing else is said: techniques, learning rates and networks for a kind of data."""
+"""The default search space: techniques, learning rates and networks for a kind of data."""
 
 from __future__ import annotations
 
@@ -131,6 +131,6 @@ def default_space(
     }
     default = {name: clipped(value, net[name]) for name, value in default.items()}
     for name, values in ((name, d.values) for name, d in net.items() if isinstance(d, Categorical)):
-        for value in values:  # each must be one that the network allows: better told now than in the middle of a race
+        for value in values:  # each must be one that the network allows: refused now, not during a race
             TableNet(prepared.x.shape[1], 2, numeric=numbers, **{**default, name: value})
     return Space(parts, lr=Numeric(5e-4, 2e-2, log=True), net=net, lr_default=3e-3, net_default=default)

@@ -1,4 +1,4 @@
-"""Dimensions of a search: ranges of numbers, and a few values."""
+"""Distributions of a space: ranges of numbers, and categorical values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dashpot.core.fields.domains import check_whole
 
 
 class Suggest(Protocol):
-    """What a space asks of a trial; Optuna's trials have it."""
+    """The ``suggest`` interface of Optuna's trials, as a space uses it."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...

@@ -1,4 +1,4 @@
-"""The space of a search: which techniques may be on, how strong, and what the network and the optimizer may be."""
+"""``Space``: techniques with their ranges, the learning rate, and options of the network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Candidate:
         recipe: the techniques that are on.
         lr: the learning rate.
         net: options of the network.
-        params: the point itself, flat and plain: switches, fields, ``lr``, ``batch_size`` and ``net.*``.
+        params: the point itself, as a flat dictionary: switches, fields, ``lr``, ``batch_size`` and ``net.*``.
         batch_size: rows per step; None: the training budget's.
     """
 
@@ -179,7 +179,7 @@ class Space:
         )
 
     def baseline(self) -> Candidate:
-        """No technique, the default network and learning rate: the one that all others must beat."""
+        """No technique, the default network and learning rate."""
         return self.candidate(self._defaults(set()))
 
     def default(self) -> Candidate:

@@ -1,4 +1,4 @@
-"""One technique of a space: what of it is fixed, what is searched, and how a number becomes a field's value."""
+"""One technique of a space: its fixed fields, its searched fields, and their values."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def technique_spaces(texts: Iterable[str | Technique]) -> list[TechniqueSpace]:
 
 
 def _bearing(base: Technique, mentioned: Mapping[str, Any], ranges: Mapping[str, Interval]) -> Technique:
-    """The technique, made so that it bears values of its ranges: one with ``relative=0.01..0.1`` has no strength."""
+    """The technique, able to take values of its ranges: one with ``relative=0.01..0.1`` has no strength."""
     lowest: dict[str, Any] = {field: interval.at(interval.low) for field, interval in ranges.items()}
     try:
         dataclasses.replace(base, **lowest)  # type: ignore[type-var]

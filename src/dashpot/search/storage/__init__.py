@@ -1,1 +1,1 @@
-"""The study: where trials are kept, and which workers are alive."""
+"""The study: storage of trials, and heartbeats of workers."""

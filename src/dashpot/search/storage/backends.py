@@ -1,4 +1,4 @@
-"""Where a study may be kept, and what its errors mean."""
+"""Storage backends of a study, and their errors."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _named(error: BaseException) -> str:
 
 
 def passing(error: BaseException) -> bool:
-    """Whether a store may answer again: the connection was lost, the server restarts, a file is locked."""
+    """Whether an error of the storage may be temporary: a lost connection, a restarting server, a locked file."""
     if any(isinstance(part, ConnectionError | TimeoutError) for part in _chain(error)):
         return True
     for part in _chain(error):
@@ -140,11 +140,11 @@ def passing(error: BaseException) -> bool:
 
 
 def meaning(error: BaseException, url: str, name: str) -> StorageError | None:
-    """What went wrong for good, in one sentence, or None if it is no error of a store."""
+    """A permanent error of the storage, in one sentence; None if it is no error of a storage."""
     if isinstance(error, StorageError):
         return error
     if isinstance(error, KeyError) and error.args in ((), ("Record does not exist.",)):
-        return StorageError(f"the study {name!r} is no longer in {shown(url)}; somebody has deleted it. Start again.")
+        return StorageError(f"the study {name!r} is no longer in {shown(url)}; it was deleted. Start again.")
     if isinstance(error, OSError):
         why = "the disk is full" if error.errno == errno.ENOSPC else first_line(error)
         return StorageError(f"the store {shown(url)} could not be read or written: {why}.")

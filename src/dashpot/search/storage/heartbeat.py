@@ -1,4 +1,4 @@
-"""Which workers are alive: by heartbeats in the store for any, by the process itself for those on this machine."""
+"""Which workers are alive: by heartbeats in the storage, and on this machine by their processes."""
 
 from __future__ import annotations
 
@@ -94,13 +94,13 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._ended.wait(EVERY):
-            # The training goes on without a store; telling will say so.
+            # Training goes on without the storage; ``tell`` will raise.
             with contextlib.suppress(StorageError):
                 self._send(beat())
 
 
 class Monitor:
-    """Judges the heartbeats of others by this observer's own clock: clocks of machines need not agree."""
+    """Watches the heartbeats of other workers by its own clock, since clocks of machines differ."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[Any, float]] = {}

@@ -22,8 +22,8 @@ class Journal(JournalFileBackend):
 
     Its lock is the kernel's: a writer that is killed holds nothing, where a lock file would make all others wait for
     half a minute. And a last line that was cut off, by a full disk, is taken away before the next is written, so that
-    it cannot spoil that one. And what a candidate is and does, a line for each number, does not wait until the disk has
-    it, which took as long as to train small networks: the end of the candidate waits for all.
+    it cannot spoil that one. And parameters and intermediate scores of a candidate do not wait for the disk, which
+    took as long as to train small networks: the end of the candidate waits for all.
 
     Args:
         path: of the file; its folder is made.

@@ -20,7 +20,7 @@ def open_study(
     """Optuna's storage and study, and whether this worker made it.
 
     Raises:
-        StorageError: the store cannot be reached.
+        StorageError: the storage cannot be reached.
     """
     import optuna
 

@@ -1,4 +1,4 @@
-"""Asking a store again while it does not answer."""
+"""Retries of a storage that does not answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def with_retries(action: Callable[[], T], storage: Any, url: str, name: str, seconds: float) -> T:
-    """What an action on a store gives, tried again, ever more slowly, for so many seconds.
+    """The result of an action on a storage, retried with growing delays for so many seconds.
 
     Raises:
         StorageError: it did not answer, or refused.

@@ -1,4 +1,4 @@
-"""The study: Optuna asks and remembers. A journal file on one machine, any Optuna storage on many."""
+"""The study, kept by Optuna: a journal file on one machine, any Optuna storage on many."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dashpot.search.storage.trials import ASIDE, FORMAT, RECORD, TAKEN, candidat
 BEAT = 10.0
 """Seconds between signs of heartbeat."""
 RETRIES = 60.0
-"""Seconds for which a store that does not answer (a server that restarts) is asked again."""
+"""Seconds for which a storage that does not answer (a restarting server) is retried."""
 JOURNAL = "journal.log"
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Store:
         worker: this worker's name.
 
     Raises:
-        StorageError: the store cannot be reached.
+        StorageError: the storage cannot be reached.
         ConfigError: the study belongs to other data, another space, or another version.
     """
 
@@ -78,8 +78,8 @@ class Store:
             raise
 
     def turn(self, key: str, seconds: float = 300.0) -> Any:
-        """A value that the study's first worker makes for all; None where that is this worker, since nobody has begun
-        or the one who had is dead.
+        """A value that the study's first worker makes for all; None where that is this worker, since none has begun
+        or the one that had is dead.
 
         Raises:
             StorageError: it did not come.
@@ -155,7 +155,7 @@ class Store:
     def tell(self, number: int, state: str, score: float | None, attrs: Mapping[str, Any]) -> bool:
         """A trial is done: ``complete``, ``pruned`` or ``failed``.
 
-        The change of state is one step of the store: of two workers who tell, one is heard.
+        The change of state is atomic: of two workers that tell, one succeeds.
 
         Returns:
             False where it was done already by another worker: then it is not counted again.
@@ -192,7 +192,7 @@ class Store:
         return self.call(lambda: self.study.get_trials(deepcopy=False))
 
     def unfinished(self) -> int:
-        """How many candidates wait or are being trained, by whomever."""
+        """How many candidates wait or are being trained, by any worker."""
         return sum(not t.state.is_finished() for t in self.trials())
 
     # --- what is shared besides trials -------------------------------------------------------------------------------
@@ -235,8 +235,8 @@ class Store:
                 continue
             if self._monitor.dead(str(owner or f"trial {trial.number}"), attrs.get(f"beat:{owner}")):
                 self.tell(trial.number, "failed", None, {TAKEN: self.worker})
-        # Whatever stands there without a living trial gets a copy, even if whoever took it over was killed before
-        # making one. Of two that do this at once, the copy with the lower number is trained.
+        # A candidate without a running trial gets a copy, even if the worker that took it over was killed before
+        # making one. Of two copies, the one with the lower number is trained.
         for first, family in candidates(self.trials()).items():
             if not any(map(counted, family)):
                 # All that is known of it: a worker may have been killed before it had drawn everything.
@@ -250,7 +250,7 @@ class Store:
         if self._heartbeat.ended:
             return
         self._heartbeat.stop()
-        # A store that does not answer now is not waited for: the others will miss this worker's heartbeats.
+        # A storage that does not answer now is not retried: the heartbeats of this worker end anyway.
         with contextlib.suppress(Exception), self._lock:
             self.study.set_user_attr(f"beat:{self.worker}", heartbeat.GONE)
         self._heartbeat.join()
@@ -259,7 +259,7 @@ class Store:
             engine.dispose() if engine is not None else self._storage.close()
 
     def call(self, action: Callable[[], T]) -> T:
-        """An action on the store, repeated while the store does not answer.
+        """An action on the storage, retried while it does not answer.
 
         Raises:
             StorageError: it did not answer for a minute, or refused.

@@ -1,6 +1,4 @@
-"""Which of a study's trials stand for a candidate: a worker may have died, and another have taken over what it had
-begun.
-"""
+"""Which trials of a study count for a candidate: a worker may have died, and another taken over its trial."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ FORMAT = 2
 
 
 def record_of(trial: Any) -> TrialRecord | None:
-    """What became of a trial, as far as its worker told.
+    """The record of a trial, as far as its worker wrote it.
 
     Raises:
         StorageError: another version has written it.
@@ -29,7 +27,7 @@ def record_of(trial: Any) -> TrialRecord | None:
 
 
 def counted(trial: Any) -> bool:
-    """Whether a trial stands for a candidate: not if its worker died (a copy does), and not if it was one too many."""
+    """Whether a trial counts for a candidate: not if its worker died (a copy does), and not if it was one too many."""
     return not (trial.state.name == "FAIL" and (TAKEN in trial.user_attrs or ASIDE in trial.user_attrs))
 
 

@@ -56,7 +56,7 @@ def mix_weighted(
 
 
 class StackedMixup(StackedTechnique):
-    """All members' blends in one call; a share of 1 leaves the members without Mixup alone."""
+    """All members' blends in one call; a share of 1 changes nothing, for members without Mixup."""
 
     def read(self) -> None:
         self.alphas = np.array(self.values("alpha", 0.0))

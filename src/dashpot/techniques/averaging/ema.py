@@ -16,7 +16,7 @@ from dashpot.core.technique import State, Technique
 
 
 def warmed_up(decay: float, step: int) -> float:
-    """``min(decay, (1 + step) / (10 + step))``: a short memory while the weights still travel far."""
+    """``min(decay, (1 + step) / (10 + step))``: short at first, while the weights change fast."""
     return min(decay, (1 + step) / (10 + step))
 
 
@@ -30,7 +30,7 @@ class StackedEMA(StackedTechnique):
         return {self.VALUES: block.values.clone()} | {name: b.clone() for name, b in block.floating().items()}
 
     def on_step(self) -> None:
-        # In place, and only for those who keep an average: it is a pass over all weights.
+        # In place, and only for members with an average: it is a pass over all weights.
         block, step = self.stack.block, self.stack.step
         share = {
             k: 1 - (warmed_up(t.decay, step) if t.warmup else t.decay)

@@ -1,1 +1,1 @@
-"""Dropout and its kin."""
+"""Dropout."""

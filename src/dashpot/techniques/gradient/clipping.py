@@ -38,7 +38,7 @@ def total_norm(gradients: list[Tensor]) -> Float[Tensor, ""]:
 
 
 class StackedGradientClipping(StackedTechnique):
-    """Each member by its own norm; infinity leaves it alone."""
+    """Each member by its own norm; infinity does nothing."""
 
     def read(self) -> None:
         off = float("inf")

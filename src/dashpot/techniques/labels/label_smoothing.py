@@ -44,7 +44,7 @@ def binary_label_smoothing(
 
 
 class StackedLabelSmoothing(StackedTechnique):
-    """Cross entropy is linear in the target: there the target is smoothed, which spares a second look at the outputs;
+    """Cross entropy is linear in the target: there the target is smoothed, which saves a second pass over the outputs;
     another loss is smoothed itself.
     """
 

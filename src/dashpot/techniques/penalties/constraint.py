@@ -13,7 +13,7 @@ from dashpot.techniques.penalties.proximal import Proximal, Scaling
 
 
 class Constraint(Proximal):
-    """The base of constraints. Subclasses give the projection as ``prox``."""
+    """The base class of constraints. Subclasses give the projection as ``prox``."""
 
     scaling: Scaling = "adaptive"
     on: Annotated[Where, Selection()] = weights

@@ -1,4 +1,4 @@
-"""Which steps the C++ kernel can take, and the map alone by it, after an optimizer that is not ours."""
+"""Which steps the C++ kernel can do, and the proximal map by it after an optimizer of torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dashpot.techniques.penalties.step_rules import sgd_step
 
 PLAIN = (Tensor, nn.Parameter)
 WORTH_BUILDING = 1 << 15
-"""Penalized weights from which on the kernel is built and used; below, the plain path takes microseconds."""
+"""Penalized weights from which on the kernel is built and used; below, torch itself takes microseconds."""
 
 
 class KernelTerms(NamedTuple):
@@ -29,7 +29,7 @@ class KernelTerms(NamedTuple):
 
 @runtime_checkable
 class Mapped(Protocol):
-    """What the kernel asks of a technique with a proximal map."""
+    """What the kernel needs of a technique with a proximal map."""
 
     @property
     def scaling(self) -> str: ...

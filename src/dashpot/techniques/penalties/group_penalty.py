@@ -1,4 +1,4 @@
-"""``GroupPenalty``: what penalties on groups share, besides their maths."""
+"""``GroupPenalty``: the base class of penalties on groups."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from dashpot.techniques.penalties.proximal import Scalar
 
 
 class GroupPenalty(Penalty):
-    """The base of penalties on groups: it folds a tensor by its grouping, and hands the axes and the weight of each
-    group to the subclass's maths.
+    """The base class of penalties on groups: it folds a tensor by its grouping, and hands the axes and the weight of
+    each group to the subclass's maths.
     """
 
     groups: Annotated[Grouping | str | Tensor, Groups()] = Grouping("rows")

@@ -1,4 +1,4 @@
-"""Which weights live and die together: groupings, which vary independently of penalties.
+"""Groupings: which weights a group penalty treats as one group. They can be combined with any penalty.
 
 A grouping turns a tensor into a view whose axes ``dims`` run inside a group, so that a group norm is a sum over
 ``dims`` and spreading it back is broadcasting: no copies, and one formula for rows, columns, filters, heads and blocks.

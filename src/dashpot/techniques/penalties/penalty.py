@@ -28,8 +28,8 @@ STRENGTH = Range(0.0, math.inf, search=(1e-6, 1e-1), log=True, off=0.0, optional
 
 
 class Penalty(Proximal):
-    """The base of penalties with a strength. The maths of a subclass is three methods that take the strength last, as a
-    number or a 0-d tensor.
+    """The base class of penalties with a strength. The maths of a subclass is three methods that take the strength
+    last, as a number or a 0-d tensor.
     """
 
     version = 2

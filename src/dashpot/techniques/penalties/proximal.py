@@ -40,7 +40,7 @@ class StackedProximal(StackedTechnique):
 
 
 class Proximal(Technique):
-    """The base of whatever acts by a proximal map: penalties, and constraints (whose map is a projection).
+    """The base class of techniques with a proximal map: penalties, and constraints (whose map is a projection).
 
     The map acts once per optimizer step, on parameters that have a gradient; a step that a GradScaler skips is skipped
     here too.

@@ -135,7 +135,7 @@ _SCALAR: set[type[Optimizer]] = {torch.optim.SGD}
 
 
 def register_step_rule(optimizer: type[Optimizer], rule: Rule, *, scalar: bool = False) -> None:
-    """Teach the adaptive metric another optimizer.
+    """Register the step of another optimizer, so that ``scaling="adaptive"`` works with it.
 
     Args:
         optimizer: its class; subclasses are not included, since they may step otherwise.

@@ -1,4 +1,4 @@
-"""How strong is strong: the smallest strength that zeroes every weight, and strengths given as a share of it."""
+"""``max_strength``, the smallest strength that zeroes every weight, and strengths relative to it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def max_strength(model: nn.Module, x: Any, y: Any, technique: Penalty, criterion
     Args:
         model: in any mode and on any device; weights, gradients and modes are afterwards as they were.
         x, y: all rows that the loss is a mean over; integer ``y`` are classes, floating-point ``y`` are values.
-        technique: the penalty; its own strength plays no part.
+        technique: the penalty; its own strength is not used.
         criterion: from (output, target) to the loss of each sample; by default cross entropy or squared error.
 
     Returns:
@@ -86,11 +86,11 @@ def resolve_strengths(recipe: Recipe | Technique, model: nn.Module, data: Any, l
             else stays as it is.
         model: with its initial weights.
         data: ``(x, y)`` or ``(x, y, weight)`` of tensors or arrays, a Dataset or a DataLoader, which is gone through
-            once; sample weights are not looked at.
+            once; sample weights are ignored.
         loss: from (output, target) to the loss of each sample; by default cross entropy or squared error.
 
     Returns:
-        The recipe; where no strength is relative, the recipe as it came, without a look at the data.
+        The recipe; where no strength is relative, the same recipe; the data are then not read.
 
     Raises:
         ConfigError, DataError: as :func:`max_strength`; also where the gradient at zero is zero, so that there is
@@ -133,7 +133,7 @@ def positive_strength_max(model: nn.Module, x: Tensor, y: Tensor, technique: Pen
     if not 0 < largest < np.inf:
         raise DataError(
             f"the target must vary with some finite input; the gradient of the loss at zero weights is {largest:g}."
-            " Look at the columns."
+            " Check the columns."
         )
     return largest
 

@@ -63,7 +63,7 @@ class EarlyStopping(Technique):
     """
 
     summary = "stops when the score no longer improves and keeps the best weights"
-    preset = Preset("patience=1000", order=80)  # keeps the best weights; the race decides who stops
+    preset = Preset("patience=1000", order=80)  # keeps the best weights; the race decides what is stopped
     exclusive = ("best weights",)
     stacked = BetweenEpochs
     waivers: ClassVar[Mapping[str, str]] = {"off": "it has no strength: leaving it out is its off"}
