@@ -75,7 +75,7 @@ class Context:
 
     @property
     def targets(self) -> str | None:
-        """``"classes"``, ``"values"`` or ``"multilabel"``, where the loop has told it."""
+        """``"classes"``, ``"values"`` or ``"multilabel"``, where the loop has said it."""
         return self._run.targets
 
     @property

@@ -147,13 +147,13 @@ def meaning(error: BaseException, url: str, name: str) -> StorageError | None:
         return StorageError(f"the study {name!r} is no longer in {shown(url)}; it was deleted. Start again.")
     if isinstance(error, OSError):
         why = "the disk is full" if error.errno == errno.ENOSPC else first_line(error)
-        return StorageError(f"the store {shown(url)} could not be read or written: {why}.")
+        return StorageError(f"the storage {shown(url)} could not be read or written: {why}.")
     if isinstance(error, json.JSONDecodeError) or error.args == ("Invalid log format.",):
         return StorageError(
             f"the journal {url} is damaged: {first_line(error)}. Restore it, or start again with another one."
         )
     if any(type(part).__module__.split(".")[0] in ("sqlalchemy", "psycopg", "grpc") for part in _chain(error)):
-        return StorageError(f"the store {shown(url)} refused: {first_line(error)}.")
+        return StorageError(f"the storage {shown(url)} refused: {first_line(error)}.")
     return None
 
 

@@ -43,7 +43,7 @@ def open_study(
             # Every backend has errors of its own; workers that make the tables at once also get in each other's way.
             if time.monotonic() > limit or (isinstance(error, OSError) and not passing(error)):
                 raise StorageError(
-                    f"the store {shown(url)} must be reachable, got: {first_line(error)}. Start the server, or correct"
-                    " --storage."
+                    f"the storage {shown(url)} must be reachable, got: {first_line(error)}. Start the server, or"
+                    " correct --storage."
                 ) from error
             time.sleep(0.3)

@@ -27,7 +27,7 @@ def with_retries(action: Callable[[], T], storage: Any, url: str, name: str, sec
             if passing(error):
                 if time.monotonic() > limit:
                     raise StorageError(
-                        f"the store {shown(url)} has not answered for {seconds:.0f} s: {first_line(error)}."
+                        f"the storage {shown(url)} has not answered for {seconds:.0f} s: {first_line(error)}."
                     ) from error
             elif (known := meaning(error, url, name)) is not None:
                 raise known from error
