@@ -27,7 +27,7 @@ def with_networks(
     trained (again), which gives the same.
 
     Where the time does not allow the rest, those that are whole are returned; if there are none, the trials on the
-    folds that they have in common, at last those that the end of the time cut short, which are not kept.
+    folds that they have in common, at last those that are incomplete at the deadline, which are not saved.
     """
     loaded = [checkpoints.load(folder, r.number, r.candidate, r.repeat, r.lineage) or r.untrained() for r in trials]
     short: dict[tuple[int, int], list[Trial]] = {}
@@ -40,7 +40,7 @@ def with_networks(
         in_groups(task, replace(training, epochs=planned), fresh, folds=list(folds)[have:], deadline=deadline, say=say)
         for old, new in zip(group, fresh, strict=True):
             cut = not new.through(planned)
-            # One that the end of the time cut short would spoil those that are whole.
+            # One that is incomplete at the deadline would spoil the complete ones.
             if new.state != "complete" or (cut and (have or someone)):
                 continue
             join(old, new, have)

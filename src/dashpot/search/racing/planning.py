@@ -24,7 +24,7 @@ def rungs_for(training: TrainingBudget, epochs: int) -> tuple[int, ...]:
 
 
 def exchanges(epochs: int) -> tuple[int, ...]:
-    """After which epochs a population exchanges: each eighth, while another one is left.
+    """After which epochs a population exchanges: after each eighth but the last.
 
     >>> exchanges(40), exchanges(3)
     ((5, 10, 15, 20, 25, 30, 35), (1, 2))
@@ -36,7 +36,7 @@ def member_epochs(parallel: int, protected: int, folds: int, epochs: int, rungs:
     """Epochs that all members of a race take together.
 
     Args:
-        protected: of the parallel trials those that are never dropped.
+        protected: of the parallel trials those that are never pruned.
         rungs: of halving, by default.
     """
     total, alive, before = 0.0, parallel, 0
@@ -51,7 +51,7 @@ def evaluations(training: TrainingBudget, epochs: int, stops: set[int]) -> set[i
     """After which epochs trials are scored: at ``stops``, at the rungs of any race of so many epochs, at exchanges, and
     in between.
 
-    The same with and without rungs: each is a chance to be at one's best, and trained again must be the same.
+    The same with and without rungs: the best of them is kept, and training again must give the same.
     """
     at = exchanges(epochs) if training.schedule == POPULATION else ()
     between = {max(1, round(epochs * k / EVALUATIONS)) for k in range(1, EVALUATIONS + 1)}
