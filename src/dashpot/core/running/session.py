@@ -220,7 +220,7 @@ class Session:
         return self._acting.plain_copy({} if self._finished else self._acting.final()).eval()
 
     def plan(self) -> str:
-        """What acts where, on how many parameters, in the order in which it acts."""
+        """Which technique acts where, on how many parameters, in the order in which they act."""
         lengths = self.run.steps, self.run.steps_per_epoch
         schedules = {
             ctx.path: [s.describe(name, t.fields()[name].domain.off, *lengths) for name, s in t.schedules().items()]
