@@ -57,6 +57,18 @@ class TestSchedules:
         got = [getattr(penalty.at(step), field) for step in [*range(len(expected)), 10**9]]
         assert got == pytest.approx([0.4 * share for share in [*expected, 1]], abs=1e-15)
 
+    @pytest.mark.parametrize(("name", "cls"), [("l1", dashpot.L1), ("max-norm", dashpot.penalties.MaxNorm)])
+    def test_the_scaling_of_version_1_is_read(self, name: str, cls: type[dashpot.Technique]) -> None:
+        scalings = {}
+        for scaling in ("adaptive", "decoupled"):
+            entry = {"name": name, "version": 1, "metric": scaling, "on": "weights"}
+            (technique,) = codec.from_dict({"technique": [entry]})
+            assert type(technique) is cls
+            scalings[scaling] = technique.scaling
+        assert scalings == {"adaptive": "adaptive", "decoupled": "decoupled"}
+        with pytest.raises(dashpot.ConfigError, match="It is called scaling now"):
+            codec.parse(f"{name}:metric=decoupled")
+
     def test_a_ramp_of_version_1_that_no_schedule_says_is_refused(self) -> None:
         entry = {"name": "mcp", "version": 1, "strength": 0.1, "ramp": 4, "ramp_shape": "cosine"}
         with pytest.raises(dashpot.ConfigError, match="Write strength=0to0.1@cosine@until=4steps"):

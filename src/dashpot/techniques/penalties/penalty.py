@@ -32,8 +32,7 @@ class Penalty(Proximal):
     last, as a number or a 0-d tensor.
     """
 
-    version = 2
-    replaced = dict.fromkeys(
+    replaced = Proximal.replaced | dict.fromkeys(
         ("warmup", "ramp", "ramp_shape"),
         "The strength itself follows the steps: strength=0to1e-4@from=100steps@until=500steps.",
     )
@@ -63,7 +62,7 @@ class Penalty(Proximal):
         """Version 1 had ``warmup`` steps without the penalty, then ``ramp`` steps to the full strength, of which the
         first had its share already.
         """
-        values = dict(values)
+        values = super().upgrade(version, values)
         count = Range(0, math.inf, integer=True)
         warmup, ramp = (int(count.number(f"{cls.__name__}.{n}", values.pop(n, 0)) or 0) for n in ("warmup", "ramp"))
         cosine = values.pop("ramp_shape", "linear") == "cosine"

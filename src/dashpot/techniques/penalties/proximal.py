@@ -53,6 +53,8 @@ class Proximal(Technique):
 
     stacked = StackedProximal
     exclusive = (PROXIMAL,)
+    version = 2
+    replaced = {"metric": "It is called scaling now: scaling=decoupled."}  # noqa: RUF012
     separable: ClassVar[bool] = False
     scalar_only: ClassVar[bool] = False
     convex: ClassVar[bool] = True
@@ -60,6 +62,11 @@ class Proximal(Technique):
     if TYPE_CHECKING:  # every subclass has these two fields, and declares them last
         scaling: Scaling = "adaptive"
         on: Where = weights
+
+    @classmethod
+    def upgrade(cls, version: int, values: dict[str, Any]) -> dict[str, Any]:
+        """Version 1 called ``scaling`` ``metric``."""
+        return {"scaling" if name == "metric" else name: value for name, value in values.items()}
 
     @abstractmethod
     def value(self, w: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
