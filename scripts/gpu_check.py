@@ -88,7 +88,7 @@ def main() -> int:
         return 2
     left_out = {package: MISSING[package] for package in found["missing"]}
     if not found["c++ compiler"]:
-        left_out["C++ compiler"] = "kernels for the CPU: the plain path is compared with"
+        left_out["C++ compiler"] = "kernels for the CPU: eager mode is compared with"
     if options.device.startswith("cuda") and found.get("gpus", 0) < 2:
         left_out["second GPU"] = "two processes by NCCL"
     print(f"{name}, torch {found.get('torch')}, triton {found['triton']}, Python {found['python']}")

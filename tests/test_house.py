@@ -1,4 +1,4 @@
-"""The house itself: rooms, public surface, docs, examples."""
+"""Rules of the library itself: rooms, public surface, docs, examples."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def collect(paths: Sequence[Path], without: Sequence[str], sets: Sequence[str], 
 
 
 def in_common(results: Results) -> Results:
-    """The pairs that all arms have but the plain network, which is compared on its own; says how many each has, as one
-    with few leaves few for all.
+    """The pairs that all arms have but the baseline network, which is compared on its own; says how many each has, as
+    one with few leaves few for all.
     """
     print("pairs of each arm:", {arm: len(pairs) for arm, pairs in results.items()})
     peers = {arm: pairs for arm, pairs in results.items() if arm != PLAIN}

@@ -53,7 +53,7 @@ def random_candidates(space: Any) -> list[Any]:
 def race(
     search: Any, training: Any, candidates: Sequence[Any], plan: Mapping[int, int] | None, **options: Any
 ) -> tuple[dict[int, int], list[float]]:
-    """A race on one fold; with a plan, whoever the plan says goes on. Returns the plan that it followed, and the
+    """A race on one fold; with a plan, the trials of the plan go on. Returns the plan that it followed, and the
     scores.
     """
     from dashpot.search.racing.race import Race

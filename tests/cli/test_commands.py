@@ -155,7 +155,7 @@ def test_compare_on_paired_splits_with_references(csv: Path, tmp_path: Path) -> 
     assert (tmp_path / "out" / "compare.svg").exists()
 
 
-def test_a_technique_that_is_off_earns_exactly_nothing(csv: Path, tmp_path: Path) -> None:
+def test_a_technique_that_is_off_contributes_exactly_nothing(csv: Path, tmp_path: Path) -> None:
     run(
         "compare",
         csv,

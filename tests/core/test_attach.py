@@ -106,7 +106,7 @@ def test_a_second_session_is_refused_by_name_until_the_first_is_closed() -> None
     assert model[1].p == 0.3
 
 
-def test_one_that_nobody_holds_any_more_still_acts_and_counts() -> None:
+def test_a_session_without_references_still_acts_and_counts() -> None:
     model = line()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     dashpot.WeightDecay(strength=1.0).attach(model, optimizer)

@@ -131,7 +131,7 @@ def test_masks_are_its_own_or_the_same(ours: bool) -> None:
 
 
 @pytest.mark.parametrize("technique", [dashpot.Dropout(p=0.5), dashpot.InputNoise(std=0.5)], ids=lambda t: t.name)
-def test_nobody_s_draws_are_shifted(technique: Technique) -> None:
+def test_no_other_draws_change(technique: Technique) -> None:
     """At strength 0 the second pass runs, and the weights are those without it."""
     results = []
     for recipe in (technique | RDrop(strength=0.0), technique | dashpot.L2(strength=0.0)):

@@ -1,4 +1,4 @@
-"""Penalties in and behind optimizers: by every engine the same numbers as on the CPU by the plain path."""
+"""Penalties in and behind optimizers: by every engine the same numbers as on the CPU in eager mode."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_our_optimizers_as_on_the_cpu(setting: str, name: str) -> None:
 def test_a_penalty_behind_a_stock_optimizer_as_on_the_cpu(setting: str, name: str) -> None:
     kind, options = OPTIONS[setting]
     found = []
-    threshold, fast.WORTH_BUILDING = fast.WORTH_BUILDING, 1 << 60  # the oracle is the plain path
+    threshold, fast.WORTH_BUILDING = fast.WORTH_BUILDING, 1 << 60  # the oracle is eager mode
     try:
         for place in (DEVICE, "cpu"):
             model = Net(place)

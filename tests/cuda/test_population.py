@@ -144,7 +144,7 @@ def test_products_in_tf32_do_not_hinder_a_stack() -> None:
         torch.set_float32_matmul_precision(before)
 
 
-def test_members_that_leave_and_are_copied() -> None:
+def test_members_that_are_removed_and_copied() -> None:
     members = [member(techniques=MIXTURE, seed=k) for k in range(4)]
     together = population(members)
     assert together.train(2)
@@ -179,7 +179,7 @@ def test_one_by_one_where_a_network_cannot_be_stacked() -> None:
         close(together.tensors(i), alone(m)[0], ROUNDING)
 
 
-def test_a_diverging_member_leaves_and_the_others_do_not_notice() -> None:
+def test_a_diverging_member_is_removed_and_the_others_do_not_change() -> None:
     members = [member(normed, seed=1), member(normed, seed=2, lr=1e30), member(normed, seed=3)]
     together = population(members)
     together.train(EPOCHS)

@@ -1,4 +1,4 @@
-"""Temperature and decisions: optima by other means, what fitted rules earn on fresh rows, and what small samples may
+"""Temperature and decisions: optima by other means, what fitted rules score on fresh rows, and what small samples may
 not do.
 """
 
@@ -165,7 +165,7 @@ class TestFitting:
 
     @pytest.mark.parametrize("name", ["balanced_accuracy", "f1_macro"])
     @pytest.mark.parametrize("classes", [2, 4])
-    def test_it_earns_on_fresh_rows(self, name: str, classes: int) -> None:
+    def test_it_gains_on_fresh_rows(self, name: str, classes: int) -> None:
         p, y = draw(2000, classes)
         fresh, truth = draw(20_000, classes, seed=1)
         metric = METRICS[name]
@@ -201,12 +201,12 @@ class TestFitting:
         """
         fresh, truth = draw(20_000, 2, seed=999)
         metric = with_positive(METRICS["f1"], 1)
-        earned = np.mean([metric(fit_decision(*draw(100, 2, seed), metric).decide(fresh), truth) for seed in range(60)])
+        scored = np.mean([metric(fit_decision(*draw(100, 2, seed), metric).decide(fresh), truth) for seed in range(60)])
         best, plain = (
             max(metric(fresh[:, 1] > t, truth) for t in np.arange(0.1, 0.5, 0.02)),
             metric(fresh.argmax(axis=1), truth),
         )
-        assert best - earned < 0.2 * (best - plain)
+        assert best - scored < 0.2 * (best - plain)
 
     @pytest.mark.parametrize("name", ["balanced_accuracy", "f1", "f1_macro"])
     def test_probabilities_with_a_floor_move_it(self, name: str) -> None:
@@ -315,12 +315,12 @@ class TestCrossFitting:
 
     def test_it_is_what_fresh_rows_say(self) -> None:
         fresh, truth = draw(20_000, 3, seed=999)
-        estimates, earned = [], []
+        estimates, scored = [], []
         for seed in range(40):
             p, y = draw(150, 3, seed)
             estimates.append(cross_fitted_score(p, y, "balanced_accuracy"))
-            earned.append(METRICS["balanced_accuracy"](fit_decision(p, y, "balanced_accuracy").decide(fresh), truth))
-        assert np.mean(estimates) == pytest.approx(np.mean(earned), abs=0.03)
+            scored.append(METRICS["balanced_accuracy"](fit_decision(p, y, "balanced_accuracy").decide(fresh), truth))
+        assert np.mean(estimates) == pytest.approx(np.mean(scored), abs=0.03)
 
     def test_seed_and_folds(self) -> None:
         p, y = draw(120)

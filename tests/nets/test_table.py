@@ -316,7 +316,7 @@ def test_the_whole_network_takes_a_member_axis(options: dict[str, Any], training
         assert torch.allclose(whole[k], alone[k], atol=1e-5)
 
 
-# --- in the house ----------------------------------------------------------------------------------------------------
+# --- in the library --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("norm", ["none", "layer", "batch"])

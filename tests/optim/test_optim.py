@@ -103,7 +103,7 @@ def test_the_same_as_a_stock_optimizer_with_the_penalty_attached(
 ) -> None:
     kind, options = OPTIONS[setting]
     penalty = PENALTIES[name]
-    monkeypatch.setattr(fast, "WORTH_BUILDING", 1 << 60)  # the oracle is the plain path
+    monkeypatch.setattr(fast, "WORTH_BUILDING", 1 << 60)  # the oracle is eager mode
     expected = stock(kind, penalty, **options)
     model = Net()
     optimizer = (AdamW if kind == "adamw" else SGD)(model.parameters(), **options, penalty=penalty, engine=engine)

@@ -164,7 +164,7 @@ def test_a_loss_of_ones_own() -> None:
     demand_as_alone([member(techniques=(D.LabelSmoothing(smoothing=0.2),)), member()], loss=focal)
 
 
-def test_a_diverging_member_leaves_and_the_others_do_not_notice() -> None:
+def test_a_diverging_member_is_removed_and_the_others_do_not_change() -> None:
     members = [
         member(normed, MIXTURE, seed=1),
         member(normed, MIXTURE, seed=2, lr=1e30),

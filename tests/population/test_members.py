@@ -1,4 +1,4 @@
-"""Members that leave, join, are copied or merged, and memory that is short."""
+"""Members that are removed, added, copied or merged, and memory that is short."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def kinds(together: Population) -> list[list[int]]:
     return [numbers for _, numbers in together._groups]
 
 
-def test_those_who_stay_do_not_notice_that_others_leave() -> None:
+def test_removing_members_does_not_change_the_others() -> None:
     members = many()
     together = population(members)
     together.train(2)

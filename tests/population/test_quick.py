@@ -27,7 +27,7 @@ from tests.population.helpers import normed
 
 
 class Counting(nn.Module):
-    """A module of somebody else's that remembers its calls in a plain attribute."""
+    """A module of another package that remembers its calls in a plain attribute."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ print(population.notes, "torch._dynamo" in sys.modules)
     assert done.stdout.split() == ["[]", "False"]
 
 
-def test_the_optimizer_that_techniques_look_at_is_one() -> None:
+def test_the_optimizer_that_techniques_read_is_one() -> None:
     model = normed()
     shown, usual = adamw_shown(model), torch.optim.AdamW(model.parameters(), weight_decay=0.0)
     assert type(shown) is torch.optim.AdamW

@@ -70,7 +70,7 @@ def test_batches_of_different_sizes() -> None:
     demand_as_alone([member(techniques=MIXED, seed=k, batch_size=size) for k, size in enumerate(sizes)])
 
 
-def test_members_that_leave_join_and_are_copied() -> None:
+def test_members_that_are_removed_added_and_copied() -> None:
     members = [member(techniques=MIXED if k % 2 else (D.Dropout(p=0.2),), seed=k) for k in range(4)]
     together = population(members)
     together.train(1)

@@ -62,7 +62,7 @@ RECORDS: dict[str, dict[str, Any]] = {
     "long race": searched(12, epochs=2000),
     "short race": searched(12, epochs=3),
     "one": bare(ONE),
-    "nobody": bare(),
+    "no candidates": bare(),
     "nulls": holes(searched(12), None),
     "not a number": holes(searched(12), math.nan),
     "infinite": holes(searched(12), math.inf),

@@ -37,7 +37,7 @@ def test_an_interrupt_that_a_library_dropped_is_raised_again_once() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_handler_of_somebody_else_stays() -> None:
+def test_a_handler_of_other_code_stays() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
     try:
@@ -96,7 +96,7 @@ def test_an_interrupt_while_candidates_are_drawn_leaves_them_to_the_next_worker(
     assert not store.unfinished()
 
 
-def test_an_interrupt_does_not_end_the_plain_network(tmp_path: Path) -> None:
+def test_an_interrupt_does_not_end_the_baseline(tmp_path: Path) -> None:
     store = opened(tmp_path)
     baseline = small_space().baseline().params
     store.enqueue(baseline)

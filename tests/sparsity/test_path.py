@@ -157,7 +157,7 @@ def test_a_deeper_network_goes_from_weak_to_strong() -> None:
     assert result.score[-1] > 0.5 > result.score[0]
 
 
-def test_strength_max_leaves_the_model_as_it_was() -> None:
+def test_max_strength_leaves_the_model_as_it_was() -> None:
     x, y = data(p=6)
     model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1))
     state = {name: value.clone() for name, value in model.state_dict().items()}

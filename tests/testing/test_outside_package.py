@@ -20,7 +20,7 @@ from dashpot.search.space.defaults import default_techniques
 from dashpot.testing import Row, run_laws
 
 GOOD = '''
-"""Gradient noise, by somebody else."""
+"""Gradient noise, by another package."""
 from typing import Annotated
 from dashpot.core.fields.domains import Range
 from dashpot.core.technique import Technique
@@ -84,7 +84,7 @@ def test_a_broken_technique_fails_the_right_law(package: Path, name: str, old: s
 
 
 UNITS = '''
-"""Dropout of whole units for a whole batch, by somebody else: alone, and its form for stacks of members."""
+"""Dropout of whole units for a whole batch, by another package: alone, and its form for stacks of members."""
 from typing import Annotated
 import numpy as np
 from dashpot.core.draws import uniform_by
@@ -172,7 +172,7 @@ def test_an_activation_dropout_of_another_package_is_in_a_population_what_it_is_
 
 
 SEARCHED = '''
-"""Two techniques of one slot, by somebody else; one of them in the default search space."""
+"""Two techniques of one slot, by another package; one of them in the default search space."""
 from typing import Annotated
 from dashpot.core.preset import Preset
 from dashpot.core.fields.domains import Range
@@ -228,7 +228,7 @@ def test_a_preset_and_an_exclusive_slot_are_taken_into_the_search(package: Path)
 
 
 ANOTHER = '''
-"""An image augmentation and a penalty, by somebody else."""
+"""An image augmentation and a penalty, by another package."""
 from dataclasses import field
 from typing import Annotated
 

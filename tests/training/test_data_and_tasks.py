@@ -115,7 +115,7 @@ def test_targets_and_outputs_of_any_structure_need_a_loss_and_are_scored_by_it()
     [nn.CrossEntropyLoss(), functional.cross_entropy, nn.CrossEntropyLoss(reduction="none")],
     ids=["module", "function", "none"],
 )
-@pytest.mark.parametrize("recipe", [None, dashpot.LabelSmoothing() | dashpot.Mixup()], ids=["plain", "samples"])
+@pytest.mark.parametrize("recipe", [None, dashpot.LabelSmoothing() | dashpot.Mixup()], ids=["baseline", "samples"])
 def test_a_criterion_that_reduces_trains_as_the_losses_of_samples(criterion: Any, recipe: Any) -> None:
     ours, plain = (fit(line(), (X, CLASSES), loss=loss, recipe=recipe) for loss in (criterion, None))
     for a, b in zip(bits(ours), bits(plain), strict=True):

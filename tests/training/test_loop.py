@@ -186,7 +186,7 @@ def test_bad_arguments(options: dict[str, Any], message: str) -> None:
         fit(network(), problem(), **options)
 
 
-def test_a_watched_score_that_nobody_takes_is_refused_before_training() -> None:
+def test_a_monitored_score_that_is_not_computed_is_refused_before_training() -> None:
     with pytest.raises(dashpot.ConflictError, match="valid="):
         fit(network(), problem(), recipe=dashpot.EarlyStopping())
 

@@ -124,7 +124,7 @@ def test_help_is_positive() -> None:
     task = small_task(noise=3.0)
     space = space_of(dashpot.WeightDecay(strength=20.0))
     _, found, _ = run(task, space, space.default(), TrainingBudget(60, 16, (), FOLDS, 4))
-    # Each keeps its best look, so that what remains is what decay itself earned.
+    # Each keeps its best evaluation, so that what remains is the contribution of decay itself.
     assert found.contributions[0]["kind"] == "left out"
     assert found.contributions[0]["difference"] > 0
     assert found.interactions == []

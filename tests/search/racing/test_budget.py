@@ -1,4 +1,4 @@
-"""The training budget: costs, what gives way first, and what a budget that is too small is told."""
+"""The training budget: costs, what is reduced first, and the message for a budget that is too small."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def counted_epochs(parallel: int, protected: int, folds: int, epochs: int) -> in
         protected=range(protected),
         say=lambda stage, trials, epoch: alive.append(len(trials)),
     )
-    # It is told after the rung, so that an epoch was trained by those of the one before.
+    # It is reported after the rung, so that an epoch was trained by those of the one before.
     return folds * (parallel + sum(alive[:-1]))
 
 

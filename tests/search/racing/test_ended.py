@@ -1,6 +1,4 @@
-"""Candidates that have learned their rows by heart end before their time: with what they were at their best, and
-beating whom they had beaten.
-"""
+"""Candidates that overfit end early: they keep their best evaluation, and their rank."""
 
 from __future__ import annotations
 
@@ -33,7 +31,7 @@ def task(**options: Any) -> Any:
 
 
 class Whole(Race):
-    """A race that nobody ends early."""
+    """A race in which no candidate ends early."""
 
     def over(self, i: int) -> bool:
         return False
@@ -56,7 +54,7 @@ def test_it_ends_at_its_best() -> None:
         # What it is was found out before, so that nothing is lost.
         assert r.best_epoch == other.best_epoch
         assert r.scores == pytest.approx(other.scores, rel=1e-5)
-        assert r.history == [pytest.approx(look, rel=1e-5) for look in other.history[: len(r.history)]]
+        assert r.history == [pytest.approx(evaluation, rel=1e-5) for evaluation in other.history[: len(r.history)]]
         for mine, theirs in zip(r.tensors, other.tensors, strict=True):
             assert all(torch.allclose(mine[name], theirs[name], atol=1e-5) for name in theirs)
 
@@ -81,7 +79,7 @@ def test_where_all_have_ended_the_race_is_over_and_the_rungs_are_not_forgotten()
     assert max(r.epochs for r in found) < 30
 
 
-def test_the_plain_network_that_ended_is_complete() -> None:
+def test_a_baseline_that_ended_is_complete() -> None:
     found = race(task(), [HASTY[2], *HASTY[:2], *SLOW], replace(LONG, rungs=(30, 50)), protected=[0])
     assert (found[0].state, found[0].ended) == ("complete", True)
 
@@ -92,7 +90,7 @@ def test_trained_again_on_other_folds_it_may_end_elsewhere_and_is_whole(tmp_path
     again = with_networks(task(), LONG, tmp_path, [known], folds=range(FOLDS), deadline=None, say=lambda *args: None)
     assert len(again) == 1
     assert len(again[0].tensors) == FOLDS
-    # Kept for the next who asks, which what the end of the time has cut short is not.
+    # Saved for the next call; those that are incomplete at the deadline are not.
     assert (
         with_networks(task(), LONG, tmp_path, [known], folds=range(FOLDS), deadline=0.0, say=lambda *args: None)[
             0

@@ -195,7 +195,7 @@ def test_several_populations_exchange(found: list[Trial], two_threads: None, sta
 def test_lineages(found: list[Trial]) -> None:
     assert found[0].lineage == []
     assert found[0].state == "complete", "baseline is the second worst, and stays what it is"
-    assert all(r.state == "complete" or r.lineage for r in found), "nobody is dropped"
+    assert all(r.state == "complete" or r.lineage for r in found), "no trial is pruned"
     assert all(r.epochs == 16 for r in found)
     for r in (r for r in found if r.lineage):
         at = [s.epoch for s in r.lineage]
@@ -204,7 +204,7 @@ def test_lineages(found: list[Trial]) -> None:
         assert set(at[1:]) <= set(exchanges(16))
         assert r.lineage[-1].candidate == r.candidate
         beginnings = [point(p).params for p in POINTS]
-        assert r.lineage[0].candidate.params in beginnings, "it goes back to one of those who began"
+        assert r.lineage[0].candidate.params in beginnings, "it goes back to one of the first candidates"
         assert len({tuple(t.kind() for t in s.candidate.recipe) for s in r.lineage}) == 1, "one structure all the way"
         for s in r.lineage:
             for name, value in s.candidate.params.items():
@@ -219,7 +219,7 @@ def test_weights_outputs_and_scores_agree() -> None:
     """Also where early stopping keeps other weights than it trains on with, and right after a copy was made."""
     task, seen = small_task(noise=2.0), []
 
-    def look(r: Trial) -> None:
+    def report(r: Trial) -> None:
         for tensors, score, (_, valid) in zip(r.tensors, r.scores, task.folds, strict=False):
             model = task.make(dict(r.candidate.net))
             model.load_state_dict(dict(tensors))
@@ -230,7 +230,7 @@ def test_weights_outputs_and_scores_agree() -> None:
                 )
             seen.append(bool(r.lineage) and any(isinstance(t, dashpot.EarlyStopping) for t in r.candidate.recipe))
 
-    found = raced(task, report=look)
+    found = raced(task, report=report)
     assert sum(seen) > 3
     scores = [tuple(r.scores) for r in found if r.state == "complete"]
     assert len(set(scores)) == len(scores), "a copy that is still what was copied is no candidate of its own"
@@ -256,7 +256,7 @@ def test_what_cannot_be_copied_is_not_replaced() -> None:
         assert all(torch.equal(t, executor.tensors(place)[name]) for name, t in tensors.items())
     assert executor.replace([((0, 1), (1, 0))], baseline.recipe, 1e-3)
     assert all(torch.equal(t, executor.tensors((1, 0))[name]) for name, t in executor.tensors((0, 1)).items())
-    assert len(population.alive) == 3, "who is replaced leaves"
+    assert len(population.alive) == 3, "a replaced member is removed"
     executor.close()
 
 

@@ -111,7 +111,7 @@ def test_a_shortened_race_keeps_to_its_bracket(
     assert all(r.epochs == made.planned for r in found if r.state == "complete")
 
 
-def test_none_drops_nobody() -> None:
+def test_none_prunes_no_trial() -> None:
     training = fit_budget(80, FOLDS, Pace(1e-6), None, epochs=6, batch_size=40, schedule="none")
     assert (training.rungs, training.schedule) == ((), "none")
     found = race(small_task(), LADDER[:5], training)
@@ -164,7 +164,7 @@ def test_exchanges() -> None:
         assert len(found) == min(7, epochs - 1)
 
 
-def test_who_takes_over_from_whom() -> None:
+def test_which_trial_takes_over_which() -> None:
     def of(*scores: float, best: dict[int, float] | None = None) -> list[Trial]:
         return [trial(i, [(best or {}).get(i, s)], history=[(1, s)]) for i, s in enumerate(scores)]
 

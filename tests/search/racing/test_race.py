@@ -1,5 +1,5 @@
-"""The race: members are those that would have trained alone, the weaker ones leave, and what is told is what the files
-hold.
+"""The race: members are those that would have trained alone, the weaker ones are pruned, and the files hold what is
+reported.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def recomputed(task: Task, r: Trial) -> list[float]:
 
 def test_members_are_as_alone() -> None:
     task = small_task()
-    # One look, so that what is kept is the end.
+    # One evaluation, so that what is kept is the end.
     found = Race(task, ONE, [Trial(i, c) for i, c in enumerate(SOME)], folds=range(FOLDS)).run(only=6)
     for r in found:
         assert (r.state, r.epochs, r.best_epoch) == ("complete", 6, 6)
@@ -77,7 +77,7 @@ def test_members_are_as_alone() -> None:
                 assert torch.allclose(r.tensors[fold][name], tensor, atol=1e-4), (r.candidate, name)
 
 
-def test_what_is_kept_is_the_best_look_and_gives_the_scores(tmp_path: Path) -> None:
+def test_the_best_evaluation_is_kept_and_gives_the_scores(tmp_path: Path) -> None:
     task = small_task(noise=2.0)
     wild = [candidate(lr=0.3), *SOME]
     for r in race(task, wild, TrainingBudget(12, 16, (), FOLDS, 5)):
@@ -139,7 +139,7 @@ def test_leaving_does_not_change_who_stays() -> None:
     assert together[1].best_epoch == alone[0].best_epoch
 
 
-def test_protected_stay_and_take_nobodys_place() -> None:
+def test_protected_stay_and_take_no_place() -> None:
     task = small_task()
     bad = candidate(lr=1e-6)
     found = race(task, [bad, *(candidate(lr=10.0**-k) for k in (2.0, 2.5, 3.0))], protected=[0])
@@ -148,7 +148,7 @@ def test_protected_stay_and_take_nobodys_place() -> None:
     assert [r.state for r in found[1:]].count("complete") == 1
 
 
-def test_losing_to_nan_is_nobody_elses_loss() -> None:
+def test_a_nan_fails_only_its_own_candidate() -> None:
     task = small_task()
     broken = candidate(lr=1e30)
     found = race(task, [SOME[0], broken, SOME[1]], rungs=())
@@ -187,11 +187,11 @@ def test_deadline_counts_who_is_left_as_complete(monkeypatch: pytest.MonkeyPatch
     assert {r.epochs for r in found if r.state == "pruned"} == {1}
     none = race(small_task(), SOME[:2], deadline=-1.0)
     assert [(r.state, r.scores) for r in none] == [("pruned", []), ("pruned", [])], (
-        "before the first epoch nobody has a score"
+        "before the first epoch no trial has a score"
     )
 
 
-def test_only_looks_once() -> None:
+def test_only_evaluates_once() -> None:
     task = small_task()
     r = Race(task, TRAINING, [Trial(0, SOME[0])], folds=range(FOLDS)).run(rungs=(), only=4)[0]
     assert [e for e, _ in r.history] == [4]
@@ -200,10 +200,10 @@ def test_only_looks_once() -> None:
     assert r.score == pytest.approx(dict(full.history)[4], rel=1e-5), "on the same schedule"
 
 
-def test_looks_are_the_same_with_and_without_rungs() -> None:
+def test_evaluations_are_the_same_with_and_without_rungs() -> None:
     training = TrainingBudget(
         epochs=60, batch_size=64, rungs=(7, 20), folds=1, parallel=2
-    )  # the looks are at every fifth epoch
+    )  # the evaluations are at every fifth epoch
     task = small_task()
     with_rungs, without = (race(task, SOME[:1], training, folds=[0], rungs=rungs)[0] for rungs in (None, ()))
     assert [e for e, _ in with_rungs.history] == [e for e, _ in without.history]

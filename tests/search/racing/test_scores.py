@@ -79,7 +79,7 @@ def test_values_have_no_temperature() -> None:
 
 
 def test_a_race_ranks_by_them() -> None:
-    """The kept outputs have the score that is told, at one temperature for all folds, and no look was better."""
+    """The kept outputs have the reported score, at one temperature for all folds, and no evaluation was better."""
     task = calibrated(small_task())
     for trial in race(task, [small_space().default(), small_space().baseline()], rungs=()):
         assert len(trial.scores) == FOLDS

@@ -1,4 +1,4 @@
-"""Batch sizes in a search: what may be asked for, what candidates do with their own, and what is told of it."""
+"""Batch sizes in a search: what may be asked for, what candidates do with their own, and what is reported."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_refit_is_in_the_batches_of_the_winner() -> None:
     demand_same(made.network.state_dict(), alone(whole, MIXED[1], 0, pool[:1])[0])
 
 
-def test_what_an_technique_earned_is_measured_in_the_batches_of_the_winner() -> None:
+def test_the_contribution_of_a_technique_is_measured_in_the_batches_of_the_winner() -> None:
     task = small_task()
     space = Space(
         technique_spaces([dashpot.L1(strength=1e-2)]),
@@ -239,7 +239,7 @@ def test_it_counts_as_no_technique() -> None:
     assert ensemble.choose([best, other]).chosen is best
 
 
-def test_whoever_takes_over_a_network_takes_over_its_batches() -> None:
+def test_a_copied_network_keeps_its_batch_size() -> None:
     from dashpot.search.racing.pruning import perturbed
 
     space = small_space().with_batches(Categorical((8, 16, 32)), 16)

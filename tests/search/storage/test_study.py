@@ -105,7 +105,7 @@ def test_the_candidates_of_one_that_has_ended_are_given_back_once(open_: Open) -
 def test_one_that_comes_back_is_not_counted_twice(open_: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = open_(), open_()
     two.ask(point)
-    two._heartbeat.stop()  # stalled: alive, and without signs of life
+    two._heartbeat.stop()  # stalled: alive, and without heartbeats
     monkeypatch.setattr(heartbeat, "ended_here", lambda beat: False)
     assert one.take_over() == 0  # seen for the first time
     monkeypatch.setattr(heartbeat, "GRACE", -1.0)
@@ -192,15 +192,15 @@ def test_what_a_killed_worker_had_not_yet_drawn_is_kept(open_: Open) -> None:
     one = open_()
     one.enqueue({"lr": 0.75})
     one.study.ask()
-    life_of_nobody = one.trials()[0]
-    assert "worker" not in life_of_nobody.user_attrs
+    orphan = one.trials()[0]
+    assert "worker" not in orphan.user_attrs
     assert one.take_over() == 0
     one._monitor._seen["trial 0"] = (None, -1e9)
     assert one.take_over() == 1
     assert one.ask(point) == (1, 0.75)
 
 
-def test_no_more_than_the_limit_whoever_asks(open_: Open) -> None:
+def test_no_more_than_the_limit_from_any_worker(open_: Open) -> None:
     workers = [open_() for _ in range(3)]
     found: list[Any] = []
 
@@ -302,7 +302,7 @@ def test_a_full_disk_is_one_message_and_the_journal_stays_whole(tmp_path: Path) 
     store.close()
 
 
-def test_a_writer_killed_with_the_lock_stops_nobody(tmp_path: Path) -> None:
+def test_a_writer_killed_with_the_lock_blocks_no_other(tmp_path: Path) -> None:
     url = str(tmp_path / "journal.log")
     store = Store(url, "study", SETTINGS)
     hold = (
@@ -320,7 +320,7 @@ def test_a_writer_killed_with_the_lock_stops_nobody(tmp_path: Path) -> None:
     store.close()
 
 
-# --- life ------------------------------------------------------------------------------------------------------------
+# --- heartbeat -------------------------------------------------------------------------------------------------------
 
 
 def test_a_process_of_this_machine_is_known_to_be_dead_at_once() -> None:
