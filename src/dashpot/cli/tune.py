@@ -254,7 +254,7 @@ def _run(problem: Any, config: Any, folder: Path, processes: int, interrupts: An
 
 
 def _tell_unfinished(live: Any, store: Any, lost: int, processes: int, log: Path) -> None:
-    """Say which workers ended early, and how many candidates nobody has finished."""
+    """Say which workers ended early, and how many candidates are not finished."""
     if lost:
         live.note(f"{lost} of {processes} workers ended early; {log} may say why. What they had finished counts.")
     rest = sum(

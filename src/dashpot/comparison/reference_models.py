@@ -13,7 +13,7 @@ from dashpot.evaluation.losses import metrics_of
 
 Model = Any
 FIRST = 3
-"""Rounds of boosting that tell how long all of them take."""
+"""Rounds of boosting by which the time of all is estimated."""
 
 
 SLOW = ("logistic regression, L1",)

@@ -18,7 +18,7 @@ from dashpot.evaluation.losses import Criterion, default_criterion, is_classific
 
 Make = Callable[[], nn.Module]
 RANDOM = threading.RLock()
-"""Whoever uses what all threads share, torch's random state or Python's warnings, holds it."""
+"""Held while state that all threads share is used: torch's random state, Python's warnings."""
 
 
 @dataclass(frozen=True, eq=False)

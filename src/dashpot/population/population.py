@@ -142,7 +142,7 @@ class Population:
         """A new member that goes on from where another is: its weights, moments, averages, best weights and epoch.
 
         Args:
-            number: whom to copy; alive.
+            number: the member to copy; alive.
             recipe, lr, seed: its own from here on, else the other's. With the same seed it sees the same rows and
                 draws.
             into: another population of the same data, plan and device, of which it becomes a member instead.

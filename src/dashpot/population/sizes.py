@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 ELEMENTS = 1 << 18
-"""Members x batch x width of a stack on a CPU where autograd works on all members at once: what caches bear."""
+"""Members x batch x width of a stack on a CPU where autograd works on all members at once: what fits into caches."""
 MOST = 64
 """Members of a stack at most on a CPU; beyond, calls cost nothing any more."""
 

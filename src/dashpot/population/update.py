@@ -14,7 +14,7 @@ from dashpot.techniques.penalties.fast import terms_of
 from dashpot.techniques.penalties.proximal import Proximal
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
-"""torch's own, which :func:`dashpot.fit` leaves alone."""
+"""torch's defaults, which :func:`dashpot.fit` uses."""
 
 
 Maps = dict[tuple[int, int], Proximal]

@@ -5,7 +5,7 @@ from __future__ import annotations
 FRACTION = 50
 """A batch is about a fiftieth of the rows, so that an epoch is about fifty steps, whatever the table's size."""
 SMALLEST, LARGEST = 32, 512
-"""Rows of a batch: fewer make gradients noisy and steps slow per row, more gain no speed on the networks here."""
+"""Rows of a batch: fewer make gradients noisy and steps slow per row, more are no faster on the networks here."""
 LARGEST_IN_STACK = 256
 """Rows of a batch in a search, where many networks share a cache and their activations must fit into it."""
 SMALLEST_FIXED_EPOCHS = 16

@@ -45,7 +45,7 @@ class Acting:
         """Replace modules, check, set states up, install hooks; where that fails, nothing stays installed.
 
         Args:
-            recipe: what to call them all, for whoever attaches a second time.
+            recipe: the name of all of them, for the error when another session is attached.
             batch_size, closure: as in :meth:`Recipe.attach`.
 
         Raises:

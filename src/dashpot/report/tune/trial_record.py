@@ -1,4 +1,4 @@
-"""What is kept of a trial, typed and versioned: by the study, by the checkpoints and by ``report.json``."""
+"""The record of a trial, typed and versioned, in the study, the checkpoints and ``report.json``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Self
 from dashpot.core.errors import StorageError
 
 VERSION = 2
-"""Of the records here. 1, which wrote no number, was before techniques and trials had these names."""
+"""The version of these records; version 1 wrote no number."""
 
 
 def demand_version(what: str, found: Any, known: int, remedy: str) -> None:
@@ -68,7 +68,7 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A candidate and what became of it; None for every number that is missing or not finite.
+    """A candidate with its results; None for every number that is missing or not finite.
 
     Attributes:
         number: in the study.

@@ -83,7 +83,7 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
     seeds = Seeds(setup, training, every, until.end, pace * training.epochs)
     again = seeds.again(finalists, choice, baseline)
     if again:
-        # Only those that were trained as often are compared: the best of many is partly lucky, and was, with its first
+        # Only those that were trained as often are compared: the best of many is biased, and was, with its first
         # seed.
         first = {r.number: r for r in finalists}
         choice = ensemble.choose([ensemble.averaged(first[r.number], [first[r.number], r]) for r in again])

@@ -27,7 +27,7 @@ CONFIG, SPENT, REPORT, HELD, LOG = "tune.json", "spent.json", "report.json", "tu
 VERSION = 2
 """Of ``tune.json``; 1 wrote no number."""
 ADDRESS = "DASHPOT_STORAGE"
-"""How workers on this machine are told a storage whose password must not stand in a file."""
+"""The environment variable with a storage for the workers of this machine: its password must not be in a file."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

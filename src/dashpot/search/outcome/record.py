@@ -27,7 +27,7 @@ LATE, REFERENCES = 0.95, 1.05
 report comes after them.
 """
 LARGE = 10_000_000
-"""Values in a table (rows x columns x classes) beyond which linear models and boosted trees are not fitted beside."""
+"""Values in a table (rows x columns x classes) beyond which linear models and boosted trees are skipped."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def _epoch(task: Task, candidates: Sequence[Candidate], batch_size: int, rows: i
     folds = range(min(SAMPLED_FOLDS, len(task.folds)))
     members = [task.member(c, fold) for c in candidates for fold in folds]
     members = [replace(m, rows=m.rows[:rows]) for m in members]
-    # As many as a fold of so many rows would have to look at.
+    # As many as a fold of so many rows would evaluate.
     valid = {
         n: task.folds[fold][1][: max(1, rows * len(task.folds[fold][1]) // len(task.folds[fold][0]))]
         for n, fold in enumerate([*folds] * len(candidates))

@@ -49,7 +49,7 @@ def _of_machine() -> float | None:
         for line in info.read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return 1024.0 * int(line.split()[1])
-    try:  # what is free is less than what can be had, so all there is, as a guess
+    try:  # an estimate: free memory says too little, since caches count as used
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 2
     except (ValueError, OSError, AttributeError):
         return None

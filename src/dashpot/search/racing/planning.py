@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dashpot.search.racing.trial import ETA, HALVING, HYPERBAND, POPULATION, TrainingBudget, default_rungs
 
 EVALUATIONS = 12
-"""Scores between the rungs, for the figure; they decide nothing."""
+"""Evaluations between the rungs, for the figure; they prune nothing."""
 EIGHTHS = 8
 """A population exchanges after each eighth of the epochs."""
 

@@ -42,7 +42,7 @@ class Race:
         trials: the candidates; ``protected`` numbers are never pruned. One with a lineage is trained through its
             stages.
         folds: which folds.
-        deadline: ``time.monotonic()`` at which it ends, with whatever it has; None has no end.
+        deadline: ``time.monotonic()`` at which it ends, with the scores so far; None has no end.
         elastic: where it turns out that the deadline would come first, plan for fewer epochs while the learning rate is
             still flat: up to there the shorter budget trains in the same way, and the learning rate of all trials still
             falls to zero.
@@ -116,7 +116,7 @@ class Race:
                 training.
 
         Returns:
-            The trials. At the deadline, those who are still running count as complete, with what they have.
+            The trials. At the deadline, those that are still running count as complete, with their best so far.
         """
         self._started, self._member_epochs = time.monotonic(), 0
         self._random = np.random.default_rng(

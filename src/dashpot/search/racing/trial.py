@@ -14,7 +14,7 @@ from dashpot.report.tune.trial_record import StageRecord, TrialRecord
 from dashpot.search.space.space import Candidate
 
 ETA = 3
-"""A third goes on at each rung (Li et al., "Hyperband", JMLR 2018)."""
+"""A third is kept at each rung (Li et al., "Hyperband", JMLR 2018)."""
 HALVING, HYPERBAND, NONE, POPULATION = SCHEDULES = ("halving", "hyperband", "none", "population")
 """How trials of a race are pruned; see :mod:`dashpot.search.racing.pruning`."""
 

@@ -24,7 +24,7 @@ SMALLEST = 3
 KEPT = 24
 """Candidates whose networks are kept: a few times as many as can become finalists."""
 PAUSE = 1.0
-"""Seconds between polls of what the others do."""
+"""Seconds between polls of the other workers."""
 
 
 class Worker:

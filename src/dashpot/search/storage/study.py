@@ -20,8 +20,6 @@ from dashpot.search.storage.opening import open_study
 from dashpot.search.storage.retry import with_retries
 from dashpot.search.storage.trials import ASIDE, FORMAT, RECORD, TAKEN, candidates, counted, demand_same, unwanted
 
-BEAT = 10.0
-"""Seconds between signs of heartbeat."""
 RETRIES = 60.0
 """Seconds for which a storage that does not answer (a restarting server) is retried."""
 JOURNAL = "journal.log"

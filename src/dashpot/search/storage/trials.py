@@ -11,7 +11,7 @@ from dashpot.report.tune.trial_record import TrialRecord, demand_version
 TAKEN, ASIDE = "taken over by", "set aside"
 """Attributes of trials that do not count."""
 RECORD = "record"
-"""The attribute that holds what became of a trial."""
+"""The attribute that holds the record of a trial."""
 FORMAT = 2
 """Of what a study holds beside Optuna's own; 1 was before the records of trials were typed, and wrote no number."""
 
