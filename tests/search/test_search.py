@@ -423,7 +423,7 @@ def test_finals_and_first_measures_keep_to_the_memory(tmp_path: Path, monkeypatc
         whole(self, members, *given, **options)
 
     monkeypatch.setattr(Population, "__init__", counted)
-    for module in ("memory", "race"):
+    for module in ("memory", "networks"):
         monkeypatch.setattr(f"dashpot.search.racing.{module}.most_members", lambda *given, **options: 6)
     run(iris(), SearchConfig(**{**SHORT, "trials": 9}), tmp_path)
     assert len(sizes) > 3
