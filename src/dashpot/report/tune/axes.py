@@ -19,7 +19,7 @@ KEY = 0.27
 GRID, LIGHT, SKY = "#E9EBEE", "#AEB4BA", "#56B4E9"
 PURPLE = "#8C6BB1"
 COLOURS = {"complete": SKY, "pruned": LIGHT, "failed": PURPLE}
-STATES = {"complete": "finished", "pruned": "stopped early", "failed": "failed"}
+STATES = {"complete": "finished", "pruned": "pruned", "failed": "failed"}
 
 
 def emphasis(candidate: RankedTrial) -> tuple[str, str, float]:

@@ -1,4 +1,4 @@
-"""The figures of what each technique gained and of which settings mattered."""
+"""The figures of contributions and of which settings mattered."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw_contributions(record: Report) -> Figure:
 
     rows, pairs = contributions(record), interactions(record)[:MOST]
     name = pretty(record.proper)
-    title = f"{record.dataset}: what each technique gained"
+    title = f"{record.dataset}: the contribution of each technique"
     gains = [gain for row in rows for gain in (row.left_out, row.alone) if gain is not None] + [
         gain for _, gain in pairs
     ]

@@ -40,7 +40,7 @@ def tune_figures(record: Report, folder: str | Path) -> dict[str, tuple[Path, Pa
 
 
 def draw_race(record: Report) -> Figure:
-    """The score on held-out rows against the epoch, a line per candidate: those stopped early pale, the baseline
+    """The score on held-out rows against the epoch, a line per candidate: those pruned pale, the baseline
     and the chosen one with their names.
     """
     record = as_record(record)
@@ -96,7 +96,7 @@ def _crowd(axes: Axes, candidates: Sequence[RankedTrial]) -> None:
         [c for c in candidates if not c.roles and c.state == "complete"],
     ]
     for group, colour, width, label in zip(
-        groups, (LIGHT, COLOURS["complete"]), (0.7, 1.1), ("stopped early or failed", "finished"), strict=True
+        groups, (LIGHT, COLOURS["complete"]), (0.7, 1.1), ("pruned or failed", "finished"), strict=True
     ):
         crowd = min(1.0, max(0.3, 25 / max(len(group), 1)))
         for i, candidate in enumerate(group):

@@ -206,7 +206,7 @@ def print_report(record: Report, console: Console) -> None:
     _lines(console, closing(record))
 
 
-_STATES = (("complete", "complete"), ("pruned", "stopped early"), ("failed", "failed"))
+_STATES = (("complete", "complete"), ("pruned", "pruned"), ("failed", "failed"))
 
 
 def _lines(console: Console, lines: Iterable[str]) -> None:
