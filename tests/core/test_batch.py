@@ -125,7 +125,8 @@ def test_batches_move_however_deep_their_tensors_lie() -> None:
     assert batch.weight.is_meta
     assert batch.mask is not None
     assert batch.mask.is_meta
-    other = dashpot.Batch(torch.ones(2), torch.ones(2), truth=torch.zeros(2)).to(torch.float64)  # type: ignore[arg-type]
+    whole = dashpot.Batch(torch.ones(2), torch.ones(2), truth=torch.zeros(2))
+    other = whole.to(torch.float64)  # type: ignore[arg-type]
     assert other.truth.dtype == torch.float64
 
 

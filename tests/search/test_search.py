@@ -132,7 +132,8 @@ def test_interactions_reach_the_report(tmp_path: Path) -> None:
     search = Search(iris(), options, tmp_path)
     # Baseline with a learning rate at which nothing is learned, so that the whole default space wins.
     baseline = search.space.baseline()
-    search.space.baseline = lambda: search.space.candidate({**baseline.params, "lr": 5e-4})  # type: ignore[method-assign]
+    slower = {**baseline.params, "lr": 5e-4}
+    search.space.baseline = lambda: search.space.candidate(slower)  # type: ignore[method-assign]
     whole = search.space.candidate({**search.space.default().params, "lr": 2e-2})
     search.first_candidates = lambda: [search.space.baseline(), whole, whole]  # type: ignore[method-assign]
     store = search.open()

@@ -313,7 +313,8 @@ def test_several_values_and_options_of_the_network(tmp_path: Path) -> None:
 
     torch.testing.assert_close(load_file(folder / "model.safetensors"), dict(result.network.state_dict()))
     assert not (folder / "preprocessing.json").exists()
-    assert dashpot.core.fields.codec.loads((folder / "recipe.toml").read_text()) == result.recipe  # type: ignore[attr-defined]
+    written = (folder / "recipe.toml").read_text()
+    assert dashpot.core.fields.codec.loads(written) == result.recipe  # type: ignore[attr-defined]
 
 
 def test_the_loss_is_the_callers() -> None:
