@@ -19,6 +19,7 @@ def standardize(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         x: [..., batch, channels, height, width].
         mean, std: [..., channels, 1, 1]; leading axes are those of ``x``, such as the members of a population.
     """
+    # Buffers of a module are Any to mypy.
     return (unit_range(x) - mean.unsqueeze(-4)) / std.unsqueeze(-4)  # type: ignore[no-any-return]
 
 

@@ -66,7 +66,7 @@ def pace(task: Task, candidates: Sequence[Candidate], batch_size: int) -> Pace:
 def _trains(task: Task, candidate: Candidate, batch_size: int) -> bool:
     try:
         _epoch(task, [candidate], batch_size, 2 * batch_size)
-    except Exception:
+    except Exception:  # whatever a technique of another package raises; the race tells it
         return False
     return True
 

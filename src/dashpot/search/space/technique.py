@@ -83,6 +83,7 @@ def _bearing(base: Technique, mentioned: Mapping[str, Any], ranges: Mapping[str,
     """The technique, able to take values of its ranges: one with ``relative=0.01..0.1`` has no strength."""
     lowest: dict[str, Any] = {field: interval.at(interval.low) for field, interval in ranges.items()}
     try:
+        # Every technique is a dataclass, which the base class cannot say.
         dataclasses.replace(base, **lowest)  # type: ignore[type-var]
     except ConfigError:
         fixed = {field: getattr(base, field) for field, interval in mentioned.items() if interval is None}
