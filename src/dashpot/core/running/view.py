@@ -42,7 +42,10 @@ class Params:
         """Those that have a gradient: an optimizer passes over the others, and so do we."""
         if all(p.grad is not None for p in self.tensors):
             return self
-        kept = [i for i, p in enumerate(self.tensors) if p.grad is not None]
+        return self.only([i for i, p in enumerate(self.tensors) if p.grad is not None])
+
+    def only(self, kept: list[int]) -> Params:
+        """Those at these places."""
         return Params([self.names[i] for i in kept], [self.tensors[i] for i in kept], [self.groups[i] for i in kept])
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dashpot.core.fields.domains import Range
 from dashpot.core.running.context import Context
+from dashpot.core.running.direction import direction
 from dashpot.core.running.view import Params
 from dashpot.core.stacks.stack import member_norms
 from dashpot.core.stacks.stacked import StackedTechnique
@@ -103,8 +104,9 @@ class SAM(Technique):
         grads = params.grads
         norm = total_norm(grads)
         try:
-            for w, g in zip(params.tensors, grads, strict=True):
-                w.copy_(sam_ascent(w, g, norm.to(w.device), self.rho))
+            for (_, w, group), g in zip(params, grads, strict=True):
+                # Under maximize=True the worst point is where what is maximized is lowest.
+                w.copy_(sam_ascent(w, g, norm.to(w.device), self.rho * direction(group)))
             yield
         finally:
             torch._foreach_copy_(params.tensors, start)
