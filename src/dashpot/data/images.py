@@ -41,17 +41,25 @@ class ImagePreprocessing:
     high: float = 255.0
 
     @staticmethod
-    def fit(pixels: np.ndarray, train: np.ndarray, *, scaling: str = "standard") -> ImagePreprocessing:
-        """Learn from the images ``train`` of ``pixels`` [n, channels, height, width]; ``scaling`` is for tables."""
+    def fit(
+        pixels: np.ndarray, train: np.ndarray, *, scaling: str = "standard", weight: np.ndarray | None = None
+    ) -> ImagePreprocessing:
+        """Learn from the images ``train`` of ``pixels`` [n, channels, height, width], by the ``weight`` of all images;
+        ``scaling`` is for tables.
+        """
         low, high = pixel_range(pixels[train])
         picked = _unit(pixels[train], low, high)
-        scale = picked.std(axis=(0, 2, 3))
+        mean, scale = picked.mean(axis=(0, 2, 3)), picked.std(axis=(0, 2, 3))
+        if weight is not None:
+            share = weight[train] / weight[train].sum()
+            mean = share @ picked.mean(axis=(2, 3), dtype=np.float64)
+            scale = np.sqrt(share @ ((picked - mean[:, None, None]) ** 2).mean(axis=(2, 3)))
         channels, height, width = pixels.shape[1:]
         return ImagePreprocessing(
             channels,
             height,
             width,
-            tuple(map(float, picked.mean(axis=(0, 2, 3)))),
+            tuple(map(float, mean)),
             tuple(float(s) if s > 1e-6 else 1.0 for s in scale),
             low=low,
             high=high,

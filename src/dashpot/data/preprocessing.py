@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dashpot.core.errors import ConfigError, DataError
-from dashpot.data.columns import OTHER, by_column, demand_finite, demand_finite_spread, frequent, spread
+from dashpot.data.columns import (
+    OTHER,
+    by_column,
+    demand_finite,
+    demand_finite_spread,
+    frequent,
+    mean_and_deviation,
+    spread,
+    weighted_median,
+)
 from dashpot.data.rows import Rows
 from dashpot.data.text import CELLS, MAX_TERMS, Corpus, TextColumn, reads_as_text
 
@@ -127,7 +136,12 @@ class Preprocessing:
 
     @staticmethod
     def fit(
-        rows: Rows, train: np.ndarray | None = None, *, strict: bool = True, scaling: str = "standard"
+        rows: Rows,
+        train: np.ndarray | None = None,
+        *,
+        strict: bool = True,
+        scaling: str = "standard",
+        weight: np.ndarray | None = None,
     ) -> Preprocessing:
         """Learn from the rows ``train`` (all by default).
 
@@ -135,6 +149,8 @@ class Preprocessing:
             strict: refuse a table without any information, and warn of columns without; estimators, whose callers
                 expect neither, pass False.
             scaling: of numeric columns, ``"standard"`` or ``"robust"``.
+            weight: of all rows, above 0; a row of weight 2 counts as two in every statistic. What a column
+                is (numbers, levels or text) is seen by rows.
 
         Raises:
             ConfigError: another scaling.
@@ -147,25 +163,26 @@ class Preprocessing:
         numeric = [name for name in rows.names if rows.matrix is not None or rows.column(name).dtype != object]
         block = rows.numeric(numeric)
         demand_finite(numeric, block)
-        block = block[picked]
+        block, counts = block[picked], None if weight is None else weight[picked]
         missing = np.isnan(block)
         with np.errstate(over="ignore", invalid="ignore"):  # told by the column's name
-            median = by_column(np.median, block, missing)
-            filled = np.where(missing, median, block)
-            mean, scale = filled.mean(axis=0), filled.std(axis=0)
+            median = by_column(np.median if counts is None else weighted_median, block, missing, weight=counts)
+            mean, scale = mean_and_deviation(np.where(missing, median, block), counts)
         demand_finite_spread(numeric, block, mean, scale)
         # What rounding leaves of a constant column is no information.
         flat = np.isnan(median) | (scale <= 1e-12 * np.abs(mean))
         some_missing = missing.any(axis=0) & ~missing.all(axis=0)
         if scaling == "robust":
-            mean, scale = median, spread(block, missing)
+            mean, scale = median, spread(block, missing, counts)
         constant = [name for name, bad, gaps in zip(numeric, flat, some_missing, strict=True) if bad and not gaps]
-        nominal, sentences, same = _words(rows, numeric, picked)
+        nominal, sentences, same = _words(rows, numeric, picked, counts)
         constant += same
         text: dict[str, TextColumn] = {}
         for name in sentences:
             room = min(MAX_TERMS, CELLS // len(rows)) // len(sentences)
-            text[name] = TextColumn.fit(Corpus.of_column(rows, name), rows.levels(name).codes[picked], max(room, 50))
+            text[name] = TextColumn.fit(
+                Corpus.of_column(rows, name), rows.levels(name).codes[picked], max(room, 50), counts
+            )
         keep = [i for i in range(len(numeric)) if not flat[i]]
         indicated = [name for name, gaps in zip(numeric, some_missing, strict=True) if gaps]
         if not keep and not nominal and not indicated and not text:
@@ -273,7 +290,7 @@ class Preprocessing:
 
 
 def _words(
-    rows: Rows, numeric: Sequence[str], picked: np.ndarray
+    rows: Rows, numeric: Sequence[str], picked: np.ndarray, counts: np.ndarray | None = None
 ) -> tuple[dict[str, tuple[str, ...]], list[str], list[str]]:
     """The columns that hold no numbers: the nominal ones with their levels, those of text, and those of one level."""
     nominal: dict[str, tuple[str, ...]] = {}
@@ -285,7 +302,7 @@ def _words(
         column = rows.levels(name)
         if reads_as_text(column, picked):
             text.append(name)
-        elif len(levels := frequent(column, picked)) < 2:
+        elif len(levels := frequent(column, picked, counts)) < 2:
             constant.append(name)
         else:
             nominal[name] = levels

@@ -87,6 +87,12 @@ class Rows:
         columns = None if self.columns is None else {now[name]: column for name, column in self.columns.items()}
         return Rows(tuple(names), self.matrix, columns, frozenset(now[name] for name in self.flags))
 
+    def take(self, index: np.ndarray) -> Rows:
+        """Some rows, in the order of ``index``."""
+        if self.matrix is not None:
+            return Rows(self.names, matrix=self.matrix[index], flags=self.flags)
+        return Rows(self.names, columns={name: self.column(name)[index] for name in self.names}, flags=self.flags)
+
     def without(self, name: str) -> Rows:
         """All columns but one."""
         kept = tuple(n for n in self.names if n != name)

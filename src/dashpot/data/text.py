@@ -112,16 +112,17 @@ class TextColumn:
     piece_weights: tuple[float, ...]
 
     @staticmethod
-    def fit(corpus: Corpus, codes: np.ndarray, room: int = MAX_TERMS) -> TextColumn:
+    def fit(corpus: Corpus, codes: np.ndarray, room: int = MAX_TERMS, weight: np.ndarray | None = None) -> TextColumn:
         """Learn from the training rows: the terms that most of them hold (at least 2 of them, where there are such),
         ``room`` in all.
 
         Args:
             codes: for each training row the number of its text in ``corpus``.
+            weight: of each training row, by default 1.
         """
         for_pieces = int(PIECES_SHARE * room)
-        words = _frequent(corpus.words, corpus.word_counts, codes, room - for_pieces)
-        return TextColumn(*words, *_frequent(corpus.pieces, corpus.piece_counts, codes, for_pieces))
+        words = _frequent(corpus.words, corpus.word_counts, codes, room - for_pieces, weight)
+        return TextColumn(*words, *_frequent(corpus.pieces, corpus.piece_counts, codes, for_pieces, weight))
 
     def __len__(self) -> int:
         return len(self.words) + len(self.pieces)
@@ -206,10 +207,11 @@ def _no_counts(rows: int, columns: int) -> csr_matrix:
 
 
 def _frequent(
-    terms: dict[str, int], counts: csr_matrix, codes: np.ndarray, room: int
+    terms: dict[str, int], counts: csr_matrix, codes: np.ndarray, room: int, weight: np.ndarray | None = None
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
     """The ``room`` terms that most rows hold, sorted, and their inverse document frequencies."""
-    repeats = np.bincount(codes, minlength=counts.shape[0])
+    total = len(codes) if weight is None else float(weight.sum())
+    repeats = np.bincount(codes, weights=weight, minlength=counts.shape[0])
     frequency = np.bincount(
         counts.indices, weights=np.repeat(repeats, np.diff(counts.indptr)), minlength=counts.shape[1]
     )
@@ -217,6 +219,6 @@ def _frequent(
     # The columns are in the terms' order, so that ties fall by alphabet, whatever other rows hold.
     order = np.argsort(-frequency, kind="stable")[:room]
     picked = np.sort(order[frequency[order] >= least])
-    weights = np.log((1 + len(codes)) / (1 + frequency[picked])) + 1
+    weights = np.log((1 + total) / (1 + frequency[picked])) + 1
     names = np.array(sorted(terms, key=terms.__getitem__), dtype=object)
     return tuple(names[picked].tolist()), tuple(weights.tolist())

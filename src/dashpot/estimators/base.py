@@ -11,13 +11,20 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    _check_sample_weight,
+    check_array,
+    check_is_fitted,
+)
 
 from dashpot.core.errors import ConfigError
 from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
 from dashpot.core.technique import Technique
+from dashpot.core.weights import as_counts, checked_weights
 from dashpot.data import Preprocessing, Problem, Target
 from dashpot.data.rows import Rows, to_rows
 from dashpot.evaluation.decision import Decision
@@ -114,9 +121,20 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         return int(state) if isinstance(state, int | np.integer) else int(check_random_state(state).randint(2**31 - 1))
 
     def _fit(
-        self, rows: Rows, y: np.ndarray, weight: np.ndarray | None, outputs: int, strata: np.ndarray | None
+        self,
+        rows: Rows,
+        y: np.ndarray,
+        counts: np.ndarray | None,
+        outputs: int,
+        strata: np.ndarray | None,
+        of_classes: np.ndarray | None = None,
     ) -> Self:
-        """Train the recipe that was named; ``y`` as the network sees it."""
+        """Train the recipe that was named; ``y`` as the network sees it.
+
+        Args:
+            counts: the weights of rows, above 0: they count everywhere.
+            of_classes: the weight of each row's class: it counts in the loss, and in what early stopping watches.
+        """
         width = 128 if self.width is None else check_whole("width", self.width)
         depth = 2 if self.depth is None else check_whole("depth", self.depth, low=0)
         fraction = check_number("validation_fraction", self.validation_fraction, Range(0.0, 1.0, open="both"))
@@ -126,27 +144,28 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         train, valid = np.arange(n), None
         # Rows are held out only where something watches them.
         if any(isinstance(t, EarlyStopping) for t in self.recipe_) and n >= 5:
-            counts = np.unique(strata, return_counts=True)[1] if strata is not None else np.array([n])
+            groups = np.unique(strata, return_counts=True)[1] if strata is not None else np.array([n])
             stratify = (
                 strata
-                if strata is not None and counts.min() >= 2 and min(fraction, 1 - fraction) * n >= len(counts)
+                if strata is not None and groups.min() >= 2 and min(fraction, 1 - fraction) * n >= len(groups)
                 else None
             )
             train, valid = (
                 np.sort(part)
                 for part in train_test_split(train, test_size=fraction, random_state=seed, stratify=stratify)
             )
-        self.preprocessing_: Any = Preprocessing.fit(rows, train, strict=False)
+        self.preprocessing_: Any = Preprocessing.fit(rows, train, strict=False, weight=counts)
         x = torch.from_numpy(self.preprocessing_.transform(rows, strict=False))
         with initial_weights(seed):
             network = MLP(x.shape[1], outputs, width=width, depth=depth)
         target = torch.from_numpy(y)
-        parts = [x, target] if weight is None else [x, target, torch.from_numpy(weight.astype(np.float32))]
+        given = [part for part in (counts, of_classes) if part is not None]
+        parts = [x, target, *([torch.from_numpy(np.prod(given, axis=0))] if given else [])]
         auto = batch_size_for(len(train), smallest=SMALLEST_FIXED_EPOCHS, largest=LARGEST)
         result = fit(
             network,
             tuple(part[train] for part in parts),
-            valid=None if valid is None else tuple(part[valid] for part in parts[:2]),
+            valid=None if valid is None else tuple(part[valid] for part in parts),
             recipe=self.recipe_,
             epochs=100 if self.epochs is None else self.epochs,
             # Fit refuses other text.
@@ -235,9 +254,14 @@ def refuse_weights(name: str, weight: Any) -> None:
         )
 
 
-def rows_like(rows: Rows) -> np.ndarray:
-    """Something with as many rows, for scikit-learn's checks of sample weights."""
-    return np.empty((len(rows), 1))
+def present(rows: Rows, y: np.ndarray, sample_weight: Any) -> tuple[Rows, np.ndarray, np.ndarray | None]:
+    """Rows, targets and weights without the rows of weight 0, which are absent; None where all weigh the same."""
+    if sample_weight is None:
+        return rows, y, None
+    # scikit-learn's own checks, so that its users meet the messages they know, and what it does not ask.
+    weight = _check_sample_weight(sample_weight, np.empty((len(rows), 1)), dtype=np.float64, ensure_non_negative=True)
+    kept = np.flatnonzero(checked_weights("sample_weight", weight, len(rows)))
+    return rows.take(kept), y[kept], as_counts(weight[kept])
 
 
 def demand_same_length(rows: Rows, y: np.ndarray) -> None:

@@ -7,14 +7,15 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from dashpot.core.errors import DataError
 from dashpot.core.recipe import Recipe
 from dashpot.core.technique import Technique
-from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, refuse_weights, rows_like
+from dashpot.core.weights import checked_weights
+from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, present, refuse_weights
 from dashpot.evaluation.decision import Decision
 
 
@@ -48,8 +49,9 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
         Share of the rows, stratified, that early stopping watches. Only held out if the recipe has
         :class:`~dashpot.EarlyStopping`; not for ``"auto"``.
     class_weight : dict, "balanced" or None, default=None
-        As in scikit-learn; multiplied with ``sample_weight``. A search takes neither: its ``metric`` says
-        what classes are worth.
+        As in scikit-learn: the weight of each class in the loss, and in the score that early stopping watches, times
+        the row's ``sample_weight``. It says what errors cost, not how many rows there are, so columns are scaled as
+        without it. A search takes none: its ``metric`` says what classes are worth.
     device : str, default="auto"
     random_state : int, RandomState instance or None, default=None
     verbose : bool, default=False
@@ -124,6 +126,9 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on a table ``X`` (NumPy, SciPy sparse, pandas, polars) and class labels ``y``.
 
+        ``sample_weight`` [rows]: a row of weight 0 is absent, its class too; one of weight 2 counts as two in the loss,
+        the scaling of columns and the score that early stopping watches. Mini-batches hold single rows.
+
         Raises
         ------
         ValueError
@@ -135,14 +140,10 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
         labels = column_or_1d(np.asarray(y), warn=True)
         demand_same_length(rows, labels)
         check_classification_targets(labels)
+        rows, labels, weight = present(rows, labels, sample_weight)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"{type(self).__name__} needs at least 2 classes, got 1 class: {self.classes_[0]!r}.")
-        weight = (
-            None
-            if sample_weight is None
-            else _check_sample_weight(sample_weight, rows_like(rows), dtype=np.float64, ensure_non_negative=True)
-        )
         if self.recipe == AUTO:
             refuse_weights("class_weight", self.class_weight)
             refuse_weights("sample_weight", weight)
@@ -154,10 +155,12 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
                 )
             self._tune(rows, codes.astype(np.int64), "classification")
             return self
+        of_classes = None
         if self.class_weight is not None:
-            balance = compute_sample_weight(self.class_weight, labels)
-            weight = balance if weight is None else weight * balance
-        return self._fit(rows, codes.astype(np.int64), weight, len(self.classes_), codes)
+            every = compute_class_weight(self.class_weight, classes=self.classes_, y=labels, sample_weight=weight)
+            checked_weights("class_weight", every, len(every))
+            of_classes = every[codes]
+        return self._fit(rows, codes.astype(np.int64), weight, len(self.classes_), codes, of_classes)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities [rows, classes], in the order of ``classes_``; of a search, calibrated."""

@@ -6,10 +6,11 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import _check_sample_weight, check_array, column_or_1d
+from sklearn.utils.validation import check_array, column_or_1d
 
 from dashpot.core.errors import ConfigError
-from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, refuse_weights, rows_like
+from dashpot.data.columns import mean_and_deviation
+from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, present, refuse_weights
 
 
 class DashpotRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -30,7 +31,11 @@ class DashpotRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]  #
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train on a table ``X`` and values ``y`` [rows] or [rows, outputs]."""
+        """Train on a table ``X`` and values ``y`` [rows] or [rows, outputs].
+
+        ``sample_weight`` [rows]: a row of weight 0 is absent; one of weight 2 counts as two in the loss, the scaling of
+        columns and of ``y``, and the score that early stopping watches. Mini-batches hold single rows.
+        """
         rows = self._rows(X, reset=True)
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
@@ -38,11 +43,7 @@ class DashpotRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]  #
         if values.ndim == 2 and values.shape[1] == 1:
             values = column_or_1d(values, warn=True)
         demand_same_length(rows, values)
-        weight = (
-            None
-            if sample_weight is None
-            else _check_sample_weight(sample_weight, rows_like(rows), dtype=np.float64, ensure_non_negative=True)
-        )
+        rows, values, weight = present(rows, values, sample_weight)
         if self.recipe == AUTO:
             refuse_weights("sample_weight", weight)
             if values.ndim != 1:
@@ -51,8 +52,8 @@ class DashpotRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]  #
             found = self._tune(rows, values, "regression")
             self._mean, self._scale = np.asarray(found.mean), np.asarray(found.scale)
             return self
-        self._mean = np.asarray(values.mean(axis=0))
-        scale = values.std(axis=0)
+        mean, scale = mean_and_deviation(values, weight)
+        self._mean = np.asarray(mean)
         self._scale = np.where(scale > 0, scale, 1.0)
         standard = ((values - self._mean) / self._scale).astype(np.float32)
         return self._fit(rows, standard, weight, 1 if values.ndim == 1 else values.shape[1], None)

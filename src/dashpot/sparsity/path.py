@@ -31,7 +31,8 @@ from dashpot.sparsity.selection import (
     used_columns,
 )
 from dashpot.techniques.penalties.penalty import Penalty
-from dashpot.techniques.penalties.strengths import linear_layer, strength_grid, tensors
+from dashpot.techniques.penalties.strengths import linear_layer, strength_grid
+from dashpot.techniques.penalties.training_rows import tensors
 
 Order = Literal["auto", "strong-to-weak", "weak-to-strong", "independent"]
 ORDERS = ("auto", "strong-to-weak", "weak-to-strong", "independent")

@@ -20,7 +20,8 @@ from dashpot.core.running.view import ModelView
 from dashpot.evaluation.losses import is_classification
 from dashpot.sparsity.linear import solve_path
 from dashpot.techniques.penalties.penalty import Penalty
-from dashpot.techniques.penalties.strengths import linear_layer, positive_strength_max, tensors
+from dashpot.techniques.penalties.strengths import linear_layer, positive_strength_max
+from dashpot.techniques.penalties.training_rows import tensors
 from dashpot.training.loop import DivergenceWarning, fit
 
 DEFAULT_SHARE_OF_MAX = 0.1

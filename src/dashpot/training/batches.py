@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from dashpot.core.errors import DataError
 from dashpot.core.rng import derive, generator, stream
 from dashpot.core.running.batch import Batch, unit_range
-from dashpot.core.running.nested import leaves, map_tensors, moved
+from dashpot.core.running.nested import leaves, map_tensors, moved, told
+from dashpot.core.weights import checked_weights
 
 
 class Batches:
@@ -47,6 +48,9 @@ class Batches:
             lengths = [len(leaf) if leaf.ndim else 0 for part in parts for _, leaf in leaves(part)]
             if len(set(lengths)) > 1 or not lengths or lengths[0] == 0:
                 raise DataError(f"{name} must be x, y (and weight) of one length above 0, got lengths {lengths}.")
+            if len(parts) == 3:
+                parts = _present(f"{name}[2]", parts, lengths[0])
+                lengths = [len(parts[2])]
             self.rows, self._parts = lengths[0], tuple(moved(part, device) for part in parts)
         else:
             raise DataError(
@@ -138,11 +142,14 @@ class Batches:
         assert self._loader is not None
         for item in self._loader:
             if isinstance(item, Batch):
-                yield item.to(self.device, non_blocking=True)
-                continue
-            if not isinstance(item, Sequence) or isinstance(item, str) or len(item) not in (2, 3):
+                batch = item.to(self.device, non_blocking=True)
+            elif not isinstance(item, Sequence) or isinstance(item, str) or len(item) not in (2, 3):
                 raise DataError("a loader must give (x, y) or (x, y, weight) batches, or whole ones (dashpot.Batch).")
-            yield self._batch([moved(part, self.device, non_blocking=True) for part in item])
+            else:
+                batch = self._batch([moved(part, self.device, non_blocking=True) for part in item])
+            found = batch if batch.weight is None else _counted(batch, batch.weight)
+            if found is not None:
+                yield found
 
     def _batch(self, parts: Sequence[Any]) -> Batch:
         x, y, *weight = parts
@@ -150,10 +157,12 @@ class Batches:
             y = y.long()  # classes of any whole type, and of bool
         return Batch(unit_range(x) if self._pixels else x, y, y, weight[0] if weight else None)
 
-    def whole(self) -> tuple[Tensor, Tensor]:
-        """All inputs and targets, as batches have them."""
+    def whole(self) -> tuple[Tensor, ...]:
+        """All inputs and targets, and weights if there are any, as batches have them."""
         batches = list(self.in_order())
-        return torch.cat([batch.x for batch in batches]), torch.cat([batch.truth for batch in batches])
+        weights = [batch.weight for batch in batches if batch.weight is not None]
+        parts = [[batch.x for batch in batches], [batch.truth for batch in batches], *([weights] if weights else [])]
+        return tuple(torch.cat(part) for part in parts)
 
 
 def batch_edges(rows: int, batch_size: int) -> list[tuple[int, int]]:
@@ -162,6 +171,42 @@ def batch_edges(rows: int, batch_size: int) -> list[tuple[int, int]]:
     if len(edges) > 2 and edges[-1] - edges[-2] == 1:
         del edges[-2]
     return list(itertools.pairwise(edges))
+
+
+def _present(name: str, parts: Sequence[Any], rows: int) -> list[Any]:
+    """Inputs, targets and weights without the rows of weight 0: absent rows are in no batch, and change no order.
+
+    Raises:
+        DataError: weights that are none.
+    """
+    weight = torch.from_numpy(checked_weights(name, parts[2], rows)).float()
+    if not bool(weight.any()):
+        raise DataError(f"{name} must be numbers that float32 holds, got none above 1e-45. Multiply them.")
+    kept = weight.nonzero()[:, 0]
+    if len(kept) == rows:
+        return [*parts[:2], weight]
+    return [*(map_tensors(lambda t: t.index_select(0, kept.to(t.device)), part) for part in parts[:2]), weight[kept]]
+
+
+def _counted(batch: Batch, weight: Tensor) -> Batch | None:
+    """A loader's batch without the rows of weight 0, which then take no part in batch statistics either; None where no
+    row is left.
+
+    Raises:
+        DataError: weights that are none.
+    """
+    if weight.ndim != 1 or not bool((weight.isfinite() & (weight >= 0)).all()):
+        raise DataError(f"the weights of a loader's batch must be finite numbers >= 0 [batch], got {told(weight)}.")
+    kept = weight.nonzero()[:, 0]
+    parts = {name: getattr(batch, name) for name in ("x", "y", "truth", "mask")}
+    held = [leaf for part in parts.values() for _, leaf in leaves(part) if leaf is not None]
+    by_row = all(isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == len(weight) for leaf in held)
+    if len(kept) == len(weight) or not by_row:
+        return batch  # rows of a structure of its own cannot be taken out; their loss does not count
+    if not len(kept):
+        return None
+    found = {name: _take(part, kept) for name, part in parts.items()}
+    return Batch(**found, weight=weight[kept])
 
 
 def _take(part: Any, rows: Tensor) -> Any:

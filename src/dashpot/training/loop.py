@@ -98,8 +98,9 @@ def fit(
         model: any module; it is moved to ``device`` and trained in place.
         data: ``(x, y)`` or ``(x, y, weight)`` of tensors or arrays, a Dataset, or a DataLoader. Tensors are fastest:
             they live on the device and are indexed there. Inputs may stand in dicts, which the model gets by name, and
-            tuples, which it gets by place. A row of weight 0 is absent from loss and scores, one of weight 2 counts
-            twice. A loader may give whole batches (:class:`~dashpot.Batch`), with masks.
+            tuples, which it gets by place. A row of weight 0 is absent: it is in no batch and no score; one of weight 2
+            counts as two rows in loss and scores (batches still hold single rows). A loader may give whole batches
+            (:class:`~dashpot.Batch`), with masks.
         valid: the same for validation; it is used for scores and early stopping only.
         recipe: the techniques, in any form that :meth:`Recipe.coerce` reads. Relative strengths are first made
             absolute, by these data and the model's initial weights.

@@ -10,27 +10,35 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
-from dashpot.core.errors import ConfigError, DataError
+from dashpot.core.errors import ConfigError, DataError, UsageError
 from dashpot.core.fields.domains import Range, check_number
 from dashpot.core.fields.schedule import Schedule
 from dashpot.core.recipe import Recipe
+from dashpot.core.running.criteria import samples_of
 from dashpot.core.running.modes import evaluating
 from dashpot.core.running.view import ModelView, Params, unwrap
 from dashpot.core.technique import Technique
+from dashpot.core.weights import checked_weights
 from dashpot.evaluation.losses import Criterion, default_criterion, is_classification
 from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.training_rows import CHUNK, collected, tensors
 
 MANY_ROWS, FEW_ROWS = 1e-3, 1e-2
 """The weakest strength as a share of the strongest; with fewer rows than columns weaker ones only interpolate the
 training rows.
 """
-_CHUNK = 4096
 _IDLE = (nn.Flatten, nn.Identity)
 
 
-def max_strength(model: nn.Module, x: Any, y: Any, technique: Penalty, criterion: Criterion | None = None) -> float:
+def max_strength(
+    model: nn.Module,
+    x: Any,
+    y: Any,
+    technique: Penalty,
+    criterion: Criterion | None = None,
+    weight: Any = None,
+) -> float:
     """The smallest strength at which zero weights are stationary: from there on the penalty zeroes everything.
 
     For a model of one linear layer (see :func:`linear_layer`) that is exact: the gradient is taken at zero weights,
@@ -43,6 +51,7 @@ def max_strength(model: nn.Module, x: Any, y: Any, technique: Penalty, criterion
         x, y: all rows that the loss is a mean over; integer ``y`` are classes, floating-point ``y`` are values.
         technique: the penalty; its own strength is not used.
         criterion: from (output, target) to the loss of each sample; by default cross entropy or squared error.
+        weight: of the rows [n]: one of weight 0 is absent, one of weight 2 counts twice.
 
     Returns:
         The strength; 0 where the gradient is zero.
@@ -59,6 +68,10 @@ def max_strength(model: nn.Module, x: Any, y: Any, technique: Penalty, criterion
         4.0
     """
     x, y = tensors(x, y)
+    share = None
+    if weight is not None:
+        share = torch.from_numpy(checked_weights("weight", weight, len(x)))
+        share /= share.sum()
     view, params = _penalized(model, technique)
     if not len(params):
         raise ConfigError(
@@ -69,11 +82,11 @@ def max_strength(model: nn.Module, x: Any, y: Any, technique: Penalty, criterion
     for name, w, _ in params:
         technique.refuse_shape(name, w)
     if criterion is None and (layer := linear_layer(model, x, technique)) is not None:
-        gradient = zero_gradient(x.flatten(1).double(), y, layer.out_features, layer.bias is not None)
+        gradient = zero_gradient(x.flatten(1).double(), y, layer.out_features, layer.bias is not None, share)
         return technique.max_strength(gradient)
     return max(
         technique.max_strength(grad.double())
-        for grad in _gradients(view.model, params, x, y, criterion or default_criterion(y))
+        for grad in _gradients(view.model, params, x, y, criterion or default_criterion(y), share)
     )
 
 
@@ -86,7 +99,7 @@ def resolve_strengths(recipe: Recipe | Technique, model: nn.Module, data: Any, l
             else stays as it is.
         model: with its initial weights.
         data: ``(x, y)`` or ``(x, y, weight)`` of tensors or arrays, a Dataset or a DataLoader, which is gone through
-            once; sample weights are ignored.
+            once.
         loss: from (output, target) to the loss of each sample; by default cross entropy or squared error.
 
     Returns:
@@ -105,12 +118,12 @@ def resolve_strengths(recipe: Recipe | Technique, model: nn.Module, data: Any, l
     recipe = Recipe.coerce(recipe)
     if not any(isinstance(t, Penalty) and t.relative is not None for t in recipe):
         return recipe
-    x, y = _collect(data)
+    x, y, weight = collected(data)
 
     def turn(technique: Technique) -> Technique:
         if not isinstance(technique, Penalty) or technique.relative is None:
             return technique
-        largest = max_strength(model, x, y, technique, loss)
+        largest = max_strength(model, x, y, technique, loss, weight)
         if largest == 0:
             raise DataError(
                 f"{type(technique).__name__}(relative={technique.relative:g}) must have a gradient to be relative to,"
@@ -123,13 +136,15 @@ def resolve_strengths(recipe: Recipe | Technique, model: nn.Module, data: Any, l
     return Recipe(turn(technique) for technique in recipe)
 
 
-def positive_strength_max(model: nn.Module, x: Tensor, y: Tensor, technique: Penalty) -> float:
+def positive_strength_max(
+    model: nn.Module, x: Tensor, y: Tensor, technique: Penalty, weight: Tensor | None = None
+) -> float:
     """:func:`dashpot.max_strength`, refused where it is 0.
 
     Raises:
         DataError: the gradient at zero weights is 0.
     """
-    largest = max_strength(model, x, y, technique)
+    largest = max_strength(model, x, y, technique, weight=weight)
     if not 0 < largest < np.inf:
         raise DataError(
             f"the target must vary with some finite input; the gradient of the loss at zero weights is {largest:g}."
@@ -139,7 +154,13 @@ def positive_strength_max(model: nn.Module, x: Tensor, y: Tensor, technique: Pen
 
 
 def strength_grid(
-    given: Sequence[float] | None, points: int, model: nn.Module, x: Tensor, y: Tensor, technique: Penalty
+    given: Sequence[float] | None,
+    points: int,
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    technique: Penalty,
+    weight: Tensor | None = None,
 ) -> tuple[float, ...]:
     """The given strengths from strong to weak, or ``points`` evenly spaced ones on a logarithmic scale below
     :func:`max_strength`.
@@ -152,7 +173,7 @@ def strength_grid(
             )
         return tuple(sorted(checked, reverse=True))
     try:
-        largest = positive_strength_max(model, x, y, technique)
+        largest = positive_strength_max(model, x, y, technique, weight)
     except ConfigError as error:
         if not error.parameter.endswith(".relative"):
             raise
@@ -190,37 +211,19 @@ def linear_layer(model: nn.Module, x: Tensor, technique: Penalty) -> nn.Linear |
     return layer if alone and (layer.bias is None or layer.bias.requires_grad) else None
 
 
-def zero_gradient(x: Tensor, y: Tensor, outputs: int, intercept: bool) -> Tensor:
+def zero_gradient(x: Tensor, y: Tensor, outputs: int, intercept: bool, share: Tensor | None = None) -> Tensor:
     """The gradient [outputs, features] of the default loss at zero weights, with the intercept that is best there (or
-    none).
+    none); ``share``: of each row in the loss [n], by default 1 / n.
     """
     n = len(x)
+    share = torch.full((n, 1), 1 / n, dtype=x.dtype, device=x.device) if share is None else share.to(x)[:, None]
     if is_classification(y):
         target = torch.nn.functional.one_hot(y, outputs).to(x)
-        start = target.mean(dim=0) if intercept else torch.full_like(target[0], 1 / outputs)
-        return (start - target).T @ x / n
+        start = (share * target).sum(dim=0) if intercept else torch.full_like(target[0], 1 / outputs)
+        return (share * (start - target)).T @ x
     target = y.reshape(n, -1).to(x)
-    start = target.mean(dim=0) if intercept else torch.zeros_like(target[0])
-    return 2 * (start - target).T @ x / (n * outputs)
-
-
-def tensors(x: Any, y: Any) -> tuple[Tensor, Tensor]:
-    """Tensors or arrays of one length above 0, as tensors; y float64 becomes float32 only with x.
-
-    Raises:
-        DataError: they are not.
-    """
-    found: list[Tensor] = []
-    for name, part in (("x", x), ("y", y)):
-        try:
-            found.append(part if isinstance(part, Tensor) else torch.as_tensor(part))
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise DataError(
-                f"{name} must be a tensor or a numeric array, got {type(part).__name__} ({error})."
-            ) from None
-    if len({len(part) if part.ndim else 0 for part in found}) > 1 or not found[0].ndim or not len(found[0]):
-        raise DataError(f"x and y must have one length above 0, got shapes {[list(part.shape) for part in found]}.")
-    return found[0], found[1]
+    start = (share * target).sum(dim=0) if intercept else torch.zeros_like(target[0])
+    return 2 * (share * (start - target)).T @ x / outputs
 
 
 def _penalized(model: nn.Module, technique: Penalty) -> tuple[ModelView, Params]:
@@ -231,7 +234,9 @@ def _penalized(model: nn.Module, technique: Penalty) -> tuple[ModelView, Params]
     return view, view.params(technique.on)
 
 
-def _gradients(model: nn.Module, params: Params, x: Tensor, y: Tensor, criterion: Criterion) -> Iterator[Tensor]:
+def _gradients(
+    model: nn.Module, params: Params, x: Tensor, y: Tensor, criterion: Criterion, share: Tensor | None
+) -> Iterator[Tensor]:
     """For each parameter the gradient of the mean loss with that parameter at zero."""
     place = params.tensors[0]
     with evaluating(model):
@@ -242,15 +247,14 @@ def _gradients(model: nn.Module, params: Params, x: Tensor, y: Tensor, criterion
                 with torch.no_grad():
                     w.zero_()
                 with torch.enable_grad():
-                    for start in range(0, len(x), _CHUNK):
-                        rows = slice(start, start + _CHUNK)
+                    for start in range(0, len(x), CHUNK):
+                        rows = slice(start, start + CHUNK)
                         part = x[rows].to(place.device)
                         out = model(part.to(place.dtype) if part.is_floating_point() else part)
                         target = y[rows].to(place.device)
-                        loss = criterion(out, target.to(out.dtype) if target.is_floating_point() else target)
-                        (grad,) = torch.autograd.grad(
-                            loss.sum() / loss.numel() * len(target) / len(x), [w], allow_unused=True
-                        )
+                        target = target.to(out.dtype) if target.is_floating_point() else target
+                        loss = _part_of_mean(criterion, out, target, len(x), None if share is None else share[rows])
+                        (grad,) = torch.autograd.grad(loss, [w], allow_unused=True)
                         total += 0 if grad is None else grad
             finally:
                 with torch.no_grad():
@@ -258,14 +262,13 @@ def _gradients(model: nn.Module, params: Params, x: Tensor, y: Tensor, criterion
             yield total
 
 
-def _collect(data: Any) -> tuple[Tensor, Tensor]:
-    if isinstance(data, Dataset):
-        data = DataLoader(data, batch_size=_CHUNK)
-    if isinstance(data, DataLoader):
-        batches = [batch[:2] for batch in data]
-        if not batches:
-            raise DataError("the data are empty: the loader gave no batch.")
-        return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
-    if not isinstance(data, Sequence) or len(data) not in (2, 3):
-        raise DataError(f"data must be (x, y), (x, y, weight), a Dataset or a DataLoader, got {type(data).__name__}.")
-    return tensors(data[0], data[1])
+def _part_of_mean(criterion: Criterion, out: Tensor, target: Tensor, rows: int, share: Tensor | None) -> Tensor:
+    """What some rows add to the mean loss over all ``rows``; ``share``: of each of them, by default 1 / rows."""
+    if share is None:
+        loss = criterion(out, target)
+        return loss.sum() / loss.numel() * len(target) / rows
+    found = samples_of(criterion, out, target).values
+    if found.ndim == 0:
+        raise UsageError("weights need the loss of each sample, and the criterion gives one number.")
+    each = found.reshape(len(target), -1).mean(dim=1)
+    return (each * share.to(each)).sum()
