@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from dashpot.optim.compiled import compiled_adam, flat_alias
-from dashpot.optim.proximal import Group, ProximalMixin, as_penalty, first_strength
+from dashpot.optim.proximal import Group, ProximalMixin, first_strength
 from dashpot.techniques.penalties import fast, native
 from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.penalty import Penalty
@@ -43,9 +43,11 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
     ``state_dict`` is torch's; checkpoints of ``torch.optim.AdamW`` load. The penalty is not in it.
 
     Raises:
-        ConfigError: a penalty without a proximal map, or groups that do not divide a parameter's shape.
-        ConflictError: a relative strength (see :func:`dashpot.resolve_strengths`), or a penalty that cannot work with a
-            step for each weight.
+        ConfigError: a penalty without a proximal map, groups that do not divide a parameter's shape, an ``on`` other
+            than ``weights`` where parameters and not the model were given, or ``differentiable=True``.
+        ConflictError: a relative strength (see :func:`dashpot.resolve_strengths`), an ``on`` that matches nothing,
+            complex or sparse parameters, a DTensor whose shards cut the groups, or a penalty that
+            cannot work with a step for each weight.
 
     Example:
         >>> import torch, dashpot
@@ -60,8 +62,6 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
     Papers: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019; Yun et al., "Adaptive Proximal
     Gradient Methods for Structured Neural Networks", NeurIPS 2021.
     """
-
-    _rule = "adam"
 
     def __init__(
         self,
@@ -80,11 +80,8 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         penalty: Proximal | str | None = None,
         engine: str = "auto",
     ) -> None:
-        penalty = as_penalty(penalty)
-        model = params if isinstance(params, nn.Module) else None
-        self._default_penalty = penalty
         super().__init__(
-            (p for p in params.parameters() if p.requires_grad) if isinstance(params, nn.Module) else params,
+            self._given(params, penalty),
             lr=lr,
             betas=betas,
             eps=eps,
@@ -95,21 +92,7 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
             capturable=capturable,
             differentiable=differentiable,
         )
-        # torch's own `fused` would make GradScaler hand its scale to us; without it the scaler unscales, and skips
-        # whole steps.
-        for group in self.param_groups:
-            group["fused"] = fused
-        self._set_up(model, engine)
-
-    def add_param_group(self, param_group: Group) -> None:
-        param_group.setdefault("fused", None)
-        self.defaults.setdefault("penalty", getattr(self, "_default_penalty", None))
-        super().add_param_group(param_group)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step: the update and the map."""
-        return self._step_all(closure)
+        self._set_up(params, engine, fused)
 
     def _moments(self, group: Group, params: list[Tensor], *, fused: bool = False) -> tuple[list[Tensor], ...]:
         """First, second, largest second moments and step counts, made where they are missing, as torch makes them.
@@ -130,7 +113,11 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         fused = group["fused"]
         if fused is None:
             usable = all(
-                p.device.type in ("cpu", "cuda") and p.is_floating_point() and p.layout == torch.strided for p in params
+                p.device.type in ("cpu", "cuda")
+                and p.is_floating_point()
+                and p.layout == torch.strided
+                and self._alike(p)
+                for p in params
             )
             fused = (
                 usable
@@ -195,16 +182,9 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
         native.run("adam", jobs, penalty.scaling == "adaptive")
 
     def _compiled(self, group: Group, params: list[Tensor], penalty: Proximal) -> list[Tensor]:
-        fit = [
-            p
-            for p in params
-            if p.is_contiguous()
-            and p.grad is not None
-            and p.grad.is_contiguous()
-            and p.numel()
-            and not group["amsgrad"]
-            and not group["maximize"]
-        ]
+        if group["amsgrad"] or group["maximize"] or group["capturable"]:
+            return params
+        fit = [p for p in params if self._flat(p)]
         if not fit:
             return params
         still = penalty.with_strength(1.0) if isinstance(penalty, Penalty) else penalty

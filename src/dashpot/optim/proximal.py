@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dashpot.core.errors import ConfigError, ConflictError
+from dashpot.core.fields.select import weights
 from dashpot.core.native import why_not
 from dashpot.core.recipe import Recipe
 from dashpot.core.running.view import ModelView
 from dashpot.techniques.penalties import native
-from dashpot.techniques.penalties.fast import WORTH_BUILDING, KernelTerms, group_fits, tensor_fits, terms_of
+from dashpot.techniques.penalties.fast import PLAIN, WORTH_BUILDING, KernelTerms, group_fits, tensor_fits, terms_of
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import Proximal, step_in_place
 
@@ -37,9 +38,19 @@ class ProximalMixin(_Base):
     """
 
     engine: str
-    _rule: str
+    _default_penalty: Proximal | None = None
+    _given_model = False
 
-    def _set_up(self, model: nn.Module | None, engine: str) -> None:
+    def _given(self, params: nn.Module | Iterable[Any], penalty: Any) -> Iterable[Any]:
+        """What torch's constructor takes: of a model its trainable parameters."""
+        self._given_model, self._default_penalty = isinstance(params, nn.Module), as_penalty(penalty)
+        return (p for p in params.parameters() if p.requires_grad) if isinstance(params, nn.Module) else params
+
+    def _set_up(self, params: nn.Module | Iterable[Any], engine: str, fused: bool | None) -> None:
+        # torch's own `fused` would make GradScaler hand its scale to us; without it the scaler unscales, and skips
+        # whole steps.
+        for group in self.param_groups:
+            group["fused"] = fused
         if engine not in ENGINES:
             raise ConfigError("engine", f"one of {', '.join(ENGINES)}", engine)
         if engine == "native" and native.kernel() is None:
@@ -47,13 +58,18 @@ class ProximalMixin(_Base):
                 "engine", "auto, compiled or eager where there is no C++ compiler", engine, why_not(native.SOURCE)
             )
         self.engine = engine
-        view = ModelView(model, self) if model is not None else None
+        view = ModelView(params, self) if isinstance(params, nn.Module) else None
         if view is not None:
             for group in self.param_groups:
                 chosen = (
                     {id(w) for _, w, _ in view.params(group["penalty"].on)} if group["penalty"] is not None else set()
                 )
                 group["penalized"] = [id(p) in chosen for p in group["params"]]
+                if group["penalty"] is not None and not view.has(group["penalty"].on):
+                    raise ConflictError(
+                        f"{group['penalty']} acts on no parameter of {type(params).__name__}: its `on` matches none of"
+                        f" {', '.join(list(view.parameters)[:6])}."
+                    )
         self._refuse(view)
 
     def add_param_group(self, param_group: Group) -> None:
@@ -61,9 +77,13 @@ class ProximalMixin(_Base):
         its ``on`` says, if the optimizer was given the model itself, and else on tensors with at least two dimensions:
         no biases or norms."""
         explicit = param_group.get("penalty") is not None
+        param_group.setdefault("fused", None)
+        self.defaults.setdefault("penalty", self._default_penalty)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         group["penalty"] = as_penalty(group["penalty"])
+        if group["penalty"] is not None and (explicit or hasattr(self, "engine") or not self._given_model):
+            demand_weights(group["penalty"])
         group["penalty_step"] = 0
         # Kept beside the parameters, in their order, so that copies and pickles of the optimizer know it too.
         group["penalized"] = [explicit or p.ndim > 1 for p in group["params"]]
@@ -75,11 +95,15 @@ class ProximalMixin(_Base):
         for number, group in enumerate(self.param_groups):
             if group["penalty"] is None:
                 continue
+            if group.get("differentiable"):
+                raise ConfigError(
+                    "differentiable", "False with a penalty, whose map is not differentiable where it makes zeros", True
+                )
             group["penalty"].demand_usable(self)
             demand_steps(group["penalty"])
             for i, (p, penalized) in enumerate(zip(group["params"], group["penalized"], strict=True)):
                 if penalized:
-                    group["penalty"].refuse_shape(names.get(id(p), f"parameter {i} of group {number}"), p)
+                    group["penalty"].refuse(names.get(id(p), f"parameter {i} of group {number}"), p)
 
     # --- saving: torch's own layout; the penalty is configuration, like the model's code, and stays with the optimizer
 
@@ -124,6 +148,11 @@ class ProximalMixin(_Base):
         return {**super().__getstate__(), "engine": self.engine}
 
     # --- stepping ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step: the update and the map."""
+        return self._step_all(closure)
 
     def _step_all(self, closure: Callable[[], Any] | None) -> Any:
         loss = None
@@ -182,6 +211,28 @@ class ProximalMixin(_Base):
             (moment := state.get(name)) is None or (moment.shape == p.shape and tensor_fits(moment)) for name in MOMENTS
         )
 
+    def _alike(self, p: Tensor) -> bool:
+        """Whether gradient and moments lie in memory as the parameter does: torch's fused step reads them by position,
+        whatever their strides.
+        """
+        state = self.state.get(p, {})
+        return all(
+            t is None or (t.layout, t.dtype, t.shape, t.stride()) == (p.layout, p.dtype, p.shape, p.stride())
+            for t in (p.grad, *map(state.get, MOMENTS))
+            if p.layout is torch.strided
+        )
+
+    def _flat(self, p: Tensor) -> bool:
+        """Whether parameter, gradient and moments are one run of numbers each."""
+        return (
+            type(p) in PLAIN
+            and type(p.grad) in PLAIN
+            and p.layout is torch.strided
+            and p.is_contiguous()
+            and p.numel() > 0
+            and self._alike(p)
+        )
+
     def _without_kernel(self, group: Group, params: list[Tensor], penalty: Proximal) -> None:
         if self.engine == "compiled" and penalty.separable:
             params = self._compiled(group, params, penalty)
@@ -224,6 +275,22 @@ def as_penalty(given: Any) -> Proximal | None:
         else "Attach it to the model as a recipe instead."
     )
     raise ConfigError("penalty", "a technique with a proximal map, such as L1(strength=1e-4)", penalty, way)
+
+
+def demand_weights(penalty: Proximal) -> None:
+    """Refuse a selection by names, types or roles that an optimizer without the model cannot look up.
+
+    Raises:
+        ConfigError: with the way out.
+    """
+    if penalty.on != weights:
+        raise ConfigError(
+            f"{type(penalty).__name__}.on",
+            "weights where the optimizer is given parameters, which tell nothing of names, types and roles",
+            str(penalty.on),
+            "Give the optimizer the model itself, or put the parameters to be penalized into a group with this penalty"
+            " and without `on`.",
+        )
 
 
 def demand_steps(penalty: Proximal) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
-from dashpot.optim.proximal import Group, ProximalMixin, as_penalty
+from dashpot.optim.proximal import Group, ProximalMixin
 from dashpot.techniques.penalties import fast, native
 from dashpot.techniques.penalties.fast import KernelTerms
 from dashpot.techniques.penalties.proximal import Proximal
@@ -31,8 +31,10 @@ class SGD(ProximalMixin, torch.optim.SGD):
         penalty, engine: as for :class:`AdamW`; ``"compiled"`` is the same as ``"eager"`` here.
 
     Raises:
-        ConfigError: a penalty without a proximal map, or groups that do not divide a parameter's shape.
-        ConflictError: a relative strength (see :func:`dashpot.resolve_strengths`), or momentum of 1 and more.
+        ConfigError: a penalty without a proximal map, groups that do not divide a parameter's shape, an ``on`` other
+            than ``weights`` where parameters and not the model were given, or ``differentiable=True``.
+        ConflictError: a relative strength (see :func:`dashpot.resolve_strengths`), an ``on`` that matches nothing,
+            complex or sparse parameters, a DTensor whose shards cut the groups, or momentum of 1 and more.
 
     Example:
         >>> import torch, dashpot
@@ -46,8 +48,6 @@ class SGD(ProximalMixin, torch.optim.SGD):
 
     Paper: Parikh and Boyd, "Proximal Algorithms", Foundations and Trends in Optimization 2014.
     """
-
-    _rule = "sgd"
 
     def __init__(
         self,
@@ -65,11 +65,8 @@ class SGD(ProximalMixin, torch.optim.SGD):
         penalty: Proximal | str | None = None,
         engine: str = "auto",
     ) -> None:
-        penalty = as_penalty(penalty)
-        model = params if isinstance(params, nn.Module) else None
-        self._default_penalty = penalty
         super().__init__(
-            (p for p in params.parameters() if p.requires_grad) if isinstance(params, nn.Module) else params,
+            self._given(params, penalty),
             lr=lr,
             momentum=momentum,
             dampening=dampening,
@@ -79,19 +76,7 @@ class SGD(ProximalMixin, torch.optim.SGD):
             foreach=foreach,
             differentiable=differentiable,
         )
-        for group in self.param_groups:
-            group["fused"] = fused
-        self._set_up(model, engine)
-
-    def add_param_group(self, param_group: Group) -> None:
-        param_group.setdefault("fused", None)
-        self.defaults.setdefault("penalty", getattr(self, "_default_penalty", None))
-        super().add_param_group(param_group)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step: the update and the map."""
-        return self._step_all(closure)
+        self._set_up(params, engine, fused)
 
     def _plain(self, group: Group, params: list[Tensor]) -> None:
         chosen: list[Tensor] = []

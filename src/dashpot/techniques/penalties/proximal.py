@@ -20,8 +20,15 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
-from dashpot.techniques.penalties.fast import KernelTerms, map_by_kernel
-from dashpot.techniques.penalties.step_rules import Step, adam_scales, adaptive_step, demand_known, steps_by_one_number
+from dashpot.techniques.penalties.fast import PLAIN, KernelTerms, map_by_kernel
+from dashpot.techniques.penalties.step_rules import (
+    Step,
+    adam_scales,
+    adaptive_step,
+    demand_known,
+    shard,
+    steps_by_one_number,
+)
 
 Scalar = float | Float[Tensor, ""]
 Scaling = Annotated[Literal["adaptive", "decoupled"], Choice(("adaptive", "decoupled"))]
@@ -112,6 +119,30 @@ class Proximal(Technique):
     def refuse_shape(self, name: str, w: Tensor) -> None:
         """Raise ConfigError where this cannot act on a tensor of this shape."""
 
+    def refuse(self, name: str, w: Tensor) -> None:
+        """Refuse a parameter that the map cannot act on.
+
+        Raises:
+            ConflictError: complex numbers, numbers that are not in a dense tensor, or a DTensor whose shards cut what
+                belongs together.
+            ConfigError: as :meth:`refuse_shape`.
+        """
+        me = type(self).__name__
+        if w.is_complex() or w.layout is not torch.strided:
+            kind = "complex" if w.is_complex() else f"of layout {w.layout}"
+            raise ConflictError(f"{me} acts on dense real weights, and {name} is {kind}. Leave it out with `on`.")
+        self.refuse_shape(name, w)
+        if hasattr(w, "to_local") and not self.separable:
+            try:  # torch tells only by trying which operations it can do over shards
+                with torch.no_grad():
+                    step = torch.ones_like(w) if self.scaling == "adaptive" and not self.scalar_only else 1.0
+                    self.prox(torch.zeros_like(w), step)
+            except (RuntimeError, NotImplementedError, IndexError) as error:
+                raise ConflictError(
+                    f"{self} cannot act on {name}, a DTensor whose shards {w.placements} cut its groups. Leave it out"  # type: ignore[attr-defined]  # a DTensor has them
+                    " with `on`, shard it along another axis, or take groups that a shard holds whole, such as rows."
+                ) from error
+
     def acts_on(self, view: ModelView) -> Iterable[str]:
         return view.names(self.on)
 
@@ -119,7 +150,7 @@ class Proximal(Technique):
         self.demand_usable(view.optimizer)
         taken = view.penalties()
         for name, w, _ in view.params(self.on):
-            self.refuse_shape(name, w)
+            self.refuse(name, w)
             if name in taken:
                 raise ConflictError(
                     f"{type(self).__name__} and the optimizer's penalty {taken[name]} both act on {name!r}. Keep one of"
@@ -149,21 +180,25 @@ class Proximal(Technique):
 
 
 def step_in_place(penalty: Proximal, w: Tensor, optimizer: Any, group: Any) -> None:
-    """One proximal step on a parameter that the optimizer has just updated, piece by piece where the map allows it."""
+    """One proximal step on a parameter that the optimizer has just updated, piece by piece where the map allows it; of
+    a DTensor on its shard, where each weight is mapped by itself.
+    """
 
     def step(part: slice | None = None) -> Step:
         lr: Step = group["lr"]
         return adaptive_step(optimizer, w, group, part) if penalty.scaling == "adaptive" else lr
 
     plain = w.detach()
-    if not penalty.separable or w.numel() <= CHUNK or not w.is_contiguous() or w.is_cuda:
+    own = shard(plain) if penalty.separable else plain
+    # A flat view of another kind of tensor might be a copy, and what is written to it lost.
+    flat = own.view(-1) if type(own) in PLAIN and own.is_contiguous() else None
+    if flat is None or not penalty.separable or own.is_cuda or (own is plain and own.numel() <= CHUNK):
         penalty.map_(plain, step())
         return
-    flat = plain.view(-1)
     scales = adam_scales(optimizer, w, group) if penalty.scaling == "adaptive" else None
     if scales is not None and penalty.adam_map_(flat, *scales):
         return
-    for start in range(0, w.numel(), CHUNK):
+    for start in range(0, own.numel(), CHUNK):
         part = slice(start, start + CHUNK)
         penalty.map_(flat[part], step(part))
 

@@ -93,7 +93,7 @@ def adam_scales(
     """``v``, a and b of Adam's step ``1 / (a * sqrt(v) + b)`` for each weight; None for other optimizers, and where
     they are not flat numbers on a CPU.
     """
-    state: Mapping[str, Any] = optimizer.state.get(parameter, {})
+    state = _own(optimizer.state.get(parameter, {}))
     lr, count = group["lr"], _count(state) if "step" in state else None
     if (
         _STEPS[type(optimizer)] is not adam_step
@@ -157,15 +157,27 @@ def adaptive_step(optimizer: Optimizer, parameter: Tensor, group: Mapping[str, A
     """The optimizer's own step size for each weight, a number or a tensor of the parameter's shape.
 
     Args:
-        part: of the flattened parameter; then also the step is that of the part.
+        part: of the flattened parameter, of a DTensor its flattened shard; then also the step is that of the part.
     """
     state: Mapping[str, Any] = optimizer.state.get(parameter, {})
     if part is not None:
+        shape, state = shard(parameter).shape, _own(state)
+        # Only read: moments may lie otherwise in memory than the parameter, and are copied then.
         state = {
-            k: v.view(-1)[part] if isinstance(v, Tensor) and v.ndim and v.shape == parameter.shape else v
+            k: v.reshape(-1)[part] if isinstance(v, Tensor) and v.ndim and v.shape == shape else v
             for k, v in state.items()
         }
     return _STEPS[type(optimizer)](group, state)
+
+
+def shard(t: Tensor) -> Tensor:
+    """The memory of this process behind a tensor: a DTensor's own part, without a copy; any other tensor itself."""
+    to_local = getattr(t.detach(), "to_local", None)
+    return t if to_local is None else to_local()
+
+
+def _own(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {k: shard(v) if isinstance(v, Tensor) else v for k, v in state.items()}
 
 
 def steps_by_one_number(optimizer: Optimizer) -> bool:
