@@ -5,54 +5,54 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dashpot import (
-    augment,
-    averaging,
-    dropout,
-    gradient,
-    labels,
-    optim,
-    penalties,
-    schedules,
-    sharpness,
-    stopping,
-)
-from dashpot.augment import InputNoise, Mixup
-from dashpot.averaging import EMA
-from dashpot.core.errors import (
-    ConfigError,
-    ConflictError,
-    DashpotError,
-    DataError,
-    DivergedError,
-    StorageError,
-    UnknownNameError,
-    UsageError,
-)
-from dashpot.core.fields.select import Where
-from dashpot.core.recipe import Recipe
-from dashpot.core.running.batch import Batch
-from dashpot.core.running.session import Session
-from dashpot.core.technique import Technique, Verdict
-from dashpot.dropout import Dropout
-from dashpot.evaluation.losses import scores
-from dashpot.gradient import GradientClipping
-from dashpot.labels import LabelSmoothing
-from dashpot.penalties import L1, L2, ElasticNet, GroupLasso, WeightDecay
-from dashpot.sharpness import SAM
-from dashpot.stopping import EarlyStopping
-from dashpot.techniques.penalties.strengths import max_strength, resolve_strengths
-from dashpot.training.loop import FitResult, fit
-
+# Nothing loads torch until it is used: the command line sets how its threads wait before that.
 if TYPE_CHECKING:
+    from dashpot import (
+        augment,
+        averaging,
+        dropout,
+        gradient,
+        labels,
+        optim,
+        penalties,
+        schedules,
+        sharpness,
+        stopping,
+    )
+    from dashpot.augment import InputNoise, Mixup
+    from dashpot.averaging import EMA
+    from dashpot.core.errors import (
+        ConfigError,
+        ConflictError,
+        DashpotError,
+        DataError,
+        DivergedError,
+        StorageError,
+        UnknownNameError,
+        UsageError,
+    )
+    from dashpot.core.fields.select import Where
+    from dashpot.core.recipe import Recipe
+    from dashpot.core.running.batch import Batch
+    from dashpot.core.running.session import Session
+    from dashpot.core.technique import Technique, Verdict
+    from dashpot.dropout import Dropout
     from dashpot.estimators import DashpotClassifier, DashpotRegressor
+    from dashpot.evaluation.losses import scores
+    from dashpot.gradient import GradientClipping
+    from dashpot.labels import LabelSmoothing
+    from dashpot.penalties import L1, L2, ElasticNet, GroupLasso, WeightDecay
     from dashpot.search.config import SearchConfig
     from dashpot.search.outcome.result import TuneResult
     from dashpot.search.tune import tune
+    from dashpot.sharpness import SAM
     from dashpot.sparsity.inspect import inspect, stationarity
     from dashpot.sparsity.path import path
     from dashpot.sparsity.result import PathResult
     from dashpot.sparsity.selection import selected_features, stability_selection
+    from dashpot.stopping import EarlyStopping
+    from dashpot.techniques.penalties.strengths import max_strength, resolve_strengths
+    from dashpot.training.loop import FitResult, fit
 
 __version__ = "0.1.0"
 
@@ -112,27 +112,69 @@ __all__ = [
     "tune",
 ]
 
-# What needs scikit-learn loads on first use.
-_LAZY = {
+_HOMES = {
+    "Batch": "dashpot.core.running.batch",
+    "ConfigError": "dashpot.core.errors",
+    "ConflictError": "dashpot.core.errors",
     "DashpotClassifier": "dashpot.estimators",
+    "DashpotError": "dashpot.core.errors",
     "DashpotRegressor": "dashpot.estimators",
+    "DataError": "dashpot.core.errors",
+    "DivergedError": "dashpot.core.errors",
+    "Dropout": "dashpot.dropout",
+    "EMA": "dashpot.averaging",
+    "EarlyStopping": "dashpot.stopping",
+    "ElasticNet": "dashpot.penalties",
+    "FitResult": "dashpot.training.loop",
+    "GradientClipping": "dashpot.gradient",
+    "GroupLasso": "dashpot.penalties",
+    "InputNoise": "dashpot.augment",
+    "L1": "dashpot.penalties",
+    "L2": "dashpot.penalties",
+    "LabelSmoothing": "dashpot.labels",
+    "Mixup": "dashpot.augment",
     "PathResult": "dashpot.sparsity.result",
+    "Recipe": "dashpot.core.recipe",
+    "SAM": "dashpot.sharpness",
     "SearchConfig": "dashpot.search.config",
+    "Session": "dashpot.core.running.session",
+    "StorageError": "dashpot.core.errors",
+    "Technique": "dashpot.core.technique",
     "TuneResult": "dashpot.search.outcome.result",
+    "UnknownNameError": "dashpot.core.errors",
+    "UsageError": "dashpot.core.errors",
+    "Verdict": "dashpot.core.technique",
+    "WeightDecay": "dashpot.penalties",
+    "Where": "dashpot.core.fields.select",
+    "fit": "dashpot.training.loop",
     "inspect": "dashpot.sparsity.inspect",
+    "max_strength": "dashpot.techniques.penalties.strengths",
     "path": "dashpot.sparsity.path",
+    "resolve_strengths": "dashpot.techniques.penalties.strengths",
+    "scores": "dashpot.evaluation.losses",
     "selected_features": "dashpot.sparsity.selection",
     "stability_selection": "dashpot.sparsity.selection",
     "stationarity": "dashpot.sparsity.inspect",
     "tune": "dashpot.search.tune",
 }
+_FAMILIES = tuple(name for name in __all__ if name not in _HOMES)
+_ROOMS = ("core", "evaluation", "techniques", "training", "data", "nets", "report", "runs", "population")
+_ALWAYS = ("dashpot.training.loop", *(f"dashpot.{family}" for family in _FAMILIES))
+"""What is loaded with the first name: all but what needs scikit-learn."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        value = getattr(importlib.import_module(_LAZY[name]), name)
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    for module in _ALWAYS:
+        importlib.import_module(module)
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value  # once only; also shadows the submodule of the same name
         return value
+    if name in (*_FAMILIES, *_ROOMS):
+        return importlib.import_module(f"dashpot.{name}")
+    penalties = importlib.import_module("dashpot.penalties")
     if hasattr(penalties, name):  # all penalties are found here too; the classics are shown
         return getattr(penalties, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

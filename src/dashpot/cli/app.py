@@ -38,9 +38,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 2 an error, with one message that says what was wrong, 130
-    interrupted.
-    """
+    """Run a command, with errors as one message and an exit code."""
     from dashpot.cli import compare, fit, path, predict, techniques, tune
 
     for module in (tune, fit, predict, compare, path, techniques):

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from dashpot.core.threads import most
 from dashpot.evaluation.losses import metrics_of
 
 Model = Any
+LARGE_TABLE = 2_000_000
+"""Numbers of a table from which several threads gain; on smaller ones they wait for each other on a busy machine."""
 FIRST = 3
 """Rounds of boosting by which the time of all is estimated."""
 
@@ -80,8 +83,10 @@ def seconds_at_most(model: Model, x: np.ndarray, y: np.ndarray) -> float:
 def fit_reference(model: Model, x: np.ndarray, y: np.ndarray) -> str:
     """Fit in place; returns a note if a solver stopped short of its tolerance."""
     from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
-    with warnings.catch_warnings(record=True) as caught:
+    threads = most() if x.size >= LARGE_TABLE else 1
+    with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads):
         warnings.simplefilter("always")
         model.fit(x, y)
     short = any(issubclass(warning.category, ConvergenceWarning) for warning in caught)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dashpot.core.errors import UsageError
 from dashpot.core.fields.domains import check_whole
 from dashpot.core.recipe import Recipe
+from dashpot.core.threads import scoped
 from dashpot.evaluation.losses import Criterion, predict
 from dashpot.population.cache import ArchitectureCache
 from dashpot.population.columns import side_by_side, why_not
@@ -22,6 +23,7 @@ from dashpot.population.models import StackedModels
 from dashpot.population.planner import Group, Planner
 from dashpot.population.sequential import SequentialTrainer, rebuilt
 from dashpot.population.sizes import even, fast_bfloat16, keep_memory, out_of_memory
+from dashpot.population.work import Work
 from dashpot.training.batches import batch_edges
 from dashpot.training.setup import pick_device, schedule_of
 
@@ -88,13 +90,12 @@ class Population:
         self.epoch = 0
         self.notes: list[str] = []
         self.member_steps = 0
+        self._work = Work(self.data, self.plan)
         self._left: dict[int, Mapping[str, Tensor]] = {}
         self._groups: list[tuple[Group, list[int]]] = []
         self._planner = Planner(self.data, self.plan, stack, self._note, cache)
         keep_memory()
         self.add(members)
-
-    # --- members -----------------------------------------------------------------------------------------------------
 
     def add(self, members: Sequence[Member], at_epoch: int = 0) -> list[int]:
         """More members, from their initial weights; those here before are not touched.
@@ -176,8 +177,6 @@ class Population:
         if note not in self.notes:
             self.notes.append(note)
 
-    # --- training ----------------------------------------------------------------------------------------------------
-
     def train(
         self, epochs: int, *, deadline: float | None = None, progress: Callable[[int], None] = lambda epoch: None
     ) -> bool:
@@ -192,19 +191,20 @@ class Population:
             Whether all epochs were done.
         """
         self._groups = self._planner.merged(self._groups)
-        for _ in range(epochs):
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-            waiting, self._groups = [(group, numbers, group.epoch + 1) for group, numbers in self._groups], []
-            while waiting:
-                group, numbers, goal = waiting.pop(0)
-                if group.epoch >= self.plan.epochs or self._until(goal, group, numbers):
-                    self._groups.append((group, numbers))
-                else:
-                    waiting[:0] = [(half, own, goal) for half, own in self._planner.halves(group, numbers)]
-            self._groups = [(group, numbers) for group, numbers in self._groups if numbers]
-            self.epoch += 1
-            progress(self.epoch)
+        with scoped(self._work.threads([self.members[i] for i in self.alive])):
+            for _ in range(epochs):
+                if deadline is not None and time.monotonic() >= deadline:
+                    return False
+                waiting, self._groups = [(group, numbers, group.epoch + 1) for group, numbers in self._groups], []
+                while waiting:
+                    group, numbers, goal = waiting.pop(0)
+                    if group.epoch >= self.plan.epochs or self._until(goal, group, numbers):
+                        self._groups.append((group, numbers))
+                    else:
+                        waiting[:0] = [(half, own, goal) for half, own in self._planner.halves(group, numbers)]
+                self._groups = [(group, numbers) for group, numbers in self._groups if numbers]
+                self.epoch += 1
+                progress(self.epoch)
         return True
 
     def _until(self, goal: int, group: Group, numbers: list[int]) -> bool:
@@ -263,8 +263,6 @@ class Population:
                 self._left[own[k]] = group.tensors(k)
             self._drop(group, own, gone)
         self._groups = [(group, own) for group, own in self._groups if own]
-
-    # --- results -----------------------------------------------------------------------------------------------------
 
     def outputs(self, rows: Mapping[int, np.ndarray]) -> dict[int, Tensor]:
         """The outputs of some members for rows of their data sets, in evaluation mode, by number; NaN for those that

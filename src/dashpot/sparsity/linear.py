@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dashpot.core.threads import scoped, threads_for
 from dashpot.evaluation.losses import is_classification
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.strengths import zero_gradient
@@ -250,5 +251,7 @@ def solve_path(
     x: Tensor, y: Tensor, outputs: int, technique: Penalty, strengths: Sequence[float], *, intercept: bool, warm: bool
 ) -> list[Solution]:
     """A :class:`LinearPath` at each of the strengths, in their order."""
-    problem = LinearPath(x, y, outputs, technique, intercept=intercept)
-    return [problem.solve(strength, warm=warm) for strength in strengths]
+    # What takes long is thousands of passes over the rows, each of two products.
+    with scoped(threads_for(4.0 * x.numel() * outputs)):
+        problem = LinearPath(x, y, outputs, technique, intercept=intercept)
+        return [problem.solve(strength, warm=warm) for strength in strengths]

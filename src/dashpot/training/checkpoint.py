@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -30,6 +31,7 @@ class Checkpoint:
         self._folder = Path(folder) if folder is not None else None
         self._settings = dict(settings)
         self.kept: dict[str, Any] = {}
+        self.threads: int | None = None  # of the saved run: with another number sums may be added in another order
         if self._folder is not None:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +64,7 @@ class Checkpoint:
             "kept": dict(kept),
             "history": history,
             "stopped": stopped,
+            "threads": torch.get_num_threads(),
         }
         save_tree(tree, self._folder / FILE)
         write_atomic(self._folder / HISTORY, "".join(json.dumps(row) + "\n" for row in history))
@@ -97,5 +100,5 @@ class Checkpoint:
                 type(model).__name__,
                 str(error).splitlines()[-1].strip(),
             ) from None
-        self.kept = tree.get("kept", {})
+        self.kept, self.threads = tree.get("kept", {}), tree.get("threads")
         return tree["history"], tree["stopped"]

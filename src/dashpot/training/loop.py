@@ -19,7 +19,9 @@ from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.recipe import Recipe
 from dashpot.core.requires import check_modality
 from dashpot.core.running.batch import float_input
+from dashpot.core.running.nested import rows as rows_of
 from dashpot.core.technique import Technique
+from dashpot.core.threads import scoped
 from dashpot.evaluation.losses import Criterion
 from dashpot.techniques.penalties.strengths import resolve_strengths
 from dashpot.training.batches import Batches
@@ -28,6 +30,7 @@ from dashpot.training.progress import Progress
 from dashpot.training.setup import adamw_for, pick_device, schedule_of
 from dashpot.training.task import check_targets, task_of
 from dashpot.training.training import Training
+from dashpot.training.work import step_threads
 
 
 class DivergenceWarning(UserWarning):
@@ -178,7 +181,9 @@ def fit(
         "optimizer": type(optimizer).__name__,
     }
     saved, started = Checkpoint(checkpoint, settings), time.perf_counter()
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+    rows = (batch_size if train.rows is not None else rows_of(first.x)) or 1
+    threads = step_threads(model, first.x, rows, place)
+    with scoped(threads), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         session = recipe.attach(
             model,
             optimizer,

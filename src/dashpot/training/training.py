@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from dashpot.core.running.session import Session
 from dashpot.core.running.tensors import put, tensors
+from dashpot.core.threads import cores
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.epoch import measure, train_epoch
@@ -44,6 +45,8 @@ class Training:
         if not saved.exists:
             return "nothing was saved yet: starting from the beginning"
         self.history, self.stopped = saved.load(self.model, self.optimizer, self.session)
+        if saved.threads is not None and self.place.type == "cpu":  # fit puts back what was before
+            torch.set_num_threads(max(1, min(saved.threads, cores())))
         if self.stopped:
             return f"nothing left to do: {self.stopped}"
         return f"resumed after epoch {len(self.history)} of {self.epochs}"
