@@ -100,10 +100,11 @@ def test_decay_leaves_biases_norms_and_embeddings_alone() -> None:
 
 
 def test_parameters_without_gradient_are_passed_over() -> None:
-    model = nn.Linear(3, 2, bias=False)
+    model = nn.Linear(3, 2)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     (dashpot.L1(strength=10.0) | dashpot.WeightDecay(strength=1.0)).attach(model, optimizer)
     before = model.weight.detach().clone()
+    model.bias.grad = torch.ones_like(model.bias)
     optimizer.step()
     assert torch.equal(model.weight, before)
 
@@ -272,10 +273,11 @@ def test_ema_of_bfloat16_weights_moves() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     session = dashpot.EMA(decay=0.999, warmup=False).attach(model, optimizer)
     start = model.weight.detach().float().clone()
+    model.weight.grad = torch.ones_like(model.weight)
+    optimizer.step()  # weights that are changed before the first step are those that the average begins with
     with torch.no_grad():
         model.weight.add_(1.0)
     for _ in range(700):
-        model.weight.grad = torch.zeros_like(model.weight)
         optimizer.step()
     share = (session.snapshot()["weight"].float() - start) / (model.weight.detach().float() - start)
     torch.testing.assert_close(share, torch.full_like(share, 1 - 0.999**700), rtol=0.02, atol=0.02)

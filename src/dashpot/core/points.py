@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dashpot.core.requires import Requires
 from dashpot.core.running.batch import Batch
 from dashpot.core.running.context import Context, State
+from dashpot.core.running.state import without
 from dashpot.core.running.view import ModelView, Params
 
 Scores = Mapping[str, float]
@@ -90,8 +91,16 @@ class Points:
         """Named tensors and numbers to keep between steps; tensors are keyed by parameter name."""
         return {}
 
+    def forget(self, gone: frozenset[str], ctx: Context) -> None:
+        """Drop what the state holds for tensors of these names: they are no longer in the model, or others have their
+        names. By default all that stands under such a name goes, and mentions of it in lists.
+        """
+        ctx.state = without(ctx.state, gone)
+
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
-        """Install hooks; once, at attach."""
+        """Install hooks: at attach, and again where modules of the model were replaced since (the old ones are taken
+        away before).
+        """
         raise NotImplementedError  # the session calls only what a class overrides
 
     def on_batch(self, batch: Batch, ctx: Context) -> Batch:

@@ -11,10 +11,30 @@ from dashpot.core.rng import stream
 from dashpot.core.running import conflicts
 from dashpot.core.running.attach import Mark
 from dashpot.core.running.context import Context
+from dashpot.core.running.following import Following
 from dashpot.core.running.forward import Forward
+from dashpot.core.running.idle import warn_unused
 from dashpot.core.running.replacing import Replaced, plain_copy
 from dashpot.core.running.run import Run
 from dashpot.core.running.stepper import Stepper
+from dashpot.core.running.view import ModelView
+
+
+class Hooks:
+    """The handles of what was installed on modules, as one."""
+
+    def __init__(self) -> None:
+        self.handles: list[Handle] = []
+
+    def remove(self) -> None:
+        while self.handles:
+            self.handles.pop().remove()
+
+    def strip(self, twin: nn.Module) -> None:
+        """Take it out of a deep copy of the model."""
+        for handle in self.handles:
+            if strip := getattr(handle, "strip", None):
+                strip(twin)
 
 
 class Acting:
@@ -40,6 +60,8 @@ class Acting:
         }
         self._handles: list[Handle] = []
         self._replaced: list[Replaced] = []
+        self._hooks = Hooks()
+        self.following: Following | None = None
 
     def begin(self, recipe: str, batch_size: int | None, closure: bool) -> None:
         """Replace modules, check, set states up, install hooks; where that fails, nothing stays installed.
@@ -65,16 +87,43 @@ class Acting:
             for name, module in ctx.technique.on_build(view, ctx).items():
                 self._replaced.append(Replaced(view, name, module))
                 self._handles.append(self._replaced[-1])
-        run.sparse = conflicts.check(self.attached, view, batch_size=batch_size, closure=closure)
+
+        def check() -> None:
+            run.sparse = conflicts.check(self.attached, view, batch_size=batch_size, closure=closure)
+
+        check()
         for technique, ctx in self.attached:
             ctx.state = technique.init(view, ctx)
-        for technique, ctx in self.at["on_model"]:
-            self._handles.extend(technique.on_model(view, ctx))
+        self._handles.append(self._hooks)
+        self._install()
         if any(technique.forwards for technique, _ in self.attached):
             run.again = again = Forward(run)
             self._handles.append(again)
         if self.attached:
-            self._handles += [Stepper(run, self.at), Mark(recipe, view.model, view.optimizer)]
+            self.following = Following(run, self.attached, check, self._install)
+            self._handles += [Stepper(run, self.at, self.following.look), Mark(recipe, view)]
+
+    def _install(self) -> None:
+        """Hooks on the modules as they are now, in place of earlier ones."""
+        self._hooks.remove()
+        for _, ctx in self.at["on_model"]:
+            with ctx.hooking():
+                self._hooks.handles.extend(ctx.technique.on_model(self.run.view, ctx))
+
+    def look(self) -> None:
+        """Take in what has changed in the model or the optimizer."""
+        if self.following is not None:
+            self.following.look()
+
+    def note(self) -> None:
+        """The weights as they are now are those to begin with."""
+        if self.following is not None:
+            self.following.note()
+
+    def warn_unused(self) -> None:
+        """Say so where no step came for those that act in steps."""
+        points = "on_gradient", "on_update", "on_step"
+        warn_unused(self.run, [type(t).__name__ for t, _ in self.attached if any(map(t.defines, points))])
 
     def averaged(self) -> dict[str, Tensor]:
         """The weights to evaluate with in place of the raw ones."""
@@ -90,9 +139,9 @@ class Acting:
             chosen.update(ctx.technique.final(ctx) or {})
         return chosen
 
-    def plain_copy(self, weights: dict[str, Tensor]) -> nn.Module:
+    def plain_copy(self, view: ModelView, weights: dict[str, Tensor]) -> nn.Module:
         """A deep copy of the model with these weights, its own modules, and nothing that was installed."""
-        twin = plain_copy(self.run.view.model, self._replaced, weights)
+        twin = plain_copy(view.model, self._replaced, weights)
         for handle in self._handles:
             if strip := getattr(handle, "strip", None):
                 strip(twin)
@@ -100,5 +149,6 @@ class Acting:
 
     def remove(self) -> None:
         """Take away what was installed, the last first."""
+        self.following = None
         while self._handles:
             self._handles.pop().remove()

@@ -6,10 +6,10 @@ import weakref
 from typing import Any
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 
 from dashpot.core.errors import ConfigError, ConflictError
+from dashpot.core.running.view import ModelView
 
 
 def plain_optimizer(optimizer: Any) -> Optimizer:
@@ -40,26 +40,27 @@ def this_rank() -> int:
 
 
 class Mark:
-    """Marks a model and an optimizer as having an open session. The mark stays when the session object is deleted,
-    since its hooks stay, too.
+    """Marks a model, its parts and an optimizer as having an open session. The mark stays when the session object is
+    deleted, since its hooks stay, too.
     """
 
-    def __init__(self, recipe: str, model: nn.Module, optimizer: Optimizer) -> None:
+    def __init__(self, recipe: str, view: ModelView) -> None:
         self._recipe, self._open = recipe, True
-        for held in (model, optimizer):
+        for held in (*view.modules.values(), view.optimizer):
             _marks[held] = self
 
     def remove(self) -> None:
         self._open = False
 
     @staticmethod
-    def refuse(model: nn.Module, optimizer: Optimizer) -> None:
+    def refuse(view: ModelView) -> None:
         """Refuse a second session.
 
         Raises:
-            ConflictError: one is open on the model or the optimizer.
+            ConflictError: one is open on the model, on a part of it, on what it is a part of, or on the optimizer.
         """
-        for name, held in (("model", model), ("optimizer", optimizer)):
+        parts = (("model" if not name else f"model's {name!r}", module) for name, module in view.modules.items())
+        for name, held in (*parts, ("optimizer", view.optimizer)):
             mark = _marks.get(held)
             if mark is not None and mark._open:
                 raise ConflictError(

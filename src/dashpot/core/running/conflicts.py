@@ -45,6 +45,7 @@ def check(attached: list[Attached], view: ModelView, *, batch_size: int | None, 
     Raises:
         ConflictError: with the techniques and the model's parts named.
     """
+    _check_optimizer(attached, view)
     holders = _claimed(attached, view)
     for technique, ctx in attached:
         _check_names(technique, view)
@@ -54,6 +55,18 @@ def check(attached: list[Attached], view: ModelView, *, batch_size: int | None, 
     for technique, ctx in attached:
         technique.check(view, ctx)
     return frozenset(target for slot, target in holders if slot == PROXIMAL) | view.penalties().keys()
+
+
+def _check_optimizer(attached: list[Attached], view: ModelView) -> None:
+    """An optimizer of another model, such as of the one that this is a copy of."""
+    trained = [id(p) for group in view.optimizer.param_groups for p in group["params"]]
+    own = {id(p) for p in view.model.parameters()}
+    if attached and own and trained and own.isdisjoint(trained):
+        raise ConflictError(
+            f"none of the {len(trained)} parameters of this {type(view.optimizer).__name__} belongs to this"
+            f" {type(view.model).__name__}. Make the optimizer for the model that you attach to; a deep copy has"
+            " parameters of its own."
+        )
 
 
 def _claimed(attached: list[Attached], view: ModelView) -> dict[tuple[str, str], str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from dashpot.core.errors import UsageError
 from dashpot.core.rng import Draws, derive
 from dashpot.core.running.batch import Batch
+from dashpot.core.running.guarded import guarded
 from dashpot.core.running.run import Run
 from dashpot.core.running.view import ModelView
 
@@ -32,7 +34,9 @@ class Context:
         self.path, self.key = path, key
         self.state: State = {}
         self.technique: Any = technique  # of the class that asks, whose fields no common type could name
+        self._declared = technique
         self._scalars: list[tuple[str, Tensor]] = []
+        self._before_hooks: int | None = None
 
     @property
     def step(self) -> int:
@@ -126,9 +130,27 @@ class Context:
 
     def scalar(self, field: str) -> Tensor:
         """A new 0-d float32 tensor that shows a field's number at each optimizer step, for hooks and compiled code."""
-        number = torch.tensor(float(getattr(self.technique, field)), device="cpu")
+        number = torch.tensor(float(vars(self.technique)[field]), device="cpu")
         self._scalars.append((field, number))
         return number
+
+    @contextlib.contextmanager
+    def hooking(self) -> Iterator[None]:
+        """While ``on_model`` runs: the scalars of hooks that it had installed before follow no longer.
+
+        Raises:
+            ConflictError: it copies a number that follows a schedule.
+        """
+        if self._before_hooks is None:
+            self._before_hooks = len(self._scalars)
+        del self._scalars[self._before_hooks :]
+        now = self.technique
+        if self._declared.schedules():
+            self.technique = guarded(now, self._declared.schedules())
+        try:
+            yield
+        finally:
+            self.technique = now
 
     def follow(self, technique: Any) -> None:
         """The technique as it acts from now on."""

@@ -1,11 +1,13 @@
-"""Evaluation mode, as a context manager."""
+"""Evaluation mode, and other weights for a while, as context managers."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from torch import nn
+from torch import Tensor, nn
+
+from dashpot.core.running.tensors import put, tensors
 
 
 @contextlib.contextmanager
@@ -25,3 +27,15 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextlib.contextmanager
+def holding(model: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
+    """``model`` with these tensors, by name; its own are back afterwards."""
+    own = tensors(model) if values else {}
+    saved = {name: own[name].detach().clone() for name in values}
+    try:
+        put(own, values)
+        yield
+    finally:
+        put(own, saved)

@@ -26,6 +26,9 @@ class Run:
         modality: what is known of the inputs.
         sparse: the parameters that a proximal step keeps exactly sparse.
         step, epochs: optimizer steps and epochs completed.
+        began: whether anything was completed or loaded yet.
+        asked: whether the optimizer was asked for a step in this session.
+        warned: whether somebody was told that the optimizer changes nothing of the model.
         micro: the micro-batch of this step that is under way.
         forwards: further forward passes of this micro-batch so far.
         batch: the training batch that is under way.
@@ -48,6 +51,9 @@ class Run:
     sparse: frozenset[str] = frozenset()
     step: int = 0
     epochs: int = 0
+    began: bool = False
+    asked: bool = False
+    warned: bool = False
     micro: int = 0
     forwards: int = 0
     batch: Batch | None = None
@@ -80,7 +86,7 @@ class Run:
         return [clock.clone() for clock in self._clocks]
 
     def set_clocks(self, values: list[Tensor]) -> None:
-        for clock, value in zip(self._clocks, values, strict=True):
+        for clock, value in zip(self._clocks, values, strict=False):  # hooks installed since have newer ones
             clock.copy_(value)
 
     def mark(self) -> Callable[[], None]:
@@ -103,12 +109,18 @@ class Run:
 
     def move_to(self, step: int, epochs: int) -> None:
         """To another point of the run; draws and schedules follow the counters."""
-        self.step, self.epochs = step, epochs
+        self.step, self.epochs, self.began = step, epochs, True
         self.rewind()
+
+    def end_epoch(self) -> None:
+        """An epoch is done."""
+        self.epochs += 1
+        self.began = True
 
     def advance(self) -> None:
         """An optimizer step is done."""
         self.step += 1
+        self.began = True
         self.batch = self.evaluated = None
         self.called.clear()
         self.rewind()

@@ -18,7 +18,7 @@ from dashpot.core.running.acting import Acting
 from dashpot.core.running.attach import Mark, plain_optimizer, this_rank
 from dashpot.core.running.batch import Batch, make_batch
 from dashpot.core.running.criteria import Criterion
-from dashpot.core.running.modes import evaluating
+from dashpot.core.running.modes import evaluating, holding
 from dashpot.core.running.objective import objective
 from dashpot.core.running.passes import mean_over_ranks
 from dashpot.core.running.plan import plan_text
@@ -80,7 +80,7 @@ class Session:
         check_modality(modality)
         plain = plain_optimizer(optimizer)
         view = ModelView(model, plain)
-        Mark.refuse(view.model, plain)
+        Mark.refuse(view)
         self.recipe = recipe
         self.run = Run(view, plain, seed, self.snapshot, this_rank(), classes, targets, ignore_index, modality)
         self.run.steps = None if steps is None else check_whole("steps", steps)
@@ -176,30 +176,23 @@ class Session:
         """
         self._demand_open()
         scores = mean_over_ranks(scores, self.view.wrapper)
-        self.run.epochs += 1
+        self.run.end_epoch()
         verdicts = [ctx.technique.on_epoch(scores, ctx) for _, ctx in self._at["on_epoch"]]
-        return Verdict(
-            stop=any(v.stop for v in verdicts),
-            best=any(v.best for v in verdicts),
-            reason="; ".join(v.reason for v in verdicts if v.stop and v.reason),
-        )
+        reason = "; ".join(v.reason for v in verdicts if v.stop and v.reason)
+        return Verdict(any(v.stop for v in verdicts), any(v.best for v in verdicts), reason)
 
     @contextlib.contextmanager
     def evaluate(self) -> Iterator[nn.Module]:
         """Evaluation mode, with the averaged weights in place if the recipe keeps any; the raw ones are back
         afterwards.
         """
-        model = self.view.model
-        own = tensors(model)
-        averaged = {} if self._finished else self._acting.averaged()
-        saved = {name: own[name].detach().clone() for name in averaged}
-        with evaluating(self.view.wrapper):
-            put(own, averaged)
-            try:
-                yield self.view.wrapper
-            finally:
-                self.run.evaluated = None
-                put(own, saved)
+        view = self.view
+        try:
+            with evaluating(view.wrapper), holding(view.model, {} if self._finished else self._acting.averaged()):
+                yield view.wrapper
+        finally:
+            self.run.evaluated = None
+            self._acting.note()
 
     def finish(self) -> None:
         """Put the final weights into the model: the best ones where a technique keeps them, else the averaged, else the
@@ -217,7 +210,7 @@ class Session:
 
     def export(self) -> nn.Module:
         """A deep copy of the model with its final weights and without hooks, in evaluation mode."""
-        return self._acting.plain_copy({} if self._finished else self._acting.final()).eval()
+        return self._acting.plain_copy(self.view, {} if self._finished else self._acting.final()).eval()
 
     def plan(self) -> str:
         """Which technique acts where, on how many parameters, in the order in which they act."""
@@ -251,7 +244,8 @@ class Session:
 
     @property
     def view(self) -> ModelView:
-        """The model with its roles and groups."""
+        """The model with its roles and groups, as it is now."""
+        self._acting.look()
         return self.run.view
 
     @property
@@ -292,8 +286,15 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._closed:
-            try:
-                self.finish()
-            finally:
-                self.close()
+        if self._closed:
+            return
+        try:
+            self.finish()
+        except Exception as failed:  # whatever it is, an error of the loop's own comes first
+            if error is None:
+                raise
+            error.add_note(f"The final weights could not be put into the model: {failed}")
+        finally:
+            self.close()
+        if error is None:
+            self._acting.warn_unused()

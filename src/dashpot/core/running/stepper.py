@@ -19,6 +19,7 @@ from dashpot.core.errors import UsageError
 from dashpot.core.fields.select import Where
 from dashpot.core.points import Attached, Points
 from dashpot.core.running.conflicts import refuse_many
+from dashpot.core.running.idle import allocates, warn_idle
 from dashpot.core.running.passes import GlobalRandomness, fresh_gradients, frozen_statistics, without_sync
 from dashpot.core.running.run import Run
 from dashpot.core.running.view import Params
@@ -29,11 +30,12 @@ _CALLS = {"on_batch": "session.batch(x, y)", "on_loss": "session.loss(per_sample
 class Stepper:
     """Runs the gradient, update and step methods around ``optimizer.step``."""
 
-    def __init__(self, run: Run, at: Mapping[str, list[Attached]]) -> None:
+    def __init__(self, run: Run, at: Mapping[str, list[Attached]], look: Callable[[], bool]) -> None:
+        self._look = look
         self._run, self._gradient, self._update, self._step = run, at["on_gradient"], at["on_update"], at["on_step"]
         self._needs = {point: [type(t).__name__ for t, _ in at[point]] for point in _CALLS if at[point]}
-        self._layout: tuple[int, ...] = ()
         self._params: dict[int, Params] = {}
+        self._all = id(self)
         self._skipped = False
         optimizer = run.optimizer
         self._handles = [optimizer.register_step_pre_hook(self.before), optimizer.register_step_post_hook(self.after)]
@@ -47,11 +49,17 @@ class Stepper:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """The optimizer's pre-hook."""
         found_inf = getattr(optimizer, "found_inf", None)
-        self._skipped = found_inf is not None and bool(found_inf)
+        self._run.asked = True
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")  # args[0] is the optimizer
+        self._skipped = (found_inf is not None and bool(found_inf)) or (closure is None and allocates(optimizer))
         if self._skipped:
             return None
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")  # args[0] is the optimizer
+        if self._look():
+            self._params.clear()
         if closure is None:
+            self._skipped = self._idle()
+            if self._skipped:
+                return None
             self._demand_calls()
             needy = next((ctx.technique for _, ctx in self._gradient if ctx.technique.asks() > 1), None)
             if needy is not None:
@@ -68,13 +76,14 @@ class Stepper:
             return None
         rest = {k: v for k, v in kwargs.items() if k != "closure"}
         if not (self._gradient or self._update):
-            return (optimizer, _Checked(self._run, closure, self._demand_calls), *args[2:]), rest
+            return (optimizer, _Checked(self._run, closure, self._evaluated), *args[2:]), rest
         again = [type(t).__name__ for t, ctx in self._gradient if ctx.technique.asks() > 1]
         expected = sum(ctx.technique.asks() - 1 for _, ctx in self._gradient) + 1
         passes = _Passes(self._run, closure, expected, again)
         self._gradients(len(self._gradient), passes)
-        self._demand_calls()
-        self._run_updates()
+        self._evaluated()
+        if not self._skipped:
+            self._run_updates()
         # The closure has been evaluated; the optimizer, which would evaluate it again, gets the loss instead.
         names = [type(t).__name__ for t, _ in [*self._gradient, *self._update]]
         return (optimizer, _Once(passes.loss, type(optimizer).__name__, names), *args[2:]), rest
@@ -90,6 +99,20 @@ class Stepper:
             for technique, ctx in self._step:
                 ctx.technique.on_step(self._params_of(technique).live(), ctx)
         self._run.advance()
+
+    def _evaluated(self) -> None:
+        """A closure has been evaluated."""
+        self._demand_calls()
+        self._skipped = self._idle()
+
+    def _idle(self) -> bool:
+        """Whether no parameter of the model got a gradient, so that the optimizer changes nothing of it."""
+        if self._all not in self._params:
+            self._params[self._all] = self._run.view.params()
+        if any(p.grad is not None for p in self._params[self._all].tensors):
+            return False
+        warn_idle(self._run)
+        return True
 
     def _demand_calls(self) -> None:
         """Say so if the loop left out a call that the recipe needs."""
@@ -122,9 +145,6 @@ class Stepper:
                         self._gradients(upto - 1, passes)
 
     def _params_of(self, technique: Points) -> Params:
-        layout = self._run.view.layout()
-        if layout != self._layout:
-            self._layout, self._params = layout, {}
         params = self._params.get(id(technique))
         if params is None:
             on = getattr(technique, "on", None)
@@ -148,13 +168,13 @@ class _Checked:
     it draws what it drew before.
     """
 
-    def __init__(self, run: Run, closure: Callable[[], Any], demand_calls: Callable[[], None]) -> None:
-        self._back, self._closure, self._demand_calls = run.mark(), closure, demand_calls
+    def __init__(self, run: Run, closure: Callable[[], Any], evaluated: Callable[[], None]) -> None:
+        self._back, self._closure, self._evaluated = run.mark(), closure, evaluated
 
     def __call__(self) -> Any:
         self._back()
         loss = self._closure()
-        self._demand_calls()
+        self._evaluated()
         return loss
 
 

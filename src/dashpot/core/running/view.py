@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -67,11 +67,15 @@ class ModelView:
 
     def look(self) -> None:
         """Read the modules as they are now."""
+        # What was trainable and is still there stays, frozen or not: its names are others' keys.
+        known = {id(p) for p in getattr(self, "parameters", {}).values()}
         self.parameters: dict[str, nn.Parameter] = {}
         self.roles: dict[str, str] = {}
         self._owners: dict[str, nn.Module] = {}
         self.modules: dict[str, nn.Module] = dict(self.model.named_modules())
-        self._scan()
+        self._made_of = [(module, _parts(module)) for module in self.modules.values()]
+        self._everything = dict(self.model.named_parameters(remove_duplicate=False))
+        self._scan(known)
         # A shared buffer is here once, under its first name, as `named_buffers` has it.
         own = {name for name, _ in self.model.named_buffers()}
         places = [
@@ -83,12 +87,29 @@ class ModelView:
         self._layout: tuple[int, ...] = ()
         self._group_of: dict[int, int] = {}
 
-    def _scan(self) -> None:
+    def changed(self) -> bool:
+        """Whether modules or parameters came, went or were replaced since the last :meth:`look`."""
+        return any(
+            len(parts) != len(now := _parts(module)) or any(a is not b for a, b in zip(parts, now, strict=True))
+            for module, parts in self._made_of
+        )
+
+    def look_again(self) -> frozenset[str]:
+        """:meth:`look`, and the names of the tensors that are no longer there, or whose place another has taken."""
+        before, modules = self._everything, self.modules
+        self.look()
+        gone = {name for name, p in before.items() if self._everything.get(name) is not p}
+        for prefix, module in modules.items():  # buffers are replaced when a model is moved: their module tells
+            if self.modules.get(prefix) is not module:
+                gone |= {f"{prefix}.{leaf}" if prefix else leaf for leaf in module._buffers}
+        return frozenset(gone)
+
+    def _scan(self, known: Collection[int] = ()) -> None:
         """Take in what is trainable now. What was stays: its names are others' keys."""
         seen: set[int] = set()
         for prefix, module in self.modules.items():
             for leaf, parameter in module.named_parameters(recurse=False):
-                if id(parameter) in seen or not parameter.requires_grad:
+                if id(parameter) in seen or not (parameter.requires_grad or id(parameter) in known):
                     continue
                 seen.add(id(parameter))
                 name = f"{prefix}.{leaf}" if prefix else leaf
@@ -143,7 +164,12 @@ class ModelView:
         return tuple(
             part
             for group in self.optimizer.param_groups
-            for part in (id(group), len(group["params"]), sum(p.requires_grad for p in group["params"]))
+            for part in (
+                id(group),
+                id(group.get("penalty")),
+                sum(p.requires_grad for p in group["params"]),
+                *map(id, group["params"]),
+            )
         )
 
     def places(self, on: Where) -> dict[str, nn.Module]:
@@ -169,6 +195,11 @@ class ModelView:
             self._layout = layout
             self._scan()
             self._group_of = {id(p): i for i, group in enumerate(self.optimizer.param_groups) for p in group["params"]}
+
+
+def _parts(module: nn.Module) -> list[Any]:
+    """What a module is made of. Whoever keeps the list keeps its identities from being given to others."""
+    return [*module._modules.values(), *module._parameters.values()]
 
 
 def is_compiled(model: nn.Module) -> bool:

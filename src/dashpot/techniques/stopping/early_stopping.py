@@ -1,6 +1,7 @@
 """Early stopping: end training when a score no longer improves, and keep the best weights."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, ClassVar, Literal
@@ -11,6 +12,8 @@ from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.fields.domains import Choice, Flag, Name, Range
 from dashpot.core.preset import Preset
 from dashpot.core.running.context import Context
+from dashpot.core.running.following import ModelChangedWarning
+from dashpot.core.running.tensors import tensors
 from dashpot.core.running.view import ModelView
 from dashpot.core.stacks.between_epochs import BetweenEpochs
 from dashpot.core.technique import Scores, State, Technique, Verdict
@@ -85,7 +88,22 @@ class EarlyStopping(Technique):
             )
 
     def init(self, view: ModelView, ctx: Context) -> State:
-        return {"best": None, "best_epoch": 0, "weights": {}}
+        # Room for the best weights from the start: loaders that fill what is there find all of it.
+        weights = {name: t.detach().clone() for name, t in tensors(view.model).items()} if self.restore else {}
+        return {"best": None, "best_epoch": 0, "weights": weights}
+
+    def forget(self, gone: frozenset[str], ctx: Context) -> None:
+        if gone.isdisjoint(ctx.state["weights"]):
+            return
+        had = ctx.state["best"] is not None
+        ctx.state = {**self.init(ctx.view, ctx), "best_epoch": ctx.epoch}
+        if had:
+            warnings.warn(
+                f"the model's {', '.join(sorted(gone))} changed, so the best weights so far fit it no longer:"
+                " EarlyStopping begins anew.",
+                ModelChangedWarning,
+                stacklevel=4,
+            )
 
     def on_epoch(self, scores: Scores, ctx: Context) -> Verdict:
         if self.monitor not in scores:
@@ -107,5 +125,6 @@ class EarlyStopping(Technique):
         return Verdict(stop=stop, best=better, reason=reason)
 
     def final(self, ctx: Context) -> Mapping[str, Tensor]:
-        weights: dict[str, Tensor] = ctx.state["weights"] if self.restore else {}  # another's, after a copy
+        state = ctx.state
+        weights: dict[str, Tensor] = state["weights"] if self.restore and state["best"] is not None else {}
         return weights
