@@ -39,6 +39,7 @@ def compare(
     from dashpot import nets
     from dashpot.comparison.compare import compare as run
     from dashpot.comparison.compare import default_recipe
+    from dashpot.core.native import tell
     from dashpot.data import load_problem
     from dashpot.report.compare.figures import compare_figure
     from dashpot.report.compare.table import compare_table, notes
@@ -46,6 +47,7 @@ def compare(
 
     chosen = read_recipe(recipe, with_)
     problem = load_problem(data, target, task)
+    tell()
     if isinstance(problem.inputs, np.ndarray):
         nets.build(
             problem.kind, problem.inputs.shape[1:], 2

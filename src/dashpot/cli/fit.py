@@ -33,6 +33,7 @@ def fit(
     """Train the built-in network on 60 % of DATA, validate on 20 %, and test on the last 20 %."""
     from dashpot.core.environment import machine, versions
     from dashpot.core.errors import ConfigError
+    from dashpot.core.native import tell
     from dashpot.data import load_problem
     from dashpot.evaluation.metrics import DEFAULT
     from dashpot.report.fit.curves import curves_figure
@@ -52,6 +53,7 @@ def fit(
     if resume and out is None:
         raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")
     problem = load_problem(data, target, task)
+    tell()
     split = problem.split(seed)
     prepared = problem.prepare(split.train)
     length = TrainingLength.default(problem.kind, len(split.train), epochs)

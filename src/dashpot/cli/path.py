@@ -61,6 +61,7 @@ def path(
 
     from dashpot.core.errors import ConfigError
     from dashpot.core.files import write_atomic
+    from dashpot.core.native import tell
     from dashpot.data import load_problem
     from dashpot.report.path.figure import path_figure
     from dashpot.runs.saved import next_folder, open_folder, write_json
@@ -71,6 +72,7 @@ def path(
         raise ConfigError("--network", "linear or mlp", network)
     penalty = check_technique(technique)
     problem = load_problem(data, target, task)
+    tell()
     rows = problem.pool_and_test(seed)[0] if problem.fixed_test is not None else _rows(problem.n)
     every = problem.prepare(rows)
     kind = network or "linear"

@@ -21,8 +21,12 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, threads and accelerator."""
+    """Processor, cores, threads, accelerator, and whether compiled kernels are used, or what it costs that they are
+    not.
+    """
     import torch
+
+    from dashpot.core.native import missing
 
     return {
         "processor": _processor(),
@@ -30,6 +34,7 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.machine()}",
+        "kernels": missing() or "compiled",
     }
 
 

@@ -1,62 +1,62 @@
-"""C++ kernels: compiled once for this processor by the installed C++ compiler, and kept in the user's cache
-folder.
-"""
+"""C++ kernels: compiled once for this processor by the installed C++ compiler, and kept in the user's cache folder."""
 
 from __future__ import annotations
 
-import atexit
 import ctypes
-import functools
-import hashlib
-import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
 import threading
+import warnings
 from pathlib import Path
 
-_LOCKS: dict[Path, threading.Lock] = {}
-_FAILED: dict[Path, str] = {}
-FLAGS = (
-    "-O3",
-    "-march=native",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-ffp-contract=fast",
-    "-fopenmp-simd",
-    "-std=c++17",
-    "-shared",
-    "-fPIC",
-    "-pthread",
-)
+from dashpot.core import compiler
+from dashpot.core.compiler import Unusable
+
+_FAILED: dict[Path, Unusable] = {}
+_told = False
+
+
+class SlowerWarning(UserWarning):
+    """What Dashpot does is right, and takes longer than it need."""
 
 
 def library(source: Path) -> ctypes.CDLL | None:
     """The compiled and loaded ``source``, or None where there is no C++ compiler that can, or ``DASHPOT_NO_COMPILER``
-    is set; see :func:`why_not`.
+    is set; the first time that happens in a process, a :class:`SlowerWarning` says what it costs.
     """
-    compiler = os.environ.get("CXX") or next(
-        (found for name in ("g++", "clang++", "c++") if (found := shutil.which(name))), None
-    )
-    if compiler is None or os.environ.get("DASHPOT_NO_COMPILER") or platform.system() == "Windows":
-        return None
     try:
-        return ctypes.CDLL(str(_built(source, compiler)))
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None)
-        _FAILED[source] = (
-            f"{compiler}: {said.decode(errors='replace').strip()[-500:]}" if said else f"{compiler}: {error}"
-        )
+        found = compiler.load(source, compiler.command())
+    except Unusable as error:
+        _FAILED[source] = error
+        tell()
         return None
+    _FAILED.pop(source, None)
+    return found
 
 
 def why_not(source: Path) -> str:
     """Why :func:`library` gave nothing for ``source``, and the way out."""
-    if source in _FAILED:
-        return f"The compiler failed ({_FAILED[source]}). Set CXX to another one."
-    return "Unset DASHPOT_NO_COMPILER." if os.environ.get("DASHPOT_NO_COMPILER") else "Install g++ or clang++."
+    error = _FAILED.get(source) or _unusable()
+    return f"{error.reason[:1].upper()}{error.reason[1:]}. {error.remedy}".strip() if error is not None else ""
+
+
+def missing() -> str:
+    """In one line: what it costs that kernels cannot be used, why they cannot, and the way out; empty where they can,
+    as far as is known before they are compiled.
+    """
+    error = next(iter(_FAILED.values()), None) or _unusable()
+    if error is None:
+        return ""
+    return (
+        "Dashpot's C++ kernels cannot be used: results are the same to rounding, but optimizer steps with a penalty"
+        f" take 3 to 40 times as long, and searches several times ({error.reason}). {error.remedy}"
+    ).strip()
+
+
+def tell() -> None:
+    """Warn, once in a process, where :func:`missing` says something."""
+    global _told
+    if not _told and (text := missing()):
+        _told = True
+        warnings.warn(text, SlowerWarning, stacklevel=2)
 
 
 def prepare() -> list[threading.Thread]:
@@ -64,8 +64,11 @@ def prepare() -> list[threading.Thread]:
     the first use of one waits for it.
 
     Returns:
-        The background thread.
+        The background threads; none where there is no compiler.
     """
+    tell()
+    if _unusable() is not None:
+        return []
     sources = sorted(Path(__file__).parents[1].rglob("*.cpp"))
     threads = [
         threading.Thread(target=library, args=(source,), name=f"compiling {source.name}", daemon=True)
@@ -76,58 +79,9 @@ def prepare() -> list[threading.Thread]:
     return threads
 
 
-def _built(source: Path, compiler: str) -> Path:
-    """The shared library, from the cache where this source was compiled by this compiler for this processor before."""
-    headers = [path.read_bytes() for path in sorted([*source.parent.glob("*.h"), *Path(__file__).parent.glob("*.h")])]
-    key = hashlib.sha256(
-        b"\0".join([source.read_bytes(), *headers, " ".join(FLAGS).encode(), compiler.encode(), _processor().encode()])
-    ).hexdigest()[:24]
-    path = _folder(f"{source.stem}-{key}.so")
-    with _LOCKS.setdefault(path, threading.Lock()):
-        if not path.exists():
-            _compile(source, compiler, path)
-    return path
-
-
-def _folder(name: str) -> Path:
-    """Where the library of this name is or can be written: the user's cache folder, else one of this process's own."""
+def _unusable() -> Unusable | None:
     try:
-        path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dashpot" / name
-        if path.exists():
-            return path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if os.access(path.parent, os.W_OK):
-            return path
-    except (OSError, RuntimeError):  # no home, or one that cannot be written
-        pass
-    return _own_folder() / name
-
-
-@functools.cache
-def _own_folder() -> Path:
-    folder = tempfile.mkdtemp(prefix="dashpot-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
-
-
-def _compile(source: Path, compiler: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".so")
-    os.close(handle)
-    try:
-        subprocess.run(
-            [*shlex.split(compiler), *FLAGS, str(source), "-o", name], check=True, capture_output=True, timeout=120
-        )
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-@functools.cache
-def _processor() -> str:
-    """What ``-march=native`` depends on: a cache folder may be shared by machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return platform.machine() + next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    except OSError:
-        return platform.machine() + platform.processor()
+        compiler.command()
+    except Unusable as error:
+        return error
+    return None

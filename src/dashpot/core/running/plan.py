@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dashpot.core.native import missing
 from dashpot.core.points import Attached
 from dashpot.core.running.view import ModelView
 
@@ -28,7 +29,8 @@ def plan_text(
     view: ModelView,
     schedules: Mapping[str, list[str]],
 ) -> str:
-    """One line for each (point, technique), in the order of a training step, and one for each schedule.
+    """One line for each (point, technique), in the order of a training step, one for each schedule, and one
+    where there is no C++ compiler.
 
     Args:
         schedules: what follows the run, in words, by a technique's path.
@@ -51,4 +53,5 @@ def plan_text(
                 for path, n in passes
             ]
     lines += [f"  {'schedule':<13} {path:<18} {line}" for path, texts in schedules.items() for line in texts]
+    lines += [f"  {'slow':<13} {text}" for text in filter(None, [missing()])]
     return "\n".join(lines)
