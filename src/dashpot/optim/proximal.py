@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dashpot.core.axes import STANDARD, Axes
 from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.core.fields.select import weights
 from dashpot.core.native import why_not
@@ -21,6 +22,8 @@ from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import Proximal, step_in_place
 
 ENGINES = ("auto", "native", "compiled", "eager")
+OURS = ("penalty", "penalized", "axes")
+"""What a group holds besides torch's options; it is configuration, and no state."""
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 State = dict[str, Any]
 Group = dict[str, Any]
@@ -65,6 +68,8 @@ class ProximalMixin(_Base):
                     {id(w) for _, w, _ in view.params(group["penalty"].on)} if group["penalty"] is not None else set()
                 )
                 group["penalized"] = [id(p) in chosen for p in group["params"]]
+                names = {id(p): name for name, p in view.parameters.items()}
+                group["axes"] = [view.axes(names[id(p)]) if id(p) in names else STANDARD for p in group["params"]]
                 if group["penalty"] is not None and not view.has(group["penalty"].on):
                     raise ConflictError(
                         f"{group['penalty']} acts on no parameter of {type(params).__name__}: its `on` matches none of"
@@ -87,6 +92,7 @@ class ProximalMixin(_Base):
         group["penalty_step"] = 0
         # Kept beside the parameters, in their order, so that copies and pickles of the optimizer know it too.
         group["penalized"] = [explicit or p.ndim > 1 for p in group["params"]]
+        group["axes"] = [STANDARD] * len(group["params"])  # only a model tells its layers
         if hasattr(self, "engine"):
             self._refuse(None)
 
@@ -101,19 +107,19 @@ class ProximalMixin(_Base):
                 )
             group["penalty"].demand_usable(self)
             demand_steps(group["penalty"])
-            for i, (p, penalized) in enumerate(zip(group["params"], group["penalized"], strict=True)):
+            for i, (p, penalized, axes) in enumerate(
+                zip(group["params"], group["penalized"], group["axes"], strict=True)
+            ):
                 if penalized:
-                    group["penalty"].refuse(names.get(id(p), f"parameter {i} of group {number}"), p)
+                    name = names.get(id(p), f"parameter {i} of group {number}")
+                    group["penalty"].along(axes).refuse(name, p)
 
     # --- saving: torch's own layout; the penalty is configuration, like the model's code, and stays with the optimizer
 
     def state_dict(self) -> State:
         """torch's own layout, without the penalties."""
         state: State = super().state_dict()
-        groups = [
-            {key: value for key, value in group.items() if key not in ("penalty", "penalized")}
-            for group in state["param_groups"]
-        ]
+        groups = [{key: value for key, value in group.items() if key not in OURS} for group in state["param_groups"]]
         return {**state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -124,7 +130,7 @@ class ProximalMixin(_Base):
                 write beyond.
         """
         self._refuse_shapes(state_dict)
-        kept = [{key: group[key] for key in ("penalty", "penalized", "penalty_step")} for group in self.param_groups]
+        kept = [{key: group[key] for key in (*OURS, "penalty_step")} for group in self.param_groups]
         super().load_state_dict(dict(state_dict))
         for group, ours in zip(self.param_groups, kept, strict=True):
             group |= {**ours, "penalty_step": group.get("penalty_step", ours["penalty_step"])}
@@ -186,7 +192,10 @@ class ProximalMixin(_Base):
         terms = terms_of(penalty) if self.engine in ("auto", "native") and group_fits(group) else None
         if terms is None:
             return marked, rest
-        fit, others = self._divided(marked)
+        axes = axes_by_id(group)
+        consecutive = [terms_of(penalty.along(axes[id(p)])) is not None for p in marked]
+        fit, others = self._divided(list(compress(marked, consecutive)))
+        others += [p for p, fits in zip(marked, consecutive, strict=True) if not fits]
         if (
             not fit
             or (self.engine == "auto" and sum(p.numel() for p in fit) < WORTH_BUILDING)
@@ -239,8 +248,9 @@ class ProximalMixin(_Base):
         if not params:
             return
         self._plain(group, params)
+        axes = axes_by_id(group)
         for p in params:
-            step_in_place(penalty, p, self, group)
+            step_in_place(penalty.along(axes[id(p)]), p, self, group)
 
     def _native(
         self,
@@ -258,6 +268,11 @@ class ProximalMixin(_Base):
     def _compiled(self, group: Group, params: list[Tensor], penalty: Proximal) -> list[Tensor]:
         """One compiled pass for each parameter it fits; returns the others."""
         return params
+
+
+def axes_by_id(group: Mapping[str, Any]) -> dict[int, Axes]:
+    """The axes of each parameter of a group, by its identity."""
+    return {id(p): axes for p, axes in zip(group["params"], group["axes"], strict=True)}
 
 
 def as_penalty(given: Any) -> Proximal | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.axes import Axes
 from dashpot.core.errors import ConfigError
 from dashpot.core.recipe import Recipe
 from dashpot.core.running.modes import evaluating
@@ -113,7 +113,7 @@ def inspect(model: nn.Module, recipe: Recipe | Technique | None = None) -> Inspe
     values = dict.fromkeys(view.parameters, 0.0)
     for technique, on in penalties:
         for name in view.names(on):
-            values[name] += float(_value(technique, view.parameters[name]))
+            values[name] += float(_value(technique, view.parameters[name], view.axes(name)))
     total = sum(values.values())
     layers = []
     for name, w in view.parameters.items():
@@ -193,9 +193,13 @@ def stationarity(
                 if isinstance(technique, L2):
                     gradient = gradient + l2_gradient(w, technique.strength)
                 elif isinstance(technique, Orthogonality):
-                    gradient = gradient + orthogonality_gradient(w, technique.strength)
+                    axes = view.axes(name)
+                    push = orthogonality_gradient(axes.matrices(w), technique.strength)
+                    gradient = gradient + axes.restored(push, w.shape)
             proximal = next((technique for technique in here if isinstance(technique, Proximal)), None)
-            distance = proximal.stationarity(w, gradient) if proximal is not None else gradient.abs()
+            distance = (
+                proximal.along(view.axes(name)).stationarity(w, gradient) if proximal is not None else gradient.abs()
+            )
             result[name] = float(distance.max()) if distance.numel() else 0.0
     return result
 
@@ -218,8 +222,9 @@ def _penalties(recipe: Recipe | Technique | None) -> list[tuple[Any, Any]]:
     return found
 
 
-def _value(technique: Any, w: Tensor) -> Tensor:
-    values: Mapping[type, Any] = {L2: l2_value, Orthogonality: orthogonality_value}
-    known = values.get(type(technique))
-    value: Tensor = known(w, technique.strength) if known else technique.value(w)
-    return value
+def _value(technique: L2 | Orthogonality | Proximal, w: Tensor, axes: Axes) -> Tensor:
+    if isinstance(technique, L2):
+        return l2_value(w, technique.strength)
+    if isinstance(technique, Orthogonality):
+        return orthogonality_value(axes.matrices(w), technique.strength)
+    return technique.along(axes).value(w)

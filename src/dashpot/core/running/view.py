@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dashpot.core.axes import Axes, axes_of
 from dashpot.core.fields.select import Where, module_role, parameter_role
 
 Group = dict[str, Any]
@@ -22,10 +23,11 @@ class Params:
         names: full dotted names.
         tensors: the parameters; a technique may write to them under ``no_grad``, which the session has switched on.
         groups: for each parameter its (live) optimizer group, so ``groups[i]["lr"]`` is its current learning rate.
+        axes: for each parameter which of its axes are outputs and inputs.
     """
 
-    def __init__(self, names: list[str], tensors: list[Tensor], groups: list[Group]) -> None:
-        self.names, self.tensors, self.groups = names, tensors, groups
+    def __init__(self, names: list[str], tensors: list[Tensor], groups: list[Group], axes: list[Axes]) -> None:
+        self.names, self.tensors, self.groups, self.axes = names, tensors, groups, axes
 
     def __len__(self) -> int:
         return len(self.names)
@@ -46,7 +48,12 @@ class Params:
 
     def only(self, kept: list[int]) -> Params:
         """Those at these places."""
-        return Params([self.names[i] for i in kept], [self.tensors[i] for i in kept], [self.groups[i] for i in kept])
+        return Params(
+            [self.names[i] for i in kept],
+            [self.tensors[i] for i in kept],
+            [self.groups[i] for i in kept],
+            [self.axes[i] for i in kept],
+        )
 
 
 class ModelView:
@@ -140,7 +147,11 @@ class ModelView:
         ]
         tensors: list[Tensor] = [self.parameters[n] for n in names]
         groups = [self.optimizer.param_groups[self._group_of[id(p)]] for p in tensors]
-        return Params(names, tensors, groups)
+        return Params(names, tensors, groups, [self.axes(n) for n in names])
+
+    def axes(self, name: str) -> Axes:
+        """Which axes of this parameter number its layer's outputs and inputs."""
+        return axes_of(self.modules, name, self.parameters[name])
 
     def penalties(self) -> dict[str, Any]:
         """The parameters on which the optimizer itself has a penalty, by name, each with it."""

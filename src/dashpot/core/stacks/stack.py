@@ -23,12 +23,14 @@ class Weights(Protocol):
 
     Attributes:
         network: the stacked network.
+        segments: the name and shape of each parameter, in the order of the network.
         values: all parameters, [members, values]; ``parameters`` are views of it.
         parameters: [member, *shape] each, in the order of the network.
         buffers: by name, [member, ...].
     """
 
     network: nn.Module
+    segments: list[Any]
     values: Tensor
     parameters: list[nn.Parameter]
     buffers: dict[str, Tensor]

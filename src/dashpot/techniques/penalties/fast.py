@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dashpot.core.axes import Axes
 from dashpot.core.running.view import Params
 from dashpot.techniques.penalties import native
 from dashpot.techniques.penalties.step_rules import sgd_step
@@ -37,6 +38,8 @@ class Mapped(Protocol):
     def kernel_terms(self) -> KernelTerms | None: ...
 
     def kernel_row(self, shape: Sequence[int]) -> tuple[int, float]: ...
+
+    def along(self, axes: Axes) -> Mapped: ...
 
 
 def terms_of(penalty: Mapped) -> KernelTerms | None:
@@ -115,6 +118,7 @@ def map_by_kernel(penalty: Mapped, params: Params, optimizer: Optimizer) -> list
     adaptive = penalty.scaling == "adaptive" and kind is not torch.optim.SGD
     steps = {key: _map_step(penalty, group) for key, group in {id(group): group for group in params.groups}.items()}
     fit = [i for i, (_, p, group) in enumerate(params) if steps[id(group)] is not None and tensor_fits(p)]
+    fit = [i for i in fit if terms_of(penalty.along(params.axes[i])) is not None]
     if adaptive:
         seconds = {i: optimizer.state[params.tensors[i]]["exp_avg_sq"] for i in fit}
         fit = [i for i in fit if tensor_fits(seconds[i]) and seconds[i].shape == params.tensors[i].shape]

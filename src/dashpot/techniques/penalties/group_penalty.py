@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -52,13 +51,13 @@ class GroupPenalty(Penalty):
         raise NotImplementedError  # each penalty on groups has its own
 
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
-        layout = as_grouping(self.groups).layout(w.shape)
+        layout = self.layout(w)
         return self.folded_value(layout.fold(w), strength, layout.dims, self._size(layout, w))
 
     def penalty_prox(
         self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
     ) -> Float[Tensor, "*shape"]:
-        layout = as_grouping(self.groups).layout(w.shape)
+        layout = self.layout(w)
         if isinstance(step, Tensor) and step.ndim:
             step = layout.fold(step.expand(w.shape), padding=1.0)
         return layout.unfold(
@@ -68,7 +67,7 @@ class GroupPenalty(Penalty):
     def penalty_stationarity(
         self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"], strength: Scalar
     ) -> Float[Tensor, "*shape"]:
-        layout = as_grouping(self.groups).layout(w.shape)
+        layout = self.layout(w)
         return layout.unfold(
             self.folded_stationarity(layout.fold(w), layout.fold(grad), strength, layout.dims, self._size(layout, w)),
             w.shape,
@@ -76,14 +75,18 @@ class GroupPenalty(Penalty):
 
     def kernel_groups(self) -> bool:
         """Whether groups are consecutive weights of one length, as the C++ kernel wants them."""
-        return as_grouping(self.groups).text in ("rows", "filters", "layer")
+        return as_grouping(self.groups).consecutive(self.axes)
 
     def kernel_row(self, shape: Sequence[int]) -> tuple[int, float]:
-        row = int(float(as_grouping(self.groups).layout(torch.Size(shape)).size))
+        row = int(float(as_grouping(self.groups).layout(shape, axes=self.axes).size))
         return row, row**0.5 if self.size_weights else 1.0
 
     def refuse_shape(self, name: str, w: Tensor) -> None:
-        as_grouping(self.groups).layout(w.shape, name)
+        as_grouping(self.groups).layout(w.shape, name, self.axes)
+
+    def layout(self, w: Tensor) -> Layout:
+        """How it groups this weight."""
+        return as_grouping(self.groups).layout(w.shape, axes=self.axes)
 
     def _size(self, layout: Layout, w: Tensor) -> float | Tensor:
         if not self.size_weights:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -17,13 +17,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dashpot.core.axes import STANDARD, Axes
 from dashpot.core.errors import ConfigError
 from dashpot.core.fields.domains import Domain
 
 _PLAIN = {
     "element": "every weight by itself",
-    "rows": "all weights of one output: a neuron of a linear layer, a filter of a convolution",
-    "columns": "all weights of one input: a feature, an input channel",
+    "rows": "all weights of one output: a neuron, a filter, a unit with its gates, a dimension of an embedding",
+    "columns": "all weights of one input: a feature, an input channel, a token",
     "filters": "rows, of convolutions only",
     "input-channels": "columns, of convolutions only",
     "layer": "the whole tensor",
@@ -43,23 +44,27 @@ class Layout:
         dims: the axes inside a group.
         size: members of each group, a number, or a tensor [groups, 1] where they differ.
         places: for an index map, int64 [groups, most members]: flat positions, ``numel`` for padding.
+        order: for blocks of a weight that is not stored as [outputs, everything else], its axes.
     """
 
     shape: tuple[int, ...]
     dims: tuple[int, ...]
     size: float | Tensor
     places: Tensor | None = None
+    order: Axes | None = None
     _elsewhere: dict[torch.device, Layout] = field(default_factory=dict, compare=False, repr=False)
 
     def fold(self, x: Float[Tensor, "*shape"], padding: float = 0.0) -> Float[Tensor, "*folded"]:
         """The view of ``x`` (a copy for an index map)."""
         if self.places is None:
-            return x.reshape(self.shape)
+            return (x if self.order is None else self.order.matrices(x)).reshape(self.shape)
         places = self.on(x.device).places
         return torch.cat([x.reshape(-1), x.new_full((1,), padding)])[places]
 
     def unfold(self, y: Float[Tensor, "*folded"], shape: Sequence[int]) -> Float[Tensor, "*shape"]:
         """Back to ``shape``."""
+        if self.order is not None:
+            return self.order.restored(y, shape)
         if self.places is None:
             return y.reshape(shape)
         numel = math.prod(shape)
@@ -119,20 +124,25 @@ class Grouping:
             raise ConfigError("groups", "whole numbers >= 0, one for each weight", groups)
         return Grouping("index:" + "/".join(map(str, flat.tolist())))
 
-    def layout(self, shape: Sequence[int], name: str = "the parameter") -> Layout:
-        """How it groups a tensor of this shape.
+    def layout(self, shape: Sequence[int], name: str = "the parameter", axes: Axes = STANDARD) -> Layout:
+        """How it groups a tensor of this shape, whose axes are these.
 
         Raises:
             ConfigError: it does not divide the shape, naming parameter, shape and group size.
         """
-        return _layout(self.text, tuple(shape), name)
+        return _layout(self.text, tuple(shape), name, axes)
+
+    def consecutive(self, axes: Axes = STANDARD) -> bool:
+        """Whether groups are consecutive weights of one length, as the C++ kernel wants them."""
+        rows = axes.outputs == tuple(range(len(axes.outputs)))
+        return self.text == "layer" or (self.text in ("rows", "filters") and rows)
 
     def __str__(self) -> str:
         return self.text
 
 
 @lru_cache(maxsize=4096)
-def _layout(text: str, shape: tuple[int, ...], name: str) -> Layout:
+def _layout(text: str, shape: tuple[int, ...], name: str, axes: Axes) -> Layout:
     def refuse(rule: str) -> ConfigError:
         return ConfigError(
             f"groups of {name}",
@@ -143,36 +153,21 @@ def _layout(text: str, shape: tuple[int, ...], name: str) -> Layout:
 
     kind, _, rest = text.partition(":")
     ndim, numel = len(shape), math.prod(shape)
-    if kind == "element":
-        return Layout((*shape, 1), (ndim,), 1.0)
     if kind == "layer":
         return Layout(shape or (1,), tuple(range(max(ndim, 1))), float(max(numel, 1)))
-    if kind in ("filters", "input-channels") and ndim < 3:
-        raise refuse(f"of a convolution for groups={kind!r}, with at least 3 dimensions")
-    if kind in ("rows", "filters"):
-        if ndim < 2:
-            return Layout((*shape, 1), (ndim,), 1.0)
-        return Layout(shape, tuple(range(1, ndim)), float(max(math.prod(shape[1:]), 1)))
+    if kind in ("filters", "input-channels") and not (ndim >= 3 if axes.convolution is None else axes.convolution):
+        raise refuse(f"of a convolution for groups={kind!r}")
+    if kind in ("element", "rows", "filters"):
+        return _numbered(shape, axes, () if kind == "element" else axes.outputs)
     if kind in ("columns", "input-channels"):
         if ndim < 2:
             raise refuse("a matrix or a convolution for groups='columns'")
-        return Layout(shape, (0, *range(2, ndim)), float(max(numel // max(shape[1], 1), 1)))
+        return _numbered(shape, axes, axes.inputs)
     numbers = [int(part) for part in re.split("[x/]", rest)]
     if kind == "heads":
-        heads, packed = numbers[0], numbers[1] if len(numbers) > 1 else 1
-        if ndim < 1 or shape[0] % (heads * packed):
-            raise refuse(f"{heads} heads x {packed}, which must divide the {shape[0] if shape else 0} rows")
-        inside = shape[0] // (heads * packed)
-        view = (packed, heads, inside, *shape[1:])
-        return Layout(view, (0, *range(2, len(view))), float(max(numel // heads, 1)))
+        return _heads(shape, axes, numbers, refuse)
     if kind == "block":
-        high, wide = numbers[0], numbers[-1]
-        if ndim < 2 or shape[0] % high or (numel // max(shape[0], 1)) % wide:
-            raise refuse(
-                f"blocks of {high} x {wide}, which must divide the matrix {shape[0] if shape else 0} x"
-                f" {numel // max(shape[0], 1) if shape else 0}"
-            )
-        return Layout((shape[0] // high, high, numel // max(shape[0], 1) // wide, wide), (1, 3), float(high * wide))
+        return _blocks(shape, axes, numbers, refuse)
     if len(numbers) != numel:
         raise refuse(f"one group for each of its {numel} weights ({len(numbers)} are given)")
     _, group = torch.unique(torch.tensor(numbers, device="cpu"), return_inverse=True)
@@ -182,6 +177,49 @@ def _layout(text: str, shape: tuple[int, ...], name: str) -> Layout:
     column = torch.arange(numel, device="cpu") - (counts.cumsum(0) - counts)[group[order]]
     places[group[order], column] = order
     return Layout(tuple(places.shape), (1,), counts[:, None].double(), places)
+
+
+def _numbered(shape: tuple[int, ...], axes: Axes, by: tuple[int, ...]) -> Layout:
+    """A group for each place along the axes ``by`` of the split shape; for each weight where nothing is inside one."""
+    split = axes.split(shape)
+    inside = tuple(axis for axis in range(len(split)) if axis not in by)
+    if not by or not inside or len(shape) < 2:
+        return Layout((*shape, 1), (len(shape),), 1.0)
+    return Layout(split, inside, float(max(math.prod(split[axis] for axis in inside), 1)))
+
+
+def _heads(shape: tuple[int, ...], axes: Axes, numbers: list[int], refuse: Callable[[str], ConfigError]) -> Layout:
+    """Equal blocks of outputs, or of inputs where heads come in."""
+    heads = numbers[0]
+    parts = numbers[1] if len(numbers) > 1 else axes.parts if axes.heads else 1
+    rule = f"{heads} heads x {parts}, which must divide the {shape[0] if shape else 0} rows"
+    split, outer, axis = axes.split(shape), axes.outputs[:-1], axes.outputs[-1]
+    if axes.into_heads:
+        outer, axis = (), axes.inputs[-1]
+        rule = f"{heads} heads, which must divide the {shape[-1]} columns"
+    elif parts > 1 or axes.outputs == tuple(range(len(axes.outputs))):
+        # In the order of their rows, whatever else divides them.
+        if not shape or shape[0] % parts:
+            raise refuse(rule)
+        split, outer, axis = (parts, shape[0] // parts, *shape[1:]), (), 1
+    each, rest = divmod(heads, math.prod(split[a] for a in outer))
+    if rest or not each or split[axis] % each:
+        raise refuse(rule)
+    view = (*split[:axis], each, split[axis] // each, *split[axis + 1 :])
+    inside = tuple(a for a in range(len(view)) if a != axis and a not in outer)
+    return Layout(view, inside, float(max(math.prod(view[a] for a in inside), 1)))
+
+
+def _blocks(shape: tuple[int, ...], axes: Axes, numbers: list[int], refuse: Callable[[str], ConfigError]) -> Layout:
+    """Blocks of the matrix [outputs, everything else]."""
+    high, wide = numbers[0], numbers[-1]
+    if len(shape) < 2:
+        raise refuse(f"blocks of {high} x {wide} of a matrix")
+    order, (parts, rows, columns) = axes.order(shape)
+    if parts * rows % high or columns % wide:
+        raise refuse(f"blocks of {high} x {wide}, which must divide the matrix {parts * rows} x {columns}")
+    view = (parts * rows // high, high, columns // wide, wide)
+    return Layout(view, (1, 3), float(high * wide), order=axes if order != sorted(order) else None)
 
 
 def as_grouping(value: Any) -> Grouping:

@@ -10,6 +10,7 @@ from torch import Tensor
 from dashpot.core.fields.domains import Range, Selection
 from dashpot.core.fields.select import Where, weights
 from dashpot.core.running.context import Context
+from dashpot.core.running.direction import by_direction
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
@@ -92,5 +93,5 @@ class L2(Technique):
         warn_double_decay("L2", view, self.on)
 
     def on_gradient(self, params: Params, ctx: Context) -> None:
-        if len(params):
-            torch._foreach_add_(params.grads, params.tensors, alpha=self.strength)
+        for way, some in by_direction(params) if len(params) else ():
+            torch._foreach_add_(some.grads, some.tensors, alpha=way * self.strength)

@@ -51,7 +51,7 @@ class MaxNorm(Constraint):
     scaling: Scaling = "decoupled"
 
     def prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-        layout = as_grouping(self.groups).layout(w.shape)
+        layout = as_grouping(self.groups).layout(w.shape, axes=self.axes)
         if isinstance(step, Tensor) and step.ndim:
             step = layout.fold(step.expand(w.shape), padding=1.0)
         return layout.unfold(
@@ -59,4 +59,4 @@ class MaxNorm(Constraint):
         )
 
     def refuse_shape(self, name: str, w: Tensor) -> None:
-        as_grouping(self.groups).layout(w.shape, name)
+        as_grouping(self.groups).layout(w.shape, name, self.axes)

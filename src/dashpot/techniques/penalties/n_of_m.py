@@ -13,13 +13,14 @@ from dashpot.core.errors import ConfigError
 from dashpot.core.fields.domains import Range
 from dashpot.techniques.penalties.constraint import Constraint
 from dashpot.techniques.penalties.hard_threshold import metric_size
+from dashpot.techniques.penalties.proximal import spread
 
 
 def keep_n_of_m(
-    w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], n: int, m: int
-) -> Float[Tensor, "*shape"]:
-    """Of every ``m`` consecutive weights of a row (of [outputs, everything else]) the ``n`` with the largest ``w^2 /
-    step``; of equals the earlier stay.
+    w: Float[Tensor, "*rows columns"], step: float | Float[Tensor, "*#rows #columns"], n: int, m: int
+) -> Float[Tensor, "*rows columns"]:
+    """Of every ``m`` consecutive weights of a row the ``n`` with the largest ``w^2 / step``; of equals the earlier
+    stay.
     """
     score = metric_size(w, step).reshape(-1, m)
     order = score.argsort(dim=1, descending=True, stable=True)
@@ -65,14 +66,15 @@ class NOfM(Constraint):
             raise ConfigError("NOfM.n", f"at most m ({self.m})", self.n)
 
     def prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-        return keep_n_of_m(w, step, self.n, self.m)
+        rows, steps = self.axes.matrices(w), spread(self.axes, step, w)
+        return self.axes.restored(keep_n_of_m(rows, steps, self.n, self.m), w.shape)
 
     def stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """``|grad|`` of the weights that stay."""
         return grad.abs() * (w != 0)
 
     def refuse_shape(self, name: str, w: Tensor) -> None:
-        row = w[0].numel() if w.ndim > 1 and len(w) else w.numel()
+        row = self.axes.matrices(w).shape[-1]
         if row % self.m:
             raise ConfigError(
                 "NOfM.m",

@@ -11,25 +11,23 @@ from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import Scalar, Scaling
 
 
-def as_matrix(w: Float[Tensor, "*shape"]) -> Float[Tensor, "rows columns"]:
-    """[outputs, everything else]."""
-    return w.reshape(w.shape[0], -1) if w.ndim > 1 else w.reshape(1, -1)
-
-
-def nuclear_value(w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
-    """``strength`` times the sum of singular values."""
+def nuclear_value(w: Float[Tensor, "*parts rows columns"], strength: Scalar) -> Float[Tensor, ""]:
+    """``strength`` times the sum of singular values, of all matrices where there are several."""
     wide = torch.promote_types(w.dtype, torch.float32)
-    total: Tensor = strength * torch.linalg.svdvals(as_matrix(w).to(wide)).sum()
+    total: Tensor = strength * torch.linalg.svdvals(w.to(wide)).sum()
     return total.to(w.dtype)
 
 
-def nuclear_prox(w: Float[Tensor, "*shape"], step: Scalar, strength: Scalar) -> Float[Tensor, "*shape"]:
-    """Every singular value less ``step * strength``, at least 0."""
+def nuclear_prox(
+    w: Float[Tensor, "*parts rows columns"], step: Scalar, strength: Scalar
+) -> Float[Tensor, "*parts rows columns"]:
+    """Every singular value less ``step * strength``, at least 0. A matrix that is not finite stays: it has none."""
     wide = torch.promote_types(w.dtype, torch.float32)
-    u, s, v = torch.linalg.svd(as_matrix(w).to(wide), full_matrices=False)
-    low = ((u * (s - step * strength).relu()) @ v).reshape(w.shape).to(w.dtype)
+    finite = w.isfinite().all(dim=-1, keepdim=True).all(dim=-2, keepdim=True)
+    u, s, v = torch.linalg.svd(torch.where(finite, w, 0).to(wide), full_matrices=False)
+    low = ((u * (s - step * strength).relu().unsqueeze(-2)) @ v).to(w.dtype)
     # Taking apart and putting together again rounds; at strength 0 nothing may change.
-    return torch.where(beside(step * strength, w, wide) == 0, w, low)
+    return torch.where(finite & (beside(step * strength, w, wide) != 0), low, w)
 
 
 class NuclearNorm(Penalty):
@@ -38,7 +36,8 @@ class NuclearNorm(Penalty):
 
     .. math:: \mathrm{strength} \sum_i \sigma_i(W), \qquad \sigma_i \leftarrow \max(\sigma_i - s\,\mathrm{strength}, 0)
 
-    Convolutions are taken as [filters, everything else].
+    Convolutions are taken as [filters, everything else]; a weight that stacks several matrices (gates, projections,
+    the groups of a convolution) as each of them.
 
     Args:
         strength, relative, on: as for :class:`L1`. In the decoupled metric a strength is per
@@ -68,9 +67,9 @@ class NuclearNorm(Penalty):
     scaling: Scaling = "decoupled"
 
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
-        return nuclear_value(w, strength)
+        return nuclear_value(self.axes.matrices(w), strength)
 
     def penalty_prox(
         self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
     ) -> Float[Tensor, "*shape"]:
-        return nuclear_prox(w, step, strength)
+        return self.axes.restored(nuclear_prox(self.axes.matrices(w), step, strength), w.shape)

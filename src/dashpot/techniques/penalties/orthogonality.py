@@ -12,30 +12,32 @@ from torch import Tensor
 from dashpot.core.fields.domains import Range, Selection
 from dashpot.core.fields.select import Where, weights
 from dashpot.core.running.context import Context
+from dashpot.core.running.direction import direction
 from dashpot.core.running.view import Params
 from dashpot.core.technique import Technique
-from dashpot.techniques.penalties.nuclear_norm import as_matrix
 from dashpot.techniques.penalties.proximal import Scalar
 
 
 def _excess(w: Tensor) -> tuple[Tensor, Tensor]:
     """The matrix with its short side in rows, and its Gram matrix less the identity."""
-    matrix = as_matrix(w)
-    matrix = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    return matrix, matrix @ matrix.T - torch.eye(matrix.shape[0], dtype=w.dtype, device=w.device)
+    matrix = w if w.shape[-2] <= w.shape[-1] else w.mT
+    return matrix, matrix @ matrix.mT - torch.eye(matrix.shape[-2], dtype=w.dtype, device=w.device)
 
 
-def orthogonality_value(w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
-    """``strength / 4 * |W W^T - I|^2``, with W's short side in rows."""
+def orthogonality_value(w: Float[Tensor, "*parts rows columns"], strength: Scalar) -> Float[Tensor, ""]:
+    """``strength / 4 * |W W^T - I|^2``, with W's short side in rows; the sum over all matrices where there are
+    several.
+    """
     return strength / 4 * _excess(w)[1].square().sum()
 
 
-def orthogonality_gradient(w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, "*shape"]:
+def orthogonality_gradient(
+    w: Float[Tensor, "*parts rows columns"], strength: Scalar
+) -> Float[Tensor, "*parts rows columns"]:
     """``strength * (W W^T - I) W``."""
     matrix, excess = _excess(w)
     gradient = strength * (excess @ matrix)
-    first = as_matrix(w)
-    return (gradient if first.shape[0] <= first.shape[1] else gradient.T).reshape(w.shape)
+    return gradient if w.shape[-2] <= w.shape[-1] else gradient.mT
 
 
 class Orthogonality(Technique):
@@ -46,7 +48,8 @@ class Orthogonality(Technique):
         g \leftarrow g + \mathrm{strength}\,(W W^\top - I)\,W
 
     It has no proximal map that is known in closed form, so that it goes through the gradient, and is refused where a
-    proximal step is asked for. Convolutions are taken as [filters, everything else].
+    proximal step is asked for. Convolutions are taken as [filters, everything else]; a weight that stacks several
+    matrices (gates, projections, the groups of a convolution) as each of them.
 
     Args:
         strength: >= 0; 0 is off.
@@ -79,5 +82,6 @@ class Orthogonality(Technique):
     on: Annotated[Where, Selection()] = weights
 
     def on_gradient(self, params: Params, ctx: Context) -> None:
-        for w, grad in zip(params.tensors, params.grads, strict=True):
-            grad.add_(orthogonality_gradient(w, self.strength))
+        for w, grad, group, axes in zip(params.tensors, params.grads, params.groups, params.axes, strict=True):
+            push = orthogonality_gradient(axes.matrices(w), self.strength)
+            grad.add_(axes.restored(push, w.shape), alpha=direction(group))

@@ -124,7 +124,7 @@ class Penalty(Proximal):
 
     def with_strength(self, strength: float) -> Penalty:
         """The same penalty at another strength."""
-        return replace(self, strength=strength, relative=None)
+        return replace(self, strength=strength, relative=None).along(self.axes)
 
     def max_strength(self, grad: Float[Tensor, "*shape"]) -> float:
         """The smallest strength at which zero is stationary, given the loss's gradient at zero: everything is zeroed

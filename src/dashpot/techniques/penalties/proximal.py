@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dashpot.core.axes import STANDARD, Axes
 from dashpot.core.errors import ConflictError
 from dashpot.core.fields.domains import Choice
 from dashpot.core.fields.select import Where, weights
@@ -42,8 +44,9 @@ class StackedProximal(StackedTechnique):
     inherited = True
 
     def on_update(self, decay: np.ndarray, maps: dict[tuple[int, int], Any]) -> None:
+        names = [segment.name for segment in self.stack.block.segments]
         for k, technique in enumerate(self.techniques):
-            maps |= {(k, t): technique for t in self.selected(k)}
+            maps |= {(k, t): technique.along(self.stack.view.axes(names[t])) for t in self.selected(k)}
 
 
 class Proximal(Technique):
@@ -56,6 +59,9 @@ class Proximal(Technique):
         separable: the map treats each weight by itself, so that tensors may be mapped piece by piece.
         scalar_only: the map knows one step per tensor only, not one per weight.
         convex: the penalty is convex, so that the map is non-expansive.
+
+    Attributes:
+        axes: which axes of the weight are outputs and inputs, as :meth:`along` was told.
     """
 
     stacked = StackedProximal
@@ -65,6 +71,7 @@ class Proximal(Technique):
     separable: ClassVar[bool] = False
     scalar_only: ClassVar[bool] = False
     convex: ClassVar[bool] = True
+    axes: ClassVar[Axes] = STANDARD  # an instance made by `along` has its own
 
     if TYPE_CHECKING:  # every subclass has these two fields, and declares them last
         scaling: Scaling = "adaptive"
@@ -74,6 +81,14 @@ class Proximal(Technique):
     def upgrade(cls, version: int, values: dict[str, Any]) -> dict[str, Any]:
         """Version 1 called ``scaling`` ``metric``."""
         return {"scaling" if name == "metric" else name: value for name, value in values.items()}
+
+    def along(self, axes: Axes) -> Self:
+        """The same on weights with these axes; all methods that take a weight follow."""
+        if self.separable or axes == self.axes:
+            return self
+        placed = copy.copy(self)
+        object.__setattr__(placed, "axes", axes)
+        return placed
 
     @abstractmethod
     def value(self, w: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
@@ -150,7 +165,7 @@ class Proximal(Technique):
         self.demand_usable(view.optimizer)
         taken = view.penalties()
         for name, w, _ in view.params(self.on):
-            self.refuse(name, w)
+            self.along(view.axes(name)).refuse(name, w)
             if name in taken:
                 raise ConflictError(
                     f"{type(self).__name__} and the optimizer's penalty {taken[name]} both act on {name!r}. Keep one of"
@@ -176,7 +191,7 @@ class Proximal(Technique):
     @torch.no_grad()
     def on_step(self, params: Params, ctx: Context) -> None:
         for i in map_by_kernel(self, params, ctx.optimizer):
-            step_in_place(self, params.tensors[i], ctx.optimizer, params.groups[i])
+            step_in_place(self.along(params.axes[i]), params.tensors[i], ctx.optimizer, params.groups[i])
 
 
 def step_in_place(penalty: Proximal, w: Tensor, optimizer: Any, group: Any) -> None:
@@ -201,6 +216,11 @@ def step_in_place(penalty: Proximal, w: Tensor, optimizer: Any, group: Any) -> N
     for start in range(0, own.numel(), CHUNK):
         part = slice(start, start + CHUNK)
         penalty.map_(flat[part], step(part))
+
+
+def spread(axes: Axes, step: Step, w: Tensor) -> Step:
+    """The step of each weight in the shape of :meth:`Axes.matrices`; one number stays one."""
+    return axes.matrices(step.expand(w.shape)) if isinstance(step, Tensor) and step.ndim else step
 
 
 class _Kept(threading.local):

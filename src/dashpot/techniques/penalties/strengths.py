@@ -80,13 +80,13 @@ def max_strength(
             str(technique.on),
         )
     for name, w, _ in params:
-        technique.refuse_shape(name, w)
+        technique.along(view.axes(name)).refuse_shape(name, w)
     if criterion is None and (layer := linear_layer(model, x, technique)) is not None:
         gradient = zero_gradient(x.flatten(1).double(), y, layer.out_features, layer.bias is not None, share)
         return technique.max_strength(gradient)
+    gradients = _gradients(view.model, params, x, y, criterion or default_criterion(y), share)
     return max(
-        technique.max_strength(grad.double())
-        for grad in _gradients(view.model, params, x, y, criterion or default_criterion(y), share)
+        technique.along(axes).max_strength(grad.double()) for axes, grad in zip(params.axes, gradients, strict=True)
     )
 
 

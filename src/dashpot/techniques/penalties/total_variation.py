@@ -6,14 +6,13 @@ from torch import Tensor
 
 from dashpot.core.errors import ConfigError
 from dashpot.core.running.tensors import beside
-from dashpot.techniques.penalties.nuclear_norm import as_matrix
 from dashpot.techniques.penalties.penalty import Penalty
-from dashpot.techniques.penalties.proximal import Scalar
+from dashpot.techniques.penalties.proximal import Scalar, spread
 
 
-def total_variation_value(w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
-    """``strength * sum |w_{i,j+1} - w_{i,j}|`` along the inputs of each row."""
-    return strength * as_matrix(w).diff(dim=1).abs().sum()
+def total_variation_value(w: Float[Tensor, "*rows columns"], strength: Scalar) -> Float[Tensor, ""]:
+    """``strength * sum |w_{i,j+1} - w_{i,j}|`` along each row."""
+    return strength * w.diff(dim=-1).abs().sum()
 
 
 def smooth_row(y: list[float], weight: list[float], strength: float) -> list[float]:
@@ -72,8 +71,8 @@ def _(w: Tensor, step: Tensor, strength: Tensor) -> Tensor:
 
 
 def total_variation_prox(
-    w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
-) -> Float[Tensor, "*shape"]:
+    w: Float[Tensor, "*rows columns"], step: float | Float[Tensor, "*#rows #columns"], strength: Scalar
+) -> Float[Tensor, "*rows columns"]:
     """The map of each row, on the CPU in float64, with one step per weight where ``step`` is a tensor."""
     if w.numel() == 0:
         return w.clone()
@@ -82,12 +81,11 @@ def total_variation_prox(
     price = (
         strength.double() if isinstance(strength, Tensor) else torch.tensor(strength, dtype=torch.float64, device="cpu")
     )
-    matrix = as_matrix(w)
-    smooth = _smooth_rows(matrix.contiguous(), as_matrix(wide.clamp(min=1e-300)).contiguous(), price).reshape(w.shape)
+    width = w.shape[-1]
+    rows, steps = w.reshape(-1, width), wide.clamp(min=1e-300).reshape(-1, width)
+    smooth = _smooth_rows(rows.contiguous(), steps.contiguous(), price).reshape(w.shape)
     # Without a step or a strength nothing may change, not even by rounding; nor may a row with a NaN be smoothed over.
-    idle = (wide * price.to(w.device, non_blocking=True) == 0) | matrix.isnan().any(dim=1).reshape(
-        -1, *[1] * (w.ndim - 1)
-    )
+    idle = (wide * price.to(w.device, non_blocking=True) == 0) | ~w.isfinite().all(dim=-1, keepdim=True)
     return torch.where(idle, w, smooth)
 
 
@@ -123,12 +121,13 @@ class TotalVariation(Penalty):
     summary = "makes neighbouring weights of a row equal"
 
     def penalty_value(self, w: Float[Tensor, "*shape"], strength: Scalar) -> Float[Tensor, ""]:
-        return total_variation_value(w, strength)
+        return total_variation_value(self.axes.matrices(w), strength)
 
     def penalty_prox(
         self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], strength: Scalar
     ) -> Float[Tensor, "*shape"]:
-        return total_variation_prox(w, step, strength)
+        rows, steps = self.axes.matrices(w), spread(self.axes, step, w)
+        return self.axes.restored(total_variation_prox(rows, steps, strength), w.shape)
 
     def max_strength(self, grad: Float[Tensor, "*shape"]) -> float:
         remedy = "This one makes neighbours equal, and not everything zero, at any strength: give strength= instead."

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dashpot.core.errors import ConfigError
 from dashpot.core.fields.domains import Range
 from dashpot.techniques.penalties.constraint import Constraint
 from dashpot.techniques.penalties.grouping import Grouping, Groups, as_grouping
@@ -57,20 +58,18 @@ class UnitNorm(Constraint):
     scaling: Scaling = "decoupled"
 
     def validate(self) -> None:
-        from dashpot.core.errors import ConfigError
-
         if self.scaling == "adaptive":
             raise ConfigError(
                 "UnitNorm.scaling", "decoupled", self.scaling, "A sphere has no simple projection in another metric."
             )
 
     def prox(self, w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
-        layout = as_grouping(self.groups).layout(w.shape)
+        layout = as_grouping(self.groups).layout(w.shape, axes=self.axes)
         return layout.unfold(sphere(layout.fold(w), self.norm, layout.dims), w.shape)
 
     def stationarity(self, w: Float[Tensor, "*shape"], grad: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The part of ``grad`` along the sphere."""
-        layout = as_grouping(self.groups).layout(w.shape)
+        layout = as_grouping(self.groups).layout(w.shape, axes=self.axes)
         v, g = layout.fold(w), layout.fold(grad)
         along = (v * g).sum(layout.dims, keepdim=True) / v.square().sum(layout.dims, keepdim=True).clamp(
             min=torch.finfo(w.dtype).tiny
@@ -78,4 +77,4 @@ class UnitNorm(Constraint):
         return layout.unfold((g - along * v).abs(), w.shape)
 
     def refuse_shape(self, name: str, w: Tensor) -> None:
-        as_grouping(self.groups).layout(w.shape, name)
+        as_grouping(self.groups).layout(w.shape, name, self.axes)
