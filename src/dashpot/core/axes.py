@@ -61,6 +61,11 @@ class Axes:
         back = sorted(range(len(order)), key=order.__getitem__)
         return matrices.reshape([split[axis] for axis in order]).permute(back).reshape(shape)
 
+    def by(self, axes: tuple[int, ...], w: Float[Tensor, "*shape"]) -> Float[Tensor, "places rest"]:
+        """The weight with a row for each place along these axes: ``by(axes.outputs, w)`` has a row per output."""
+        split = w.reshape(self.split(w.shape)) if w.ndim > 1 else w.reshape(-1, 1)
+        return split.movedim(axes, tuple(range(len(axes)))).reshape(math.prod(split.shape[a] for a in axes), -1)
+
     def order(self, shape: Sequence[int]) -> tuple[list[int], tuple[int, int, int]]:
         """The split axes as (part, outputs, everything else), and the sizes of the three."""
         split = self.split(shape)

@@ -27,13 +27,17 @@ LARGEST_RANK = 4096
 
 @dataclass(frozen=True)
 class LayerInspection:
-    """One weight tensor, as the matrix [outputs, everything else].
+    """One weight tensor.
 
     Attributes:
         norm: the 2-norm of all its values.
         zeros: the share of values that are exactly 0.
-        zero_rows, zero_columns: outputs (neurons, filters) and columns whose values are all exactly 0.
-        rank: the numerical rank (singular values above float precision), or None for matrices too large.
+        zero_rows, zero_columns: outputs (neurons, filters) and inputs (features, channels) whose values are all exactly
+            0, as the groups ``rows`` and ``columns`` have them.
+        rows, columns: how many there are.
+        rank: the numerical rank (singular values above float precision) of the matrix [outputs, everything else],
+            added up where the weight stacks several, or None for matrices that are too large or not finite.
+        full_rank: the largest it could be.
         penalty: the recipe's penalty on it, and ``share`` of the whole penalty; None without a recipe.
     """
 
@@ -43,7 +47,10 @@ class LayerInspection:
     zeros: float
     zero_rows: int
     zero_columns: int
+    rows: int
+    columns: int
     rank: int | None
+    full_rank: int
     penalty: float | None = None
     share: float | None = None
 
@@ -65,23 +72,21 @@ class Inspection:
 
     def __str__(self) -> str:
         head = ("layer", "shape", "norm", "zeros", "zero rows", "zero columns", "rank", "penalty", "share")
-        rows = [head]
-        for layer in self.layers:
-            height = layer.shape[0] if len(layer.shape) > 1 else 1
-            width = torch.Size(layer.shape).numel() // max(height, 1)
-            rows.append(
-                (
-                    layer.name,
-                    " x ".join(map(str, layer.shape)),
-                    f"{layer.norm:.4g}",
-                    f"{layer.zeros:.1%}",
-                    f"{layer.zero_rows} of {height}",
-                    f"{layer.zero_columns} of {width}",
-                    "-" if layer.rank is None else f"{layer.rank} of {min(height, width)}",
-                    "-" if layer.penalty is None else f"{layer.penalty:.4g}",
-                    "-" if layer.share is None else f"{layer.share:.0%}",
-                )
+        cells = [
+            (
+                layer.name,
+                " x ".join(map(str, layer.shape)),
+                f"{layer.norm:.4g}",
+                f"{layer.zeros:.1%}",
+                f"{layer.zero_rows} of {layer.rows}",
+                f"{layer.zero_columns} of {layer.columns}",
+                "-" if layer.rank is None else f"{layer.rank} of {layer.full_rank}",
+                "-" if layer.penalty is None else f"{layer.penalty:.4g}",
+                "-" if layer.share is None else f"{layer.share:.0%}",
             )
+            for layer in self.layers
+        ]
+        rows = [head, *cells]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -119,22 +124,25 @@ def inspect(model: nn.Module, recipe: Recipe | Technique | None = None) -> Inspe
     for name, w in view.parameters.items():
         if w.ndim < 2 or not w.numel():
             continue
-        matrix = w.detach().reshape(w.shape[0], -1)
-        zero = matrix == 0
-        rank = (
-            int(torch.linalg.matrix_rank(matrix.float()))
-            if min(matrix.shape) <= LARGEST_RANK and bool(matrix.isfinite().all())
-            else None
-        )
+        axes = view.axes(name)
+        zero, matrices = w.detach() == 0, axes.matrices(w.detach())
+        side = min(matrices.shape[1:])
+        ranks = None
+        if side <= LARGEST_RANK and bool(matrices.isfinite().all()):
+            ranks = torch.linalg.matrix_rank(matrices.to(torch.promote_types(w.dtype, torch.float32)))
+        rows, columns = axes.by(axes.outputs, zero), axes.by(axes.inputs, zero)
         layers.append(
             LayerInspection(
                 name=name,
                 shape=tuple(w.shape),
-                norm=float(matrix.double().norm()),
+                norm=float(torch.linalg.vector_norm(matrices.to(torch.promote_types(w.dtype, torch.float64)))),
                 zeros=float(zero.double().mean()),
-                zero_rows=int(zero.all(dim=1).sum()),
-                zero_columns=int(zero.all(dim=0).sum()),
-                rank=rank,
+                zero_rows=int(rows.all(dim=1).sum()),
+                zero_columns=int(columns.all(dim=1).sum()),
+                rows=len(rows),
+                columns=len(columns),
+                rank=None if ranks is None else int(ranks.sum()),
+                full_rank=len(matrices) * side,
                 penalty=values[name] if penalties else None,
                 share=values[name] / total if penalties and total > 0 else None,
             )

@@ -124,7 +124,9 @@ class Penalty(Proximal):
 
     def with_strength(self, strength: float) -> Penalty:
         """The same penalty at another strength."""
-        return replace(self, strength=strength, relative=None).along(self.axes)
+        stronger = replace(self, strength=strength, relative=None)
+        object.__setattr__(stronger, "axes", self.axes)
+        return stronger
 
     def max_strength(self, grad: Float[Tensor, "*shape"]) -> float:
         """The smallest strength at which zero is stationary, given the loss's gradient at zero: everything is zeroed

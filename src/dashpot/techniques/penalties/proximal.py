@@ -6,7 +6,7 @@ import copy
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from dashpot.techniques.penalties.step_rules import (
 
 Scalar = float | Float[Tensor, ""]
 Scaling = Annotated[Literal["adaptive", "decoupled"], Choice(("adaptive", "decoupled"))]
+Own = TypeVar("Own", bound="Proximal")
 CHUNK = 1 << 17
 """Weights at a time in the post-hook: their temporaries stay in the cache, and no second copy of a tensor is made."""
 
@@ -82,7 +83,7 @@ class Proximal(Technique):
         """Version 1 called ``scaling`` ``metric``."""
         return {"scaling" if name == "metric" else name: value for name, value in values.items()}
 
-    def along(self, axes: Axes) -> Self:
+    def along(self: Own, axes: Axes) -> Own:
         """The same on weights with these axes; all methods that take a weight follow."""
         if self.separable or axes == self.axes:
             return self
