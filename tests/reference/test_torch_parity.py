@@ -274,9 +274,8 @@ def test_ema_of_bfloat16_weights_moves() -> None:
     session = dashpot.EMA(decay=0.999, warmup=False).attach(model, optimizer)
     start = model.weight.detach().float().clone()
     model.weight.grad = torch.ones_like(model.weight)
-    optimizer.step()  # weights that are changed before the first step are those that the average begins with
-    with torch.no_grad():
-        model.weight.add_(1.0)
+    optimizer.step()  # what is changed before the first step is what the average begins with
+    model.weight.data.add_(1.0)
     for _ in range(700):
         optimizer.step()
     share = (session.snapshot()["weight"].float() - start) / (model.weight.detach().float() - start)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.running.modes import evaluating
+
 ELEMENTS = 1 << 18
 """Members x batch x width of a stack on a CPU where autograd works on all members at once: what fits into caches."""
 MOST = 64
@@ -52,11 +54,11 @@ def widest(model: nn.Module, x: Tensor) -> int:
         for m in model.modules()
     ]
     try:
-        model.eval()(x)
+        with evaluating(model):
+            model(x)
     finally:
         for hook in hooks:
             hook.remove()
-        model.train()
     return max(sizes)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.running.modes import resting
 from dashpot.population.borrowed import as_before
 from dashpot.population.twins import TWINS, StackedBatchNorm
 from dashpot.population.twins import NotStackableError as NotStackableError
@@ -41,6 +42,8 @@ def unchecked(models: Sequence[nn.Module]) -> nn.Module:
     Raises:
         NotStackableError: why this network cannot be.
     """
+    if names := resting(models[0]):
+        raise NotStackableError(f"{', '.join(names)} stays in evaluation mode")
     # A copy of what composes the layers; the tensors it shares are replaced.
     whole = copy.deepcopy(models[0], {id(t): t for t in (*models[0].parameters(), *models[0].buffers())})
     demand_own(whole)

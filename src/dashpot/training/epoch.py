@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from dashpot.core.rng import derive, seed_global, stream
 from dashpot.core.running.batch import Batch, weights_for
 from dashpot.core.running.criteria import Samples, samples_of
+from dashpot.core.running.modes import to_training
 from dashpot.core.running.nested import called
 from dashpot.core.running.session import Session
 from dashpot.evaluation.losses import Criterion, metrics_of
@@ -37,7 +38,7 @@ def train_epoch(
     """
     closure_needed = any(t.evaluations > 1 for t in session.recipe)
     seed_global(derive(stream(session.seed, "model"), epoch) >> 1, place)
-    model.train()
+    to_training(model)
     total = torch.zeros((), device=place)
     for number, came in enumerate(train.epoch(epoch)):
         for group in optimizer.param_groups:

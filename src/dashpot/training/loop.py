@@ -98,7 +98,9 @@ def fit(
     """Train a model with a recipe.
 
     Args:
-        model: any module; it is moved to ``device`` and trained in place.
+        model: any module; it is moved to ``device`` and trained in place. Parts that are in evaluation mode while the
+            model is in training mode, such as a batch normalization with frozen statistics, stay so; of a model that is
+            in evaluation mode as a whole, all parts are trained.
         data: ``(x, y)`` or ``(x, y, weight)`` of tensors or arrays, a Dataset, or a DataLoader. Tensors are fastest:
             they live on the device and are indexed there. Inputs may stand in dicts, which the model gets by name, and
             tuples, which it gets by place. A row of weight 0 is absent: it is in no batch and no score; one of weight 2

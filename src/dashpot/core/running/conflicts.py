@@ -54,6 +54,11 @@ def check(attached: list[Attached], view: ModelView, *, batch_size: int | None, 
     _check_rows(view, batch_size)
     for technique, ctx in attached:
         technique.check(view, ctx)
+    for name, penalty in view.penalties().items():
+        if (other := holders.get((PROXIMAL, name))) is not None:
+            raise ConflictError(
+                f"{other} and the optimizer's penalty {penalty} both want the {PROXIMAL} of {name!r}. Keep one of them."
+            )
     return frozenset(target for slot, target in holders if slot == PROXIMAL) | view.penalties().keys()
 
 

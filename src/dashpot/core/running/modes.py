@@ -1,4 +1,4 @@
-"""Evaluation mode, and other weights for a while, as context managers."""
+"""Training and evaluation mode, and other weights for a while."""
 
 from __future__ import annotations
 
@@ -27,6 +27,27 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def to_training(model: nn.Module) -> None:
+    """Training mode. In a model that has it already, parts that somebody put into evaluation mode stay there: frozen
+    statistics, dropout that rests.
+    """
+    if not model.training:
+        model.train()
+
+
+def resting(model: nn.Module) -> list[str]:
+    """The parts that are in evaluation mode while the model is in training mode, the outermost of them, by name.
+
+    >>> resting(nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.BatchNorm1d(3)).eval()))
+    ['1']
+    """
+    found: list[str] = []
+    for name, module in model.named_modules() if model.training else ():
+        if not module.training and not any(name.startswith(f"{outer}.") for outer in found):
+            found.append(name)
+    return found
 
 
 @contextlib.contextmanager

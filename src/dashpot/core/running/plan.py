@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from dashpot.core.native import missing
 from dashpot.core.points import Attached
+from dashpot.core.running.modes import resting
 from dashpot.core.running.view import ModelView
 
 _LABELS = {
@@ -52,6 +54,21 @@ def plan_text(
                 f"  {'forward':<13} {path:<18} runs the model {'once' if n == 1 else f'{n} times'} more on each batch"
                 for path, n in passes
             ]
+    lines += _by_optimizer(view)
     lines += [f"  {'schedule':<13} {path:<18} {line}" for path, texts in schedules.items() for line in texts]
+    if rest := [f"{name} ({type(view.modules[name]).__name__})" for name in resting(view.model)]:
+        lines.append(f"  {'evaluation':<13} {'always':<18} {', '.join(rest)}: in evaluation mode when training began")
     lines += [f"  {'slow':<13} {text}" for text in filter(None, [missing()])]
     return "\n".join(lines)
+
+
+def _by_optimizer(view: ModelView) -> list[str]:
+    """What the optimizer itself does: a line for each of its penalties."""
+    found: dict[int, tuple[Any, list[str]]] = {}
+    for name, penalty in view.penalties().items():
+        found.setdefault(id(penalty), (penalty, []))[1].append(name)
+    return [
+        f"  {'update':<13} {'optimizer: ' + penalty.name:<18} {penalty.summary}: {len(names)} tensors,"
+        f" {sum(view.parameters[name].numel() for name in names):,} values"
+        for penalty, names in found.values()
+    ]
