@@ -211,18 +211,18 @@ class TestLabels:
         result = fit(line(1), (X, CLASSES), recipe=dashpot.Mixup(alpha=0.2), loss=loss, epochs=40)
         assert result.history[-1]["train_accuracy"] > 0.9
 
-    def test_smoothing_in_the_loss_of_labels_is_by_label_or_refused(self) -> None:
-        result = fit(line(3), (X, LABELS), recipe=dashpot.LabelSmoothing(smoothing=0.2), epochs=1, batch_size=60)
+    @pytest.mark.parametrize("made", [None, Tensor.mean, Tensor.sum], ids=["default", "mean", "sum"])
+    def test_smoothing_of_labels_is_by_label_however_their_loss_is_made(self, made: Any) -> None:
+        def loss(out: Tensor, y: Tensor) -> Tensor:
+            each = functional.binary_cross_entropy_with_logits(out, y.float(), reduction="none")
+            return made(each, dim=1)  # type: ignore[no-any-return]  # of an unbound method
+
+        recipe = dashpot.LabelSmoothing(smoothing=0.2)
+        options = {"recipe": recipe, "loss": loss if made else None, "epochs": 1, "batch_size": 60}
+        result = fit(line(3), (X, LABELS), **options)
         soft = 0.8 * LABELS + 0.1
-        expected = functional.binary_cross_entropy_with_logits(line(3)(X), soft)
+        expected = functional.binary_cross_entropy_with_logits(line(3)(X), soft) * (3 if made is Tensor.sum else 1)
         assert result.history[0]["objective"] == pytest.approx(expected.item(), rel=1e-5)
-        with pytest.raises(dashpot.UsageError, match="needs the loss of each label"):
-            fit(
-                line(3),
-                (X, LABELS),
-                recipe=dashpot.LabelSmoothing(),
-                loss=lambda o, y: functional.binary_cross_entropy_with_logits(o, y.float(), reduction="none").mean(1),
-            )
 
 
 @pytest.mark.parametrize(

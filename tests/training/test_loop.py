@@ -201,7 +201,7 @@ def test_bad_data() -> None:
     ):
         with pytest.raises(dashpot.DataError, match=message):
             fit(network(), data)
-    with pytest.raises(dashpot.UsageError, match="same number of values"):
+    with pytest.raises(dashpot.DataError, match="same number of values"):
         fit(nn.Linear(5, 3), problem(regression=True))
 
 

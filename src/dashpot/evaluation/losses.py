@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from dashpot.core.errors import DataError, UsageError
 from dashpot.core.running.batch import Batch, weights_for
-from dashpot.core.running.criteria import samples_of
+from dashpot.core.running.criteria import own_number, samples_of
 from dashpot.core.running.modes import evaluating
+from dashpot.core.running.targets import class_codes, in_type_of, is_one_of
 
 Criterion = Callable[[Any, Tensor], Tensor]
 
@@ -31,6 +32,7 @@ def cross_entropy(out: Tensor, y: Tensor) -> Tensor:
     # Classes have one axis less than logits, probabilities as many; with one axis less than that, y is the target of
     # every member.
     soft = y.is_floating_point()
+    y = in_type_of(y, out) if soft else class_codes(y, out)
     if y.ndim > soft and out.ndim - y.ndim == 2 - soft:
         y = y.unsqueeze(-1).expand(*y.shape, out.shape[-1])
     return functional.cross_entropy(out, y, reduction="none")
@@ -60,9 +62,27 @@ def is_classification(y: Tensor) -> bool:
     return not y.is_floating_point()
 
 
-def default_criterion(y: Tensor) -> Criterion:
-    """Cross entropy for integer targets, squared error for floating-point ones."""
-    return cross_entropy if is_classification(y) else squared_error
+def targets_of(out: Tensor, y: Tensor) -> str:
+    """What targets are, where nobody says: floating-point ones values; whole numbers classes, and yes/no labels where
+    there is one output for each of them.
+    """
+    if y.is_floating_point():
+        return "values"
+    return "multilabel" if out.numel() == y.numel() else "classes"
+
+
+def yes_or_no(out: Tensor, y: Tensor) -> Tensor:
+    """Binary cross entropy of logits against yes/no targets with as many values, [batch, labels]."""
+    return functional.binary_cross_entropy_with_logits(out, y.to(out.dtype).reshape(out.shape), reduction="none")
+
+
+def default_criterion(y: Tensor, targets: str | None = None) -> Criterion:
+    """Cross entropy for classes, squared error for values, binary cross entropy for labels; where ``targets`` are not
+    said, whole numbers are classes and others values.
+    """
+    if targets == "multilabel":
+        return yes_or_no
+    return cross_entropy if targets == "classes" or (targets is None and is_classification(y)) else squared_error
 
 
 def metrics_of(
@@ -76,46 +96,78 @@ def metrics_of(
     """Scores of outputs against targets.
 
     Args:
-        out: logits [n, classes, ...] for classes, values for values, logits of the shape of ``y`` for several labels.
-        y: classes [n, ...], values [n] or [n, k], or labels 0 and 1 [n] or [n, k].
-        criterion: the loss; by default cross entropy for classes and squared error for values.
+        out: logits [n, classes, ...] for classes, values for values, logits of the shape of ``y`` for yes/no labels
+            (probabilities where the criterion is ``BCELoss``).
+        y: classes [n, ...] or class probabilities [n, classes, ...], values [n] or [n, k], or labels 0 and 1 [n] or
+            [n, k]. Of probabilities the largest is the true class.
+        criterion: the loss; by default cross entropy for classes, squared error for values and binary cross entropy for
+            labels.
         weight: of the rows [n]: one of weight 0 is absent, one of weight 2 counts twice.
-        targets: ``"classes"``, ``"values"`` or ``"multilabel"``; by default whole numbers are classes, others values.
+        targets: ``"classes"``, ``"values"`` or ``"multilabel"``; by default as :func:`targets_of` finds.
 
     Returns:
         ``loss``, and ``accuracy`` and ``balanced_accuracy`` (the mean recall over the classes that occur), or ``r2``
         and ``rmse``, or for labels ``accuracy`` (of rows whose labels are all right) and ``hamming_loss`` (the share of
-        labels that are wrong); weighted as scikit-learn does.
+        labels that are wrong), of one label ``balanced_accuracy`` too; weighted as scikit-learn does. A label is yes
+        where its logit is above 0.
     """
     if len(y) == 0:
         raise DataError("scores need at least one row, got 0.")
-    criterion = criterion or default_criterion(y)
+    targets = targets or targets_of(out, y)
+    criterion = criterion or default_criterion(y, targets)
     if weight is None:
-        loss = float(criterion(out, y).double().mean())
+        loss = float(own_number(criterion, out, y).double().mean())
     else:
-        found = samples_of(criterion, out, y)
-        values = found.values.double()
+        samples = samples_of(criterion, out, y)
+        values = samples.values.double()
         if values.ndim == 0:
             raise UsageError("scores with weights need the loss of each sample, and the criterion gives one number.")
-        loss = float(found.reduce(values, weights_for(values, Batch(None, y, weight=weight), y, found.ignore_index)))
-    targets = targets or ("classes" if is_classification(y) else "values")
+        share = weights_for(values, Batch(None, y, weight=weight), y, samples.ignore_index)
+        loss = float(samples.reduce(values, share))
     if targets == "multilabel":
-        right = (out > 0).reshape(len(y), -1) == y.reshape(len(y), -1).bool()
-        return {"loss": loss, "accuracy": _mean(right.all(dim=1), weight), "hamming_loss": _mean(~right, weight)}
-    share = None if weight is None else weight.double().reshape(-1, *[1] * (y.ndim - 1)).expand(y.shape)
-    if targets == "classes":
-        hit = out.argmax(dim=1) == y
-        recall = _recall(y.reshape(-1), hit.reshape(-1), share)
-        return {"loss": loss, "accuracy": _mean(hit, weight), "balanced_accuracy": float(recall.mean())}
+        return {"loss": loss, **_of_labels(out, y, criterion, weight)}
+    return {"loss": loss, **(_of_classes if targets == "classes" else _of_values)(out, y, weight)}
+
+
+def _of_labels(out: Tensor, y: Tensor, criterion: Criterion, weight: Tensor | None) -> dict[str, float]:
+    yes = 0.5 if is_one_of(criterion, (nn.BCELoss, functional.binary_cross_entropy)) else 0
+    labels = y.reshape(len(y), -1) > 0.5
+    right = (out > yes).reshape(labels.shape) == labels
+    found = {"accuracy": _mean(right.all(dim=1), weight), "hamming_loss": _mean(~right, weight)}
+    if right.shape[1] == 1:  # of one yes or no, both are classes
+        share = None if weight is None else weight.double()
+        found["balanced_accuracy"] = float(_recall(labels[:, 0].long(), right[:, 0], share).mean())
+    return found
+
+
+def _of_classes(out: Tensor, y: Tensor, weight: Tensor | None) -> dict[str, float]:
+    y = y.argmax(dim=1) if y.is_floating_point() and y.shape == out.shape else class_codes(y, out)
+    if y.shape != (out.shape[0], *out.shape[2:]):
+        raise UsageError(
+            f"the model gives {list(out.shape)} for classes {list(y.shape)}: logits must be [batch, classes, ...], with"
+            " the axes of the target after the classes."
+        )
+    hit = out.argmax(dim=1) == y
+    share = None if weight is None else _by_value(weight, y)
+    recall = _recall(y.reshape(-1), hit.reshape(-1), share)
+    return {"accuracy": _mean(hit, weight), "balanced_accuracy": float(recall.mean())}
+
+
+def _of_values(out: Tensor, y: Tensor, weight: Tensor | None) -> dict[str, float]:
     y = y.double()
     error = (out.reshape(y.shape).double() - y).square()
+    share = None if weight is None else _by_value(weight, y)
     center = y.mean(dim=0) if share is None else (y * share).sum(dim=0) / share.sum(dim=0)
     spread, missed = (y - center).square(), error
     if share is not None:
         spread, missed = spread * share, error * share
     # A constant target has no variance to explain: r2 is 1 if it is hit exactly, else 0, as in scikit-learn.
     r2 = 1 - float(missed.sum() / spread.sum()) if spread.sum() > 0 else float(missed.sum() == 0)
-    return {"loss": loss, "r2": r2, "rmse": math.sqrt(_mean(error, weight))}
+    return {"r2": r2, "rmse": math.sqrt(_mean(error, weight))}
+
+
+def _by_value(weight: Tensor, y: Tensor) -> Tensor:
+    return weight.double().reshape(-1, *[1] * (y.ndim - 1)).expand(y.shape)
 
 
 def _recall(y: Tensor, hit: Tensor, share: Tensor | None) -> Tensor:

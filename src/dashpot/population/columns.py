@@ -82,13 +82,12 @@ def demand_allowed(
     Raises:
         ConfigError, ConflictError: as it would.
     """
-    targets = "classes" if data.classification else "values"
     for recipe in dict.fromkeys(m.recipe for m in members):
         with RANDOM, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # members are many, and what they try is not the user's own choice
             options: dict[str, Any] = {
                 "classes": classes,
-                "targets": targets,
+                "targets": data.targets,
                 "batch_size": smallest,
                 "closure": any(t.evaluations > 1 for t in recipe),
                 "steps": lengths[0],

@@ -13,12 +13,13 @@ from dashpot.evaluation.losses import Criterion, metrics_of
 class HeldOutScores(Mapping[str, float]):
     """``val_loss``, the usual one, at little cost; the other scores, such as ``val_accuracy``, on demand."""
 
-    def __init__(self, out: Tensor, y: Tensor, loss: Criterion) -> None:
-        self._out, self._y, self._loss = out, y, loss
+    def __init__(self, out: Tensor, y: Tensor, loss: Criterion, targets: str) -> None:
+        self._out, self._y, self._loss, self._targets = out, y, loss, targets
 
     @cached_property
     def _all(self) -> dict[str, float]:
-        return {f"val_{name}": value for name, value in metrics_of(self._out, self._y, self._loss).items()}
+        found = metrics_of(self._out, self._y, self._loss, targets=self._targets)
+        return {f"val_{name}": value for name, value in found.items()}
 
     def __getitem__(self, name: str) -> float:
         if name == "val_loss":

@@ -11,10 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.errors import ConfigError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights, seeded
-from dashpot.core.running.batch import unit_range
+from dashpot.core.running.batch import Batch, unit_range
+from dashpot.core.running.criteria import reduces
 from dashpot.evaluation.losses import Criterion, default_criterion, is_classification
+from dashpot.training.task import check_targets, task_of
 
 Make = Callable[[], nn.Module]
 RANDOM = threading.RLock()
@@ -28,7 +31,7 @@ class Member:
     Attributes:
         make: builds the network; called with torch's random state set by ``seed``, so that equal seeds give equal
             initial weights.
-        recipe: its techniques, strengths absolute.
+        recipe: its techniques, strengths absolute, in any form that :meth:`Recipe.coerce` reads.
         lr: of AdamW, at the start.
         seed: of initial weights, order of rows and draws, as in :func:`dashpot.fit`.
         rows: the rows to train on.
@@ -48,6 +51,9 @@ class Member:
     data: int = 0
     shape: Any = None
     batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recipe", Recipe.coerce(self.recipe))
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,11 @@ class Data:
 
     Args:
         modality: ``"image"``: pixels that are held as bytes (uint8) are taken as float32 in [0, 1].
+
+    Attributes:
+        targets: ``"classes"``, ``"values"`` or ``"multilabel"``; whole numbers are classes until :meth:`learn` knows a
+            network.
+        loss: the default loss of such targets.
     """
 
     def __init__(
@@ -90,8 +101,37 @@ class Data:
         self.x = torch.cat([x for x, _ in sets]).to(device)
         self.y = torch.cat([y for _, y in sets]).to(device)
         self.device = device
-        self.classification = is_classification(self.y)
+        if not self.y.is_floating_point():
+            self.y = self.y.long()
+        self.targets = "classes" if is_classification(self.y) else "values"
         self.loss = default_criterion(self.y)
+
+    @property
+    def classification(self) -> bool:
+        """Whether targets are classes."""
+        return self.targets == "classes"
+
+    def learn(self, members: Sequence[Member], loss: Criterion | None) -> None:
+        """Find the task as :func:`dashpot.fit` does, by the first rows of the networks.
+
+        Args:
+            members: the networks; of none, nothing is learned.
+            loss: the caller's criterion, or None.
+
+        Raises:
+            ConfigError: the loss makes one number of all samples.
+            DataError: the targets do not fit the outputs.
+        """
+        if loss is not None and reduces(loss):
+            raise ConfigError(
+                "loss", "a function that gives the loss of each sample", loss, "Give it reduction='none'."
+            )
+        for member in members:
+            batch = Batch(*self.take(self.index(member, member.rows[:2])))
+            task = task_of(built(member.make).to(self.device), batch, loss, None)
+            self.y = task.target(self.y)
+            check_targets("the target", self.y, task)
+            self.targets, self.loss = task.targets or self.targets, task.criterion
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and targets [*index, ...] of rows of the long table, as networks take them."""

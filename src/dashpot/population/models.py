@@ -62,7 +62,7 @@ class StackedModels:
         checked: bool = False,
     ) -> None:
         self.members, self.data, self.plan, self.classes = list(members), data, plan, classes
-        self.stack, self.seen, self.device = stack, seen, data.device
+        self.stack, self.seen, self.device, self.targets = stack, seen, data.device, data.targets
         self.step = self.epoch = 0
         self.ahead = 1  # steps from now on whose batches are as large
         self.failed = np.zeros(len(members), dtype=bool)
@@ -150,7 +150,7 @@ class StackedModels:
             return
         rows = [m.rows[:1] if own is None else own for m, own in zip(self.members, watched, strict=True)]
         scores = [
-            None if own is None else HeldOutScores(out, self.data.y[self.data.index(m, own)], self.plan.loss)
+            None if own is None else self._scores(out, self.data.y[self.data.index(m, own)])
             for m, own, out in zip(self.members, watched, self.outputs(rows), strict=True)
         ]
         for technique in self._on_epoch:
@@ -158,6 +158,9 @@ class StackedModels:
                 if verdict is not None:
                     self.done[k] |= verdict.stop
                     self.best_epochs[k] = self.epoch if verdict.best else self.best_epochs[k]
+
+    def _scores(self, out: Tensor, y: Tensor) -> HeldOutScores:
+        return HeldOutScores(out, y, self.plan.loss, self.data.targets)
 
     # --- evaluation --------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from dashpot.population.program.program import programmed
 from dashpot.population.sequential import SequentialTrainer
 from dashpot.population.sizes import ELEMENTS, GRADIENTS, MOST, WIDE, even, widest
 from dashpot.population.stack import NotStackableError, stacked
-from dashpot.training.setup import outputs_of
+from dashpot.training.task import outputs_of
 
 Group = StackedModels | SequentialTrainer
 Groups = list[tuple[Group, list[int]]]

@@ -82,6 +82,7 @@ class Population:
         self.members: list[Member] = []
         self.device = pick_device(device)
         self.data = Data(sets, self.device, modality)
+        self.data.learn(members[:1], loss)
         bfloat16 = fast_bfloat16(self.device) if bfloat16 is None else bfloat16
         self.plan = Plan(epochs, batch_size, schedule_of(schedule), loss or self.data.loss, bfloat16)
         self.alive: list[int] = []

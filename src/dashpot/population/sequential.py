@@ -41,7 +41,7 @@ class SequentialTrainer:
                 optimizer,
                 seed=m.seed,
                 classes=classes,
-                targets="classes" if data.classification else "values",
+                targets=data.targets,
                 modality=data.modality,
                 batch_size=batches.smallest,
                 closure=any(t.evaluations > 1 for t in m.recipe),
@@ -80,14 +80,14 @@ class SequentialTrainer:
             self.failed[k] = not np.isfinite(self.objective[k])
             if member.watch is not None and not self.failed[k]:
                 y = self.data.y[self.data.index(member, member.watch)]
-                scores = {
-                    f"val_{name}": value
-                    for name, value in metrics_of(self._outputs(k, member.watch), y, self.plan.loss).items()
-                }
+                scores = {f"val_{name}": value for name, value in self._measured(k, member.watch, y).items()}
                 verdict = self._sessions[k].epoch(scores)
                 self.done[k] = verdict.stop
                 self.best_epochs[k] = self.epoch if verdict.best else self.best_epochs[k]
         self.step += len(self._batches[0]) if self._batches else 0
+
+    def _measured(self, k: int, rows: np.ndarray, y: Tensor) -> dict[str, float]:
+        return metrics_of(self._outputs(k, rows), y, self.plan.loss, targets=self.data.targets)
 
     def outputs(self, rows: Sequence[np.ndarray]) -> list[Tensor]:
         """Each member's outputs for its rows, in evaluation mode."""

@@ -33,6 +33,7 @@ from dashpot.sparsity.selection import (
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.strengths import linear_layer, strength_grid
 from dashpot.techniques.penalties.training_rows import tensors
+from dashpot.training.task import outputs_of
 
 Order = Literal["auto", "strong-to-weak", "weak-to-strong", "independent"]
 ORDERS = ("auto", "strong-to-weak", "weak-to-strong", "independent")
@@ -162,8 +163,7 @@ def run_path(
 
     model = make(x.shape[1])()
     layer = linear_layer(model, x, technique)
-    if layer is not None:
-        check_targets(y, layer.out_features)
+    check_targets(y, layer.out_features if layer is not None else outputs_of(model, as_inputs(model, x[:2])))
     chosen = strength_grid(strengths, points, model, x, y, technique)
     if order == "auto":
         order = "weak-to-strong" if layer is None else "strong-to-weak"

@@ -273,12 +273,14 @@ def as_inputs(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def check_targets(y: Tensor, outputs: int) -> None:
-    """Raise DataError where the targets do not fit a linear layer of so many outputs."""
+    """Raise DataError where the targets do not fit a network of so many outputs."""
     if is_classification(y):
+        if outputs == 1:
+            raise DataError("classes need one output for each, got a network with 1 output. Give it 2 for yes and no.")
         if y.ndim != 1 or int(y.min()) < 0 or int(y.max()) >= outputs:
             raise DataError(
                 f"classes must be [rows] whole numbers from 0 to {outputs - 1} for {outputs} outputs, got"
-                f" {list(y.shape)} up to {int(y.max())}."
+                f" {list(y.shape)}, {int(y.min())} to {int(y.max())}."
             )
     elif y.numel() != len(y) * outputs:
         raise DataError(f"values must be {outputs} per row for {outputs} outputs, got shape {list(y.shape)}.")

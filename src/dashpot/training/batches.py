@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from dashpot.core.errors import DataError
 from dashpot.core.rng import derive, generator, stream
+from dashpot.core.running.arrays import as_tensor
 from dashpot.core.running.batch import Batch, unit_range
 from dashpot.core.running.nested import leaves, map_tensors, moved, told
 from dashpot.core.weights import checked_weights
+from dashpot.training.loaders import RowBatches, length_of, smallest_of
 
 
 class Batches:
@@ -29,22 +31,37 @@ class Batches:
         seed: of the order.
         device: where batches are wanted; tensors are moved there once.
         modality: ``"image"``: pixels that are held as bytes (uint8) come as float32 in [0, 1].
+        dtype: of floating-point arrays; tensors keep theirs.
+
+    Attributes:
+        convert: what is done to each batch, once the task and the network are known; by default nothing.
     """
 
     def __init__(
-        self, name: str, data: Any, batch_size: int, seed: int, device: torch.device, modality: str | None = None
+        self,
+        name: str,
+        data: Any,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        modality: str | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self._pixels = modality == "image"
+        self.convert: Callable[[Batch], Batch] = lambda batch: batch
         self.device, self._batch_size, self._key = device, batch_size, stream(seed, "order")
         self._parts: tuple[Any, ...] | None = None
         self.rows: int | None = None  # where the data are tensors
         self._loader: DataLoader[Any] | None = None
         if isinstance(data, DataLoader):
             self._loader = data
+        elif isinstance(data, IterableDataset):
+            self._loader = DataLoader(data, batch_size=batch_size)
         elif isinstance(data, Dataset):
-            self._loader = DataLoader(data, batch_size=batch_size, shuffle=True)
+            sampler = RowBatches(batch_edges(length_of(name, data), batch_size), self._key)
+            self._loader = DataLoader(data, batch_sampler=sampler)
         elif isinstance(data, Sequence) and len(data) in (2, 3):
-            parts = [_tensors(f"{name}[{i}]", part) for i, part in enumerate(data) if part is not None]
+            parts = [_tensors(f"{name}[{i}]", part, dtype) for i, part in enumerate(data) if part is not None]
             lengths = [len(leaf) if leaf.ndim else 0 for part in parts for _, leaf in leaves(part)]
             if len(set(lengths)) > 1 or not lengths or lengths[0] == 0:
                 raise DataError(f"{name} must be x, y (and weight) of one length above 0, got lengths {lengths}.")
@@ -56,6 +73,8 @@ class Batches:
             raise DataError(
                 f"{name} must be (x, y), (x, y, weight), a Dataset or a DataLoader, got {type(data).__name__}."
             )
+        if self._loader is not None:
+            length_of(name, self._loader)
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -65,15 +84,19 @@ class Batches:
     @property
     def smallest(self) -> int | None:
         """The smallest batch to come, where that is known."""
-        if self.rows is None:
-            return None
-        starts = self._starts()
-        return min(stop - start for start, stop in starts)
+        if self.rows is not None:
+            return min(stop - start for start, stop in self._starts())
+        loader = self._loader
+        return None if loader is None else smallest_of(loader)
 
     @property
     def targets(self) -> Tensor | None:
         """All targets, where they are one tensor in memory."""
-        y = self._parts[1] if self._parts is not None else None
+        dataset = self._loader.dataset if self._loader is not None else None
+        held = dataset.tensors if isinstance(dataset, TensorDataset) else self._parts
+        if held is None or len(held) not in (2, 3):
+            return None
+        y = self.convert(self._batch([_cut(held[0], 0, 1), held[1]])).y  # of inputs none is needed
         return y if isinstance(y, Tensor) else None
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
@@ -87,11 +110,13 @@ class Batches:
         )
         for start, stop in self._starts():
             rows = order[start:stop]
-            yield self._batch([_take(part, rows) for part in self._parts])
+            yield self.convert(self._batch([_take(part, rows) for part in self._parts]))
 
     def in_order(self, limit: int | None = None, chunk: int = 4096) -> Iterator[Batch]:
         """Every row once, in the order given; with ``limit``, that many rows spread evenly."""
         if self._parts is None or self.rows is None:
+            if self._loader is not None and isinstance(self._loader.batch_sampler, RowBatches):
+                self._loader.batch_sampler.epoch = None
             yield from self._loaded()
             return
         n, parts = self.rows, self._parts
@@ -99,12 +124,12 @@ class Batches:
             rows = torch.linspace(0, n - 1, limit, device=self.device).long()
             n, parts = limit, tuple(_take(part, rows) for part in parts)
         for start in range(0, n, chunk):
-            yield self._batch([_cut(part, start, start + chunk) for part in parts])
+            yield self.convert(self._batch([_cut(part, start, start + chunk) for part in parts]))
 
     def first(self) -> Batch:
         """A few rows, to learn the shapes from."""
         if self._parts is not None:
-            return self._batch([_cut(part, 0, 2) for part in self._parts])
+            return self.convert(self._batch([_cut(part, 0, 2) for part in self._parts]))
         for batch in self._loaded():
             return batch
         raise DataError("the training data are empty: the loader gave no batch.")
@@ -131,6 +156,9 @@ class Batches:
         """
         assert self._loader is not None
         sampler = self._loader.sampler
+        if isinstance(self._loader.batch_sampler, RowBatches):
+            self._loader.batch_sampler.epoch = epoch
+            return
         for own in {
             id(g): g for g in (self._loader.generator, getattr(sampler, "generator", None)) if g is not None
         }.values():
@@ -149,7 +177,7 @@ class Batches:
                 batch = self._batch([moved(part, self.device, non_blocking=True) for part in item])
             found = batch if batch.weight is None else _counted(batch, batch.weight)
             if found is not None:
-                yield found
+                yield self.convert(found)
 
     def _batch(self, parts: Sequence[Any]) -> Batch:
         x, y, *weight = parts
@@ -158,11 +186,17 @@ class Batches:
         return Batch(unit_range(x) if self._pixels else x, y, y, weight[0] if weight else None)
 
     def whole(self) -> tuple[Tensor, ...]:
-        """All inputs and targets, and weights if there are any, as batches have them."""
+        """All inputs and targets, and weights where there are any, as batches have them.
+
+        Raises:
+            DataError: they are no tensors.
+        """
         batches = list(self.in_order())
+        if not all(isinstance(part, Tensor) for batch in batches for part in (batch.x, batch.truth)):
+            raise DataError("a relative strength needs inputs and targets that are one tensor each. Give strength=.")
+        found = torch.cat([batch.x for batch in batches]), torch.cat([batch.truth for batch in batches])
         weights = [batch.weight for batch in batches if batch.weight is not None]
-        parts = [[batch.x for batch in batches], [batch.truth for batch in batches], *([weights] if weights else [])]
-        return tuple(torch.cat(part) for part in parts)
+        return (*found, torch.cat(weights)) if weights else found
 
 
 def batch_edges(rows: int, batch_size: int) -> list[tuple[int, int]]:
@@ -217,20 +251,12 @@ def _cut(part: Any, start: int, stop: int) -> Any:
     return map_tensors(lambda tensor: tensor[start:stop], part)
 
 
-def _tensors(name: str, part: Any) -> Any:
-    """Tensors of a tensor or an array, or of a dict or tuple of such."""
+def _tensors(name: str, part: Any, dtype: torch.dtype) -> Any:
+    """Tensors of a tensor, an array or a frame, or of a dict or tuple of such."""
     if isinstance(part, Mapping):
-        return {key: _tensors(f"{name}[{key!r}]", value) for key, value in part.items()}
+        return {key: _tensors(f"{name}[{key!r}]", value, dtype) for key, value in part.items()}
     if isinstance(part, tuple) and any(
         isinstance(value, Mapping | tuple) or getattr(value, "ndim", 0) for value in part
     ):
-        return tuple(_tensors(f"{name}[{i}]", value) for i, value in enumerate(part))
-    return _tensor(name, part)
-
-
-def _tensor(name: str, part: Any) -> Tensor:
-    try:
-        tensor = part if isinstance(part, Tensor) else torch.as_tensor(part)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{name} must be a tensor or a numeric array, got {type(part).__name__} ({error}).") from None
-    return tensor.float() if tensor.dtype == torch.float64 and not isinstance(part, Tensor) else tensor
+        return tuple(_tensors(f"{name}[{i}]", value, dtype) for i, value in enumerate(part))
+    return as_tensor(name, part, dtype)

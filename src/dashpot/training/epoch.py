@@ -16,7 +16,8 @@ from dashpot.core.running.criteria import Samples, samples_of
 from dashpot.core.running.modes import to_training
 from dashpot.core.running.nested import called
 from dashpot.core.running.session import Session
-from dashpot.evaluation.losses import Criterion, metrics_of
+from dashpot.core.running.targets import class_codes
+from dashpot.evaluation.losses import Criterion, metrics_of, targets_of
 from dashpot.training.batches import Batches
 
 
@@ -66,18 +67,26 @@ def train_epoch(
 
 
 def measure(
-    name: str, model: nn.Module, batches: Batches, criterion: Criterion, targets: str | None, limit: int | None = None
+    name: str,
+    model: nn.Module,
+    batches: Batches,
+    criterion: Criterion,
+    targets: str | None,
+    limit: int | None = None,
+    ignore_index: int | None = None,
 ) -> dict[str, float]:
     """Scores on the untouched truth, as :func:`~dashpot.evaluation.losses.metrics_of` gives them: weighted by the rows'
-    weights, without positions that a mask leaves out. Where outputs or targets are no tensors, the loss alone.
+    weights, without positions that a mask or ``ignore_index`` leaves out. Where outputs or targets are no tensors, or
+    outputs are something else than the targets, the loss alone.
     """
     pairs = [(called(model, batch.x), batch) for batch in batches.in_order(limit)]
-    if not all(isinstance(part, Tensor) for out, batch in pairs for part in (out, batch.truth)):
+    if not all(_scored(out, batch.truth, targets) for out, batch in pairs):
         return {f"{name}_loss": _loss(pairs, criterion)}
     measured: dict[str, float] = {}
-    if any(batch.mask is not None for _, batch in pairs):
+    ignored = ignore_index is not None and any(bool((batch.truth == ignore_index).any()) for _, batch in pairs)
+    if ignored or any(batch.mask is not None for _, batch in pairs):
         measured["loss"] = _loss(pairs, criterion)
-        pairs = [_kept(out, batch) for out, batch in pairs]
+        pairs = [_kept(out, batch, ignore_index if ignored else None) for out, batch in pairs]
     weights = [batch.weight for _, batch in pairs if batch.weight is not None]
     found = metrics_of(
         torch.cat([out for out, _ in pairs]),
@@ -87,6 +96,16 @@ def measure(
         targets=targets,
     )
     return {f"{name}_{key}": value for key, value in {**found, **measured}.items()}
+
+
+def _scored(out: Any, y: Any, targets: str | None) -> bool:
+    """Whether outputs can be held against targets, whatever the criterion does with them."""
+    if not isinstance(out, Tensor) or not isinstance(y, Tensor):
+        return False
+    if (targets or targets_of(out, y)) != "classes":
+        return out.numel() == y.numel()
+    soft = y.is_floating_point() and y.shape == out.shape
+    return out.ndim > 1 and (soft or class_codes(y, out).shape == (out.shape[0], *out.shape[2:]))
 
 
 def _loss(pairs: list[tuple[Any, Batch]], criterion: Criterion) -> float:
@@ -103,10 +122,10 @@ def _loss(pairs: list[tuple[Any, Batch]], criterion: Criterion) -> float:
     return total / count if count else math.nan
 
 
-def _kept(out: Tensor, batch: Batch) -> tuple[Tensor, Batch]:
+def _kept(out: Tensor, batch: Batch, ignore_index: int | None) -> tuple[Tensor, Batch]:
     """The positions that count, one row each."""
     y = batch.truth
-    share = weights_for(torch.ones_like(y, dtype=torch.float64), batch, y, None)
+    share = weights_for(torch.ones_like(y, dtype=torch.float64), batch, y, ignore_index)
     assert share is not None
     kept = share > 0
     if out.ndim == y.ndim + 1:  # the classes' axis is the second

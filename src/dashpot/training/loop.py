@@ -18,7 +18,6 @@ from dashpot.core.errors import ConflictError, DivergedError
 from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.recipe import Recipe
 from dashpot.core.requires import check_modality
-from dashpot.core.running.batch import float_input
 from dashpot.core.running.nested import rows as rows_of
 from dashpot.core.technique import Technique
 from dashpot.core.threads import scoped
@@ -26,9 +25,9 @@ from dashpot.evaluation.losses import Criterion
 from dashpot.techniques.penalties.strengths import resolve_strengths
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
+from dashpot.training.prepare import prepared
 from dashpot.training.progress import Progress
 from dashpot.training.setup import adamw_for, pick_device, schedule_of
-from dashpot.training.task import check_targets, task_of
 from dashpot.training.training import Training
 from dashpot.training.work import step_threads
 
@@ -158,21 +157,18 @@ def fit(
     place = pick_device(device)
     model.to(place)
     recipe = Recipe.coerce(recipe)
-    train = Batches("data", data, batch_size, seed, place, modality)
-    held_out = Batches("valid", valid, batch_size, seed, place, modality) if valid is not None else None
+    dtype = torch.float64 if next(model.parameters(), torch.empty(0)).dtype == torch.float64 else torch.float32
+    train = Batches("data", data, batch_size, seed, place, modality, dtype)
+    held_out = Batches("valid", valid, batch_size, seed, place, modality, dtype) if valid is not None else None
     _check_monitors(recipe, held_out)
-    with torch.random.fork_rng(devices=[]):  # a loader that is looked into draws from the caller's random state
+    parts = {"data[1]": train} if held_out is None else {"data[1]": train, "valid[1]": held_out}
+    # What is looked into draws from the caller's random state: a loader, and a model that is never in evaluation mode.
+    with torch.random.fork_rng(devices=[]):
+        task, first = prepared(model, parts, recipe, loss, targets)
         # Strengths that are relative to the data are found on what the model will see.
-        seen = train.whole() if modality == "image" and any(getattr(t, "relative", None) for t in recipe) else data
-        recipe = resolve_strengths(recipe, model, seen, loss)
-        first = train.first()
-        for technique in recipe if isinstance(first.x, torch.Tensor) else ():
-            if technique.requires.float_input:
-                float_input(first.x, type(technique).__name__, ConflictError)
-        task = task_of(model, first, loss, targets)
-    for name, part in (("data[1]", train), ("valid[1]", held_out)):
-        if part is not None and part.targets is not None:
-            check_targets(name, part.targets, task)
+        if any(getattr(t, "relative", None) is not None for t in recipe):
+            told = task.criterion if task.targets == "multilabel" else loss
+            recipe = resolve_strengths(recipe, model, train.whole(), told)
     optimizer = adamw_for(model, optimizer, lr)
     factor = schedule_of(schedule)
     settings = {
@@ -197,6 +193,7 @@ def fit(
             steps=epochs * len(train),
             steps_per_epoch=len(train),
             modality=modality,
+            ignore_index=task.ignore_index if task.ignores(train.targets) else None,
         )
         with session, Progress(progress, epochs) as shown:
             training = Training(session, model, optimizer, train, held_out, task, factor, epochs, place)

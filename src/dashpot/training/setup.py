@@ -32,13 +32,6 @@ def pick_device(device: str | torch.device) -> torch.device:
     return place
 
 
-def outputs_of(model: nn.Module, x: Any) -> int:
-    """The number of outputs for a batch ``x``."""
-    model.eval()
-    with torch.no_grad():
-        return int(model(x).shape[1])
-
-
 def adamw_for(model: nn.Module, given: Any, lr: float) -> Optimizer:
     """The optimizer that was given, or AdamW without decay, for all trainable parameters."""
     parameters = [p for p in model.parameters() if p.requires_grad]

@@ -93,9 +93,10 @@ class Training:
         with self.session.evaluate(), torch.no_grad():
             # As many training rows as validation rows, in the same mode, so that the gap compares like with like.
             limit = self.held_out.rows if self.held_out is not None else None
-            row = measure("train", self.model, self.train, self.task.criterion, self.task.targets, limit)
+            task = self.task.criterion, self.task.targets
+            row = measure("train", self.model, self.train, *task, limit, self.task.ignore_index)
             if self.held_out is not None:
-                row |= measure("val", self.model, self.held_out, self.task.criterion, self.task.targets)
+                row |= measure("val", self.model, self.held_out, *task, None, self.task.ignore_index)
         return row
 
     def _diverge(self, what: str) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dashpot.core.errors import DashpotError, DataError, UsageError
 from dashpot.core.running.nested import map_tensors, moved, told
+from dashpot.core.running.targets import to_loss
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,7 @@ def weights_for(per_sample: Tensor, batch: Batch | None, truth: Any, ignore_inde
         return None
     weight = torch.ones_like(per_sample)
     if sample is not None:
-        if len(sample) != len(per_sample):
-            raise UsageError(
-                f"the loss has {len(per_sample)} samples and the batch {len(sample)} weights. Pass each batch through"
-                " session.batch before its loss."
-            )
-        weight = weight * sample.to(per_sample).reshape(-1, *[1] * (per_sample.ndim - 1))
+        weight = weight * _rows(sample, per_sample, truth)
     if mask is not None:
         weight = weight * _positions(mask, per_sample)
     if ignore_index is not None:
@@ -148,9 +144,24 @@ def weights_for(per_sample: Tensor, batch: Batch | None, truth: Any, ignore_inde
                 f"ignore_index={ignore_index} needs the target. Call session.batch(x, y) first, or"
                 " session.loss(criterion, out, target)."
             )
-        if not truth.is_floating_point():
-            weight = weight * (truth != ignore_index).to(weight.device)
+        # Class probabilities have an axis more, and no class that is ignored.
+        if not truth.is_floating_point() or truth.numel() == per_sample.numel():
+            weight = weight * to_loss(truth != ignore_index, per_sample, "a target").to(weight.device)
     return weight
+
+
+def _rows(sample: Tensor, per_sample: Tensor, truth: Any) -> Tensor:
+    """The samples' weights in the shape of the loss; of positions that are flattened, each has its sample's."""
+    sample = sample.to(per_sample)
+    many = isinstance(truth, Tensor) and truth.ndim > 1 and truth.numel() == per_sample.numel() and per_sample.ndim == 1
+    if many and sample.numel() == len(truth) != len(per_sample):
+        return sample.reshape(-1, *[1] * (truth.ndim - 1)).expand(truth.shape).reshape(-1)
+    if sample.numel() != len(per_sample):
+        raise UsageError(
+            f"the loss has {len(per_sample)} samples and the batch {sample.numel()} weights. Pass each batch through"
+            " session.batch before its loss."
+        )
+    return sample.reshape(-1, *[1] * (per_sample.ndim - 1))
 
 
 def _positions(mask: Tensor, per_sample: Tensor) -> Tensor:
@@ -163,12 +174,7 @@ def _positions(mask: Tensor, per_sample: Tensor) -> Tensor:
                 ' reduction="none", batch first.'
             )
         mask = torch.arange(per_sample.shape[1], device=mask.device) < mask[:, None]
-    if mask.shape != per_sample.shape[: mask.ndim]:
-        raise UsageError(
-            f"a mask {list(mask.shape)} does not fit a loss {list(per_sample.shape)}: their first axes must agree."
-            ' Compute the loss with reduction="none", batch first.'
-        )
-    return mask.reshape(*mask.shape, *[1] * (per_sample.ndim - mask.ndim))
+    return to_loss(mask, per_sample, "a mask")
 
 
 def reduced(

@@ -12,6 +12,7 @@ from torch import Tensor
 from dashpot.core.errors import UsageError
 from dashpot.core.rng import Draws, derive
 from dashpot.core.running.batch import Batch
+from dashpot.core.running.criteria import Samples
 from dashpot.core.running.guarded import guarded
 from dashpot.core.running.run import Run
 from dashpot.core.running.view import ModelView
@@ -85,6 +86,11 @@ class Context:
     @property
     def ignore_index(self) -> int | None:
         return self._run.ignore_index
+
+    @property
+    def samples(self) -> Samples | None:
+        """The losses of samples as the criterion gave them, while ``on_loss`` is called."""
+        return self._run.samples
 
     @property
     def sparse(self) -> frozenset[str]:

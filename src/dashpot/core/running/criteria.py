@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dashpot.core.errors import ConfigError, UsageError
 from dashpot.core.running.batch import reduced
+from dashpot.core.running.targets import BY_CLASS, BY_LABEL, aligned, demand_samples, is_one_of
 
 Criterion = Callable[..., Any]
 _REDUCTIONS = ("mean", "sum", "batchmean", "none")
@@ -34,6 +34,9 @@ class Samples:
         ignore_index: the class that the criterion leaves out, or None.
         class_weight: the weight of each position's class [batch, ...], where the mean is over these; else None.
         weighted: whether ``values`` contain that weight already.
+        even: gives the losses against targets of one half, where the criterion is one of yes/no targets.
+        smoothing: the label smoothing that ``values`` contain already.
+        target: what the outputs are held against, where that is known.
     """
 
     values: Tensor
@@ -41,6 +44,9 @@ class Samples:
     ignore_index: int | None = None
     class_weight: Tensor | None = None
     weighted: bool = False
+    even: Callable[[], Tensor] | None = None
+    smoothing: float = 0.0
+    target: Any = None
 
     def reduce(self, values: Tensor, weight: Tensor | None, total: float | Tensor | None = None) -> Tensor:
         """``values``, these or what became of them, as one number, with ``weight`` for each position."""
@@ -57,21 +63,25 @@ def samples_of(criterion: Criterion, out: Any, target: Any) -> Samples:
 
     Raises:
         ConfigError: its reduction is none of the known ones, or not made of its values per sample.
-        UsageError: it gives no tensor.
+        UsageError: it gives no tensor, or compares every output with every target.
     """
-    options = _options(criterion)
+    options, target = _options(criterion), aligned(criterion, out, target)
     if options is None:
         values = criterion(out, target)
         if not isinstance(values, Tensor):
             raise UsageError(f"the criterion must return a tensor, got {type(values).__name__}.")
+        demand_samples(values, out, target)
         return Samples(values)
     reduction = options["reduction"]
     if reduction not in _REDUCTIONS:
         raise ConfigError("criterion.reduction", f"one of {', '.join(_REDUCTIONS)}", reduction)
-    if not _by_class(criterion):
-        found = Samples(_with(criterion, reduction="none")(out, target), "mean" if reduction == "none" else reduction)
-    else:
+    if is_one_of(criterion, BY_CLASS):
         found = _cross_entropies(criterion, options, out, target)
+    else:
+        each = _with(criterion, reduction="none")
+        even = (lambda: each(out, torch.full_like(out, 0.5))) if is_one_of(criterion, BY_LABEL) else None
+        found = Samples(each(out, target), "mean" if reduction == "none" else reduction, even=even)
+    demand_samples(found.values, out, target)
     if reduction != "none":
         _compare(criterion, found, out, target)
     return found
@@ -80,15 +90,30 @@ def samples_of(criterion: Criterion, out: Any, target: Any) -> Samples:
 def _cross_entropies(criterion: Criterion, options: dict[str, Any], out: Any, target: Tensor) -> Samples:
     """Cross entropy and NLL: their mean is over the weights of the classes, without the class that is ignored."""
     reduction = "mean" if options["reduction"] == "none" else options["reduction"]
+    smoothing = float(options.get("label_smoothing") or 0.0)
     if target.is_floating_point():  # class probabilities: the mean is over samples
-        return Samples(_with(criterion, reduction="none")(out, target), reduction)
+        return Samples(_with(criterion, reduction="none")(out, target), reduction, smoothing=smoothing)
     ignore, weight = options.get("ignore_index"), options.get("weight")
     if weight is None:
-        return Samples(_with(criterion, reduction="none")(out, target), reduction, ignore)
+        return Samples(_with(criterion, reduction="none")(out, target), reduction, ignore, smoothing=smoothing)
     weight = weight.to(out)[target.masked_fill(target.eq(-1 if ignore is None else ignore), 0)]
-    if options.get("label_smoothing"):  # the smoothed part is weighted by all classes
-        return Samples(_with(criterion, reduction="none")(out, target), reduction, ignore, weight, weighted=True)
+    if smoothing:  # the smoothed part is weighted by all classes
+        each = _with(criterion, reduction="none")(out, target)
+        return Samples(each, reduction, ignore, weight, weighted=True, smoothing=smoothing)
     return Samples(_with(criterion, reduction="none", weight=None)(out, target), reduction, ignore, weight)
+
+
+def own_number(criterion: Criterion, out: Any, target: Any) -> Any:
+    """What the criterion itself gives, for the target as it takes it.
+
+    Raises:
+        UsageError: it compares every output with every target.
+    """
+    target = aligned(criterion, out, target)
+    value = criterion(out, target)
+    if isinstance(value, Tensor):
+        demand_samples(value, out, target)
+    return value
 
 
 def reduces(criterion: Criterion) -> bool:
@@ -116,15 +141,6 @@ def _options(criterion: Criterion) -> dict[str, Any] | None:
     with contextlib.suppress(TypeError):  # what cannot be referred to weakly is read each time
         _settings[criterion] = options
     return options
-
-
-def _by_class(criterion: Criterion) -> bool:
-    """Whether its mean is over the weights of classes."""
-    if isinstance(criterion, functools.partial):
-        return _by_class(criterion.func)
-    if isinstance(criterion, nn.Module):
-        return isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss)
-    return criterion in (functional.cross_entropy, functional.nll_loss)
 
 
 def _with(criterion: Criterion, **options: Any) -> Criterion:

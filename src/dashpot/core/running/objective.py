@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -9,8 +10,9 @@ from torch import Tensor
 from dashpot.core.errors import UsageError
 from dashpot.core.points import Attached
 from dashpot.core.running.batch import Batch, reduced, weights_for
-from dashpot.core.running.criteria import Criterion, reduces, samples_of
+from dashpot.core.running.criteria import Criterion, Samples, own_number, reduces, samples_of
 from dashpot.core.running.run import Run
+from dashpot.core.running.targets import demand_samples
 
 
 def objective(
@@ -28,9 +30,9 @@ def objective(
         return _by_criterion(run, acting, loss, out, target, batch, truth, total)
     if loss.ndim == 0:
         return _scalar(run, acting, loss, batch, total)
-    values = loss
-    for _, ctx in acting:
-        values = ctx.technique.on_loss(values, out, ctx)
+    demand_samples(loss, out, truth)
+    y = target if target is not None else batch.y if batch is not None else None
+    values = _acted(run, acting, Samples(loss, target=y), out)
     return reduced(values, weights_for(values, batch, truth, run.ignore_index), total=total)
 
 
@@ -51,18 +53,29 @@ def _by_criterion(
             " argument."
         )
     if reduces(criterion) and not _needy(run, acting, batch, total):
-        return criterion(out, y)  # type: ignore[no-any-return]  # its own number, to the last bit
+        return own_number(criterion, out, y)  # type: ignore[no-any-return]  # to the last bit
     found = samples_of(criterion, out, y)
     values = found.values
     if values.ndim == 0:
         return _scalar(run, acting, values, batch, total)
-    for _, ctx in acting:
-        values = ctx.technique.on_loss(values, out, ctx)
+    values = _acted(run, acting, replace(found, target=y), out)
     weight = weights_for(values, batch, truth, run.ignore_index)
     if found.ignore_index is not None and found.ignore_index != run.ignore_index:
         left = weights_for(values, None, truth, found.ignore_index)
         weight = left if weight is None or left is None else weight * left
     return found.reduce(values, weight, total)
+
+
+def _acted(run: Run, acting: list[Attached], found: Samples, out: Any) -> Tensor:
+    """The losses of samples after the techniques that act on them."""
+    values = found.values
+    run.samples = found
+    try:
+        for _, ctx in acting:
+            values = ctx.technique.on_loss(values, out, ctx)
+    finally:
+        run.samples = None
+    return values
 
 
 def _scalar(

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dashpot.core.running.batch import Batch
+from dashpot.core.running.criteria import Samples
+from dashpot.core.running.targets import check_classes
 from dashpot.core.running.view import ModelView
 
 
@@ -33,6 +35,7 @@ class Run:
         forwards: further forward passes of this micro-batch so far.
         batch: the training batch that is under way.
         evaluated: the batch of the evaluation that is under way.
+        samples: the losses that a criterion gave, while techniques act on them.
         again: runs the model once more, where a technique asks for it.
         snapshot: gives a deep copy of the tensors that evaluation sees.
         steps, steps_per_epoch: the length of the run and of an epoch in optimizer steps, where the loop has said them.
@@ -60,11 +63,15 @@ class Run:
     steps: int | None = None
     steps_per_epoch: int | None = None
     evaluated: Batch | None = None
+    samples: Samples | None = None
     again: Callable[..., Any] | None = None
     called: set[str] = field(default_factory=set)
     _next: int = 0
     _clocks: list[Tensor] = field(default_factory=list)
     _followers: list[Callable[[], None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        check_classes(self.classes)
 
     def begin(self) -> None:
         """A new micro-batch."""

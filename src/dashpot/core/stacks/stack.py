@@ -49,6 +49,7 @@ class Stack(Protocol):
         block: their parameters and buffers.
         view: one member's network with its roles, as techniques see it alone.
         classes: outputs, where targets are classes.
+        targets: ``"classes"``, ``"values"`` or ``"multilabel"``.
         step, epoch: completed.
         steps, steps_per_epoch: the length of the run and of an epoch in optimizer steps.
         ahead: steps from now on whose batches are as large.
@@ -58,6 +59,7 @@ class Stack(Protocol):
     plan: Any
     view: ModelView
     classes: int | None
+    targets: str
     device: torch.device
     step: int
     epoch: int

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from dashpot.core.draws import beta_by, permutation_by
-from dashpot.core.errors import ConflictError, UsageError
+from dashpot.core.errors import ConflictError, DataError, UsageError
 from dashpot.core.fields.domains import Range
 from dashpot.core.preset import Preset
 from dashpot.core.requires import Requires
@@ -18,6 +18,7 @@ from dashpot.core.rng import derive_all
 from dashpot.core.running.batch import Batch, float_input
 from dashpot.core.running.context import Context
 from dashpot.core.running.nested import told
+from dashpot.core.running.targets import demand_codes, demand_labels
 from dashpot.core.running.view import ModelView
 from dashpot.core.stacks.mixing import can_mix, mix_rows
 from dashpot.core.stacks.stacked import StackedTechnique
@@ -34,9 +35,10 @@ def mixup(
     return torch.lerp(partner, x, weight)
 
 
-def class_probabilities(y: Int[Tensor, " batch"], classes: int) -> Float[Tensor, "batch {classes}"]:
-    """One-hot rows."""
-    return (y.unsqueeze(-1) == torch.arange(classes, device=y.device)).float()
+def class_probabilities(y: Int[Tensor, "batch *rest"], classes: int) -> Float[Tensor, "batch {classes} *rest"]:
+    """One-hot rows, of each position; in torch's default type. Codes outside 0 to ``classes`` - 1 have none."""
+    codes = torch.arange(classes, device=y.device).reshape(-1, *[1] * (y.ndim - 1))
+    return (y.unsqueeze(1) == codes).to(torch.get_default_dtype())
 
 
 def mix_weighted(
@@ -70,8 +72,10 @@ class StackedMixup(StackedTechnique):
         if n != self.batch:
             self.batch, self.drawn = n, self.ahead(self._draw)
         share, order = self.drawn.now()
+        if self.stack.targets != "classes" and not y.is_floating_point():
+            y = y.to(torch.get_default_dtype())  # yes/no labels
         classes = 0 if y.is_floating_point() else self.stack.outputs_count
-        if can_mix(x, y):
+        if can_mix(x, y) and not (classes and y.ndim > 2):
             return mix_rows(x, order, share), mix_rows(y, order, share, classes)
         place = (order + n * torch.arange(members, device="cpu")[:, None]).reshape(-1).to(x.device, non_blocking=True)
         flat, target, share = x.flatten(0, 1), y.flatten(0, 1), share.reshape(-1).to(x.device, non_blocking=True)
@@ -100,9 +104,10 @@ class Mixup(Technique):
         \lambda \sim \mathrm{Beta}(\alpha, \alpha)
 
     One λ for each sample and a random permutation for the pairs; odd batches work and the caller's batch is not
-    changed. Integer targets [batch] become class probabilities [batch, classes] (attach with ``classes=``); float
-    targets, [batch] or [batch, k], and labels (``targets="multilabel"``) are blended as they are. With sample weights,
-    each part of a blend counts with the weight of the sample it came from.
+    changed. Integer targets [batch] become class probabilities [batch, classes] (attach with ``classes=``), those of
+    positions [batch, ...] become [batch, classes, ...] (with ``targets="classes"``). Float targets, [batch] or
+    [batch, k], and yes/no labels (``targets="multilabel"``, also those of one output) are blended as they are. With
+    sample weights, each part of a blend counts with the weight of the sample it came from.
 
     Args:
         alpha: shape of the Beta distribution, >= 0. 0 is off, 0.1 to 0.4 usual, 1 makes λ uniform.
@@ -111,6 +116,7 @@ class Mixup(Technique):
         ConflictError: attached with ``ignore_index``.
         UsageError: inputs that are not one floating-point tensor, masks, or integer targets while the number of classes
             is unknown.
+        DataError: codes outside 0 to ``classes`` - 1, or labels outside [0, 1].
 
     Example:
         >>> import torch, dashpot
@@ -162,17 +168,28 @@ class Mixup(Technique):
 
 
 def _blendable(y: Any, ctx: Context) -> Tensor:
+    """The target as floating-point values, of which blends mean something."""
     if not isinstance(y, Tensor):
         raise UsageError(f"Mixup needs a target tensor, got {told(y)}. Leave Mixup out.")
-    if y.is_floating_point() or ctx.targets == "multilabel":
-        return y if y.is_floating_point() else y.float()
-    if y.ndim != 1:
+    if ctx.targets == "multilabel":
+        demand_labels(y, "the target of Mixup")
+    if y.is_floating_point() or ctx.targets in ("multilabel", "values"):
+        if y.ndim < 2 and ctx.targets != "values" and (ctx.classes or 0) > 2:
+            raise DataError(
+                f"the target of Mixup must be whole numbers or probabilities [batch, {ctx.classes}] for {ctx.classes}"
+                f" classes, got {list(y.shape)} of {str(y.dtype).removeprefix('torch.')}. Convert it with y.long()."
+            )
+        return y if y.is_floating_point() else y.to(torch.get_default_dtype())
+    if y.ndim != 1 and ctx.targets != "classes":
         raise UsageError(
-            f"Mixup needs integer targets of shape [batch], got {list(y.shape)}. Pass several labels as floats, or"
-            " attach with targets='multilabel'."
+            f"Mixup needs integer targets of shape [batch], got {list(y.shape)}. Pass several labels as floats, attach"
+            " with targets='multilabel', or with targets='classes' where each position has a class."
         )
     if ctx.classes is None:
         raise UsageError(
-            "Mixup needs to know how many classes there are. Attach with classes=, or pass class probabilities."
+            "Mixup needs to know how many classes there are. Attach with classes=, or pass class probabilities; or"
+            " attach with targets='multilabel' where one output says yes or no."
         )
+    y = y.long()
+    demand_codes(y, ctx.classes, "the target of Mixup")
     return class_probabilities(y, ctx.classes)

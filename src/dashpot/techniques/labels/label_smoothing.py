@@ -3,15 +3,18 @@
 from dataclasses import field
 from typing import Annotated, Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import log_softmax, softplus
+from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, softplus
 
 from dashpot.core.errors import UsageError
 from dashpot.core.fields.domains import Range
 from dashpot.core.preset import Preset
 from dashpot.core.requires import Requires
 from dashpot.core.running.context import Context
+from dashpot.core.running.criteria import Samples
+from dashpot.core.running.targets import demand_labels
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.evaluation.losses import cross_entropy
@@ -39,8 +42,59 @@ def binary_label_smoothing(
     loss: Float[Tensor, "*shape"], logits: Float[Tensor, "*shape"], smoothing: float | Float[Tensor, ""]
 ) -> Float[Tensor, "*shape"]:
     """The same for independent yes/no targets: each moves towards one half."""
-    even = (softplus(logits) + softplus(-logits)) / 2
-    return (1 - smoothing) * loss + smoothing * even.to(loss.dtype)
+    return (1 - smoothing) * loss + smoothing * even_loss(logits).to(loss.dtype)
+
+
+def even_loss(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Binary cross entropy against one half."""
+    return (softplus(logits) + softplus(-logits)) / 2
+
+
+def is_of_labels(loss: Tensor, out: Tensor, y: Any, targets: str | None) -> bool:
+    """Whether a loss is of yes/no labels, each with an output of its own, and not of classes.
+
+    So it is by what the loop says of the targets; where a loss has the shape of the outputs, or there is one output for
+    each sample; and where the target has the shape of the outputs and is no distribution over classes.
+    """
+    if targets == "multilabel" or out.shape == loss.shape or out.ndim < 2 or out.shape[1] == 1:
+        return True
+    if targets is not None or not isinstance(y, Tensor) or y.shape != out.shape:
+        return False
+    return not y.is_floating_point() or not bool(((y.sum(dim=1) - 1).abs() < 1e-3).all())
+
+
+def even_in_shape(each: Tensor, loss: Tensor, logits: Tensor, y: Any) -> Tensor:
+    """The losses of labels against one half, made of each sample as its loss is: one by one, or their mean or sum.
+
+    Args:
+        each: of each label, of the shape of the logits.
+        loss: of each label, or of each sample.
+        y: the target, or None where it is not known; then a loss that can be the mean is taken for it.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if each.numel() == loss.numel() and len(each) == len(loss):
+        return each.reshape(loss.shape)
+    rest = tuple(range(loss.ndim, each.ndim))
+    if not rest or each.shape[: loss.ndim] != loss.shape:
+        rest = ()
+    elif isinstance(y, Tensor) and y.numel() == logits.numel():
+        labels = y.reshape(logits.shape).to(logits.dtype)
+        plain = binary_cross_entropy_with_logits(logits, labels, reduction="none").detach()
+        for made in (Tensor.mean, Tensor.sum):
+            if torch.allclose(made(plain, dim=rest), loss.detach().to(plain.dtype), rtol=1e-3, atol=1e-5):
+                return made(each, dim=rest)
+    else:
+        least, most = (softplus(sign * logits.detach().abs()).mean(dim=rest) for sign in (-1, 1))
+        room = 1e-3 * most + 1e-5
+        if bool(((loss >= least - room) & (loss <= most + room)).all()):
+            return each.mean(dim=rest)
+    raise UsageError(
+        f"LabelSmoothing needs the loss of each label, of the shape of the logits {list(logits.shape)}, or their mean"
+        f' or sum, got {list(loss.shape)}. Compute it with reduction="none", or pass the criterion itself:'
+        " session.loss(criterion, out)."
+    )
 
 
 class StackedLabelSmoothing(StackedTechnique):
@@ -62,7 +116,11 @@ class StackedLabelSmoothing(StackedTechnique):
     def on_loss(self, loss: Tensor, out: Tensor) -> Tensor:
         if not self.acts or self.stack.plan.loss is cross_entropy:
             return loss
-        return label_smoothing(loss, out, self._share(len(loss)).reshape(-1, *[1] * (loss.ndim - 1)))
+        share = self._share(len(loss)).reshape(-1, *[1] * (loss.ndim - 1))
+        if is_of_labels(loss, out, None, self.stack.targets):
+            even = even_in_shape(even_loss(out), loss, out, None)
+            return (1 - share) * loss + share * even.to(loss.dtype)
+        return label_smoothing(loss, out, share)
 
     def by_program(self) -> bool:
         return self.stack.plan.loss is cross_entropy
@@ -82,15 +140,20 @@ class LabelSmoothing(Technique):
     It works on the loss, not on the target, so it smooths once whatever the target is: integer classes, mixed (Mixup)
     or soft ones. ``out`` must be logits (or log-probabilities) [batch, classes, ...]. Class weights are given as sample
     weights, to ``session.batch(x, y, weight)``: both parts of the loss are then weighted by the weight of the sample's
-    class. Positions with ``ignore_index`` stay out. With ``targets="multilabel"`` (binary cross entropy, out of the
-    loss's shape) each yes/no target moves towards one half.
+    class. Positions with ``ignore_index`` stay out.
+
+    Yes/no targets (binary cross entropy: ``targets="multilabel"``, or a loss of the shape of the outputs, or one
+    output) each move towards one half. The loss may be of each label, or their mean or sum [batch] where the outputs
+    are logits.
 
     Args:
         smoothing: s in [0, 1]. 0 is off, 0.1 usual.
 
     Raises:
         ConflictError: targets that are values.
-        UsageError: ``session.loss`` got no ``out``, or one whose shape does not fit the loss.
+        UsageError: ``session.loss`` got no ``out``, or one whose shape does not fit the loss; or the criterion smooths
+            labels itself.
+        DataError: yes/no targets outside [0, 1].
 
     Example:
         >>> import torch, dashpot
@@ -120,14 +183,19 @@ class LabelSmoothing(Technique):
     def on_loss(self, loss: Tensor, out: Any, ctx: Context) -> Tensor:
         if not isinstance(out, Tensor):
             raise UsageError("LabelSmoothing needs the model's output: call session.loss(per_sample, out).")
-        if ctx.targets == "multilabel":
-            if out.shape != loss.shape:
-                raise UsageError(
-                    f"LabelSmoothing needs the loss of each label, of the shape of the logits {list(out.shape)}, got"
-                    f' {list(loss.shape)}. Compute it with reduction="none", without a mean over labels.'
-                )
-            return binary_label_smoothing(loss, out, self.smoothing)
-        if out.ndim < 2 or (out.shape[0], *out.shape[2:]) != tuple(loss.shape):
+        samples = ctx.samples or Samples(loss)
+        if samples.smoothing:
+            raise UsageError(
+                f"the criterion smooths labels already, by label_smoothing={samples.smoothing:g}, and LabelSmoothing"
+                " would smooth them twice. Leave one of the two out."
+            )
+        if is_of_labels(loss, out, samples.target, ctx.targets):
+            if isinstance(samples.target, Tensor):
+                demand_labels(samples.target, "the target of LabelSmoothing")
+            each = even_loss(out) if samples.even is None else samples.even()
+            even = even_in_shape(each, loss, out, samples.target)
+            return (1 - self.smoothing) * loss + self.smoothing * even.to(loss.dtype)
+        if (out.shape[0], *out.shape[2:]) != tuple(loss.shape):
             raise UsageError(
                 f"LabelSmoothing needs logits [batch, classes, ...] for a loss of shape {list(loss.shape)}, got"
                 f" {list(out.shape)}."

@@ -15,7 +15,7 @@ from dashpot.core.errors import ConfigError, DataError, UsageError
 from dashpot.core.fields.domains import Range, check_number
 from dashpot.core.fields.schedule import Schedule
 from dashpot.core.recipe import Recipe
-from dashpot.core.running.criteria import samples_of
+from dashpot.core.running.criteria import own_number, samples_of
 from dashpot.core.running.modes import evaluating
 from dashpot.core.running.view import ModelView, Params, unwrap
 from dashpot.core.technique import Technique
@@ -265,7 +265,7 @@ def _gradients(
 def _part_of_mean(criterion: Criterion, out: Tensor, target: Tensor, rows: int, share: Tensor | None) -> Tensor:
     """What some rows add to the mean loss over all ``rows``; ``share``: of each of them, by default 1 / rows."""
     if share is None:
-        loss = criterion(out, target)
+        loss: Tensor = own_number(criterion, out, target)
         return loss.sum() / loss.numel() * len(target) / rows
     found = samples_of(criterion, out, target).values
     if found.ndim == 0:

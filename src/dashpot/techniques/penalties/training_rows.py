@@ -10,28 +10,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dashpot.core.errors import DataError
+from dashpot.core.running.arrays import as_tensor
 
 CHUNK = 4096
 """Rows at a time."""
 
 
 def tensors(x: Any, y: Any) -> tuple[Tensor, Tensor]:
-    """Tensors or arrays of one length above 0, as tensors; y float64 becomes float32 only with x.
+    """Tensors, arrays or frames of one length above 0, as tensors. Whole numbers in y, of any type, are int64 classes
+    [rows].
 
     Raises:
         DataError: they are not.
     """
-    found: list[Tensor] = []
-    for name, part in (("x", x), ("y", y)):
-        try:
-            found.append(part if isinstance(part, Tensor) else torch.as_tensor(part))
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise DataError(
-                f"{name} must be a tensor or a numeric array, got {type(part).__name__} ({error})."
-            ) from None
-    if len({len(part) if part.ndim else 0 for part in found}) > 1 or not found[0].ndim or not len(found[0]):
-        raise DataError(f"x and y must have one length above 0, got shapes {[list(part.shape) for part in found]}.")
-    return found[0], found[1]
+    x, y = as_tensor("x", x), as_tensor("y", y)
+    if len({len(part) if part.ndim else 0 for part in (x, y)}) > 1 or not x.ndim or not len(x):
+        raise DataError(f"x and y must have one length above 0, got shapes {[list(part.shape) for part in (x, y)]}.")
+    if not y.is_floating_point():
+        y = (y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y).long()
+    return x, y
 
 
 def collected(data: Any) -> tuple[Tensor, Tensor, Any]:
