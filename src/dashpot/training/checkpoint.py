@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from dashpot.core.errors import ConfigError, StorageError
 from dashpot.core.files import write_atomic
 from dashpot.core.running.session import Session
 from dashpot.core.tree import load_tree, save_tree
+from dashpot.training.resuming import check_model, check_optimizer, check_settings
 
 FILE, HISTORY = "checkpoint.safetensors", "history.jsonl"
 History = list[dict[str, float]]
@@ -69,26 +70,31 @@ class Checkpoint:
         save_tree(tree, self._folder / FILE)
         write_atomic(self._folder / HISTORY, "".join(json.dumps(row) + "\n" for row in history))
 
-    def load(self, model: nn.Module, optimizer: Optimizer, session: Session) -> tuple[History, str]:
-        """Put everything back as it was.
+    def load(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        session: Session,
+        check: Callable[[History], None] = lambda history: None,
+    ) -> tuple[History, str]:
+        """Put everything back as it was; all that must agree is compared before anything is touched.
+
+        Args:
+            check: what else must agree with the history.
 
         Returns:
             The history so far, and why the run had stopped (``""`` if it had not).
 
         Raises:
-            ConfigError: the checkpoint belongs to other settings, data, recipe or model.
+            ConfigError: the checkpoint belongs to other settings, data, recipe, model or optimizer.
             StorageError: the file cannot be read.
         """
         assert self._folder is not None
         tree = load_tree(self._folder / FILE)
-        for name, value in tree["settings"].items():
-            if self._settings.get(name) != value:
-                raise ConfigError(
-                    name,
-                    f"{value!r} as in the saved run in {self._folder}",
-                    self._settings.get(name),
-                    "Resume with that, or start in a new folder.",
-                )
+        check_settings(tree["settings"], self._settings, self._folder)
+        check_model(tree["model"], model)
+        check_optimizer(tree["optimizer"], optimizer)
+        check(tree["history"])
         session.load_state_dict(tree["session"])
         try:
             model.load_state_dict(tree["model"])

@@ -27,6 +27,7 @@ from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.prepare import prepared
 from dashpot.training.progress import Progress
+from dashpot.training.resuming import options_of, told
 from dashpot.training.setup import adamw_for, pick_device, schedule_of
 from dashpot.training.training import Training
 from dashpot.training.work import step_threads
@@ -121,7 +122,9 @@ def fit(
         device: ``"auto"`` takes a GPU if there is one.
         checkpoint: a folder to save to after each epoch, one file replaced as a whole.
         resume: go on from the checkpoint; the result is bit for bit that of an uninterrupted run on the same machine.
-            If there is none yet, start and say so.
+            If there is none yet, start and say so. What must agree with the saved run (model, optimizer with its
+            options, learning rate and schedule, loss, recipe, data, seed, epochs) is compared first, and refused where
+            it differs: nothing has been changed then.
         progress: a bar in a terminal, lines of text elsewhere (on standard error).
         modality: what the inputs are: ``"table"``, ``"image"`` or ``"text"``; None does not say. Images
             [n, channels, height, width] that are held as bytes (uint8) then reach techniques and model as float32 in
@@ -177,6 +180,10 @@ def fit(
         "seed": seed,
         "data": train.fingerprint() if checkpoint else "",
         "optimizer": type(optimizer).__name__,
+        "valid": held_out.fingerprint() if checkpoint and held_out is not None else "",
+        "loss": told(task.criterion),
+        **({"schedule": schedule} if isinstance(schedule, str) else {}),  # a function is known by its rates so far
+        **options_of(optimizer),
     }
     saved, started = Checkpoint(checkpoint, settings), time.perf_counter()
     rows = (batch_size if train.rows is not None else rows_of(first.x)) or 1

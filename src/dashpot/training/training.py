@@ -18,6 +18,7 @@ from dashpot.core.threads import cores
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.epoch import measure, train_epoch
+from dashpot.training.resuming import check_schedule
 from dashpot.training.task import Task
 
 
@@ -44,7 +45,11 @@ class Training:
         """Resume from the checkpoint, if there is one; returns a message."""
         if not saved.exists:
             return "nothing was saved yet: starting from the beginning"
-        self.history, self.stopped = saved.load(self.model, self.optimizer, self.session)
+
+        def check(history: History) -> None:
+            check_schedule(history, self.optimizer, self.factor, self.epochs, len(self.train))
+
+        self.history, self.stopped = saved.load(self.model, self.optimizer, self.session, check)
         if saved.threads is not None and self.place.type == "cpu":  # fit puts back what was before
             torch.set_num_threads(max(1, min(saved.threads, cores())))
         if self.stopped:
