@@ -255,12 +255,12 @@ class Population:
         if stay:
             group.keep(stay)
 
-    def keep(self, numbers: Sequence[int]) -> None:
-        """Only these train on; the others keep the weights they have."""
+    def keep(self, numbers: Sequence[int], *, weights: bool = True) -> None:
+        """Only these train on; the others keep the weights they have, where these are wanted."""
         chosen = set(numbers)
         for group, own in self._groups:
             gone = [k for k, i in enumerate(own) if i not in chosen]
-            for k in gone:
+            for k in gone if weights else ():
                 self._left[own[k]] = group.tensors(k)
             self._drop(group, own, gone)
         self._groups = [(group, own) for group, own in self._groups if own]

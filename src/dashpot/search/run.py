@@ -26,7 +26,7 @@ from dashpot.search.racing import memory
 from dashpot.search.racing.task import Factory, Task
 from dashpot.search.racing.trial import Say, TrainingBudget
 from dashpot.search.racing.worker import Worker
-from dashpot.search.setup import Note, Setup, demand_searchable, make_task
+from dashpot.search.setup import Note, Setup, conflicts, demand_searchable, make_task
 from dashpot.search.space.batch_sizes import default_batch_size, with_batches
 from dashpot.search.space.defaults import default_space, starting_points
 from dashpot.search.space.distributions import Numeric, clipped
@@ -97,6 +97,7 @@ class Search:
             found = found.with_lr(rate(config.lr))
         named = config.recipe is not None or (space is not None and make is None)
         demand_searchable(found, self.task, config.schedule, named=named)
+        found = found.with_conflicts(conflicts(found, self.task))
         usual = space is None if usual_batches is None else usual_batches
         self.space: Space = with_batches(found, config.batch_size, self._rows(), usual=usual)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,11 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dashpot.core.errors import ConfigError
+from dashpot.core.errors import ConfigError, DashpotError, UnknownNameError
 from dashpot.core.recipe import Recipe
+from dashpot.core.running.batch import unit_range
+from dashpot.core.running.view import ModelView
+from dashpot.core.technique import Technique
 from dashpot.data import Prepared, Problem
 from dashpot.evaluation.cross_validation import enough_rows
 from dashpot.evaluation.cross_validation import folds as split_folds
+from dashpot.evaluation.losses import metrics_of
 from dashpot.evaluation.metrics import Metric
 from dashpot.population.members import built
 from dashpot.search.config import SearchConfig
@@ -71,31 +77,62 @@ def demand_searchable(space: Space, task: Task, schedule: str, *, named: bool) -
             where the network that it is relative to changes.
         ConflictError: a technique that the network cannot have.
     """
+    stopping = [(part.name, part.base) for part in space.techniques if isinstance(part.base, EarlyStopping)]
+    known = watched(space, task) if any(base.monitor != "val_loss" for _, base in stopping) else ("val_loss",)
+    for name, base in stopping:
+        if base.monitor not in known:
+            raise UnknownNameError(f"{name}.monitor", base.monitor, known, "A race scores held-out rows only.")
     for part in space.techniques:
-        if isinstance(part.base, EarlyStopping) and not part.base.monitor.startswith("val_"):
-            raise ConfigError(
-                f"{part.name}.monitor",
-                "a score of held-out rows in a search, such as val_loss",
-                part.base.monitor,
-                "A race measures no score on training rows.",
-            )
         relative = getattr(part.base, "relative", None)
         if schedule == POPULATION and relative is not None:
             raise ConfigError(f"{part.name}.relative", "None with the schedule population", relative, "Give strength.")
         if named and relative is None:
-            network = built(lambda: task.make(dict(space.baseline().net)))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                Recipe((part.base,)).attach(
-                    network,
-                    adamw_for(network, None, 1e-3),
-                    classes=task.classes or None,
-                    targets="classes" if task.classes else "values",
-                    batch_size=2,
-                    closure=part.base.evaluations > 1,
-                    steps=1000,
-                    steps_per_epoch=100,
-                ).close()
+            try:
+                _attach(space, task, part.base)
+            except DashpotError:
+                raise
+            except Exception:  # whatever a technique of another package raises: its candidates fail, and say why
+                continue
+
+
+def watched(space: Space, task: Task) -> tuple[str, ...]:
+    """The scores that early stopping can watch in a race."""
+    network = built(lambda: task.make(dict(space.baseline().net))).eval()
+    x, y = task.x[:4], task.y[:4]
+    with torch.no_grad():
+        out = network(unit_range(x) if task.modality == "image" else x)
+    return tuple(f"val_{name}" for name in metrics_of(out, y, task.loss))
+
+
+def conflicts(space: Space, task: Task) -> set[frozenset[str]]:
+    """Pairs of techniques that want the same part of the default network and cannot both have it, such as two
+    penalties whose ``on`` differ in words and overlap in fact.
+    """
+    claims: dict[str, set[tuple[str, str]]] = {}
+    # Whatever a network or a technique raises, it raises in its candidates, too.
+    with contextlib.suppress(Exception):
+        network = built(lambda: task.make(dict(space.baseline().net)))
+        view = ModelView(network, adamw_for(network, None, 1e-3))
+        for part in space.techniques:
+            with contextlib.suppress(Exception):
+                claims[part.name] = set(part.base.claims(view))
+    return {frozenset((a, b)) for a, b in itertools.combinations(claims, 2) if claims[a] & claims[b]}
+
+
+def _attach(space: Space, task: Task, technique: Technique) -> None:
+    network = built(lambda: task.make(dict(space.baseline().net)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Recipe((technique,)).attach(
+            network,
+            adamw_for(network, None, 1e-3),
+            classes=task.classes or None,
+            targets="classes" if task.classes else "values",
+            batch_size=2,
+            closure=technique.evaluations > 1,
+            steps=1000,
+            steps_per_epoch=100,
+        ).close()
 
 
 def make_task(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from dashpot.report.tune.record import Report, as_record
+from dashpot.report.tune.record import Report, TuneRecord, as_record
 from dashpot.report.tune.stats import (
     RankedTrial,
     by_role,
@@ -19,6 +20,8 @@ from dashpot.report.tune.stats import (
 )
 from dashpot.report.tune.trial_record import StageRecord, finite
 
+REASONS = 3
+"""Different reasons of failed candidates that are written out."""
 MOVED = 6
 """Strengths whose changes are written out."""
 
@@ -105,7 +108,7 @@ def certainty(record: Report, candidates: Sequence[RankedTrial]) -> list[str]:
 def closing(record: Report) -> list[str]:
     """What was decided beside the recipe, how well the test rows can tell, and what the search took."""
     record = as_record(record)
-    lines = []
+    lines = failures(record)
     decision = record.decision or {}
     parts = [
         f"{name} {_value(decision[name])}" for name in ("temperature", "tau") if finite(decision.get(name)) is not None
@@ -130,6 +133,15 @@ def closing(record: Report) -> list[str]:
     memory = finite(record.peak_memory_mb.get("process"))
     held = f"; a process held {memory:,.0f} MB of memory at most" if memory is not None else ""
     return [*lines, f"The search took {', '.join(took)}{allowed}{held}."] if took else lines
+
+
+def failures(record: TuneRecord) -> list[str]:
+    """How many candidates failed, and why."""
+    reasons = Counter(c.reason or "no reason is known" for c in record.candidates if c.state == "failed")
+    words = [f"{why.rstrip('.')} ({count})" for why, count in reasons.most_common(REASONS)]
+    more = f"; {len(reasons) - REASONS} other reasons in report.json" if len(reasons) > REASONS else ""
+    text = f"{reasons.total()} of {len(record.candidates)} candidates failed: {'; '.join(words)}{more}."
+    return [text] if words else []
 
 
 def duration(seconds: float) -> str:

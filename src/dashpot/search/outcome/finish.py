@@ -15,8 +15,9 @@ from dashpot.search.outcome.record import Outcome, record
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.outcome.seeds import Seeds
 from dashpot.search.racing import checkpoints
+from dashpot.search.racing.executor import reason
+from dashpot.search.racing.failures import none_trains
 from dashpot.search.racing.networks import with_networks
-from dashpot.search.racing.race import NOT_FINITE
 from dashpot.search.racing.trial import TrainingBudget, Trial
 from dashpot.search.racing.worker import remembered
 from dashpot.search.setup import Setup
@@ -135,10 +136,15 @@ def train_finalists(
     wanted = affordable(complete, baseline, lacks, pace * training.epochs, deadline)
     wanted = wanted or sorted((r for r in trials if r.state != "failed"), key=lambda r: r.score)[:1]
     if not wanted:
-        other = next((r.reason for r in trials if r.reason not in ("", NOT_FINITE)), None)
-        got, way = (other, "") if other else ("one in which every loss became infinite", "Lower the learning rates.")
-        raise ConfigError("space", "one in which some candidate trains", got, way)
-    finalists = with_networks(setup.task, training, setup.folder, wanted, folds=every, deadline=deadline, say=setup.say)
+        raise none_trains(trials)
+    finalists: list[Trial] = []
+    tried: set[int] = set()
+    while wanted and not finalists:  # some may fail on folds that they have not seen: the next ones take their place
+        finalists = with_networks(
+            setup.task, training, setup.folder, wanted, folds=every, deadline=deadline, say=setup.say
+        )
+        tried |= {r.number for r in wanted}
+        wanted = [r for r in complete if r.number not in tried][:FINALISTS]
     if not finalists:
         raise ConfigError(
             "budget", "enough to train one candidate to its end", f"{budget:g} s" if budget else None, "Give more time."
@@ -156,17 +162,23 @@ def contributions(
     seconds_per_member: float,
 ) -> ablation.Effects:
     """Of each technique of the chosen recipe, measured now or before; kept for a search that is killed later."""
-    found = ablation.remembered(store, chosen, folds) or ablation.measure(
-        setup.task,
-        training,
-        setup.space,
-        chosen,
-        folds,
-        deadline=deadline,
-        seconds_per_member=seconds_per_member,
-        say=setup.say,
-        note=setup.note,
-    )
+    found = ablation.remembered(store, chosen, folds)
+    if found is None:
+        try:
+            found = ablation.measure(
+                setup.task,
+                training,
+                setup.space,
+                chosen,
+                folds,
+                deadline=deadline,
+                seconds_per_member=seconds_per_member,
+                say=setup.say,
+                note=setup.note,
+            )
+        except Exception as error:  # what was found counts, whatever a technique raises without another one
+            setup.note(f"the contribution of each technique could not be measured: {reason(error)}")
+            return ablation.Effects()
     ablation.remember(store, chosen, folds, found)
     return found
 

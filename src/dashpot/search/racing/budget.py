@@ -10,6 +10,7 @@ from typing import Any
 
 from dashpot.core.errors import ConfigError
 from dashpot.population.population import Population
+from dashpot.search.racing.executor import reason
 from dashpot.search.racing.planning import member_epochs, rungs_for
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import HALVING, TrainingBudget, task_schedule
@@ -57,18 +58,20 @@ def pace(task: Task, candidates: Sequence[Candidate], batch_size: int) -> Pace:
         return _pace(task, candidates, batch_size)
     except Exception:
         # A candidate that cannot be trained fails in its race, and must not end the search here.
-        fine = [candidate for candidate in candidates if _trains(task, candidate, batch_size)]
-        if not fine or len(fine) == len(candidates):
-            raise
-        return _pace(task, fine, batch_size)
+        errors = [_error(task, candidate, batch_size) for candidate in candidates]
+        fine = [candidate for candidate, error in zip(candidates, errors, strict=True) if error is None]
+        if not fine:
+            why = next(error for error in errors if error is not None)
+            raise ConfigError("space", "one in which some candidate trains", reason(why)) from why
+        return _pace(task, fine if len(fine) < len(candidates) else fine[:1], batch_size)
 
 
-def _trains(task: Task, candidate: Candidate, batch_size: int) -> bool:
+def _error(task: Task, candidate: Candidate, batch_size: int) -> Exception | None:
     try:
         _epoch(task, [candidate], batch_size, 2 * batch_size)
-    except Exception:  # whatever a technique of another package raises; the race tells it
-        return False
-    return True
+    except Exception as error:  # whatever a technique of another package raises; the race tells it
+        return error
+    return None
 
 
 def _pace(task: Task, candidates: Sequence[Candidate], batch_size: int) -> Pace:

@@ -30,19 +30,28 @@ class Evaluator:
         self._stopped: dict[Place, tuple[int, Tensor]] = {}
 
     def evaluate(self, trials: Mapping[int, Trial], epoch: int) -> None:
-        """Score trials, by their position in the race, on the validation rows of their folds."""
+        """Score trials, by their position in the race, on the validation rows of their folds. One that raises an error
+        has failed, and is left as it is.
+        """
         rows = {(i, k): self.task.folds[fold][1] for i in trials for k, fold in enumerate(self.folds)}
         outputs = self.executor.outputs(rows)
         for i, trial in trials.items():
             places = [(i, k) for k in range(len(self.folds))]
-            own = [self._as_kept(trial, place, epoch, outputs[place].cpu()) for place in places]
-            scores = self.task.scores(own, [self.task.folds[fold][1] for fold in self.folds])
-            mean = float(np.mean(scores))
-            trial.epochs = epoch
-            trial.history.append((epoch, mean))
-            if mean < trial.score or (math.isfinite(mean) and trial.best_epoch <= trial.stages[-1].epoch):
-                trial.best_epoch, trial.scores, trial.outputs = epoch, scores, own
-                trial.tensors = [self.executor.tensors(place) for place in places]
+            try:
+                if all(place in outputs for place in places):
+                    self._score(trial, places, epoch, outputs)
+            except Exception as error:  # a technique, a network or a loss may raise anything
+                self.executor.fail(places, error)
+
+    def _score(self, trial: Trial, places: Sequence[Place], epoch: int, outputs: Mapping[Place, Tensor]) -> None:
+        own = [self._as_kept(trial, place, epoch, outputs[place].cpu()) for place in places]
+        scores = self.task.scores(own, [self.task.folds[fold][1] for fold in self.folds])
+        mean = float(np.mean(scores))
+        trial.epochs = epoch
+        trial.history.append((epoch, mean))
+        if mean < trial.score or (math.isfinite(mean) and trial.best_epoch <= trial.stages[-1].epoch):
+            tensors: list[Mapping[str, Tensor]] = [self.executor.tensors(place) for place in places]
+            trial.best_epoch, trial.scores, trial.outputs, trial.tensors = epoch, scores, own, tensors
 
     def forget(self, places: Sequence[Place]) -> None:
         """Members that have other weights now: drop what was cached for the former ones."""

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dashpot.core.errors import DashpotError, UsageError
+from dashpot.core.errors import DashpotError
 from dashpot.core.recipe import Recipe
 from dashpot.population.members import Member
 from dashpot.population.population import Population
-from dashpot.population.stack import NotStackableError
 
 FEWEST = 3
 """Members of a population at least: fewer are not worth a thread of their own."""
+APART = "trained one by one, since together they raised an error"
 Place = tuple[int, int]
 """(trial, position among the trial's members)."""
 
@@ -51,33 +51,38 @@ class ParallelTrials:
         self._moved: set[Place] = set()
         torch.set_num_threads(1)
         try:
-            self._build(threads, set())
-        except Exception as error:
-            # One that cannot be built must not end the others; which one it is, each tells alone.
-            for i, own in enumerate(members):
-                if (why := self._refusal(own)) is not None:
-                    self.reasons |= {(i, k): why for k in range(len(own))}
-            if not self.reasons or self._bare(self.reasons):
-                torch.set_num_threads(self._before)
-                raise error
-            self._build(threads, set(self.reasons))
+            try:
+                self._build(threads, set())
+            except Exception as error:  # a technique or a network may raise anything
+                # One that cannot be built must not end the others; which one it is, each tells alone.
+                for i, own in enumerate(members):
+                    if (why := self._refusal(own)) is not None:
+                        self.reasons |= {(i, k): why for k in range(len(own))}
+                self._build(threads, set(self.reasons), apart=not self.reasons)
+                if not self.reasons:
+                    self.notes.append(f"{APART}: {reason(error)}")
+        except BaseException:
+            torch.set_num_threads(self._before)
+            raise
 
-    def _build(self, threads: int, without: set[Place]) -> None:
-        """Spread all members but some over populations."""
+    def _build(self, threads: int, without: set[Place], *, apart: bool = False) -> None:
+        """Spread all members but some over populations; ``apart``, each trial has one of its own."""
         members = self._members
         flat = [place for i, own in enumerate(members) for k in range(len(own)) if (place := (i, k)) not in without]
         self._kept = set(flat)
-        count = max(1, min(threads, len(flat) // FEWEST))
+        count = len(members) if apart else max(1, min(threads, len(flat) // FEWEST))
         # Members of one shape stay together, so that stacks stay large.
-        flat.sort(key=lambda place: (str((own := members[place[0]][place[1]]).shape), own.batch_size or 0))
+        if not apart:
+            flat.sort(key=lambda place: (str((own := members[place[0]][place[1]]).shape), own.batch_size or 0))
         self._where: dict[Place, tuple[int, int]] = {}
         parts: list[list[Member]] = [[] for _ in range(count)]
         for position, (i, k) in enumerate(flat):
-            part = position * count // len(flat)
+            part = i if apart else position * count // len(flat)
             self._where[i, k] = part, len(parts[part])
             parts[part].append(members[i][k])
-        self._populations = [self._make(part) for part in parts if part]
-        self._pool = ThreadPoolExecutor(len(self._populations)) if len(self._populations) > 1 else None
+        self._populations = [self._make(part) for part in parts]
+        many = min(threads, len(self._populations))
+        self._pool = ThreadPoolExecutor(many) if many > 1 else None
         self.notes = list(dict.fromkeys(note for p in self._populations for note in p.notes))
 
     @property
@@ -98,7 +103,7 @@ class ParallelTrials:
         errors = self._each(self._train)
         for part, error in enumerate(errors):
             if error is not None:
-                self._isolate(part, error)
+                self._isolate(part, error, self._populations[part].epoch + 1, {})
         return True
 
     @staticmethod
@@ -106,39 +111,42 @@ class ParallelTrials:
         try:
             if population.alive:
                 population.train(1)
-        except Exception as error:
+        except Exception as error:  # a technique or a network may raise anything
             return error
         return None
 
-    def _isolate(self, part: int, error: Exception) -> None:
-        """Find the trial whose technique raised an error, and remove it: the others of its population are trained
-        again, each trial alone, up to the same epoch, with the same result.
+    def _isolate(self, part: int, error: Exception, epochs: int, rows: Mapping[Place, np.ndarray]) -> None:
+        """Find the trials that raise an error, and remove them: the others of their population are trained again, each
+        trial alone, up to the same epoch, with the same result.
 
-        Members that took over another's network cannot start again: where there are such, all of the part have failed.
+        Members that took over another's network cannot start again, and have failed.
+
+        Args:
+            rows: for which outputs were wanted.
         """
         places = [place for place, (p, _) in self._where.items() if p == part and place in self._kept]
-        epochs, found = self._populations[part].epoch + 1, 0
-        self._populations[part].keep([])
-        if self._moved & set(places):
-            self.reasons |= dict.fromkeys(places, reason(error))
-            return
+        self._populations[part].keep([], weights=False)
+        before = len(self.reasons)
         for i in sorted({i for i, _ in places}):
             own = [place for place in places if place[0] == i]
+            if self._moved & set(own):
+                self.fail(own, error)
+                continue
             try:
                 population = self._make([self._members[i][k] for _, k in own])
                 population.train(epochs)
-            except Exception as again:
-                self.reasons |= dict.fromkeys(own, reason(again))
-                found += 1
+                population.outputs({n: rows[place] for n, place in enumerate(own) if place in rows})
+            except Exception as again:  # a technique or a network may raise anything
+                self.fail(own, again)
                 continue
             self._populations.append(population)
             self._where |= {place: (len(self._populations) - 1, n) for n, place in enumerate(own)}
-        if not found or self._bare(self.reasons):  # only together do they fail: the fault is not a technique's
-            raise error
+        if len(self.reasons) == before:
+            self.notes.append(f"{APART}: {reason(error)}")
 
-    def _bare(self, places: Iterable[Place]) -> bool:
-        """Whether a network without techniques is among them: then the error comes from no technique."""
-        return any(not self._members[i][k].recipe for i, k in places)
+    def fail(self, places: Iterable[Place], error: Exception) -> None:
+        """These have failed."""
+        self.reasons |= dict.fromkeys(places, reason(error))
 
     def _make(self, members: Sequence[Member]) -> Population:
         return Population(members, self._sets, **self._options)
@@ -147,18 +155,44 @@ class ParallelTrials:
         """Why members cannot be built, or None."""
         try:
             self._make(members)
-        except Exception as error:
+        except Exception as error:  # a technique or a network may raise anything
             return reason(error)
         return None
 
     def outputs(self, rows: Mapping[Place, np.ndarray]) -> dict[Place, Tensor]:
-        """Outputs of some members for some rows, in evaluation mode."""
+        """Outputs of some members for some rows, in evaluation mode; without those that raise an error now, which have
+        failed.
+        """
+        found = self._outputs(rows)
+        if errors := {part: one for part, one in enumerate(found) if isinstance(one, Exception)}:
+            for part, error in errors.items():
+                self._isolate(part, error, self._populations[part].epoch, rows)
+            found = self._outputs(rows)
+            for part, error in ((part, one) for part, one in enumerate(found) if isinstance(one, Exception)):
+                self.fail([place for place in rows if self._where[place][0] == part], error)
+        result: dict[Place, Tensor] = {}
+        for place in rows:
+            part, n = self._where[place]
+            own = found[part]
+            if place not in self.reasons and not isinstance(own, Exception):
+                result[place] = own[n]
+        return result
+
+    def _outputs(self, rows: Mapping[Place, np.ndarray]) -> list[dict[int, Tensor] | Exception]:
+        """Of each population, or the error that it raised."""
         wanted: list[dict[int, np.ndarray]] = [{} for _ in self._populations]
         for place, r in rows.items():
-            part, n = self._where[place]
-            wanted[part][n] = r
-        found = self._each(lambda part, population: population.outputs(wanted[part]))
-        return {place: found[self._where[place][0]][self._where[place][1]] for place in rows}
+            if place not in self.reasons:
+                part, n = self._where[place]
+                wanted[part][n] = r
+
+        def outputs(part: int, population: Population) -> dict[int, Tensor] | Exception:
+            try:
+                return population.outputs(wanted[part])
+            except Exception as error:  # a technique or a network may raise anything
+                return error
+
+        return self._each(outputs)
 
     def best_epoch(self, place: Place) -> int:
         """The epoch whose weights early stopping keeps for a member; 0 where nothing is watched."""
@@ -176,7 +210,7 @@ class ParallelTrials:
         stay = [self._where[place] for place in places]
         for part, population in enumerate(self._populations):
             alive = set(population.alive)
-            population.keep([n for other, n in stay if other == part and n in alive])
+            population.keep([n for other, n in stay if other == part and n in alive], weights=False)
 
     def replace(self, moves: Sequence[tuple[Place, Place]], recipe: Recipe, lr: float) -> bool:
         """Each first place is taken by a copy of the member at the second, which goes on with this recipe and learning
@@ -195,13 +229,13 @@ class ParallelTrials:
                 made.append(
                     (part, self._populations[source].clone(n, recipe=recipe, lr=lr, into=self._populations[part]))
                 )
-            except (NotStackableError, UsageError):
+            except Exception:  # no stack for the new recipe, an ended member, or what a technique raises
                 whole = False
                 break
         gone = [self._where[place] for place, _ in moves] if whole else made
         for part, population in enumerate(self._populations):
             if lost := {n for p, n in gone if p == part}:
-                population.keep([n for n in population.alive if n not in lost])
+                population.keep([n for n in population.alive if n not in lost], weights=False)
         if whole:
             self._moved |= {place for place, _ in moves}
             self._where |= dict(zip((place for place, _ in moves), made, strict=True))

@@ -30,7 +30,10 @@ def most_members(task: Task, candidates: Sequence[Candidate], processes: int = 1
 
 def size(task: Task, candidate: Candidate) -> int:
     """Bytes of a candidate's parameters and buffers."""
-    network = built(lambda: task.make(dict(candidate.net)))
+    try:
+        network = built(lambda: task.make(dict(candidate.net)))
+    except Exception:  # whatever the user's own code raises; the candidate will fail in its race, and says why
+        return 0
     return sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
 
 

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 
-from dashpot.core.errors import DashpotError
 from dashpot.core.rng import mix, stream
+from dashpot.core.threads import most
 from dashpot.population.members import Member
 from dashpot.search.racing.evaluator import Evaluator
 from dashpot.search.racing.executor import ParallelTrials, Place, reason
+from dashpot.search.racing.failures import NO_OUTPUTS, NOT_FINITE
 from dashpot.search.racing.planning import evaluations, exchanges, fitting, rungs_for
 from dashpot.search.racing.pruning import only_worse, pairs, staying
 from dashpot.search.racing.task import Task
@@ -29,7 +29,6 @@ from dashpot.search.racing.trial import (
 from dashpot.search.space.space import Candidate
 from dashpot.training.setup import pick_device
 
-NOT_FINITE = "its loss became NaN or infinite"
 Explore = Callable[[Candidate, np.random.Generator], Candidate | None]
 """Another candidate near one whose network it takes over; None where there is none."""
 
@@ -78,15 +77,13 @@ class Race:
         for i, stages in enumerate(self._scripts):
             try:
                 members.append([task.member(stages[0].candidate, fold, self.trials[i].repeat) for fold in self.folds])
-            except DashpotError as error:  # a strength relative to nothing, for example
+            except Exception as error:  # a strength relative to nothing, or whatever a network's own code raises
                 members.append([])
                 refused |= dict.fromkeys(self.places(i), reason(error))
         self.executor = ParallelTrials(
             members,
             [(task.x, task.y)],
-            threads=torch.get_num_threads()
-            if task.x.device.type == "cpu" and pick_device(task.device).type == "cpu"
-            else 1,
+            threads=(task.populations or most()) if pick_device(task.device).type == "cpu" else 1,
             epochs=training.epochs,
             batch_size=training.batch_size,
             schedule=lambda progress: task_schedule(min(progress * training.epochs / self.planned, 1.0)),
@@ -142,6 +139,7 @@ class Race:
             self._member_epochs += len(running) * len(self.folds)
             if running and done in scored:
                 self._evaluate(running, done)
+                running = self._without_failed(running, done)
                 running = self._without_ended(running) if only is None and done < last else running
             if done in stops and done < last:
                 running = self._rung(running)
@@ -155,6 +153,7 @@ class Race:
             self.say("race", [self.trials[i] for i in (*running, *self._ended)], done)
         if running and done > self.trials[running[0]].epochs:
             self._evaluate(running, done)
+            running = self._without_failed(running, done)
         for _ in () if running else sorted(stop for stop in stops if stop > done):  # ended trials compete at every rung
             self._rung([])
         running = [*running, *self._ended]
@@ -201,11 +200,8 @@ class Race:
             if near is None or not self._taken_over(i, source, near):
                 continue
             trial.asked = trial.score if trial.asked is None else trial.asked
-            trial.candidate, trial.lineage, trial.history = (
-                near,
-                [*other.stages, Stage(epoch, near)],
-                list(other.history),
-            )
+            trial.candidate, trial.history = near, list(other.history)
+            trial.lineage = [*other.stages, Stage(epoch, near)]
             self._restart(i, epoch)
         for i in running:
             self.report(self.trials[i])
@@ -288,9 +284,13 @@ class Race:
         )
         if state == "complete" and not trial.tensors:
             state, trial.scores = "failed", [math.inf] * len(self.folds)
-            trial.reason = "its outputs were never finite"
+            trial.reason = NO_OUTPUTS
         elif state == "complete":
-            trial.train_score = self._evaluator.train_score(trial)
+            try:
+                trial.train_score = self._evaluator.train_score(trial)
+            except Exception as error:  # whatever a network's own code raises
+                state, trial.scores, trial.tensors = "failed", [math.inf] * len(self.folds), []
+                trial.reason = reason(error)
         else:
             trial.tensors = []
         trial.state = state  # last: what an interrupt finds finished is

@@ -45,6 +45,7 @@ class Task:
         calibrated: score classes at the one temperature that suits the outputs best, as the final model will have one.
         device, bfloat16, stack: as in :class:`~dashpot.population.population.Population`.
         modality: what the inputs are, as in :func:`dashpot.fit`.
+        populations: in how many threads a race trains, each with a population of its own; None: as many as there are.
         known: what populations measured of the architectures so far.
     """
 
@@ -62,6 +63,7 @@ class Task:
     bfloat16: bool | None = None
     stack: bool = True
     modality: str | None = None
+    populations: int | None = None
     known: ArchitectureCache = field(default_factory=ArchitectureCache, repr=False, compare=False)
 
     @property

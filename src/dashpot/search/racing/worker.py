@@ -11,6 +11,7 @@ from pathlib import Path
 from dashpot.core.errors import StorageError
 from dashpot.report.tune.trial_record import TrialRecord
 from dashpot.search.racing import checkpoints
+from dashpot.search.racing.failures import hopeless, none_trains
 from dashpot.search.racing.pruning import bracket, perturbed
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
@@ -122,6 +123,8 @@ class Worker:
                 self.note(text)
         for trial in trials:  # what memory held of them is in files
             trial.tensors, trial.outputs = [], []
+        if hopeless(trials) and not any(t.state.name in ("COMPLETE", "PRUNED", "RUNNING") for t in self.store.trials()):
+            raise none_trains(trials)
         self.raced += trials
         self._tidy()
         # Per candidate of a whole training budget, since those of a bracket with fewer take longer each.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -57,6 +57,7 @@ class Space:
         batch_size: rows per step, whole numbers; None: one number for all, which the training budget says.
         lr_default: the learning rate of :meth:`default` and :meth:`baseline`.
         net_default, batch_default: likewise.
+        conflicts: pairs of techniques that want the same part of the network, though their ``on`` does not say so.
 
     Raises:
         ConfigError: nothing to search, or batch sizes that are no whole numbers > 0.
@@ -80,7 +81,9 @@ class Space:
         lr_default: float | None = None,
         net_default: Mapping[str, Any] | None = None,
         batch_default: int | None = None,
+        conflicts: Collection[frozenset[str]] = (),
     ) -> None:
+        self.conflicts = frozenset(conflicts)
         self.techniques, self.lr, self.net = tuple(techniques), lr, dict(net or {})
         self.lr_default = lr_default if lr_default is not None else (lr.low * lr.high) ** 0.5
         self.net_default = {
@@ -110,7 +113,10 @@ class Space:
         """
         return {
             part.name: tuple(
-                other.name for other in self.techniques if other is not part and other.base.slots() & part.base.slots()
+                other.name
+                for other in self.techniques
+                if other is not part
+                and (other.base.slots() & part.base.slots() or {part.name, other.name} in self.conflicts)
             )
             for part in self.techniques
         }
@@ -218,18 +224,19 @@ class Space:
 
     def with_lr(self, lr: Numeric) -> Space:
         """The space with another range of learning rates."""
-        own = {"net": self.net, "net_default": self.net_default, "lr_default": clipped(self.lr_default, lr)}
-        return Space(self.techniques, lr=lr, batch_size=self.batch_size, batch_default=self.batch_default, **own)
+        return self._changed(lr=lr, lr_default=clipped(self.lr_default, lr))
 
     def with_batches(self, batch_size: Distribution, default: int) -> Space:
         """The same space with batch sizes to search."""
-        own: dict[str, Any] = {
-            "lr": self.lr,
-            "net": self.net,
-            "lr_default": self.lr_default,
-            "net_default": self.net_default,
-        }
-        return Space(self.techniques, **own, batch_size=batch_size, batch_default=default)
+        return self._changed(batch_size=batch_size, batch_default=default)
+
+    def with_conflicts(self, conflicts: Collection[frozenset[str]]) -> Space:
+        """The same space, whose candidates have at most one of each pair."""
+        return self._changed(conflicts=self.conflicts | frozenset(conflicts))
+
+    def _changed(self, **changes: Any) -> Space:
+        names = ("lr", "net", "batch_size", "lr_default", "net_default", "batch_default", "conflicts")
+        return Space(self.techniques, **{**{name: getattr(self, name) for name in names}, **changes})
 
     def describe(self) -> dict[str, str]:
         """The space in words, by distribution; two searches with the same text search the same space."""
