@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import dashpot
-from dashpot.training.resuming import told
+from dashpot.training.resuming import loss_in_words
 
 X = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0).long()
@@ -140,10 +140,10 @@ def test_losses_are_told_apart_by_what_they_do() -> None:
         *(loss_times(1.0), loss_times(2.0), with_default, with_another),
         *(lambda o, y: functional.mse_loss(o, y), lambda o, y: functional.l1_loss(o, y)),
     ]
-    assert len({told(loss) for loss in losses}) == len(losses)
-    assert told(loss_times(2.0)) == told(loss_times(2.0))
-    assert told(nn.MSELoss()) == told(nn.MSELoss())
-    assert told(with_default).split(" #")[1] == told(with_default_again).split(" #")[1]
+    assert len({loss_in_words(loss) for loss in losses}) == len(losses)
+    assert loss_in_words(loss_times(2.0)) == loss_in_words(loss_times(2.0))
+    assert loss_in_words(nn.MSELoss()) == loss_in_words(nn.MSELoss())
+    assert loss_in_words(with_default).split(" #")[1] == loss_in_words(with_default_again).split(" #")[1]
 
 
 # --- a session's own state -------------------------------------------------------------------------------------------

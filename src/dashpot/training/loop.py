@@ -27,7 +27,7 @@ from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.prepare import prepared
 from dashpot.training.progress import Progress
-from dashpot.training.resuming import options_of, told
+from dashpot.training.resuming import loss_in_words, options_of
 from dashpot.training.setup import adamw_for, pick_device, schedule_of
 from dashpot.training.training import Training
 from dashpot.training.work import step_threads
@@ -181,7 +181,7 @@ def fit(
         "data": train.fingerprint() if checkpoint else "",
         "optimizer": type(optimizer).__name__,
         "valid": held_out.fingerprint() if checkpoint and held_out is not None else "",
-        "loss": told(task.criterion),
+        "loss": loss_in_words(task.criterion),
         **({"schedule": schedule} if isinstance(schedule, str) else {}),  # a function is known by its rates so far
         **options_of(optimizer),
     }

@@ -37,11 +37,11 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def told(criterion: Any) -> str:
+def loss_in_words(criterion: Any) -> str:
     """A loss in words that change when it does: its name, with what a function of one's own refers to, or with the
     options of a module.
 
-    >>> told(nn.CrossEntropyLoss(label_smoothing=0.1)) == told(nn.CrossEntropyLoss())
+    >>> loss_in_words(nn.CrossEntropyLoss(label_smoothing=0.1)) == loss_in_words(nn.CrossEntropyLoss())
     False
     """
     if isinstance(criterion, nn.Module):
@@ -50,7 +50,7 @@ def told(criterion: Any) -> str:
         return f"{type(criterion).__name__}({', '.join(f'{k}={v}' for k, v in sorted({**parts, **tensors}.items()))})"
     if isinstance(criterion, functools.partial):
         options = [*map(_part, criterion.args), *(f"{k}={_part(v)}" for k, v in sorted(criterion.keywords.items()))]
-        return f"{told(criterion.func)}({', '.join(options)})"
+        return f"{loss_in_words(criterion.func)}({', '.join(options)})"
     name = getattr(criterion, "__qualname__", type(criterion).__name__)
     code = getattr(inspect.unwrap(criterion) if callable(criterion) else criterion, "__code__", None)
     if code is None or (getattr(criterion, "__module__", None) or "").split(".")[0] in ("torch", "dashpot"):
@@ -81,7 +81,7 @@ def _part(value: Any) -> str:
         return repr(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_part, value))}]"
-    return told(value) if callable(value) else type(value).__name__
+    return loss_in_words(value) if callable(value) else type(value).__name__
 
 
 def check_settings(saved: Mapping[str, Any], own: Mapping[str, Any], folder: object) -> None:
