@@ -21,8 +21,9 @@ from dashpot.population.columns import side_by_side, why_not
 from dashpot.population.members import Data, Member, Plan, initial, shape_of
 from dashpot.population.models import StackedModels
 from dashpot.population.planner import Group, Planner
+from dashpot.population.precision import chosen, some_of
 from dashpot.population.sequential import SequentialTrainer, rebuilt
-from dashpot.population.sizes import even, fast_bfloat16, keep_memory, out_of_memory
+from dashpot.population.sizes import even, keep_memory, out_of_memory
 from dashpot.population.work import Work
 from dashpot.training.batches import batch_edges
 from dashpot.training.setup import pick_device, schedule_of
@@ -40,7 +41,7 @@ class Population:
         epochs: over which the learning rate falls.
         batch_size: rows per step of members that do not say their own.
         schedule, loss, device: as in :func:`dashpot.fit`.
-        bfloat16: multiply wide matrices in bfloat16 while training; ``None``: where the processor does so fast.
+        bfloat16: multiply wide matrices in bfloat16 while training; ``None``: where a measurement says that it pays.
         stack: False trains one by one.
         cache: what earlier populations of the same data measured of architectures; this one adds to it.
         modality: what the inputs are, as in :func:`dashpot.fit`.
@@ -83,8 +84,14 @@ class Population:
         self.device = pick_device(device)
         self.data = Data(sets, self.device, modality)
         self.data.learn(members[:1], loss)
-        bfloat16 = fast_bfloat16(self.device) if bfloat16 is None else bfloat16
-        self.plan = Plan(epochs, batch_size, schedule_of(schedule), loss or self.data.loss, bfloat16)
+        self.plan = Plan(epochs, batch_size, schedule_of(schedule), loss or self.data.loss, bool(bfloat16))
+        if bfloat16 is None:
+            own: dict[str, Any] = {"epochs": 100, "batch_size": batch_size, "loss": loss, "device": device}
+            few = some_of(members, self.plan.batch_of)
+            found = chosen(
+                lambda low: Population(few, sets, bfloat16=low, stack=stack, modality=modality, **own), self.device
+            )
+            self.plan = replace(self.plan, bfloat16=found.bfloat16)
         self.alive: list[int] = []
         self.failed: list[int] = []
         self.best_epochs: dict[int, int] = {}
@@ -156,15 +163,10 @@ class Population:
             UsageError: the member is not alive.
         """
         if number not in self.alive:
-            way = "Clone members that are, before keep()."
-            raise UsageError(f"member {number} is not alive, so there is no state to go on from. {way}")
-        old = self.members[number]
-        new = replace(
-            old,
-            recipe=old.recipe if recipe is None else recipe,
-            lr=old.lr if lr is None else lr,
-            seed=old.seed if seed is None else seed,
-        )
+            raise UsageError(f"member {number} is not alive: there is no state to go on from. Clone it before keep().")
+        given = {"recipe": recipe, "lr": lr, "seed": seed}
+        own: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        new = replace(self.members[number], **own)
         group, row = next((group, own.index(number)) for group, own in self._groups if number in own)
         home = self if into is None else into
         home.members.append(new)

@@ -53,7 +53,7 @@ class SearchConfig:
             make the same call; by default a journal in the run's folder.
         seed: of the split, the folds and the training.
         device: ``"auto"`` takes a GPU if there is one.
-        bfloat16: wide products in bfloat16 while training; None: where the processor does so fast.
+        bfloat16: wide products in bfloat16 while training; None: where a measurement says that it pays.
 
     Raises:
         ConfigError: by :meth:`check`, which :func:`dashpot.tune` calls.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,16 @@ from dashpot.search.inputs import staged
 from dashpot.search.outcome.finish import FINALISTS, finish
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.racing import budget as budgets
-from dashpot.search.racing import memory
+from dashpot.search.racing import measuring, memory
 from dashpot.search.racing.task import Factory, Task
 from dashpot.search.racing.trial import Say, TrainingBudget
 from dashpot.search.racing.worker import Worker
 from dashpot.search.setup import Note, Setup, conflicts, demand_searchable, make_task
 from dashpot.search.space.batch_sizes import default_batch_size, with_batches
-from dashpot.search.space.defaults import default_space, starting_points
-from dashpot.search.space.distributions import Numeric, clipped
+from dashpot.search.space.defaults import default_space, first_candidates
 from dashpot.search.space.space import Candidate, Space
 from dashpot.search.storage.study import JOURNAL, Store
+from dashpot.training.defaults import epochs_for
 
 
 class Search:
@@ -66,6 +67,8 @@ class Search:
         native.prepare()
         self.problem, self.config, self.folder, self.note, self.say = problem, config, folder, note, say
         self.processes = processes
+        self.spread = measuring.Spread()
+        self.measured: dict[str, Any] = {}
         self.hurried = False  # set where the user asked for an end: what is not needed for the best so far is left out
         self.metric = find_metric(
             config.metric or ("accuracy" if problem.task == "classification" else "r2"),
@@ -126,7 +129,7 @@ class Search:
             self.settings(),
             sampler=self.config.sampler,
             seed=self.config.seed,
-            grid=self._grid(),
+            grid=self.space.grid(),
         )
 
     def training_budget(self, store: Store) -> TrainingBudget:
@@ -134,15 +137,18 @@ class Search:
 
         The first also puts the baseline, the whole default space and good combinations at the head of the queue.
         """
-        if (found := store.turn("training budget")) is not None:
-            return budgets.from_dict(found)
+        found = store.turn("training budget")
         # Widths, depths and techniques cost differently: a mixture, as the race will be.
         some = [*self.first_candidates(), *self._random(3)]
         batch = default_batch_size(self.space, self.config.batch_size, self._rows())
+        self._measure(store, some, batch)
+        if found is not None:
+            return budgets.from_dict(found)
         members = memory.most_members(self.task, some, self.processes)
         pace = budgets.Pace(0.0)
         if self.config.budget is not None:  # a number of candidates takes what it takes
             pace = budgets.pace(self.task, some[: max(1, members // budgets.SAMPLED_FOLDS)], batch)
+            pace = budgets.Pace(pace.seconds / self.spread.gain)
         training = budgets.fit_budget(
             self._rows(),
             self.config.cv,
@@ -160,10 +166,8 @@ class Search:
                 f"memory: half of what is free holds {members} networks, so races have {training.parallel} candidates"
                 f" on {training.folds} fold{'s' * (training.folds > 1)}"
             )
-        most = max(2, training.parallel - 1)
-        for candidate in self.first_candidates()[
-            : most if self.config.trials is None else min(most, self.config.trials)
-        ]:
+        first = max(2, training.parallel - 1)
+        for candidate in self.first_candidates()[: min(first, self.config.trials or first)]:
             store.enqueue(candidate.params)
         store.set("pace", pace.seconds)
         if (budget := self.config.budget) is not None:
@@ -175,6 +179,20 @@ class Search:
         store.set("training budget", budgets.to_dict(training))
         return training
 
+    def _measure(self, store: Store, some: Sequence[Candidate], batch: int) -> None:
+        """The precision, in which all workers train alike, and this worker's number of populations."""
+        known, config, steps = store.get("precision"), self.config, math.inf
+        if config.budget is None and config.trials is not None:
+            members = config.trials * config.cv / 2  # about half is pruned
+            steps = members * (config.epochs or epochs_for(self._rows(), batch)) * math.ceil(self._rows() / batch)
+        precision, self.spread = measuring.measured(self.task, some, batch, known, steps)
+        if known is None:
+            store.set("precision", precision.to_dict())
+            if precision.float32_s is not None:
+                self.note(str(precision))
+        self.task = replace(self.task, bfloat16=precision.bfloat16, populations=self.spread.populations)
+        self.measured = {"precision": precision.to_dict(), "populations": self.spread.populations}
+
     def _random(self, count: int) -> list[Candidate]:
         """Some candidates of the space."""
         import optuna
@@ -184,41 +202,10 @@ class Search:
 
     def first_candidates(self) -> list[Candidate]:
         """Baseline, everything, and combinations that are often good, without repeats."""
-        baseline = self.space.baseline()
-        found = [baseline]
-        distributions = self.space.distributions()
-        for point in starting_points(self.space).values():
-            fits = {k: clipped(v, distributions[k]) for k, v in point.items() if k in distributions}
-            if any(v is True for v in fits.values()):
-                candidate = self.space.candidate(self.space.settled({**baseline.params, **fits}))
-                if dict(candidate.params) not in [dict(c.params) for c in found] and self._inside(candidate.params):
-                    found.append(candidate)
-        default = self.space.default()
-        return [*found, default] if dict(default.params) not in [dict(c.params) for c in found] else found
-
-    def _inside(self, params: Mapping[str, Any]) -> bool:
-        distributions = self.space.distributions()
-        return all(
-            name in distributions
-            and (value in d.values if hasattr(d := distributions[name], "values") else d.low <= value <= d.high)
-            for name, value in params.items()
-        ) and all(
-            f"{part.name}.{f}" in params for part in self.space.techniques if params.get(part.name) for f in part.fields
-        )
+        return first_candidates(self.space)
 
     def _rows(self) -> int:
         return len(self.task.folds[0][0])
-
-    def _grid(self) -> dict[str, list[Any]]:
-        grid: dict[str, list[Any]] = {}
-        for name, d in self.space.distributions().items():
-            points = (
-                list(d.values)
-                if hasattr(d, "values")
-                else list(np.geomspace(d.low, d.high, 3) if d.log else np.linspace(d.low, d.high, 3))
-            )
-            grid[name] = [round(p) for p in points] if isinstance(d, Numeric) and d.integer else points
-        return grid
 
     def race_end(self, store: Store) -> float | None:
         """``time.monotonic()`` at which the race ends and the finals begin."""
@@ -260,6 +247,7 @@ class Search:
             started=self.started,
             race_end=race_end,
             hurried=self.hurried,
+            measured=self.measured,
             note=self.note,
             say=self.say,
         )

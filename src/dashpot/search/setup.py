@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,7 @@ class Setup:
         folder: where the networks of complete candidates are kept.
         started: ``time.monotonic()`` at which the search began.
         race_end: ``time.monotonic()`` at which the races had to end; None without a budget.
+        measured: the precision and the number of populations, with the times by which they were chosen.
         hurried: the user interrupted the search: only what the best so far needs is done.
         note: called with messages for the user.
         say: called with (stage, trials, epoch) after each epoch.
@@ -62,6 +64,7 @@ class Setup:
     started: float
     race_end: float | None = None
     hurried: bool = False
+    measured: Mapping[str, Any] = field(default_factory=dict)
     note: Note = lambda text: None
     say: Say = lambda stage, trials, epoch: None
 

@@ -78,7 +78,7 @@ def record(setup: Setup, outcome: Outcome) -> TuneRecord:
         folds=len(setup.task.folds),
         epochs=outcome.training.epochs,
         batch_size=outcome.training.batch_size,
-        race=budgets.to_dict(outcome.training),
+        race={**budgets.to_dict(outcome.training), **setup.measured},
         strengths=choice.chosen.stage_records,
         budget_s=setup.config.budget,
         seed=setup.config.seed,

@@ -13,7 +13,7 @@ from dashpot.data import Prepared, Problem
 from dashpot.nets import TableNet
 from dashpot.search.networks import TABLE_OPTIONS, chosen_networks, layout
 from dashpot.search.space.distributions import Categorical, Distribution, Numeric, clipped
-from dashpot.search.space.space import Space
+from dashpot.search.space.space import Candidate, Space
 from dashpot.search.space.technique import technique_spaces
 
 
@@ -88,6 +88,31 @@ def starting_points(space: Space) -> dict[str, dict[str, Any]]:
             own = {f"{part.name}.{field}": value for field, value in fields.items()}
             found[f"{part.name}: {title}"] = {**space.defaults_of(part), **own}
     return found
+
+
+def first_candidates(space: Space) -> list[Candidate]:
+    """Baseline, everything, and combinations that are often good, without repeats."""
+    baseline = space.baseline()
+    found = [baseline]
+    distributions = space.distributions()
+    for point in starting_points(space).values():
+        fits = {k: clipped(v, distributions[k]) for k, v in point.items() if k in distributions}
+        if any(v is True for v in fits.values()):
+            candidate = space.candidate(space.settled({**baseline.params, **fits}))
+            if dict(candidate.params) not in [dict(c.params) for c in found] and inside(space, candidate.params):
+                found.append(candidate)
+    default = space.default()
+    return [*found, default] if dict(default.params) not in [dict(c.params) for c in found] else found
+
+
+def inside(space: Space, params: Mapping[str, Any]) -> bool:
+    """Whether a point has all fields of what is on, in their ranges."""
+    distributions = space.distributions()
+    return all(
+        name in distributions
+        and (value in d.values if isinstance(d := distributions[name], Categorical) else d.low <= value <= d.high)
+        for name, value in params.items()
+    ) and all(f"{part.name}.{f}" in params for part in space.techniques if params.get(part.name) for f in part.fields)
 
 
 def default_space(

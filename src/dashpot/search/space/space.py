@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from dashpot.core.errors import ConfigError
 from dashpot.core.recipe import Recipe
 from dashpot.search.space.distributions import (
@@ -237,6 +239,17 @@ class Space:
     def _changed(self, **changes: Any) -> Space:
         names = ("lr", "net", "batch_size", "lr_default", "net_default", "batch_default", "conflicts")
         return Space(self.techniques, **{**{name: getattr(self, name) for name in names}, **changes})
+
+    def grid(self) -> dict[str, list[Any]]:
+        """Values for a grid: three of each range."""
+        found: dict[str, list[Any]] = {}
+        for name, d in self.distributions().items():
+            if isinstance(d, Categorical):
+                found[name] = list(d.values)
+            else:
+                points = np.geomspace(d.low, d.high, 3) if d.log else np.linspace(d.low, d.high, 3)
+                found[name] = [round(p) for p in points] if d.integer else list(points)
+        return found
 
     def describe(self) -> dict[str, str]:
         """The space in words, by distribution; two searches with the same text search the same space."""
