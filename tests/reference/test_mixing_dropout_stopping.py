@@ -204,8 +204,8 @@ class TestEarlyStopping:
     def test_best_averages_are_kept_where_averages_are_evaluated(self) -> None:
         model = nn.Linear(1, 1, bias=False)
         optimizer = sgd(model)
-        session = (dashpot.EMA(decay=0.5, warmup=False) | dashpot.EarlyStopping()).attach(model, optimizer)
         nn.init.constant_(model.weight, 1.0)
+        session = (dashpot.EMA(decay=0.5, warmup=False) | dashpot.EarlyStopping()).attach(model, optimizer)
         session.attached[0][1].state["average"]["weight"].fill_(5.0)
         session.epoch({"val_loss": 1.0})
         session.epoch({"val_loss": 2.0})

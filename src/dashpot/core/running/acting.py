@@ -11,6 +11,7 @@ from dashpot.core.rng import stream
 from dashpot.core.running import conflicts
 from dashpot.core.running.attach import Mark
 from dashpot.core.running.context import Context
+from dashpot.core.running.copies import guests_of
 from dashpot.core.running.following import Following
 from dashpot.core.running.forward import Forward
 from dashpot.core.running.idle import warn_unused
@@ -26,15 +27,13 @@ class Hooks:
     def __init__(self) -> None:
         self.handles: list[Handle] = []
 
+    def keep_out(self, model: nn.Module) -> None:
+        """Copies of the model do not have torch's own hooks among them; other handles see to theirs."""
+        self.handles += guests_of(model, self.handles)
+
     def remove(self) -> None:
         while self.handles:
             self.handles.pop().remove()
-
-    def strip(self, twin: nn.Module) -> None:
-        """Take it out of a deep copy of the model."""
-        for handle in self.handles:
-            if strip := getattr(handle, "strip", None):
-                strip(twin)
 
 
 class Acting:
@@ -109,6 +108,7 @@ class Acting:
         for _, ctx in self.at["on_model"]:
             with ctx.hooking():
                 self._hooks.handles.extend(ctx.technique.on_model(self.run.view, ctx))
+        self._hooks.keep_out(self.run.view.model)
 
     def look(self) -> None:
         """Take in what has changed in the model or the optimizer."""
@@ -141,11 +141,7 @@ class Acting:
 
     def plain_copy(self, view: ModelView, weights: dict[str, Tensor]) -> nn.Module:
         """A deep copy of the model with these weights, its own modules, and nothing that was installed."""
-        twin = plain_copy(view.model, self._replaced, weights)
-        for handle in self._handles:
-            if strip := getattr(handle, "strip", None):
-                strip(twin)
-        return twin
+        return plain_copy(view.model, self._replaced, weights)
 
     def remove(self) -> None:
         """Take away what was installed, the last first."""

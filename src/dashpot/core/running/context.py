@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -36,7 +36,7 @@ class Context:
         self.state: State = {}
         self.technique: Any = technique  # of the class that asks, whose fields no common type could name
         self._declared = technique
-        self._scalars: list[tuple[str, Tensor]] = []
+        self._shown: list[tuple[str, Callable[[float], Any]]] = []
         self._before_hooks: int | None = None
 
     @property
@@ -136,9 +136,14 @@ class Context:
 
     def scalar(self, field: str) -> Tensor:
         """A new 0-d float32 tensor that shows a field's number at each optimizer step, for hooks and compiled code."""
-        number = torch.tensor(float(vars(self.technique)[field]), device="cpu")
-        self._scalars.append((field, number))
+        number = torch.zeros((), device="cpu")
+        self.show(field, number.fill_)
         return number
+
+    def show(self, field: str, shown: Callable[[float], Any]) -> None:
+        """Call ``shown`` with a field's number, now and whenever it changes."""
+        shown(float(vars(self.technique)[field]))
+        self._shown.append((field, shown))
 
     @contextlib.contextmanager
     def hooking(self) -> Iterator[None]:
@@ -148,8 +153,8 @@ class Context:
             ConflictError: it copies a number that follows a schedule.
         """
         if self._before_hooks is None:
-            self._before_hooks = len(self._scalars)
-        del self._scalars[self._before_hooks :]
+            self._before_hooks = len(self._shown)
+        del self._shown[self._before_hooks :]
         now = self.technique
         if self._declared.schedules():
             self.technique = guarded(now, self._declared.schedules())
@@ -161,8 +166,8 @@ class Context:
     def follow(self, technique: Any) -> None:
         """The technique as it acts from now on."""
         self.technique = technique
-        for field, number in self._scalars:
-            number.fill_(getattr(technique, field))
+        for field, shown in self._shown:
+            shown(getattr(technique, field))
 
     def snapshot(self) -> dict[str, Tensor]:
         """A deep copy of the weights and buffers that evaluation sees now (averages, if the recipe keeps any)."""

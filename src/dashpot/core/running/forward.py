@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dashpot.core.errors import UsageError
 from dashpot.core.rng import derive, seed_global
+from dashpot.core.running.copies import Guest
 from dashpot.core.running.nested import called
 from dashpot.core.running.passes import GlobalRandomness, frozen_statistics
 from dashpot.core.running.run import Run
@@ -32,15 +33,11 @@ class Forward:
         self._module: nn.Module = inner if compiled else run.view.model
         self._watch = _Watch(run)
         self._handle = self._module.register_forward_pre_hook(self._watch)
+        self._guest = Guest(self._module, [self._handle.id], {})
 
     def remove(self) -> None:
+        self._guest.remove()
         self._handle.remove()
-
-    def strip(self, twin: nn.Module) -> None:
-        """Take the hook out of a deep copy of the model."""
-        for number, hook in list(twin._forward_pre_hooks.items()):
-            if isinstance(hook, _Watch):
-                del twin._forward_pre_hooks[number]
 
     def __call__(self, x: Any, key: int, *, same: bool, weights: Mapping[str, Tensor] | None) -> Any:
         run, model, watch = self._run, self._run.view.model, self._watch
@@ -83,16 +80,13 @@ class _Seen:
 
 
 class _Watch:
-    """The forward pre-hook that records each pass. In a copy of the model it is inactive."""
+    """The forward pre-hook that records each pass."""
 
-    def __init__(self, run: Run | None) -> None:
-        self._run, self.resting = run, run is None
+    def __init__(self, run: Run) -> None:
+        self._run, self.resting = run, False
         self.seen: _Seen | None = None
 
     def __call__(self, module: nn.Module, args: Any) -> None:
-        if torch.compiler.is_compiling() or self.resting or self._run is None or not module.training:
+        if torch.compiler.is_compiling() or self.resting or not module.training:
             return
         self.seen = _Seen(self._run, self._run.view.model)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Watch, (None,)

@@ -80,6 +80,9 @@ class ModelView:
         self.roles: dict[str, str] = {}
         self._owners: dict[str, nn.Module] = {}
         self.modules: dict[str, nn.Module] = dict(self.model.named_modules())
+        # What drops by itself at attach stays a place of dropout, whatever rate it has by then.
+        inside = {id(module) for module in self.modules.values() if _own_rate(module) > 0}
+        self._dropping = inside | getattr(self, "_dropping", set())
         self._made_of = [(module, _parts(module)) for module in self.modules.values()]
         self._everything = dict(self.model.named_parameters(remove_duplicate=False))
         self._scan(known)
@@ -187,10 +190,10 @@ class ModelView:
         """The modules that ``on`` selects. The role ``hidden`` means: existing dropout modules where the model has any,
         else its activations.
         """
-        fallback = "dropouts" if any(module_role(m) == "dropouts" for m in self.modules.values()) else "activations"
+        fallback = "dropouts" if any(self._role(m) == "dropouts" for m in self.modules.values()) else "activations"
         chosen: dict[str, nn.Module] = {}
         for name, module in self.modules.items():
-            role = module_role(module)
+            role = self._role(module)
             aliases = ("hidden", role) if role == fallback else (role,)
             if (
                 name
@@ -200,12 +203,26 @@ class ModelView:
                 chosen[name] = module
         return chosen
 
+    def drops_inside(self, module: nn.Module) -> bool:
+        """Whether it drops by itself, at a rate in ``dropout``, which is where a dropout then acts."""
+        return id(module) in self._dropping or isinstance(module, nn.MultiheadAttention)
+
+    def _role(self, module: nn.Module) -> str:
+        return "dropouts" if id(module) in self._dropping else module_role(module)
+
     def _refresh(self) -> None:
         layout = self.layout()
         if layout != self._layout:
             self._layout = layout
             self._scan()
             self._group_of = {id(p): i for i, group in enumerate(self.optimizer.param_groups) for p in group["params"]}
+
+
+def _own_rate(module: nn.Module) -> float:
+    """The rate at which attention and recurrent stacks drop by themselves."""
+    if isinstance(module, nn.MultiheadAttention) or (isinstance(module, nn.RNNBase) and module.num_layers > 1):
+        return float(module.dropout)
+    return 0.0
 
 
 def _parts(module: nn.Module) -> list[Any]:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 from dashpot.core.draws import dropped_by, uniform_by
 from dashpot.core.errors import ConflictError, UsageError
@@ -18,6 +19,7 @@ from dashpot.core.fields.select import Where, hidden
 from dashpot.core.preset import Preset
 from dashpot.core.rng import derive, derive_all, stream, uniform_at
 from dashpot.core.running.context import Context
+from dashpot.core.running.copies import ABSENT, Guest
 from dashpot.core.running.view import ModelView
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Handle, Technique
@@ -86,10 +88,12 @@ class Dropout(Technique):
 
     .. math:: \tilde h = \frac{m}{1-p} h, \quad m \sim \mathrm{Bernoulli}(1-p)
 
-    Goes into any model, without surgery, by forward hooks. Existing ``nn.Dropout`` modules are taken over: their own
-    rate rests while the technique is attached and is back after ``close()``. In evaluation mode nothing happens. The
-    masks depend on seed, step, micro-batch and module only, the same in eager and compiled code; SAM's second pass sees
-    the same ones.
+    Goes into any model, without surgery, by forward hooks. Existing ``nn.Dropout`` modules are taken over: they show
+    this rate while the technique is attached, and their own again after ``close()`` and in copies. In evaluation mode
+    nothing happens. The masks depend on seed, step, micro-batch and module only, the same in eager and compiled code;
+    SAM's second pass sees the same ones. What drops by itself (``nn.MultiheadAttention``, ``nn.LSTM`` and its like
+    where their ``dropout`` is above 0, and code that reads the ``p`` of a dropout module) does so at this rate, by
+    torch's own draws.
 
     Args:
         p: probability of *dropping* an activation, in [0, 1], as in PyTorch (the first paper writes p for keeping). 0
@@ -153,14 +157,18 @@ class Dropout(Technique):
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
         # Each place draws from a stream named after it, so adding a place shifts no other's masks.
         return [
-            _Installed(module, ctx.clock(), _place_key(ctx.key, name, ctx.rank), ctx.scalar("p"))
+            _Inside(module, ctx)
+            if view.drops_inside(module)
+            else _After(module, _place_key(ctx.key, name, ctx.rank), ctx)
             for name, module in view.places(self.on).items()
         ]
 
     def describe(self, view: ModelView) -> str:
         places = list(view.places(self.on))
         shown = ", ".join(places[:4]) + (f", ... {len(places) - 4} more" if len(places) > 4 else "")
-        return f"{self.summary} with p={self.p:g} after {len(places)} modules: {shown}"
+        inside = [name for name in places if view.drops_inside(view.modules[name])]
+        own = f"; by the draws of torch inside {', '.join(inside)}" if inside else ""
+        return f"{self.summary} with p={self.p:g} after {len(places)} modules: {shown}{own}"
 
 
 def _place_key(key: int, name: str, rank: int) -> int:
@@ -169,10 +177,10 @@ def _place_key(key: int, name: str, rank: int) -> int:
 
 
 class _Hook:
-    """The forward hook. A class of its own, so that it can be found in a copy, pickled, and compiled."""
+    """The forward hook. A class of its own, so that it can be compiled."""
 
-    def __init__(self, key: int, clock: Tensor, rate: Tensor, own: float | None) -> None:
-        self.key, self.clock, self.rate, self.own = key, clock, rate, own
+    def __init__(self, key: int, clock: Tensor, rate: Tensor) -> None:
+        self.key, self.clock, self.rate = key, clock, rate
         self.tick = torch.tensor([0, 1], device="cpu")
 
     def __call__(self, module: nn.Module, args: Any, out: Any) -> Tensor | None:
@@ -193,28 +201,52 @@ class _Hook:
         return dropout(out, uniform, self.rate)
 
 
-class _Installed:
-    """One hook in place."""
+def _passed(x: Tensor) -> Tensor:
+    """The ``forward`` of a dropout module that is taken over: the hook drops."""
+    return x
 
-    def __init__(self, module: nn.Module, clock: Tensor, key: int, rate: Tensor) -> None:
-        own = getattr(module, "p", None) if isinstance(module, nn.modules.dropout._DropoutNd) else None
-        self._module = module
-        self._hook = _Hook(key, clock, rate, own)
+
+class _After:
+    """A hook after a module. A dropout module shows our rate as its own ``p``, for attention that reads it there and
+    never calls the module, and drops nothing itself.
+    """
+
+    def __init__(self, module: nn.Module, key: int, ctx: Context) -> None:
+        self._module, self._hook = module, _Hook(key, ctx.clock(), ctx.scalar("p"))
         self._handle = module.register_forward_hook(self._hook)
-        if own is not None:
-            module.p = 0.0  # type: ignore[assignment]  # torch types it as a module's attribute
+        self._own: dict[str, Any] = {}
+        if isinstance(module, _DropoutNd):
+            self._own = {"p": module.p, "forward": module.__dict__.get("forward", ABSENT)}
+            ctx.show("p", lambda rate: setattr(module, "p", rate))
+            module.__dict__["forward"] = _passed
+        self._guest = Guest(module, [self._handle.id], self._own)
 
     def remove(self) -> None:
+        self._guest.remove()
         self._hook.rate.zero_()  # code compiled with the hook inside keeps it; at rate 0 it is the identity
         self._handle.remove()
-        if self._hook.own is not None:
-            self._module.p = self._hook.own  # type: ignore[assignment]  # torch types it as a module's attribute
+        _put_back(self._module, self._own)
 
-    def strip(self, twin: nn.Module) -> None:
-        """Take the hooks out of a deep copy of the model."""
-        for module in twin.modules():
-            for number, hook in list(module._forward_hooks.items()):
-                if isinstance(hook, _Hook):
-                    del module._forward_hooks[number]
-                    if hook.own is not None:
-                        module.p = hook.own  # type: ignore[assignment]  # torch types it as a module's attribute
+
+class _Inside:
+    """Our rate in a module that drops by itself, by torch's draws: attention drops its weights, and a recurrent stack
+    what goes from layer to layer.
+    """
+
+    def __init__(self, module: nn.Module, ctx: Context) -> None:
+        self._module, self._own = module, {"dropout": module.dropout}
+        ctx.show("p", lambda rate: setattr(module, "dropout", rate))
+        self._guest = Guest(module, [], self._own)
+
+    def remove(self) -> None:
+        self._guest.remove()
+        _put_back(self._module, self._own)
+
+
+def _put_back(module: nn.Module, attributes: dict[str, Any]) -> None:
+    """The module's own attributes."""
+    for name, value in attributes.items():
+        if value is ABSENT:
+            module.__dict__.pop(name, None)
+        else:
+            setattr(module, name, value)
