@@ -19,6 +19,8 @@ from dashpot.core import registry
 from dashpot.core.fields import codec, text
 from dashpot.core.fields.domains import Range
 from dashpot.core.fields.schedule import Schedule
+from dashpot.core.fields.select import ROLES
+from dashpot.core.running.view import ModelView
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
 
@@ -27,6 +29,42 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), m
 def test_any_name_of_a_score_round_trips_through_text(names: list[str]) -> None:
     recipe = dashpot.Recipe(dashpot.EarlyStopping(monitor=name, mode="min") for name in names)
     assert dashpot.Recipe.coerce(codec.to_text(recipe)) == recipe
+
+
+TERMS = st.builds(
+    lambda kind, value, negated: ~kind(value) if negated else kind(value),
+    st.sampled_from([dashpot.Where.name, dashpot.Where.type]),
+    st.one_of(WORDS, st.text('a.*,|&~":= ', min_size=1)),
+    st.booleans(),
+) | st.sampled_from(ROLES).map(dashpot.Where.role)
+SELECTIONS = st.recursive(
+    TERMS, lambda inner: st.builds(lambda a, b, both: a & b if both else a | b, inner, inner, st.booleans())
+)
+
+
+@given(SELECTIONS)
+def test_any_selection_round_trips_through_every_text(on: dashpot.Where) -> None:
+    """Names of modules are free: ``nn.ModuleDict({"a|b, c": ...})`` is one."""
+    assert dashpot.Where.parse(str(on)) == on
+    recipe = dashpot.L1(strength=0.5, on=on) | dashpot.EMA()
+    assert dashpot.Recipe.coerce(codec.to_text(recipe)) == recipe
+    assert codec.loads(codec.dumps(recipe)) == recipe
+    technique, mentioned = text.parse_ranges(codec.to_text(recipe[0]))
+    assert technique == recipe[0]
+    assert not any(mentioned.values())
+
+
+def test_the_module_of_a_name_with_separators_in_it() -> None:
+    model = nn.ModuleDict({"a|b, c": nn.Linear(2, 2), "d": nn.Linear(2, 2)})
+    for on in (
+        dashpot.Where.name("a|b, c.*"),
+        dashpot.L1(on='name:"a|b, c.*"').on,
+        dashpot.Recipe.coerce('l1:on="name:""a|b, c.*"""')[0].on,
+    ):
+        assert ModelView(model, torch.optim.SGD(model.parameters(), lr=0.1)).names(on) == [
+            "a|b, c.weight",
+            "a|b, c.bias",
+        ]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from dashpot.techniques.penalties import native
 from dashpot.techniques.penalties.fast import PLAIN, WORTH_BUILDING, KernelTerms, group_fits, tensor_fits, terms_of
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import Proximal, step_in_place
+from dashpot.techniques.penalties.selected import refuse_computed
 
 ENGINES = ("auto", "native", "compiled", "eager")
 OURS = ("penalty", "penalized", "axes")
@@ -64,6 +65,8 @@ class ProximalMixin(_Base):
         view = ModelView(params, self) if isinstance(params, nn.Module) else None
         if view is not None:
             for group in self.param_groups:
+                if group["penalty"] is not None:
+                    refuse_computed(type(group["penalty"]).__name__, group["penalty"].on, view)
                 chosen = (
                     {id(w) for _, w, _ in view.params(group["penalty"].on)} if group["penalty"] is not None else set()
                 )

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from dashpot.core.axes import Axes
 from dashpot.core.errors import ConfigError
 from dashpot.core.recipe import Recipe
+from dashpot.core.running.computed import held
 from dashpot.core.running.modes import evaluating
-from dashpot.core.running.view import ModelView
+from dashpot.core.running.view import ModelView, unwrap
 from dashpot.core.technique import Technique
 from dashpot.evaluation.losses import Criterion, default_criterion
 from dashpot.techniques.penalties.l2 import L2, l2_gradient, l2_value
@@ -96,7 +97,7 @@ class Inspection:
 @torch.no_grad()
 def inspect(model: nn.Module, recipe: Recipe | Technique | None = None) -> Inspection:
     """Report on every weight tensor with two or more dimensions: norm, exact zeros, zero rows and columns, rank, share
-    of the penalty.
+    of the penalty. A weight that is computed from others, as under weight normalization, is reported as it is applied.
 
     Args:
         model: any module; nothing is changed.
@@ -113,19 +114,19 @@ def inspect(model: nn.Module, recipe: Recipe | Technique | None = None) -> Inspe
         layer   shape  norm   zeros  zero rows  zero columns  rank    penalty  share
         weight  2 x 3  2.236  66.7%  1 of 2     1 of 3        1 of 2  1.5      100%
     """
-    view = _view(model)
     penalties = _penalties(recipe)
-    values = dict.fromkeys(view.parameters, 0.0)
-    for technique, on in penalties:
-        for name in view.names(on):
-            values[name] += float(_value(technique, view.parameters[name], view.axes(name)))
-    total = sum(values.values())
+    tensors = [tensor for tensor in held(unwrap(model)) if tensor.value.numel()]
+    values = [
+        sum(float(_value(technique, one.value.detach(), one.axes)) for technique, on in penalties if one.matches(on))
+        for one in tensors
+    ]
+    total = sum(values)
     layers = []
-    for name, w in view.parameters.items():
-        if w.ndim < 2 or not w.numel():
+    for tensor, value in zip(tensors, values, strict=True):
+        w, axes = tensor.value.detach(), tensor.axes
+        if w.ndim < 2:
             continue
-        axes = view.axes(name)
-        zero, matrices = w.detach() == 0, axes.matrices(w.detach())
+        zero, matrices = w == 0, axes.matrices(w)
         side = min(matrices.shape[1:])
         ranks = None
         if side <= LARGEST_RANK and bool(matrices.isfinite().all()):
@@ -133,7 +134,7 @@ def inspect(model: nn.Module, recipe: Recipe | Technique | None = None) -> Inspe
         rows, columns = axes.by(axes.outputs, zero), axes.by(axes.inputs, zero)
         layers.append(
             LayerInspection(
-                name=name,
+                name=tensor.name,
                 shape=tuple(w.shape),
                 norm=float(torch.linalg.vector_norm(matrices.to(torch.promote_types(w.dtype, torch.float64)))),
                 zeros=float(zero.double().mean()),
@@ -143,8 +144,8 @@ def inspect(model: nn.Module, recipe: Recipe | Technique | None = None) -> Inspe
                 columns=len(columns),
                 rank=None if ranks is None else int(ranks.sum()),
                 full_rank=len(matrices) * side,
-                penalty=values[name] if penalties else None,
-                share=values[name] / total if penalties and total > 0 else None,
+                penalty=value if penalties else None,
+                share=value / total if penalties and total > 0 else None,
             )
         )
     return Inspection(tuple(layers))

@@ -228,7 +228,7 @@ class Selection(Domain):
         try:
             return Where.parse(text)
         except ConfigError as error:
-            raise ConfigError(parameter, f"{self.rule} ({error.parameter} {error.rule})", text) from None
+            raise ConfigError(parameter, f"{self.rule} ({error.parameter} {error.rule})", text, error.remedy) from None
 
 
 @dataclass(frozen=True)

@@ -8,26 +8,29 @@ A ``Where`` is an expression over *roles*, *names* and *types*, written in Pytho
     "weights & ~name:head.*"       the same as text (in TOML and on the command line)
     "type:Conv2d"                  by the type of the owning module
 
-``&`` binds tighter than ``|``; ``~`` applies to one term. Roles are found from the type of the owning module, never
+``&`` binds tighter than ``|``; ``~`` applies to one term. A name in which one of these stands is written in double
+quotes, ``name:"a|b"``, two of them for one inside. Roles are found from the type of the owning module, never
 from the name or the number of dimensions alone, so a one-dimensional scale of an unknown module counts as ``scales``,
 not ``weights``.
 """
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
-from dashpot.core.errors import ConfigError
+from dashpot.core.axes import NORMS
+from dashpot.core.errors import ConfigError, UnknownNameError
+from dashpot.core.fields.quoting import quoted, split, unquoted
 
-PARAMETER_ROLES = ("weights", "biases", "norms", "embeddings", "scales")
+REPARAMETRIZED = "reparametrized"
+PARAMETER_ROLES = ("weights", "biases", "norms", "embeddings", "scales", REPARAMETRIZED)
 MODULE_ROLES = ("activations", "dropouts", "linears", "convolutions", "hidden")
 ROLES = (*PARAMETER_ROLES, *MODULE_ROLES, "everything")
 
-_NORMS: tuple[type, ...] = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 _ACTIVATIONS: tuple[type, ...] = (
@@ -40,7 +43,7 @@ _WEIGHTED = (nn.Linear, nn.Bilinear, *_CONVOLUTIONS, nn.RNNBase, nn.RNNCellBase,
 
 def parameter_role(module: nn.Module, name: str, parameter: Tensor) -> str:
     """The role of ``module``'s own parameter ``name``."""
-    if isinstance(module, _NORMS):
+    if isinstance(module, NORMS):
         return "norms"
     if isinstance(module, _EMBEDDINGS):
         return "embeddings"
@@ -70,11 +73,22 @@ def module_role(module: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class Term:
-    """One test: ``role``, ``name:glob`` or ``type:ClassName``, possibly negated."""
+    """One test: ``role``, ``name:glob`` or ``type:ClassName``, possibly negated.
+
+    Raises:
+        UnknownNameError: an unknown role.
+        ConfigError: an empty name or type.
+    """
 
     kind: str
     value: str
     negated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind == "role" and self.value not in ROLES:
+            raise UnknownNameError("role", self.value, ROLES)
+        if not self.value:
+            raise ConfigError(self.kind, "a text that is not empty", self.value)
 
     def matches(self, role: str, name: str, module: nn.Module) -> bool:
         if self.kind == "role":
@@ -86,7 +100,8 @@ class Term:
         return hit != self.negated
 
     def __str__(self) -> str:
-        return ("~" if self.negated else "") + (self.value if self.kind == "role" else f"{self.kind}:{self.value}")
+        value = self.value if self.kind == "role" else f"{self.kind}:{quoted(self.value, '&|')}"
+        return ("~" if self.negated else "") + value
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,8 @@ class Where:
     - ``weights``, ``biases``, ``norms``, ``embeddings``, ``scales``: parameters by role. ``weights`` are the matrices
       and kernels that decay and sparsity are meant for, ``norms`` all parameters of normalizations, ``scales``
       one-dimensional ones of unknown modules.
+    - ``reparametrized``: parameters that a weight is computed from, such as direction and length under weight
+      normalization. They are no ``weights``.
     - ``activations``, ``dropouts``, ``linears``, ``convolutions``: modules by kind. ``hidden``: the model's dropouts
       where it has any, else its activations.
     - ``everything``: all parameters, or all modules without parts.
@@ -137,6 +154,11 @@ class Where:
 
     @staticmethod
     def role(role: str) -> Where:
+        """By the role; one of those above.
+
+        Raises:
+            UnknownNameError: there is none of that name; the nearest is suggested.
+        """
         return Where(((Term("role", role),),))
 
     @staticmethod
@@ -147,19 +169,21 @@ class Where:
             ConfigError: an empty or unknown term.
         """
         clauses = []
-        for clause in text.split("|"):
+        for clause in split(text, "|"):
             terms = []
-            for raw in clause.split("&"):
+            for raw in split(clause, "&"):
                 word = raw.strip()
                 negated = word.startswith("~")
                 word = word.removeprefix("~").strip()
                 kind, colon, value = word.partition(":")
-                if colon and kind in ("name", "type") and value:
+                if colon and kind in ("name", "type") and (value := unquoted(value.strip())):
                     terms.append(Term(kind, value, negated))
                 elif word in ROLES:
                     terms.append(Term("role", word, negated))
                 else:
-                    raise ConfigError(f"term {word!r}", f"name:GLOB, type:CLASS or one of {', '.join(ROLES)}", text)
+                    near = difflib.get_close_matches(word, ROLES, n=1)
+                    rule = f"name:GLOB, type:CLASS or one of {', '.join(ROLES)}"
+                    raise ConfigError(f"term {word!r}", rule, text, f"Did you mean {near[0]!r}?" if near else "")
             clauses.append(tuple(terms))
         return Where(tuple(clauses))
 

@@ -2,7 +2,7 @@
 
 ``"l1:strength=1e-4,on=weights"`` names a technique and its fields; ``" | "`` stands between techniques. A value with a
 comma, a bar or a quote in it is written in double quotes, two of them for one inside; an ``on=`` is also understood
-without.
+without. Inside an ``on`` names are quoted by the same rule (:mod:`dashpot.core.fields.select`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.fields.domains import Choice, Domain, FieldSpec, Flag, Range
+from dashpot.core.fields.quoting import quoted, split, unquoted
 from dashpot.core.fields.schedule import Schedule
 from dashpot.core.fields.schedule import plain as in_figures
 from dashpot.core.fields.select import Where
@@ -78,8 +79,9 @@ def parse_ranges(text: str) -> tuple[Any, dict[str, Interval | None]]:
     fixed, mentioned = {}, {}
     for spec, value in values:
         parameter = f"{cls.__name__}.{spec.name}"
-        mentioned[spec.name] = interval(parameter, spec.domain, value) if ".." in value else None
-        if ".." not in value:
+        ranged = ".." in value and not _literal(spec.domain, value)
+        mentioned[spec.name] = interval(parameter, spec.domain, value) if ranged else None
+        if not ranged:
             fixed[spec.name] = spec.domain.parse(parameter, value)
     return cls(**fixed), mentioned
 
@@ -116,7 +118,7 @@ def interval(parameter: str, domain: Domain, text: str) -> Interval:
 def split_recipe(text: str) -> list[str]:
     """The techniques of ``"mixup:alpha=0.2 | l1:on=weights | embeddings"``: a bar may also be the "or" of an ``on``."""
     parts: list[str] = []
-    for piece in _split(text, "|"):
+    for piece in split(text, "|"):
         if parts and ":" in parts[-1] and _is_where(re.split(r",(?=\s*\w[\w-]*\s*=)", piece)[0]):
             parts[-1] += "|" + piece
         else:
@@ -126,7 +128,7 @@ def split_recipe(text: str) -> list[str]:
 
 def write(technique: Any) -> str:
     """The text of a technique, every field spelled out."""
-    pairs = [f"{name}={_quoted(str(plain(getattr(technique, name))))}" for name in technique.fields()]
+    pairs = [f"{name}={quoted(str(plain(getattr(technique, name))), ',|')}" for name in technique.fields()]
     return str(technique.name) + (":" + ",".join(pairs) if pairs else "")
 
 
@@ -173,7 +175,7 @@ def _fields(text: str) -> tuple[Any, list[tuple[FieldSpec, str]]]:
     name, _, rest = text.strip().partition(":")
     cls = find(name.strip())
     found: list[tuple[FieldSpec, str]] = []
-    for piece in _split(rest, ","):
+    for piece in split(rest, ","):
         if not piece.strip():
             continue
         if _FIELD.match(piece) is None:
@@ -188,7 +190,7 @@ def _fields(text: str) -> tuple[Any, list[tuple[FieldSpec, str]]]:
             )
         field, _, value = piece.partition("=")
         found.append((_spec(cls, field.strip()), value.strip()))
-    return cls, [(spec, _unquoted(value)) for spec, value in found]
+    return cls, [(spec, unquoted(value)) for spec, value in found]
 
 
 def _spec(cls: Any, field: str) -> FieldSpec:
@@ -198,26 +200,15 @@ def _spec(cls: Any, field: str) -> FieldSpec:
     return fields[field]
 
 
-def _split(text: str, separator: str) -> list[str]:
-    """At each separator outside of double quotes."""
-    parts, quoted = [""], False
-    for character in text:
-        quoted ^= character == '"'
-        if character == separator and not quoted:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
-
-
-def _quoted(value: str) -> str:
-    needs = any(character in value for character in ',|"') or value != value.strip() or not value
-    return '"' + value.replace('"', '""') + '"' if needs else value
-
-
-def _unquoted(value: str) -> str:
-    whole = len(value) > 1 and value[0] == value[-1] == '"'
-    return value[1:-1].replace('""', '"') if whole else value
+def _literal(domain: Domain, value: str) -> bool:
+    """Whether two dots are part of a name, as in ``on=name:a..b``, and no range."""
+    if isinstance(domain, Range):
+        return False
+    try:
+        domain.parse("", value)
+    except ConfigError:
+        return False
+    return True
 
 
 def _is_where(text: str) -> bool:

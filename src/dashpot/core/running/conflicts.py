@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from dashpot.core.errors import ConflictError
-from dashpot.core.fields.select import Where
 from dashpot.core.points import Attached, Points
+from dashpot.core.running.selecting import demand_selected
 from dashpot.core.running.view import ModelView, is_compiled
 
 PROXIMAL = "proximal step"
@@ -48,7 +48,7 @@ def check(attached: list[Attached], view: ModelView, *, batch_size: int | None, 
     _check_optimizer(attached, view)
     holders = _claimed(attached, view)
     for technique, ctx in attached:
-        _check_names(technique, view)
+        demand_selected(technique, view)
         _check_gradients(technique, view)
         technique.requires.check(type(technique).__name__, targets=ctx.targets, closure=closure, modality=ctx.modality)
     _check_rows(view, batch_size)
@@ -87,18 +87,6 @@ def _claimed(attached: list[Attached], view: ModelView) -> dict[tuple[str, str],
                     " them disjoint `on`."
                 )
     return holders
-
-
-def _check_names(technique: Points, view: ModelView) -> None:
-    """A misspelt name or type in ``on``."""
-    on = getattr(technique, "on", None)
-    if isinstance(on, Where) and not technique.defines("on_model") and on.names_parts() and not view.has(on):
-        names = list(view.parameters)
-        some = ", ".join(names[:6]) + (f", and {len(names) - 6} more" if len(names) > 6 else "")
-        raise ConflictError(
-            f"{type(technique).__name__}.on ({on}) matches no parameter of {type(view.model).__name__}, which has"
-            f" {some}."
-        )
 
 
 def _check_gradients(technique: Points, view: ModelView) -> None:

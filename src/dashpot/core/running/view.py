@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dashpot.core.axes import Axes, axes_of
-from dashpot.core.fields.select import Where, module_role, parameter_role
+from dashpot.core.fields.select import Where, module_role
+from dashpot.core.running.computed import role_of
 
 Group = dict[str, Any]
 
@@ -125,7 +126,7 @@ class ModelView:
                 name = f"{prefix}.{leaf}" if prefix else leaf
                 if name not in self.parameters:
                     self.parameters[name] = parameter
-                    self.roles[name] = parameter_role(module, leaf, parameter)
+                    self.roles[name] = role_of(self.modules, name, parameter)
                     self._owners[name] = module
 
     def names(self, on: Where) -> list[str]:
@@ -137,9 +138,9 @@ class ModelView:
         later.
         """
         return any(
-            on.matches(parameter_role(module, leaf, p), f"{prefix}.{leaf}" if prefix else leaf, module)
+            on.matches(role_of(self.modules, name, p), name, module)
             for prefix, module in self.modules.items()
-            for leaf, p in module.named_parameters(recurse=False)
+            for name, p in module.named_parameters(prefix, recurse=False)
         )
 
     def params(self, on: Where | None = None) -> Params:

@@ -15,6 +15,7 @@ from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.techniques.penalties.decay import warn_double_decay
+from dashpot.techniques.penalties.selected import refuse_computed
 
 
 def l2_value(w: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]) -> Float[Tensor, ""]:
@@ -90,6 +91,7 @@ class L2(Technique):
     on: Annotated[Where, Selection()] = weights
 
     def check(self, view: ModelView, ctx: Context) -> None:
+        refuse_computed("L2", self.on, view)
         warn_double_decay("L2", view, self.on)
 
     def on_gradient(self, params: Params, ctx: Context) -> None:

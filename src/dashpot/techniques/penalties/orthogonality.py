@@ -13,9 +13,10 @@ from dashpot.core.fields.domains import Range, Selection
 from dashpot.core.fields.select import Where, weights
 from dashpot.core.running.context import Context
 from dashpot.core.running.direction import direction
-from dashpot.core.running.view import Params
+from dashpot.core.running.view import ModelView, Params
 from dashpot.core.technique import Technique
 from dashpot.techniques.penalties.proximal import Scalar
+from dashpot.techniques.penalties.selected import refuse_computed
 
 
 def _excess(w: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,6 +81,9 @@ class Orthogonality(Technique):
         default=1e-3, kw_only=False
     )
     on: Annotated[Where, Selection()] = weights
+
+    def check(self, view: ModelView, ctx: Context) -> None:
+        refuse_computed("Orthogonality", self.on, view)
 
     def on_gradient(self, params: Params, ctx: Context) -> None:
         for w, grad, group, axes in zip(params.tensors, params.grads, params.groups, params.axes, strict=True):

@@ -23,6 +23,7 @@ from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.techniques.penalties.fast import PLAIN, KernelTerms, map_by_kernel
+from dashpot.techniques.penalties.selected import refuse_computed, warn_coarse
 from dashpot.techniques.penalties.step_rules import (
     Step,
     adam_scales,
@@ -163,7 +164,9 @@ class Proximal(Technique):
         return view.names(self.on)
 
     def check(self, view: ModelView, ctx: Context) -> None:
+        refuse_computed(type(self).__name__, self.on, view)
         self.demand_usable(view.optimizer)
+        warn_coarse(type(self).__name__, self.on, view)
         taken = view.penalties()
         for name, w, _ in view.params(self.on):
             self.along(view.axes(name)).refuse(name, w)

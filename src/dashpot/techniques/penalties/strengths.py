@@ -22,6 +22,7 @@ from dashpot.core.technique import Technique
 from dashpot.core.weights import checked_weights
 from dashpot.evaluation.losses import Criterion, default_criterion, is_classification
 from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.techniques.penalties.selected import refuse_computed
 from dashpot.techniques.penalties.training_rows import CHUNK, collected, tensors
 
 MANY_ROWS, FEW_ROWS = 1e-3, 1e-2
@@ -231,6 +232,7 @@ def _penalized(model: nn.Module, technique: Penalty) -> tuple[ModelView, Params]
     if not trainable:
         raise ConfigError("model", "a module with trainable parameters", type(model).__name__)
     view = ModelView(model, torch.optim.SGD(trainable, lr=1.0))
+    refuse_computed(type(technique).__name__, technique.on, view)
     return view, view.params(technique.on)
 
 

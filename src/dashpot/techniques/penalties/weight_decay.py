@@ -16,6 +16,7 @@ from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.techniques.penalties.decay import warn_double_decay
+from dashpot.techniques.penalties.selected import refuse_computed
 
 
 def weight_decay(
@@ -79,6 +80,7 @@ class WeightDecay(Technique):
     on: Annotated[Where, Selection()] = weights
 
     def check(self, view: ModelView, ctx: Context) -> None:
+        refuse_computed("WeightDecay", self.on, view)
         warn_double_decay("WeightDecay", view, self.on)
 
     def on_update(self, params: Params, ctx: Context) -> None:

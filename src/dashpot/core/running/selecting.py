@@ -1,0 +1,63 @@
+"""Whether what ``on`` selects is there: checked at attach, before any work."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections import Counter
+
+from dashpot.core.errors import ConflictError
+from dashpot.core.fields.select import Where
+from dashpot.core.points import Points
+from dashpot.core.running.view import ModelView
+
+
+class SelectionWarning(UserWarning):
+    """A technique selects parameters that it cannot act on now, or hardly."""
+
+
+def demand_selected(technique: Points, view: ModelView) -> None:
+    """Refuse an ``on`` that matches no parameter of the model, trainable or not.
+
+    Raises:
+        ConflictError: with what the model has, and the nearest name or type.
+
+    Warns:
+        SelectionWarning: the default ``on`` of the technique matches nothing in this model, or ``on`` nothing that the
+            optimizer updates.
+    """
+    on = getattr(technique, "on", None)
+    if not isinstance(on, Where) or technique.defines("on_model") or technique.defines("on_build"):
+        return
+    name = type(technique).__name__
+    if not view.has(on):
+        told = f"{name}.on ({on}) matches no parameter of {type(view.model).__name__}, which has {_has(view)}."
+        if str(on) != str(getattr(type(technique), "on", None)):
+            raise ConflictError(told + _near(on, view))
+        warnings.warn(f"{told} {name} does nothing here.", SelectionWarning, stacklevel=7)
+    elif view.names(on) and not len(view.params(on)):
+        some = ", ".join(view.names(on)[:3])
+        warnings.warn(
+            f"{name}.on ({on}) selects only parameters that the optimizer does not update ({some}), so that {name} does"
+            " nothing until it does. Give them to the optimizer, or choose others.",
+            SelectionWarning,
+            stacklevel=7,
+        )
+
+
+def _has(view: ModelView) -> str:
+    """Some of the names of a model's parameters, and how many there are of each role."""
+    roles = ", ".join(f"{role} {count}" for role, count in Counter(view.roles.values()).items())
+    names = list(view.parameters)
+    more = f", and {len(names) - 6} more" if len(names) > 6 else ""
+    return f"{', '.join(names[:6])}{more} ({roles})" if names else "no trainable parameters"
+
+
+def _near(on: Where, view: ModelView) -> str:
+    """The name or type of the model that is almost the one asked for."""
+    types = sorted({cls.__name__ for module in view.modules.values() for cls in type(module).__mro__})
+    for term in (term for clause in on.clauses for term in clause if not term.negated):
+        known = {"name": list(view.parameters), "type": types}.get(term.kind, [])
+        if near := difflib.get_close_matches(term.value, known, n=1):
+            return f" Did you mean {term.kind}:{near[0]}?"
+    return ""
