@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dashpot.cli.options import Data, Device, Epochs, Out, RecipeFile, Seed, TargetName, Task, With, read_recipe
+from dashpot.cli.options import (
+    Data,
+    Device,
+    Epochs,
+    Out,
+    RecipeFile,
+    Seed,
+    TargetName,
+    Task,
+    Weights,
+    With,
+    read_recipe,
+)
 
 if TYPE_CHECKING:
     from dashpot.report.compare.record import CompareRecord
@@ -22,6 +34,7 @@ def compare(
     data: Data = None,
     target: TargetName = None,
     task: Task = None,
+    weights: Weights = None,
     with_: With = None,
     recipe: RecipeFile = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Splits; the same for every arm.")] = 3,
@@ -46,7 +59,7 @@ def compare(
     from dashpot.runs.saved import next_folder, open_folder, write_json
 
     chosen = read_recipe(recipe, with_)
-    problem = load_problem(data, target, task)
+    problem = load_problem(data, target, task, weights)
     tell()
     if isinstance(problem.inputs, np.ndarray):
         nets.build(

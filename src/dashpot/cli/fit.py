@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dashpot.cli.options import Data, Device, Epochs, Out, RecipeFile, Seed, TargetName, Task, With, read_recipe
+from dashpot.cli.options import (
+    Data,
+    Device,
+    Epochs,
+    Out,
+    RecipeFile,
+    Seed,
+    TargetName,
+    Task,
+    Weights,
+    With,
+    read_recipe,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,6 +34,7 @@ def fit(
     data: Data = None,
     target: TargetName = None,
     task: Task = None,
+    weights: Weights = None,
     with_: With = None,
     recipe: RecipeFile = None,
     out: Out = None,
@@ -52,7 +65,7 @@ def fit(
     chosen = read_recipe(recipe, with_)
     if resume and out is None:
         raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")
-    problem = load_problem(data, target, task)
+    problem = load_problem(data, target, task, weights)
     tell()
     split = problem.split(seed)
     prepared = problem.prepare(split.train)

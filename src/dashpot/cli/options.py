@@ -22,6 +22,14 @@ TargetName = Annotated[str | None, typer.Option("--target", help="The column to 
 Task = Annotated[
     str | None, typer.Option("--task", help="classification or regression; guessed from the target by default.")
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="The column that says how much each row counts: 0 is absent, 2 is two rows. It is no input.",
+        metavar="COLUMN",
+    ),
+]
 With = Annotated[
     list[str] | None,
     typer.Option("--with", help="A technique, such as mixup:alpha=0.2; repeat for more.", metavar="TECHNIQUE"),

@@ -26,7 +26,7 @@ def predict(
     from dashpot.runs.saved import load_decision, load_run, predictions
 
     network, preprocessing, target = load_run(run)
-    x, names = load_rows(data, preprocessing, target.name)
+    x, names = load_rows(data, preprocessing, target.name, target.weight)
     columns = {"row": names, **predictions(network, x, target, load_decision(run))}
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from dashpot.comparison.reference_models import fit_reference, reference_scores, reference_zeros, references
@@ -104,7 +105,7 @@ def train_together(
 
     def member(recipe: Recipe) -> Member:
         with initial_weights(seed):
-            known = resolve_strengths(recipe, make(), (prepared.x[split.train], prepared.y[split.train]))
+            known = resolve_strengths(recipe, make(), prepared.part(split.train))
         watch = split.valid if any(isinstance(t, EarlyStopping) for t in recipe) else None
         return Member(make=make, recipe=known, lr=length.lr, seed=seed, rows=split.train, watch=watch)
 
@@ -119,6 +120,7 @@ def train_together(
             device=device,
             bfloat16=False,
             modality=prepared.modality,
+            weight=prepared.weight,
         )
         epochs = dict.fromkeys(range(len(together)), 0)
         while population.alive and population.epoch < length.epochs:
@@ -228,9 +230,14 @@ def _reference_run(make: Callable[[int], Any], prepared: Prepared, split: Split)
     x, y = prepared.standardized().flatten(1).numpy().astype("float64"), prepared.y.numpy()
     classes = len(prepared.target.classes)
     model = make(len(split.train) * x.shape[1] * max(classes, 1))
-    note = fit_reference(model, x[split.train], y[split.train])
+    w = None if prepared.weight is None else prepared.weight.numpy().astype("float64")
+
+    def part(rows: np.ndarray) -> tuple[Any, ...]:
+        return x[rows], y[rows], None if w is None else w[rows]
+
+    note = fit_reference(model, *part(split.train))
     parts = {"train": split.train, "valid": split.valid, "test": split.test}
     measured = {
-        name: in_units(reference_scores(model, x[rows], y[rows], classes), prepared) for name, rows in parts.items()
+        name: in_units(reference_scores(model, *part(rows), classes=classes), prepared) for name, rows in parts.items()
     }
     return {**measured, "zeros": reference_zeros(model), "note": note}

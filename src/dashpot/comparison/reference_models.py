@@ -66,7 +66,7 @@ def references(task: str, *, quick: bool = False) -> dict[str, Callable[[int], M
     }
 
 
-def seconds_at_most(model: Model, x: np.ndarray, y: np.ndarray) -> float:
+def seconds_at_most(model: Model, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Estimated seconds of boosted trees, from their first rounds: with hundreds of columns and several classes it may
     be minutes. 0 for other models.
     """
@@ -76,32 +76,43 @@ def seconds_at_most(model: Model, x: np.ndarray, y: np.ndarray) -> float:
     if not isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
         return 0.0
     started = time.perf_counter()
-    clone(model).set_params(max_iter=FIRST).fit(x, y)
+    clone(model).set_params(max_iter=FIRST).fit(x, y, sample_weight=weight)
     return (time.perf_counter() - started) * float(model.max_iter) / FIRST
 
 
-def fit_reference(model: Model, x: np.ndarray, y: np.ndarray) -> str:
-    """Fit in place; returns a note if a solver stopped short of its tolerance."""
+def fit_reference(model: Model, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> str:
+    """Fit in place; returns a note if a solver stopped short of its tolerance. Weights are scikit-learn's
+    ``sample_weight``.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
     threads = most() if x.size >= LARGE_TABLE else 1
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads):
         warnings.simplefilter("always")
-        model.fit(x, y)
+        model.fit(x, y, sample_weight=weight)
     short = any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
     return "the solver stopped short of its tolerance for some strengths" if short else ""
 
 
-def reference_scores(model: Model, x: np.ndarray, y: np.ndarray, classes: int) -> dict[str, float]:
+def log_probabilities(model: Model, x: np.ndarray, classes: int) -> np.ndarray:
+    """[rows, classes]; a class that was not among the model's training rows has the probability 1e-12."""
+    probability = np.full((len(x), classes), 1e-12)
+    probability[:, model.classes_] = np.maximum(model.predict_proba(x), 1e-12)
+    return np.asarray(np.log(probability))
+
+
+def reference_scores(
+    model: Model, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, *, classes: int
+) -> dict[str, float]:
     """The same scores as for networks."""
     import torch
 
+    counts = None if weight is None else torch.from_numpy(weight)
     if classes:
-        probability = np.full((len(x), classes), 1e-12)
-        probability[:, model.classes_] = np.maximum(model.predict_proba(x), 1e-12)
-        return metrics_of(torch.from_numpy(np.log(probability)), torch.from_numpy(y))
-    return metrics_of(torch.from_numpy(model.predict(x)), torch.from_numpy(y.astype(np.float64)))
+        out = torch.from_numpy(log_probabilities(model, x, classes))
+        return metrics_of(out, torch.from_numpy(y), weight=counts)
+    return metrics_of(torch.from_numpy(model.predict(x)), torch.from_numpy(y.astype(np.float64)), weight=counts)
 
 
 def reference_zeros(model: Model) -> float | None:

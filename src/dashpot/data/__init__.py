@@ -3,7 +3,8 @@
 from dashpot.data.images import ImagePreprocessing
 from dashpot.data.load import load_problem, load_rows
 from dashpot.data.preprocessing import DataWarning, Layout, Preprocessing
-from dashpot.data.problem import Prepared, Problem, Split, Target
+from dashpot.data.problem import Prepared, Problem, Target
+from dashpot.data.splitting import Split
 from dashpot.data.text import TextColumn
 
 __all__ = [

@@ -101,6 +101,32 @@ def mean_and_deviation(values: np.ndarray, weight: np.ndarray | None = None) -> 
     return mean, np.sqrt(((values - mean) ** 2 * share).sum(axis=0))
 
 
+LARGEST, SMALLEST = 1e100, 1e-100
+"""Of a target, in size and in deviation: the squares of errors are finite, and not all 0."""
+
+
+def mean_and_scale(target: np.ndarray, weight: np.ndarray | None = None) -> tuple[Any, Any]:
+    """What values to predict are standardized by: mean and deviation of each column, or of one; the deviation of a
+    constant one is 1.
+
+    Raises:
+        DataError: values that are too large or too close to each other for squared errors in float64.
+    """
+    largest = float(np.abs(target).max())
+    if not largest < LARGEST:
+        raise DataError(
+            f"the target must hold numbers below {LARGEST:g} in size, got {largest:g}. Divide them, or take logarithms."
+        )
+    mean, deviation = mean_and_deviation(target, weight)
+    varies = np.ptp(target, axis=0) > 0
+    if (varies & (deviation < SMALLEST)).any():
+        raise DataError(
+            f"the target must vary by more than {SMALLEST:g}, got a standard deviation of {np.min(deviation):g}."
+            " Multiply it."
+        )
+    return mean, np.where(varies, deviation, 1.0)
+
+
 def spread(block: np.ndarray, missing: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """The distance of the quartiles; half the range where they are the same; 1 where nothing varies."""
     quantile: Any = np.quantile if weight is None else weighted_quantile

@@ -20,7 +20,12 @@ from dashpot.data.rows import Rows, frame_rows, to_rows
 from dashpot.data.tables import CSV, read_table, row_numbers, target_of, warn_of_text_like_numbers
 
 
-def load_problem(source: str | Path | None = None, target: str | None = None, task: str | None = None) -> Problem:
+def load_problem(
+    source: str | Path | None = None,
+    target: str | None = None,
+    task: str | None = None,
+    weights: str | None = None,
+) -> Problem:
     """Read data with a target.
 
     Args:
@@ -29,13 +34,15 @@ def load_problem(source: str | Path | None = None, target: str | None = None, ta
             features.
         target: the target column of a table.
         task: ``"classification"`` or ``"regression"``; guessed from the target by default.
+        weights: the column of a table that says how much each row counts, which is no input: a row of weight 0 is
+            absent, one of weight 2 counts as two rows.
 
     A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test
     rows are the test part. So are the images in ``test``, where the folder holds nothing but folders of these names
     with class folders in them.
 
     Raises:
-        ConfigError: a target without data.
+        ConfigError: a target without data, or weights without a table.
         StorageError: no such file, or one that cannot be read.
         DataError: the data cannot be used; the message says why and what to do.
 
@@ -43,6 +50,8 @@ def load_problem(source: str | Path | None = None, target: str | None = None, ta
         DataWarning: what was read from a column ``split`` or from folders, row numbers that were left out, and a text
             column that looks like numbers.
     """
+    if weights is not None and (source is None or Path(source).is_dir() or Path(source).suffix == ".npz"):
+        raise ConfigError("weights", "None where data are no table", weights, "Only a table has columns.")
     if source is None:
         from sklearn.datasets import load_digits
 
@@ -65,17 +74,20 @@ def load_problem(source: str | Path | None = None, target: str | None = None, ta
     if path.suffix == ".npz":
         inputs, values, test = read_labelled(path)
         return Problem(path.stem, inputs, values, task, test)
-    return _table_problem(path, target, task)
+    return _table_problem(path, target, task, weights)
 
 
-def _table_problem(path: Path, target: str | None, task: str | None) -> Problem:
+def _table_problem(path: Path, target: str | None, task: str | None, weights: str | None) -> Problem:
     frame = read_table(path)
     if target is None:
         raise DataError(f"target must name the column to predict. {path.name} has: {', '.join(frame.columns[:12])}.")
-    if target not in frame.columns:
-        near = difflib.get_close_matches(target, frame.columns, n=1, cutoff=0.4)
-        hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(frame.columns[:12])}."
-        raise DataError(f"target must be a column of {path.name}, got {target!r}. {hint}")
+    _demand_column("target", target, frame.columns, path)
+    weight = None
+    if weights is not None:
+        _demand_column("weights", weights, frame.columns, path)
+        if weights == target:
+            raise DataError(f"weights must be another column than the target, got {weights!r}.")
+        weight, frame = frame[weights].to_numpy(), frame.drop(weights)
     values, rows = target_of(frame[target], task), frame_rows(frame.drop(target))
     for name in row_numbers(rows):
         warnings.warn(f"column {name!r} is not an input: it numbers the rows.", DataWarning, stacklevel=3)
@@ -100,11 +112,19 @@ def _table_problem(path: Path, target: str | None, task: str | None) -> Problem:
     if path.name.lower().endswith(CSV):
         warn_of_text_like_numbers(rows)
     fixed = test if test is not None and len(test) else None
-    return Problem(path.name.split(".")[0], rows, values, task, fixed, target_name=target)
+    return Problem(path.name.split(".")[0], rows, values, task, fixed, target, weight, weights or "")
 
 
-def load_rows(source: str | Path, preprocessing: Prepares, target: str = "") -> tuple[Any, list[str]]:
-    """Read data to predict, as tensors that fit ``preprocessing``. A column called ``target`` is passed over.
+def _demand_column(name: str, column: str, columns: list[str], path: Path) -> None:
+    if column not in columns:
+        near = difflib.get_close_matches(column, columns, n=1, cutoff=0.4)
+        hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(columns[:12])}."
+        raise DataError(f"{name} must be a column of {path.name}, got {column!r}. {hint}")
+
+
+def load_rows(source: str | Path, preprocessing: Prepares, target: str = "", weight: str = "") -> tuple[Any, list[str]]:
+    """Read data to predict, as tensors that fit ``preprocessing``. Columns called ``target`` and ``weight`` are passed
+    over.
 
     Returns:
         The inputs, and a name for each row (its number, or the image's path).
@@ -126,14 +146,15 @@ def load_rows(source: str | Path, preprocessing: Prepares, target: str = "") -> 
     if len(rows) == 0:
         raise DataError(f"{path.name} must have rows, got an empty table.")
     used = {*preprocessing.numeric, *preprocessing.indicated, *preprocessing.nominal, *preprocessing.text}
-    passed_over = {target, *row_numbers(rows)} | ({"split"} if named_test(rows) is not None else set())
+    passed_over = {target, weight, *row_numbers(rows)} | ({"split"} if named_test(rows) is not None else set())
     for name in (passed_over - used) & set(rows.names):
         rows = rows.without(name)
     return torch.from_numpy(preprocessing.transform(rows)), [str(i) for i in range(len(rows))]
 
 
-def new_inputs(x: Any, preprocessing: Prepares, target: str = "") -> np.ndarray:
-    """Arrays, tensors, frames or lists of new rows, as a network takes them. A column called ``target`` is passed over.
+def new_inputs(x: Any, preprocessing: Prepares, target: str = "", weight: str = "") -> np.ndarray:
+    """Arrays, tensors, frames or lists of new rows, as a network takes them. Columns called ``target`` and ``weight``
+    are passed over.
 
     Raises:
         DataError: they do not fit ``preprocessing``.
@@ -143,10 +164,7 @@ def new_inputs(x: Any, preprocessing: Prepares, target: str = "") -> np.ndarray:
         return preprocessing.transform(as_pixels("X", np.asarray(given)))
     assert isinstance(preprocessing, Preprocessing)
     rows = to_rows(given)
-    if target in rows.names and target not in (
-        *preprocessing.numeric,
-        *preprocessing.nominal,
-        *preprocessing.text,
-    ):
-        rows = rows.without(target)
+    used = {*preprocessing.numeric, *preprocessing.nominal, *preprocessing.text}
+    for name in ({target, weight} - used) & set(rows.names):
+        rows = rows.without(name)
     return preprocessing.transform(rows)

@@ -13,28 +13,25 @@ from torch import Tensor
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.requires import MODALITIES
 from dashpot.core.running.batch import unit_range
+from dashpot.core.weights import as_counts, checked_weights
+from dashpot.data.columns import mean_and_scale
 from dashpot.data.kinds import KINDS, Prepares, kind_of
 from dashpot.data.rows import Rows
-
-
-@dataclass(frozen=True)
-class Split:
-    """Row indices of the training, validation and test part."""
-
-    train: np.ndarray
-    valid: np.ndarray
-    test: np.ndarray
+from dashpot.data.splitting import Split, split_rows, warn_of_rare
 
 
 @dataclass(frozen=True)
 class Target:
-    """How targets are read: classes by name, values standardized by the training rows."""
+    """How targets are read: classes by name, values standardized by the training rows. ``name`` and ``weight`` are the
+    columns that are no inputs.
+    """
 
     task: str
     classes: tuple[str, ...] = ()
     mean: float = 0.0
     scale: float = 1.0
     name: str = ""
+    weight: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,7 @@ class Prepared:
         preprocessing: what was learned.
         target: how ``y`` is read.
         feature_names: of the columns of ``x``, for tables.
+        weight: of the rows, float32 [n], above 0; None where each counts once.
     """
 
     x: Tensor
@@ -55,6 +53,12 @@ class Prepared:
     preprocessing: Prepares
     target: Target
     feature_names: tuple[str, ...] = ()
+    weight: Tensor | None = None
+
+    def part(self, rows: np.ndarray) -> tuple[Tensor, ...]:
+        """``(x, y)`` of some rows, or ``(x, y, weight)``."""
+        parts = (self.x, self.y) if self.weight is None else (self.x, self.y, self.weight)
+        return tuple(part[rows] for part in parts)
 
     @property
     def modality(self) -> str | None:
@@ -87,6 +91,8 @@ class Problem:
         classes: their names, sorted; empty for regression.
         labels: class codes (int64) or values (float64).
         fixed_test: the rows that the source itself names as its test part, if any.
+        weight: of the rows, above 0, as numbers of rows; None where each counts once. Rows of weight 0 are absent.
+        kept: the rows of the source that are left, where some are absent.
     """
 
     def __init__(
@@ -97,15 +103,27 @@ class Problem:
         task: str | None = None,
         fixed_test: np.ndarray | None = None,
         target_name: str = "",
+        weight: Any = None,
+        weight_name: str = "",
     ) -> None:
         if task not in (None, "classification", "regression"):
             raise ConfigError("task", "classification or regression", task)
-        self.target_name = target_name
+        self.target_name, self.weight_name = target_name, weight_name
+        if len(inputs) == 0:
+            raise DataError(f"{name} must have rows, got an empty table.")
+        self.kept: np.ndarray | None = None
+        self.weight: np.ndarray | None = None
+        if weight is not None:
+            values = checked_weights(weight_name or "weight", weight, len(inputs))
+            kept = np.flatnonzero(values)
+            self.weight = as_counts(values[kept])
+            if len(kept) < len(values):
+                self.kept, target = kept, target[kept]
+                inputs = inputs.take(kept) if isinstance(inputs, Rows) else inputs[kept]
+                fixed_test = None if fixed_test is None else np.flatnonzero(np.isin(kept, fixed_test))
         self.name, self.inputs, self.fixed_test = name, inputs, fixed_test
         self.kind = kind_of(inputs).name
         self.n = len(inputs)
-        if self.n == 0:
-            raise DataError(f"{name} must have rows, got an empty table.")
         self.task = task or guess_task(target)
         self.classes: tuple[str, ...] = ()
         if self.task == "classification":
@@ -117,6 +135,7 @@ class Problem:
                 raise DataError(f"{name} must have at least 5 rows to be split in three, got {self.n}.")
             if np.ptp(self.labels) == 0:
                 raise DataError(f"the target must vary, got {self.labels[0]:g} in every row.")
+            mean_and_scale(self.labels)
         if fixed_test is not None:
             self._demand_pool(fixed_test)
 
@@ -129,28 +148,18 @@ class Problem:
             if isinstance(self.inputs, np.ndarray)
             else [self.inputs.column(name) for name in self.inputs.names]
         )
-        for part in [*parts, self.labels]:
+        for part in [*parts, self.labels, *([] if self.weight is None else [self.weight])]:
             digest.update(
                 repr(part.tolist()).encode() if part.dtype == object else np.ascontiguousarray(part).tobytes()
             )
         return digest.hexdigest()[:16]
 
     def split(self, seed: int) -> Split:
-        """60 / 20 / 20, stratified by class. Where the source has a test part of its own, that is the test part and the
-        rest is split 75 / 25.
+        """60 / 20 / 20, stratified by class: the first row of a class is for training, the second one for validation.
+        Where the source has a test part of its own, that is the test part and the rest is split 75 / 25.
         """
-        rng = np.random.default_rng([seed, 60_20_20])
         groups = self.labels if self.task == "classification" else np.zeros(self.n, dtype=np.int64)
-        pool = np.arange(self.n) if self.fixed_test is None else np.setdiff1d(np.arange(self.n), self.fixed_test)
-        train, valid, test = [], [], [] if self.fixed_test is None else [self.fixed_test]
-        for group in np.unique(groups):
-            rows = rng.permutation(pool[groups[pool] == group])
-            held = max(1, round(0.2 * len(rows))) if self.fixed_test is None else 0
-            watched = max(1, round((0.2 if self.fixed_test is None else 0.25) * len(rows)))
-            test.append(rows[:held])
-            valid.append(rows[held : held + watched])
-            train.append(rows[held + watched :])
-        return Split(*(np.sort(np.concatenate(part)) for part in (train, valid, test)))
+        return split_rows(groups, self.fixed_test, seed)
 
     def pool_and_test(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows for cross-validation (training and validation), and the test rows of :meth:`split`, in order.
@@ -174,14 +183,8 @@ class Problem:
             )
         if self.task == "regression":
             return
-        counts = np.bincount(self.labels[pool], minlength=len(self.classes))
-        small = [name for name, count in zip(self.classes, counts, strict=True) if count < 2]
-        if small:
-            shown = ", ".join(map(repr, small[:8]))
-            raise DataError(
-                f"every class must have at least 2 rows outside of the test part; fewer have: {shown}. Merge or remove"
-                " them."
-            )
+        if len(np.unique(self.labels[pool])) < 2 or len(pool) < 2 * len(np.unique(self.labels[pool])):
+            raise DataError("there must be at least 2 classes outside of the test part, with 2 rows each on average.")
 
     def prepare(self, train: np.ndarray, *, scaling: str = "standard") -> Prepared:
         """Everything as tensors; each statistic is from the rows ``train`` only.
@@ -190,15 +193,21 @@ class Problem:
             scaling: of a table's numeric columns, ``"standard"`` or ``"robust"`` (:class:`Preprocessing`); pixels keep
                 their range, and are standardized by the network (:attr:`Prepared.stage`).
         """
-        target = Target(self.task, self.classes, name=self.target_name)
+        target = Target(self.task, self.classes, name=self.target_name, weight=self.weight_name)
         if self.task == "classification":
             y = torch.from_numpy(self.labels)
         else:
-            scale = float(self.labels[train].std()) or 1.0
-            target = Target(self.task, (), float(self.labels[train].mean()), scale, self.target_name)
+            mean, scale = mean_and_scale(self.labels[train], None if self.weight is None else self.weight[train])
+            target = Target(self.task, (), float(mean), float(scale), self.target_name, self.weight_name)
             y = torch.from_numpy(((self.labels - target.mean) / target.scale).astype(np.float32))
-        how: Prepares = KINDS[self.kind].preprocessing.fit(self.inputs, train, scaling=scaling)
-        return Prepared(torch.from_numpy(how.transform(self.inputs)), y, how, target, how.feature_names)
+        how: Prepares = KINDS[self.kind].preprocessing.fit(self.inputs, train, scaling=scaling, weight=self.weight)
+        x = torch.from_numpy(how.transform(self.inputs))
+        return Prepared(x, y, how, target, how.feature_names, self.weights)
+
+    @property
+    def weights(self) -> Tensor | None:
+        """:attr:`weight` as float32."""
+        return None if self.weight is None else torch.from_numpy(self.weight.astype(np.float32))
 
 
 def guess_task(target: np.ndarray) -> str:
@@ -264,9 +273,4 @@ def _demand_enough(classes: tuple[str, ...], codes: np.ndarray) -> None:
             f"there must be at least 3 rows per class, got {len(codes)} rows for {len(classes)} classes. If the target"
             " is a number, ask for regression."
         )
-    small = [name for name, count in zip(classes, np.bincount(codes, minlength=len(classes)), strict=True) if count < 3]
-    if small:
-        raise DataError(
-            f"every class must have at least 3 rows; fewer have: {', '.join(map(repr, small[:8]))}. Merge or remove"
-            " them."
-        )
+    warn_of_rare(classes, codes, 3, "part of the data (training, validation, test)")

@@ -9,7 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_array, column_or_1d
 
 from dashpot.core.errors import ConfigError
-from dashpot.data.columns import mean_and_deviation
+from dashpot.data.columns import mean_and_scale
 from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, present, refuse_weights
 
 
@@ -52,7 +52,7 @@ class DashpotRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]  #
             found = self._tune(rows, values, "regression")
             self._mean, self._scale = np.asarray(found.mean), np.asarray(found.scale)
             return self
-        mean, scale = mean_and_deviation(values, weight)
+        mean, scale = mean_and_scale(values, weight)
         self._mean = np.asarray(mean)
         self._scale = np.where(scale > 0, scale, 1.0)
         standard = ((values - self._mean) / self._scale).astype(np.float32)

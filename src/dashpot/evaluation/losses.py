@@ -197,7 +197,9 @@ def predict(model: nn.Module, x: Tensor, batch_size: int = 4096) -> Tensor:
         return torch.cat([model(x[i : i + batch_size].to(device)) for i in range(0, max(len(x), 1), batch_size)])
 
 
-def scores(model: nn.Module, x: Tensor, y: Tensor, criterion: Criterion | None = None) -> dict[str, float]:
+def scores(
+    model: nn.Module, x: Tensor, y: Tensor, criterion: Criterion | None = None, *, weight: Tensor | None = None
+) -> dict[str, float]:
     """Loss and metrics of ``model`` on ``(x, y)``, in evaluation mode; see :func:`metrics_of`.
 
     >>> import torch
@@ -206,4 +208,4 @@ def scores(model: nn.Module, x: Tensor, y: Tensor, criterion: Criterion | None =
     ['accuracy', 'balanced_accuracy', 'loss']
     """
     out = predict(model, x)
-    return metrics_of(out, y.to(out.device), criterion)
+    return metrics_of(out, y.to(out.device), criterion, weight=None if weight is None else weight.to(out.device))

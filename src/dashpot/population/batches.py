@@ -44,11 +44,12 @@ class StackedBatches:
         """Only these members, in this order."""
         self.rows = self.rows[list(rows)]
 
-    def epoch(self, members: Sequence[Member], number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and targets [member, batch, ...] of each step of an epoch; the first is 1."""
+    def epoch(self, members: Sequence[Member], number: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Inputs, targets and weights (or None) [member, batch, ...] of each step of an epoch; the first is 1."""
         length, device = self.rows.shape[1], self.rows.device
         keys = [derive(stream(m.seed, "order"), number) for m in members]
         orders = [torch.randperm(length, generator=generator(key), device="cpu") for key in keys]
         index = self.rows.gather(1, torch.stack(orders).to(device))
         for start, stop in self.edges:
-            yield self.data.take(index[:, start:stop])
+            rows = index[:, start:stop]
+            yield *self.data.take(rows), self.data.weights(rows)

@@ -64,37 +64,44 @@ class Gradients:
         if self.executor is not None:
             self.executor = ProgramExecutor(self.executor.program, self.block)
 
-    def of(self, x: Tensor, y: Tensor, grads: list[Tensor], *, learn: bool) -> tuple[Tensor, bool]:
+    def of(
+        self, x: Tensor, y: Tensor, weight: Tensor | None, grads: list[Tensor], *, learn: bool
+    ) -> tuple[Tensor, bool]:
         """Put the gradients [member, *shape] of a batch [member, batch, ...] into ``grads``.
 
         Args:
+            weight: of the samples [member, batch], > 0: the loss is their weighted mean; None: all the same.
             learn: whether running statistics move.
 
         Returns:
             The objective of each member, and whether other parameters are idle than before.
         """
         target = y.flatten(0, 1)
+        share = None if weight is None else weight / weight.sum(dim=1, keepdim=True)
         for technique in self._on_target:
             target = technique.on_target(target)
         if self.executor is not None:
             grads[:] = self.executor.views
             target, squares = target.view(*y.shape[:2], *target.shape[1:]), self.plan.loss is squared_error
-            return self.executor.train(x, target, *self._dropped(), learn=learn, squares=squares), False
+            return self.executor.train(x, target, *self._dropped(), share=share, learn=learn, squares=squares), False
         for technique in self._on_activation:
             technique.new_pass()
         if learn:
-            return self._by_autograd(x, target, grads)
+            return self._by_autograd(x, target, share, grads)
         with self._frozen_statistics():
-            return self._by_autograd(x, target, grads)
+            return self._by_autograd(x, target, share, grads)
 
     @torch.enable_grad()
-    def _by_autograd(self, x: Tensor, target: Tensor, grads: list[Tensor]) -> tuple[Tensor, bool]:
+    def _by_autograd(self, x: Tensor, target: Tensor, share: Tensor | None, grads: list[Tensor]) -> tuple[Tensor, bool]:
         out = self.block.network(x).flatten(0, 1)
         loss = self.plan.loss(out, target)
         for technique in self._on_loss:
             loss = technique.on_loss(loss, out)
         # Members share no parameter: the gradient of the sum is each one's own.
-        each = loss.reshape(len(x), -1).mean(dim=1)
+        if share is None:
+            each = loss.reshape(len(x), -1).mean(dim=1)
+        else:
+            each = (loss.reshape(*share.shape, -1).mean(dim=2) * share).sum(dim=1)
         parameters = self.block.parameters
         wanted = [t for t, p in enumerate(parameters) if p.requires_grad]
         found = torch.autograd.grad(each.sum(), [parameters[t] for t in wanted], allow_unused=True)

@@ -8,21 +8,23 @@ from functools import cached_property
 from torch import Tensor
 
 from dashpot.evaluation.losses import Criterion, metrics_of
+from dashpot.population.members import Data
 
 
 class HeldOutScores(Mapping[str, float]):
     """``val_loss``, the usual one, at little cost; the other scores, such as ``val_accuracy``, on demand."""
 
-    def __init__(self, out: Tensor, y: Tensor, loss: Criterion, targets: str) -> None:
-        self._out, self._y, self._loss, self._targets = out, y, loss, targets
+    def __init__(self, out: Tensor, data: Data, rows: Tensor, loss: Criterion) -> None:
+        self._out, self._y, self._weight, self._loss = out, data.y[rows], data.weights(rows), loss
+        self._targets = data.targets
 
     @cached_property
     def _all(self) -> dict[str, float]:
-        found = metrics_of(self._out, self._y, self._loss, targets=self._targets)
+        found = metrics_of(self._out, self._y, self._loss, weight=self._weight, targets=self._targets)
         return {f"val_{name}": value for name, value in found.items()}
 
     def __getitem__(self, name: str) -> float:
-        if name == "val_loss":
+        if name == "val_loss" and self._weight is None:
             return float(self._loss(self._out, self._y).double().mean())
         return self._all[name]
 

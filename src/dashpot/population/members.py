@@ -86,6 +86,7 @@ class Data:
 
     Args:
         modality: ``"image"``: pixels that are held as bytes (uint8) are taken as float32 in [0, 1].
+        weight: of the rows, > 0, the same in every set; None: each counts once.
 
     Attributes:
         targets: ``"classes"``, ``"values"`` or ``"multilabel"``; whole numbers are classes until :meth:`learn` knows a
@@ -94,12 +95,17 @@ class Data:
     """
 
     def __init__(
-        self, sets: Sequence[tuple[Tensor, Tensor]], device: torch.device, modality: str | None = None
+        self,
+        sets: Sequence[tuple[Tensor, Tensor]],
+        device: torch.device,
+        modality: str | None = None,
+        weight: Tensor | None = None,
     ) -> None:
         self.modality = modality
         self.n = len(sets[0][0])
         self.x = torch.cat([x for x, _ in sets]).to(device)
         self.y = torch.cat([y for _, y in sets]).to(device)
+        self.weight = None if weight is None else weight.float().repeat(len(sets)).to(device)
         self.device = device
         if not self.y.is_floating_point():
             self.y = self.y.long()
@@ -137,6 +143,10 @@ class Data:
         """Inputs and targets [*index, ...] of rows of the long table, as networks take them."""
         x, y = self.held(index)
         return (unit_range(x) if self.modality == "image" else x), y
+
+    def weights(self, index: Tensor) -> Tensor | None:
+        """The weights [*index] of rows of the long table, where rows have any."""
+        return None if self.weight is None else self.weight[index]
 
     def held(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs and targets [*index, ...] as they are held."""

@@ -129,16 +129,16 @@ class StackedModels:
         self.block.network.train()
         lr = np.array([m.lr for m in self.members])
         total, steps = torch.zeros(len(self), device=self.device), self.steps_per_epoch
-        for number, (x, y) in enumerate(self._batches.epoch(self.members, self.epoch)):
+        for number, (x, y, weight) in enumerate(self._batches.epoch(self.members, self.epoch)):
             factor = self.plan.schedule((self.epoch - 1 + number / steps) / self.plan.epochs)
             self.ahead = max(1, steps - 1 - number)  # the last batch may be smaller
-            total += self._train_step(x, y, lr * factor)
+            total += self._train_step(x, y, weight, lr * factor)
         self.objective = (total / steps).cpu().numpy()
         self.failed = ~np.isfinite(self.objective)
         self._end_epoch()
 
-    def _train_step(self, x: Tensor, y: Tensor, lr: np.ndarray) -> Tensor:
-        objective = self._step.take(x, y, lr)
+    def _train_step(self, x: Tensor, y: Tensor, weight: Tensor | None, lr: np.ndarray) -> Tensor:
+        objective = self._step.take(x, y, weight, lr)
         self.step += 1
         return objective
 
@@ -150,7 +150,7 @@ class StackedModels:
             return
         rows = [m.rows[:1] if own is None else own for m, own in zip(self.members, watched, strict=True)]
         scores = [
-            None if own is None else self._scores(out, self.data.y[self.data.index(m, own)])
+            None if own is None else HeldOutScores(out, self.data, self.data.index(m, own), self.plan.loss)
             for m, own, out in zip(self.members, watched, self.outputs(rows), strict=True)
         ]
         for technique in self._on_epoch:
@@ -158,9 +158,6 @@ class StackedModels:
                 if verdict is not None:
                     self.done[k] |= verdict.stop
                     self.best_epochs[k] = self.epoch if verdict.best else self.best_epochs[k]
-
-    def _scores(self, out: Tensor, y: Tensor) -> HeldOutScores:
-        return HeldOutScores(out, y, self.plan.loss, self.data.targets)
 
     # --- evaluation --------------------------------------------------------------------------------------------------
 

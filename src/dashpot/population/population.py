@@ -45,6 +45,7 @@ class Population:
         stack: False trains one by one.
         cache: what earlier populations of the same data measured of architectures; this one adds to it.
         modality: what the inputs are, as in :func:`dashpot.fit`.
+        weight: of the rows [n], > 0, as in :func:`dashpot.fit`: in the loss and in what early stopping watches.
 
     Attributes:
         alive: the numbers of the members that go on.
@@ -79,10 +80,11 @@ class Population:
         stack: bool = True,
         cache: ArchitectureCache | None = None,
         modality: str | None = None,
+        weight: Tensor | None = None,
     ) -> None:
         self.members: list[Member] = []
         self.device = pick_device(device)
-        self.data = Data(sets, self.device, modality)
+        self.data = Data(sets, self.device, modality, weight)
         self.data.learn(members[:1], loss)
         self.plan = Plan(epochs, batch_size, schedule_of(schedule), loss or self.data.loss, bool(bfloat16))
         if bfloat16 is None:

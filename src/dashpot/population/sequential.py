@@ -32,8 +32,7 @@ class SequentialTrainer:
         self.models = [model.to(data.device) for model in models]
         self._optimizers = [adamw_for(model, None, m.lr) for model, m in zip(self.models, members, strict=True)]
         self._batches = [
-            Batches("data", data.held(data.index(m, m.rows)), plan.batch_of(m), m.seed, data.device, data.modality)
-            for m in members
+            Batches("data", _rows(data, m), plan.batch_of(m), m.seed, data.device, data.modality) for m in members
         ]
         self._sessions = [
             m.recipe.attach(
@@ -79,15 +78,16 @@ class SequentialTrainer:
             self.objective[k] = float(total) / len(self._batches[k])
             self.failed[k] = not np.isfinite(self.objective[k])
             if member.watch is not None and not self.failed[k]:
-                y = self.data.y[self.data.index(member, member.watch)]
-                scores = {f"val_{name}": value for name, value in self._measured(k, member.watch, y).items()}
+                measured = self._measured(k, self.data.index(member, member.watch), member.watch)
+                scores = {f"val_{name}": value for name, value in measured.items()}
                 verdict = self._sessions[k].epoch(scores)
                 self.done[k] = verdict.stop
                 self.best_epochs[k] = self.epoch if verdict.best else self.best_epochs[k]
         self.step += len(self._batches[0]) if self._batches else 0
 
-    def _measured(self, k: int, rows: np.ndarray, y: Tensor) -> dict[str, float]:
-        return metrics_of(self._outputs(k, rows), y, self.plan.loss, targets=self.data.targets)
+    def _measured(self, k: int, places: Tensor, rows: np.ndarray) -> dict[str, float]:
+        y, weight = self.data.y[places], self.data.weights(places)
+        return metrics_of(self._outputs(k, rows), y, self.plan.loss, weight=weight, targets=self.data.targets)
 
     def outputs(self, rows: Sequence[np.ndarray]) -> list[Tensor]:
         """Each member's outputs for its rows, in evaluation mode."""
@@ -142,6 +142,13 @@ class SequentialTrainer:
         for values in lists:
             values[:] = [values[k] for k in rows]
         self.failed, self.done, self.objective = self.failed[rows], self.done[rows], self.objective[rows]
+
+
+def _rows(data: Data, member: Member) -> tuple[Tensor, ...]:
+    """A member's inputs and targets, and weights if there are any."""
+    index = data.index(member, member.rows)
+    weight = data.weights(index)
+    return data.held(index) if weight is None else (*data.held(index), weight)
 
 
 def rebuilt(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

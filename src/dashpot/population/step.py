@@ -15,6 +15,8 @@ from dashpot.population.program.tracer import Recording
 from dashpot.population.tensors import Block
 from dashpot.population.update import Maps, Update
 
+StackedBatch = tuple[Tensor, Tensor, Tensor | None]
+"""Inputs, targets and weights [member, batch, ...]."""
 POINTS = (
     *("on_batch", "on_target", "on_activation", "on_loss", "on_gradient"),
     *("on_update", "on_step", "on_epoch", "weights", "final"),
@@ -52,18 +54,21 @@ class StackedStep:
         self._moving = any(t.scheduled for t in self._on_update)
         self.read()
 
-    def take(self, x: Tensor, y: Tensor, lr: np.ndarray) -> Tensor:
+    def take(self, x: Tensor, y: Tensor, weight: Tensor | None, lr: np.ndarray) -> Tensor:
         """One step on a batch [member, batch, ...]; returns each member's objective."""
         if self._scheduled:
             self._follow()
         if self._on_batch:
             with torch.no_grad():
                 for technique in self._on_batch:
-                    x, y = technique.on_batch(x, y)
+                    if weight is None:
+                        x, y = technique.on_batch(x, y)
+                    else:
+                        x, y, weight = technique.on_weighted_batch(x, y, weight)
         grads: list[Tensor] = []
-        objective = self._compute(x, y, grads)
+        objective = self._compute((x, y, weight), grads)
         if self._on_gradient:
-            self._change(grads, len(self._on_gradient), x, y)
+            self._change(grads, len(self._on_gradient), (x, y, weight))
         self.update.step(grads, lr)
         if self._on_step:
             with torch.no_grad():
@@ -93,22 +98,22 @@ class StackedStep:
         self.gradients.renew()
         self.shrink()
 
-    def _compute(self, x: Tensor, y: Tensor, grads: list[Tensor], *, learn: bool = True) -> Tensor:
+    def _compute(self, batch: StackedBatch, grads: list[Tensor], *, learn: bool = True) -> Tensor:
         """Put the gradients into ``grads``; returns each member's objective."""
-        objective, moved = self.gradients.of(x, y, grads, learn=learn)
+        objective, moved = self.gradients.of(*batch, grads, learn=learn)
         if moved:
             self.read()
         return objective
 
     @torch.no_grad()
-    def _change(self, grads: list[Tensor], upto: int, x: Tensor, y: Tensor) -> None:
+    def _change(self, grads: list[Tensor], upto: int, batch: StackedBatch) -> None:
         """Leave the gradients as the first ``upto`` techniques make them. One that asks for another gradient gets it as
         all before it make it, with statistics left alone and the same masks.
         """
         for number, technique in enumerate(self._on_gradient[:upto]):
             for _ in technique.on_gradient(grads) or ():
-                self._compute(x, y, grads, learn=False)
-                self._change(grads, number, x, y)
+                self._compute(batch, grads, learn=False)
+                self._change(grads, number, batch)
 
     def _follow(self) -> None:
         """Numbers that follow the training, at this step."""

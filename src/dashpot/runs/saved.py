@@ -85,6 +85,7 @@ def save_setup(folder: Path, network: nn.Module, prepared: Prepared, recipe: Rec
             "mean": target.mean,
             "scale": target.scale,
             "name": target.name,
+            "weight": target.weight,
         },
         "network": nets.describe(network),
     }

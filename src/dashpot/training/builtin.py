@@ -77,11 +77,10 @@ def train(
     with initial_weights(seed):
         network = network_for(problem, prepared)
     before(network)
-    parts = [(prepared.x[rows], prepared.y[rows]) for rows in (split.train, split.valid)]
     return fit(
         network,
-        parts[0],
-        valid=parts[1],
+        prepared.part(split.train),
+        valid=prepared.part(split.valid),
         recipe=recipe,
         epochs=length.epochs,
         batch_size=length.batch_size,
@@ -96,10 +95,11 @@ def train(
 
 
 def split_scores(network: nn.Module, prepared: Prepared, split: Split) -> dict[str, dict[str, float]]:
-    """Scores on training, validation and test rows; RMSE in the target's own units."""
+    """Scores on training, validation and test rows, by weight; RMSE in the target's own units."""
     parts = {"train": split.train, "valid": split.valid, "test": split.test}
     return {
-        name: in_units(scores(network, prepared.x[rows], prepared.y[rows]), prepared) for name, rows in parts.items()
+        name: in_units(scores(network, x, y, weight=weight[0] if weight else None), prepared)
+        for name, (x, y, *weight) in ((name, prepared.part(rows)) for name, rows in parts.items())
     }
 
 

@@ -91,6 +91,10 @@ class StackedTechnique:
         """[member, batch, ...] and targets [member, batch, ...]."""
         raise NotImplementedError  # the stack calls only what a form overrides
 
+    def on_weighted_batch(self, x: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """:meth:`on_batch` where rows have weights [member, batch]; by default they stay."""
+        return *self.on_batch(x, y), weight
+
     def sites(self) -> Sequence[str]:
         """The modules of the network, by name, after which it acts on activations while training."""
         return ()

@@ -50,6 +50,7 @@ TASK = np.dtype(
             "x",
             "soft",
             "hard",
+            "shares",
             "values",
             "grads",
             "buffers",
@@ -151,7 +152,17 @@ class ProgramExecutor:
             self._task[name] = value
         self._rates: tuple[np.ndarray | None, np.ndarray, np.ndarray] = (None, NOTHING, NOTHING)
 
-    def train(self, x: Tensor, y: Tensor, keys: np.ndarray, rates: np.ndarray, *, learn: bool, squares: bool) -> Tensor:
+    def train(
+        self,
+        x: Tensor,
+        y: Tensor,
+        keys: np.ndarray,
+        rates: np.ndarray,
+        *,
+        learn: bool,
+        squares: bool,
+        share: Tensor | None = None,
+    ) -> Tensor:
         """Put the gradients of each member's mean loss into ``grads``.
 
         Args:
@@ -161,6 +172,7 @@ class ProgramExecutor:
             rates: of dropout [place, member], float32.
             learn: whether running statistics move.
             squares: squared error, else cross entropy.
+            share: of each sample in its member's loss, float32 [member, batch]; by default 1 / batch.
 
         Returns:
             The losses [member].
@@ -171,9 +183,11 @@ class ProgramExecutor:
             self._rates = rates, own, np.float32(1) / np.maximum(np.float32(1) - own, np.finfo(np.float32).tiny)
         y, keys = y.contiguous(), np.ascontiguousarray(keys, dtype=np.uint64)
         soft = y.is_floating_point()
+        share = None if share is None else share.contiguous()
         addresses = {
             "soft": y.data_ptr() if soft else 0,
             "hard": 0 if soft else y.data_ptr(),
+            "shares": 0 if share is None else share.data_ptr(),
             "objective": objective.data_ptr(),
         }
         addresses |= {

@@ -254,7 +254,9 @@ struct Worker {
                 const int32_t last = ops[t.ops - 1].out;
                 const float *soft = t.soft ? t.soft + k * t.batch * t.classes : nullptr;
                 const int64_t *hard = t.hard ? t.hard + k * t.batch : nullptr;
-                t.objective[k] = mean_loss(slot(last), slope_of(last), t.batch, t.classes, soft, hard, t.squares);
+                const float *shares = t.shares ? t.shares + k * t.batch : nullptr;
+                t.objective[k] =
+                    mean_loss(slot(last), slope_of(last), t.batch, t.classes, soft, hard, shares, t.squares);
                 backward(k);
             } else {
                 const float *z = slot(ops[t.ops - 1].out);

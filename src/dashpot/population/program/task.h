@@ -10,6 +10,7 @@ struct Task {
     const float *x;                                      // [members, batch, widths[0]]
     const float *soft;                                   // targets [members, batch, classes], or
     const int64_t *hard;                                 // [members, batch]
+    const float *shares;                                 // of samples in the loss [members, batch], or null
     const float *values;
     float *grads;
     // running mean and variance of each normalization [members, width], null where there are none

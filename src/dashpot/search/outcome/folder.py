@@ -73,13 +73,21 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-def write_config(folder: Path, source: Path | None, target: str | None, task: str | None, config: SearchConfig) -> None:
+def write_config(
+    folder: Path,
+    source: Path | None,
+    target: str | None,
+    task: str | None,
+    config: SearchConfig,
+    weights: str | None = None,
+) -> None:
     """Write what a later process needs to resume: the place of the data and the configuration; no password."""
     data = {
         "version": VERSION,
         "data": None if source is None else str(source.resolve()),
         "target": target,
         "task": task,
+        "weights": weights,
         "config": to_json(config),
         "done": False,
     }
@@ -125,7 +133,7 @@ def read_config(folder: Path) -> tuple[Problem, SearchConfig, dict[str, Any]]:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{path} is damaged: {error}. Start the search again in a new folder.") from error
-    return load_problem(source, stored["target"], stored["task"]), config, stored
+    return load_problem(source, stored["target"], stored["task"], stored.get("weights")), config, stored
 
 
 class Clock:

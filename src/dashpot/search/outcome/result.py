@@ -199,5 +199,5 @@ def inputs_of(prepared: Prepared, x: Any) -> Tensor:
         tensor: Tensor = how.transform(x)
         return tensor
     if isinstance(x, str | Path):
-        return torch.as_tensor(load_rows(x, how, prepared.target.name)[0])
-    return torch.from_numpy(new_inputs(x, how, prepared.target.name))
+        return torch.as_tensor(load_rows(x, how, prepared.target.name, prepared.target.weight)[0])
+    return torch.from_numpy(new_inputs(x, how, prepared.target.name, prepared.target.weight))

@@ -66,8 +66,15 @@ class StackedMixup(StackedTechnique):
         self.batch = 0
 
     def on_batch(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self._mixed(x, y, None)[:2]
+
+    def on_weighted_batch(self, x: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, y, mixed = self._mixed(x, y, weight)
+        return x, y, weight if mixed is None else mixed
+
+    def _mixed(self, x: Tensor, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         if not len(self.mixed):
-            return x, y
+            return x, y, weight
         members, n = x.shape[:2]
         if n != self.batch:
             self.batch, self.drawn = n, self.ahead(self._draw)
@@ -75,13 +82,18 @@ class StackedMixup(StackedTechnique):
         if self.stack.targets != "classes" and not y.is_floating_point():
             y = y.to(torch.get_default_dtype())  # yes/no labels
         classes = 0 if y.is_floating_point() else self.stack.outputs_count
-        if can_mix(x, y) and not (classes and y.ndim > 2):
-            return mix_rows(x, order, share), mix_rows(y, order, share, classes)
+        if weight is None and can_mix(x, y) and not (classes and y.ndim > 2):
+            return mix_rows(x, order, share), mix_rows(y, order, share, classes), None
         place = (order + n * torch.arange(members, device="cpu")[:, None]).reshape(-1).to(x.device, non_blocking=True)
         flat, target, share = x.flatten(0, 1), y.flatten(0, 1), share.reshape(-1).to(x.device, non_blocking=True)
         target = class_probabilities(target, classes) if classes else target
-        mixed = mixup(target, target.index_select(0, place), share)
-        return mixup(flat, flat.index_select(0, place), share).view(x.shape), mixed.view(members, n, *target.shape[1:])
+        if weight is None:
+            mixed = mixup(target, target.index_select(0, place), share)
+        else:
+            mixed, weight = mix_weighted(target, weight.flatten(), place, share)
+            weight = weight.view(members, n)
+        x = mixup(flat, flat.index_select(0, place), share).view(x.shape)
+        return x, mixed.view(members, n, *target.shape[1:]), weight
 
     def _draw(self, steps: np.ndarray) -> Sequence[tuple[Tensor, Tensor]]:
         """For each step the shares and the partners' places, [member, batch]."""
