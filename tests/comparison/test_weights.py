@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,17 @@ from dashpot.comparison.reference_models import fit_reference, references
 from dashpot.data import Problem, load_problem
 from dashpot.data.rows import Rows
 from dashpot.training.builtin import split_scores
-from tests.cli.test_commands import run
 
 RNG = np.random.default_rng(0)
+
+
+def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dashpot", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
 X = RNG.normal(size=(90, 4))
 VALUES = X[:, 0] - 2 * X[:, 1] + RNG.normal(size=90)
 NAMES = np.where(VALUES > 0, "yes", "no")

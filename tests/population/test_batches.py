@@ -15,9 +15,8 @@ from dashpot.population import planner
 from dashpot.population.mapped import mapped
 from dashpot.population.models import StackedModels
 from dashpot.population.population import Population
-from dashpot.population.program import executor
-from dashpot.population.stack import NotStackableError
 from tests.population.helpers import BATCH, alone, demand_as_alone, demand_equal, member, mlp, normed, population
+from tests.population.ways import WAYS, by_program, by_vmap
 
 D: Any = dashpot
 SIZES = (None, 17, 48, 500)
@@ -44,35 +43,6 @@ RECIPES: dict[str, tuple[Any, ...]] = {
     "two gradients": (D.SAM(rho=0.05),),
     "the best epoch": (D.EarlyStopping(patience=1),),
 }
-
-
-def refuse(*args: Any) -> Any:
-    raise NotStackableError("not here")
-
-
-def by_program(patch: pytest.MonkeyPatch) -> None:
-    """As it comes."""
-    if executor.kernel() is None:
-        pytest.skip("no C++ compiler here")
-
-
-def by_autograd(patch: pytest.MonkeyPatch) -> None:
-    for module in ("population.program.program", "population.program.executor", "core.draws"):
-        patch.setattr(f"dashpot.{module}.kernel", lambda: None)
-
-
-def by_vmap(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(planner, "stacked", refuse)
-    by_autograd(patch)
-
-
-def one_by_one(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(planner, "stacked", refuse)
-    patch.setattr(planner, "mapped", refuse)
-
-
-WAYS = {by_program: 0, by_autograd: 0, by_vmap: 1, one_by_one: 1}
-"""And the notes that they leave."""
 
 
 def kinds(together: Population) -> list[list[int]]:

@@ -14,7 +14,7 @@ import dashpot
 from dashpot.population.members import Member, initial
 from dashpot.population.population import Population
 from tests.population.helpers import BATCH, EPOCHS, demand_equal, member, mlp, population, table
-from tests.population.test_batches import WAYS
+from tests.population.ways import WAYS
 
 WEIGHT = torch.tensor(np.random.default_rng(0).integers(1, 5, 160)).float()
 VALUES = table()[0], table()[0][:, 0] + table()[0][:, 1]

@@ -174,7 +174,7 @@ class Problem:
         return np.sort(np.concatenate([split.train, split.valid])), split.test
 
     def _demand_pool(self, fixed_test: np.ndarray) -> None:
-        """Check the source's own test part: every class needs a row for training and one for validation outside it."""
+        """Check the source's own test part: what is in no row outside of it cannot be learned."""
         pool = np.setdiff1d(np.arange(self.n), fixed_test)
         if len(fixed_test) == 0 or len(pool) < 4:
             raise DataError(
@@ -183,8 +183,14 @@ class Problem:
             )
         if self.task == "regression":
             return
-        if len(np.unique(self.labels[pool])) < 2 or len(pool) < 2 * len(np.unique(self.labels[pool])):
-            raise DataError("there must be at least 2 classes outside of the test part, with 2 rows each on average.")
+        count = np.bincount(self.labels[pool], minlength=len(self.classes))
+        none = [name for name, rows in zip(self.classes, count, strict=True) if not rows]
+        if none or count.max() < 2:
+            shown = f"none have: {', '.join(map(repr, none[:8]))}" if none else "and one of them 2"
+            raise DataError(
+                f"every class must have a row outside of the test part; {shown}. Merge or remove them, or leave the test"
+                " part to be drawn."
+            )
 
     def prepare(self, train: np.ndarray, *, scaling: str = "standard") -> Prepared:
         """Everything as tensors; each statistic is from the rows ``train`` only.
