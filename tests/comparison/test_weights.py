@@ -96,7 +96,7 @@ def test_the_column_of_weights_is_no_input_and_is_passed_over(tmp_path: Path) ->
     assert (data.n, data.inputs.names) == ((COUNT > 0).sum(), ("a", "b"))
     options = ("--target", "y", "--weights", "often", "--epochs", "2", "--out", tmp_path / "run")
     run("fit", file, *options, cwd=tmp_path)
-    assert json.loads((tmp_path / "run" / "report.json").read_text())["data"]["rows"] == (COUNT > 0).sum()
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["data"]["rows"] == (COUNT > 0).sum()
     done = run("predict", tmp_path / "run", file, "--out", tmp_path / "p.csv", cwd=tmp_path)
     assert done.stderr == ""
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 91

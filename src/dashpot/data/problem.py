@@ -188,8 +188,8 @@ class Problem:
         if none or count.max() < 2:
             shown = f"none have: {', '.join(map(repr, none[:8]))}" if none else "and one of them 2"
             raise DataError(
-                f"every class must have a row outside of the test part; {shown}. Merge or remove them, or leave the test"
-                " part to be drawn."
+                f"every class must have a row outside of the test part; {shown}. Merge or remove them, or leave the"
+                " test part to be drawn."
             )
 
     def prepare(self, train: np.ndarray, *, scaling: str = "standard") -> Prepared:
