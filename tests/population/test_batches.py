@@ -16,7 +16,7 @@ from dashpot.population.mapped import mapped
 from dashpot.population.models import StackedModels
 from dashpot.population.population import Population
 from tests.population.helpers import BATCH, alone, demand_as_alone, demand_equal, member, mlp, normed, population
-from tests.population.ways import WAYS, by_program, by_vmap
+from tests.population.ways import WAYS, by_autograd, by_program, by_vmap, one_by_one
 
 D: Any = dashpot
 SIZES = (None, 17, 48, 500)

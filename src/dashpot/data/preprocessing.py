@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,13 +15,13 @@ from dashpot.data.columns import (
     by_column,
     demand_finite,
     demand_finite_spread,
-    frequent,
     mean_and_deviation,
     spread,
     weighted_median,
 )
 from dashpot.data.rows import Rows
-from dashpot.data.text import CELLS, MAX_TERMS, Corpus, TextColumn, reads_as_text
+from dashpot.data.text import CELLS, MAX_TERMS, Corpus, TextColumn
+from dashpot.data.words import columns_of_text
 
 SCALINGS = ("standard", "robust")
 
@@ -175,7 +175,7 @@ class Preprocessing:
         if scaling == "robust":
             mean, scale = median, spread(block, missing, counts)
         constant = [name for name, bad, gaps in zip(numeric, flat, some_missing, strict=True) if bad and not gaps]
-        nominal, sentences, same = _words(rows, numeric, picked, counts)
+        nominal, sentences, same = columns_of_text(rows, numeric, picked, counts)
         constant += same
         text: dict[str, TextColumn] = {}
         for name in sentences:
@@ -287,23 +287,3 @@ class Preprocessing:
         fixed["nominal"] = {name: tuple(levels) for name, levels in data["nominal"].items()}
         fixed["text"] = {name: TextColumn.from_dict(column) for name, column in data.get("text", {}).items()}
         return Preprocessing(**fixed)
-
-
-def _words(
-    rows: Rows, numeric: Sequence[str], picked: np.ndarray, counts: np.ndarray | None = None
-) -> tuple[dict[str, tuple[str, ...]], list[str], list[str]]:
-    """The columns that hold no numbers: the nominal ones with their levels, those of text, and those of one level."""
-    nominal: dict[str, tuple[str, ...]] = {}
-    text: list[str] = []
-    constant: list[str] = []
-    for name in rows.names if len(numeric) < len(rows.names) else ():
-        if rows.column(name).dtype != object:
-            continue
-        column = rows.levels(name)
-        if reads_as_text(column, picked):
-            text.append(name)
-        elif len(levels := frequent(column, picked, counts)) < 2:
-            constant.append(name)
-        else:
-            nominal[name] = levels
-    return nominal, text, constant
