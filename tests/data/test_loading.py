@@ -191,9 +191,9 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(dashpot.DataError, match="empty file"):
         load_problem(tmp_path / "empty.csv", "y")
-    (tmp_path / "a.xlsx").write_text("x")
+    (tmp_path / "a.docx").write_text("x")
     with pytest.raises(dashpot.DataError, match=r"must be \.csv"):
-        load_problem(tmp_path / "a.xlsx", "y")
+        load_problem(tmp_path / "a.docx", "y")
     np.savez(tmp_path / "text.npz", X=np.array([["a"]] * 9), y=np.arange(9) % 2)
     with pytest.raises(dashpot.DataError, match="X must hold numbers"):
         load_problem(tmp_path / "text.npz")

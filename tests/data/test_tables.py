@@ -90,10 +90,10 @@ class TestHeaders:
         assert x.shape == (2, 2)
 
     @pytest.mark.parametrize(("mark", "cells"), [(";", ["1.5", "2.5"]), ("\t", ["1.5", "2.5"]), (";", ["1,5", "2,5"])])
-    def test_other_separators_are_told(self, tmp_path: Path, mark: str, cells: list[str]) -> None:
+    def test_other_separators_are_found(self, tmp_path: Path, mark: str, cells: list[str]) -> None:
         path = write(tmp_path / "a.csv", f"x{mark}t", *(f"{cells[i % 2]}{mark}{'ab'[i % 2]}" for i in range(20)))
-        with pytest.raises(dashpot.DataError, match="Is the separator a comma?"):
-            load_problem(path, "t")
+        problem = load_problem(path, "t")
+        assert problem.inputs.column("x")[:3].tolist() == [1.5, 2.5, 1.5]
 
     def test_brackets_in_a_files_name_are_no_pattern(self, tmp_path: Path) -> None:
         path = write(tmp_path / "data [1].csv", "x,t", *lines(["1", "2", "3"]))
@@ -108,10 +108,10 @@ class TestMissingWords:
         plan = fitted(write(tmp_path / "a.csv", "x,y,t", *lines(["1", "2", word], ["5", "6", "7"])))
         assert (plan.numeric, plan.indicated, plan.median) == (("x", "y"), ("x",), (1.5, 6.0))
 
-    @pytest.mark.parametrize("odd", ["'1,5'", "unknown", "' 7'"])
+    @pytest.mark.parametrize("odd", ["1;5", "unknown", "x7"])
     def test_a_column_of_numbers_that_is_text_is_told(self, tmp_path: Path, odd: str) -> None:
         values = [str(i) for i in range(19)]
-        path = write(tmp_path / "a.csv", "x,t", *lines([*values, odd.replace("'", '"')], n=40))
+        path = write(tmp_path / "a.csv", "x,t", *lines([*values, odd], n=40))
         with pytest.warns(
             DataWarning, match="column 'x' is read as text, though (95|100)% of it look like numbers, because of "
         ):

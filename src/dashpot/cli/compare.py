@@ -20,6 +20,7 @@ from dashpot.cli.options import (
     With,
     read_recipe,
 )
+from dashpot.cli.reading import Categorical, Dates, DayFirst, Decimal, Encoding, Numeric, Separator, reading_of
 
 if TYPE_CHECKING:
     from dashpot.report.compare.record import CompareRecord
@@ -35,6 +36,13 @@ def compare(
     target: TargetName = None,
     task: Task = None,
     weights: Weights = None,
+    numeric: Numeric = None,
+    dates: Dates = None,
+    categorical: Categorical = None,
+    decimal: Decimal = None,
+    day_first: DayFirst = None,
+    encoding: Encoding = None,
+    separator: Separator = None,
     with_: With = None,
     recipe: RecipeFile = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Splits; the same for every arm.")] = 3,
@@ -59,7 +67,8 @@ def compare(
     from dashpot.runs.saved import next_folder, open_folder, write_json
 
     chosen = read_recipe(recipe, with_)
-    problem = load_problem(data, target, task, weights)
+    reading = reading_of(numeric, dates, categorical, decimal, day_first, encoding, separator)
+    problem = load_problem(data, target, task, weights, **reading)
     tell()
     if isinstance(problem.inputs, np.ndarray):
         nets.build(

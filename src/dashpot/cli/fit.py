@@ -20,6 +20,7 @@ from dashpot.cli.options import (
     With,
     read_recipe,
 )
+from dashpot.cli.reading import Categorical, Dates, DayFirst, Decimal, Encoding, Numeric, Separator, reading_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,6 +36,13 @@ def fit(
     target: TargetName = None,
     task: Task = None,
     weights: Weights = None,
+    numeric: Numeric = None,
+    dates: Dates = None,
+    categorical: Categorical = None,
+    decimal: Decimal = None,
+    day_first: DayFirst = None,
+    encoding: Encoding = None,
+    separator: Separator = None,
     with_: With = None,
     recipe: RecipeFile = None,
     out: Out = None,
@@ -65,7 +73,8 @@ def fit(
     chosen = read_recipe(recipe, with_)
     if resume and out is None:
         raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")
-    problem = load_problem(data, target, task, weights)
+    reading = reading_of(numeric, dates, categorical, decimal, day_first, encoding, separator)
+    problem = load_problem(data, target, task, weights, **reading)
     tell()
     split = problem.split(seed)
     prepared = problem.prepare(split.train)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task
+from dashpot.cli.reading import Categorical, Dates, DayFirst, Decimal, Encoding, Numeric, Separator, reading_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,13 @@ def path(
     data: Data = None,
     target: TargetName = None,
     task: Task = None,
+    numeric: Numeric = None,
+    dates: Dates = None,
+    categorical: Categorical = None,
+    decimal: Decimal = None,
+    day_first: DayFirst = None,
+    encoding: Encoding = None,
+    separator: Separator = None,
     technique: Annotated[
         str, typer.Option("--technique", help="A penalty, such as l1 or elastic-net:l1_ratio=0.5.")
     ] = "l1",
@@ -71,7 +79,8 @@ def path(
     if network not in (None, "linear", "mlp"):
         raise ConfigError("--network", "linear or mlp", network)
     penalty = check_technique(technique)
-    problem = load_problem(data, target, task)
+    reading = reading_of(numeric, dates, categorical, decimal, day_first, encoding, separator)
+    problem = load_problem(data, target, task, **reading)
     tell()
     rows = problem.pool_and_test(seed)[0] if problem.fixed_test is not None else _rows(problem.n)
     every = problem.prepare(rows)

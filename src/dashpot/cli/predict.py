@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from dashpot.cli.reading import Encoding, Separator
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -17,8 +19,15 @@ def register(app: typer.Typer) -> None:
 
 def predict(
     run: Annotated[Path, typer.Argument(help="The folder of a finished `dashpot fit` or `dashpot tune`.")],
-    data: Annotated[Path, typer.Argument(help="Data as for fit; columns are found by name, in any order.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Data as for fit; columns are found by name, in any order, and read as they were in training."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="The CSV file to write.")],
+    encoding: Encoding = None,
+    separator: Separator = None,
 ) -> None:
     """Predict for DATA with the network in RUN."""
     from dashpot.core.files import write_atomic
@@ -26,7 +35,7 @@ def predict(
     from dashpot.runs.saved import load_decision, load_run, predictions
 
     network, preprocessing, target = load_run(run)
-    x, names = load_rows(data, preprocessing, target.name, target.weight)
+    x, names = load_rows(data, preprocessing, target.name, target.weight, encoding=encoding, separator=separator)
     columns = {"row": names, **predictions(network, x, target, load_decision(run))}
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

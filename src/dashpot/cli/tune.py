@@ -9,7 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task
-from dashpot.cli.tune_parts import again, demand_alone, demand_more, low_precision, processes_for, seconds, show, tidy
+from dashpot.cli.reading import Categorical, Dates, DayFirst, Decimal, Encoding, Numeric, Separator, reading_of
+from dashpot.cli.tune_parts import (
+    again,
+    demand_alone,
+    demand_more,
+    low_precision,
+    processes_for,
+    seconds,
+    show,
+    tell_unfinished,
+    tidy,
+)
 
 LATE = 0.04
 """The share of a budget for which workers whose race should be over are waited for."""
@@ -37,6 +48,13 @@ def tune(
     data: Data = None,
     target: TargetName = None,
     task: Task = None,
+    numeric: Numeric = None,
+    dates: Dates = None,
+    categorical: Categorical = None,
+    decimal: Decimal = None,
+    day_first: DayFirst = None,
+    encoding: Encoding = None,
+    separator: Separator = None,
     budget: Annotated[
         str | None,
         typer.Option("--budget", help="Time for everything: 90s, 10m, 2h. Without --trials, 5m.", show_default=False),
@@ -105,10 +123,7 @@ def tune(
         typer.Option("--epochs", min=1, help="Of a candidate that is never pruned.", show_default=False),
     ] = None,
     batch_size: Annotated[
-        str | None,
-        typer.Option(
-            "--batch-size", help="Rows per step: a number, or several to search, such as 32,64,128.", show_default=False
-        ),
+        str | None, typer.Option("--batch-size", help="Rows per step: a number, or several to search, as in 32,64.")
     ] = None,
     device: Device = "auto",
 ) -> None:
@@ -128,6 +143,7 @@ def tune(
     from dashpot.search.space.batch_sizes import sizes_of
     from dashpot.search.storage.backends import resolved
 
+    reading = reading_of(numeric, dates, categorical, decimal, day_first, encoding, separator)
     if resume is not None:
         demand_alone(context, ("resume", "budget", "trials", "workers", "storage"))
         problem, config, stored = read_config(resume)
@@ -144,7 +160,7 @@ def tune(
         folder = resume
     else:
         processes = processes_for(workers, device)
-        problem = load_problem(data, target, task)
+        problem = load_problem(data, target, task, **reading)
         config = SearchConfig(
             budget=seconds(budget) if budget is not None else None if trials is not None else 300.0,
             trials=trials,
@@ -171,7 +187,7 @@ def tune(
     try:
         with held(folder), Interrupts() as interrupts:
             if resume is None:
-                write_config(folder, data, target, task, config)
+                write_config(folder, data, target, task, config, reading=reading)
             else:
                 update_config(folder, done=False, config=config)
             update_config(folder, done=_run(problem, config, folder, processes, interrupts))
@@ -226,7 +242,7 @@ def _run(problem: Any, config: Any, folder: Path, processes: int, interrupts: An
                 # Their last epoch may end a little later, and its networks are saved then.
                 late = 3 + LATE * (config.budget or 0.0)
                 lost = await_workers(others, 30 if deadline is None else max(1.0, deadline - time.monotonic() + late))
-                _tell_unfinished(live, store, lost, processes, folder / LOG)
+                tell_unfinished(live, store, lost, processes, folder / LOG)
             except KeyboardInterrupt:
                 if training is None or not any(t.state.name in ("COMPLETE", "PRUNED") for t in store.trials()):
                     raise  # there is no best so far
@@ -251,17 +267,6 @@ def _run(problem: Any, config: Any, folder: Path, processes: int, interrupts: An
         figures = tune_figures(record, folder)
     show(record, [str(png) for png, _ in figures.values()], folder)
     return not search.hurried
-
-
-def _tell_unfinished(live: Any, store: Any, lost: int, processes: int, log: Path) -> None:
-    """Say which workers ended early, and how many candidates are not finished."""
-    if lost:
-        live.note(f"{lost} of {processes} workers ended early; {log} may say why. What they had finished counts.")
-    rest = sum(
-        t.state.name == "RUNNING" or (t.state.name == "WAITING" and "again" in t.user_attrs) for t in store.trials()
-    )
-    if rest:
-        live.note(f"{rest} candidate{'s' * (rest > 1)} not finished, here or by other workers, and not in this report")
 
 
 def tune_worker(

@@ -134,3 +134,14 @@ def tidy(folder: Path) -> None:
             rest.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def tell_unfinished(live: Any, store: Any, lost: int, processes: int, log: Path) -> None:
+    """Say which workers ended early, and how many candidates are not finished."""
+    if lost:
+        live.note(f"{lost} of {processes} workers ended early; {log} may say why. What they had finished counts.")
+    rest = sum(
+        t.state.name == "RUNNING" or (t.state.name == "WAITING" and "again" in t.user_attrs) for t in store.trials()
+    )
+    if rest:
+        live.note(f"{rest} candidate{'s' * (rest > 1)} not finished, here or by other workers, and not in this report")

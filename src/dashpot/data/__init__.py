@@ -1,8 +1,9 @@
 """Data: reading, splitting and preparing tables and images."""
 
+from dashpot.data.columnar import DataWarning
 from dashpot.data.images import ImagePreprocessing
 from dashpot.data.load import load_problem, load_rows
-from dashpot.data.preprocessing import DataWarning, Layout, Preprocessing
+from dashpot.data.preprocessing import Layout, Preprocessing
 from dashpot.data.problem import Prepared, Problem, Target
 from dashpot.data.splitting import Split
 from dashpot.data.text import TextColumn

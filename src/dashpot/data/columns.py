@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from dashpot.core.errors import DataError
-from dashpot.data.rows import Levels
+from dashpot.data.columnar import DataWarning, Levels, Rows
 
 MAX_LEVELS = 100
 OTHER = "(other)"
+LARGE = 2.0**53
 
 
 def demand_finite(names: list[str] | tuple[str, ...], block: np.ndarray) -> None:
@@ -148,3 +150,24 @@ def frequent(column: Levels, rows: np.ndarray, weight: np.ndarray | None = None)
     order = np.lexsort((first, -held))[:MAX_LEVELS]
     levels = sorted(column.names[code] for code in codes[order])
     return (*levels, OTHER) if len(codes) > MAX_LEVELS else tuple(levels)
+
+
+def tell_constant(names: Sequence[str], rows: Rows, picked: np.ndarray) -> None:
+    """Warn of columns that are left out. Numbers beyond 2^53 are not all held apart by float64: of those it is not said
+    that they are the same.
+    """
+    large = [
+        name
+        for name in names
+        if rows.column(name).dtype != object and bool((np.abs(rows.column(name)[picked]) >= LARGE).any())
+    ]
+    same = [name for name in names if name not in large]
+    why_large = "their values differ too little for their size, if at all, left out"
+    way = " Subtract a constant, or say categorical= (--categorical), if they are names."
+    for group, why, way_out in (
+        (same, "constant or empty in the training rows, left out", ""),
+        (large, why_large, way),
+    ):
+        if group:
+            shown = ", ".join(group[:8]) + (f" and {len(group) - 8} more" if len(group) > 8 else "")
+            warnings.warn(f"{why}: {shown}.{way_out}", DataWarning, stacklevel=4)

@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import difflib
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.data.arrays import as_rows, read_inputs, read_labelled
+from dashpot.data.columnar import DataWarning
+from dashpot.data.delimited import read_delimited
+from dashpot.data.dialects import check_separator
+from dashpot.data.encodings import check_encoding
 from dashpot.data.images import ImagePreprocessing, as_pixels, existing, image_files, read_images
 from dashpot.data.kinds import Prepares
 from dashpot.data.parts import class_folders, named_test
-from dashpot.data.preprocessing import DataWarning, Preprocessing
-from dashpot.data.problem import Problem
-from dashpot.data.rows import Rows, frame_rows, to_rows
-from dashpot.data.tables import CSV, read_table, row_numbers, target_of, warn_of_text_like_numbers
+from dashpot.data.preprocessing import Preprocessing
+from dashpot.data.problem import Problem, guess_task
+from dashpot.data.reading import Reading
+from dashpot.data.rows import Rows, decided_frame, frame_rows, to_rows
+from dashpot.data.tables import read_table, row_numbers
+from dashpot.data.targets import demand_present, target_of
+
+if TYPE_CHECKING:
+    import polars
+
+
+class TextForm(TypedDict):
+    """What a caller says of a text file."""
+
+    encoding: str | None
+    separator: str | None
 
 
 def load_problem(
@@ -25,33 +42,50 @@ def load_problem(
     target: str | None = None,
     task: str | None = None,
     weights: str | None = None,
+    *,
+    numeric: Iterable[str] | None = None,
+    dates: Iterable[str] | None = None,
+    categorical: Iterable[str] | None = None,
+    decimal: str | None = None,
+    day_first: bool | None = None,
+    encoding: str | None = None,
+    separator: str | None = None,
 ) -> Problem:
     """Read data with a target.
 
     Args:
-        source: CSV, CSV.gz or Parquet (with ``target`` naming a column), ``.npz`` (``X_train y_train X_test y_test``,
-            or ``X y``), or a folder of class folders of images; ``None`` is scikit-learn's digits as a table of 64
-            features.
-        target: the target column of a table.
+        source: a table (CSV, TSV, CSV.gz, Parquet, Feather, Excel, ARFF) with ``target`` naming a column, ``.npz``
+            (``X_train y_train X_test y_test``, or ``X y``), or a folder of class folders of images; ``None`` is
+            scikit-learn's digits as a table of 64 features.
+        target: the target column of a table. Class labels are what the file says, to the letter.
         task: ``"classification"`` or ``"regression"``; guessed from the target by default.
         weights: the column of a table that says how much each row counts, which is no input: a row of weight 0 is
             absent, one of weight 2 counts as two rows.
+        numeric, dates, categorical: columns of numbers, of dates and of names; by default what
+            :func:`dashpot.data.reading.decide` finds.
+        decimal: the decimal mark in texts, ``"."`` or ``","``; by default what the columns show.
+        day_first: whether 05/01/2024 is the 5th of January; by default what the column shows.
+        encoding: of a text file; UTF-8 and UTF-16 are found.
+        separator: of a text file; comma, semicolon, tab and ``|`` are found.
 
     A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test
     rows are the test part. So are the images in ``test``, where the folder holds nothing but folders of these names
     with class folders in them.
 
     Raises:
-        ConfigError: a target without data, or weights without a table.
+        ConfigError: a target without data, weights without a table, or a column that is not there.
         StorageError: no such file, or one that cannot be read.
         DataError: the data cannot be used; the message says why and what to do.
 
     Warns:
-        DataWarning: what was read from a column ``split`` or from folders, row numbers that were left out, and a text
-            column that looks like numbers.
+        DataWarning: what was read from a column ``split`` or from folders, row numbers that were left out, and a column
+            of which it is not certain what it holds.
     """
     if weights is not None and (source is None or Path(source).is_dir() or Path(source).suffix == ".npz"):
         raise ConfigError("weights", "None where data are no table", weights, "Only a table has columns.")
+    reading = Reading.of(numeric, dates, categorical, decimal, day_first)
+    check_encoding(encoding)
+    form: TextForm = {"encoding": encoding, "separator": check_separator(separator)}
     if source is None:
         from sklearn.datasets import load_digits
 
@@ -62,33 +96,53 @@ def load_problem(
                 target,
                 "Without data, scikit-learn's digits are used, which have one target.",
             )
+        _demand_table(reading, form, "scikit-learn's digits")
         digits = load_digits()
         return Problem(
             "digits", Rows(tuple(digits.feature_names), matrix=digits.data), digits.target, task or "classification"
         )
     path = existing(Path(source))
     if path.is_dir():
+        _demand_table(reading, form, "a folder of images")
         files = image_files(path)
         labels, test = class_folders(path, files)
         return Problem(path.resolve().name, read_images(files), np.array(labels, dtype=object), task, test)
     if path.suffix == ".npz":
+        _demand_table(reading, form, "an .npz file")
         inputs, values, test = read_labelled(path)
         return Problem(path.stem, inputs, values, task, test)
-    return _table_problem(path, target, task, weights)
+    return _table_problem(path, target, task, weights, reading, form)
 
 
-def _table_problem(path: Path, target: str | None, task: str | None, weights: str | None) -> Problem:
-    frame = read_table(path)
+def _demand_table(reading: Reading, form: TextForm, what: str) -> None:
+    """Options for the columns of a table are refused where there is none."""
+    given: dict[str, Any] = {**vars(reading), **form}
+    for option, value in given.items():
+        if value is not None and value != ():
+            raise ConfigError(option, "given for a table", value, f"Leave it out for {what}.")
+
+
+def _table_problem(
+    path: Path, target: str | None, task: str | None, weights: str | None, reading: Reading, form: TextForm
+) -> Problem:
+    kept = [*reading.dates, *reading.categorical, *([] if target is None else [target])]
+    frame, comma = read_table(path, kept, decimal=reading.decimal, **form)
     if target is None:
         raise DataError(f"target must name the column to predict. {path.name} has: {', '.join(frame.columns[:12])}.")
     _demand_column("target", target, frame.columns, path)
-    weight = None
+    column = frame[target]
+    weight, present = None, np.ones(frame.height, dtype=bool)
     if weights is not None:
         _demand_column("weights", weights, frame.columns, path)
         if weights == target:
             raise DataError(f"weights must be another column than the target, got {weights!r}.")
         weight, frame = frame[weights].to_numpy(), frame.drop(weights)
-    values, rows = target_of(frame[target], task), frame_rows(frame.drop(target))
+        present = weight != 0 if weight.dtype.kind in "fiu" else present
+    values, task = _target(path, column, task, present, reading, comma, form)
+    frame = frame.drop(target)
+    del column
+    rows = decided_frame(frame, reading, comma)
+    del frame
     for name in row_numbers(rows):
         warnings.warn(f"column {name!r} is not an input: it numbers the rows.", DataWarning, stacklevel=3)
         rows = rows.without(name)
@@ -109,10 +163,33 @@ def _table_problem(path: Path, target: str | None, task: str | None, weights: st
         rows = rows.without("split")
         if not rows.names:
             raise DataError(f"{path.name} must have a column besides the target and 'split'.")
-    if path.name.lower().endswith(CSV):
-        warn_of_text_like_numbers(rows)
     fixed = test if test is not None and len(test) else None
     return Problem(path.name.split(".")[0], rows, values, task, fixed, target, weight, weights or "")
+
+
+def _target(
+    path: Path,
+    column: polars.Series,
+    task: str | None,
+    present: np.ndarray,
+    reading: Reading,
+    comma: bool | None,
+    form: TextForm,
+) -> tuple[np.ndarray, str]:
+    """The target and its task. What stands in rows of weight 0 is not read: they hold the first value of the others."""
+    some = column if present.all() else column.gather(np.flatnonzero(present))
+    if some.null_count():
+        written = read_delimited(path, only=column.name, **form).frame[column.name] if comma is not None else None
+        demand_present(column, written, present)
+    values = target_of(some, task, reading, comma)
+    if task is None:
+        task = guess_task(values)
+        values = target_of(some, task, reading, comma)
+    if len(values) < len(column) and len(values):
+        whole = np.full(len(column), values[0], dtype=values.dtype)
+        whole[present] = values
+        values = whole
+    return values, task
 
 
 def _demand_column(name: str, column: str, columns: list[str], path: Path) -> None:
@@ -122,9 +199,20 @@ def _demand_column(name: str, column: str, columns: list[str], path: Path) -> No
         raise DataError(f"{name} must be a column of {path.name}, got {column!r}. {hint}")
 
 
-def load_rows(source: str | Path, preprocessing: Prepares, target: str = "", weight: str = "") -> tuple[Any, list[str]]:
+def load_rows(
+    source: str | Path,
+    preprocessing: Prepares,
+    target: str = "",
+    weight: str = "",
+    *,
+    encoding: str | None = None,
+    separator: str | None = None,
+) -> tuple[Any, list[str]]:
     """Read data to predict, as tensors that fit ``preprocessing``. Columns called ``target`` and ``weight`` are passed
-    over.
+    over. Texts are read as those of training were, whatever they would be alone.
+
+    Args:
+        encoding, separator: of a text file, where they are not to be found.
 
     Returns:
         The inputs, and a name for each row (its number, or the image's path).
@@ -141,8 +229,13 @@ def load_rows(source: str | Path, preprocessing: Prepares, target: str = "", wei
         x = read_inputs(path)
         return torch.from_numpy(preprocessing.transform(as_pixels("X", x))), [str(i) for i in range(len(x))]
     assert isinstance(preprocessing, Preprocessing)
-    text = (*preprocessing.nominal, *preprocessing.text)  # of which the new rows alone may read as numbers
-    rows = as_rows(read_inputs(path)) if path.suffix == ".npz" else frame_rows(read_table(path, text))
+    # Of these the new rows alone may read as numbers.
+    text = (*preprocessing.nominal, *preprocessing.text, *preprocessing.formats)
+    rows = (
+        as_rows(read_inputs(path))
+        if path.suffix == ".npz"
+        else frame_rows(read_table(path, text, encoding=encoding, separator=separator).frame)
+    )
     if len(rows) == 0:
         raise DataError(f"{path.name} must have rows, got an empty table.")
     used = {*preprocessing.numeric, *preprocessing.indicated, *preprocessing.nominal, *preprocessing.text}

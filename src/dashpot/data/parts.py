@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dashpot.core.errors import DataError
-from dashpot.data.preprocessing import DataWarning
+from dashpot.data.columnar import DataWarning
 from dashpot.data.rows import Rows
 
 PARTS = {"train": "train", "valid": "train", "validation": "train", "val": "train", "dev": "train", "test": "test"}

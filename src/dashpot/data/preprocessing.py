@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dashpot.core.errors import ConfigError, DataError
+from dashpot.data.columnar import DataWarning
 from dashpot.data.columns import (
     OTHER,
     by_column,
@@ -17,17 +18,15 @@ from dashpot.data.columns import (
     demand_finite_spread,
     mean_and_deviation,
     spread,
+    tell_constant,
     weighted_median,
 )
-from dashpot.data.rows import Rows
+from dashpot.data.formats import Format
+from dashpot.data.rows import Rows, decided
 from dashpot.data.text import CELLS, MAX_TERMS, Corpus, TextColumn
 from dashpot.data.words import columns_of_text
 
 SCALINGS = ("standard", "robust")
-
-
-class DataWarning(UserWarning):
-    """The data can be used, but something in them was left out."""
 
 
 class Layout(NamedTuple):
@@ -65,6 +64,7 @@ class Preprocessing:
         dropped: columns without information in the training rows.
         text: name -> terms and their weights.
         scaling: ``"standard"`` or ``"robust"``.
+        formats: name -> how texts of a column become numbers, where they are more than plain numbers.
 
     Papers: robust scaling with a smooth limit: Holzmüller, Grinsztajn and Steinwart, "Better by Default: Strong
         Pre-Tuned MLPs and Boosted Trees on
@@ -92,6 +92,7 @@ class Preprocessing:
     kind: str = "table"
     text: Mapping[str, TextColumn] = field(default_factory=dict)
     scaling: str = "standard"
+    formats: Mapping[str, Format] = field(default_factory=dict)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -159,6 +160,7 @@ class Preprocessing:
         """
         if scaling not in SCALINGS:
             raise ConfigError("scaling", " or ".join(SCALINGS), scaling)
+        rows = _decided(rows)
         picked = np.arange(len(rows)) if train is None else train
         numeric = [name for name in rows.names if rows.matrix is not None or rows.column(name).dtype != object]
         block = rows.numeric(numeric)
@@ -187,10 +189,8 @@ class Preprocessing:
         indicated = [name for name, gaps in zip(numeric, some_missing, strict=True) if gaps]
         if not keep and not nominal and not indicated and not text:
             if strict:
-                raise DataError(
-                    f"the table must have a column that varies; all {len(rows.names)} are constant or empty in the"
-                    " training rows."
-                )
+                names = f"all {len(rows.names)} are constant or empty in the training rows"
+                raise DataError(f"the table must have a column that varies; {names}.")
             keep, scale, median, mean = (
                 list(range(len(numeric))),
                 np.ones(len(numeric)),
@@ -198,9 +198,9 @@ class Preprocessing:
                 np.nan_to_num(mean),
             )
             constant = []
-        if constant and strict:
-            shown = ", ".join(constant[:8]) + (f" and {len(constant) - 8} more" if len(constant) > 8 else "")
-            warnings.warn(f"constant or empty in the training rows, left out: {shown}.", DataWarning, stacklevel=3)
+        if strict:
+            tell_constant(constant, rows, picked)
+        kept = {numeric[i] for i in keep}
         return Preprocessing(
             numeric=tuple(numeric[i] for i in keep),
             median=tuple(map(float, median[keep])),
@@ -211,6 +211,7 @@ class Preprocessing:
             dropped=tuple(constant),
             text=text,
             scaling=scaling,
+            formats={n: form for n, form in rows.formats.items() if n in kept or n in indicated},
         )
 
     def transform(self, rows: Rows, *, strict: bool = True) -> np.ndarray:
@@ -241,7 +242,7 @@ class Preprocessing:
             warnings.warn(
                 f"columns that training did not have are ignored: {', '.join(extra[:8])}.", DataWarning, stacklevel=3
             )
-        block = rows.numeric(self.numeric)
+        block = rows.numeric(self.numeric, self.formats)
         demand_finite(self.numeric, block)
         first, blocks, (start, stop) = self.layout()
         out = np.zeros((len(rows), stop), dtype=np.float32)
@@ -260,7 +261,7 @@ class Preprocessing:
             scaled /= np.sqrt(1 + (scaled / 3) ** 2)
         out[:, : len(self.numeric)] = scaled
         if self.indicated:
-            out[:, len(self.numeric) : first] = np.isnan(rows.numeric(self.indicated))
+            out[:, len(self.numeric) : first] = np.isnan(rows.numeric(self.indicated, self.formats))
         for (name, levels), (left, _) in zip(self.nominal.items(), blocks, strict=True):
             column = rows.levels(name)
             place = {level: i for i, level in enumerate(levels)}
@@ -278,12 +279,21 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
-        return asdict(self)
+        return {**asdict(self), "formats": {name: form.to_dict() for name, form in self.formats.items()}}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Preprocessing:
-        """The inverse of :meth:`to_dict`; what was saved before there were text columns loads too."""
+        """The inverse of :meth:`to_dict`; what was saved before there were text columns or formats loads too."""
         fixed: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
         fixed["nominal"] = {name: tuple(levels) for name, levels in data["nominal"].items()}
         fixed["text"] = {name: TextColumn.from_dict(column) for name, column in data.get("text", {}).items()}
+        fixed["formats"] = {name: Format.from_dict(form) for name, form in data.get("formats", {}).items()}
         return Preprocessing(**fixed)
+
+
+def _decided(rows: Rows) -> Rows:
+    """Decided once for a table, by all of its rows, and not in every fold again."""
+    if ("decided", "") not in rows.memo:
+        rows.memo["decided", ""] = decided(rows)
+    found: Rows = rows.memo["decided", ""]
+    return found

@@ -14,10 +14,12 @@ from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.requires import MODALITIES
 from dashpot.core.running.batch import unit_range
 from dashpot.core.weights import as_counts, checked_weights
+from dashpot.data.columnar import texts_of
 from dashpot.data.columns import mean_and_scale
 from dashpot.data.kinds import KINDS, Prepares, kind_of
 from dashpot.data.rows import Rows
 from dashpot.data.splitting import Split, split_rows, warn_of_rare
+from dashpot.data.targets import label_order, numbers_of
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,8 @@ def encode(target: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
         )
     values, codes = np.unique(target.astype(str) if target.dtype == object else target, return_inverse=True)
     names = tuple(_text(value) for value in values)
+    if target.dtype == object and (order := label_order(names)) is not None:
+        names, codes = tuple(names[i] for i in order), np.argsort(order)[codes]
     if len(names) < 2:
         raise DataError(f"the target must have at least 2 classes, got only {names[0]!r}.")
     return names, codes.astype(np.int64)
@@ -258,11 +262,7 @@ def _missing(target: np.ndarray) -> int:
 
 def _values(target: np.ndarray) -> np.ndarray:
     if target.dtype == object or target.dtype.kind in "US":
-        example = next(value for value in target if value is not None)
-        raise DataError(
-            f"the target of a regression must be numbers, got text such as {example!r}. Ask for classification, or"
-            " correct the column."
-        )
+        target = numbers_of(texts_of(target))
     values = target.astype(np.float64)
     bad = int((~np.isfinite(values)).sum())
     if bad:

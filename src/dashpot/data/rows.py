@@ -1,152 +1,32 @@
-"""Rows of a table, as a numeric matrix or as named columns."""
+"""Rows of arrays, sparse matrices, lists and data frames."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dashpot.core.errors import DataError
+from dashpot.data.columnar import MISSING, Levels, Rows, is_missing, levels_of, plain_text, texts_of
+from dashpot.data.formats import MISSING_WORDS, Format
+from dashpot.data.reading import Reading, decide
+
+if TYPE_CHECKING:
+    import polars
+
+__all__ = ["MISSING", "Levels", "Rows", "decided", "decided_frame", "frame_rows", "is_missing", "levels_of", "to_rows"]
 
 DENSE_LIMIT = 2 << 30
 """Sparse input is made dense; above this many bytes it is refused."""
-MISSING = "(missing)"
-
-
-@dataclass(frozen=True)
-class Levels:
-    """A column as codes: row ``i`` holds the text ``names[codes[i]]``; a missing value is the name ``(missing)``."""
-
-    names: tuple[str, ...]
-    codes: np.ndarray
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A table in memory.
-
-    Attributes:
-        names: of the columns.
-        matrix: all columns as float64 [rows, columns] with NaN for missing, where every column is numeric.
-        columns: else each column by name: float64 with NaN, or object with text and None.
-        flags: the columns that held truth values; as numbers they are 0 and 1, as names ``False`` and ``True``.
-        memo: a cache of what was computed for a column, since every fold of a cross-validation needs it again.
-    """
-
-    names: tuple[str, ...]
-    matrix: np.ndarray | None = None
-    columns: dict[str, np.ndarray] | None = None
-    flags: frozenset[str] = frozenset()
-    memo: dict[tuple[str, str], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def __len__(self) -> int:
-        if self.matrix is not None:
-            return len(self.matrix)
-        return len(next(iter((self.columns or {}).values()), ()))
-
-    def column(self, name: str) -> np.ndarray:
-        if self.matrix is not None:
-            result: np.ndarray = self.matrix[:, self.names.index(name)]
-            return result
-        assert self.columns is not None
-        return self.columns[name]
-
-    def levels(self, name: str) -> Levels:
-        """A column as codes."""
-        if ("levels", name) not in self.memo:
-            found = levels_of(self.column(name))
-            # They must meet the names of a training column that held more than truth values.
-            truth = {"0": "False", "1": "True"} if name in self.flags else {}
-            self.memo["levels", name] = Levels(tuple(truth.get(text, text) for text in found.names), found.codes)
-        levels: Levels = self.memo["levels", name]
-        return levels
-
-    def numeric(self, names: Sequence[str]) -> np.ndarray:
-        """The named columns as float64 [rows, names].
-
-        Raises:
-            DataError: one of them holds text.
-        """
-        if self.matrix is not None:
-            if tuple(names) == self.names:
-                return self.matrix
-            place = {name: i for i, name in enumerate(self.names)}
-            return self.matrix[:, [place[name] for name in names]]
-        out = np.empty((len(self), len(names)))
-        for i, name in enumerate(names):
-            out[:, i] = as_numbers(name, self.column(name))
-        return out
-
-    def renamed(self, names: Sequence[str]) -> Rows:
-        """The same columns under other names."""
-        if tuple(names) == self.names:
-            return self
-        now = dict(zip(self.names, names, strict=True))
-        columns = None if self.columns is None else {now[name]: column for name, column in self.columns.items()}
-        return Rows(tuple(names), self.matrix, columns, frozenset(now[name] for name in self.flags))
-
-    def take(self, index: np.ndarray) -> Rows:
-        """Some rows, in the order of ``index``."""
-        if self.matrix is not None:
-            return Rows(self.names, matrix=self.matrix[index], flags=self.flags)
-        return Rows(self.names, columns={name: self.column(name)[index] for name in self.names}, flags=self.flags)
-
-    def without(self, name: str) -> Rows:
-        """All columns but one."""
-        kept = tuple(n for n in self.names if n != name)
-        if self.matrix is not None:
-            return Rows(
-                kept,
-                matrix=self.matrix[:, [i for i, n in enumerate(self.names) if n != name]],
-                flags=self.flags - {name},
-            )
-        return Rows(kept, columns={n: self.column(n) for n in kept}, flags=self.flags - {name})
-
-
-def levels_of(column: np.ndarray) -> Levels:
-    """The distinct values of a column as text, and which one each row holds.
-
-    Example:
-        >>> levels_of(np.array(["b", None, "a", "b"], dtype=object))
-        Levels(names=('b', '(missing)', 'a'), codes=array([0, 1, 2, 0]))
-    """
-    values: list[Any]
-    if column.dtype == object:
-        # Dictionaries hash each cell once and in C; sorting 50,000 texts takes ten times as long.
-        values = list(dict.fromkeys(column.tolist()))
-        place = {value: i for i, value in enumerate(values)}
-        codes = np.fromiter(map(place.__getitem__, column.tolist()), dtype=np.int64, count=len(column))
-    else:
-        distinct, codes = np.unique(column, return_inverse=True)
-        # "1" in the file must meet "1" among the levels, where all new values of a nominal column look like numbers.
-        values = [None if np.isnan(v) else _text(v) for v in distinct]
-    texts = [MISSING if value is None else str(value) for value in values]
-    names = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    return Levels(tuple(names), np.array([names[text] for text in texts], dtype=np.int64)[codes])
-
-
-def as_numbers(name: str, column: np.ndarray) -> np.ndarray:
-    """float64 with NaN for missing; text that reads as a number counts as one."""
-    if column.dtype != object:
-        return column
-    out = np.full(len(column), np.nan)
-    for i, value in enumerate(column):
-        if value is None:
-            continue
-        try:
-            out[i] = float(value)
-        except ValueError:
-            raise DataError(
-                f"column {name!r} must hold numbers, as it did in training; row {i + 1} holds {value!r}. Correct the"
-                " value or leave it empty."
-            ) from None
-    return out
+_KNOWN = (str, int, float, np.generic, datetime.date, datetime.time, datetime.timedelta)
 
 
 def to_rows(x: Any, names: Sequence[str] | None = None) -> Rows:
-    """Rows of a NumPy array, SciPy sparse matrix, or any data frame that narwhals reads (pandas, polars, ...).
+    """Rows of a NumPy array, SciPy sparse matrix, or any data frame that narwhals reads (pandas, polars, ...). Texts
+    stay as they are: :func:`decided` says what they hold.
 
     Raises:
         DataError: something else, or a sparse matrix too large to be made dense.
@@ -159,20 +39,31 @@ def to_rows(x: Any, names: Sequence[str] | None = None) -> Rows:
             )
         return Rows(_names(names, x.shape[1]), matrix=np.asarray(x.todense(), dtype=np.float64))
     if isinstance(x, np.ndarray):
-        if x.ndim != 2:
-            raise DataError(f"a table must have 2 dimensions, got {x.ndim}.")
-        labels = _names(names, x.shape[1])
-        if x.dtype.kind in "fiub":
-            return Rows(
-                labels, matrix=x.astype(np.float64, copy=False), flags=frozenset(labels if x.dtype.kind == "b" else ())
-            )
-        for i in range(x.shape[1]):
-            odd = _odd_type(x[:, i])
-            if odd:  # a TypeError in scikit-learn's words, which its checks ask for
-                raise TypeError(f"argument must be a string or a number, got {odd}")
-        flags = frozenset(name for i, name in enumerate(labels) if _holds_flags(x[:, i]))
-        return Rows(labels, columns={name: _object_column(x[:, i]) for i, name in enumerate(labels)}, flags=flags)
+        return _array_rows(x, names)
     return frame_rows(x)
+
+
+def _array_rows(x: np.ndarray, names: Sequence[str] | None) -> Rows:
+    if x.ndim != 2:
+        raise DataError(f"a table must have 2 dimensions, got {x.ndim}.")
+    labels = _names(names, x.shape[1])
+    kind = x.dtype.kind
+    if kind in "fiub":
+        return Rows(labels, matrix=x.astype(np.float64, copy=False), flags=frozenset(labels if kind == "b" else ()))
+    if kind in "Mm":
+        return Rows(labels, matrix=_moments(x))
+    if kind == "S":
+        try:
+            x = np.char.decode(x, "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"X must hold text in UTF-8, got: {error}. Decode it first.") from None
+    for i in range(x.shape[1]):
+        odd = _odd_type(x[:, i])
+        if odd:  # a TypeError in scikit-learn's words, which its checks ask for
+            raise TypeError(f"argument must be a string or a number, got {odd}")
+    flags = frozenset(name for i, name in enumerate(labels) if _holds_flags(x[:, i]))
+    columns = {name: _object_column(x[:, i]) for i, name in enumerate(labels)}
+    return Rows(labels, columns=columns, flags=flags, undecided=True)
 
 
 def frame_rows(frame: Any) -> Rows:
@@ -182,6 +73,111 @@ def frame_rows(frame: Any) -> Rows:
     Raises:
         DataError: no data frame, names that repeat, or a column of something else, such as lists.
     """
+    given, flags, declared, dates = _frame_columns(frame)
+    columns = {
+        name: value if isinstance(value, np.ndarray) else _as_texts(value.to_list(), keep=name in declared)
+        for name, value in given.items()
+    }
+    return replace(_made(columns, flags, declared), formats=dates, undecided=True)
+
+
+def decided(rows: Rows, reading: Reading | None = None) -> Rows:
+    """The same table once it is decided what its columns hold, by the rule of :func:`dashpot.data.reading.decide`.
+
+    Raises:
+        ConfigError: ``reading`` names a column that is not there.
+
+    Warns:
+        DataWarning: a column of which it is not certain.
+    """
+    reading = reading or Reading()
+    if not rows.undecided and reading == Reading():
+        return rows
+    given = {
+        name: texts_of(rows.column(name)) if rows.column(name).dtype == object else rows.column(name)
+        for name in rows.names
+    }
+    return _decide(given, rows.flags, rows.declared, rows.formats, reading, None)
+
+
+def decided_frame(frame: Any, reading: Reading, comma: bool | None = None) -> Rows:
+    """``decided(frame_rows(frame), reading)`` without the way over Python's objects.
+
+    Args:
+        comma: whether the file's form speaks for decimal commas.
+    """
+    return _decide(*_frame_columns(frame), reading, comma)
+
+
+def _decide(
+    given: dict[str, Any],
+    flags: frozenset[str],
+    declared: frozenset[str],
+    dates: Mapping[str, Format],
+    reading: Reading,
+    comma: bool | None,
+) -> Rows:
+    found = decide(given, reading, flags=flags, declared=declared, comma=comma)
+    # Later files may bring as text what has a type here.
+    typed = {**dict.fromkeys(found.flags, Format("truth")), **dates}
+    typed = {name: form for name, form in typed.items() if found.values[name].dtype != object}
+    made = replace(_made(found.values, found.flags, declared), formats={**typed, **found.formats})
+    made.memo.update({("levels", name): levels for name, levels in found.levels.items()})
+    return made
+
+
+def _made(columns: dict[str, np.ndarray], flags: frozenset[str], declared: frozenset[str]) -> Rows:
+    if columns and all(column.dtype != object for column in columns.values()):
+        return Rows(tuple(columns), matrix=np.column_stack(list(columns.values())), flags=flags, declared=declared)
+    return Rows(tuple(columns), columns=columns, flags=flags, declared=declared)
+
+
+def _frame_columns(
+    frame: Any,
+) -> tuple[dict[str, np.ndarray | polars.Series], frozenset[str], frozenset[str], dict[str, Format]]:
+    """Columns as float64 or as texts, those of truth values, those that were declared to hold categories, and how dates
+    would be read if they came as text.
+    """
+    import narwhals as nw
+    import polars
+
+    table, labels = _table(frame)
+    columns: dict[str, np.ndarray | polars.Series] = {}
+    flags, declared, dates = set(), set(), {}
+    for name, series in zip(labels, table.iter_columns(), strict=True):
+        kind = series.dtype
+        if kind == nw.Boolean:
+            flags.add(name)
+        if kind.is_numeric() or kind == nw.Boolean:
+            columns[name] = series.cast(nw.Float64).to_numpy().astype(np.float64, copy=False)
+        elif kind == nw.Duration:
+            columns[name] = series.dt.total_microseconds().cast(nw.Float64).to_numpy().astype(np.float64)
+        elif kind in (nw.Date, nw.Datetime):
+            dates[name] = Format("date")
+            moments = series.cast(nw.Datetime("us")) if kind == nw.Date else series
+            columns[name] = moments.dt.timestamp("us").cast(nw.Float64).to_numpy().astype(np.float64) / 1000
+        elif kind == nw.String and isinstance(series.to_native(), polars.Series):
+            columns[name] = series.to_native()
+        else:
+            cells = np.empty(len(series), dtype=object)
+            cells[:] = series.to_list()
+            if kind in (nw.Categorical, nw.Enum):
+                declared.add(name)
+                columns[name] = texts_of(_as_texts(cells, keep=True))
+                continue
+            odd = _odd_type(cells)
+            if odd:
+                raise DataError(
+                    f"column {name!r} must hold numbers, text, dates or truth values, got {odd}. Convert or remove it."
+                )
+            if _holds_flags(cells):
+                flags.add(name)
+            column = _object_column(cells)
+            columns[name] = column if column.dtype != object else texts_of(column)
+    return columns, frozenset(flags), frozenset(declared), dates
+
+
+def _table(frame: Any) -> tuple[Any, list[str]]:
     import narwhals as nw
 
     try:
@@ -201,47 +197,13 @@ def frame_rows(frame: Any) -> Rows:
         raise DataError(
             f"column names must be different from each other, got {', '.join(sorted(twice))} more than once."
         )
-    columns: dict[str, np.ndarray] = {}
-    flags = set()
-    for name, series in zip(labels, table.iter_columns(), strict=True):
-        kind = series.dtype
-        if kind == nw.Boolean:
-            flags.add(name)
-        if kind.is_numeric() or kind == nw.Boolean:
-            numbers = series.cast(nw.Float64)
-        elif kind == nw.Duration:
-            numbers = series.dt.total_microseconds().cast(nw.Float64)
-        elif kind in (nw.Date, nw.Datetime):
-            numbers = (
-                (series.cast(nw.Datetime("us")) if kind == nw.Date else series).dt.timestamp("ms").cast(nw.Float64)
-            )
-        else:
-            cells = np.empty(len(series), dtype=object)
-            cells[:] = series.to_list()
-            if _holds_flags(cells):
-                flags.add(name)
-            if kind in (nw.Categorical, nw.Enum):
-                columns[name] = _as_texts(cells)
-                continue
-            odd = _odd_type(cells)
-            if odd:
-                raise DataError(
-                    f"column {name!r} must hold numbers, text, dates or truth values, got {odd}. Convert or remove it."
-                )
-            columns[name] = _object_column(cells)
-            continue
-        columns[name] = numbers.to_numpy().astype(np.float64)
-    if columns and all(column.dtype != object for column in columns.values()):
-        return Rows(tuple(labels), matrix=np.column_stack(list(columns.values())), flags=frozenset(flags))
-    return Rows(tuple(labels), columns=columns, flags=frozenset(flags))
+    return table, labels
 
 
-def is_missing(value: Any) -> bool:
-    """None, NaN, pandas' NA and NaT, and empty text are missing."""
-    # pandas' own answer no comparison, so they are known by name.
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return bool((isinstance(value, str) and value == "") or (isinstance(value, float | np.floating) and value != value))
+def _moments(x: np.ndarray) -> np.ndarray:
+    """Dates as milliseconds since 1970, durations as microseconds, as those of data frames."""
+    whole = x.astype("M8[us]" if x.dtype.kind == "M" else "m8[us]").astype(np.int64).astype(np.float64)
+    return np.where(np.isnat(x), np.nan, whole / (1000 if x.dtype.kind == "M" else 1))
 
 
 def _holds_flags(column: np.ndarray) -> bool:
@@ -250,32 +212,34 @@ def _holds_flags(column: np.ndarray) -> bool:
 
 
 def _object_column(column: np.ndarray) -> np.ndarray:
-    """Numbers where all are numbers, else text with None."""
+    """Numbers where all are numbers, durations as microseconds, else text with None."""
     if all(isinstance(value, int | float | np.number | np.bool_) or is_missing(value) for value in column):
         return np.array([np.nan if is_missing(value) else float(value) for value in column], dtype=np.float64)
+    if all(isinstance(value, datetime.timedelta) or is_missing(value) for value in column):
+        micro = datetime.timedelta(microseconds=1)
+        return np.array([np.nan if is_missing(value) else value / micro for value in column], dtype=np.float64)
     return _as_texts(column)
 
 
 def _odd_type(column: np.ndarray) -> str:
-    """The type of the first value that is neither text nor a number; empty if there is none."""
+    """The type of the first value that is no text, number, date or time; empty if there is none."""
     for value in column:
-        if not is_missing(value) and (
-            not isinstance(value, str | int | float | np.generic) or isinstance(value, np.complexfloating)
-        ):
+        if not is_missing(value) and (not isinstance(value, _KNOWN) or isinstance(value, np.complexfloating)):
             return type(value).__name__
     return ""
 
 
-def _as_texts(column: np.ndarray) -> np.ndarray:
-    return np.array([None if is_missing(value) else _text(value) for value in column], dtype=object)
+def _as_texts(column: Any, keep: bool = False) -> np.ndarray:
+    """Texts with None for missing; of declared categories (``keep``) the words for missing are names too."""
+    words = () if keep else MISSING_WORDS
+    texts = [None if is_missing(value) else _written(value) for value in column]
+    return np.array([None if t is None or t.strip() in words else t for t in texts] + [None], dtype=object)[:-1]
 
 
-def _text(value: Any) -> str:
-    """1 and 1.0 are the same name: whether whole numbers come as the one or the other depends on what else the column
-    holds.
-    """
-    whole = isinstance(value, float | np.floating) and np.isfinite(value) and value == int(value)
-    return str(int(value)) if whole else str(value)
+def _written(value: Any) -> str:
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return plain_text(value)
 
 
 def _names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:

@@ -3,99 +3,128 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dashpot.core.errors import DataError
-from dashpot.data.preprocessing import DataWarning
-from dashpot.data.rows import MISSING, Rows, frame_rows
+from dashpot.core.errors import ConfigError, DataError
+from dashpot.data.columnar import Rows
+from dashpot.data.delimited import read_delimited
 
 if TYPE_CHECKING:
     import polars
 
-MISSING_WORDS = ["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL"]
-CSV = (".csv", ".csv.gz")
-NEARLY_ALL = 0.9
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+TEXT = tuple(f".{kind}{packed}" for kind in ("csv", "tsv", "txt") for packed in ("", ".gz"))
+PARQUET, ARROW, EXCEL = (".parquet", ".pq"), (".feather", ".arrow", ".ipc"), (".xlsx", ".xls", ".xlsb", ".ods")
+ARFF = (".arff",)
+FORMATS = (
+    "data must be .csv, .tsv or .txt (also with .gz), .parquet, .feather, .xlsx, .arff, .npz or a folder of images"
+)
 _ROW_NUMBERS = re.compile(r"|Unnamed: 0|__index_level_\d+__")
 
 
-def read_table(path: Path, text: Collection[str] = ()) -> polars.DataFrame:
-    """A CSV, CSV.gz or Parquet file.
+class Table(NamedTuple):
+    """A table from a file.
+
+    Attributes:
+        frame: its columns; texts to the letter.
+        comma: whether the file's form speaks for decimal commas (True) or for points (False); None where it has types.
+    """
+
+    frame: polars.DataFrame
+    comma: bool | None
+
+
+def read_table(
+    path: Path,
+    text: Collection[str] = (),
+    *,
+    encoding: str | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+) -> Table:
+    """A table from a text file (CSV, TSV), Parquet, Feather (Arrow IPC), Excel or ARFF file.
 
     Args:
-        text: columns of a CSV file that are text even where all of it reads as numbers.
+        text: columns of a text file that are text even where all of it reads as numbers.
+        encoding, separator, decimal: of a text file, where they are not to be found.
 
     Raises:
+        ConfigError: ``encoding`` or ``separator`` for a file that is no text.
         DataError: another kind of file, or no table in it.
     """
+    name = path.name.lower()
+    if name.endswith(TEXT):
+        found = read_delimited(path, encoding=encoding, separator=separator, text=text, decimal=decimal)
+        table = Table(*found)
+    else:
+        for option, value in (("encoding", encoding), ("separator", separator)):
+            if value is not None and not (option == "encoding" and name.endswith(ARFF)):
+                raise ConfigError(option, "given for a text file, such as .csv", value, f"Leave it out for {name}.")
+        table = Table(_binary(path, name, encoding), None)
+    if table.frame.height == 0:
+        raise DataError(f"{path.name} must have rows, got an empty table.")
+    return table
+
+
+def _binary(path: Path, name: str, encoding: str | None) -> polars.DataFrame:
     import polars
 
-    name = path.name.lower()
+    readers: tuple[tuple[tuple[str, ...], Any], ...] = (
+        (PARQUET, lambda: polars.read_parquet(path, glob=False)),
+        (ARROW, lambda: polars.read_ipc(path.read_bytes())),
+        (EXCEL, lambda: _excel(path)),
+        (ARFF, lambda: _arff(path, encoding)),
+    )
+    reader = next((reader for endings, reader in readers if name.endswith(endings)), None)
+    if reader is None:
+        raise DataError(f"{FORMATS}, got {path.name!r}.")
     try:
-        if name.endswith(CSV):
-            # A file's name may hold brackets, which are no pattern.
-            frame = polars.read_csv(
-                path,
-                infer_schema_length=None,
-                null_values=MISSING_WORDS,
-                glob=False,
-                schema_overrides=dict.fromkeys(text, polars.String),
-            )
-            _check_header(path, frame)
-        elif name.endswith((".parquet", ".pq")):
-            frame = polars.read_parquet(path, glob=False)
-        else:
-            raise DataError(f"data must be .csv, .csv.gz, .parquet, .npz or a folder of images, got {path.name!r}.")
+        frame: polars.DataFrame = reader()
+    except DataError:
+        raise
     except polars.exceptions.NoDataError:
         raise DataError(f"{path.name} must have a header and rows, got an empty file.") from None
-    except (polars.exceptions.PolarsError, OSError) as error:
-        way = " Is the separator a comma?" if "more fields" in str(error) else ""
-        raise DataError(f"{path.name} must be a readable table, got: {str(error).splitlines()[0]}.{way}") from None
-    if frame.height == 0:
-        raise DataError(f"{path.name} must have rows, got an empty table.")
+    except Exception as error:  # each reader has errors of its own for a damaged file
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path.name} must be a readable table, got: {first}.") from None
     return frame
 
 
-def _check_header(path: Path, frame: polars.DataFrame) -> None:
+def _excel(path: Path) -> polars.DataFrame:
     import polars
 
-    if len(frame.columns) == 1 and any(mark in frame.columns[0] for mark in ";\t|"):
+    try:
+        return polars.read_excel(path)
+    except ImportError:  # polars asks for one of its engines
         raise DataError(
-            f"{path.name} must have several columns, got one named {frame.columns[0]!r}. Is the separator a comma?"
-        )
-    # polars gives the second of two equal names a new one, but a file may have such a name itself.
-    if any("_duplicated_" in name for name in frame.columns):
-        header = polars.read_csv(path, has_header=False, n_rows=1, infer_schema=False, glob=False).row(0)
-        twice = sorted({name for name in header if name and header.count(name) > 1})
-        if twice:
-            shown = ", ".join(map(repr, twice))
-            raise DataError(
-                f"column names of {path.name} must be different from each other, got {shown} more than once. Rename or"
-                " remove one."
-            )
+            f"{path.name} needs a reader of Excel files: pip install fastexcel. Or save the sheet as CSV."
+        ) from None
 
 
-def target_of(column: polars.Series, task: str | None) -> np.ndarray:
-    """A target without conversion: as float64, neighbours above 2^53 would be one class, and truth values would be
-    called 0 and 1.
-
-    Example:
-        >>> import polars
-        >>> target_of(polars.Series([True, False, None]), None)
-        array(['true', 'false', None], dtype=object)
-    """
+def _arff(path: Path, encoding: str | None) -> polars.DataFrame:
+    """By the reader that scikit-learn brings; nominal attributes are declared categories."""
     import polars
 
-    if column.dtype == polars.Boolean and task != "regression":
-        column = column.cast(polars.String)
-    if column.dtype.is_integer() and column.null_count() == 0:
-        return column.to_numpy()
-    return frame_rows(column.to_frame()).column(column.name)
+    from dashpot.data.encodings import to_utf8
+
+    try:
+        from sklearn.externals import _arff as arff
+    except ImportError:
+        raise DataError(f"{path.name} needs scikit-learn's reader of ARFF files. Save it as CSV instead.") from None
+    text = to_utf8(path.name, path.read_bytes(), encoding).decode()
+    found = arff.load(text, encode_nominal=False)
+    columns: list[polars.Series] = []
+    for (name, kind), values in zip(found["attributes"], zip(*found["data"], strict=True), strict=False):
+        if isinstance(kind, list):
+            columns.append(polars.Series(name, values, dtype=polars.Enum(list(dict.fromkeys(kind)))))
+        elif kind == "STRING":
+            columns.append(polars.Series(name, values, dtype=polars.String))
+        else:
+            columns.append(polars.Series(name, [None if v is None else float(v) for v in values], dtype=polars.Float64))
+    return polars.DataFrame(columns)
 
 
 def row_numbers(rows: Rows) -> list[str]:
@@ -107,30 +136,3 @@ def row_numbers(rows: Rows) -> list[str]:
     """
     named = [name for name in rows.names if _ROW_NUMBERS.fullmatch(name) and rows.column(name).dtype != object]
     return [name for name in named if (rows.column(name) % 1 == 0).all() and (np.diff(rows.column(name)) == 1).all()]
-
-
-def warn_of_text_like_numbers(rows: Rows) -> None:
-    """A column of numbers is text if some are written otherwise, such as 1,5 with a comma: each of them would be a
-    level of its own.
-
-    Warns:
-        DataWarning: there is such a column.
-    """
-    for name in rows.names:
-        if rows.column(name).dtype != object:
-            continue
-        column = rows.levels(name)
-        counts = np.bincount(column.codes, minlength=len(column.names)) * np.array(
-            [level != MISSING for level in column.names]
-        )
-        close = np.array([_NUMBER.fullmatch(level.strip().replace(",", ".", 1)) is not None for level in column.names])
-        odd = next((level for level in column.names if level != MISSING and not _NUMBER.fullmatch(level)), None)
-        share = counts[close].sum() / max(counts.sum(), 1)
-        if odd is not None and share >= NEARLY_ALL:
-            way = "Numbers are written with a point, and what is missing is left empty."
-            warnings.warn(
-                f"column {name!r} is read as text, though {share:.0%} of it look like numbers, because of {odd!r}."
-                f" {way}",
-                DataWarning,
-                stacklevel=3,
-            )

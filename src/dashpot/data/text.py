@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dashpot.data.rows import MISSING, Levels, Rows
+from dashpot.data.columnar import MISSING, Levels, Rows
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -26,7 +26,8 @@ from dashpot.core.rng import initial_weights
 from dashpot.core.technique import Technique
 from dashpot.core.weights import as_counts, checked_weights
 from dashpot.data import Preprocessing, Problem, Target
-from dashpot.data.rows import Rows, to_rows
+from dashpot.data.reading import Reading
+from dashpot.data.rows import Rows, decided, to_rows
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
 from dashpot.nets import MLP
@@ -60,6 +61,9 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         device: str = "auto",
         random_state: Any = None,
         verbose: bool = False,
+        numeric: Iterable[str] | None = None,
+        dates: Iterable[str] | None = None,
+        categorical: Iterable[str] | None = None,
     ) -> None:
         self.recipe = recipe
         self.budget = budget
@@ -75,6 +79,9 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+        self.numeric = numeric
+        self.dates = dates
+        self.categorical = categorical
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -114,7 +121,10 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             self._columns = rows.names
         # Names on both sides are the same by now, in the same order; where one side has none, scikit-learn has warned
         # and the position counts.
-        return rows.renamed(self._columns)
+        rows = rows.renamed(self._columns)
+        if not reset:
+            return rows
+        return decided(rows, Reading.of(self.numeric, self.dates, self.categorical))
 
     def _seed(self) -> int:
         state = self.random_state

@@ -55,6 +55,9 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
     device : str, default="auto"
     random_state : int, RandomState instance or None, default=None
     verbose : bool, default=False
+    numeric, dates, categorical : list of str or None, default=None
+        Columns of numbers, of dates and of names; by default what :func:`dashpot.data.reading.decide` finds. Columns
+        without a name are x0, x1, ...
 
     Attributes
     ----------
@@ -104,6 +107,9 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
         device: str = "auto",
         random_state: Any = None,
         verbose: bool = False,
+        numeric: Iterable[str] | None = None,
+        dates: Iterable[str] | None = None,
+        categorical: Iterable[str] | None = None,
     ) -> None:
         super().__init__(
             recipe,
@@ -120,6 +126,9 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
             device=device,
             random_state=random_state,
             verbose=verbose,
+            numeric=numeric,
+            dates=dates,
+            categorical=categorical,
         )
         self.class_weight = class_weight
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,8 @@ from dashpot.core.errors import ConfigError, DashpotError, DataError
 from dashpot.core.recipe import Recipe
 from dashpot.data import Prepared, Problem, Target, load_problem
 from dashpot.data.images import as_pixels
-from dashpot.data.rows import is_missing, to_rows
+from dashpot.data.reading import Reading
+from dashpot.data.rows import decided, is_missing, to_rows
 from dashpot.evaluation.losses import Criterion
 from dashpot.nets.standardize import standardized
 from dashpot.population.members import built
@@ -26,6 +27,8 @@ from dashpot.search.outcome.result import AsTheyAre
 from dashpot.search.racing.task import Factory
 from dashpot.search.space.technique import TechniqueSpace
 from dashpot.training.setup import adamw_for
+
+READ = "Say it in load_problem(...)."
 
 
 @dataclass(frozen=True)
@@ -64,20 +67,30 @@ class TensorProblem(Problem):
         return Prepared(self.x, y, cast(Any, how), Target(self.task, self.classes))
 
 
-def problem_of(data: Any, target: str | None, task: str | None, own: bool) -> Inputs:
+def problem_of(
+    data: Any,
+    target: str | None,
+    task: str | None,
+    own: bool,
+    columns: tuple[Iterable[str] | None, Iterable[str] | None, Iterable[str] | None] = (None, None, None),
+) -> Inputs:
     """A problem from a path, from (X, y), or from a problem.
 
     Args:
         own: whether the network is the caller's: arrays and tensors are then used as they are.
+        columns: those of numbers, of dates and of names in a table, as the caller says.
 
     Raises:
         ConfigError: something else.
         DataError, StorageError: data that cannot be used.
     """
+    reading = Reading.of(*columns)
     if isinstance(data, Problem):
+        if reading != Reading():
+            raise ConfigError("data", "a path or (X, y) with numeric, dates or categorical", "a Problem", READ)
         return Inputs(data)
     if isinstance(data, str | Path):
-        return Inputs(load_problem(data, target, task))
+        return Inputs(load_problem(data, target, task, **vars(reading)))
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ConfigError("data", "a path, a pair (X, y) or a dashpot.data.Problem", type(data).__name__)
     x, y = data
@@ -88,6 +101,8 @@ def problem_of(data: Any, target: str | None, task: str | None, own: bool) -> In
     if rows != len(values):
         raise DataError(f"X and y must have as many rows as each other, got {rows} and {len(values)}.")
     numbers = isinstance(x, Tensor) or (isinstance(x, np.ndarray) and x.dtype.kind in "fiub")
+    if own and numbers and reading != Reading():
+        raise ConfigError("data", "a table with numeric, dates or categorical", "numbers for a model of your own")
     if own and numbers:
         tensor = torch.as_tensor(x).detach().cpu()
         tensor = tensor.float() if tensor.is_floating_point() else tensor
@@ -104,11 +119,15 @@ def problem_of(data: Any, target: str | None, task: str | None, own: bool) -> In
             )
         plain = x.detach().cpu().numpy() if isinstance(x, Tensor) else x
         images = isinstance(plain, np.ndarray) and plain.ndim > 2
+        if images and reading != Reading():
+            raise ConfigError("data", "a table with numeric, dates or categorical", "images")
         if images and not np.isfinite(plain.astype(np.float32)).all():
             raise DataError("X must hold finite numbers, got NaN or infinity in an image.")
         problem = Problem(
             "data",
-            as_pixels("X", plain) if images else to_rows(np.asarray(plain) if isinstance(plain, list) else plain),
+            as_pixels("X", plain)
+            if images
+            else decided(to_rows(np.asarray(plain) if isinstance(plain, list) else plain), reading),
             values,
             task,
         )

@@ -58,6 +58,9 @@ def tune(
     config: SearchConfig | None = None,
     out: str | Path | None = None,
     progress: bool = True,
+    numeric: Iterable[str] | None = None,
+    dates: Iterable[str] | None = None,
+    categorical: Iterable[str] | None = None,
 ) -> TuneResult:
     """Search the combination of regularizers and their strengths, on all folds of a cross-validation at once, and say
     the contribution of each.
@@ -98,6 +101,8 @@ def tune(
             :class:`dashpot.SearchConfig`. An option that is set in both must be the same.
         out: a new or empty folder for all files; by default none are kept.
         progress: lines on standard error.
+        numeric, dates, categorical: columns of numbers, of dates and of names in a table; by default what
+            :func:`dashpot.data.reading.decide` finds. For more (decimal marks, encodings) give ``load_problem(...)``.
 
     Returns:
         The result: ``predict``, ``predict_proba``, ``save``, ``summary``.
@@ -141,7 +146,7 @@ def tune(
     _check_together(config, space, net, loss, model)
     distributions = {name: distribution(name, value) for name, value in (net or {}).items()}
     make = None if model is None else factory_of(model)
-    inputs = problem_of(data, target, task, own=make is not None)
+    inputs = problem_of(data, target, task, own=make is not None, columns=(numeric, dates, categorical))
     problem, interrupts = inputs.problem, Interrupts()
     say = ProgressLines(progress, config.budget, interrupts.check)
 

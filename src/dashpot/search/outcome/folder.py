@@ -80,14 +80,18 @@ def write_config(
     task: str | None,
     config: SearchConfig,
     weights: str | None = None,
+    reading: dict[str, Any] | None = None,
 ) -> None:
-    """Write what a later process needs to resume: the place of the data and the configuration; no password."""
+    """Write what a later process needs to resume: the place of the data, what was said of how to read them, and the
+    configuration; no password.
+    """
     data = {
         "version": VERSION,
         "data": None if source is None else str(source.resolve()),
         "target": target,
         "task": task,
         "weights": weights,
+        "reading": reading or {},
         "config": to_json(config),
         "done": False,
     }
@@ -133,7 +137,8 @@ def read_config(folder: Path) -> tuple[Problem, SearchConfig, dict[str, Any]]:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{path} is damaged: {error}. Start the search again in a new folder.") from error
-    return load_problem(source, stored["target"], stored["task"], stored.get("weights")), config, stored
+    said = stored.get("reading", {})
+    return load_problem(source, stored["target"], stored["task"], stored.get("weights"), **said), config, stored
 
 
 class Clock:

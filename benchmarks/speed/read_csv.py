@@ -1,0 +1,99 @@
+"""Seconds and peak memory of reading a CSV file of 200 MB (numbers, dates and words) as a problem, beside polars' and
+pandas' own readers. Each arm is a process of its own, and they take turns. Run: ``python benchmarks/speed/read_csv.py``
+
+The names of the file and of its column ``label`` are all that Dashpot is told; polars infers its schema from all rows,
+or from its usual 100, with and without dates; pandas takes its C engine as it comes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common import options, ratios, write_result
+
+ROUNDS = 5
+ARMS = {
+    "dashpot": "from dashpot.data import load_problem; load_problem({path!r}, 'label', 'classification')",
+    "polars, schema of all rows": "polars.read_csv({path!r}, infer_schema_length=None, try_parse_dates=True)",
+    "polars, schema of 100 rows": "polars.read_csv({path!r}, try_parse_dates=True)",
+    "pandas": "import pandas; pandas.read_csv({path!r})",
+}
+CODE = """
+import resource, sys, time
+import numpy, polars, dashpot.data
+if "pandas" in {code!r}:
+    import pandas
+started, cpu = time.perf_counter(), time.process_time()
+{code}
+print(time.perf_counter() - started, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def write_table(path: Path, megabytes: float) -> int:
+    """A table of 14 columns of numbers, 3 of words, 2 of dates and a label; its rows."""
+    import numpy as np
+    import polars as pl
+
+    random = np.random.default_rng(0)
+    rows = round(megabytes * 1e6 / 200)
+    days = (np.datetime64("2000-01-01") + random.integers(0, 9000, rows)).astype("datetime64[D]")
+    moments = np.datetime64("2020-01-01T00:00:00", "ms") + random.integers(0, 10**8, rows).astype("timedelta64[s]")
+    columns = {f"n{i}": np.round(random.normal(0, 10.0 ** (i % 4), rows), 4) for i in range(10)}
+    columns |= {f"k{i}": random.integers(0, 10 ** (i + 1), rows) for i in range(4)}
+    columns |= {
+        f"w{i}": np.array([f"word {j}" for j in range(10**i)])[random.integers(0, 10**i, rows)] for i in (1, 2, 3)
+    }
+    columns |= {"day": days, "moment": moments, "label": np.array(["yes", "no", "007"])[random.integers(0, 3, rows)]}
+    pl.DataFrame(columns).write_csv(path)
+    return rows
+
+
+def measured(code: str) -> tuple[float, float, float]:
+    """Seconds, processor seconds and peak MB of a process that runs ``code``."""
+    done = subprocess.run([sys.executable, "-c", CODE.format(code=code)], capture_output=True, text=True, check=True)
+    wall, cpu, peak = map(float, done.stdout.split()[-3:])
+    return wall, cpu, peak / 1024
+
+
+def main() -> None:
+    given = options(argparse.ArgumentParser(description=__doc__))
+    rounds, megabytes = (2, 20.0) if given.quick else (ROUNDS, 200.0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        rows = write_table(path, megabytes)
+        seconds: dict[str, list[float]] = {name: [] for name in ARMS}
+        cpu: dict[str, list[float]] = {name: [] for name in ARMS}
+        peak: dict[str, list[float]] = {name: [] for name in ARMS}
+        for turn in range(rounds + 1):
+            for name, code in ARMS.items():
+                wall, busy, most = measured(code.format(path=str(path)))
+                if turn:  # the first round fills the page cache
+                    seconds[name].append(wall)
+                    cpu[name].append(busy)
+                    peak[name].append(most)
+        base = measured("pass")[2]
+        size = path.stat().st_size / 1e6
+    to = "polars, schema of all rows"
+    write_result(
+        "csv",
+        {
+            "what": "reading a CSV file, each arm in processes of its own; peak memory with that of the imports",
+            "file": {"MB": size, "rows": rows, "columns": 20},
+            "seconds": seconds,
+            "processor seconds": cpu,
+            "ratio of seconds to polars, schema of all rows": ratios(seconds, to),
+            "ratio of processor seconds to polars, schema of all rows": ratios(cpu, to),
+            "peak MB": {name: max(values) for name, values in peak.items()},
+            "peak MB of the imports alone": base,
+        },
+        given.result,
+    )
+
+
+if __name__ == "__main__":
+    main()
