@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from torch import Tensor
 
 from dashpot.core import draws
 from dashpot.core.draws import beta_by, permutation_by, uniform_by
@@ -140,3 +141,21 @@ def test_compiled_code_draws_the_same() -> None:
     )(clock)
     assert torch.equal(eager, compiled)
     assert torch.equal(eager, uniform_by([derive(KEYS[0], 3, 1)], 20).view(4, 5))
+
+
+def test_draws_do_not_depend_on_torch_s_default_type() -> None:
+    """Kernels write float32: into memory of another type they once wrote numbers that are none."""
+
+    def drawn() -> list[Tensor]:
+        draws = Draws(5)
+        return [draws.beta(0.4, 6), draws.beta(0, 6), draws.permutation(6), draws.uniform((6,)), draws.normal((6,))]
+
+    plain = [*drawn(), uniform_by([3], 5)]
+    torch.set_default_dtype(torch.float64)
+    try:
+        wide = [*drawn(), uniform_by([3], 5)]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for a, b in zip(plain, wide, strict=True):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)

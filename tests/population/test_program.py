@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import dashpot
 from dashpot import nets
-from dashpot.core.errors import ConflictError
+from dashpot.core.errors import ConflictError, DataError
 from dashpot.evaluation.losses import cross_entropy, squared_error
 from dashpot.nets.numeric import Periodic, PiecewiseLinear
 from dashpot.population import planner
@@ -462,10 +462,10 @@ def test_what_is_no_program_runs_under_autograd_and_both_are_right(make: Any, fi
     assert (group.executor is not None) == fits
 
 
-def test_targets_that_are_no_classes_of_the_network_are_left_to_torch_to_refuse() -> None:
+def test_targets_that_are_no_classes_of_the_network_are_refused() -> None:
     x, y = table()
-    with pytest.raises((IndexError, RuntimeError)):
-        population([member()], [(x, y + 1)]).train(1)
+    with pytest.raises(DataError, match="must be classes 0 to 2.* got 1 to 3"):
+        population([member()], [(x, y + 1)])
 
 
 def test_what_fit_refuses_is_refused() -> None:

@@ -39,7 +39,7 @@ def uniform_by(keys: Sequence[int] | np.ndarray, n: int, device: torch.device | 
     """
     words = np.array(keys, dtype=np.uint64)
     if torch.device(device).type == "cpu" and (library := kernel()) is not None:
-        out = torch.empty(len(words), n, device="cpu")
+        out = torch.empty(len(words), n, dtype=torch.float32, device="cpu")
         library.dashpot_uniform(words.ctypes.data, len(words), n, out.data_ptr())
         return out
     halves = words.view(np.int32).reshape(-1, 2)
@@ -67,7 +67,7 @@ def beta_by(keys: Sequence[int] | np.ndarray, shapes: Sequence[float] | np.ndarr
     """
     words, a = np.array(keys, dtype=np.uint64), np.array(shapes, dtype=np.float64)
     if (library := kernel()) is not None:
-        out = torch.empty(len(words), n, device="cpu")
+        out = torch.empty(len(words), n, dtype=torch.float32, device="cpu")
         library.dashpot_beta(words.ctypes.data, a.ctypes.data, len(words), n, out.data_ptr())
         return out
     share = np.full((len(words), n), np.nan)

@@ -77,9 +77,9 @@ class Requires:
             raise ConflictError(f"{name} is for {known}, but the inputs are {kinds[modality or '']}. Leave it out.")
         task = TASK_OF.get(targets or "")
         if task is not None and not self.fits(task=task):
-            way = (
-                "Pass them as floats with targets='values', or leave it out."
-                if task == "multilabel" and "regression" in self.task
-                else f"Leave it out for {task}."
-            )
+            way = f"Leave it out for {task}."
+            if task == "multilabel" and "regression" in self.task:
+                way = "Pass them as floats with targets='values', or leave it out."
+            elif task == "regression" and "multilabel" in self.task:
+                way = "Say targets='multilabel' if they are yes and no, or leave it out."
             raise ConflictError(f"{name} is for {' or '.join(self.task)}, but the targets are {targets}. {way}")

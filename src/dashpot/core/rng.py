@@ -131,7 +131,7 @@ class Draws:
 
     def uniform(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
         """float32 in [0, 1)."""
-        return torch.rand(tuple(shape), generator=generator(self._next(), device), device=device)
+        return torch.rand(tuple(shape), generator=generator(self._next(), device), device=device, dtype=torch.float32)
 
     def normal(
         self, shape: Sequence[int], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
@@ -149,7 +149,7 @@ class Draws:
         """
         key = self._next()
         if alpha == 0:
-            return torch.ones(n, device=device)
+            return torch.ones(n, dtype=torch.float32, device=device)
         return beta_by([key], [alpha], n)[0].to(device, non_blocking=True)
 
 
@@ -177,4 +177,4 @@ def _uniform_op(clock: Tensor, key: int, size: Sequence[int], device: torch.devi
 
 @_uniform_op.register_fake
 def _(clock: Tensor, key: int, size: Sequence[int], device: torch.device) -> Tensor:
-    return torch.empty(tuple(size), device=device)
+    return torch.empty(tuple(size), dtype=torch.float32, device=device)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.running.criteria import own_number
 from dashpot.core.stacks.stacked import StackedTechnique, fits_program
 from dashpot.evaluation.losses import squared_error
 from dashpot.population.members import Data, Plan
@@ -94,7 +95,7 @@ class Gradients:
     @torch.enable_grad()
     def _by_autograd(self, x: Tensor, target: Tensor, share: Tensor | None, grads: list[Tensor]) -> tuple[Tensor, bool]:
         out = self.block.network(x).flatten(0, 1)
-        loss = self.plan.loss(out, target)
+        loss: Tensor = own_number(self.plan.loss, out, target)
         for technique in self._on_loss:
             loss = technique.on_loss(loss, out)
         # Members share no parameter: the gradient of the sum is each one's own.

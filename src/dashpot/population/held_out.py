@@ -7,6 +7,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from dashpot.core.running.criteria import own_number
 from dashpot.evaluation.losses import Criterion, metrics_of
 from dashpot.population.members import Data
 
@@ -25,7 +26,7 @@ class HeldOutScores(Mapping[str, float]):
 
     def __getitem__(self, name: str) -> float:
         if name == "val_loss" and self._weight is None:
-            return float(self._loss(self._out, self._y).double().mean())
+            return float(own_number(self._loss, self._out, self._y).double().mean())
         return self._all[name]
 
     def __contains__(self, name: object) -> bool:

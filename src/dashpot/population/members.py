@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashpot.core.errors import ConfigError
+from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights, seeded
 from dashpot.core.running.batch import Batch, unit_range
@@ -126,7 +126,7 @@ class Data:
 
         Raises:
             ConfigError: the loss makes one number of all samples.
-            DataError: the targets do not fit the outputs.
+            DataError: the targets do not fit the outputs, or are left out by the loss.
         """
         if loss is not None and reduces(loss):
             raise ConfigError(
@@ -137,6 +137,11 @@ class Data:
             task = task_of(built(member.make).to(self.device), batch, loss, None)
             self.y = task.target(self.y)
             check_targets("the target", self.y, task)
+            if task.ignores(self.y):
+                raise DataError(
+                    f"the target must have a class in each row of a population, got {task.ignore_index}, which the loss"
+                    " leaves out. Leave out those rows."
+                )
             self.targets, self.loss = task.targets or self.targets, task.criterion
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -181,7 +181,7 @@ class Batches:
 
     def _batch(self, parts: Sequence[Any]) -> Batch:
         x, y, *weight = parts
-        if isinstance(y, Tensor) and not (y.is_floating_point() or y.dtype == torch.long):
+        if isinstance(y, Tensor) and not (y.is_floating_point() or y.is_complex() or y.dtype == torch.long):
             y = y.long()  # classes of any whole type, and of bool
         return Batch(unit_range(x) if self._pixels else x, y, y, weight[0] if weight else None)
 

@@ -136,7 +136,7 @@ class Context:
 
     def scalar(self, field: str) -> Tensor:
         """A new 0-d float32 tensor that shows a field's number at each optimizer step, for hooks and compiled code."""
-        number = torch.zeros((), device="cpu")
+        number = torch.zeros((), dtype=torch.float32, device="cpu")
         self.show(field, number.fill_)
         return number
 

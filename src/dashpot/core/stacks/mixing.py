@@ -33,7 +33,7 @@ def mix_rows(x: Tensor, order: Tensor, share: Tensor, classes: int = 0) -> Tenso
     """
     members, batch = x.shape[:2]
     x, order, share = x.contiguous(), order.contiguous(), share.contiguous()
-    out = torch.empty(members, batch, classes, device="cpu") if classes else torch.empty_like(x)
+    out = torch.empty(members, batch, classes, dtype=torch.float32, device="cpu") if classes else torch.empty_like(x)
     width = classes or x[0, 0].numel()
     name = "dashpot_mix_classes" if classes else "dashpot_mix"
     pointers = (x.data_ptr(), order.data_ptr(), share.data_ptr(), out.data_ptr())

@@ -177,13 +177,14 @@ class ProgramExecutor:
         Returns:
             The losses [member].
         """
-        objective = torch.empty(len(x), device="cpu")
+        objective = torch.empty(len(x), dtype=torch.float32, device="cpu")
         if self._rates[0] is not rates:
             own = np.ascontiguousarray(rates, dtype=np.float32)
             self._rates = rates, own, np.float32(1) / np.maximum(np.float32(1) - own, np.finfo(np.float32).tiny)
         y, keys = y.contiguous(), np.ascontiguousarray(keys, dtype=np.uint64)
         soft = y.is_floating_point()
         share = None if share is None else share.contiguous()
+        y = y.float() if soft else y
         addresses = {
             "soft": y.data_ptr() if soft else 0,
             "hard": 0 if soft else y.data_ptr(),
@@ -208,7 +209,8 @@ class ProgramExecutor:
             values: weights instead of the block's.
             buffers: buffers instead of the block's, all of them.
         """
-        out, task = torch.empty(*x.shape[:2], self.program.outputs, device="cpu"), self._task.copy()
+        out = torch.empty(*x.shape[:2], self.program.outputs, dtype=torch.float32, device="cpu")
+        task = self._task.copy()
         values, named = (
             self.block.values if values is None else values.contiguous(),
             self.block.buffers if buffers is None else buffers,

@@ -36,9 +36,9 @@ def mixup(
 
 
 def class_probabilities(y: Int[Tensor, "batch *rest"], classes: int) -> Float[Tensor, "batch {classes} *rest"]:
-    """One-hot rows, of each position; in torch's default type. Codes outside 0 to ``classes`` - 1 have none."""
+    """One-hot rows, of each position, float32. Codes outside 0 to ``classes`` - 1 have none."""
     codes = torch.arange(classes, device=y.device).reshape(-1, *[1] * (y.ndim - 1))
-    return (y.unsqueeze(1) == codes).to(torch.get_default_dtype())
+    return (y.unsqueeze(1) == codes).float()
 
 
 def mix_weighted(
@@ -80,7 +80,7 @@ class StackedMixup(StackedTechnique):
             self.batch, self.drawn = n, self.ahead(self._draw)
         share, order = self.drawn.now()
         if self.stack.targets != "classes" and not y.is_floating_point():
-            y = y.to(torch.get_default_dtype())  # yes/no labels
+            y = y.float()  # yes/no labels
         classes = 0 if y.is_floating_point() else self.stack.outputs_count
         if weight is None and can_mix(x, y) and not (classes and y.ndim > 2):
             return mix_rows(x, order, share), mix_rows(y, order, share, classes), None
@@ -98,7 +98,7 @@ class StackedMixup(StackedTechnique):
     def _draw(self, steps: np.ndarray) -> Sequence[tuple[Tensor, Tensor]]:
         """For each step the shares and the partners' places, [member, batch]."""
         members, n, some = len(self.alphas), self.batch, torch.from_numpy(self.mixed)
-        share = torch.ones(len(steps), members, n, device="cpu")
+        share = torch.ones(len(steps), members, n, dtype=torch.float32, device="cpu")
         order = torch.arange(n, device="cpu").repeat(len(steps), members, 1)
         # Each member draws what it would draw alone: first the shares, then the partners.
         keys = derive_all(self.keys[self.mixed], steps[:, None], 0, 0)
@@ -173,6 +173,7 @@ class Mixup(Technique):
         n, device = x.shape[0], x.device
         share, order = draws.beta(self.alpha, n, device), draws.permutation(n, device)
         y = _blendable(batch.y, ctx)
+        y = y.double() if x.dtype == torch.float64 else y
         if batch.weight is None:
             return batch.replace(x=mixup(x, x[order], share), y=mixup(y, y[order], share))
         y, weight = mix_weighted(y, batch.weight.float(), order, share)
@@ -191,7 +192,7 @@ def _blendable(y: Any, ctx: Context) -> Tensor:
                 f"the target of Mixup must be whole numbers or probabilities [batch, {ctx.classes}] for {ctx.classes}"
                 f" classes, got {list(y.shape)} of {str(y.dtype).removeprefix('torch.')}. Convert it with y.long()."
             )
-        return y if y.is_floating_point() else y.to(torch.get_default_dtype())
+        return y if y.is_floating_point() else y.float()
     if y.ndim != 1 and ctx.targets != "classes":
         raise UsageError(
             f"Mixup needs integer targets of shape [batch], got {list(y.shape)}. Pass several labels as floats, attach"
