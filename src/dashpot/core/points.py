@@ -62,6 +62,7 @@ class Points:
     order: ClassVar[int]
     evaluations: ClassVar[int]
     forwards: ClassVar[int] = 0
+    sparse_gradients: ClassVar[bool] = False
     requires: ClassVar[Requires]
 
     def check(self, view: ModelView, ctx: Context) -> None:

@@ -52,6 +52,7 @@ class Technique(Points):
         requires: what it needs of data, task and loop.
         order: its place among those that act at the same point of a step, low first; ties keep the recipe's order.
         evaluations: gradients it needs per step; above 1 the optimizer must be stepped with a closure.
+        sparse_gradients: its ``on_gradient`` also takes sparse gradients, as of ``nn.Embedding(sparse=True)``.
         stacked: how it acts on a stack of members, in populations; without one, members with it are trained one by one.
         waivers: laws that do not hold for it, each with the reason, which its card prints.
         replaced: fields of earlier versions, each with what to write now.

@@ -9,7 +9,7 @@ from torch import nn
 
 from dashpot.core.errors import ConflictError
 from dashpot.core.points import Attached, Points
-from dashpot.core.running.selecting import demand_selected
+from dashpot.core.running.selecting import demand_selected, refuse_sparse
 from dashpot.core.running.view import ModelView, is_compiled
 
 PROXIMAL = "proximal step"
@@ -49,6 +49,7 @@ def check(attached: list[Attached], view: ModelView, *, batch_size: int | None, 
     holders = _claimed(attached, view)
     for technique, ctx in attached:
         demand_selected(technique, view)
+        refuse_sparse(technique, view)
         _check_gradients(technique, view)
         technique.requires.check(type(technique).__name__, targets=ctx.targets, closure=closure, modality=ctx.modality)
     _check_rows(view, batch_size)

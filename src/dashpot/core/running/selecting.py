@@ -45,6 +45,26 @@ def demand_selected(technique: Points, view: ModelView) -> None:
         )
 
 
+def refuse_sparse(technique: Points, view: ModelView) -> None:
+    """Refuse gradients that come in sparse tensors, where a technique works on dense ones.
+
+    Raises:
+        ConflictError: with the way out.
+    """
+    on = getattr(technique, "on", None)
+    if not technique.defines("on_gradient") or technique.sparse_gradients:
+        return
+    for name in view.names(on) if isinstance(on, Where) else view.parameters:
+        layer = name.rpartition(".")[0]
+        if getattr(view.modules[layer], "sparse", False) is True:
+            told = type(technique).__name__
+            raise ConflictError(
+                f"{told} works on dense gradients, and {type(view.modules[layer]).__name__}(sparse=True) gives"
+                f" {name!r} sparse ones. Make the layer with sparse=False"
+                + (", or leave it out with `on`." if isinstance(on, Where) else f", or leave {told} out.")
+            )
+
+
 def _has(view: ModelView) -> str:
     """Some of the names of a model's parameters, and how many there are of each role."""
     roles = ", ".join(f"{role} {count}" for role, count in Counter(view.roles.values()).items())

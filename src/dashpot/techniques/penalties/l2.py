@@ -20,7 +20,7 @@ from dashpot.techniques.penalties.selected import refuse_computed
 
 def l2_value(w: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]) -> Float[Tensor, ""]:
     """``strength / 2 * sum w^2``."""
-    return strength / 2 * w.square().sum()
+    return strength / 2 * (w.abs() if w.is_complex() else w).square().sum()
 
 
 def l2_gradient(w: Float[Tensor, "*shape"], strength: float | Float[Tensor, ""]) -> Float[Tensor, "*shape"]:

@@ -12,10 +12,13 @@ from dashpot.techniques.penalties.proximal import Scalar, Scaling
 
 
 def nuclear_value(w: Float[Tensor, "*parts rows columns"], strength: Scalar) -> Float[Tensor, ""]:
-    """``strength`` times the sum of singular values, of all matrices where there are several."""
+    """``strength`` times the sum of singular values, of all matrices where there are several; NaN where some value is
+    not finite.
+    """
     wide = torch.promote_types(w.dtype, torch.float32)
-    total: Tensor = strength * torch.linalg.svdvals(w.to(wide)).sum()
-    return total.to(w.dtype)
+    finite = w.isfinite().all()
+    total: Tensor = strength * torch.linalg.svdvals(torch.where(finite, w, 0).to(wide)).sum()
+    return torch.where(finite, total, torch.nan).to(w.dtype)
 
 
 def nuclear_prox(

@@ -16,7 +16,7 @@ from dashpot.core.running.direction import direction
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.technique import Technique
 from dashpot.techniques.penalties.proximal import Scalar
-from dashpot.techniques.penalties.selected import refuse_computed
+from dashpot.techniques.penalties.selected import refuse_complex, refuse_computed
 
 
 def _excess(w: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,6 +84,7 @@ class Orthogonality(Technique):
 
     def check(self, view: ModelView, ctx: Context) -> None:
         refuse_computed("Orthogonality", self.on, view)
+        refuse_complex("Orthogonality", self.on, view)
 
     def on_gradient(self, params: Params, ctx: Context) -> None:
         for w, grad, group, axes in zip(params.tensors, params.grads, params.groups, params.axes, strict=True):

@@ -25,6 +25,7 @@ from dashpot.core.technique import Technique
 from dashpot.techniques.penalties.fast import PLAIN, KernelTerms, map_by_kernel
 from dashpot.techniques.penalties.selected import refuse_computed, warn_coarse
 from dashpot.techniques.penalties.step_rules import (
+    HALF,
     Step,
     adam_scales,
     adaptive_step,
@@ -200,7 +201,7 @@ class Proximal(Technique):
 
 def step_in_place(penalty: Proximal, w: Tensor, optimizer: Any, group: Any) -> None:
     """One proximal step on a parameter that the optimizer has just updated, piece by piece where the map allows it; of
-    a DTensor on its shard, where each weight is mapped by itself.
+    a DTensor on its shard, where each weight is mapped by itself; of half precision in float32.
     """
 
     def step(part: slice | None = None) -> Step:
@@ -208,6 +209,13 @@ def step_in_place(penalty: Proximal, w: Tensor, optimizer: Any, group: Any) -> N
         return adaptive_step(optimizer, w, group, part) if penalty.scaling == "adaptive" else lr
 
     plain = w.detach()
+    if not plain.numel():
+        return
+    if plain.dtype in HALF:
+        wide = plain.float()
+        penalty.map_(wide, step())
+        plain.copy_(wide)
+        return
     own = shard(plain) if penalty.separable else plain
     # A flat view of another kind of tensor might be a copy, and what is written to it lost.
     flat = own.view(-1) if type(own) in PLAIN and own.is_contiguous() else None

@@ -45,7 +45,8 @@ def scad_prox(
     price_low = (low - size).square() / 2 + step * scad_each(low, strength, a)
     price_high = (high - size).square() / 2 + step * scad_each(high, strength, a)
     best = torch.where(room > 0, short, torch.where(price_low < price_high, low, high))
-    return torch.where(size.isnan(), w, w.sign() * best)
+    # Without a step nothing may change, not even by the rounding of the middle piece.
+    return torch.where(size.isnan() | (step == 0), w, w.sign() * best)
 
 
 def scad_stationarity(

@@ -40,6 +40,20 @@ def refuse_computed(technique: str, on: Where, view: ModelView) -> None:
     )
 
 
+def refuse_complex(technique: str, on: Where, view: ModelView) -> None:
+    """Refuse complex weights, and what is no dense tensor.
+
+    Raises:
+        ConflictError: naming the parameter.
+    """
+    for name, w, _ in view.params(on):
+        if w.is_complex() or w.layout is not torch.strided:
+            kind = "complex" if w.is_complex() else f"of layout {w.layout}"
+            raise ConflictError(
+                f"{technique} acts on dense real weights, and {name} is {kind}. Leave it out with `on`."
+            )
+
+
 def warn_coarse(technique: str, on: Where, view: ModelView) -> None:
     """Warn where weights are in half precision: what is less than a rounding error of a weight does not move it."""
     coarse = [name for name, w, _ in view.params(on) if w.dtype in (torch.float16, torch.bfloat16)]

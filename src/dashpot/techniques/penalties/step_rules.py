@@ -17,6 +17,8 @@ from torch.optim import Optimizer
 
 from dashpot.core.errors import ConflictError
 
+HALF = (torch.float16, torch.bfloat16)
+"""Where a step, or eps, may be below what can be told apart: maps and their steps are computed in float32."""
 Step = float | Tensor
 Rule = Callable[[Mapping[str, Any], Mapping[str, Any]], Step]
 
@@ -167,6 +169,7 @@ def adaptive_step(optimizer: Optimizer, parameter: Tensor, group: Mapping[str, A
             k: v.reshape(-1)[part] if isinstance(v, Tensor) and v.ndim and v.shape == shape else v
             for k, v in state.items()
         }
+    state = {k: v.float() if isinstance(v, Tensor) and v.dtype in HALF else v for k, v in state.items()}
     return _STEPS[type(optimizer)](group, state)
 
 
