@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from dashpot.cli.tune_parts import (
     tell_unfinished,
     tidy,
 )
+from dashpot.cli.tune_worker import tune_worker
 
 LATE = 0.04
 """The share of a budget for which workers whose race should be over are waited for."""
@@ -116,6 +117,9 @@ def tune(
         str, typer.Option("--study", help="The name of the search in --storage; workers of one name work together.")
     ] = "dashpot",
     resume: Annotated[Path | None, typer.Option("--resume", help="Go on with the search in this folder.")] = None,
+    moved: Annotated[
+        Path | None, typer.Option("--data", help="Where the data of --resume are now, if they were moved.")
+    ] = None,
     out: Out = None,
     seed: Seed = 0,
     epochs: Annotated[
@@ -145,8 +149,8 @@ def tune(
 
     reading = reading_of(numeric, dates, categorical, decimal, day_first, encoding, separator)
     if resume is not None:
-        demand_alone(context, ("resume", "budget", "trials", "workers", "storage"))
-        problem, config, stored = read_config(resume)
+        demand_alone(context, ("resume", "moved", "budget", "trials", "workers", "storage"))
+        problem, config, stored = read_config(resume, moved)
         processes = processes_for(workers, config.device)
         if budget is not None or trials is not None:
             config = replace(config, budget=seconds(budget) if budget else None, trials=trials)
@@ -159,6 +163,10 @@ def tune(
         config.check()
         folder = resume
     else:
+        if moved is not None:
+            raise ConfigError(
+                "--data", "given with --resume", str(moved), "A new search takes its data by their place."
+            )
         processes = processes_for(workers, device)
         problem = load_problem(data, target, task, **reading)
         config = SearchConfig(
@@ -187,10 +195,14 @@ def tune(
     try:
         with held(folder), Interrupts() as interrupts:
             if resume is None:
-                write_config(folder, data, target, task, config, reading=reading)
-            else:
-                update_config(folder, done=False, config=config)
-            update_config(folder, done=_run(problem, config, folder, processes, interrupts))
+                write_config(folder, data, target, task, config, reading=reading, fingerprint=problem.fingerprint)
+
+            def agreed() -> None:  # nothing of a search is touched before it is known to be the same
+                if resume is not None:
+                    update_config(folder, done=False, config=config, source=stored["found"])
+
+            done, measured = _run(problem, config, folder, processes, interrupts, agreed)
+            update_config(folder, done=done, measured=measured)
     except (ConfigError, StorageError) as error:
         if resume is None:
             tidy(folder)
@@ -199,8 +211,11 @@ def tune(
         raise
 
 
-def _run(problem: Any, config: Any, folder: Path, processes: int, interrupts: Any) -> bool:
-    """Search, report and save; False where the user interrupted it, so that it can be resumed.
+def _run(
+    problem: Any, config: Any, folder: Path, processes: int, interrupts: Any, agreed: Callable[[], None]
+) -> tuple[bool, dict[str, Any]]:
+    """Search, report and save; False where the user interrupted it, so that it can be resumed. And what was measured
+    before the race.
 
     Each command finishes by itself: it reports on all finished candidates of the study, from all workers. Networks of
     the best candidates that lie on another machine are trained again, so no files have to be copied.
@@ -226,6 +241,7 @@ def _run(problem: Any, config: Any, folder: Path, processes: int, interrupts: An
     with Live(config, tick) as live:
         search = Search(problem, config, folder, note=live.note, say=live.say, processes=processes)
         store = search.open()
+        agreed()
         others: list[Any] = []
         training: Any = None
         threads = torch.get_num_threads()
@@ -252,6 +268,8 @@ def _run(problem: Any, config: Any, folder: Path, processes: int, interrupts: An
                 search.hurried = True
                 search.config = replace(search.config, explain=False, budget=None)
             torch.set_num_threads(threads)
+            if processes > 1 and not search.hurried:
+                search.spread_out()
             live.stage("finals")
             result = search.finish(store, training)
         finally:
@@ -266,35 +284,4 @@ def _run(problem: Any, config: Any, folder: Path, processes: int, interrupts: An
         replace(result, report=record).write(folder)
         figures = tune_figures(record, folder)
     show(record, [str(png) for png, _ in figures.values()], folder)
-    return not search.hurried
-
-
-def tune_worker(
-    folder: Annotated[Path, typer.Argument()],
-    until: Annotated[float | None, typer.Option("--until", help="Unix time at which to end.")] = None,
-    parent: Annotated[int, typer.Option("--parent", help="The process with which this one ends.")] = 0,
-) -> None:
-    """One more worker for a search on this machine."""
-    import signal
-    import time
-
-    import torch
-
-    from dashpot.search.outcome.folder import end_with, read_config
-    from dashpot.search.racing.worker import Worker
-    from dashpot.search.run import Search
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process tells when to end
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    if parent:
-        end_with(parent)
-    torch.set_num_threads(max(1, torch.get_num_threads()))
-    problem, config, _ = read_config(folder)
-    search = Search(problem, config, folder)
-    store = search.open()
-    try:
-        training = search.training_budget(store)
-        deadline = None if until is None else time.monotonic() + until - time.time()
-        Worker(search.task, search.space, training, store, folder, deadline=deadline, trials=config.trials).run()
-    finally:
-        store.close()
+    return not search.hurried, search.measured

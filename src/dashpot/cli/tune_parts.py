@@ -9,6 +9,9 @@ from typing import Any
 
 import typer
 
+LONG = {"moved": "data"}
+"""Options that are called otherwise than their parameter."""
+
 
 def show(record: Any, figures: list[str], folder: Path) -> None:
     """Print the tables, and where the files are."""
@@ -65,11 +68,10 @@ def processes_for(asked: int | None, device: str) -> int:
     Raises:
         ConfigError: fewer than one.
     """
-    import os
-
     import torch
 
     from dashpot.core.errors import ConfigError
+    from dashpot.core.threads import cores
 
     if asked is not None:
         if asked < 1:
@@ -77,7 +79,7 @@ def processes_for(asked: int | None, device: str) -> int:
         return asked
     if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
         return 1  # a GPU takes the whole population at once
-    return min(4, os.cpu_count() or 1)
+    return min(4, cores())
 
 
 def demand_alone(context: typer.Context, free: Sequence[str]) -> None:
@@ -96,8 +98,8 @@ def demand_alone(context: typer.Context, free: Sequence[str]) -> None:
     if typed:
         names = {parameter.name: parameter.opts[0] for parameter in context.command.params}
         rule = (
-            f"given alone or with {', '.join(f'--{name}' for name in free if name != 'resume')}: the folder knows its"
-            " data and the other options"
+            f"given alone or with {', '.join(f'--{LONG.get(name, name)}' for name in free if name != 'resume')}: the"
+            " folder knows its data and the other options"
         )
         shown = " ".join(str(context.params[name]) if name == "data" else str(names[name]) for name in typed)
         raise ConfigError("--resume", rule, shown, "Leave that out, or start a new search.")

@@ -205,6 +205,17 @@ def staged(make: Factory, prepared: Prepared) -> Factory:
     return both
 
 
+def layers(make: Factory, options: Mapping[str, Any]) -> str | None:
+    """What tells networks of one name apart: how many tensors and values they have, and a hash of names and shapes."""
+    try:
+        state = built(lambda: make(options)).state_dict()
+    except Exception:  # whatever the user's own code raises; its candidates fail, and say why
+        return None
+    shapes = repr([(name, tuple(t.shape)) for name, t in state.items()])
+    count = sum(t.numel() for t in state.values())
+    return f"{len(state)} tensors, {count:,} values, {hashlib.sha256(shapes.encode()).hexdigest()[:8]}"
+
+
 def demand_fit(make: Callable[[], nn.Module], prepared: Prepared, classes: int, loss: Criterion | None) -> None:
     """Run a network on a few rows, as a check.
 

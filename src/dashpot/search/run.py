@@ -19,7 +19,7 @@ from dashpot.evaluation.losses import Criterion
 from dashpot.evaluation.metrics import find_metric
 from dashpot.search.arguments import rate
 from dashpot.search.config import SearchConfig
-from dashpot.search.inputs import staged
+from dashpot.search.inputs import layers, staged
 from dashpot.search.outcome.finish import FINALISTS, finish
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.racing import budget as budgets
@@ -118,6 +118,7 @@ class Search:
             "test part": self.config.test,
             "model": _named(self._make),
             "loss": _named(self.task.loss),
+            "network": layers(self.task.make, self.space.baseline().net),
         }
 
     def open(self) -> Store:
@@ -181,6 +182,7 @@ class Search:
 
     def _measure(self, store: Store, some: Sequence[Candidate], batch: int) -> None:
         """The precision, in which all workers train alike, and this worker's number of populations."""
+        self._some, self._batch = some, batch
         known, config, steps = store.get("precision"), self.config, math.inf
         if config.budget is None and config.trials is not None:
             members = config.trials * config.cv / 2  # about half is pruned
@@ -192,6 +194,11 @@ class Search:
                 self.note(str(precision))
         self.task = replace(self.task, bfloat16=precision.bfloat16, populations=self.spread.populations)
         self.measured = {"precision": precision.to_dict(), "populations": self.spread.populations}
+
+    def spread_out(self) -> None:
+        """The number of populations once more, after the other workers of this machine have ended."""
+        _, spread = measuring.measured(self.task, self._some, self._batch, self.measured["precision"], math.inf)
+        self.task = replace(self.task, populations=spread.populations)
 
     def _random(self, count: int) -> list[Candidate]:
         """Some candidates of the space."""

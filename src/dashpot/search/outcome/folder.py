@@ -10,17 +10,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dashpot.core.errors import StorageError
 from dashpot.core.files import write_atomic
-from dashpot.data import Problem, load_problem
+from dashpot.core.threads import cores
+from dashpot.data import Problem
 from dashpot.report.tune.trial_record import demand_version
 from dashpot.runs.saved import next_folder, write_json
 from dashpot.search.config import SearchConfig
+from dashpot.search.outcome.moved import reopened, whereabouts
 from dashpot.search.storage.backends import shown
 
 CONFIG, SPENT, REPORT, HELD, LOG = "tune.json", "spent.json", "report.json", "tune.lock", "workers.log"
@@ -81,13 +83,15 @@ def write_config(
     config: SearchConfig,
     weights: str | None = None,
     reading: dict[str, Any] | None = None,
+    fingerprint: str | None = None,
 ) -> None:
-    """Write what a later process needs to resume: the place of the data, what was said of how to read them, and the
-    configuration; no password.
+    """Write what a later process needs to resume: the place and the fingerprint of the data, what was said of how to
+    read them, and the configuration; no password.
     """
     data = {
         "version": VERSION,
-        "data": None if source is None else str(source.resolve()),
+        **whereabouts(folder, source),
+        "fingerprint": fingerprint,
         "target": target,
         "task": task,
         "weights": weights,
@@ -98,10 +102,23 @@ def write_config(
     write_json(folder / CONFIG, data)
 
 
-def update_config(folder: Path, *, done: bool, config: SearchConfig | None = None) -> None:
-    """Change what :func:`write_config` wrote: another configuration, or that the search is finished."""
+def update_config(
+    folder: Path,
+    *,
+    done: bool,
+    config: SearchConfig | None = None,
+    source: Path | None = None,
+    measured: Mapping[str, Any] | None = None,
+) -> None:
+    """Change what :func:`write_config` wrote: another configuration, another place of the data, what was measured, or
+    that the search is finished.
+    """
     stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    write_json(folder / CONFIG, {**stored, "done": done, **({} if config is None else {"config": to_json(config)})})
+    new: dict[str, Any] = {"done": done}
+    new |= {} if config is None else {"config": to_json(config)}
+    new |= {} if source is None else whereabouts(folder, source)
+    new |= {} if measured is None else {"measured": dict(measured)}
+    write_json(folder / CONFIG, {**stored, **new})
 
 
 def to_json(config: SearchConfig) -> dict[str, Any]:
@@ -115,11 +132,15 @@ def to_json(config: SearchConfig) -> dict[str, Any]:
     }
 
 
-def read_config(folder: Path) -> tuple[Problem, SearchConfig, dict[str, Any]]:
-    """The problem and the configuration of a search that has begun.
+def read_config(folder: Path, data: Path | None = None) -> tuple[Problem, SearchConfig, dict[str, Any]]:
+    """The problem and the configuration of a search that has begun; ``"found"`` is where its data are now.
+
+    Args:
+        data: where they are, if the user says so.
 
     Raises:
-        StorageError: the folder holds no search, or its file is damaged.
+        ConfigError: the data are others.
+        StorageError: the folder holds no search, its file is damaged, or the data are not found.
     """
     path = folder / CONFIG
     if not path.exists():
@@ -132,13 +153,13 @@ def read_config(folder: Path) -> tuple[Problem, SearchConfig, dict[str, Any]]:
         storage = address if address and shown(address) == raw["storage"] else raw["storage"]
         lists = {name: tuple(raw[name]) for name in ("without", "networks")}
         config = SearchConfig(**{**raw, **lists, "storage": storage})
-        source = stored["data"]
+        _ = stored["data"], stored["target"], stored["task"]
     except StorageError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(f"{path} is damaged: {error}. Start the search again in a new folder.") from error
-    said = stored.get("reading", {})
-    return load_problem(source, stored["target"], stored["task"], stored.get("weights"), **said), config, stored
+    problem, found = reopened(folder, stored, data)
+    return problem, config, {**stored, "found": found}
 
 
 class Clock:
@@ -164,7 +185,7 @@ def start_workers(
     folder: Path, count: int, deadline: float | None, storage: str | None = None
 ) -> list[subprocess.Popen[bytes]]:
     """Further workers of this search as processes; the cores are shared out among all."""
-    threads = str(max(1, (os.cpu_count() or 1) // (count + 1)))
+    threads = str(max(1, cores() // (count + 1)))
     environment = {**os.environ, **dict.fromkeys(THREADS, threads), ADDRESS: storage or ""}
     command = [sys.executable, "-m", "dashpot", "tune-worker", str(folder), "--parent", str(os.getpid())]
     if deadline is not None:

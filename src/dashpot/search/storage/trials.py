@@ -72,6 +72,8 @@ def demand_same(study: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) 
         FORMAT,
         "Go on with the version that began it, or name another study (--study) or folder.",
     )
+    # A study from before it was written says nothing of the network.
+    theirs = {"network": ours.get("network"), **theirs}
     different = [key for key in {**ours, **theirs} if key != "format" and theirs.get(key) != ours.get(key)]
     if different:
         old, new = ({key: side.get(key) for key in different} for side in (theirs, ours))
