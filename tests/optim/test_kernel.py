@@ -17,6 +17,7 @@ import dashpot
 from dashpot.optim import SGD, AdamW
 from dashpot.techniques.penalties import native
 from dashpot.techniques.penalties.proximal import CHUNK, Proximal
+from tests.optim.helpers import bisected
 
 pytestmark = pytest.mark.skipif(native.kernel() is None, reason="no C++ compiler")
 ROWS = 24
@@ -34,24 +35,11 @@ def mapped(w: np.ndarray, t: np.ndarray) -> np.ndarray:
     """The kernel's map of rows under thresholds ``t``, given to it as second moments."""
     p, v = w.astype(np.float32), (1 / np.square(t)).astype(np.float32)
     jobs = np.zeros(1, native.JOB)
-    jobs["p"], jobs["v"], jobs["numel"], jobs["row"] = p.ctypes.data, v.ctypes.data, p.size, p.shape[1]
+    jobs["p"], jobs["v"], jobs["numel"] = p.ctypes.data, v.ctypes.data, p.size
+    jobs["row"], jobs["across"], jobs["down"] = p.shape[1], 1, 1
     jobs["root"], jobs["step"], jobs["lg"] = 1, 1, 1
     native.run("map", jobs, True)
     return p
-
-
-def bisected(w: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """``argmin_u sum (u - w)^2 / (2 t) + |u|`` for each row, in float64."""
-    out = np.zeros_like(w)
-    for k, (x, s) in enumerate(zip(w, t, strict=True)):
-        if np.square(x / s).sum() <= 1:
-            continue
-        low, high = 0.0, float(np.linalg.norm(x))
-        for _ in range(200):
-            r = (low + high) / 2
-            low, high = (r, high) if np.square(x / (r + s)).sum() > 1 else (low, r)
-        out[k] = x * low / (low + s)
-    return out
 
 
 @pytest.mark.parametrize("width", [1, 9, 64, 147, 1001])
@@ -79,14 +67,8 @@ def test_a_row_of_millions_keeps_its_digits(adaptive: bool) -> None:
     norm, t = float(np.sqrt(np.square(w, dtype=np.float64).sum())), 512.0
     p, v = w.copy(), np.full_like(w, t**-2.0)
     jobs = np.zeros(1, native.JOB)
-    jobs["p"], jobs["v"], jobs["numel"], jobs["row"], jobs["root"], jobs["lg"] = (
-        p.ctypes.data,
-        v.ctypes.data,
-        n,
-        n,
-        1,
-        1,
-    )
+    jobs["p"], jobs["v"], jobs["numel"] = p.ctypes.data, v.ctypes.data, n
+    jobs["row"], jobs["across"], jobs["down"], jobs["root"], jobs["lg"] = n, 1, 1, 1, 1
     jobs["step"] = 1 if adaptive else t
     native.run("map", jobs, adaptive)
     np.testing.assert_allclose(p, w * (1 - t / norm), rtol=6e-7)

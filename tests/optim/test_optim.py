@@ -32,6 +32,8 @@ PENALTIES: dict[str, Proximal] = {
     "rows, elastic": dashpot.GroupElasticNet(strength=1e-2, size_weights=False),
     "layer": dashpot.GroupLasso(strength=1e-3, groups="layer"),
     "columns": dashpot.GroupLasso(strength=1e-2, groups="columns"),
+    "columns decoupled": dashpot.GroupLasso(strength=0.3, groups="columns", scaling="decoupled"),
+    "columns, sparse": dashpot.SparseGroupLasso(strength=1e-2, groups="columns"),
     "SCAD": dashpot.SCAD(strength=1e-2),
     "non-negative": dashpot.NonNegative(),
     "off": dashpot.L1(strength=0.0),
@@ -116,7 +118,7 @@ def test_the_same_as_a_stock_optimizer_with_the_penalty_attached(
 
 
 @pytest.mark.skipif(native.kernel() is None, reason="no C++ compiler")
-@pytest.mark.parametrize("name", ["L1", "elastic net", "rows", "rows, sparse", "rows decoupled"])
+@pytest.mark.parametrize("name", ["L1", "elastic net", "rows", "rows, sparse", "rows decoupled", "columns"])
 @pytest.mark.parametrize("setting", ["adamw", "momentum"])
 def test_the_kernel_behind_a_stock_optimizer_gives_what_the_plain_map_gives(
     setting: str, name: str, monkeypatch: pytest.MonkeyPatch

@@ -99,7 +99,7 @@ def load(source: Path, compiler: Sequence[str]) -> ctypes.CDLL:
             with contextlib.suppress(OSError):
                 return ctypes.CDLL(str(kept))
             with contextlib.suppress(OSError):  # nothing may be run from that folder
-                return ctypes.CDLL(shutil.copy(kept, _own_folder()))
+                return ctypes.CDLL(str(shutil.copy(kept, _own_folder())))
         made = _compiled(source, compiler)  # also where another machine's does not load here
         if (kept := _keep(made, name)) is not None:
             with contextlib.suppress(OSError):

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from dashpot.optim.compiled import compiled_adam, flat_alias
-from dashpot.optim.proximal import Group, ProximalMixin, first_strength
-from dashpot.techniques.penalties import fast, native
-from dashpot.techniques.penalties.fast import KernelTerms
+from dashpot.optim.given import first_strength
+from dashpot.optim.proximal import Group, ProximalMixin
+from dashpot.techniques.penalties import native
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import Proximal
 from dashpot.techniques.penalties.step_rules import adam_step, register_step_rule
@@ -149,21 +149,12 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
             decoupled_weight_decay=True,
         )
 
-    def _native(
-        self,
-        group: Group,
-        marked: list[Tensor],
-        rest: list[Tensor],
-        penalty: Proximal,
-        terms: KernelTerms,
-    ) -> None:
-        params = marked + rest
+    def _native(self, group: Group, params: list[Tensor], jobs: np.ndarray, adaptive: bool) -> None:
         states: list[Any] = [self.state[p] for p in params]
         if not all(states):
             self._moments(group, params)
         steps = [state["step"] for state in states]
         count = np.array([step.item() for step in steps]) + 1
-        jobs = fast.update_jobs(marked, rest, penalty, terms)
         jobs["m"] = [state["exp_avg"].data_ptr() for state in states]
         jobs["v"] = [state["exp_avg_sq"].data_ptr() for state in states]
         if all(step.dtype is torch.float32 and step.is_cpu for step in steps):
@@ -179,7 +170,7 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
             group["eps"],
         )
         jobs["root"], jobs["size"], jobs["step"] = 1 / np.sqrt(1 - b2**count), lr / (1 - b1**count), lr
-        native.run("adam", jobs, penalty.scaling == "adaptive")
+        native.run("adam", jobs, adaptive)
 
     def _compiled(self, group: Group, params: list[Tensor], penalty: Proximal) -> list[Tensor]:
         if group["amsgrad"] or group["maximize"] or group["capturable"]:

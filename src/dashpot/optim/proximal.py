@@ -6,19 +6,24 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dashpot.core.axes import STANDARD, Axes
 from dashpot.core.errors import ConfigError, ConflictError
-from dashpot.core.fields.select import weights
 from dashpot.core.native import why_not
-from dashpot.core.recipe import Recipe
 from dashpot.core.running.view import ModelView
-from dashpot.techniques.penalties import native
-from dashpot.techniques.penalties.fast import PLAIN, WORTH_BUILDING, KernelTerms, group_fits, tensor_fits, terms_of
-from dashpot.techniques.penalties.penalty import Penalty
+from dashpot.optim.given import as_penalty, demand_steps, demand_weights
+from dashpot.techniques.penalties import fast, native
+from dashpot.techniques.penalties.fast import (
+    PLAIN,
+    WORTH_BUILDING,
+    group_fits,
+    tensor_fits,
+    terms_of,
+)
 from dashpot.techniques.penalties.proximal import Proximal, step_in_place
 from dashpot.techniques.penalties.selected import refuse_computed
 
@@ -196,9 +201,10 @@ class ProximalMixin(_Base):
         if terms is None:
             return marked, rest
         axes = axes_by_id(group)
-        consecutive = [terms_of(penalty.along(axes[id(p)])) is not None for p in marked]
-        fit, others = self._divided(list(compress(marked, consecutive)))
-        others += [p for p, fits in zip(marked, consecutive, strict=True) if not fits]
+        placed = [penalty.along(axes[id(p)]) for p in marked]
+        known = {id(p): runs for p, runs in zip(marked, fast.runs_for(placed, marked, terms), strict=True)}
+        fit, others = self._divided([p for p in marked if known[id(p)] is not None])
+        others += [p for p in marked if known[id(p)] is None]
         if (
             not fit
             or (self.engine == "auto" and sum(p.numel() for p in fit) < WORTH_BUILDING)
@@ -206,7 +212,8 @@ class ProximalMixin(_Base):
         ):
             return marked, rest
         along, rest = self._divided(rest)
-        self._native(group, fit, along, penalty, terms)
+        jobs = fast.update_jobs(fit, along, [known[id(p)] for p in fit], terms)
+        self._native(group, fit + along, jobs, penalty.scaling == "adaptive")
         return others, rest
 
     def _divided(self, params: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -255,14 +262,7 @@ class ProximalMixin(_Base):
         for p in params:
             step_in_place(penalty.along(axes[id(p)]), p, self, group)
 
-    def _native(
-        self,
-        group: Group,
-        marked: list[Tensor],
-        rest: list[Tensor],
-        penalty: Proximal,
-        terms: KernelTerms,
-    ) -> None:
+    def _native(self, group: Group, params: list[Tensor], jobs: np.ndarray, adaptive: bool) -> None:
         raise NotImplementedError  # AdamW and SGD have their own
 
     def _plain(self, group: Group, params: list[Tensor]) -> None:
@@ -276,56 +276,3 @@ class ProximalMixin(_Base):
 def axes_by_id(group: Mapping[str, Any]) -> dict[int, Axes]:
     """The axes of each parameter of a group, by its identity."""
     return {id(p): axes for p, axes in zip(group["params"], group["axes"], strict=True)}
-
-
-def as_penalty(given: Any) -> Proximal | None:
-    """The penalty that a technique or its text means.
-
-    Raises:
-        ConfigError: what has no proximal map, with the way out.
-    """
-    penalty = Recipe.coerce_one("penalty", given) if isinstance(given, str | Recipe) else given
-    if penalty is None or isinstance(penalty, Proximal):
-        return penalty
-    way = (
-        "ElasticNet(l1_ratio=0.0) is L2 by a proximal step."
-        if type(penalty).__name__ == "L2"
-        else "Attach it to the model as a recipe instead."
-    )
-    raise ConfigError("penalty", "a technique with a proximal map, such as L1(strength=1e-4)", penalty, way)
-
-
-def demand_weights(penalty: Proximal) -> None:
-    """Refuse a selection by names, types or roles that an optimizer without the model cannot look up.
-
-    Raises:
-        ConfigError: with the way out.
-    """
-    if penalty.on != weights:
-        raise ConfigError(
-            f"{type(penalty).__name__}.on",
-            "weights where the optimizer is given parameters, which tell nothing of names, types and roles",
-            str(penalty.on),
-            "Give the optimizer the model itself, or put the parameters to be penalized into a group with this penalty"
-            " and without `on`.",
-        )
-
-
-def demand_steps(penalty: Proximal) -> None:
-    """Refuse a schedule whose moments only the length of the run could tell.
-
-    Raises:
-        ConflictError: with the way out.
-    """
-    try:
-        penalty.at(0)
-    except ConflictError:
-        raise ConflictError(
-            f"{penalty}: an optimizer does not know the length of the run, so that its penalty's schedule must end at"
-            " a step, as in 0to1e-4@until=500steps. Count in steps, or attach the penalty as a recipe."
-        ) from None
-
-
-def first_strength(penalty: Proximal) -> float:
-    """The strength, for compiled passes; 0 for constraints, which have none."""
-    return float(penalty.strength) if isinstance(penalty, Penalty) else 0.0

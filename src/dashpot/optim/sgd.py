@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
 from dashpot.optim.proximal import Group, ProximalMixin
-from dashpot.techniques.penalties import fast, native
-from dashpot.techniques.penalties.fast import KernelTerms
+from dashpot.techniques.penalties import native
 from dashpot.techniques.penalties.proximal import Proximal
 from dashpot.techniques.penalties.step_rules import register_step_rule, sgd_step
 
@@ -102,18 +102,9 @@ class SGD(ProximalMixin, torch.optim.SGD):
             for p, buffer in zip(chosen, buffers, strict=True):
                 self.state[p]["momentum_buffer"] = buffer
 
-    def _native(
-        self,
-        group: Group,
-        marked: list[Tensor],
-        rest: list[Tensor],
-        penalty: Proximal,
-        terms: KernelTerms,
-    ) -> None:
-        params = marked + rest
-        jobs = fast.update_jobs(marked, rest, penalty, terms)
+    def _native(self, group: Group, params: list[Tensor], jobs: np.ndarray, adaptive: bool) -> None:
         jobs["size"], jobs["decay"], jobs["nesterov"] = group["lr"], group["weight_decay"], group["nesterov"]
-        jobs["step"] = sgd_step(group, {}) if penalty.scaling == "adaptive" else group["lr"]
+        jobs["step"] = sgd_step(group, {}) if adaptive else group["lr"]
         if group["momentum"]:
             fresh = []
             for p in params:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dashpot.population.tensors import Block
 from dashpot.techniques.penalties import native
-from dashpot.techniques.penalties.fast import terms_of
+from dashpot.techniques.penalties.fast import penalize, runs_for, terms_of
 from dashpot.techniques.penalties.proximal import Proximal
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
@@ -140,13 +140,11 @@ class Update:
         self._left: list[tuple[int, int]] = []
         for (k, t), penalty in self.maps.items():
             terms = terms_of(penalty)
-            if terms is None:
+            runs = runs_for([penalty], [block.parameters[t][k]], terms) if terms is not None else [None]
+            if terms is None or runs == [None]:
                 self._left.append((k, t))
                 continue
-            jobs["l1"][k, t], jobs["l2"][k, t] = terms.l1, terms.l2
-            if terms.group:
-                row, weight = penalty.kernel_row(block.parameters[t].shape[1:])
-                jobs["row"][k, t], jobs["lg"][k, t] = row, terms.group * weight
+            penalize(jobs[k, t : t + 1], runs, terms)
             self._adaptive[k, t] = penalty.scaling == "adaptive"
         self._alike = bool(self._adaptive.any()) if self._adaptive.all() or not self._adaptive.any() else None
         return jobs

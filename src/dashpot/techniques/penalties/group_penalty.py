@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.fields.domains import Flag
+from dashpot.techniques.penalties.fast import Runs, runs_of
 from dashpot.techniques.penalties.grouping import Grouping, Groups, Layout, as_grouping
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import Scalar
@@ -74,12 +75,15 @@ class GroupPenalty(Penalty):
         )
 
     def kernel_groups(self) -> bool:
-        """Whether groups are consecutive weights of one length, as the C++ kernel wants them."""
-        return as_grouping(self.groups).consecutive(self.axes)
+        """Whether groups are runs along axes, as the C++ kernel wants them."""
+        return not as_grouping(self.groups).text.startswith("index")
 
-    def kernel_row(self, shape: Sequence[int]) -> tuple[int, float]:
-        row = int(float(as_grouping(self.groups).layout(shape, axes=self.axes).size))
-        return row, row**0.5 if self.size_weights else 1.0
+    def kernel_runs(self, shape: Sequence[int]) -> Runs | None:
+        layout = as_grouping(self.groups).layout(shape, axes=self.axes)
+        if layout.places is not None or layout.order is not None:
+            return None
+        runs = runs_of(layout.shape, layout.dims)
+        return runs._replace(weight=float(layout.size) ** 0.5) if runs is not None and self.size_weights else runs
 
     def refuse_shape(self, name: str, w: Tensor) -> None:
         as_grouping(self.groups).layout(w.shape, name, self.axes)

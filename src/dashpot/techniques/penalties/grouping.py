@@ -132,11 +132,6 @@ class Grouping:
         """
         return _layout(self.text, tuple(shape), name, axes)
 
-    def consecutive(self, axes: Axes = STANDARD) -> bool:
-        """Whether groups are consecutive weights of one length, as the C++ kernel wants them."""
-        rows = axes.outputs == tuple(range(len(axes.outputs)))
-        return self.text == "layer" or (self.text in ("rows", "filters") and rows)
-
     def __str__(self) -> str:
         return self.text
 

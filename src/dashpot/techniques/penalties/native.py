@@ -16,12 +16,12 @@ SOURCE = Path(__file__).with_name("kernel.cpp")
 _FLOATS = ("keep", "blend", "b2", "w2", "root", "eps", "size", "step", "l1", "l2", "lg", "momentum", "fresh", "decay")
 JOB = np.dtype(
     [(name, np.uint64) for name in ("p", "m", "v", "g", "count")]
-    + [("numel", np.int64), ("row", np.int64)]
+    + [(name, np.int64) for name in ("numel", "row", "across", "down")]
     + [(name, np.float32) for name in _FLOATS]
     + [("nesterov", np.int32), ("has_buffer", np.int32)],
     align=True,
 )
-"""``struct Job`` of kernel.cpp."""
+"""``struct Job`` of rules.h."""
 
 
 @functools.cache
@@ -31,8 +31,7 @@ def kernel() -> Any:
     if library is None:
         return None
     library.dashpot_job_size.restype = ctypes.c_int64
-    if library.dashpot_job_size() != JOB.itemsize:
-        return None
+    assert library.dashpot_job_size() == JOB.itemsize, "JOB and struct Job differ"
     for name in ("dashpot_adam", "dashpot_sgd", "dashpot_map"):
         getattr(library, name).argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_int]
         getattr(library, name).restype = None

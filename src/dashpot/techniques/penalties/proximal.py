@@ -22,7 +22,7 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
-from dashpot.techniques.penalties.fast import PLAIN, KernelTerms, map_by_kernel
+from dashpot.techniques.penalties.fast import PLAIN, KernelTerms, Runs, map_by_kernel
 from dashpot.techniques.penalties.selected import refuse_computed, warn_coarse
 from dashpot.techniques.penalties.step_rules import (
     HALF,
@@ -128,11 +128,11 @@ class Proximal(Technique):
         """
         return None
 
-    def kernel_row(self, shape: Sequence[int]) -> tuple[int, float]:
-        """For the kernel, in a parameter of this shape: consecutive weights in a group, 0 without groups, and the
-        factor of the strength of each group.
+    def kernel_runs(self, shape: Sequence[int]) -> Runs | None:
+        """For a penalty on groups: where the kernel finds the groups of a parameter of this shape, and the factor of
+        the strength of each; None where it cannot.
         """
-        return 0, 0.0
+        return None
 
     def refuse_shape(self, name: str, w: Tensor) -> None:
         """Raise ConfigError where this cannot act on a tensor of this shape."""

@@ -1,0 +1,185 @@
+// Updates and maps of groups that lie side by side, many at a time: columns of a matrix, input channels, narrow blocks.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "lanes.h"
+#include "roots.h"
+#include "rules.h"
+
+namespace dashpot {
+
+// Runs at least this long are worth a loop of their own, as rows have it.
+constexpr int64_t LONG = 64;
+
+inline bool by_stripes(const Job &j) { return j.across > 1 && j.row < LONG; }
+
+constexpr int AT_ONCE = 2;      // runs: the sums are then loaded and stored less often
+constexpr int64_t DOWN = 128;   // runs whose sums are taken in single precision
+constexpr int64_t BROAD = 2048; // weights of a run: memory is read in long runs, and the sums stay in the cache
+constexpr int64_t CHUNK = 16;   // groups that are not parted, so that no line of the cache is, and the same columns are
+                                // added together whatever the number of threads
+
+// Chunks of groups side by side.
+inline int64_t chunks(const Job &j) { return (j.across + CHUNK - 1) / CHUNK; }
+
+struct Stripe {
+    std::vector<float> sums, roots;
+    std::vector<double> totals;
+    std::vector<char> open;
+};
+
+template <class T>
+inline void add_to(float *at, T x) { store(at, load<T>(at) + x); }
+
+// The updates of D runs of n weights below each other, from `base` on, and the soft threshold; adds the sums of each
+// column's w^2 t^k, k = 0 .. 3, to the four rows of `sums`.
+template <class Rule, bool ADAPTIVE, bool SHRINK, int D>
+inline void runs(const Job &j, int64_t base, int64_t pitch, int64_t n, float *sums) {
+    sweep(0, n, [&](int64_t i, auto kind) {
+        using T = decltype(kind);
+        T s0{}, s1{}, s2{}, s3{};
+        for (int d = 0; d < D; ++d) {
+            T t;
+            const int64_t at = base + d * pitch + i;
+            const T w = moved<Rule, ADAPTIVE, SHRINK>(j, at, t);
+            store(j.p + at, w);
+            T q = w * w;
+            s0 += q;
+            if (ADAPTIVE) {
+                s1 += q *= t;
+                s2 += q *= t;
+                s3 += q *= t;
+            }
+        }
+        add_to(sums + i, s0);
+        if (ADAPTIVE) {
+            add_to(sums + n + i, s1);
+            add_to(sums + 2 * n + i, s2);
+            add_to(sums + 3 * n + i, s3);
+        }
+    });
+}
+
+// Adds the first n sums to the totals, and clears them all.
+inline void settle(Stripe &s, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) s.totals[i] += s.sums[i];
+    std::fill(s.sums.begin(), s.sums.end(), 0.0f);
+}
+
+// The k-th row of totals, over the `row` columns of a group.
+inline double total(const Stripe &s, int64_t k, int64_t n, int64_t group, int64_t row) {
+    double whole = 0;
+    for (int64_t i = group * row; i < (group + 1) * row; ++i) whole += s.totals[k * n + i];
+    return whole;
+}
+
+// Climbs with all groups that are open, side by side; the first weight of the stripe is at `base`.
+template <bool SHRINK>
+void climb(const Job &j, Stripe &s, int64_t base, int64_t groups) {
+    const int64_t row = j.row, n = groups * row, pitch = j.across * row;
+    for (int k = 0; k < ROUNDS; ++k) {
+        std::fill(s.totals.begin(), s.totals.end(), 0.0);
+        bool any = false;
+        for (int64_t block = 0; block < n; block += LANES) {  // of columns: those without an open group rest
+            const int64_t end = std::min(block + LANES, n);
+            const auto first = s.open.begin() + block / row, last = s.open.begin() + (end - 1) / row + 1;
+            if (std::find(first, last, 1) == last) continue;
+            any = true;
+            for (int64_t from = 0; from < j.down; from += DOWN) {
+                sweep(block, end, [&](int64_t i, auto kind) {
+                    using T = decltype(kind);
+                    T g{}, slope{};
+                    const T r = load<T>(s.roots.data() + i);
+                    for (int64_t d = from; d < std::min(from + DOWN, j.down); ++d) {
+                        const int64_t at = base + d * pitch + i;
+                        const T over = inverse(at_least(r + threshold<SHRINK, T>(j, at), TINY));
+                        T q = load<T>(j.p + at) * over;
+                        q *= q;
+                        g += q;
+                        slope += q * over;
+                    }
+                    add_to(s.sums.data() + i, g);
+                    add_to(s.sums.data() + n + i, slope);
+                });
+                for (int64_t i = block; i < end; ++i)
+                    for (int64_t c = i; c < 2 * n; c += n) {
+                        s.totals[c] += s.sums[c];
+                        s.sums[c] = 0.0f;
+                    }
+            }
+        }
+        if (!any) break;
+        for (int64_t group = 0; group < groups; ++group) {
+            if (!s.open[group]) continue;
+            const double whole = total(s, 0, n, group, row), steep = total(s, 1, n, group, row);
+            float r = s.roots[group * row];
+            const bool done = climbed(whole, steep, r) || k == ROUNDS - 1;
+            if (done && r > 0.0f && is_rough(whole, steep, r))
+                r = polished(row, j.down, pitch, r, j.p + base + group * row,
+                    [&](int64_t i) { return threshold<SHRINK, float>(j, base + group * row + i); });
+            s.open[group] = !done;
+            std::fill_n(s.roots.begin() + group * row, row, r);
+        }
+    }
+}
+
+// The roots of the groups of a stripe (their factors where not ADAPTIVE), once for each column.
+template <bool ADAPTIVE, bool SHRINK>
+void find_roots(const Job &j, Stripe &s, int64_t base, int64_t groups) {
+    const int64_t row = j.row, n = groups * row;
+    const float t = j.step / (1.0f + j.step * j.l2) * j.lg;
+    for (int64_t group = 0; group < groups; ++group) {
+        const float s0 = (float)total(s, 0, n, group, row);
+        Start start{0.0f, true};
+        if (ADAPTIVE)
+            start = norm_start(s0, (float)total(s, 1, n, group, row), (float)total(s, 2, n, group, row),
+                (float)total(s, 3, n, group, row));
+        else
+            start.r = plain_factor(s0, t);
+        s.open[group] = !start.found;
+        std::fill_n(s.roots.begin() + group * row, row, start.r);
+    }
+    if (ADAPTIVE) climb<SHRINK>(j, s, base, groups);
+}
+
+// The groups of a stripe, `groups` side by side; the first weight is at `base`.
+template <class Rule, bool ADAPTIVE, bool SHRINK>
+void columns(const Job &job, int64_t base, int64_t groups, Stripe &s) {
+    const Job j = job;  // a copy: stores through its pointers could change the caller's, for all the compiler knows
+    const int64_t pitch = j.across * j.row, n = groups * j.row;
+    s.sums.assign(4 * n, 0.0f);
+    s.totals.assign(4 * n, 0.0);
+    s.roots.resize(n);
+    s.open.resize(groups);
+    for (int64_t d = 0; d < j.down;) {
+        const bool several = d + AT_ONCE <= j.down;
+        if (several) runs<Rule, ADAPTIVE, SHRINK, AT_ONCE>(j, base + d * pitch, pitch, n, s.sums.data());
+        else runs<Rule, ADAPTIVE, SHRINK, 1>(j, base + d * pitch, pitch, n, s.sums.data());
+        d += several ? AT_ONCE : 1;
+        if (d % DOWN == 0 || d == j.down) settle(s, ADAPTIVE ? 4 * n : n);
+    }
+    find_roots<ADAPTIVE, SHRINK>(j, s, base, groups);
+    for (int64_t at = base + (j.down - 1) * pitch; at >= base; at -= pitch)  // back: the last is still in the cache
+        sweep(0, n, [&](int64_t i, auto kind) {
+            using T = decltype(kind);
+            T factor = load<T>(s.roots.data() + i);
+            if constexpr (ADAPTIVE) factor = quotient(factor, at_least(factor + threshold<SHRINK, T>(j, at + i), TINY));
+            store(j.p + at + i, load<T>(j.p + at + i) * factor);
+        });
+}
+
+// Chunks from .. to - 1, in stripes.
+template <class Rule, bool ADAPTIVE, bool SHRINK>
+void columns(const Job &j, int64_t from, int64_t to, Stripe &s, int64_t each) {
+    const int64_t most = std::max<int64_t>(BROAD / j.row / CHUNK, 1);
+    while (from < to) {
+        const int64_t slab = from / each, first = from % each, some = std::min({to - from, each - first, most});
+        const int64_t begin = first * CHUNK, end = std::min((first + some) * CHUNK, j.across);
+        columns<Rule, ADAPTIVE, SHRINK>(j, (slab * j.across * j.down + begin) * j.row, end - begin, s);
+        from += some;
+    }
+}
+
+}  // namespace dashpot
