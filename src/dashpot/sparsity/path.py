@@ -19,6 +19,7 @@ from dashpot.evaluation.cross_validation import choose, folds
 from dashpot.evaluation.losses import is_classification, metrics_of, predict
 from dashpot.evaluation.metrics import DEFAULT
 from dashpot.evaluation.statistics import standard_error
+from dashpot.sparsity.features import used_columns
 from dashpot.sparsity.result import PathResult
 from dashpot.sparsity.selection import (
     Point,
@@ -28,7 +29,6 @@ from dashpot.sparsity.selection import (
     check_technique,
     fit_points,
     fresh_model,
-    used_columns,
 )
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.strengths import linear_layer, strength_grid

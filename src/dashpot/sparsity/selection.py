@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.fields.domains import Range, check_number, check_whole
-from dashpot.core.fields.select import weights
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
-from dashpot.core.running.view import ModelView
 from dashpot.evaluation.losses import is_classification
+from dashpot.sparsity.features import used_columns
 from dashpot.sparsity.linear import solve_path
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.strengths import linear_layer, positive_strength_max
@@ -51,14 +50,20 @@ class Training:
 
 
 def selected_features(model: nn.Module, names: Sequence[str] | None = None) -> list[str]:
-    """The input columns (for images: channels) with any non-zero weight in the model's first weight layer.
+    """The input columns (channels of images, tokens of an embedding) with any non-zero weight in the layers that the
+    model's input enters first.
+
+    Those are found by following the input through ``forward``, past activations, dropout and batch normalization; with
+    several of them a column is selected that any uses. Where ``forward`` cannot be followed (control flow on data),
+    the first layer in the order of their definition is read.
 
     Args:
-        model: its first parameter of role ``weights`` is read, [outputs, inputs, ...].
+        model: any module; a computed weight, as under weight normalization, is read as it is applied.
         names: of all columns; their numbers are given where there are none.
 
     Raises:
-        ConfigError: a model without weights, or another number of names than columns.
+        ConfigError: a model without weights, or one that mixes or splits columns before any weight (a layer
+            normalization first); another number of names than columns.
 
     Example:
         >>> import torch
@@ -72,16 +77,6 @@ def selected_features(model: nn.Module, names: Sequence[str] | None = None) -> l
     if len(labels) != len(used):
         raise ConfigError("names", f"{len(used)} names, one per input column", len(labels))
     return [name for name, kept in zip(labels, used.tolist(), strict=True) if kept]
-
-
-def used_columns(model: nn.Module) -> Tensor:
-    """Of each input column whether the first weight layer has any non-zero weight for it, as booleans."""
-    view = ModelView(model, torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0))
-    names = [name for name in view.names(weights) if view.parameters[name].ndim > 1]
-    if not names:
-        raise ConfigError("model", "a module with a weight matrix", type(model).__name__)
-    first = view.parameters[names[0]].detach()
-    return (first != 0).movedim(1, 0).flatten(1).any(dim=1).cpu()
 
 
 def stability_selection(
