@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from dashpot.core.errors import UsageError
 from dashpot.core.points import POINTS, Attached, Handle, Points
 from dashpot.core.rng import stream
 from dashpot.core.running import conflicts
@@ -110,10 +111,17 @@ class Acting:
                 self._hooks.handles.extend(ctx.technique.on_model(self.run.view, ctx))
         self._hooks.keep_out(self.run.view.model)
 
-    def look(self) -> None:
-        """Take in what has changed in the model or the optimizer."""
+    def look(self, settle: bool = False) -> ModelView:
+        """The model, with what has changed in it or the optimizer taken in.
+
+        Args:
+            settle: its tensors are to be read.
+        """
         if self.following is not None:
             self.following.look()
+        if settle:
+            self.run.view.settle()
+        return self.run.view
 
     def note(self) -> None:
         """The weights as they are now are those to begin with."""
@@ -140,7 +148,16 @@ class Acting:
         return chosen
 
     def plain_copy(self, view: ModelView, weights: dict[str, Tensor]) -> nn.Module:
-        """A deep copy of the model with these weights, its own modules, and nothing that was installed."""
+        """A deep copy of the model with these weights, its own modules, and nothing that was installed.
+
+        Raises:
+            UsageError: FSDP2 shards it.
+        """
+        if view.sharded:
+            raise UsageError(
+                f"export() copies the model, and FSDP2, which shards this {type(view.model).__name__}, allows no"
+                " copies. Call finish(), and save torch.distributed.checkpoint.state_dict.get_model_state_dict(model)."
+            )
         return plain_copy(view.model, self._replaced, weights)
 
     def remove(self) -> None:

@@ -30,7 +30,7 @@ class Following:
     ) -> None:
         self._run, self._attached, self._check, self._install = run, attached, check, install
         self._layout, self._versions = run.view.layout(), _versions(run.view)
-        self._moved = self._unchecked = False
+        self._moved = self._unchecked = self._sought = False
 
     def look(self) -> bool:
         """Take in what has changed; whether anything has.
@@ -39,6 +39,9 @@ class Following:
             ConflictError: a technique cannot act on what is there now.
         """
         view = self._run.view
+        if self._run.asked and not self._sought:
+            self._sought = True
+            view.seek_wrapper()
         if view.changed():
             known = set(view.parameters)
             kept = {id(p) for p in view.parameters.values()}

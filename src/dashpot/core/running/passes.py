@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ def fresh_gradients(optimizer: Optimizer, names: str) -> Iterator[None]:
                 arriving.setdefault(0, gradient.detach().clone())
 
         def arrived(parameter: Tensor) -> None:
-            if not came and parameter.grad is not None:
+            if not came and arriving and parameter.grad is not None:  # FSDP2 shows only the sum
                 came.append(bool((parameter.grad == arriving[0]).logical_or(arriving[0].isnan()).all()))
 
         handles = [watched.register_hook(arrives), watched.register_post_accumulate_grad_hook(arrived)]
@@ -96,10 +97,15 @@ def fresh_gradients(optimizer: Optimizer, names: str) -> Iterator[None]:
 
 def mean_over_ranks(scores: Mapping[str, float], wrapper: nn.Module) -> Mapping[str, float]:
     """The scores, averaged over the ranks of a distributed model, so that all ranks decide the same."""
-    if not isinstance(wrapper, DistributedDataParallel):
+    first = next(wrapper.parameters(), None)
+    mesh = getattr(first, "device_mesh", None)  # of FSDP2's DTensors
+    if first is None or not (isinstance(wrapper, DistributedDataParallel) or mesh is not None):
         return scores
-    device = next(wrapper.parameters()).device
+    group: Any = wrapper.process_group if isinstance(wrapper, DistributedDataParallel) else None
+    if mesh is not None and mesh.ndim == 1:
+        group = mesh.get_group()
+    device = first.device
     values = torch.tensor(list(scores.values()), dtype=torch.float64, device="cpu" if device.type == "cpu" else device)
-    torch.distributed.all_reduce(values, group=wrapper.process_group)
-    size = torch.distributed.get_world_size(wrapper.process_group)
+    torch.distributed.all_reduce(values, group=group)
+    size = torch.distributed.get_world_size(group)
     return dict(zip(scores, (values / size).tolist(), strict=True))

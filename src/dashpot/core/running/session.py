@@ -122,9 +122,10 @@ class Session:
             UsageError: an input that a technique cannot change.
         """
         self._demand_open()
+        self._acting.look()
         run = self.run
         batch = make_batch(x, y, weight, mask, lengths)
-        if not self.view.model.training:
+        if not run.view.model.training:
             run.evaluated = batch
             return batch
         run.begin()
@@ -245,8 +246,7 @@ class Session:
     @property
     def view(self) -> ModelView:
         """The model with its roles and groups, as it is now."""
-        self._acting.look()
-        return self.run.view
+        return self._acting.look(settle=True)
 
     @property
     def optimizer(self) -> Optimizer:

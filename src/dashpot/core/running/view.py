@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -65,6 +66,7 @@ class ModelView:
         parameters: trainable parameters by name; a shared one once, under its first name.
         roles: the role of each of them.
         modules: all submodules by name.
+        sharded: those that FSDP2 shards.
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
@@ -84,7 +86,8 @@ class ModelView:
         # What drops by itself at attach stays a place of dropout, whatever rate it has by then.
         inside = {id(module) for module in self.modules.values() if _own_rate(module) > 0}
         self._dropping = inside | getattr(self, "_dropping", set())
-        self._made_of = [(module, _parts(module)) for module in self.modules.values()]
+        self.sharded: list[Any] = [module for module in self.modules.values() if is_sharded(module)]
+        self._made_of = [(module, self._parts(module)) for module in self.modules.values()]
         self._everything = dict(self.model.named_parameters(remove_duplicate=False))
         self._scan(known)
         # A shared buffer is here once, under its first name, as `named_buffers` has it.
@@ -101,12 +104,33 @@ class ModelView:
     def changed(self) -> bool:
         """Whether modules or parameters came, went or were replaced since the last :meth:`look`."""
         return any(
-            len(parts) != len(now := _parts(module)) or any(a is not b for a, b in zip(parts, now, strict=True))
+            len(parts) != len(now := self._parts(module)) or any(a is not b for a, b in zip(parts, now, strict=True))
             for module, parts in self._made_of
         )
 
+    def seek_wrapper(self) -> None:
+        """Find the DistributedDataParallel that was put around the model after attach: it knows how to leave gradients
+        of one pass to each rank, and whose scores to average.
+        """
+        if self.wrapper is self.model and torch.distributed.is_available() and torch.distributed.is_initialized():
+            for one in gc.get_objects():  # some 50 ms, once
+                if issubclass(type(one), nn.parallel.DistributedDataParallel) and one.module is self.model:
+                    self.wrapper = one
+
+    def settle(self) -> None:
+        """Where FSDP2 has put whole tensors in for a forward pass, the shards are back."""
+        for module in self.sharded:
+            module.reshard()
+
+    def _parts(self, module: nn.Module) -> list[Any]:
+        """What a module is made of. Whoever keeps the list keeps its identities from being given to others. FSDP2
+        exchanges parameters in each pass: there only modules tell.
+        """
+        return [*module._modules.values(), *(() if self.sharded else module._parameters.values())]
+
     def look_again(self) -> frozenset[str]:
         """:meth:`look`, and the names of the tensors that are no longer there, or whose place another has taken."""
+        self.settle()
         before, modules = self._everything, self.modules
         self.look()
         gone = {name for name, p in before.items() if self._everything.get(name) is not p}
@@ -226,9 +250,10 @@ def _own_rate(module: nn.Module) -> float:
     return 0.0
 
 
-def _parts(module: nn.Module) -> list[Any]:
-    """What a module is made of. Whoever keeps the list keeps its identities from being given to others."""
-    return [*module._modules.values(), *module._parameters.values()]
+def is_sharded(module: nn.Module) -> bool:
+    """Whether FSDP2 shards it."""
+    made = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
+    return made is not None and isinstance(module, made)
 
 
 def is_compiled(model: nn.Module) -> bool:

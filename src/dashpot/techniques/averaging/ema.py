@@ -1,6 +1,6 @@
 """EMA: evaluate and keep an exponential moving average of the weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Annotated
 
@@ -27,6 +27,7 @@ class StackedEMA(StackedTechnique):
 
     def init(self) -> dict[str, Tensor]:
         block = self.stack.block
+        self.endless = [name for name, b in block.floating().items() if not bool(b.isfinite().all())]
         return {self.VALUES: block.values.clone()} | {name: b.clone() for name, b in block.floating().items()}
 
     def on_step(self) -> None:
@@ -37,7 +38,13 @@ class StackedEMA(StackedTechnique):
             for k, t in enumerate(self.techniques)
             if t is not None
         }
-        pairs = [(a, block.buffers[name] if name else block.values) for name, a in self.state.items()]
+        self._average(share, [(a, block.buffers[name] if name else block.values) for name, a in self.state.items()])
+        for name in self.endless:  # inf - inf is no number
+            average = self.state[name]
+            average.copy_(torch.where(average.isfinite(), average, block.buffers[name]))
+
+    def _average(self, share: Mapping[int, float], pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Move each pair's first towards its second, by the share of each member."""
         if len(share) == len(self.techniques) > 1:
             for average, now in pairs:
                 average.lerp_(now, self.wide(list(share.values()), now.ndim))

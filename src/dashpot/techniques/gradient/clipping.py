@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dashpot.core.errors import ConflictError
 from dashpot.core.fields.domains import Choice, Range
 from dashpot.core.running.context import Context
 from dashpot.core.running.tensors import beside
-from dashpot.core.running.view import Params
+from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stack import member_norms
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
@@ -27,10 +28,23 @@ def clip_value(gradient: Float[Tensor, "*shape"], maximum: float | Float[Tensor,
     return torch.minimum(torch.maximum(gradient, -bound), bound)
 
 
+def entries(gradient: Tensor) -> Tensor:
+    """The values of a gradient; of a sparse one those that are there, each place once. Written to, it changes them."""
+    if gradient.layout is not torch.sparse_coo:
+        return gradient
+    if not gradient.is_coalesced():  # in place, so that what is written to the values is written to the gradient
+        gradient.copy_(gradient.coalesce())
+    return gradient._values()
+
+
 def total_norm(gradients: list[Tensor]) -> Float[Tensor, ""]:
     """The 2-norm of all gradients as one vector."""
-    norms = torch._foreach_norm(gradients)
+    dense = [entries(g) for g in gradients]
     # Half precision could overflow, and float64 must not lose what it has.
+    half = [g for g in dense if g.dtype in (torch.float16, torch.bfloat16)]
+    full = [g for g in dense if g.dtype not in (torch.float16, torch.bfloat16)]
+    norms = [*(torch._foreach_norm(full) if full else ())]
+    norms += torch._foreach_norm(half, dtype=torch.float32) if half else ()
     dtype = torch.float64 if any(norm.dtype is torch.float64 for norm in norms) else torch.float32
     # The parts of a model may live on several devices.
     total: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device, dtype) for norm in norms]))
@@ -71,6 +85,7 @@ class GradientClipping(Technique):
 
     Raises:
         ConfigError: ``maximum`` at or below 0, or another ``by``.
+        ConflictError: complex parameters by value.
 
     Example:
         >>> import torch, dashpot
@@ -96,14 +111,22 @@ class GradientClipping(Technique):
     )
     by: Annotated[Literal["norm", "value"], Choice(("norm", "value"))] = "norm"
 
+    def check(self, view: ModelView, ctx: Context) -> None:
+        whole = [name for name, p in view.parameters.items() if p.is_complex()]
+        if self.by == "value" and whole:
+            raise ConflictError(
+                f"GradientClipping(by='value') cannot bound {', '.join(whole)}: complex numbers have no order. Use"
+                " by='norm'."
+            )
+
     def on_gradient(self, params: Params, ctx: Context) -> None:
         grads = params.grads
         if not grads:
             return
         if self.by == "value":
-            for g in grads:
+            for g in map(entries, grads):
                 g.copy_(clip_value(g, self.maximum))
         else:
             factor = clip_coefficient(total_norm(grads), self.maximum)
             for device in {g.device for g in grads}:
-                torch._foreach_mul_([g for g in grads if g.device == device], factor.to(device))
+                torch._foreach_mul_([entries(g) for g in grads if g.device == device], factor.to(device))

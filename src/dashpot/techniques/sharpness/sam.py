@@ -27,7 +27,10 @@ def sam_ascent(
     """``w + rho * gradient / norm``: the top of the linearized loss within ``rho``; ``w`` itself where the gradient
     vanishes.
     """
-    return w + (rho / (norm + 1e-12)).to(w.dtype) * gradient
+    share = rho / (norm + 1e-12)
+    if w.dtype in (torch.float16, torch.bfloat16):  # in which so small a factor may be 0
+        return w + (share * gradient.float()).to(w.dtype)
+    return w + share.to(w.dtype) * gradient
 
 
 class StackedSAM(StackedTechnique):
@@ -57,8 +60,8 @@ class SAM(Technique):
 
     Two gradients per step, so about twice the time. The second pass sees the same dropout masks and leaves running
     batch-norm statistics alone; the weights are put back exactly. Under DistributedDataParallel the first gradient is
-    each rank's own. The recipe's earlier gradient techniques act at both points: ``L2() | SAM()`` sharpens the
-    penalized loss.
+    each rank's own, under FSDP2 the mean over the ranks. The recipe's earlier gradient techniques act at both points:
+    ``L2() | SAM()`` sharpens the penalized loss.
 
     Args:
         rho: radius ρ >= 0, in the units of the weights' 2-norm. 0 is off; 0.02 to 0.2 is usual.
@@ -109,4 +112,5 @@ class SAM(Technique):
                 w.copy_(sam_ascent(w, g, norm.to(w.device), self.rho * direction(group)))
             yield
         finally:
-            torch._foreach_copy_(params.tensors, start)
+            for w, begun in zip(params.tensors, start, strict=True):
+                w.copy_(begun)
