@@ -174,6 +174,13 @@ class TestMixup:
         with pytest.raises(dashpot.DataError, match=message):
             session_of(dashpot.Mixup(alpha=1.0), **options).batch(self.x, y)
 
+    def test_two_classes_of_one_output_are_no_and_yes(self) -> None:
+        session = session_of(dashpot.Mixup(alpha=1.0), 1, classes=2)
+        y, partner, share = self.shares(session, YES)
+        expected = bce(LOGITS[:, 0], share * YES + (1 - share) * YES[partner]).mean()
+        torch.testing.assert_close(session.loss(nn.BCEWithLogitsLoss(), LOGITS), expected)
+        torch.testing.assert_close(y.sum(1), torch.ones(6))
+
     @pytest.mark.parametrize("classes", [1, 0, -3, 2.5])
     def test_fewer_than_two_classes_are_none(self, classes: Any) -> None:
         with pytest.raises(dashpot.ConfigError, match="classes must be"):

@@ -169,6 +169,8 @@ def test_ctrl_c_gives_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
         (pl.Series(["b", "a"] * 60), "OU"),
         (torch.arange(120) % 2, "i"),
         (["b", "a"] * 60, "U"),
+        (np.array(["b", "a"] * 60)[:, None], "U"),
+        (torch.arange(120)[:, None] % 2 + 1, "i"),
     ],
 )
 def test_classes_come_back_as_they_were_given(y: Any, kind: str) -> None:
@@ -177,8 +179,16 @@ def test_classes_come_back_as_they_were_given(y: Any, kind: str) -> None:
     labels = inputs.labels
     assert labels is not None
     assert labels.dtype.kind in kind
-    values = np.asarray(y)
+    values = np.asarray(y).reshape(-1)
     np.testing.assert_array_equal(labels[inputs.problem.labels], values)
+
+
+def test_a_loss_that_compares_every_output_with_every_target_is_refused_before_the_search() -> None:
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    with pytest.raises(dashpot.ConfigError, match="every output with every target"):
+        dashpot.tune(
+            (x, x[:, 0]), model=lambda: torch.nn.Linear(3, 1), loss=lambda out, y: (out - y) ** 2, trials=2, epochs=1
+        )
 
 
 def test_frames_with_missing_values_and_arrays_of_images() -> None:

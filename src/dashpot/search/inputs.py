@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError, DashpotError, DataError
 from dashpot.core.recipe import Recipe
+from dashpot.core.running.criteria import own_number
 from dashpot.data import Prepared, Problem, Target, load_problem
 from dashpot.data.images import as_pixels
 from dashpot.data.reading import Reading
@@ -112,6 +113,7 @@ def problem_of(
             tensor, values, task or ("regression" if values.dtype.kind == "f" else "classification")
         )
     else:
+        values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
         if values.ndim != 1:
             raise DataError(
                 f"y must have one dimension for a built-in network, got {list(values.shape)}. Give a model of your own"
@@ -141,6 +143,8 @@ def target_values(y: Any) -> np.ndarray:
         DataError: more than one dimension of classes, or nothing that has rows.
     """
     values = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+    if values.ndim == 2 and values.shape[1] == 1 and values.dtype.kind != "f":
+        values = values[:, 0]
     if values.ndim == 0 or (values.ndim > 1 and values.dtype.kind != "f"):
         raise DataError(
             f"y must be classes [n], or values [n] or [n, outputs], got {list(values.shape)} of {values.dtype}."
@@ -247,7 +251,7 @@ def demand_fit(make: Callable[[], nn.Module], prepared: Prepared, classes: int, 
         )
     if loss is not None:
         try:
-            own = loss(out, y)
+            own = own_number(loss, out, y)
         except (RuntimeError, ValueError, TypeError) as error:
             raise ConfigError(
                 "loss", "a function from (output, target) to the loss of each sample", str(error).splitlines()[0]

@@ -156,8 +156,8 @@ class Session:
                 and target to a loss, reduced or not; or one number.
             out: the model's output; a criterion and techniques such as label smoothing read it.
             target: what ``out`` is held against; by default the batch's.
-            total: divide the sum of losses by this, in place of the number (or the weights' sum) of what counts; for
-                micro-batches of a step that are of different sizes.
+            total: divide the sum of losses by this, in place of the number (or the weights' sum) of what counts: the
+                items of all micro-batches of a step, so that the loss keeps its proportion to penalties.
 
         Returns:
             For losses of samples the mean, weighted by the batch's sample weights, without positions that the mask or

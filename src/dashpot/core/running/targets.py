@@ -53,6 +53,8 @@ def aligned(criterion: Any, out: Any, y: Any) -> Any:
     if not is_one_of(criterion, BY_VALUE):
         return y
     y = in_type_of(y, out)
+    if is_one_of(criterion, BY_LABEL) and y.shape == (len(out), 2) and out.numel() == len(out):
+        y = y[:, 1]  # probabilities of two classes, as blends are, say yes by the second
     if y.shape == out.shape:
         return y
     if not y.ndim or len(y) != len(out) or not alike(y, out):
