@@ -115,6 +115,23 @@ def test_a_diverging_arm_tells_and_the_others_go_on() -> None:
     assert arms["baseline"].epochs == 3
 
 
+class Raises(Technique):
+    """Raises what no error of Dashpot is."""
+
+    summary = ""
+
+    def on_step(self, view: Any, ctx: Any) -> None:
+        if ctx.step > 2:
+            raise MemoryError("too large")
+
+
+def test_an_arm_that_raises_anything_tells_and_the_others_go_on() -> None:
+    record = compare(problem(), dashpot.Recipe((Raises(),)), repeats=1, epochs=3)
+    arms = {arm.name: arm.runs[0] for arm in record.arms}
+    assert arms["raises"].error == "MemoryError('too large')"
+    assert arms["baseline"].error is None
+
+
 def test_a_refused_arm_names_its_reason_and_the_others_go_on() -> None:
     record = compare(problem(), dashpot.Recipe((dashpot.Dropout(p=0.1, on="type:Conv2d"),)), repeats=1, epochs=2)
     arms = {arm.name: arm.runs[0] for arm in record.arms}

@@ -225,3 +225,31 @@ def test_a_score_of_training_is_taken_on_the_untouched_truth() -> None:
     x, y = problem()
     result = fit(network(dropout=0.0), (x, y), recipe=dashpot.Mixup(alpha=1.0), valid=(x, y), epochs=2)
     assert result.history[-1]["train_accuracy"] == result.history[-1]["val_accuracy"]
+
+
+@pytest.mark.parametrize("monitor", ["val_nope", "val_r2", "val_loss.x", "loss"])
+def test_a_monitor_that_no_epoch_scores_is_refused_before_the_first(monitor: str) -> None:
+    steps: list[float] = []
+
+    def rate(progress: float) -> float:
+        steps.append(progress)
+        return 1.0
+
+    x = torch.randn(30, 4)
+    y = (x[:, 0] > 0).long()
+    recipe = dashpot.EarlyStopping(monitor=monitor, mode="min")
+    with pytest.raises(dashpot.UnknownNameError, match="one of objective, train_loss, .*val_balanced_accuracy"):
+        dashpot.fit(torch.nn.Linear(4, 2), (x, y), valid=(x, y), recipe=recipe, schedule=rate, progress=False)
+    assert not steps
+
+
+def test_the_known_scores_are_those_that_are_computed() -> None:
+    from dashpot.evaluation.losses import SCORES, metrics_of
+
+    values = torch.randn(6, 1)
+    assert tuple(metrics_of(torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2]))) == SCORES["classes"]
+    assert set(metrics_of(values + 1, values)) == set(SCORES["values"])
+    labels = torch.tensor([[0, 1], [1, 1], [0, 0]])
+    criterion = torch.nn.BCEWithLogitsLoss(reduction="none")
+    found = metrics_of(torch.randn(3, 2), labels, lambda o, t: criterion(o, t.float()), targets="multilabel")
+    assert set(found) == set(SCORES["multilabel"])

@@ -127,8 +127,8 @@ def train_together(
             epochs |= dict.fromkeys(population.alive, population.epoch + 1)
             population.train(1)
         networks = {n: population.model(n) for n in range(len(together)) if n not in population.failed}
-    except (DashpotError, ValueError):
-        return {}  # one by one, each with its own message
+    except Exception:  # whatever a technique raises: one by one, each with its own message
+        return {}
     share = (time.perf_counter() - started) / max(len(together), 1)
     return {together[n]: Trained(network, epochs[n], share) for n, network in networks.items()}
 
@@ -200,8 +200,8 @@ def compare(
                     run = _network_run(problem, prepared, split, recipes[arm.name], length, seed + repeat, device)
                 else:
                     run = _reference_run(references(problem.task)[arm.name], prepared, split)
-            except (DashpotError, ValueError) as error:
-                run = {"error": str(error)}
+            except Exception as error:  # whatever a technique or a library raises ends its own arm only
+                run = {"error": str(error) if isinstance(error, DashpotError | ValueError) else repr(error)}
             seconds = time.perf_counter() - started + (trained.seconds if trained is not None else 0.0)
             done = run.get("error") or f"test {record.metric} {run['test'][record.metric]:.4f}"
             note(f"split {repeat + 1}/{repeats}  {arm.name:<28} {done}  {seconds:.1f} s")

@@ -85,6 +85,14 @@ def default_criterion(y: Tensor, targets: str | None = None) -> Criterion:
     return cross_entropy if targets == "classes" or (targets is None and is_classification(y)) else squared_error
 
 
+SCORES = {
+    "classes": ("loss", "accuracy", "balanced_accuracy"),
+    "values": ("loss", "r2", "rmse"),
+    "multilabel": ("loss", "accuracy", "hamming_loss"),
+}
+"""What :func:`metrics_of` gives, by the kind of target."""
+
+
 def metrics_of(
     out: Tensor,
     y: Tensor,

@@ -15,13 +15,12 @@ import torch
 
 from dashpot.core.errors import ConfigError, DashpotError, UnknownNameError
 from dashpot.core.recipe import Recipe
-from dashpot.core.running.batch import unit_range
 from dashpot.core.running.view import ModelView
 from dashpot.core.technique import Technique
 from dashpot.data import Prepared, Problem
 from dashpot.evaluation.cross_validation import enough_rows
 from dashpot.evaluation.cross_validation import folds as split_folds
-from dashpot.evaluation.losses import metrics_of
+from dashpot.evaluation.losses import SCORES
 from dashpot.evaluation.metrics import Metric
 from dashpot.population.members import built
 from dashpot.search.config import SearchConfig
@@ -81,7 +80,7 @@ def demand_searchable(space: Space, task: Task, schedule: str, *, named: bool) -
         ConflictError: a technique that the network cannot have.
     """
     stopping = [(part.name, part.base) for part in space.techniques if isinstance(part.base, EarlyStopping)]
-    known = watched(space, task) if any(base.monitor != "val_loss" for _, base in stopping) else ("val_loss",)
+    known = watched(task)
     for name, base in stopping:
         if base.monitor not in known:
             raise UnknownNameError(f"{name}.monitor", base.monitor, known, "A race scores held-out rows only.")
@@ -98,13 +97,9 @@ def demand_searchable(space: Space, task: Task, schedule: str, *, named: bool) -
                 continue
 
 
-def watched(space: Space, task: Task) -> tuple[str, ...]:
+def watched(task: Task) -> tuple[str, ...]:
     """The scores that early stopping can watch in a race."""
-    network = built(lambda: task.make(dict(space.baseline().net))).eval()
-    x, y = task.x[:4], task.y[:4]
-    with torch.no_grad():
-        out = network(unit_range(x) if task.modality == "image" else x)
-    return tuple(f"val_{name}" for name in metrics_of(out, y, task.loss))
+    return tuple(f"val_{name}" for name in SCORES["classes" if task.classes else "values"])
 
 
 def conflicts(space: Space, task: Task) -> set[frozenset[str]]:

@@ -14,15 +14,16 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from dashpot.core.errors import ConflictError, DivergedError
+from dashpot.core.errors import ConflictError, DivergedError, UnknownNameError
 from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.recipe import Recipe
 from dashpot.core.requires import check_modality
 from dashpot.core.running.nested import rows as rows_of
 from dashpot.core.technique import Technique
 from dashpot.core.threads import scoped
-from dashpot.evaluation.losses import Criterion
+from dashpot.evaluation.losses import SCORES, Criterion
 from dashpot.techniques.penalties.strengths import resolve_strengths
+from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.prepare import prepared
@@ -172,6 +173,7 @@ def fit(
         if any(getattr(t, "relative", None) is not None for t in recipe):
             told = task.criterion if task.targets == "multilabel" else loss
             recipe = resolve_strengths(recipe, model, train.whole(), told)
+    _check_monitors(recipe, held_out, task.targets)
     optimizer = adamw_for(model, optimizer, lr)
     factor = schedule_of(schedule)
     settings = {
@@ -219,9 +221,13 @@ def fit(
     return FitResult(model, training.history, training.stopped, plan, training.best_epoch, training.diverged, seconds)
 
 
-def _check_monitors(recipe: Recipe, held_out: Batches | None) -> None:
-    """Refuse to monitor a score that is not computed."""
+def _check_monitors(recipe: Recipe, held_out: Batches | None, targets: str | None = None) -> None:
+    """Refuse to monitor a score that is not computed; once the ``targets`` are known, any other name."""
+    parts = ("train", "val") if held_out is not None else ("train",)
+    known = ["objective", *(f"{part}_{name}" for part in parts for name in SCORES[targets])] if targets else []
     for technique in recipe:
+        if known and isinstance(technique, EarlyStopping) and technique.monitor not in known:
+            raise UnknownNameError("EarlyStopping.monitor", technique.monitor, known)
         if held_out is None and str(getattr(technique, "monitor", "")).startswith("val_"):
             raise ConflictError(
                 f"{technique} watches a validation score, but there are no validation data. Pass valid=, or"

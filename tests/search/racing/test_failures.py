@@ -226,7 +226,7 @@ def test_early_stopping_on_what_a_race_does_not_score_is_refused_with_what_it_do
 
 
 def test_the_scores_that_can_be_watched_are_those_of_the_task() -> None:
-    assert set(watched(small_space(), small_task(regression=True))) == {"val_loss", "val_r2", "val_rmse"}
+    assert set(watched(small_task(regression=True))) == {"val_loss", "val_r2", "val_rmse"}
     result = search(recipe=["early-stopping:monitor=val_accuracy,mode=max"])
     assert {c.state for c in result.report.candidates} <= {"complete", "pruned"}
 
