@@ -4,6 +4,8 @@ random state that is the caller's.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,14 @@ def test_a_technique_of_ones_own_may_give_final_weights_and_know_no_best_epoch()
             return {}
 
     assert dashpot.fit(line(), (X, Y), recipe=Last(), epochs=1, progress=False).best_epoch is None
+
+
+def test_a_loss_that_is_nan_at_once_has_one_warning_only() -> None:
+    model = line()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert dashpot.fit(model, (X, Y * math.nan), loss=squares, recipe="l1", epochs=2, progress=False).diverged
+    assert [w.category.__name__ for w in caught] == ["DivergenceWarning"]
 
 
 def test_a_loader_with_a_generator_of_its_own_resumes_bit_for_bit(tmp_path: Path) -> None:

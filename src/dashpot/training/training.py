@@ -108,4 +108,5 @@ class Training:
         rate = max(group["initial_lr"] for group in self.optimizer.param_groups)
         self.diverged = f"loss must stay finite, got {what}. Lower the learning rate (now {rate:g}), or clip gradients."
         self.stopped = "the loss diverged"
+        self.session.run.asked = True  # there was something to step by, if nothing to step with
         return False
