@@ -15,6 +15,9 @@ from torch.nn.utils import prune
 import dashpot
 from dashpot.core.axes import register_layer_axes
 from dashpot.core.running.view import ModelView
+from dashpot.nets.layers import NominalEmbedding
+from dashpot.nets.members import MemberHeads
+from dashpot.nets.numeric import Periodic
 
 
 class Backward(nn.Module):
@@ -242,6 +245,36 @@ def test_heads_rows_and_columns_of_an_attention(packed: bool) -> None:
     zero(view, [value], "rows", row)
     assert not view.parameters[value][row].any()
     assert int((view.parameters[value] == 0).all(dim=1).sum()) == 1
+
+
+def test_layers_of_the_built_in_networks() -> None:
+    torch.manual_seed(0)
+    levels = NominalEmbedding(5, 3)
+    view = view_of(levels)
+    zero(view, ["weight"], "columns", 2)
+    zero(view, ["weight"], "rows", 1)
+    out = levels(torch.eye(5))
+    assert [not row.any() for row in out] == [k == 2 for k in range(5)]
+    assert [not column.any() for column in out.T] == [k == 1 for k in range(3)]
+
+    heads = MemberHeads(2, 4, 3)
+    view = view_of(heads)
+    zero(view, ["weight"], "columns", 1)
+    zero(view, ["weight"], "rows", 5)  # the last output of the second member
+    x = torch.randn(6, 4)
+    assert torch.equal(heads(x), heads(x + torch.tensor([0.0, 1.0, 0.0, 0.0])))
+    constant = [
+        torch.equal(a, b)
+        for a, b in zip(
+            heads(x).permute(2, 1, 0).flatten(0, 1), heads(x + 1).permute(2, 1, 0).flatten(0, 1), strict=True
+        )
+    ]
+    assert constant == [False] * 5 + [True]
+
+    periodic = Periodic(3, 4)
+    view = view_of(periodic)
+    assert count(view, "weight", "columns") == 3
+    assert count(view, "weight", "rows") == 3 * view.parameters["weight"].shape[2]
 
 
 def test_each_value_of_a_scale_is_an_output_of_its_own() -> None:

@@ -206,3 +206,15 @@ def test_a_misspelt_role_has_a_suggestion() -> None:
     for empty in (dashpot.Where.name, dashpot.Where.type):
         with pytest.raises(dashpot.ConfigError, match="must be a text that is not empty"):
             empty("")
+
+
+@pytest.mark.parametrize("technique", [dashpot.L1(), dashpot.GroupLasso(), dashpot.L2(), dashpot.WeightDecay()])
+def test_a_lazy_layer_is_refused_until_it_has_a_shape(technique: Any) -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2))
+    for act in (lambda: technique.attach(model, sgd(model)), lambda: dashpot.inspect(model)):
+        with pytest.raises(dashpot.ConflictError, match="0.weight of Sequential has none yet. Pass one batch through"):
+            act()
+    with pytest.raises(dashpot.ConflictError, match="selected_features needs the shapes"):
+        dashpot.selected_features(model)
+    model(torch.ones(1, 3))
+    technique.attach(model, sgd(model)).close()

@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.axes import register_layer_axes
 from dashpot.core.fields.domains import check_whole
 
 
@@ -73,3 +74,6 @@ class NominalEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., batch, levels] to [..., batch, size]."""
         return x @ self.weight
+
+
+register_layer_axes(NominalEmbedding, outputs=1, inputs=0)

@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.axes import register_layer_axes
 from dashpot.core.fields.domains import check_whole
 
 
@@ -94,6 +95,9 @@ class MemberHeads(nn.Module):
         """[..., batch * members, features] to [..., batch, outputs, members]."""
         out = torch.einsum("...bkf,...kfo->...bko", _split(x, self.members), self.weight) + self.bias.unsqueeze(-3)
         return out.transpose(-1, -2)
+
+
+register_layer_axes(MemberHeads, outputs=(0, 2), inputs=1)
 
 
 def _split(x: Tensor, members: int) -> Tensor:

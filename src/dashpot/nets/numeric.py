@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.axes import register_layer_axes
 from dashpot.core.errors import DataError, UnknownNameError
 from dashpot.core.fields.domains import check_whole
 
@@ -128,6 +129,10 @@ class PiecewiseLinear(nn.Module):
         safe = torch.where(width > 0, width, 1.0)
         way = ((column - low.unsqueeze(-3)) / safe.unsqueeze(-3)).clamp(0, 1) * (width > 0).unsqueeze(-3)
         return _beside(column, way, self.weight, self.bias)
+
+
+for _layer in (Periodic, PiecewiseLinear):
+    register_layer_axes(_layer, outputs=(0, 2), inputs=0)
 
 
 def _beside(column: Tensor, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

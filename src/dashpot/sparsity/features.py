@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dashpot.core.errors import ConfigError
 from dashpot.core.running.computed import Held, held
+from dashpot.core.running.selecting import refuse_lazy
 from dashpot.core.running.view import unwrap
 
 _ELEMENTWISE = frozenset(
@@ -53,9 +54,11 @@ def used_columns(model: nn.Module) -> Tensor:
     with parameters of its own, the first layer in the order of their definition is taken.
 
     Raises:
+        ConflictError: parameters without a shape yet.
         ConfigError: no weights; layers of different widths; or columns that are mixed or split before any weight.
     """
     model = unwrap(model)
+    refuse_lazy("selected_features", model)
     layers: dict[str, list[Held]] = {}
     for tensor in held(model):
         if tensor.role in ("weights", "embeddings") and tensor.value.ndim > 1:

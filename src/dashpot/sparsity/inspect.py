@@ -13,6 +13,7 @@ from dashpot.core.errors import ConfigError
 from dashpot.core.recipe import Recipe
 from dashpot.core.running.computed import held
 from dashpot.core.running.modes import evaluating
+from dashpot.core.running.selecting import refuse_lazy
 from dashpot.core.running.view import ModelView, unwrap
 from dashpot.core.technique import Technique
 from dashpot.evaluation.losses import Criterion, default_criterion
@@ -105,6 +106,7 @@ def inspect(model: nn.Module, recipe: Recipe | Technique | None = None) -> Inspe
 
     Raises:
         ConfigError: a relative strength.
+        ConflictError: parameters without a shape yet, of lazy layers.
 
     Example:
         >>> import torch, dashpot
@@ -115,6 +117,7 @@ def inspect(model: nn.Module, recipe: Recipe | Technique | None = None) -> Inspe
         weight  2 x 3  2.236  66.7%  1 of 2     1 of 3        1 of 2  1.5      100%
     """
     penalties = _penalties(recipe)
+    refuse_lazy("inspect", unwrap(model))
     tensors = [tensor for tensor in held(unwrap(model)) if tensor.value.numel()]
     values = [
         sum(float(_value(technique, one.value.detach(), one.axes)) for technique, on in penalties if one.matches(on))

@@ -6,6 +6,9 @@ import difflib
 import warnings
 from collections import Counter
 
+from torch import nn
+from torch.nn.parameter import is_lazy
+
 from dashpot.core.errors import ConflictError
 from dashpot.core.fields.select import Where
 from dashpot.core.points import Points
@@ -30,6 +33,7 @@ def demand_selected(technique: Points, view: ModelView) -> None:
     if not isinstance(on, Where) or technique.defines("on_model") or technique.defines("on_build"):
         return
     name = type(technique).__name__
+    refuse_lazy(name, view.model)
     if not view.has(on):
         told = f"{name}.on ({on}) matches no parameter of {type(view.model).__name__}, which has {_has(view)}."
         if str(on) != str(getattr(type(technique), "on", None)):
@@ -42,6 +46,20 @@ def demand_selected(technique: Points, view: ModelView) -> None:
             " nothing until it does. Give them to the optimizer, or choose others.",
             SelectionWarning,
             stacklevel=7,
+        )
+
+
+def refuse_lazy(name: str, model: nn.Module) -> None:
+    """Refuse a model with parameters that have no shape yet.
+
+    Raises:
+        ConflictError: with the way out.
+    """
+    lazy = [own for own, p in model.named_parameters() if is_lazy(p)]
+    if lazy:
+        raise ConflictError(
+            f"{name} needs the shapes of parameters, and {lazy[0]} of {type(model).__name__} has none yet. Pass one"
+            " batch through the model first."
         )
 
 
