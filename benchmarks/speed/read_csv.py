@@ -17,20 +17,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import options, ratios, write_result
 
 ROUNDS = 5
+POLARS, PANDAS, OWN = "import polars", "import pandas", "from dashpot.data import load_problem; import polars"
 ARMS = {
-    "dashpot": "from dashpot.data import load_problem; load_problem({path!r}, 'label', 'classification')",
-    "polars, schema of all rows": "polars.read_csv({path!r}, infer_schema_length=None, try_parse_dates=True)",
-    "polars, schema of 100 rows": "polars.read_csv({path!r}, try_parse_dates=True)",
-    "pandas": "import pandas; pandas.read_csv({path!r})",
+    "dashpot": (OWN, "load_problem({path!r}, 'label', 'classification')"),
+    "polars, schema of all rows": (POLARS, "polars.read_csv({path!r}, infer_schema_length=None, try_parse_dates=True)"),
+    "polars, schema of 100 rows": (POLARS, "polars.read_csv({path!r}, try_parse_dates=True)"),
+    "pandas": (PANDAS, "pandas.read_csv({path!r})"),
 }
 CODE = """
-import resource, sys, time
-import numpy, polars, dashpot.data
-if "pandas" in {code!r}:
-    import pandas
+import resource, time
+{imports}
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 started, cpu = time.perf_counter(), time.process_time()
-{code}
-print(time.perf_counter() - started, time.process_time() - cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+table = {code}
+seconds = time.perf_counter() - started, time.process_time() - cpu
+print(*seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, before)
 """
 
 
@@ -53,11 +54,12 @@ def write_table(path: Path, megabytes: float) -> int:
     return rows
 
 
-def measured(code: str) -> tuple[float, float, float]:
-    """Seconds, processor seconds and peak MB of a process that runs ``code``."""
-    done = subprocess.run([sys.executable, "-c", CODE.format(code=code)], capture_output=True, text=True, check=True)
-    wall, cpu, peak = map(float, done.stdout.split()[-3:])
-    return wall, cpu, peak / 1024
+def measured(imports: str, code: str) -> list[float]:
+    """Seconds, processor seconds, peak MB, and peak MB after the imports, of a process that runs ``code``."""
+    program = CODE.format(imports=imports, code=code)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    wall, cpu, peak, before = map(float, done.stdout.split())
+    return [wall, cpu, peak / 1024, before / 1024]
 
 
 def main() -> None:
@@ -66,30 +68,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
         rows = write_table(path, megabytes)
-        seconds: dict[str, list[float]] = {name: [] for name in ARMS}
-        cpu: dict[str, list[float]] = {name: [] for name in ARMS}
-        peak: dict[str, list[float]] = {name: [] for name in ARMS}
+        found: dict[str, list[list[float]]] = {name: [] for name in ARMS}
         for turn in range(rounds + 1):
-            for name, code in ARMS.items():
-                wall, busy, most = measured(code.format(path=str(path)))
+            for name, (imports, code) in ARMS.items():
+                once = measured(imports, code.format(path=str(path)))
                 if turn:  # the first round fills the page cache
-                    seconds[name].append(wall)
-                    cpu[name].append(busy)
-                    peak[name].append(most)
-        base = measured("pass")[2]
+                    found[name].append(once)
         size = path.stat().st_size / 1e6
+    seconds, cpu = ({name: [once[i] for once in runs] for name, runs in found.items()} for i in (0, 1))
     to = "polars, schema of all rows"
     write_result(
         "csv",
         {
-            "what": "reading a CSV file, each arm in processes of its own; peak memory with that of the imports",
+            "what": "reading a CSV file, each arm in processes of its own; peak memory with and without imports",
             "file": {"MB": size, "rows": rows, "columns": 20},
             "seconds": seconds,
             "processor seconds": cpu,
             "ratio of seconds to polars, schema of all rows": ratios(seconds, to),
             "ratio of processor seconds to polars, schema of all rows": ratios(cpu, to),
-            "peak MB": {name: max(values) for name, values in peak.items()},
-            "peak MB of the imports alone": base,
+            "peak MB": {name: max(once[2] for once in runs) for name, runs in found.items()},
+            "peak MB above that of the imports": {name: max(o[2] - o[3] for o in runs) for name, runs in found.items()},
         },
         given.result,
     )

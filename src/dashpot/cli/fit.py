@@ -21,6 +21,7 @@ from dashpot.cli.options import (
     read_recipe,
 )
 from dashpot.cli.reading import Categorical, Dates, DayFirst, Decimal, Encoding, Numeric, Separator, reading_of
+from dashpot.core.digits import digits
 
 if TYPE_CHECKING:
     from torch import nn
@@ -131,5 +132,5 @@ def _print(plan: str, measured: dict[str, dict[str, float]], zeros: float, folde
     names = list(measured["test"])
     typer.echo("\n" + " " * 12 + "".join(f"{name.replace('_', ' '):>20}" for name in names))
     for part, values in measured.items():
-        typer.echo(f"{part:<12}" + "".join(f"{values[name]:>20.4f}" for name in names))
+        typer.echo(f"{part:<12}" + "".join(f"{digits(values[name]):>20}" for name in names))
     typer.echo(f"\nexact zeros: {zeros:.1%} of the weights\nsaved in {folder}")

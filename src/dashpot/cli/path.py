@@ -10,6 +10,7 @@ import typer
 
 from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task
 from dashpot.cli.reading import Categorical, Dates, DayFirst, Decimal, Encoding, Numeric, Separator, reading_of
+from dashpot.core.digits import digits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -227,7 +228,7 @@ def _table(record: PathRecord) -> Table:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else digits(value)
 
 
 def _remove_if_empty(folder: Path) -> None:

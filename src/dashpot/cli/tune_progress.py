@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
+from dashpot.core.digits import digits
+
 
 class Live:
     """Candidates alive, epoch, best so far with its uncertainty, and the time left; on standard error.
@@ -76,9 +78,8 @@ class Live:
         if scored:
             best = min(scored, key=lambda r: r.score)
             spread = _spread(best.scores)
-            self._best = (
-                f"best {best.score:.4f}{spread}: {best.candidate.recipe if best.candidate.recipe else 'no technique'}"
-            )
+            named = best.candidate.recipe if best.candidate.recipe else "no technique"
+            self._best = f"best {digits(best.score)}{spread}: {named}"
         self._show(False, f"{len(trials)} candidates, epoch {epoch}/{self._epochs}")
 
     def _show(self, now: bool, text: str) -> None:
@@ -99,4 +100,4 @@ def _spread(scores: Sequence[float]) -> str:
         return ""
     mean = sum(scores) / len(scores)
     error = (sum((s - mean) ** 2 for s in scores) / (len(scores) - 1) / len(scores)) ** 0.5
-    return f" ± {error:.4f}"
+    return f" ± {digits(error)}"

@@ -15,6 +15,7 @@ import numpy as np
 from torch import nn
 
 from dashpot.comparison.reference_models import fit_reference, reference_scores, reference_zeros, references
+from dashpot.core.digits import digits
 from dashpot.core.environment import machine, versions
 from dashpot.core.errors import DashpotError
 from dashpot.core.recipe import Recipe
@@ -183,7 +184,7 @@ def compare(
             task=problem.task,
             seed=seed,
             rows=problem.n,
-            features=prepared.x[0].numel(),
+            features=prepared.x[0].numel() if prepared.modality == "table" else None,
             epochs=length.epochs,
             batch_size=length.batch_size,
             versions=versions(),
@@ -203,7 +204,7 @@ def compare(
             except Exception as error:  # whatever a technique or a library raises ends its own arm only
                 run = {"error": str(error) if isinstance(error, DashpotError | ValueError) else repr(error)}
             seconds = time.perf_counter() - started + (trained.seconds if trained is not None else 0.0)
-            done = run.get("error") or f"test {record.metric} {run['test'][record.metric]:.4f}"
+            done = run.get("error") or f"test {record.metric} {digits(run['test'][record.metric])}"
             note(f"split {repeat + 1}/{repeats}  {arm.name:<28} {done}  {seconds:.1f} s")
             arms[i] = replace(arm, runs=(*arm.runs, ArmRun(repeat, seed + repeat, seconds, **run)))
         record = replace(record, arms=tuple(arms))

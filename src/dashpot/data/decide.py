@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dashpot.data.formats import Format
-from dashpot.data.written_dates import COMPACT, NUMERIC, SHORT_YEAR, read_dates, read_times
+from dashpot.data.written_dates import COMPACT, NUMERIC, SHORT_YEAR, iso_moments, read_dates, read_times
 from dashpot.data.written_numbers import GROUPED_POINTS, PLAIN, Numbers, is_currency, read_numbers
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Verdict:
         options: those that settle it.
         other: how they are read if the decimal mark is the comma, or if the day comes first, where both can be.
         comma: whether it shows that the table has decimal commas (True) or points (False).
+        numbers: what its texts are, where that is known already.
     """
 
     format: Format | None
@@ -57,6 +58,7 @@ class Verdict:
     options: tuple[str, ...] = ("numeric", "categorical")
     other: Format | None = None
     comma: bool | None = None
+    numbers: np.ndarray | None = None
 
 
 NAMES = Verdict(None)
@@ -79,17 +81,18 @@ def judge(texts: polars.Series, counts: np.ndarray, want: str = "") -> Verdict:
     """
     if want == "date":
         return _wanted_dates(texts, counts)
-    texts = texts.str.strip_chars()
     if len(texts) == 0:
         return Verdict(Format())
+    if not want and (moments := iso_moments(texts)) is not None:
+        return Verdict(Format("date"), numbers=moments)
+    texts = texts.str.strip_chars()
     if not want:
         if len(texts) <= 6 and texts.str.to_lowercase().is_in(["true", "false"]).all():
             return Verdict(Format("truth"))
         some = texts.gather_every(max(1, len(texts) // SAMPLE))
         if some.str.contains(r"\d|(?i)^[+-]?inf").mean() < 0.5:  # type: ignore[operator]  # a mean of truth values
             return NAMES
-    plain = texts.str.contains(PLAIN).to_numpy()
-    if plain.all():
+    if texts.head(SAMPLE).str.contains(PLAIN).all() and texts.str.contains(PLAIN).all():
         return _plain(texts, asked=bool(want))
     if not want:
         dated = _dates(texts, counts)

@@ -32,7 +32,8 @@ class Delimited(NamedTuple):
     """A table from a text file.
 
     Attributes:
-        frame: numbers as float64, all else as text to the letter; words for missing values are null.
+        frame: numbers as float64, all else as text to the letter, in which words for missing values
+            may be null.
         comma: whether its separator speaks for decimal commas.
     """
 
@@ -86,8 +87,6 @@ def read_delimited(
         import polars.selectors as cs
 
         frame = frame.with_columns(cs.string().str.strip_chars_start(" "))
-        if only is None:
-            frame = _nulled(frame)
     return Delimited(frame, file.separator == ";")
 
 
@@ -169,16 +168,16 @@ def _fast(file: _File, text: Collection[str], decimal: str | None, only: str | N
     import polars
 
     source: Any = file.source if isinstance(file.source, Path) else io.BytesIO(file.source)
-    options: dict[str, Any] = {
-        "separator": file.separator,
-        "glob": False,
-        "null_values": None if only is not None else list(MISSING_WORDS),
-    }
+    options: dict[str, Any] = {"separator": file.separator, "glob": False, "null_values": None}
     try:
         sample = polars.read_csv(source, infer_schema=False, n_rows=INFER_ROWS, **options)
         kept = {file.header.index(name) for name in text if name in file.header}
         numeric = [i not in kept and only is None and _numbers(sample[:, i], decimal) for i in range(len(file.header))]
+        # Looking for words in every field takes as long as all else. In texts they are found later.
+        worded = any(numeric[i] and sample[:, i].is_in(MISSING_WORDS).any() for i in range(len(numeric)))
         for _ in range(TRIES):
+            if worded:
+                options["null_values"] = list(MISSING_WORDS)
             types = [polars.Float64 if number else polars.String for number in numeric]
             if not isinstance(source, Path):
                 source.seek(0)
@@ -189,7 +188,9 @@ def _fast(file: _File, text: Collection[str], decimal: str | None, only: str | N
                 found = re.search(r"could not parse .* \(column number (\d+)\)", str(error), re.DOTALL)
                 if found is None:
                     raise
-                numeric[int(found.group(1)) - 1] = False
+                if worded:
+                    numeric[int(found.group(1)) - 1] = False
+                worded = True
         else:
             if not isinstance(source, Path):
                 source.seek(0)
@@ -205,6 +206,7 @@ def _fast(file: _File, text: Collection[str], decimal: str | None, only: str | N
 def _numbers(column: polars.Series, decimal: str | None) -> bool:
     """Whether the first values are plain numbers, of which nobody can doubt that they are."""
     some = column.drop_nulls().str.strip_chars_start(" ")
+    some = some.filter(~some.is_in(MISSING_WORDS))
     if not len(some) or not some.str.contains(PLAIN).all() or some.str.contains(r"^[+-]?0\d").any():
         return False
     pointed = some.str.contains(".", literal=True)
@@ -223,18 +225,9 @@ def _rows(file: _File) -> polars.DataFrame:
             continue
         for i, cells in enumerate(columns):
             cells.append(row[i] if i < len(row) else None)
-    frame = polars.DataFrame(
+    return polars.DataFrame(
         dict(zip(file.header, columns, strict=True)), schema=dict.fromkeys(file.header, polars.String)
     )
-    return _nulled(frame)
-
-
-def _nulled(frame: polars.DataFrame) -> polars.DataFrame:
-    import polars.selectors as cs
-    from polars import when
-
-    texts = cs.string()
-    return frame.with_columns(when(~texts.is_in(MISSING_WORDS)).then(texts))
 
 
 def _split(file: _File) -> list[list[str]]:

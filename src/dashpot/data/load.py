@@ -21,7 +21,7 @@ from dashpot.data.kinds import Prepares
 from dashpot.data.parts import class_folders, named_test
 from dashpot.data.preprocessing import Preprocessing
 from dashpot.data.problem import Problem, guess_task
-from dashpot.data.reading import Reading
+from dashpot.data.reading import Reading, missing_of
 from dashpot.data.rows import Rows, decided_frame, frame_rows, to_rows
 from dashpot.data.tables import read_table, row_numbers
 from dashpot.data.targets import demand_present, target_of
@@ -177,8 +177,10 @@ def _target(
     form: TextForm,
 ) -> tuple[np.ndarray, str]:
     """The target and its task. What stands in rows of weight 0 is not read: they hold the first value of the others."""
+    import polars
+
     some = column if present.all() else column.gather(np.flatnonzero(present))
-    if some.null_count():
+    if some.null_count() or (some.dtype == polars.String and missing_of(some).any()):
         written = read_delimited(path, only=column.name, **form).frame[column.name] if comma is not None else None
         demand_present(column, written, present)
     values = target_of(some, task, reading, comma)

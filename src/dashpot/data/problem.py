@@ -19,7 +19,7 @@ from dashpot.data.columns import mean_and_scale
 from dashpot.data.kinds import KINDS, Prepares, kind_of
 from dashpot.data.rows import Rows
 from dashpot.data.splitting import Split, split_rows, warn_of_rare
-from dashpot.data.targets import label_order, numbers_of
+from dashpot.data.targets import encoded, numbers_of
 
 
 @dataclass(frozen=True)
@@ -241,10 +241,11 @@ def encode(target: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
         raise DataError(
             f"the target must be there in every row; it is missing in {missing} of {len(target)}. Remove those rows."
         )
-    values, codes = np.unique(target.astype(str) if target.dtype == object else target, return_inverse=True)
-    names = tuple(_text(value) for value in values)
-    if target.dtype == object and (order := label_order(names)) is not None:
-        names, codes = tuple(names[i] for i in order), np.argsort(order)[codes]
+    if target.dtype == object:
+        names, codes = encoded(target)
+    else:
+        values, codes = np.unique(target, return_inverse=True)
+        names = tuple(_text(value) for value in values)
     if len(names) < 2:
         raise DataError(f"the target must have at least 2 classes, got only {names[0]!r}.")
     return names, codes.astype(np.int64)
@@ -256,7 +257,7 @@ def _text(value: Any) -> str:
 
 def _missing(target: np.ndarray) -> int:
     if target.dtype == object:
-        return sum(value is None for value in target)
+        return list(target).count(None)
     return int(np.isnan(target).sum()) if target.dtype.kind == "f" else 0
 
 

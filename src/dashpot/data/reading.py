@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars
 
 MOST_WARNINGS = 8
+LONGEST = 8  # bytes of the longest word for missing, with some spaces
 
 
 @dataclass(frozen=True)
@@ -136,13 +137,14 @@ def decide(
     texts = {name: value for name, value in columns.items() if not isinstance(value, np.ndarray)}
     distinct = {name: distinct_of(series) for name, series in texts.items()}
     verdicts: dict[str, Verdict] = {}
+    present: dict[str, np.ndarray] = {}
     for name, (values, codes) in distinct.items():
         want = reading.want(name)
         if name in declared or want == "name":
             continue
-        present = np.flatnonzero(~missing_of(values))
+        there = present[name] = np.flatnonzero(~missing_of(values))
         counts = np.ones(len(values), dtype=np.int64) if codes is None else np.bincount(codes, minlength=len(values))
-        verdicts[name] = judge(values.gather(present), counts[present], want)
+        verdicts[name] = judge(values if len(there) == len(values) else values.gather(there), counts[there], want)
     for name, given in columns.items():
         if isinstance(given, np.ndarray) and not reading.want(name) and (example := compact_days(given)):
             doubt = f"is read as numbers, though values such as {example!r} may be dates"
@@ -161,7 +163,12 @@ def decide(
         if form is None:
             out[name], levels[name] = _names(values, codes, keep=name in declared)
             continue
-        numbers = form.read(values)[0]
+        known = verdicts[name].numbers
+        if known is None:
+            numbers = form.read(values)[0]
+        else:
+            numbers = np.full(len(values), np.nan)
+            numbers[present[name]] = known
         out[name] = numbers if codes is None else numbers[codes]
         if form.kind == "truth":
             truth.add(name)
@@ -191,7 +198,10 @@ def distinct_of(series: polars.Series) -> tuple[polars.Series, np.ndarray | None
 
 def missing_of(texts: polars.Series) -> np.ndarray:
     """Which texts stand for a missing value in every column."""
-    found: np.ndarray = (texts.is_null() | texts.str.strip_chars().is_in(MISSING_WORDS)).to_numpy()
+    found: np.ndarray = texts.is_null().to_numpy().copy()
+    short = np.flatnonzero((texts.str.len_bytes() <= LONGEST).fill_null(False).to_numpy())
+    if len(short):
+        found[short] = texts.gather(short).str.strip_chars().is_in(MISSING_WORDS).to_numpy()
     return found
 
 

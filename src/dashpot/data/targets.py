@@ -14,7 +14,7 @@ from dashpot.core.errors import DataError
 from dashpot.data.columnar import DataWarning
 from dashpot.data.decide import judge
 from dashpot.data.formats import KINDS, MISSING_WORDS, Format
-from dashpot.data.reading import Reading, choice, way_out
+from dashpot.data.reading import Reading, choice, missing_of, way_out
 from dashpot.data.rows import frame_rows
 from dashpot.data.written_numbers import PLAIN
 
@@ -137,7 +137,9 @@ def demand_present(column: polars.Series, written: polars.Series | None, present
     Raises:
         DataError: how many are missing, where the first is, and what stands there.
     """
-    absent = column.is_null().to_numpy() & present
+    import polars
+
+    absent = (missing_of(column) if column.dtype == polars.String else column.is_null().to_numpy()) & present
     if not absent.any():
         return
     row = int(absent.argmax())
@@ -150,6 +152,21 @@ def demand_present(column: polars.Series, written: polars.Series | None, present
         f"the target must be there in every row; it is missing in {int(absent.sum())} of {int(present.sum())}, first in"
         f" row {row + 1}{what}. {way}"
     )
+
+
+def encoded(labels: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """Labels (objects) as names in order, and the code of each row.
+
+    Example:
+        >>> encoded(np.array(["10", "2", "10"], dtype=object))
+        (('2', '10'), array([1, 0, 1]))
+    """
+    texts = [label if type(label) is str else str(label) for label in labels.tolist()]
+    names = sorted(set(texts))
+    order = label_order(names)
+    names = names if order is None else [names[i] for i in order]
+    place = {name: i for i, name in enumerate(names)}
+    return tuple(names), np.fromiter(map(place.__getitem__, texts), dtype=np.int64, count=len(texts))
 
 
 def label_order(names: Sequence[str]) -> list[int] | None:

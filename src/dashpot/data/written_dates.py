@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,7 @@ COMPACT = r"^(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})$"
 NUMERIC = r"^\d{1,2}[-/]\d{1,2}[-/](?:\d{4}|\d{2})\b"
 """Dates that do not say by themselves whether the day or the month comes first; with points it is the day."""
 SHORT_YEAR = r"^\d{1,2}[-/. ]+\w{1,9}[-/. ]+\d{2}(?:\D|$)"
+_ISO = r"\d{4}-\d{2}-\d{2}(?:([T ])\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?)?$"
 ORDERS = ("dmy", "mdy")
 
 
@@ -54,7 +56,7 @@ def read_dates(texts: polars.Series, order: str = "dmy", compact: bool = False) 
         [24.0, 25.0, 24.0, nan, nan]
     """
     texts = texts.str.strip_chars()
-    if (fast := _iso_days(texts)) is not None:
+    if (fast := iso_moments(texts)) is not None:
         return fast
     out = np.full(len(texts), np.nan)
     left = np.arange(len(texts))
@@ -92,16 +94,22 @@ def compact_days(values: np.ndarray) -> str:
     return str(int(there[0])) if found else ""
 
 
-def _iso_days(texts: polars.Series) -> np.ndarray | None:
-    """The usual case in one fast pass: all are 2024-01-31."""
+def iso_moments(texts: polars.Series) -> np.ndarray | None:
+    """The usual cases in one fast pass: all are 2024-01-31, or all are 2024-01-31T10:00:00; else None."""
     import polars
 
-    if len(texts) and texts[0] is not None and len(texts[0]) == 10 and (texts.str.len_bytes() == 10).all():
-        days = texts.str.to_date("%Y-%m-%d", strict=False)
-        if days.null_count() == 0:
-            moments: np.ndarray = days.cast(polars.Datetime("ms")).to_physical().to_numpy().astype(np.float64)
-            return moments
-    return None
+    if not len(texts) or texts[0] is None or not (found := re.match(_ISO, texts[0])):
+        return None
+    if found.group(1) is None:
+        if not (texts.str.len_bytes() == 10).all():
+            return None
+        read = texts.str.to_date("%Y-%m-%d", strict=False).cast(polars.Datetime("us"))
+    else:
+        read = texts.str.to_datetime(f"%Y-%m-%d{found.group(1)}%H:%M:%S%.f", time_unit="us", strict=False)
+    if read.null_count():
+        return None
+    moments: np.ndarray = read.to_physical().to_numpy().astype(np.float64) / 1000
+    return moments
 
 
 def _read(texts: polars.Series, form: str, order: str) -> np.ndarray:

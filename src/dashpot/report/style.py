@@ -99,14 +99,15 @@ def wrap(text: str, width: int, lines: int) -> str:
 
 
 def number(value: float, digits: int = 4, sign: str = "-") -> str:
-    """With a true minus sign; from 100 on with ``digits`` significant digits.
+    """With a true minus sign; from 100 on with ``digits`` significant digits, and with two where it would be 0.
 
     Args:
         value: the number.
         digits: after the point.
         sign: ``"+"`` to show it always.
     """
-    form = f"{sign}.{digits}{'f' if abs(value) < 100 else 'g'}"
+    shown = value == 0 or abs(value) >= 0.5 * 10.0**-digits
+    form = f"{sign}.{digits}{'f' if abs(value) < 100 else 'g'}" if shown else f"{sign}.2g"
     return f"{value:{form}}".replace("-", MINUS)
 
 

@@ -29,8 +29,6 @@ from dashpot.search.racing.task import Factory
 from dashpot.search.space.technique import TechniqueSpace
 from dashpot.training.setup import adamw_for
 
-READ = "Say it in load_problem(...)."
-
 
 @dataclass(frozen=True)
 class Inputs:
@@ -88,7 +86,7 @@ def problem_of(
     reading = Reading.of(*columns)
     if isinstance(data, Problem):
         if reading != Reading():
-            raise ConfigError("data", "a path or (X, y) with numeric, dates or categorical", "a Problem", READ)
+            raise ConfigError("data", "a path or (X, y) with numeric, dates or categorical", "a Problem")
         return Inputs(data)
     if isinstance(data, str | Path):
         return Inputs(load_problem(data, target, task, **vars(reading)))

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from dashpot.core.digits import digits
 from dashpot.search.racing.trial import Trial
 
 
@@ -40,4 +41,6 @@ class ProgressLines:
         self._shown, best = now, min(scored, key=lambda r: r.score)
         spent = now - self._started
         left = f"{max(self._budget - spent, 0):.0f} s left" if self._budget else f"{spent:.0f} s"
-        self.note(f"{len(trials)} candidates, epoch {epoch}; best {best.score:.4f}: {best.candidate.recipe}; {left}")
+        self.note(
+            f"{len(trials)} candidates, epoch {epoch}; best {digits(best.score)}: {best.candidate.recipe}; {left}"
+        )

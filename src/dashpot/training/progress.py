@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from dashpot.core.digits import digits
+
 
 class Progress:
     """Shows epochs. Writes to standard error, so that standard output stays for results.
@@ -78,9 +80,9 @@ def describe(row: Mapping[str, float]) -> str:
         train, val = row.get(f"train_{name}"), row.get(f"val_{name}")
         if train is None:
             continue
-        text = f"{name} {train:.4f}"
+        text = f"{name} {digits(train)}"
         if val is not None:
             gap = val - train if name == "loss" else train - val
-            text += f" / {val:.4f} (gap {gap:+.4f})"
+            text += f" / {digits(val)} (gap {digits(gap, '+')})"
         parts.append(text)
     return "  ".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dashpot.core.digits import digits
 from dashpot.evaluation.statistics import Interval
 from dashpot.report.compare.record import CompareRecord
 from dashpot.report.compare.stats import Given, Row, summarize
@@ -98,13 +99,13 @@ def cells(row: Row) -> tuple[str, ...]:
     """The text of a row's cells: arm, test score, difference, gap, exact zeros, seconds."""
     if row.score is None or row.gap is None or row.seconds is None:
         return (row.label, "failed", "", "", "", "")
-    score = f"{row.score:.4f}" + (f" ± {row.error:.4f}" if row.error is not None else "")
+    score = digits(row.score) + (f" ± {digits(row.error)}" if row.error is not None else "")
     zeros = "" if row.zeros is None else f"{row.zeros:.1%}"
     return (
         row.label,
         score,
         difference_text(row.difference),
-        f"{row.gap:+.4f}",
+        digits(row.gap, "+"),
         zeros,
         f"{row.seconds:.{0 if row.seconds >= 100 else 1}f}",
     )
@@ -119,8 +120,9 @@ def difference_text(difference: Interval | None) -> str:
     if difference is None:
         return ""
     if difference.low is None or difference.high is None:
-        return f"{difference.mean:+.4f}"
-    return f"{difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+        return digits(difference.mean, "+")
+    mean, low, high = (digits(part, "+") for part in (difference.mean, difference.low, difference.high))
+    return f"{mean} [{low}, {high}]"
 
 
 def title(record: Given) -> str:

@@ -73,7 +73,7 @@ def record(setup: Setup, outcome: Outcome) -> TuneRecord:
         rows=setup.problem.n,
         train_rows=len(setup.pool),
         test_rows=len(setup.test),
-        features=int(setup.prepared.x[0].numel()),
+        features=int(setup.prepared.x[0].numel()) if setup.prepared.x.ndim == 2 else None,
         classes=len(setup.problem.classes),
         folds=len(setup.task.folds),
         epochs=outcome.training.epochs,
