@@ -1,11 +1,12 @@
 """The cost of an optimizer step that makes exact zeros, as a ratio to ``torch.optim.AdamW(fused=True)`` without any
 penalty.
 
-Three shapes of models: an MLP of 4.2 M parameters, ResNet-18 (11.7 M, 62 tensors), a transformer (24 M). All arms take
-turns in one process. The gradient is given: only the step is timed, except for L1 through autograd, whose arm adds the
-penalty's backward pass. A step during which one of its threads had to wait for a processor that others kept busy says
-little, and is taken again while ``--patience`` (seconds per step) lasts; of several attempts the one that waited least
-counts. Peak memory: the largest resident size of a process of its own.
+Three shapes of models: an MLP of 4.2 M parameters, ResNet-18 (11.7 M, 62 tensors), a transformer (24 M). In a
+convolution a row is a filter, and a column an input channel. All arms take turns in one process. The gradient is given:
+only the step is timed, except for L1 through autograd, whose arm adds the penalty's backward pass. A step during which
+one of its threads had to wait for a processor that others kept busy says little, and is taken again while
+``--patience`` (seconds per step) lasts; of several attempts the one that waited least counts. Peak memory: the largest
+resident size of a process of its own.
 
 Run: ``python benchmarks/speed/step.py [--threads 1] [--rounds 15] [--patience 0.5] [--without torchao]``; torchao is
 measured where it is installed.
@@ -76,6 +77,10 @@ PENALTIES = {
     "elastic net decoupled": dashpot.ElasticNet(**DECOUPLED),
     "row groups": dashpot.GroupLasso(strength=1e-4),
     "row groups decoupled": dashpot.GroupLasso(**DECOUPLED),
+    "column groups": dashpot.GroupLasso(strength=1e-4, groups="columns"),
+    "column groups decoupled": dashpot.GroupLasso(groups="columns", **DECOUPLED),
+    "head groups": dashpot.GroupLasso(strength=1e-4, groups="heads:8"),
+    "head groups decoupled": dashpot.GroupLasso(groups="heads:8", **DECOUPLED),
 }
 
 
@@ -153,7 +158,7 @@ def arms(shapes: Shapes) -> dict[str, Arm]:
         found |= {
             f"post-hook, {name}": hooked(shapes, penalty, True)
             for name, penalty in PENALTIES.items()
-            if not name.startswith("elastic")
+            if not name.startswith(("elastic", "head"))
         }
     found |= {
         f"ours by torch.compile, {name}": ours(shapes, PENALTIES[name], "compiled") for name in ("L1", "elastic net")

@@ -15,7 +15,6 @@ constexpr int64_t LONG = 64;
 
 inline bool by_stripes(const Job &j) { return j.across > 1 && j.row < LONG; }
 
-constexpr int AT_ONCE = 2;      // runs: the sums are then loaded and stored less often
 constexpr int64_t DOWN = 128;   // runs whose sums are taken in single precision
 constexpr int64_t BROAD = 2048; // weights of a run: memory is read in long runs, and the sums stay in the cache
 constexpr int64_t CHUNK = 16;   // groups that are not parted, so that no line of the cache is, and the same columns are
@@ -33,32 +32,16 @@ struct Stripe {
 template <class T>
 inline void add_to(float *at, T x) { store(at, load<T>(at) + x); }
 
-// The updates of D runs of n weights below each other, from `base` on, and the soft threshold; adds the sums of each
-// column's w^2 t^k, k = 0 .. 3, to the four rows of `sums`.
-template <class Rule, bool ADAPTIVE, bool SHRINK, int D>
-inline void runs(const Job &j, int64_t base, int64_t pitch, int64_t n, float *sums) {
+// The update of n weights side by side, from `base` on, and the soft threshold; adds w^2 t^k, k = 0 .. 3, of each to
+// the four rows of `sums`.
+template <class Rule, bool ADAPTIVE, bool SHRINK>
+inline void update(const Job &j, int64_t base, int64_t n, float *sums) {
     sweep(0, n, [&](int64_t i, auto kind) {
-        using T = decltype(kind);
-        T s0{}, s1{}, s2{}, s3{};
-        for (int d = 0; d < D; ++d) {
-            T t;
-            const int64_t at = base + d * pitch + i;
-            const T w = moved<Rule, ADAPTIVE, SHRINK>(j, at, t);
-            store(j.p + at, w);
-            T q = w * w;
-            s0 += q;
-            if (ADAPTIVE) {
-                s1 += q *= t;
-                s2 += q *= t;
-                s3 += q *= t;
-            }
-        }
-        add_to(sums + i, s0);
-        if (ADAPTIVE) {
-            add_to(sums + n + i, s1);
-            add_to(sums + 2 * n + i, s2);
-            add_to(sums + 3 * n + i, s3);
-        }
+        decltype(kind) t;
+        const auto w = moved<Rule, ADAPTIVE, SHRINK>(j, base + i, t);
+        store(j.p + base + i, w);
+        auto q = w * w;
+        for (int64_t k = 0; k < (ADAPTIVE ? 4 : 1); ++k, q *= t) add_to(sums + k * n + i, q);
     });
 }
 
@@ -76,9 +59,9 @@ inline double total(const Stripe &s, int64_t k, int64_t n, int64_t group, int64_
 }
 
 // Climbs with all groups that are open, side by side; the first weight of the stripe is at `base`.
-template <bool SHRINK>
-void climb(const Job &j, Stripe &s, int64_t base, int64_t groups) {
+inline void climb(const Job &j, Stripe &s, int64_t base, int64_t groups) {
     const int64_t row = j.row, n = groups * row, pitch = j.across * row;
+    const float t = j.step * j.lg;
     for (int k = 0; k < ROUNDS; ++k) {
         std::fill(s.totals.begin(), s.totals.end(), 0.0);
         bool any = false;
@@ -94,7 +77,7 @@ void climb(const Job &j, Stripe &s, int64_t base, int64_t groups) {
                     const T r = load<T>(s.roots.data() + i);
                     for (int64_t d = from; d < std::min(from + DOWN, j.down); ++d) {
                         const int64_t at = base + d * pitch + i;
-                        const T over = inverse(at_least(r + threshold<SHRINK, T>(j, at), TINY));
+                        const T below = divisor<T>(j, at), over = below * inverse(at_least(r * below + t, TINY));
                         T q = load<T>(j.p + at) * over;
                         q *= q;
                         g += q;
@@ -118,7 +101,7 @@ void climb(const Job &j, Stripe &s, int64_t base, int64_t groups) {
             const bool done = climbed(whole, steep, r) || k == ROUNDS - 1;
             if (done && r > 0.0f && is_rough(whole, steep, r))
                 r = polished(row, j.down, pitch, r, j.p + base + group * row,
-                    [&](int64_t i) { return threshold<SHRINK, float>(j, base + group * row + i); });
+                    [&](int64_t i) { return t / divisor<float>(j, base + group * row + i); });
             s.open[group] = !done;
             std::fill_n(s.roots.begin() + group * row, row, r);
         }
@@ -126,7 +109,7 @@ void climb(const Job &j, Stripe &s, int64_t base, int64_t groups) {
 }
 
 // The roots of the groups of a stripe (their factors where not ADAPTIVE), once for each column.
-template <bool ADAPTIVE, bool SHRINK>
+template <bool ADAPTIVE>
 void find_roots(const Job &j, Stripe &s, int64_t base, int64_t groups) {
     const int64_t row = j.row, n = groups * row;
     const float t = j.step / (1.0f + j.step * j.l2) * j.lg;
@@ -141,7 +124,7 @@ void find_roots(const Job &j, Stripe &s, int64_t base, int64_t groups) {
         s.open[group] = !start.found;
         std::fill_n(s.roots.begin() + group * row, row, start.r);
     }
-    if (ADAPTIVE) climb<SHRINK>(j, s, base, groups);
+    if (ADAPTIVE) climb(j, s, base, groups);
 }
 
 // The groups of a stripe, `groups` side by side; the first weight is at `base`.
@@ -153,19 +136,19 @@ void columns(const Job &job, int64_t base, int64_t groups, Stripe &s) {
     s.totals.assign(4 * n, 0.0);
     s.roots.resize(n);
     s.open.resize(groups);
-    for (int64_t d = 0; d < j.down;) {
-        const bool several = d + AT_ONCE <= j.down;
-        if (several) runs<Rule, ADAPTIVE, SHRINK, AT_ONCE>(j, base + d * pitch, pitch, n, s.sums.data());
-        else runs<Rule, ADAPTIVE, SHRINK, 1>(j, base + d * pitch, pitch, n, s.sums.data());
-        d += several ? AT_ONCE : 1;
-        if (d % DOWN == 0 || d == j.down) settle(s, ADAPTIVE ? 4 * n : n);
+    for (int64_t d = 0; d < j.down; ++d) {  // one by one, so that memory is read in the order in which it lies
+        update<Rule, ADAPTIVE, SHRINK>(j, base + d * pitch, n, s.sums.data());
+        if ((d + 1) % DOWN == 0 || d + 1 == j.down) settle(s, ADAPTIVE ? 4 * n : n);
     }
-    find_roots<ADAPTIVE, SHRINK>(j, s, base, groups);
+    find_roots<ADAPTIVE>(j, s, base, groups);
     for (int64_t at = base + (j.down - 1) * pitch; at >= base; at -= pitch)  // back: the last is still in the cache
         sweep(0, n, [&](int64_t i, auto kind) {
             using T = decltype(kind);
             T factor = load<T>(s.roots.data() + i);
-            if constexpr (ADAPTIVE) factor = quotient(factor, at_least(factor + threshold<SHRINK, T>(j, at + i), TINY));
+            if constexpr (ADAPTIVE) {  // r / (r + t), with one division less
+                const T scaled = factor * divisor<T>(j, at + i);
+                factor = quotient(scaled, at_least(scaled + j.step * j.lg, TINY));
+            }
             store(j.p + at + i, load<T>(j.p + at + i) * factor);
         });
 }

@@ -66,28 +66,23 @@ struct Map {
     }
 };
 
-// What is left of the step for the threshold of a weight's group.
-template <bool SHRINK, class T>
-inline T group_threshold(const Job &j, T s) {
-    if (SHRINK) s = quotient(s, 1.0f + s * j.l2);
-    return s * j.lg;
-}
-
 // The update, the soft threshold and the shrinking of L2; t is the threshold of the group.
 template <class Rule, bool ADAPTIVE, bool SHRINK, class T>
 inline T moved(const Job &j, int64_t i, T &t) {
     T w, s;
     Rule::template one<ADAPTIVE>(j, i, w, s);
     w = soft(w, s * j.l1);
-    if (SHRINK) w = quotient(w, 1.0f + s * j.l2);
-    t = group_threshold<SHRINK>(j, s);
+    if (SHRINK) {
+        const T more = 1.0f + s * j.l2;
+        w = quotient(w, more);
+        s = quotient(s, more);
+    }
+    t = s * j.lg;
     return w;
 }
 
-// The same threshold again after the update, from Adam's second moment.
-template <bool SHRINK, class T>
-inline T threshold(const Job &j, int64_t i) {
-    return group_threshold<SHRINK>(j, j.step * inverse(root(load<T>(j.v + i)) * j.root + j.eps));
-}
+// After the update, from Adam's second moment: the same threshold is step * lg / divisor.
+template <class T>
+inline T divisor(const Job &j, int64_t i) { return root(load<T>(j.v + i)) * j.root + (j.eps + j.step * j.l2); }
 
 }  // namespace dashpot
