@@ -264,6 +264,16 @@ class TestFlattened:
         torch.testing.assert_close(session.loss(each, SEVERAL), each[y >= 0].mean())
 
 
+@pytest.mark.parametrize("floats", [False, True])
+def test_labels_that_are_not_known_are_not_smoothed(floats: bool) -> None:
+    session = session_of(dashpot.LabelSmoothing(smoothing=0.2), ignore_index=-1, targets="multilabel")
+    y = LABELS.index_put((torch.tensor([0, 3]), torch.tensor([1, 2])), torch.tensor(-1))
+    session.batch(torch.zeros(6, 4), y.float() if floats else y)
+    got = session.loss(bce(SEVERAL, y.float().clamp(min=0)), SEVERAL)
+    known = y >= 0
+    torch.testing.assert_close(got, bce(SEVERAL, 0.8 * y + 0.1)[known].mean())
+
+
 def test_a_driver_that_divides_by_its_number_of_items_gets_the_strength_that_was_asked_for() -> None:
     """Two micro-batches of 2 and 4 rows, summed and divided by 6, are one batch of 6 for loss and penalty alike."""
     x, y = torch.randn(6, 4, generator=GENERATOR), torch.arange(6) % 3

@@ -190,8 +190,10 @@ class LabelSmoothing(Technique):
                 " would smooth them twice. Leave one of the two out."
             )
         if is_of_labels(loss, out, samples.target, ctx.targets):
-            if isinstance(samples.target, Tensor):
-                demand_labels(samples.target, "the target of LabelSmoothing")
+            if isinstance(y := samples.target, Tensor):
+                demand_labels(
+                    y if ctx.ignore_index is None else y[y != ctx.ignore_index], "the target of LabelSmoothing"
+                )
             each = even_loss(out) if samples.even is None else samples.even()
             even = even_in_shape(each, loss, out, samples.target)
             return (1 - self.smoothing) * loss + self.smoothing * even.to(loss.dtype)
