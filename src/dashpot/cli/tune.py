@@ -149,7 +149,7 @@ def tune(
 
     reading = reading_of(numeric, dates, categorical, decimal, day_first, encoding, separator)
     if resume is not None:
-        demand_alone(context, ("resume", "moved", "budget", "trials", "workers", "storage"))
+        demand_alone(context, ("resume", "budget", "trials", "workers", "storage", "moved"))
         problem, config, stored = read_config(resume, moved)
         processes = processes_for(workers, config.device)
         if budget is not None or trials is not None:
