@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dashpot import DashpotClassifier, DashpotError, DashpotRegressor, EarlyStopping
+from dashpot.data import DataWarning
 
 QUICK: dict[str, Any] = {"trials": 3, "epochs": 12, "cv": 2, "width": 32, "random_state": 0}
 
@@ -136,11 +137,11 @@ def test_folds_are_fewer_where_a_class_is_small() -> None:
         ({"width": 0}, None, "width must be"),
         ({"cv": 1}, None, "cv must be"),
         ({"class_weight": "balanced"}, None, "class_weight must be None"),
-        ({}, np.arange(150) + 1.0, "sample_weight must be None"),
+        ({}, -np.ones(150), "sample_weight"),
     ],
 )
 def test_bad_input(options: dict[str, Any], weight: Any, message: str, iris: tuple[np.ndarray, np.ndarray]) -> None:
-    with pytest.raises(DashpotError, match=message):
+    with pytest.raises((DashpotError, ValueError), match=message):
         auto(**options).fit(*iris, sample_weight=weight)
 
 
@@ -149,8 +150,9 @@ def test_equal_weights_and_rare_classes(iris: tuple[np.ndarray, np.ndarray], fit
     np.testing.assert_array_equal(
         auto().fit(x, y, sample_weight=np.full(150, 2.0)).predict_proba(x), fitted.predict_proba(x)
     )
-    with pytest.raises(ValueError, match="at least 3 rows of every class; fewer have: 'odd'"):
-        auto().fit(x, np.where(np.arange(150) < 2, "odd", y))
+    with pytest.warns(DataWarning, match=r"class '\d+' \(2\)"):
+        model = auto(epochs=2).fit(x, np.where(np.arange(150) < 2, "odd", y.astype(str)))
+    assert model.predict_proba(x).shape == (150, 4)
 
 
 def test_a_named_recipe_is_as_before() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task
+from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task, Weights
 from dashpot.cli.reading import Categorical, Dates, DayFirst, Decimal, Encoding, Numeric, Separator, reading_of
 from dashpot.cli.tune_parts import (
     again,
@@ -49,6 +49,7 @@ def tune(
     data: Data = None,
     target: TargetName = None,
     task: Task = None,
+    weights: Weights = None,
     numeric: Numeric = None,
     dates: Dates = None,
     categorical: Categorical = None,
@@ -89,7 +90,13 @@ def tune(
     precision: Annotated[
         str, typer.Option("--precision", help="Of wide products while training: auto, float32 or bfloat16.")
     ] = "auto",
-    cv: Annotated[int, typer.Option("--cv", help="Folds of the cross-validation.")] = 5,
+    positive: Annotated[
+        str | None,
+        typer.Option("--positive", help="The class that f1 is of; by default the less frequent one."),
+    ] = None,
+    cv: Annotated[
+        int | None, typer.Option("--cv", help="Folds of the cross-validation. [default: 5]", show_default=False)
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -168,12 +175,13 @@ def tune(
                 "--data", "given with --resume", str(moved), "A new search takes its data by their place."
             )
         processes = processes_for(workers, device)
-        problem = load_problem(data, target, task, **reading)
+        problem = load_problem(data, target, task, weights=weights, **reading)
         config = SearchConfig(
             budget=seconds(budget) if budget is not None else None if trials is not None else 300.0,
             trials=trials,
             cv=cv,
             metric=metric,
+            positive=positive,
             recipe=with_ or None,
             without=tuple(without or ()),
             networks=tuple(net or ()),
@@ -195,7 +203,9 @@ def tune(
     try:
         with held(folder), Interrupts() as interrupts:
             if resume is None:
-                write_config(folder, data, target, task, config, reading=reading, fingerprint=problem.fingerprint)
+                write_config(
+                    folder, data, target, task, config, weights, reading=reading, fingerprint=problem.fingerprint
+                )
 
             def agreed() -> None:  # nothing of a search is touched before it is known to be the same
                 if resume is not None:

@@ -46,13 +46,15 @@ def checked_weights(name: str, weight: Any, rows: int) -> np.ndarray:
 
 def as_counts(weight: np.ndarray) -> np.ndarray | None:
     """Checked weights above 0 as numbers of rows: whole numbers as they are, others so that their mean is 1, since only
-    their ratios mean something. None where each is 1.
+    their ratios mean something. None where all are the same.
 
     Example:
         >>> as_counts(np.array([1.0, 3.0])), as_counts(np.array([0.1, 0.3])), as_counts(np.array([0.5, 0.5]))
         (array([1., 3.]), array([0.5, 1.5]), None)
     """
+    if (weight == weight[0]).all():
+        return None
     if (weight != np.round(weight)).any():
         weight = weight / weight.max()  # so that the sum is finite
         weight = weight / weight.mean()
-    return None if (weight == 1).all() else weight
+    return weight

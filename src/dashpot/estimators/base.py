@@ -51,7 +51,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         budget: str | float | None = "5m",
         trials: int | None = None,
         metric: str | None = None,
-        cv: int = 5,
+        cv: int | None = None,
         width: int | None = None,
         depth: int | None = None,
         epochs: int | None = None,
@@ -192,7 +192,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         self.report_: dict[str, Any] | None = None
         return self
 
-    def _tune(self, rows: Rows, y: np.ndarray, task: str) -> Target:
+    def _tune(self, rows: Rows, y: np.ndarray, task: str, weight: np.ndarray | None) -> Target:
         """Search for a recipe, on all rows; ``y`` are codes of classes, or values in their own units."""
         fixed = {
             name: check_whole(name, value, low)
@@ -201,9 +201,10 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         }
         # What scikit-learn cuts off for a fold may leave a class few rows.
         most = int(np.bincount(y).min()) if task == "classification" else len(rows) // 2
+        cv = None if self.cv is None or most < 2 else min(check_whole("cv", self.cv, low=2), most)
         config = SearchConfig(
             lr=self.lr,
-            cv=max(2, min(check_whole("cv", self.cv, low=2), most)),
+            cv=cv,
             metric=self.metric,
             epochs=self.epochs,
             # Tune refuses other text.
@@ -214,7 +215,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             device=self.device,
         )
         result = tune(
-            Problem("data", rows, y, task),
+            Problem("data", rows, y, task, weight=weight),
             net=fixed or None,
             budget=None if self.trials is not None else self.budget,
             trials=self.trials,
@@ -246,19 +247,19 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
 
 
 def refuse_weights(name: str, weight: Any) -> None:
-    """A search trains all rows alike.
+    """A search fits what classes are worth to its metric.
 
     Raises:
-        ConfigError: weights that differ.
+        ConfigError: weights of classes.
     """
-    if weight is not None and (isinstance(weight, str | dict) or np.ptp(weight) > 0):
+    if weight is not None:
         way = (
             "For classes of equal weight choose metric='balanced_accuracy'; else name a recipe instead of 'auto', such"
             " as the one a search found."
         )
         raise ConfigError(
             name,
-            "None (or the same for all rows) with recipe='auto'",
+            "None with recipe='auto'",
             type(weight).__name__ if not isinstance(weight, str) else weight,
             way,
         )

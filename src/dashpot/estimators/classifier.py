@@ -11,7 +11,6 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from dashpot.core.errors import DataError
 from dashpot.core.recipe import Recipe
 from dashpot.core.technique import Technique
 from dashpot.core.weights import checked_weights
@@ -35,8 +34,8 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
     metric : str or None, default=None
         What the search's decision is fitted to: accuracy (None), balanced_accuracy, f1, f1_macro, log_loss, brier or
         roc_auc.
-    cv : int, default=5
-        Folds of the search; fewer where a class has fewer rows.
+    cv : int or None, default=None
+        Folds of the search; fewer where a class has fewer rows. None: 5, also where a class has fewer rows.
     width, depth : int or None, default=None
         Units per hidden layer, and hidden layers (0 is a linear model). None: 128 and 2, or what the search finds best.
     epochs : int or None, default=None
@@ -96,7 +95,7 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
         budget: str | float | None = "5m",
         trials: int | None = None,
         metric: str | None = None,
-        cv: int = 5,
+        cv: int | None = None,
         width: int | None = None,
         depth: int | None = None,
         epochs: int | None = None,
@@ -155,14 +154,7 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
             raise ValueError(f"{type(self).__name__} needs at least 2 classes, got 1 class: {self.classes_[0]!r}.")
         if self.recipe == AUTO:
             refuse_weights("class_weight", self.class_weight)
-            refuse_weights("sample_weight", weight)
-            rare = self.classes_[np.bincount(codes) < 3]
-            if len(rare):
-                raise DataError(
-                    "a search needs at least 3 rows of every class; fewer have:"
-                    f" {', '.join(map(repr, rare.tolist()[:8]))}. Merge or remove them."
-                )
-            self._tune(rows, codes.astype(np.int64), "classification")
+            self._tune(rows, codes.astype(np.int64), "classification", weight)
             return self
         of_classes = None
         if self.class_weight is not None:

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_array, column_or_1d
 
 from dashpot.core.errors import ConfigError
 from dashpot.data.columns import mean_and_scale
-from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, present, refuse_weights
+from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, present
 
 
 class DashpotRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -45,11 +45,10 @@ class DashpotRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]  #
         demand_same_length(rows, values)
         rows, values, weight = present(rows, values, sample_weight)
         if self.recipe == AUTO:
-            refuse_weights("sample_weight", weight)
             if values.ndim != 1:
                 way = "Name a recipe, or wrap this in sklearn.multioutput.MultiOutputRegressor."
                 raise ConfigError("y", "one value per row with recipe='auto'", list(values.shape), way)
-            found = self._tune(rows, values, "regression")
+            found = self._tune(rows, values, "regression", weight)
             self._mean, self._scale = np.asarray(found.mean), np.asarray(found.scale)
             return self
         mean, scale = mean_and_scale(values, weight)

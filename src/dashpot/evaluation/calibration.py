@@ -16,7 +16,7 @@ from dashpot.evaluation.checks import checked_codes
 LOWEST, HIGHEST = 0.05, 20.0
 
 
-def fit_temperature(logits: Any, y: Any, *, smoothing: float = 0.25) -> float:
+def fit_temperature(logits: Any, y: Any, *, smoothing: float = 0.25, weight: np.ndarray | None = None) -> float:
     """The temperature in [0.05, 20] that minimises the log loss of held-out logits.
 
     Args:
@@ -25,6 +25,7 @@ def fit_temperature(logits: Any, y: Any, *, smoothing: float = 0.25) -> float:
         smoothing: this many rows' worth of truth is spread evenly over all rows and classes. Where all held-out
             rows are right, the loss would fall without end as the temperature does, although n right rows only show
             that about 1 in n is wrong at most. With 0, or many rows and some mistakes, it is the unsmoothed minimum.
+        weight: of the rows [n], above 0; one of weight 2 counts as two rows.
 
     Raises:
         DataError: logits that are not finite, or lengths or codes that do not fit.
@@ -43,19 +44,21 @@ def fit_temperature(logits: Any, y: Any, *, smoothing: float = 0.25) -> float:
             " their logarithm."
         )
     codes = checked_codes(y, len(z), z.shape[1])
-    share = min(check_number("smoothing", smoothing, Range(0.0, math.inf)) / len(z), 1.0)
+    each = np.ones(len(z)) if weight is None else weight
+    total, part = each.sum(), each / each.sum()
+    share = min(check_number("smoothing", smoothing, Range(0.0, math.inf)) / total, 1.0)
     z = z - z.max(axis=1, keepdims=True)
-    target = (1 - share) * z[np.arange(len(z)), codes].mean() + share * z.mean()
+    target = (1 - share) * (part @ z[np.arange(len(z)), codes]) + share * (part @ z.mean(axis=1))
 
     def slope(log_sharpness: float) -> tuple[float, float]:
         """Of the loss along the sharpness, and how fast it changes along ``log_sharpness``."""
         sharpness = math.exp(log_sharpness)
-        weight = np.exp(z * sharpness)
-        total = weight.sum(axis=1)
-        weight *= z
-        mean = weight.sum(axis=1) / total
-        weight *= z
-        return float(mean.mean() - target), sharpness * float((weight.sum(axis=1) / total - mean**2).mean())
+        chance = np.exp(z * sharpness)
+        mass = chance.sum(axis=1)
+        chance *= z
+        mean = chance.sum(axis=1) / mass
+        chance *= z
+        return float(part @ mean - target), sharpness * float(part @ (chance.sum(axis=1) / mass - mean**2))
 
     # The loss is convex in 1 / temperature, so that its slope changes sign once.
     low, high = -math.log(HIGHEST), -math.log(LOWEST)

@@ -11,9 +11,16 @@ from dashpot.core.errors import ConfigError
 from dashpot.evaluation.losses import is_classification
 from dashpot.evaluation.statistics import standard_error, within_one_standard_error
 
+FOLDS = 5
+"""Where nobody says how many."""
 
-def folds(y: Tensor, cv: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+
+def folds(y: Tensor, cv: int | None, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Shuffled folds as (training rows, validation rows), stratified where there are classes.
+
+    Args:
+        cv: how many; None: :data:`FOLDS`, also where a class has fewer rows: each of these is then in a fold of its
+            own, as far as it goes, and of two folds none has more rows of all such classes than another, but for one.
 
     Raises:
         ConfigError: more folds than rows, or than rows of a class.
@@ -23,11 +30,15 @@ def folds(y: Tensor, cv: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     labels = y.cpu().numpy()
     if is_classification(y) and y.ndim == 1:
         classes, counts = np.unique(labels, return_counts=True)
+        if cv is None and counts.min() < FOLDS:
+            return _dealt(labels, min(FOLDS, len(labels)), seed)
+        cv = cv or FOLDS
         if cv > counts.min():
             rule = f"at most {counts.min()}, the rows of class {classes[counts.argmin()]}"
             raise ConfigError("cv", rule, cv, "Take fewer folds, or merge or remove that class.")
         splitter: Any = StratifiedKFold(cv, shuffle=True, random_state=seed)
     else:
+        cv = cv or max(2, min(FOLDS, len(labels) // 2))
         if 2 * cv > len(labels):
             raise ConfigError(
                 "cv",
@@ -37,6 +48,16 @@ def folds(y: Tensor, cv: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
             )
         splitter = KFold(cv, shuffle=True, random_state=seed)
     return list(splitter.split(np.zeros(len(labels)), labels))
+
+
+def _dealt(labels: np.ndarray, cv: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The rows of one class after another, shuffled, dealt out to the folds like cards: each fold has as many rows of a
+    class as any other, and as many in all, but for one.
+    """
+    shuffled = np.random.default_rng([seed, 0xF01D]).permutation(len(labels))
+    fold = np.empty(len(labels), dtype=np.int64)
+    fold[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % cv
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(cv)]
 
 
 def enough_rows(counts: np.ndarray, cv: int) -> None:

@@ -132,7 +132,14 @@ class Decision:
         return cls(**values)
 
 
-def fit_decision(probabilities: Any, y: Any, metric: str | Metric, *, temperature: float = 1.0) -> Decision:
+def fit_decision(
+    probabilities: Any,
+    y: Any,
+    metric: str | Metric,
+    *,
+    temperature: float = 1.0,
+    weight: np.ndarray | None = None,
+) -> Decision:
     """The decision rule for a metric, fitted on held-out (out-of-fold) predictions; see the top of this module for how.
 
     ``balanced_accuracy``, ``f1`` and ``f1_macro`` get a fitted tau. ``accuracy``, scores of probabilities and metrics
@@ -144,6 +151,7 @@ def fit_decision(probabilities: Any, y: Any, metric: str | Metric, *, temperatur
         y: codes [n]. A class that is missing is given no weight.
         metric: a name in :data:`~dashpot.evaluation.metrics.METRICS`, or a metric.
         temperature: what the probabilities were made with; it is kept in the decision.
+        weight: of the rows [n], above 0; one of weight 2 counts as two rows.
 
     Raises:
         UnknownNameError, ConfigError: no such metric, or not one of this task or number of classes.
@@ -158,27 +166,28 @@ def fit_decision(probabilities: Any, y: Any, metric: str | Metric, *, temperatur
     """
     p = checked_probabilities(probabilities)
     codes = checked_codes(y, len(p), p.shape[1])
-    chosen = _fixed(find_metric(metric, "classification", p.shape[1]), codes)
+    chosen = _fixed(find_metric(metric, "classification", p.shape[1]), codes, weight)
     plain = Decision(temperature, (0.0,) * p.shape[1], 0.0, f"the most probable class, for {chosen.name}")
     if chosen.name not in ("balanced_accuracy", "f1", "f1_macro"):
         return plain
-    direction = _direction(codes, p.shape[1], positive_of(chosen))
+    direction = _direction(codes, p.shape[1], positive_of(chosen), weight)
     if not direction.any():
         return replace(plain, note="the most probable class: no class is rarer than another")
     log_p = _log(p)
     decided = [(log_p + tau * direction).argmax(axis=1) for tau in TAUS]
-    scores = np.array([chosen(each, codes) for each in decided])
+    scores = np.array([chosen(each, codes, weight) for each in decided])
     anchor = (
         1.0
         if chosen.name == "balanced_accuracy"
-        else float(TAUS[np.argmax([_expected_f1(p, each, positive_of(chosen)) for each in decided])])
+        else float(TAUS[np.argmax([_expected_f1(p, each, positive_of(chosen), weight) for each in decided])])
     )
     near = np.argsort(abs(TAUS - anchor), kind="stable")
     best = int(near[np.argmax(scores[near])])
-    gains = _gains_of(chosen, decided[best], codes)
+    counts = np.ones(len(codes)) if weight is None else weight
+    gains = _gains_of(chosen, decided[best], codes, counts)
     for i in near:
         gain = gains(decided[i])
-        if gain.sum() <= math.sqrt((gain**2).sum()) + 1e-12:
+        if counts @ gain <= math.sqrt(counts @ gain**2) + 1e-12:
             break
     tau = float(TAUS[i])
     why = f"tau {tau:g} " + (
@@ -222,40 +231,45 @@ def _log(p: np.ndarray) -> np.ndarray:
         return np.asarray(np.log(p.astype(np.float64)))
 
 
-def _fixed(metric: Metric, y: np.ndarray) -> Metric:
+def _fixed(metric: Metric, y: np.ndarray, weight: np.ndarray | None = None) -> Metric:
     """F1 with its positive class chosen on all rows, the same for all folds."""
-    return with_positive(metric, rarer_class(y)) if metric.binary and positive_of(metric) is None else metric
+    return with_positive(metric, rarer_class(y, weight)) if metric.binary and positive_of(metric) is None else metric
 
 
-def _direction(y: np.ndarray, classes: int, positive: int | None) -> np.ndarray:
+def _direction(y: np.ndarray, classes: int, positive: int | None, weight: np.ndarray | None) -> np.ndarray:
     """Offsets at tau = 1: ``log(largest prior / prior)``. For F1 ``-log(prior)`` of the positive class alone: the best
     threshold is half the best F1 (Lipton, Elkan and Naryanaswamy 2014), which is at least that of naming every row
     positive, 2 prior / (1 + prior); tau = 1 is that end, and tau = 0 the other.
     """
-    count = np.bincount(y, minlength=classes)
-    prior = (count + 1) / (len(y) + classes)  # one more row each, so that two or three rows do not make a huge weight
+    count = np.bincount(y, weight, minlength=classes)
+    prior = (count + 1) / (
+        count.sum() + classes
+    )  # one more row each, so that two or three rows do not make a huge weight
     if positive is not None:
         return np.where(np.arange(classes) == positive, -np.log(prior), 0.0)
     return np.where(count > 0, np.log(prior.max() / prior), 0.0)
 
 
-def _expected_f1(p: np.ndarray, decided: np.ndarray, positive: int | None) -> float:
+def _expected_f1(p: np.ndarray, decided: np.ndarray, positive: int | None, weight: np.ndarray | None) -> float:
     """F1 if the probabilities were the truth: about its expectation, with no label."""
     classes = p.shape[1]
-    named = np.bincount(decided, minlength=classes)
+    named = np.bincount(decided, weight, minlength=classes)
+    p = p if weight is None else p * weight[:, None]
     hits = np.bincount(decided, weights=p[np.arange(len(p)), decided], minlength=classes)
     each = 2 * hits / np.maximum(p.sum(axis=0) + named, 1e-12)
     return float(each.mean() if positive is None else each[positive])
 
 
-def _gains_of(metric: Metric, best: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from other decisions to what each row adds to ``score(best) - score(other)`` [n]: their sum is the
-    difference.
+def _gains_of(
+    metric: Metric, best: np.ndarray, y: np.ndarray, counts: np.ndarray | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from other decisions to what each row adds to ``score(best) - score(other)`` [n]: their sum, each as
+    often as its row counts, is the difference.
 
     Mean recall is a sum over rows already. F1 is a ratio N / D per class, and with the other's F1 as r, the difference
     is ``sum((N - r D) - (N' - r D')) / D``.
     """
-    count = np.bincount(y)
+    count = np.bincount(y, counts)
     if metric.name == "balanced_accuracy":
         weight = 1 / (count[y] * (count > 0).sum())
         return lambda other: np.asarray(weight * ((best == y) * 1.0 - (other == y)))
@@ -263,10 +277,10 @@ def _gains_of(metric: Metric, best: np.ndarray, y: np.ndarray) -> Callable[[np.n
 
     def gains(other: np.ndarray) -> np.ndarray:
         size = int(max(best.max(), other.max(), y.max())) + 1
-        total = np.bincount(best, minlength=size) + np.bincount(y, minlength=size)
-        ratio = np.nan_to_num(f1_per_class(other, y, size))
+        total = np.bincount(best, counts, minlength=size) + np.bincount(y, counts, minlength=size)
+        ratio = np.nan_to_num(f1_per_class(other, y, size, counts))
         counted = total > 0 if positive is None else np.arange(size) == positive
-        weight = counted / np.maximum(total, 1) / max(counted.sum(), 1)
+        weight = counted / np.where(total > 0, total, 1) / max(counted.sum(), 1)
 
         def part(decided: np.ndarray) -> np.ndarray:
             # The true class's D is the same on both sides.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +26,8 @@ class Metric:
         better: ``"higher"`` or ``"lower"``.
         kind: what it scores. ``"probability"``: probabilities [n, classes] against codes [n]; ``"decision"``: predicted
             codes [n] against codes [n]; ``"value"``: values [n] or [n, k] against values of the same shape.
-        function: of arrays that have been checked, predictions first.
+        function: of arrays that have been checked, predictions first, then the truth, then the weights of the rows
+            where there are any. One without that third argument serves data without weights.
         binary: whether it is of two classes only.
         label: for tables and figures; by default the name in words.
 
@@ -44,7 +46,7 @@ class Metric:
     task: Task
     better: Literal["higher", "lower"]
     kind: Literal["probability", "decision", "value"]
-    function: Callable[[np.ndarray, np.ndarray], float]
+    function: Callable[..., float]
     binary: bool = False
     label: str = ""
 
@@ -52,17 +54,28 @@ class Metric:
         if not self.label:
             object.__setattr__(self, "label", self.name.replace("_", " "))
 
-    def __call__(self, predicted: Any, truth: Any) -> float:
+    def __call__(self, predicted: Any, truth: Any, weight: np.ndarray | None = None) -> float:
+        """The score; ``weight``: of the rows [n], above 0: one of weight 2 counts twice."""
         if self.kind == "value":
-            return float(self.function(*checked_values(predicted, truth)))
-        classes = 0
-        if self.kind == "probability":
-            predicted = checked_probabilities(predicted)
-            classes = predicted.shape[1]
+            predicted, truth = checked_values(predicted, truth)
         else:
-            predicted = checked_codes(predicted, name="predicted codes")
-        truth = checked_codes(truth, len(predicted), classes)
-        return float(self.function(predicted, truth))
+            classes = 0
+            if self.kind == "probability":
+                predicted = checked_probabilities(predicted)
+                classes = predicted.shape[1]
+            else:
+                predicted = checked_codes(predicted, name="predicted codes")
+            truth = checked_codes(truth, len(predicted), classes)
+        return float(self.function(predicted, truth) if weight is None else self.function(predicted, truth, weight))
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether its function has a third argument, for the weights of rows."""
+        try:
+            inspect.signature(self.function).bind(0, 0, 0)
+        except (TypeError, ValueError):
+            return False
+        return True
 
     @property
     def sign(self) -> float:
@@ -70,37 +83,40 @@ class Metric:
         return 1.0 if self.better == "higher" else -1.0
 
 
-def accuracy(predicted: np.ndarray, y: np.ndarray) -> float:
+Weight = np.ndarray | None
+
+
+def accuracy(predicted: np.ndarray, y: np.ndarray, weight: Weight = None) -> float:
     """The share of right decisions."""
-    return float((predicted == y).mean())
+    return float(np.average(predicted == y, weights=weight))
 
 
-def balanced_accuracy(predicted: np.ndarray, y: np.ndarray) -> float:
+def balanced_accuracy(predicted: np.ndarray, y: np.ndarray, weight: Weight = None) -> float:
     """The mean recall over the classes that occur in ``y``."""
-    count = np.bincount(y)
-    recall = np.bincount(y, weights=predicted == y)[count > 0] / count[count > 0]
-    return float(recall.mean())
+    count = np.bincount(y, weights=weight)
+    hits = np.bincount(y, weights=(predicted == y) * (1.0 if weight is None else weight))
+    return float((hits[count > 0] / count[count > 0]).mean())
 
 
-def f1_per_class(predicted: np.ndarray, y: np.ndarray, classes: int = 0) -> np.ndarray:
+def f1_per_class(predicted: np.ndarray, y: np.ndarray, classes: int = 0, weight: Weight = None) -> np.ndarray:
     """``2 hits / (predicted + true)`` [classes, or as many as the codes go up to]; NaN for a class that is neither."""
     size = max(int(predicted.max()) + 1, int(y.max()) + 1, classes)
-    hits = np.bincount(y, weights=predicted == y, minlength=size)
-    total = np.bincount(predicted, minlength=size) + np.bincount(y, minlength=size)
-    return np.where(total > 0, 2 * hits / np.maximum(total, 1), np.nan)
+    hits = np.bincount(y, weights=(predicted == y) * (1.0 if weight is None else weight), minlength=size)
+    total = np.bincount(predicted, weight, minlength=size) + np.bincount(y, weight, minlength=size)
+    return np.where(total > 0, 2 * hits / np.where(total > 0, total, 1), np.nan)
 
 
-def f1_macro(predicted: np.ndarray, y: np.ndarray) -> float:
+def f1_macro(predicted: np.ndarray, y: np.ndarray, weight: Weight = None) -> float:
     """The mean F1 over the classes that occur or are predicted, as scikit-learn's ``average="macro"``."""
-    return float(np.nanmean(f1_per_class(predicted, y)))
+    return float(np.nanmean(f1_per_class(predicted, y, weight=weight)))
 
 
-def rarer_class(y: np.ndarray) -> int:
-    """The class of two that has fewer rows; class 1 if they have as many."""
-    return int(2 * (y == 1).sum() <= len(y))
+def rarer_class(y: np.ndarray, weight: Weight = None) -> int:
+    """The class of two that has fewer rows, or less weight; class 1 if they have as many."""
+    return int(2 * np.average(y == 1, weights=weight) <= 1)
 
 
-def f1(predicted: np.ndarray, y: np.ndarray, positive: int | None = None) -> float:
+def f1(predicted: np.ndarray, y: np.ndarray, weight: Weight = None, positive: int | None = None) -> float:
     """F1 of one of two classes: ``positive``, or the rarer one in ``y`` (class 1 on a tie). 0 if it neither occurs nor
     is predicted.
 
@@ -109,60 +125,69 @@ def f1(predicted: np.ndarray, y: np.ndarray, positive: int | None = None) -> flo
     """
     if max(predicted.max(), y.max()) > 1:
         raise ConfigError("metric", "one for more than two classes, such as f1_macro", "f1")
-    positive = rarer_class(y) if positive is None else positive
-    total = (predicted == positive).sum() + (y == positive).sum()
-    return 2 * float(((predicted == positive) & (y == positive)).sum()) / max(float(total), 1.0)
+    found = f1_per_class(predicted, y, 2, weight)[rarer_class(y, weight) if positive is None else positive]
+    return float(np.nan_to_num(found))
 
 
-def log_loss(p: np.ndarray, y: np.ndarray) -> float:
+def log_loss(p: np.ndarray, y: np.ndarray, weight: Weight = None) -> float:
     """Mean ``-log p`` of the true class; probabilities are clipped to [eps, 1 - eps] of their own type, as in
     scikit-learn.
     """
     eps = np.finfo(p.dtype).eps
-    return float(-np.log(np.clip(p[np.arange(len(y)), y].astype(np.float64), eps, 1 - eps)).mean())
+    each = -np.log(np.clip(p[np.arange(len(y)), y].astype(np.float64), eps, 1 - eps))
+    return float(np.average(each, weights=weight))
 
 
-def brier(p: np.ndarray, y: np.ndarray) -> float:
+def brier(p: np.ndarray, y: np.ndarray, weight: Weight = None) -> float:
     """Mean squared distance between probabilities and truth, summed over classes; half of that for two classes, as in
     scikit-learn.
     """
     distance = (p.astype(np.float64) - np.eye(p.shape[1])[y]) ** 2
-    return float(distance.sum(axis=1).mean()) / (2 if p.shape[1] == 2 else 1)
+    return float(np.average(distance.sum(axis=1), weights=weight)) / (2 if p.shape[1] == 2 else 1)
 
 
-def roc_auc(p: np.ndarray, y: np.ndarray) -> float:
+def roc_auc(p: np.ndarray, y: np.ndarray, weight: Weight = None) -> float:
     """The chance that a row of a class gets more of that class's probability than a row of another; ties count half.
-    One against the rest, mean over classes.
+    One against the rest, mean over the classes that occur.
 
     Raises:
         DataError: only one class occurs.
     """
-    from scipy.stats import rankdata
-
-    count = np.bincount(y, minlength=p.shape[1]).astype(np.float64)
-    occur = np.flatnonzero(count)
+    occur = np.unique(y)
     if len(occur) < 2:
         raise DataError(f"roc_auc needs rows of at least 2 classes, got only class {occur[0]}.")
     # Of two columns that sum to 1 the first says nothing new, but for rounding.
     occur = np.array([1]) if p.shape[1] == 2 else occur
-    above = np.array([rankdata(p[:, c])[y == c].sum() for c in occur]) - count[occur] * (count[occur] + 1) / 2
-    return float((above / (count[occur] * (len(y) - count[occur]))).mean())
+    each = np.ones(len(y)) if weight is None else weight
+    found = []
+    for c in occur:
+        values, place = np.unique(p[:, c], return_inverse=True)
+        own = np.bincount(place, each * (y == c), minlength=len(values))
+        rest = np.bincount(place, each * (y != c), minlength=len(values))
+        found.append((own * (np.cumsum(rest) - rest / 2)).sum() / (own.sum() * rest.sum()))
+    return float(np.mean(found))
 
 
-def r2(predicted: np.ndarray, y: np.ndarray) -> float:
+def r2(predicted: np.ndarray, y: np.ndarray, weight: Weight = None) -> float:
     """The share of variance explained, pooled over outputs; for a constant target 1 if it is hit exactly, else 0."""
-    error, spread = ((y - predicted) ** 2).sum(), ((y - y.mean(axis=0)) ** 2).sum()
-    return 1 - float(error / spread) if spread > 0 else float(error == 0)
+    center = np.average(y, axis=0, weights=weight)
+    error, spread = (_mean((y - other) ** 2, weight) for other in (predicted, center))
+    return 1 - error / spread if np.ptp(y, axis=0).any() and spread > 0 else float(error == 0)
 
 
-def rmse(predicted: np.ndarray, y: np.ndarray) -> float:
+def rmse(predicted: np.ndarray, y: np.ndarray, weight: Weight = None) -> float:
     """Root mean squared error, in the target's units."""
-    return float(np.sqrt(((y - predicted) ** 2).mean()))
+    return float(np.sqrt(_mean((y - predicted) ** 2, weight)))
 
 
-def mae(predicted: np.ndarray, y: np.ndarray) -> float:
+def mae(predicted: np.ndarray, y: np.ndarray, weight: Weight = None) -> float:
     """Mean absolute error, in the target's units."""
-    return float(np.abs(y - predicted).mean())
+    return _mean(np.abs(y - predicted), weight)
+
+
+def _mean(values: np.ndarray, weight: Weight) -> float:
+    """Over all values [n, ...], by row."""
+    return float(np.average(values.reshape(len(values), -1).mean(axis=1), weights=weight))
 
 
 METRICS: dict[str, Metric] = {

@@ -26,8 +26,11 @@ class SearchConfig:
         budget: seconds for everything, or None.
         trials: candidates, at least 2, or None. With trials alone the same search gives the same result on one machine;
             a budget depends on how fast it is.
-        cv: folds, at least 2.
+        cv: folds, at least 2; None is 5, also where a class has fewer rows: it is then judged in as many folds as it
+            has rows. A number that is given must not be above the rows of the smallest class.
         metric: the score to optimize; None is accuracy or R2.
+        positive: the class that ``f1`` is of, by name; None is the less frequent one of all rows (of equals the second
+            in order). It is the same in every fold, and in the test part.
         recipe: techniques to search, as text (``"l1:strength=1e-6..1e-2"``, ``"mixup"``, ``"dropout:p=0.2"``) or as
             techniques; None is the default space.
         without: names of techniques to leave out of it.
@@ -65,8 +68,9 @@ class SearchConfig:
 
     budget: float | None = None
     trials: int | None = None
-    cv: int = 5
+    cv: int | None = None
     metric: str | None = None
+    positive: str | None = None
     recipe: Sequence[str | Technique] | None = None
     without: Sequence[str] = ()
     lr: float | tuple[float, float] | None = None

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from dashpot.core.errors import ConfigError, DashpotError, DataError
 from dashpot.core.recipe import Recipe
 from dashpot.core.running.criteria import own_number
-from dashpot.data import Prepared, Problem, Target, load_problem
+from dashpot.data import Prepared, Problem, load_problem
 from dashpot.data.images import as_pixels
 from dashpot.data.reading import Reading
 from dashpot.data.rows import decided, is_missing, to_rows
 from dashpot.evaluation.losses import Criterion
 from dashpot.nets.standardize import standardized
 from dashpot.population.members import built
-from dashpot.search.outcome.result import AsTheyAre
 from dashpot.search.racing.task import Factory
 from dashpot.search.space.technique import TechniqueSpace
+from dashpot.search.tensor_problem import TensorProblem
 from dashpot.training.setup import adamw_for
 
 
@@ -38,44 +38,18 @@ class Inputs:
     labels: np.ndarray | None = None
 
 
-class TensorProblem(Problem):
-    """Inputs of any shape for a network of the caller's own; nothing is done to them, nor to values to predict.
-
-    Args:
-        x: [n, ...].
-        y: classes or values [n], or values [n, outputs].
-        task: ``"classification"`` or ``"regression"``.
-    """
-
-    def __init__(self, x: Tensor, y: np.ndarray, task: str) -> None:
-        super().__init__("data", x, y, task)  # type: ignore[arg-type]  # of inputs only their number is asked
-        self.kind, self.x = "tensor", x
-
-    @property
-    def fingerprint(self) -> str:
-        """A short hash of inputs and target."""
-        digest = hashlib.sha256(f"{self.x.dtype} {tuple(self.x.shape)}".encode())
-        digest.update(self.x.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        digest.update(np.ascontiguousarray(self.labels).tobytes())
-        return digest.hexdigest()[:16]
-
-    def prepare(self, train: np.ndarray, *, scaling: str = "standard") -> Prepared:
-        """The tensors as they are."""
-        y = torch.from_numpy(self.labels if self.task == "classification" else self.labels.astype(np.float32))
-        how = AsTheyAre(tuple(self.x.shape[1:]), str(self.x.dtype).removeprefix("torch."))
-        return Prepared(self.x, y, cast(Any, how), Target(self.task, self.classes))
-
-
 def problem_of(
     data: Any,
     target: str | None,
     task: str | None,
     own: bool,
+    weight: Any = None,
     columns: tuple[Iterable[str] | None, Iterable[str] | None, Iterable[str] | None] = (None, None, None),
 ) -> Inputs:
     """A problem from a path, from (X, y), or from a problem.
 
     Args:
+        weight: of the rows of (X, y), or the column of a table that holds them.
         own: whether the network is the caller's: arrays and tensors are then used as they are.
         columns: those of numbers, of dates and of names in a table, as the caller says.
 
@@ -85,11 +59,16 @@ def problem_of(
     """
     reading = Reading.of(*columns)
     if isinstance(data, Problem):
+        if weight is not None:
+            raise ConfigError("sample_weight", "None with a Problem", type(weight).__name__, "Give it to the Problem.")
         if reading != Reading():
             raise ConfigError("data", "a path or (X, y) with numeric, dates or categorical", "a Problem")
         return Inputs(data)
     if isinstance(data, str | Path):
-        return Inputs(load_problem(data, target, task, **vars(reading)))
+        if weight is not None and not isinstance(weight, str):
+            rule = "the name of a column where data are a path"
+            raise ConfigError("sample_weight", rule, type(weight).__name__)
+        return Inputs(load_problem(data, target, task, weight, **vars(reading)))
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ConfigError("data", "a path, a pair (X, y) or a dashpot.data.Problem", type(data).__name__)
     x, y = data
@@ -108,7 +87,7 @@ def problem_of(
         if not torch.isfinite(tensor).all():
             raise DataError("X must hold finite numbers, got NaN or infinity. Fill or remove those rows.")
         problem: Problem = TensorProblem(
-            tensor, values, task or ("regression" if values.dtype.kind == "f" else "classification")
+            tensor, values, task or ("regression" if values.dtype.kind == "f" else "classification"), weight
         )
     else:
         values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
@@ -130,7 +109,10 @@ def problem_of(
             else decided(to_rows(np.asarray(plain) if isinstance(plain, list) else plain), reading),
             values,
             task,
+            weight=weight,
+            weight_name="sample_weight",
         )
+    values = values if problem.kept is None else values[problem.kept]
     return Inputs(problem, originals(values, problem.classes) if problem.task == "classification" else None)
 
 

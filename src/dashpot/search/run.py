@@ -14,9 +14,11 @@ import numpy as np
 
 from dashpot.core import native
 from dashpot.core.environment import versions
+from dashpot.core.errors import ConfigError
 from dashpot.data import Prepared, Problem
+from dashpot.data.splitting import warn_of_rare
 from dashpot.evaluation.losses import Criterion
-from dashpot.evaluation.metrics import find_metric
+from dashpot.evaluation.metrics import find_metric, with_positive
 from dashpot.search.arguments import rate
 from dashpot.search.config import SearchConfig
 from dashpot.search.inputs import layers, staged
@@ -27,7 +29,7 @@ from dashpot.search.racing import measuring, memory
 from dashpot.search.racing.task import Factory, Task
 from dashpot.search.racing.trial import Say, TrainingBudget
 from dashpot.search.racing.worker import Worker
-from dashpot.search.setup import Note, Setup, conflicts, demand_searchable, make_task
+from dashpot.search.setup import Note, Setup, conflicts, demand_searchable, make_task, positive_class
 from dashpot.search.space.batch_sizes import default_batch_size, with_batches
 from dashpot.search.space.defaults import default_space, first_candidates
 from dashpot.search.space.space import Candidate, Space
@@ -75,6 +77,12 @@ class Search:
             problem.task,
             len(problem.classes),
         )
+        self.positive = positive_class(problem, self.metric, config.positive)
+        if self.positive is not None:
+            self.metric = with_positive(self.metric, self.positive)
+        if problem.weight is not None and not self.metric.takes_weights:
+            rule = "one whose function takes (predicted, truth, weight), since rows have weights"
+            raise ConfigError("metric", rule, self.metric.name)
         self.pool: np.ndarray = np.arange(problem.n)
         self.test: np.ndarray = np.arange(0)
         if config.test:
@@ -90,6 +98,15 @@ class Search:
         self.task = replace(
             task, make=staged(make, self.prepared) if make else task.make, loss=loss, calibrated=config.calibrate
         )  # nothing is known of networks yet
+        self.cv = len(self.task.folds)
+        if self.metric.binary and self.positive is not None:
+            note(f"F1 is of class {problem.classes[self.positive]!r} throughout.")
+        if problem.task == "classification":
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                warn_of_rare(problem.classes, problem.labels[self.pool], self.cv, "fold")
+            for warning in caught:
+                note(str(warning.message))
         self._make = make
         found = (
             space(self.prepared)
@@ -110,9 +127,10 @@ class Search:
             "version": versions()["dashpot"],
             "data": self.problem.fingerprint,
             "space": self.space.describe(),
-            "folds": self.config.cv,
+            "folds": self.cv,
             "seed": self.config.seed,
             "metric": self.metric.name,
+            **({"positive": self.config.positive} if self.config.positive is not None else {}),
             "calibrate": self.config.calibrate,
             "schedule": self.config.schedule,
             "test part": self.config.test,
@@ -152,7 +170,7 @@ class Search:
             pace = budgets.Pace(pace.seconds / self.spread.gain)
         training = budgets.fit_budget(
             self._rows(),
-            self.config.cv,
+            self.cv,
             pace,
             self.config.budget,
             epochs=self.config.epochs,
@@ -162,7 +180,7 @@ class Search:
             schedule=self.config.schedule,
             members=members,
         )
-        if members < self.config.cv * budgets.PARALLEL and members < (training.parallel + 1) * training.folds:
+        if members < self.cv * budgets.PARALLEL and members < (training.parallel + 1) * training.folds:
             self.note(
                 f"memory: half of what is free holds {members} networks, so races have {training.parallel} candidates"
                 f" on {training.folds} fold{'s' * (training.folds > 1)}"
@@ -174,7 +192,7 @@ class Search:
         if (budget := self.config.budget) is not None:
             explain, least = self.config.explain, self.config.race
             share = budgets.race_share(
-                training, pace, self.config.cv, budget, least=least, explain=explain, finalists=FINALISTS
+                training, pace, self.cv, budget, least=least, explain=explain, finalists=FINALISTS
             )
             store.set("share", share)
         store.set("training budget", budgets.to_dict(training))
@@ -185,7 +203,7 @@ class Search:
         self._some, self._batch = some, batch
         known, config, steps = store.get("precision"), self.config, math.inf
         if config.budget is None and config.trials is not None:
-            members = config.trials * config.cv / 2  # about half is pruned
+            members = config.trials * self.cv / 2  # about half is pruned
             steps = members * (config.epochs or epochs_for(self._rows(), batch)) * math.ceil(self._rows() / batch)
         precision, self.spread = measuring.measured(self.task, some, batch, known, steps)
         if known is None:
@@ -249,6 +267,7 @@ class Search:
             task=self.task,
             space=self.space,
             metric=self.metric,
+            positive=self.positive,
             config=self.config,
             folder=self.folder,
             started=self.started,

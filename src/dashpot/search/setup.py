@@ -21,7 +21,7 @@ from dashpot.data import Prepared, Problem
 from dashpot.evaluation.cross_validation import enough_rows
 from dashpot.evaluation.cross_validation import folds as split_folds
 from dashpot.evaluation.losses import SCORES
-from dashpot.evaluation.metrics import Metric
+from dashpot.evaluation.metrics import Metric, positive_of, rarer_class
 from dashpot.population.members import built
 from dashpot.search.config import SearchConfig
 from dashpot.search.networks import factory
@@ -43,6 +43,7 @@ class Setup:
         pool, test: the rows that are searched on, and the test rows.
         task, space, metric, config: what is searched, on what, for what, and how.
         folder: where the networks of complete candidates are kept.
+        positive: the code of the class that F1 is of, where there are two.
         started: ``time.monotonic()`` at which the search began.
         race_end: ``time.monotonic()`` at which the races had to end; None without a budget.
         measured: the precision and the number of populations, with the times by which they were chosen.
@@ -61,6 +62,7 @@ class Setup:
     config: SearchConfig
     folder: Path
     started: float
+    positive: int | None = None
     race_end: float | None = None
     hurried: bool = False
     measured: Mapping[str, Any] = field(default_factory=dict)
@@ -133,11 +135,30 @@ def _attach(space: Space, task: Task, technique: Technique) -> None:
         ).close()
 
 
+def positive_class(problem: Problem, metric: Metric, name: str | None) -> int | None:
+    """The class that F1 is of, the same in all parts of the data: the one that was named, or the less frequent one of
+    all rows, by weight; of equals the second.
+
+    Raises:
+        ConfigError: a name that is no class, or beside another metric than F1.
+    """
+    if name is not None and not metric.binary:
+        raise ConfigError("positive", "None with another metric than f1", name)
+    if len(problem.classes) != 2:
+        return None
+    if name is not None and name not in problem.classes:
+        raise ConfigError("positive", f"one of the classes {', '.join(map(repr, problem.classes))}", name)
+    fixed = positive_of(metric)
+    if fixed is not None and name is None:
+        return fixed
+    return problem.classes.index(name) if name is not None else rarer_class(problem.labels, problem.weight)
+
+
 def make_task(
     problem: Problem,
     prepared: Prepared,
     pool: np.ndarray,
-    cv: int,
+    cv: int | None,
     metric: Metric,
     seed: int,
     device: str,
@@ -149,9 +170,9 @@ def make_task(
     serves all folds.
 
     Raises:
-        ConfigError: more folds than rows of a class.
+        ConfigError: more folds than rows of a class, where somebody said how many.
     """
-    if problem.task == "classification":
+    if problem.task == "classification" and cv is not None:
         enough_rows(np.bincount(problem.labels[pool], minlength=len(problem.classes)), cv)
     positions = split_folds(prepared.y[torch.as_tensor(pool)], cv, seed)
     parts = equal_folds([(pool[train], pool[valid]) for train, valid in positions], seed)
@@ -167,4 +188,5 @@ def make_task(
         device=device,
         bfloat16=bfloat16,
         modality=prepared.modality,
+        weight=prepared.weight,
     )

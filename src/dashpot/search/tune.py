@@ -43,6 +43,7 @@ def tune(
     *,
     target: str | None = None,
     task: str | None = None,
+    sample_weight: Any = None,
     recipe: Wanted | None = None,
     budget: str | float | None = None,
     trials: int | None = None,
@@ -78,6 +79,9 @@ def tune(
         target: the target column, for a path to a table.
         task: ``"classification"`` or ``"regression"``. By default guessed; where X is used as it is, integers and text
             are classes and floats values.
+        sample_weight: how much each row of ``(X, y)`` counts [n], or for a path the column that says so: a row of
+            weight 0 is absent, one of weight 2 counts as two rows, in training and in every score within a fold. Folds
+            count alike.
         recipe: techniques, as text (``"l1:strength=1e-6..1e-2"``, ``"mixup"``, ``"dropout:p=0.2"``) or techniques,
             whose ranges are searched. By default all that fit the data and the network.
         budget: seconds for everything, or text such as ``"90s"``, ``"10m"``, ``"2h"``. With neither budget nor trials,
@@ -86,7 +90,8 @@ def tune(
             depends on how fast it is.
         metric: the score to optimize: accuracy (default), balanced_accuracy, f1, f1_macro, log_loss, brier, roc_auc; r2
             (default), rmse, mae.
-        cv: folds, at least 2; by default 5.
+        cv: folds, at least 2; by default 5, also where a class has fewer rows: it is then judged in as many folds as it
+            has rows, with a note.
         epochs: of a candidate that is never pruned; by default about 3,000 steps.
         seed: of the split, the folds and the training; by default 0.
         device: by default a GPU if there is one.
@@ -146,7 +151,8 @@ def tune(
     _check_together(config, space, net, loss, model)
     distributions = {name: distribution(name, value) for name, value in (net or {}).items()}
     make = None if model is None else factory_of(model)
-    inputs = problem_of(data, target, task, own=make is not None, columns=(numeric, dates, categorical))
+    columns = numeric, dates, categorical
+    inputs = problem_of(data, target, task, make is not None, sample_weight, columns)
     problem, interrupts = inputs.problem, Interrupts()
     say = ProgressLines(progress, config.budget, interrupts.check)
 

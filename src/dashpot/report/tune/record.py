@@ -77,6 +77,7 @@ class TuneRecord:
 
     Attributes:
         dataset, task, metric, better, proper: of what, for what; ``proper`` is the score that candidates are ranked by.
+        positive: the class that F1 is of, where that is the metric.
         rows, train_rows, test_rows, features, classes, folds: sizes.
         epochs, batch_size, race: how candidates were trained.
         candidates: all of them.
@@ -97,6 +98,7 @@ class TuneRecord:
     proper: str
     candidates: tuple[TrialRecord, ...] = field(repr=False)
     better: str = "higher"
+    positive: str | None = None
     rows: int | None = None
     train_rows: int | None = None
     test_rows: int | None = None

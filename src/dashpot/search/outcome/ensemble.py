@@ -197,9 +197,10 @@ def decide(outputs: Tensor, task: Task, rows: np.ndarray, *, calibrate: bool, me
     y = task.y[torch.as_tensor(rows)].numpy()
     logits = outputs.double().numpy()
     try:
-        temperature = fit_temperature(logits, y) if calibrate else 1.0
+        weight = task.weights(rows)
+        temperature = fit_temperature(logits, y, weight=weight) if calibrate else 1.0
         probabilities = Decision(temperature=temperature).probabilities(logits)
-        return fit_decision(probabilities, y, metric or task.metric, temperature=temperature)
+        return fit_decision(probabilities, y, metric or task.metric, temperature=temperature, weight=weight)
     except DashpotError:
         return Decision(note="not fitted: the out-of-fold predictions did not allow it")
 
@@ -208,11 +209,17 @@ def measured(
     final: Final, task: Task, outputs: Tensor, rows: np.ndarray, metrics: Mapping[str, Metric]
 ) -> dict[str, float]:
     """All metrics of the final model's outputs for some rows, by its own temperature and decision."""
-    return metric_values(outputs, task.y[torch.as_tensor(rows)].numpy(), task.scale, final.decision, metrics)
+    y, weight = task.y[torch.as_tensor(rows)].numpy(), task.weights(rows)
+    return metric_values(outputs, y, task.scale, final.decision, metrics, weight)
 
 
 def metric_values(
-    outputs: Tensor, y: np.ndarray, scale: float, decision: Decision | None, metrics: Mapping[str, Metric]
+    outputs: Tensor,
+    y: np.ndarray,
+    scale: float,
+    decision: Decision | None,
+    metrics: Mapping[str, Metric],
+    weight: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Every metric of outputs (logits or standardized values) against the truth."""
     found: dict[str, float] = {}
@@ -221,10 +228,10 @@ def metric_values(
         p = decision.probabilities(out)
         codes = decision.decide(p)
         for name, metric in metrics.items():
-            found[name] = float(metric(p if metric.kind == "probability" else codes, y))
+            found[name] = float(metric(p if metric.kind == "probability" else codes, y, weight))
     else:
         values, truth = (np.asarray(v, dtype=np.float64).reshape(len(y), -1) * scale for v in (out, y))
-        found = {name: float(metric(values, truth)) for name, metric in metrics.items()}
+        found = {name: float(metric(values, truth, weight)) for name, metric in metrics.items()}
     return found
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dashpot.comparison.reference_models import fit_reference, references, seconds_at_most
+from dashpot.comparison.reference_models import fit_reference, log_probabilities, references, seconds_at_most
 from dashpot.core.environment import machine, peak_memory, versions
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
-from dashpot.evaluation.metrics import METRICS, Metric, proper_of
+from dashpot.evaluation.metrics import METRICS, Metric, proper_of, with_positive
 from dashpot.report.tune.record import EffectRecord, TestScores, TuneRecord
 from dashpot.search.outcome import ablation, ensemble
 from dashpot.search.outcome.importance import importance
@@ -69,6 +69,7 @@ def record(setup: Setup, outcome: Outcome) -> TuneRecord:
         task=setup.problem.task,
         metric=setup.metric.name,
         better=setup.metric.better,
+        positive=setup.problem.classes[setup.positive] if setup.metric.binary and setup.positive is not None else None,
         proper="loss" if setup.task.own_score else proper_of(setup.metric).name,
         rows=setup.problem.n,
         train_rows=len(setup.pool),
@@ -122,16 +123,21 @@ def _test_scores(
     metrics = {
         name: m for name, m in METRICS.items() if m.task == setup.problem.task and not (m.binary and classes > 2)
     } | {setup.metric.name: setup.metric}
+    metrics[setup.metric.name] = setup.metric  # one of the caller's own, too
+    if setup.positive is not None:
+        metrics = {name: with_positive(m, setup.positive) for name, m in metrics.items()}
     rows = torch.as_tensor(setup.test)
-    x, y = setup.prepared.x[rows], setup.prepared.y[rows].numpy()
+    x, y, weight = setup.prepared.x[rows], setup.prepared.y[rows].numpy(), setup.task.weights(setup.test)
+    if setup.problem.task == "classification" and len(np.unique(y)) < 2:
+        metrics.pop("roc_auc", None)  # which compares rows of two classes
     made, scale, baseline = outcome.final, setup.task.scale, outcome.baseline
-    chosen = ensemble.metric_values(predict(made.network, x), y, scale, made.decision, metrics)
+    chosen = ensemble.metric_values(predict(made.network, x), y, scale, made.decision, metrics, weight)
     bare: dict[str, float] = {}
     if baseline is not None and baseline.number in loaded:
         it, calibrate = loaded[baseline.number], setup.config.calibrate
         choice, folds = ensemble.Choice(it, it, ""), list(outcome.folds)
         own = ensemble.assemble(setup.task, seeds[baseline.number], choice, folds, "folds", calibrate=calibrate)
-        bare = ensemble.metric_values(predict(own.network, x), y, scale, own.decision, metrics)
+        bare = ensemble.metric_values(predict(own.network, x), y, scale, own.decision, metrics, weight)
     return TestScores(chosen, bare, {} if setup.problem.kind == "tensor" else _references(setup, metrics))
 
 
@@ -142,7 +148,8 @@ def _metric_of(setup: Setup, trial: Trial, every: Sequence[int]) -> float:
         ensemble.decide(outputs, setup.task, rows, calibrate=setup.config.calibrate) if setup.task.classes else None
     )
     y = setup.task.y[torch.as_tensor(rows)].numpy()
-    return ensemble.metric_values(outputs, y, setup.task.scale, decision, {setup.metric.name: setup.metric})[
+    only = {setup.metric.name: setup.metric}
+    return ensemble.metric_values(outputs, y, setup.task.scale, decision, only, setup.task.weights(rows))[
         setup.metric.name
     ]
 
@@ -152,6 +159,7 @@ def _references(setup: Setup, metrics: Mapping[str, Metric]) -> dict[str, dict[s
     from threadpoolctl import threadpool_limits
 
     x, y = setup.prepared.standardized().flatten(1).numpy().astype("float64"), setup.prepared.y.numpy()
+    part, weight = (x[setup.pool], y[setup.pool], setup.task.weights(setup.pool)), setup.task.weights(setup.test)
     size = len(setup.pool) * x.shape[1] * max(setup.task.classes, 1)
     found: dict[str, dict[str, float]] = {}
     if size > LARGE:
@@ -166,16 +174,16 @@ def _references(setup: Setup, metrics: Mapping[str, Metric]) -> dict[str, dict[s
             with threadpool_limits(1):
                 if setup.config.budget is not None:
                     left = REFERENCES * setup.config.budget - (time.monotonic() - setup.started)
-                    if seconds_at_most(model, x[setup.pool], y[setup.pool]) > left:
+                    if seconds_at_most(model, *part) > left:
                         setup.note(f"{name} is skipped: it would take longer than the budget.")
                         continue
-                fit_reference(model, x[setup.pool], y[setup.pool])
+                fit_reference(model, *part)
         except Exception:  # a reference that a library cannot fit, for whatever reason, is left out
             continue
         if setup.task.classes:
-            out = torch.from_numpy(np.log(np.clip(model.predict_proba(x[setup.test]), 1e-12, 1)))
-            found[name] = ensemble.metric_values(out, y[setup.test], 1.0, Decision(), metrics)
+            out = torch.from_numpy(log_probabilities(model, x[setup.test], setup.task.classes))
+            found[name] = ensemble.metric_values(out, y[setup.test], 1.0, Decision(), metrics, weight)
         else:
             out = torch.from_numpy(np.asarray(model.predict(x[setup.test]), dtype=np.float64).reshape(-1, 1))
-            found[name] = ensemble.metric_values(out, y[setup.test], setup.task.scale, None, metrics)
+            found[name] = ensemble.metric_values(out, y[setup.test], setup.task.scale, None, metrics, weight)
     return found

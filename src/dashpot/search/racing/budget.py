@@ -107,6 +107,7 @@ def _epoch(task: Task, candidates: Sequence[Candidate], batch_size: int, rows: i
         bfloat16=task.bfloat16,
         cache=task.known,
         modality=task.modality,
+        weight=task.weight,
     )
     population.train(1)
     started, last = time.perf_counter(), 0.0

@@ -111,6 +111,7 @@ def _population(task: Task, candidates: Sequence[Candidate], batch_size: int, lo
         bfloat16=low,
         stack=task.stack,
         modality=task.modality,
+        weight=task.weight,
     )
 
 

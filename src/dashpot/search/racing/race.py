@@ -93,6 +93,7 @@ class Race:
             stack=task.stack,
             cache=task.known,
             modality=task.modality,
+            weight=task.weight,
         )
         self.executor.reasons |= refused
         self.notes = self.executor.notes

@@ -45,6 +45,7 @@ class Task:
         calibrated: score classes at the one temperature that suits the outputs best, as the final model will have one.
         device, bfloat16, stack: as in :class:`~dashpot.population.population.Population`.
         modality: what the inputs are, as in :func:`dashpot.fit`.
+        weight: of the rows, > 0, in training and in every score of a fold; the folds count alike. None: all the same.
         populations: in how many threads a race trains, each with a population of its own; None: as many as there are.
         known: what populations measured of the architectures so far.
     """
@@ -63,6 +64,7 @@ class Task:
     bfloat16: bool | None = None
     stack: bool = True
     modality: str | None = None
+    weight: Tensor | None = field(default=None, repr=False)
     populations: int | None = None
     known: ArchitectureCache = field(default_factory=ArchitectureCache, repr=False, compare=False)
 
@@ -94,7 +96,7 @@ class Task:
             return member
         # Relative to what this fold's training rows give at the member's own initial weights, as in dashpot.fit.
         index = torch.as_tensor(train)
-        rows = self.x[index], self.y[index]
+        rows = (self.x[index], self.y[index], *(() if self.weight is None else (self.weight[index],)))
         return replace(member, recipe=resolve_strengths(candidate.recipe, initial(member), rows, self.loss))
 
     def proper(self, out: Tensor, rows: np.ndarray) -> float:
@@ -102,9 +104,8 @@ class Task:
         the target's units; for values the user's own loss, where there is one.
         """
         if self.own_score and self.loss is not None:
-            return float(
-                self.loss(out.detach().cpu().to(self.y.dtype), self.y[torch.as_tensor(rows)].cpu()).double().mean()
-            )
+            each = self.loss(out.detach().cpu().to(self.y.dtype), self.y[torch.as_tensor(rows)].cpu()).double()
+            return float(np.average(each.reshape(len(each), -1).mean(dim=1).numpy(), weights=self.weights(rows)))
         return self.scores([out], [rows])[0]
 
     def scores(self, outs: Sequence[Tensor], rows: Sequence[np.ndarray]) -> list[float]:
@@ -117,17 +118,26 @@ class Task:
         logits = torch.cat([out.detach().cpu().double() for out in outs])
         if self.classes and self.calibrated and bool(logits.isfinite().all()):
             every = 1 + len(logits) // ENOUGH
-            temperature = fit_temperature(logits[::every].numpy(), torch.cat(truth)[::every].cpu().numpy())
+            some = None if self.weight is None else self.weights(np.concatenate(rows)[::every])
+            temperature = fit_temperature(logits[::every].numpy(), torch.cat(truth)[::every].cpu().numpy(), weight=some)
             outs = [out / temperature for out in outs]
-        return [proper_score(out, y, self.scale) for out, y in zip(outs, truth, strict=True)]
+        return [
+            proper_score(out, y, self.scale, self.weights(own)) for out, y, own in zip(outs, truth, rows, strict=True)
+        ]
+
+    def weights(self, rows: np.ndarray) -> np.ndarray | None:
+        """Of some rows, float64, or None."""
+        return None if self.weight is None else self.weight[torch.as_tensor(rows)].double().numpy()
 
 
-def proper_score(out: Tensor, y: Tensor, scale: float = 1.0) -> float:
+def proper_score(out: Tensor, y: Tensor, scale: float = 1.0, weight: np.ndarray | None = None) -> float:
     """Log-loss of logits [n, classes], or RMSE of values [n, k]."""
     out = out.detach().cpu().double()
     if y.is_floating_point():
-        return float((out.reshape(len(y), -1) - y.reshape(len(y), -1).double()).square().mean().sqrt()) * scale
-    return float(torch.nn.functional.cross_entropy(out, y))
+        each = (out.reshape(len(y), -1) - y.reshape(len(y), -1).double()).square().mean(dim=1)
+        return float(np.sqrt(np.average(each.numpy(), weights=weight))) * scale
+    each = torch.nn.functional.cross_entropy(out, y, reduction="none")
+    return float(np.average(each.numpy(), weights=weight))
 
 
 def held_out(train: np.ndarray, y: Tensor, key: int) -> tuple[np.ndarray, np.ndarray]:
@@ -135,6 +145,8 @@ def held_out(train: np.ndarray, y: Tensor, key: int) -> tuple[np.ndarray, np.nda
     rng = np.random.default_rng(key)
     labels = y[torch.as_tensor(train)].numpy()
     groups = [train] if y.is_floating_point() else [train[labels == c] for c in np.unique(labels)]
+    if max(map(len, groups)) < 2:  # no class has a row to spare
+        groups = [train]
     watch = [rng.permutation(group)[: max(1, round(WATCHED * len(group)))] for group in groups if len(group) > 1]
     chosen = np.sort(np.concatenate(watch))
     return np.setdiff1d(train, chosen), chosen
