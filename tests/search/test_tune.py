@@ -22,13 +22,14 @@ import dashpot
 from dashpot.evaluation.decision import Decision
 from dashpot.runs.saved import load_decision, load_run, predictions
 from dashpot.search.arguments import seconds
-from dashpot.search.inputs import TensorProblem, problem_of
+from dashpot.search.inputs import problem_of
 from dashpot.search.outcome.result import AsTheyAre, TuneResult
 from dashpot.search.racing.race import Race
 from dashpot.search.run import Search
 from dashpot.search.space.distributions import Numeric
 from dashpot.search.space.space import Space
 from dashpot.search.space.technique import technique_spaces
+from dashpot.search.tensor_problem import TensorProblem
 from tests.search.helpers import tuned
 
 QUICK: dict[str, Any] = {"trials": 3, "epochs": 4, "cv": 2, "explain": False, "progress": False}
