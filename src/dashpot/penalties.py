@@ -1,7 +1,8 @@
-"""Penalties and constraints on weights, their groups and their strengths."""
+"""Penalties and constraints on weights, their groups, their strengths, and the axes of layers that they follow."""
 
 from __future__ import annotations
 
+from dashpot.core.axes import register_layer_axes
 from dashpot.techniques.penalties.elastic_net import ElasticNet
 from dashpot.techniques.penalties.group_elastic_net import GroupElasticNet
 from dashpot.techniques.penalties.group_lasso import GroupLasso
@@ -45,6 +46,7 @@ __all__ = [
     "UnitNorm",
     "WeightDecay",
     "max_strength",
+    "register_layer_axes",
     "register_step_rule",
     "resolve_strengths",
 ]

@@ -89,10 +89,14 @@ class Layout:
 class Grouping:
     """A rule that groups the weights of a tensor, by its text.
 
-    ``element``, ``rows``, ``columns``, ``filters``, ``input-channels``, ``layer``; ``heads:8`` (8 equal blocks of rows,
-    for query, key and value matrices), ``heads:8x3`` (the same for ``in_proj_weight``, which stacks 3 of them: a head
-    is its query, key and value rows together); ``block:4`` or ``block:4x8`` (rows x columns of the matrix [outputs,
-    everything else]); ``index:0/0/1/1`` (the group of each weight, flattened).
+    ``element``, ``rows`` (all weights of one output), ``columns`` (all weights of one input), ``filters``,
+    ``input-channels``, ``layer``; ``heads:8`` (8 equal blocks of rows; in an ``nn.MultiheadAttention`` a head's query,
+    key and value rows together, and the columns of its output projection), ``heads:8x3`` (the same where another layer
+    stacks 3 matrices); ``block:4`` or ``block:4x8`` (rows x columns of the matrix [outputs, everything else]);
+    ``index:0/0/1/1`` (the group of each weight, flattened).
+
+    Which axes are outputs and inputs is the layer's: known for torch's layers, told for others by
+    :func:`dashpot.register_layer_axes`, and [outputs, inputs, ...] elsewhere.
 
     Raises:
         ConfigError: another text, where a technique is given it; at attach, a grouping that does not divide a
