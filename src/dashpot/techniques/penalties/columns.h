@@ -64,36 +64,26 @@ inline void climb(const Job &j, Stripe &s, int64_t base, int64_t groups) {
     const float t = j.step * j.lg;
     for (int k = 0; k < ROUNDS; ++k) {
         std::fill(s.totals.begin(), s.totals.end(), 0.0);
-        bool any = false;
-        for (int64_t block = 0; block < n; block += LANES) {  // of columns: those without an open group rest
-            const int64_t end = std::min(block + LANES, n);
-            const auto first = s.open.begin() + block / row, last = s.open.begin() + (end - 1) / row + 1;
-            if (std::find(first, last, 1) == last) continue;
-            any = true;
-            for (int64_t from = 0; from < j.down; from += DOWN) {
-                sweep(block, end, [&](int64_t i, auto kind) {
-                    using T = decltype(kind);
-                    T g{}, slope{};
-                    const T r = load<T>(s.roots.data() + i);
-                    for (int64_t d = from; d < std::min(from + DOWN, j.down); ++d) {
-                        const int64_t at = base + d * pitch + i;
-                        const T below = divisor<T>(j, at), over = below * inverse(at_least(r * below + t, TINY));
-                        T q = load<T>(j.p + at) * over;
-                        q *= q;
-                        g += q;
-                        slope += q * over;
-                    }
-                    add_to(s.sums.data() + i, g);
-                    add_to(s.sums.data() + n + i, slope);
-                });
-                for (int64_t i = block; i < end; ++i)
-                    for (int64_t c = i; c < 2 * n; c += n) {
-                        s.totals[c] += s.sums[c];
-                        s.sums[c] = 0.0f;
-                    }
-            }
+        std::vector<int64_t> blocks;  // of columns: those without an open group rest
+        for (int64_t block = 0; block < n; block += LANES) {
+            const auto last = s.open.begin() + (std::min(block + LANES, n) - 1) / row + 1;
+            if (std::find(s.open.begin() + block / row, last, 1) != last) blocks.push_back(block);
         }
-        if (!any) break;
+        if (blocks.empty()) break;
+        for (int64_t d = 0; d < j.down; ++d) {  // in the order of memory, here too
+            for (int64_t block : blocks)
+                sweep(block, std::min(block + LANES, n), [&](int64_t i, auto kind) {
+                    using T = decltype(kind);
+                    const int64_t at = base + d * pitch + i;
+                    const T r = load<T>(s.roots.data() + i), below = divisor<T>(j, at);
+                    const T over = below * inverse(at_least(r * below + t, TINY));
+                    T q = load<T>(j.p + at) * over;
+                    q *= q;
+                    add_to(s.sums.data() + i, q);
+                    add_to(s.sums.data() + n + i, q * over);
+                });
+            if ((d + 1) % DOWN == 0 || d + 1 == j.down) settle(s, 2 * n);
+        }
         for (int64_t group = 0; group < groups; ++group) {
             if (!s.open[group]) continue;
             const double whole = total(s, 0, n, group, row), steep = total(s, 1, n, group, row);

@@ -77,7 +77,7 @@ inline Lanes quotient(Lanes a, Lanes b) { return a / b; }
 #endif
 
 inline Lanes soft(Lanes w, Lanes t) {
-    const Bits sign = (Bits)w & (Bits)all(-0.0f);
+    const Bits sign = (Bits)w & INT32_MIN;
     return (Lanes)((Bits)at_least((Lanes)((Bits)w ^ sign) - t, 0.0f) | sign);
 }
 
