@@ -38,6 +38,7 @@ SIMPLE = {"a": [1.0, 2.0, 3.0], "b": ["x", "ÿ", "z z"]}
         "a,b\n1,x\n2,ÿ\n3,z z",
         "a,b\r\n1,x\r\n2,ÿ\r\n3,z z\r\n",
         "a,b\r1,x\r2,ÿ\r3,z z\r",
+        "a,b\r1,x\r2,ÿ\r3,z z\n",
         "\n\na,b\n\n1,x\n\n \n2,ÿ\n3,z z\n\n\n",
         "a,b\r\n1,x\r\n\r\n2,ÿ\r\n3,z z\r\n\r\n",
         "a;b\n1;x\n2;ÿ\n3;z z\n",

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dashpot.core.errors import DataError, StorageError
-from dashpot.data.dialects import check_separator, lines_to_drop, regular_quotes, sample_of, scan, sniffed, spaced
+from dashpot.data.dialects import (
+    SAMPLE_BYTES,
+    check_separator,
+    lines_to_drop,
+    regular_quotes,
+    sample_of,
+    scan,
+    sniffed,
+    spaced,
+)
 from dashpot.data.encodings import found_encoding, to_utf8, valid_utf8
 from dashpot.data.formats import MISSING_WORDS
 from dashpot.data.written_numbers import GROUPED_POINTS, PLAIN
@@ -99,8 +108,9 @@ def _opened(path: Path, encoding: str | None, separator: str | None) -> _File:
     if encoding is not None or seen.zero or found_encoding(data[:4]) or not (seen.ascii or valid_utf8(data)):
         source = data = to_utf8(path.name, bytes(data), encoding)
         seen = scan(np.frombuffer(data, dtype=np.uint8))
-    if not seen.lines and data.find(b"\r") >= 0:
-        source = data = bytes(data).replace(b"\r", b"\n")
+    head = data[:SAMPLE_BYTES]
+    if head.count(b"\r") - head.count(b"\r\n") >= max(1, head.count(b"\n")):  # an old Mac's lines
+        source = data = bytes(data).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         seen = scan(np.frombuffer(data, dtype=np.uint8))
     lines = sample_of(data)
     if not lines:
@@ -113,7 +123,10 @@ def _opened(path: Path, encoding: str | None, separator: str | None) -> _File:
     drop = drop if regular else [(start, stop) for start, stop in drop if data[start : start + 1] == b"#"]
     if drop:
         source = data = _without(data, drop)
-    header = next(csv.reader(io.StringIO(_first(data)), delimiter=mark, skipinitialspace=space), [])
+    try:
+        header = next(csv.reader(io.StringIO(_first(data), newline=""), delimiter=mark, skipinitialspace=space), [])
+    except csv.Error as error:
+        raise DataError(f"{path.name} must be a readable table, got: {error}, in its header.") from None
     return _File(path.name, source, data, mark, regular, space, _checked(path.name, header))
 
 
@@ -171,6 +184,8 @@ def _fast(file: _File, text: Collection[str], decimal: str | None, only: str | N
     options: dict[str, Any] = {"separator": file.separator, "glob": False, "null_values": None}
     try:
         sample = polars.read_csv(source, infer_schema=False, n_rows=INFER_ROWS, **options)
+        if sample.width != len(file.header):  # lone carriage returns, which polars takes for text
+            return _rows(file)
         kept = {file.header.index(name) for name in text if name in file.header}
         numeric = [i not in kept and only is None and _numbers(sample[:, i], decimal) for i in range(len(file.header))]
         # Looking for words in every field takes as long as all else. In texts they are found later.

@@ -29,19 +29,17 @@ class Scan:
         zero: whether there is a NUL among them.
         quotes: where double quotes are.
         starts: of lines that begin with a space, a tab, ``#`` or a line end: they may be blank, or comments.
-        lines: whether there is a line feed; old Macs ended lines with a carriage return alone.
     """
 
     ascii: bool
     zero: bool
     quotes: np.ndarray
     starts: np.ndarray
-    lines: bool
 
 
 def scan(data: np.ndarray) -> Scan:
     """Go once through the bytes of a file, uint8 [n], in pieces that fit a cache."""
-    plain, zero, lines = True, False, False
+    plain, zero = True, False
     quotes, starts = [], []
     first = data[:1]
     if len(first) and first[0] in (_LF, _CR, _SPACE, _TAB, _HASH):
@@ -54,14 +52,13 @@ def scan(data: np.ndarray) -> Scan:
         if len(found):
             quotes.append(found + begin)
         ends = np.flatnonzero(part == _LF) + begin + 1
-        lines = lines or len(ends) > 0
         ends = ends[ends < len(data)]
         after = data[ends]
         odd = ends[(after <= _HASH) & np.isin(after, (_LF, _CR, _SPACE, _TAB, _HASH))]
         if len(odd):
             starts.append(odd)
     empty = np.zeros(0, dtype=np.int64)
-    return Scan(plain, zero, np.concatenate([empty, *quotes]), np.concatenate([empty, *starts]), lines)
+    return Scan(plain, zero, np.concatenate([empty, *quotes]), np.concatenate([empty, *starts]))
 
 
 def regular_quotes(data: np.ndarray, quotes: np.ndarray, separator: str) -> bool:
@@ -126,7 +123,16 @@ def _is_header(names: list[str], first: list[str]) -> bool:
 
 
 def _fields(line: bytes, separator: str) -> list[str]:
-    return next(csv.reader([line.decode("utf-8", "replace").strip("\r\n")], delimiter=separator), [])
+    text = line.decode("utf-8", "replace").strip("\r\n").replace("\r", " ")
+    return next(iter(_split([text], separator)), [])
+
+
+def _split(lines: Sequence[str], separator: str) -> list[list[str]]:
+    """The fields of each row; none where Python's reader gives up, as at a field of megabytes."""
+    try:
+        return list(csv.reader(io.StringIO("\n".join(lines), newline=""), delimiter=separator))
+    except csv.Error:
+        return []
 
 
 def check_separator(separator: str | None) -> str | None:
@@ -161,7 +167,7 @@ def sniffed(lines: Sequence[str]) -> str:
     """
     best, most = ",", (0, 1)
     for mark in SEPARATORS:
-        widths = [len(row) for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=mark) if row]
+        widths = [len(row) for row in _split(lines, mark) if row]
         if not widths or widths[0] < 2:
             continue
         # A quoted field may be cut at the end of the sample; short rows are filled, long ones are refused.
@@ -176,5 +182,5 @@ def spaced(lines: Sequence[str], separator: str) -> bool:
     """Whether a space follows every separator of the data, as in ``a, b``."""
     if separator == " ":
         return False
-    rows = list(csv.reader(lines[1:], delimiter=separator))
+    rows = _split(lines[1:], separator)
     return any(len(row) > 1 for row in rows) and all(field.startswith(" ") for row in rows for field in row[1:])
