@@ -185,12 +185,13 @@ def test_both_directions_and_all_layers_of_a_recurrent_net_and_its_projection() 
     assert count(view, "layer.weight_ih_l1", "columns") == 6
 
 
-def test_the_levels_and_dimensions_of_an_embedding() -> None:
+def test_the_tokens_and_dimensions_of_an_embedding() -> None:
+    """Its rows are the rows of the table: the vector of one token."""
     for layer in (nn.Embedding(5, 3), nn.EmbeddingBag(5, 3)):
         view = view_of(layer)
-        zero(view, ["weight"], "columns", 2)
+        zero(view, ["weight"], "rows", 2)
         assert [int(level) for level in range(5) if not layer.weight[level].any()] == [2]
-        zero(view, ["weight"], "rows", 1)
+        zero(view, ["weight"], "columns", 1)
         out = layer(torch.arange(5).reshape(5, 1)).reshape(5, 3)
         assert not out[:, 1].any()
         assert out[0].any()

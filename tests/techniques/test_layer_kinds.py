@@ -38,7 +38,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Matrices, bool]] = {
         lambda w: [w[:2].transpose(0, 1), w[2:].transpose(0, 1)],
         True,
     ),
-    "embedding": (lambda: nn.Embedding(4, 6), lambda w: [w.T], True),
+    "embedding": (lambda: nn.Embedding(4, 6), lambda w: [w], True),
     "bilinear": (lambda: nn.Bilinear(2, 2, 3), lambda w: [w], True),
     "gates": (lambda: nn.GRUCell(4, 2), lambda w: [w[:2], w[2:4], w[4:]], False),
     "attention": (lambda: nn.MultiheadAttention(4, 2), lambda w: [w[:4], w[4:8], w[8:]], False),

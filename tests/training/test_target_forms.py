@@ -324,7 +324,9 @@ def test_a_loss_that_compares_every_output_with_every_target_is_refused(loss: st
     assert own.history[-1]["train_rmse"] < 0.5
 
 
-@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.L1Loss(), nn.HuberLoss(), functional.mse_loss], ids=str)
+@pytest.mark.parametrize(
+    "loss", [nn.MSELoss(), nn.L1Loss(), nn.HuberLoss(), functional.mse_loss], ids=["mse", "l1", "huber", "function"]
+)
 def test_a_loss_of_torch_gets_the_target_in_the_shape_of_the_output(loss: Any) -> None:
     assert fit(line(1), (X, VALUES), loss=loss, epochs=60).history[-1]["train_rmse"] < 0.2
 

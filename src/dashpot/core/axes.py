@@ -32,6 +32,7 @@ class Axes:
         heads: of an attention, 0 elsewhere.
         into_heads: the inputs, and not the outputs, are divided into heads, as those of an output projection.
         convolution: whether further axes are positions of a kernel; None where the layer is not known.
+        entries: the axis of a lookup table's entries (an embedding's tokens), which are what is called its rows.
     """
 
     parts: int = 1
@@ -40,13 +41,24 @@ class Axes:
     heads: int = 0
     into_heads: bool = False
     convolution: bool | None = None
+    entries: int | None = None
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """What groups by rows number: the outputs; of a lookup table, its entries."""
+        return self.outputs if self.entries is None else (self.entries,)
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """What groups by columns number: the inputs; of a lookup table, the dimensions of its vectors."""
+        return self.inputs if self.entries is None else self.outputs
 
     def split(self, shape: Sequence[int]) -> tuple[int, ...]:
         """``shape`` with the parts as an axis of their own, where there are any."""
         return (self.parts, shape[0] // self.parts, *shape[1:]) if self.parts > 1 else tuple(shape)
 
     def matrices(self, w: Float[Tensor, "*shape"]) -> Float[Tensor, "parts outputs rest"]:
-        """Each part as the matrix [outputs, everything else]; a tensor of less than two axes is one row."""
+        """Each part as the matrix [rows, everything else]; a tensor of less than two axes is one row."""
         if w.ndim < 2:
             return w.reshape(1, 1, -1)
         order, sizes = self.order(w.shape)
@@ -70,7 +82,7 @@ class Axes:
         """The split axes as (part, outputs, everything else), and the sizes of the three."""
         split = self.split(shape)
         first = [0] if self.parts > 1 else []
-        rows = [axis for axis in self.outputs if axis not in first]
+        rows = [axis for axis in self.rows if axis not in first]
         rest = [axis for axis in range(len(split)) if axis not in first and axis not in rows]
         return [*first, *rows, *rest], (
             self.parts,
@@ -82,7 +94,9 @@ class Axes:
 STANDARD = Axes()
 """[outputs, inputs, ...], as torch's linear layers and convolutions have it."""
 TRANSPOSED = Axes(outputs=(1,), inputs=(0,), convolution=False)
-"""[inputs, outputs], as embeddings have it."""
+"""[inputs, outputs]."""
+TABLE = Axes(outputs=(1,), inputs=(0,), convolution=False, entries=0)
+"""[inputs, outputs] of an embedding: a row is the vector of one input, and it is used whole or not at all."""
 Rule = Callable[[nn.Module, str, Tensor], Axes | None]
 
 
@@ -101,6 +115,10 @@ def _linear(module: nn.Module, leaf: str, w: Tensor) -> Axes:
 
 
 def _embedding(module: nn.Module, leaf: str, w: Tensor) -> Axes:
+    return TABLE
+
+
+def _transposed(module: nn.Module, leaf: str, w: Tensor) -> Axes:
     return TRANSPOSED
 
 
@@ -133,7 +151,7 @@ _RULES: dict[type | str, Rule] = {
     nn.RNNCellBase: _recurrent,
     nn.MultiheadAttention: _attention,
     **dict.fromkeys(NORMS, _scale),
-    "transformers.pytorch_utils.Conv1D": _embedding,
+    "transformers.pytorch_utils.Conv1D": _transposed,
 }
 """By class, or by its full name where it need not be installed; subclasses follow their nearest base."""
 

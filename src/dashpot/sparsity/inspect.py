@@ -34,7 +34,7 @@ class LayerInspection:
     Attributes:
         norm: the 2-norm of all its values.
         zeros: the share of values that are exactly 0.
-        zero_rows, zero_columns: outputs (neurons, filters) and inputs (features, channels) whose values are all exactly
+        zero_rows, zero_columns: outputs (neurons, filters; tokens) and inputs (features, channels; dimensions) whose values are all exactly
             0, as the groups ``rows`` and ``columns`` have them.
         rows, columns: how many there are.
         rank: the numerical rank (singular values above float precision) of the matrix [outputs, everything else],
@@ -134,7 +134,7 @@ def inspect(model: nn.Module, recipe: Recipe | Technique | None = None) -> Inspe
         ranks = None
         if side <= LARGEST_RANK and bool(matrices.isfinite().all()):
             ranks = torch.linalg.matrix_rank(matrices.to(torch.promote_types(w.dtype, torch.float32)))
-        rows, columns = axes.by(axes.outputs, zero), axes.by(axes.inputs, zero)
+        rows, columns = axes.by(axes.rows, zero), axes.by(axes.columns, zero)
         layers.append(
             LayerInspection(
                 name=tensor.name,

@@ -32,8 +32,8 @@ class GroupLasso(GroupPenalty):
         strength, relative, scaling, on: as for :class:`L1`. scikit-learn's
             ``MultiTaskLasso(alpha)`` halves the mean over samples of the squared error summed over tasks: for that loss
             without the half, ``strength = 2 * alpha`` with ``size_weights=False`` and ``groups="columns"``.
-        groups: ``"rows"`` (outputs: neurons, filters, the gates of a recurrent unit, dimensions of an embedding),
-            ``"columns"`` (inputs: features, channels, tokens), ``"filters"``, ``"input-channels"``, ``"layer"``,
+        groups: ``"rows"`` (outputs: neurons, filters, the gates of a recurrent unit; tokens of an embedding),
+            ``"columns"`` (inputs: features, channels; dimensions of an embedding), ``"filters"``, ``"input-channels"``, ``"layer"``,
             ``"element"``, ``"heads:8"``, ``"block:4"``, ``"block:4x8"``, or an integer tensor of the parameter's
             shape, equal numbers being one group. Outputs and inputs are those of the layer, also where they lie along
             other axes, as in a transposed convolution.

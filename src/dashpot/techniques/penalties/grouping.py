@@ -23,8 +23,8 @@ from dashpot.core.fields.domains import Domain
 
 _PLAIN = {
     "element": "every weight by itself",
-    "rows": "all weights of one output: a neuron, a filter, a unit with its gates, a dimension of an embedding",
-    "columns": "all weights of one input: a feature, an input channel, a token",
+    "rows": "all weights of one output: a neuron, a filter, a unit with its gates; of an embedding, a token's vector",
+    "columns": "all weights of one input: a feature, an input channel; of an embedding, a dimension",
     "filters": "rows, of convolutions only",
     "input-channels": "columns, of convolutions only",
     "layer": "the whole tensor",
@@ -157,11 +157,11 @@ def _layout(text: str, shape: tuple[int, ...], name: str, axes: Axes) -> Layout:
     if kind in ("filters", "input-channels") and not (ndim >= 3 if axes.convolution is None else axes.convolution):
         raise refuse(f"of a convolution for groups={kind!r}")
     if kind in ("element", "rows", "filters"):
-        return _numbered(shape, axes, () if kind == "element" else axes.outputs)
+        return _numbered(shape, axes, () if kind == "element" else axes.rows)
     if kind in ("columns", "input-channels"):
         if ndim < 2:
             raise refuse("a matrix or a convolution for groups='columns'")
-        return _numbered(shape, axes, axes.inputs)
+        return _numbered(shape, axes, axes.columns)
     numbers = [int(part) for part in re.split("[x/]", rest)]
     if kind == "heads":
         return _heads(shape, axes, numbers, refuse)
