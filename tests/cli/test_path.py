@@ -120,3 +120,59 @@ def test_bad_input_is_one_message(csv: Path, tmp_path: Path, arguments: dict[str
         path(**{"data": csv, "target": "target", "out": tmp_path / "out", **arguments})
     assert message in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def weighted(tmp_path: Path, frame: pd.DataFrame, name: str, **options: Any) -> dict[str, Any]:
+    file = tmp_path / name / "table.csv"
+    file.parent.mkdir()
+    frame.to_csv(file, index=False)
+    path(file, "price", points=3, cv=2, epochs=2, out=tmp_path / name / "out", **options)
+    record: dict[str, Any] = json.loads((tmp_path / name / "out" / "path.json").read_text())
+    return record
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashpot.report.path.figure.path_figure", lambda record, stem: (stem, stem))
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("network", ["linear", "mlp"])
+def test_rows_of_weight_0_are_absent(csv: Path, tmp_path: Path, network: str) -> None:
+    frame = pd.read_csv(csv).drop(columns=["rare", "target"]).assign(count=[0, 1, 2] * 20)
+    options: dict[str, Any] = {"weights": "count", "network": network, "stability": network == "linear"}
+    less = weighted(tmp_path, frame[frame["count"] > 0], "less", **options)
+    far = frame.assign(a=frame.a + 1e4 * (frame["count"] == 0), price=frame.price - 1e4 * (frame["count"] == 0))
+    found = weighted(tmp_path, far, "all", **options)
+    assert (found["rows"], found["weights"]) == (40, "count")
+    assert "count" not in found["feature_names"]
+    assert found | {"seconds": 0} == less | {"seconds": 0}
+    plain = weighted(tmp_path, frame[frame["count"] > 0].drop(columns="count"), "plain", network=network)
+    assert plain["weights"] is None
+    assert plain["fold_losses"] != found["fold_losses"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_weight_of_2_is_two_rows_in_standardization_too(
+    csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.read_csv(csv).drop(columns=["rare", "target"]).assign(count=[0, 1, 2] * 20)
+    found = weighted(tmp_path, frame, "weighted", weights="count")
+    assert "40 rows (weighted by count)" in capsys.readouterr().out
+    repeated = frame.loc[frame.index.repeat(frame["count"])].drop(columns="count")
+    wanted = weighted(tmp_path, repeated, "repeated")
+    assert found["strengths"] == pytest.approx(wanted["strengths"], rel=1e-4)
+    assert [point["columns"] for point in found["coefficients"]] == [p["columns"] for p in wanted["coefficients"]]
+    for one, other in zip(found["coefficients"], wanted["coefficients"], strict=True):
+        np.testing.assert_allclose(one["values"], other["values"], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [("cuont", "Did you mean 'count'"), ("price", "weights must be another column than the target"), ("a", ">= 0")],
+)
+def test_weights_that_are_none_are_refused(csv: Path, tmp_path: Path, weights: str, message: str) -> None:
+    with pytest.raises(DashpotError) as caught:
+        weighted(tmp_path, pd.read_csv(csv).assign(count=1), "bad", weights=weights)
+    assert message in str(caught.value)
+    assert not (tmp_path / "bad" / "out").exists()

@@ -16,7 +16,7 @@ from dashpot.comparison.compare import arms_of, compare, train_together
 from dashpot.core.technique import Technique
 from dashpot.data import Problem
 from dashpot.data.rows import Rows
-from dashpot.sparsity import selection
+from dashpot.sparsity import points
 from dashpot.training.builtin import TrainingLength, split_scores, train
 
 PLAN = TrainingLength(epochs=6, batch_size=32)
@@ -150,7 +150,7 @@ def test_a_path_of_fresh_networks_is_the_same_together(monkeypatch: pytest.Monke
             return dashpot.path(make, (x, y), dashpot.L1(), points=5, cv=2, order="independent", epochs=5, lr=0.01)
 
     together = run()
-    monkeypatch.setattr(selection, "trained_together", lambda *args: {})
+    monkeypatch.setattr(points, "trained_together", lambda *args: {})
     single = run()
     np.testing.assert_allclose(together.fold_losses, single.fold_losses, rtol=1e-4)
     assert together.zeros == pytest.approx(single.zeros, abs=0.02)

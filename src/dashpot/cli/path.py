@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task
+from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task, Weights
 from dashpot.cli.reading import Categorical, Dates, DayFirst, Decimal, Encoding, Numeric, Separator, reading_of
 from dashpot.core.digits import digits
 
@@ -38,6 +38,7 @@ def path(
     data: Data = None,
     target: TargetName = None,
     task: Task = None,
+    weights: Weights = None,
     numeric: Numeric = None,
     dates: Dates = None,
     categorical: Categorical = None,
@@ -66,6 +67,7 @@ def path(
 
     Rows that DATA itself names as its test part play no part.
     """
+    import torch
     from rich.console import Console
 
     from dashpot.core.errors import ConfigError
@@ -81,12 +83,13 @@ def path(
         raise ConfigError("--network", "linear or mlp", network)
     penalty = check_technique(technique)
     reading = reading_of(numeric, dates, categorical, decimal, day_first, encoding, separator)
-    problem = load_problem(data, target, task, **reading)
+    problem = load_problem(data, target, task, weights, **reading)
     tell()
     rows = problem.pool_and_test(seed)[0] if problem.fixed_test is not None else _rows(problem.n)
     every = problem.prepare(rows)
     kind = network or "linear"
     flat = kind == "linear" or every.x.ndim == 2
+    weight = None if problem.weight is None else problem.weight[rows]
     folder = open_folder(out or next_folder("path"))
     try:
         result = run_path(
@@ -96,6 +99,8 @@ def path(
             penalty,
             points=points,
             cv=cv,
+            weight=None if weight is None else torch.from_numpy(weight),
+            weights=weights,
             epochs=epochs,
             seed=seed,
             device=device,
@@ -106,7 +111,7 @@ def path(
         _remove_if_empty(folder)
         raise
     names = selected_features(result.model(), result.feature_names)
-    shares = _stability(result, every, rows, penalty, flat, seed, epochs, device) if stability else None
+    shares = _stability(result, every, rows, weight, penalty, flat, seed, epochs, device) if stability else None
     record = result.record(dataset=problem.name, network=kind, task=problem.task, seed=seed, stability=shares)
     write_json(folder / record.FILE, record.to_dict())
     write_atomic(folder / "selected.txt", "".join(f"{name}\n" for name in names))
@@ -185,7 +190,15 @@ def _names(every: Prepared, flat: bool) -> list[str]:
 
 
 def _stability(
-    result: PathResult, every: Prepared, rows: np.ndarray, penalty: Any, flat: bool, seed: int, epochs: int, device: str
+    result: PathResult,
+    every: Prepared,
+    rows: np.ndarray,
+    weight: np.ndarray | None,
+    penalty: Any,
+    flat: bool,
+    seed: int,
+    epochs: int,
+    device: str,
 ) -> dict[str, float]:
     from dashpot.sparsity.selection import stability_selection
 
@@ -193,7 +206,14 @@ def _stability(
     x = raw.flatten(1) if flat else raw
     strength = result.strengths[result.one_se]
     shares = stability_selection(
-        result.make, (x, every.y[rows]), penalty, strength=strength, seed=seed, epochs=epochs, device=device
+        result.make,
+        (x, every.y[rows]),
+        penalty,
+        strength=strength,
+        sample_weight=weight,
+        seed=seed,
+        epochs=epochs,
+        device=device,
     )
     return {name: float(share) for name, share in zip(result.feature_names, shares, strict=True) if share > 0}
 
@@ -204,10 +224,13 @@ def _table(record: PathRecord) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from dashpot.report.path.figure import weighted
     from dashpot.report.style import METRICS
 
     count = len(record.strengths)
-    title = f"{record.dataset}: {record.rows:,} rows, {record.features:,} features, {record.folds} folds"
+    title = (
+        f"{record.dataset}: {record.rows:,} rows{weighted(record)}, {record.features:,} features, {record.folds} folds"
+    )
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title=Text(title), title_justify="left")
     for name in ("strength", f"{METRICS[record.metric]} ± se", "loss ± se", "zeros", "features"):
         table.add_column(name, justify="right", no_wrap=True)

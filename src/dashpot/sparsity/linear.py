@@ -55,6 +55,7 @@ class LinearPath:
         outputs: of the layer.
         technique: the penalty.
         intercept: whether there is an (unpenalized) bias.
+        weight: of the rows [rows], above 0; the loss is their weighted mean. None: each counts once.
 
     Example:
         >>> import torch, dashpot
@@ -63,17 +64,29 @@ class LinearPath:
         tensor([[1.5000]], dtype=torch.float64)
     """
 
-    def __init__(self, x: Tensor, y: Tensor, outputs: int, technique: Penalty, *, intercept: bool) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        outputs: int,
+        technique: Penalty,
+        *,
+        intercept: bool,
+        weight: Tensor | None = None,
+    ) -> None:
         x = x.detach().cpu().double()
         self.technique, self.intercept, self.outputs = technique, intercept, outputs
-        self.shift = x.mean(dim=0) if intercept else torch.zeros_like(x[0])
+        self.n = len(x)
+        weight = torch.ones(self.n, device="cpu") if weight is None else weight.detach().cpu()
+        self.share = weight.double() / weight.double().sum()
+        """Of each row in the loss [rows]."""
+        self.shift = self.share @ x if intercept else torch.zeros_like(x[0])
         # Centred columns and the intercept do not disturb each other.
         self.x = x - self.shift
-        self.n = len(x)
         self.classes = is_classification(y)
         y = y.detach().cpu()
         self.target = functional.one_hot(y, outputs).double() if self.classes else y.reshape(self.n, -1).double()
-        self.scale = float(zero_gradient(self.x, y, outputs, intercept).abs().max())
+        self.scale = float(zero_gradient(self.x, y, outputs, intercept, self.share).abs().max())
         self.weight = torch.zeros(outputs, x.shape[1], dtype=torch.float64, device="cpu")
         self.bias = self._start()
 
@@ -101,7 +114,7 @@ class LinearPath:
     def _start(self) -> Tensor:
         if not self.intercept:
             return torch.zeros(self.outputs, dtype=torch.float64, device="cpu")
-        mean = self.target.mean(dim=0)
+        mean = self.share @ self.target
         # A class without rows has no finite best intercept; far below the others is far enough.
         return mean.clamp(min=1e-6).log() if self.classes else mean
 
@@ -117,15 +130,16 @@ class LinearPath:
     def _miss(self, out: Tensor) -> Tensor:
         """The loss's gradient in the outputs [outputs, rows]."""
         if self.classes:
-            return (out.softmax(dim=0) - self.target.T) / self.n
-        return (out - self.target.T) * (2 / (self.n * self.outputs))
+            return (out.softmax(dim=0) - self.target.T) * self.share
+        return (out - self.target.T) * (2 / self.outputs * self.share)
 
     def _descend(self, penalty: Penalty, work: Tensor, limit: float, most: int) -> int:
         """Proximal steps on the features ``work``, until they are stationary; returns how many."""
         k = len(work)
         a = self.x[:, work]
-        gram = a.T @ a if k <= self.n else a @ a.T
-        largest = float(torch.linalg.eigvalsh(gram)[-1]) / self.n if k else 0.0
+        scaled = a * self.share.sqrt()[:, None]
+        gram = scaled.T @ scaled if k <= self.n else scaled @ scaled.T
+        largest = float(torch.linalg.eigvalsh(gram)[-1]) if k else 0.0
         # The intercept as one more column, as steep as the steepest direction of the others, so that it moves as fast.
         c = max(largest, 1e-12) ** 0.5 if self.intercept else 0.0
         a = torch.cat([a, torch.full((self.n, 1), c, dtype=a.dtype, device="cpu")], dim=1)
@@ -149,8 +163,8 @@ class LinearPath:
                 lambda u: self._miss(u @ a.T) @ a, prox, gap, v, step, limit * 0.5, most, penalty.convex
             )
         else:  # a squared error needs the rows only once
-            factor = 2 / (self.n * self.outputs)
-            gram, shift = a.T @ a * factor, self.target.T @ a * factor
+            scaled = a * (2 / self.outputs * self.share)[:, None]
+            gram, shift = a.T @ scaled, self.target.T @ scaled
             v, steps = _accelerate(lambda u: u @ gram - shift, prox, gap, v, step, limit * 0.5, most, penalty.convex)
         self.weight = torch.zeros_like(self.weight)
         self.weight[:, work] = v[:, :k]
@@ -166,13 +180,13 @@ class LinearPath:
 
         def objective(u: Tensor) -> float:
             out = u @ a.T
-            loss = (out.logsumexp(dim=0) - (out * self.target.T).sum(dim=0)).mean()
+            loss = (out.logsumexp(dim=0) - (out * self.target.T).sum(dim=0)) @ self.share
             return float(loss + penalty.value(u[:, :-1]))
 
         steps, value = 0, objective(v)
         while steps < most:
             chance = (v @ a.T).softmax(dim=0)
-            grad = (chance - self.target.T) @ a / self.n
+            grad = ((chance - self.target.T) * self.share) @ a
             here = gap(v, grad)
             if here <= limit:
                 break
@@ -207,8 +221,8 @@ class LinearPath:
         return v, steps
 
     def _block(self, a: Tensor, chance: Tensor, i: int, j: int) -> Tensor:
-        weight = chance[i] * (float(i == j) - chance[j]) / self.n
-        return a.T @ (weight[:, None] * a)
+        curve = chance[i] * (float(i == j) - chance[j]) * self.share
+        return a.T @ (curve[:, None] * a)
 
     def _solution(self, converged: bool, steps: int) -> Solution:
         bias = self.bias - self.weight @ self.shift
@@ -248,10 +262,18 @@ def _accelerate(
 
 
 def solve_path(
-    x: Tensor, y: Tensor, outputs: int, technique: Penalty, strengths: Sequence[float], *, intercept: bool, warm: bool
+    x: Tensor,
+    y: Tensor,
+    outputs: int,
+    technique: Penalty,
+    strengths: Sequence[float],
+    *,
+    intercept: bool,
+    warm: bool,
+    weight: Tensor | None = None,
 ) -> list[Solution]:
     """A :class:`LinearPath` at each of the strengths, in their order."""
     # What takes long is thousands of passes over the rows, each of two products.
     with scoped(threads_for(4.0 * x.numel() * outputs)):
-        problem = LinearPath(x, y, outputs, technique, intercept=intercept)
+        problem = LinearPath(x, y, outputs, technique, intercept=intercept, weight=weight)
         return [problem.solve(strength, warm=warm) for strength in strengths]

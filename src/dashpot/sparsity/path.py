@@ -20,19 +20,19 @@ from dashpot.evaluation.losses import is_classification, metrics_of, predict
 from dashpot.evaluation.metrics import DEFAULT
 from dashpot.evaluation.statistics import standard_error
 from dashpot.sparsity.features import used_columns
-from dashpot.sparsity.result import PathResult
-from dashpot.sparsity.selection import (
+from dashpot.sparsity.points import (
     Point,
     Training,
     as_inputs,
     check_targets,
-    check_technique,
     fit_points,
     fresh_model,
+    present_rows,
 )
+from dashpot.sparsity.result import PathResult
+from dashpot.sparsity.selection import check_technique
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.strengths import linear_layer, strength_grid
-from dashpot.techniques.penalties.training_rows import tensors
 from dashpot.training.task import outputs_of
 
 Order = Literal["auto", "strong-to-weak", "weak-to-strong", "independent"]
@@ -52,6 +52,7 @@ def path(
     strengths: Sequence[float] | None = None,
     points: int = 30,
     cv: int = 5,
+    sample_weight: Any = None,
     order: Order = "auto",
     epochs: int = 50,
     batch_size: int = 128,
@@ -65,7 +66,8 @@ def path(
 
     A model of one linear layer (``nn.Linear``, alone or in a Sequential with Flatten, Identity and idle Dropout) is
     solved exactly; its coefficients are scikit-learn's (``lasso_path`` and ``enet_path``: strength = 2 alpha; L1
-    logistic regression: strength = 1 / (C rows)). Any other network is trained by :func:`dashpot.fit` at each strength.
+    logistic regression: strength = 1 / (C rows), with weights 1 / (C times their sum)). Any other network is trained by
+    :func:`dashpot.fit` at each strength.
 
     Args:
         model_fn: returns a fresh model; it is called under a random state of its own, so that all points start from the
@@ -79,6 +81,8 @@ def path(
             where there are fewer rows than columns.
         points: how many, at least 1.
         cv: folds, at least 2; stratified by class.
+        sample_weight: how much each row counts [n]: a row of weight 0 is absent, one of weight 2 counts as two rows, in
+            the strengths, in training and in every score within a fold. A row is in one fold, and folds count alike.
         order: of training, where each point starts from the weights of the one before. ``"auto"``: strong to weak for
             one linear layer; weak to strong for deeper networks, since a hidden layer that is all zero has zero
             gradients and never comes back. ``"independent"``: each from fresh weights.
@@ -93,7 +97,8 @@ def path(
 
     Raises:
         ConfigError: a technique without a strength to vary, bad numbers, or more folds than rows of a class.
-        DataError: x and y of different lengths, or a gradient at zero that is zero.
+        DataError: x and y of different lengths, weights that are not one finite number >= 0 for each row, or a gradient
+            at zero that is zero.
 
     Example:
         >>> import torch, dashpot
@@ -102,7 +107,7 @@ def path(
         >>> result.selected[0], result.selected[-1], result.zeros[0]
         (0, 2, 1.0)
     """
-    x, y = tensors(*data)
+    x, y, weight = present_rows(data, sample_weight)
     return run_path(
         lambda columns: model_fn(),
         lambda rows: (x, y),
@@ -111,6 +116,8 @@ def path(
         strengths=strengths,
         points=points,
         cv=cv,
+        weight=weight,
+        weights=None if sample_weight is None else "sample_weight",
         order=order,
         epochs=epochs,
         batch_size=batch_size,
@@ -131,6 +138,8 @@ def run_path(
     strengths: Sequence[float] | None = None,
     points: int = 30,
     cv: int = 5,
+    weight: Tensor | None = None,
+    weights: str | None = None,
     order: str = "auto",
     epochs: int = 50,
     batch_size: int = 128,
@@ -147,6 +156,8 @@ def run_path(
         model_for: from the number of input columns to a fresh model; a fold may have fewer columns than all rows have.
         prepare: from row numbers to all rows as (x, y), with statistics of those rows only.
         rows: how many there are.
+        weight: of the rows [rows], above 0; None: each counts once.
+        weights: what the weights are called, for the record.
     """
     started = time.perf_counter()
     tell = note or (lambda text: None)
@@ -164,7 +175,7 @@ def run_path(
     model = make(x.shape[1])()
     layer = linear_layer(model, x, technique)
     check_targets(y, layer.out_features if layer is not None else outputs_of(model, as_inputs(model, x[:2])))
-    chosen = strength_grid(strengths, points, model, x, y, technique)
+    chosen = strength_grid(strengths, points, model, x, y, technique, weight)
     if order == "auto":
         order = "weak-to-strong" if layer is None else "strong-to-weak"
     columns = len(used_columns(model))
@@ -174,16 +185,16 @@ def run_path(
 
     metric = DEFAULT["classification" if is_classification(y) else "regression"]
 
-    def fitted(x: Tensor, y: Tensor) -> list[Point]:
-        return fit_points(make(x.shape[1]), x, y, technique, chosen, order, training)
+    def fitted(x: Tensor, y: Tensor, weight: Tensor | None) -> list[Point]:
+        return fit_points(make(x.shape[1]), x, y, technique, chosen, order, training, weight)
 
-    losses, values, good = _cross_validated(fitted, make, prepare, splits, len(chosen), metric, tell)
-    final = fitted(x, y)
+    losses, values, good = _cross_validated(fitted, make, prepare, splits, len(chosen), metric, weight, tell)
+    final = fitted(x, y, weight)
     tell("all rows: done")
     zeros, selected = zip(*(_sparsity(model, point, technique) for point in final), strict=True)
     loss, loss_se = losses.mean(axis=0), standard_error(losses)
     best, one_se = choose(losses, values)
-    weights = [point.weight.numpy() for point in final if point.weight is not None]
+    solved = [point.weight.numpy() for point in final if point.weight is not None]
     return PathResult(
         strengths=chosen,
         technique=technique,
@@ -196,7 +207,7 @@ def run_path(
         loss_se=loss_se,
         zeros=zeros,
         selected=selected,
-        coefficients=np.stack(weights) if weights else None,
+        coefficients=np.stack(solved) if solved else None,
         best=best,
         one_se=one_se,
         converged=tuple(bool(ok and point.good) for ok, point in zip(good, final, strict=True)),
@@ -206,16 +217,18 @@ def run_path(
         seconds=time.perf_counter() - started,
         states=tuple(point.state for point in final),
         make=make(x.shape[1]),
+        weights=weights,
     )
 
 
 def _cross_validated(
-    fitted: Callable[[Tensor, Tensor], list[Point]],
+    fitted: Callable[[Tensor, Tensor, Tensor | None], list[Point]],
     make: Callable[[int], Callable[[], nn.Module]],
     prepare: Prepare,
     splits: Sequence[tuple[np.ndarray, np.ndarray]],
     points: int,
     metric: str,
+    weight: Tensor | None,
     tell: Note,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The losses and the metric of each point on each fold's validation rows [folds, points], and whether the point was
@@ -225,11 +238,12 @@ def _cross_validated(
     good = np.ones(points, dtype=bool)
     for fold, (train, valid) in enumerate(splits):
         x, y = prepare(train)
-        found = fitted(x[train], y[train])
+        own, held = (None if weight is None else weight[rows] for rows in (train, valid))
+        found = fitted(x[train], y[train], own)
         network = make(x.shape[1])()
         for i, point in enumerate(found):
             network.load_state_dict(point.state)
-            measured = metrics_of(predict(network, as_inputs(network, x[valid])), y[valid])
+            measured = metrics_of(predict(network, as_inputs(network, x[valid])), y[valid], weight=held)
             losses[fold, i], values[fold, i] = measured["loss"], measured[metric]
             good[i] &= point.good
         tell(f"fold {fold + 1} of {len(splits)}: lowest validation loss {losses[fold].min():.4f}")

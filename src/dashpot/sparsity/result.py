@@ -37,6 +37,7 @@ class PathResult:
         order: in which the strengths were gone through.
         seconds: what it took.
         states: the weights of the models of all rows.
+        weights: what the weights of rows are called where they had any, ``"sample_weight"`` or a column; else None.
 
     Example:
         >>> import torch, dashpot
@@ -70,6 +71,7 @@ class PathResult:
     seconds: float
     states: tuple[dict[str, Tensor], ...] = field(repr=False)
     make: Callable[[], nn.Module] = field(repr=False)
+    weights: str | None = None
 
     def model(self, point: int | None = None) -> nn.Module:
         """A fresh model with the weights of one point, in evaluation mode; of ``one_se`` where none is named."""
@@ -128,6 +130,7 @@ class PathResult:
             task=task,
             seed=seed,
             stability=stability,
+            weights=self.weights,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -243,14 +243,19 @@ def _title(axes: Axes, text: str, pad: int, colour: str = INK) -> None:
     axes.set_title(text, loc="left", fontsize=10.5, color=colour, pad=pad)
 
 
+def weighted(record: PathRecord) -> str:
+    """What follows the number of rows: `` (weighted by exposure)``, or nothing where each counts once."""
+    return f" (weighted by {record.weights})" if record.weights else ""
+
+
 def _array(values: Sequence[float | None]) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values])
 
 
 def _small_print(record: PathRecord, lines: Sequence[Any]) -> str:
     text = (
-        f"{record.rows:,} rows, {record.folds} folds. Band: one standard error over the folds. One-SE choice: the"
-        " strongest penalty whose loss "
+        f"{record.rows:,} rows{weighted(record)}, {record.folds} folds. Band: one standard error over the folds. One-SE"
+        " choice: the strongest penalty whose loss "
     )
     text += (
         "is within one standard error of the lowest, and whose score is less than one standard error below, fold by"

@@ -32,6 +32,7 @@ class PathRecord(Record):
         coefficients: for one linear layer, for each point the columns that are not zero with their values per output.
         dataset, network, task, seed: of a run of the command line.
         stability: how often a column is chosen from halves of the rows, where that was asked for.
+        weights: what the weights of rows are called, ``"sample_weight"`` or a column; None where each row counted once.
     """
 
     FILE: ClassVar[str] = "path.json"
@@ -63,3 +64,4 @@ class PathRecord(Record):
     task: str | None = None
     seed: int | None = None
     stability: Mapping[str, float] | None = None
+    weights: str | None = None
