@@ -63,13 +63,13 @@ class Record:
         """The fields in ``data``, without those that are not known.
 
         Raises:
-            DataError: one without a default is missing.
+            DataError: one without a default is missing, or null.
         """
         found = {field.name: data[field.name] for field in dataclasses.fields(cls) if field.name in data}
         missing = [
             field.name
             for field in dataclasses.fields(cls)
-            if field.name not in found
+            if found.get(field.name) is None
             and field.default is dataclasses.MISSING
             and field.default_factory is dataclasses.MISSING
         ]

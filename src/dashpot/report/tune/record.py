@@ -145,7 +145,7 @@ class TuneRecord:
             StorageError: it is of another version.
             DataError: it lacks a key that no report can do without.
         """
-        missing = [key for key in NEEDED if key not in data]
+        missing = [key for key in NEEDED if data.get(key) is None]
         if missing:
             raise DataError(
                 f"a tune record must have {', '.join(map(repr, missing))}, which this one lacks. Give the content of a"

@@ -86,6 +86,17 @@ def pretty(name: str) -> str:
     return NAMES.get(name, name.replace("_", " "))
 
 
+def setting(value: Any) -> str:
+    """A setting that is no number, as people write it.
+
+    >>> setting(True), setting(False), setting(None), setting("rows")
+    ('on', 'off', 'none', 'rows')
+    """
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value is None else str(value)
+
+
 def ranked(record: Report) -> list[RankedTrial]:
     """The candidates, best first: finalists by their score, then those with fewer folds, then pruned ones, then what
     has no score.

@@ -23,7 +23,7 @@ from dashpot.report.tune.axes import (
     score_limits,
 )
 from dashpot.report.tune.record import Report, as_record
-from dashpot.report.tune.stats import RankedTrial, importances, percent, pretty, ranked
+from dashpot.report.tune.stats import RankedTrial, importances, percent, pretty, ranked, setting
 from dashpot.report.tune.trial_record import finite
 
 if TYPE_CHECKING:
@@ -176,10 +176,7 @@ def _linear_ticks(low: float, high: float) -> list[float]:
 
 
 def _strips(name: str, values: Mapping[int, Any]) -> Panel | None:
-    texts = {
-        number: {True: "on", False: "off"}.get(value, str(value)) if isinstance(value, bool) else str(value)
-        for number, value in values.items()
-    }
+    texts = {number: setting(value) for number, value in values.items()}
     kinds = sorted(set(texts.values()))[:6]
     if len(kinds) < 2:
         return None

@@ -16,6 +16,7 @@ from dashpot.report.tune.stats import (
     paired,
     pretty,
     ranked,
+    setting,
     shown_interval,
 )
 from dashpot.report.tune.trial_record import StageRecord, finite
@@ -61,7 +62,8 @@ def changes(stages: Sequence[StageRecord]) -> list[str]:
     if len(stages) < 2:
         return []
     every = [stage.params for stage in stages]
-    moved = [name for name in every[-1] if len({params.get(name) for params in every}) > 1]
+    names = dict.fromkeys(name for params in reversed(every) for name in params)
+    moved = [name for name in names if len({params.get(name) for params in every}) > 1]
     paths = [f"{name} {' → '.join(_value(params.get(name)) for params in every)}" for name in moved]
     more = f"; {len(paths) - MOVED} more in report.json" if len(paths) > MOVED else ""
     after = ", ".join(str(stage.epoch) for stage in stages[1:])
@@ -159,4 +161,4 @@ def duration(seconds: float) -> str:
 
 
 def _value(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else setting(value)
