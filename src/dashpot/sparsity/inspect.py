@@ -34,8 +34,8 @@ class LayerInspection:
     Attributes:
         norm: the 2-norm of all its values.
         zeros: the share of values that are exactly 0.
-        zero_rows, zero_columns: outputs (neurons, filters; tokens) and inputs (features, channels; dimensions) whose values are all exactly
-            0, as the groups ``rows`` and ``columns`` have them.
+        zero_rows, zero_columns: outputs (neurons, filters; tokens of an embedding) and inputs (features, channels;
+            dimensions) whose values are all exactly 0, as the groups ``rows`` and ``columns`` have them.
         rows, columns: how many there are.
         rank: the numerical rank (singular values above float precision) of the matrix [outputs, everything else],
             added up where the weight stacks several, or None for matrices that are too large or not finite.

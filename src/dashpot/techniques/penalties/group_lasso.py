@@ -33,10 +33,10 @@ class GroupLasso(GroupPenalty):
             ``MultiTaskLasso(alpha)`` halves the mean over samples of the squared error summed over tasks: for that loss
             without the half, ``strength = 2 * alpha`` with ``size_weights=False`` and ``groups="columns"``.
         groups: ``"rows"`` (outputs: neurons, filters, the gates of a recurrent unit; tokens of an embedding),
-            ``"columns"`` (inputs: features, channels; dimensions of an embedding), ``"filters"``, ``"input-channels"``, ``"layer"``,
-            ``"element"``, ``"heads:8"``, ``"block:4"``, ``"block:4x8"``, or an integer tensor of the parameter's
-            shape, equal numbers being one group. Outputs and inputs are those of the layer, also where they lie along
-            other axes, as in a transposed convolution.
+            ``"columns"`` (inputs: features, channels; dimensions of an embedding), ``"filters"``,
+            ``"input-channels"``, ``"layer"``, ``"element"``, ``"heads:8"``, ``"block:4"``, ``"block:4x8"``, or an
+            integer tensor of the parameter's shape, equal numbers being one group. Outputs and inputs are those of the
+            layer, also where they lie along other axes, as in a transposed convolution.
         size_weights: weight each group by the square root of its size, so that one strength suits layers of all widths.
 
     Raises:
