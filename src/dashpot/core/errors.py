@@ -5,6 +5,7 @@
     │   └── UnknownNameError            an unknown name; the nearest known one is suggested
     ├── ConflictError (ValueError)      two choices that cannot act together, found at attach
     ├── DataError (ValueError)          the data cannot be used as they are
+    │   └── DataTypeError (TypeError)   a value is of a type that no column can have
     ├── UsageError (RuntimeError)       a call came too early, too late or not at all
     ├── DivergedError (ArithmeticError) the loss became NaN or infinite
     └── StorageError (OSError)          a file could not be read or written
@@ -70,6 +71,10 @@ class ConflictError(DashpotError, ValueError):
 
 class DataError(DashpotError, ValueError):
     """The data cannot be used as they are."""
+
+
+class DataTypeError(DataError, TypeError):
+    """A value is of a type that no column can have. Checks of scikit-learn ask for a TypeError here."""
 
 
 class UsageError(DashpotError, RuntimeError):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
+import decimal
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dashpot.core.errors import DataError
+from dashpot.core.errors import DataError, DataTypeError
 from dashpot.data.columnar import MISSING, Levels, Rows, is_missing, levels_of, plain_text, texts_of
 from dashpot.data.formats import MISSING_WORDS, Format
 from dashpot.data.reading import Reading, decide
@@ -21,7 +23,8 @@ __all__ = ["MISSING", "Levels", "Rows", "decided", "decided_frame", "frame_rows"
 
 DENSE_LIMIT = 2 << 30
 """Sparse input is made dense; above this many bytes it is refused."""
-_KNOWN = (str, int, float, np.generic, datetime.date, datetime.time, datetime.timedelta)
+_NUMBERS = (int, float, np.number, np.bool_, numbers.Rational, decimal.Decimal)
+_KNOWN = (*_NUMBERS, str, np.generic, datetime.date, datetime.time, datetime.timedelta)
 
 
 def to_rows(x: Any, names: Sequence[str] | None = None) -> Rows:
@@ -59,8 +62,11 @@ def _array_rows(x: np.ndarray, names: Sequence[str] | None) -> Rows:
             raise DataError(f"X must hold text in UTF-8, got: {error}. Decode it first.") from None
     for i in range(x.shape[1]):
         odd = _odd_type(x[:, i])
-        if odd:  # a TypeError in scikit-learn's words, which its checks ask for
-            raise TypeError(f"argument must be a string or a number, got {odd}")
+        if odd:  # in scikit-learn's words, which its checks ask for
+            raise DataTypeError(
+                f"column {labels[i]!r}: argument must be a string or a number, a date or a truth value, got {odd}."
+                " Convert or remove it."
+            )
     flags = frozenset(name for i, name in enumerate(labels) if _holds_flags(x[:, i]))
     columns = {name: _object_column(x[:, i]) for i, name in enumerate(labels)}
     return Rows(labels, columns=columns, flags=flags, undecided=True)
@@ -213,7 +219,7 @@ def _holds_flags(column: np.ndarray) -> bool:
 
 def _object_column(column: np.ndarray) -> np.ndarray:
     """Numbers where all are numbers, durations as microseconds, else text with None."""
-    if all(isinstance(value, int | float | np.number | np.bool_) or is_missing(value) for value in column):
+    if all(isinstance(value, _NUMBERS) or is_missing(value) for value in column):
         return np.array([np.nan if is_missing(value) else float(value) for value in column], dtype=np.float64)
     if all(isinstance(value, datetime.timedelta) or is_missing(value) for value in column):
         micro = datetime.timedelta(microseconds=1)

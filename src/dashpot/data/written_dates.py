@@ -117,7 +117,7 @@ def _read(texts: polars.Series, form: str, order: str) -> np.ndarray:
 
     parts = texts.str.extract_groups(form).struct.unnest()
     if "first" in parts.columns:
-        pointed = texts.str.contains(r"^\d{1,2}\.").to_numpy() | (order == "dmy")
+        pointed = texts.str.contains(r"^\d{1,2}\.").fill_null(value=False).to_numpy() | (order == "dmy")
         one, other = _whole(parts["first"]), _whole(parts["other"])
         day, month = np.where(pointed, one, other), np.where(pointed, other, one)
     else:

@@ -101,8 +101,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             x = check_array(x, accept_sparse=True, dtype=None, ensure_all_finite="allow-nan", estimator=self)
             if getattr(x, "dtype", None) is not None and x.dtype.kind == "c":
                 raise ValueError("Complex data not supported")
+        rows = to_rows(x)  # which refuses names that repeat, before scikit-learn asks for them
         _check_feature_names(self, x, reset=reset)
-        rows = to_rows(x)
         if len(rows) == 0:
             raise ValueError(
                 f"Found array with 0 sample(s) (shape={x.shape}) while a minimum of 1 is required by"

@@ -106,7 +106,7 @@ def problem_of(
             "data",
             as_pixels("X", plain)
             if images
-            else decided(to_rows(np.asarray(plain) if isinstance(plain, list) else plain), reading),
+            else decided(to_rows(_listed(plain) if isinstance(plain, list) else plain), reading),
             values,
             task,
             weight=weight,
@@ -116,13 +116,30 @@ def problem_of(
     return Inputs(problem, originals(values, problem.classes) if problem.task == "classification" else None)
 
 
+def _listed(rows: list[Any]) -> np.ndarray:
+    """Lists of cells, of one type or of several, as an array."""
+    try:
+        return np.asarray(rows)
+    except ValueError:
+        raise DataError(
+            "X must be rows of as many cells each, got lists of different lengths or cells that are lists."
+        ) from None
+
+
 def target_values(y: Any) -> np.ndarray:
     """A target as an array: numbers as they are, of anything else what is missing as None.
 
     Raises:
         DataError: more than one dimension of classes, or nothing that has rows.
     """
-    values = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+    try:
+        values = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+    except ValueError:  # lists of different lengths
+        raise DataError(
+            f"y must be classes [n], or values [n] or [n, outputs], got {type(y).__name__} of lists."
+        ) from None
+    if values.dtype.kind in "mMc":
+        raise DataError(f"y must be classes or numbers, got {values.dtype}. Give it as numbers, or classes as text.")
     if values.ndim == 2 and values.shape[1] == 1 and values.dtype.kind != "f":
         values = values[:, 0]
     if values.ndim == 0 or (values.ndim > 1 and values.dtype.kind != "f"):
