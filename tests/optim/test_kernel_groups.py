@@ -18,7 +18,7 @@ from tests.optim.helpers import bisected
 pytestmark = pytest.mark.skipif(native.kernel() is None, reason="no C++ compiler")
 
 SHAPES: dict[str, list[tuple[int, ...]]] = {
-    "columns": [(37, 53), (1, 70), (70, 1), (300, 65), (40, 6, 3, 3), (6, 4, 9, 9), (24, 12, 1), (2, 3000)],
+    "columns": [(37, 53), (1, 70), (70, 1), (300, 65), (40, 6, 3, 3), (6, 4, 9, 9), (24, 12, 1), (2, 3000), (5, 1024)],
     "input-channels": [(16, 5, 5, 5), (130, 17, 1)],
     "filters": [(16, 5, 5, 5)],
     "heads:2": [(12, 8), (130, 33)],
@@ -147,12 +147,14 @@ def test_zeros_stay_and_nan_stays_nan(groups: str) -> None:
     assert not p.any()
 
 
-def test_a_large_gradient_does_not_make_a_weight_nan() -> None:
-    """Its square is beyond float32; torch's step is then 0."""
-    for groups in ("rows", "columns"):
-        p = nn.Parameter(torch.ones(8, 16))
+@pytest.mark.parametrize("groups", ["rows", "columns", "heads:2"])
+@pytest.mark.parametrize("size", [1e20, 1e25])
+def test_a_large_gradient_does_not_make_a_weight_nan(size: float, groups: str) -> None:
+    """Its square is beyond float32, or the second moment is; torch's step is then small or 0."""
+    for column in (3, 16):  # one of several lanes, and one of the tail
+        p = nn.Parameter(torch.ones(8, 18))
         p.grad = torch.ones_like(p)
-        p.grad[2, 3] = 1e20
+        p.grad[2, column] = size
         AdamW([p], lr=0.1, penalty=dashpot.GroupLasso(strength=0.1, groups=groups), engine="native").step()
         assert p.isfinite().all()
 

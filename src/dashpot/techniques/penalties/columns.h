@@ -17,6 +17,7 @@ inline bool by_stripes(const Job &j) { return j.across > 1 && j.row < LONG; }
 
 constexpr int64_t DOWN = 128;   // runs whose sums are taken in single precision
 constexpr int64_t BROAD = 2048; // weights of a run: memory is read in long runs, and the sums stay in the cache
+constexpr int64_t PAGE = 1024;  // weights: 4096 bytes
 constexpr int64_t CHUNK = 16;   // groups that are not parted, so that no line of the cache is, and the same columns are
                                 // added together whatever the number of threads
 
@@ -27,35 +28,55 @@ struct Stripe {
     std::vector<float> sums, roots;
     std::vector<double> totals;
     std::vector<char> open;
+    int64_t kept = 0;  // sums of a column
 };
+
+// Where the k-th of `kept` sums of column i stands: beside the others, for a cache has no room for many addresses a
+// power of 2 apart.
+inline int64_t place(int64_t i, int64_t k, int64_t kept) { return i / LANES * LANES * kept + k * LANES + i % LANES; }
 
 template <class T>
 inline void add_to(float *at, T x) { store(at, load<T>(at) + x); }
 
-// The update of n weights side by side, from `base` on, and the soft threshold; adds w^2 t^k, k = 0 .. 3, of each to
-// the four rows of `sums`.
-template <class Rule, bool ADAPTIVE, bool SHRINK>
-inline void update(const Job &j, int64_t base, int64_t n, float *sums) {
-    sweep(0, n, [&](int64_t i, auto kind) {
-        decltype(kind) t;
-        const auto w = moved<Rule, ADAPTIVE, SHRINK>(j, base + i, t);
-        store(j.p + base + i, w);
-        auto q = w * w;
-        for (int64_t k = 0; k < (ADAPTIVE ? 4 : 1); ++k, q *= t) add_to(sums + k * n + i, q);
-    });
+// Makes room for `kept` sums of each of n columns, and clears them.
+inline void begin(Stripe &s, int64_t n, int64_t kept) {
+    s.kept = kept;
+    s.sums.assign((n + LANES - 1) / LANES * LANES * kept, 0.0f);
+    s.totals.assign(s.sums.size(), 0.0);
 }
 
-// Adds the first n sums to the totals, and clears them all.
-inline void settle(Stripe &s, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) s.totals[i] += s.sums[i];
+// Adds the sums to the totals, and clears them.
+inline void settle(Stripe &s) {
+    for (size_t i = 0; i < s.sums.size(); ++i) s.totals[i] += s.sums[i];
     std::fill(s.sums.begin(), s.sums.end(), 0.0f);
 }
 
-// The k-th row of totals, over the `row` columns of a group.
-inline double total(const Stripe &s, int64_t k, int64_t n, int64_t group, int64_t row) {
+// The k-th total of a group of `row` columns.
+inline double total(const Stripe &s, int64_t k, int64_t group, int64_t row) {
     double whole = 0;
-    for (int64_t i = group * row; i < (group + 1) * row; ++i) whole += s.totals[k * n + i];
+    for (int64_t i = group * row; i < (group + 1) * row; ++i) whole += s.totals[place(i, k, s.kept)];
     return whole;
+}
+
+// The update of SOME runs of n weights, from `base` on; adds w^2 t^k, k = 0 .. 3, of each to the sums of its column.
+template <class Rule, bool ADAPTIVE, Beside MORE, int64_t SOME>
+inline void update(const Job &j, int64_t base, int64_t n, float *sums) {
+    const int64_t pitch = j.across * j.row;
+    sweep(0, n, [&](int64_t i, auto kind) {
+        using T = decltype(kind);
+        constexpr int64_t KEPT = ADAPTIVE ? 4 : 1;
+        T added[KEPT];
+        for (int64_t k = 0; k < KEPT; ++k) added[k] = load<T>(sums + place(i, k, KEPT));
+        for (int64_t d = 0; d < SOME; ++d) {
+            const int64_t at = base + d * pitch + i;
+            T t;
+            const T w = moved<Rule, ADAPTIVE, MORE>(j, at, t);
+            store(j.p + at, w);
+            T q = w * w;
+            for (int64_t k = 0; k < KEPT; ++k, q *= t) added[k] += q;
+        }
+        for (int64_t k = 0; k < KEPT; ++k) store(sums + place(i, k, KEPT), added[k]);
+    });
 }
 
 // Climbs with all groups that are open, side by side; the first weight of the stripe is at `base`.
@@ -63,30 +84,30 @@ inline void climb(const Job &j, Stripe &s, int64_t base, int64_t groups) {
     const int64_t row = j.row, n = groups * row, pitch = j.across * row;
     const float t = j.step * j.lg;
     for (int k = 0; k < ROUNDS; ++k) {
-        std::fill(s.totals.begin(), s.totals.end(), 0.0);
         std::vector<int64_t> blocks;  // of columns: those without an open group rest
         for (int64_t block = 0; block < n; block += LANES) {
             const auto last = s.open.begin() + (std::min(block + LANES, n) - 1) / row + 1;
             if (std::find(s.open.begin() + block / row, last, 1) != last) blocks.push_back(block);
         }
         if (blocks.empty()) break;
+        begin(s, n, 2);
         for (int64_t d = 0; d < j.down; ++d) {  // in the order of memory, here too
             for (int64_t block : blocks)
                 sweep(block, std::min(block + LANES, n), [&](int64_t i, auto kind) {
                     using T = decltype(kind);
                     const int64_t at = base + d * pitch + i;
                     const T r = load<T>(s.roots.data() + i), below = divisor<T>(j, at);
-                    const T over = below * inverse(at_least(r * below + t, TINY));
+                    const T over = quotient(below, at_least(r * below + t, TINY));
                     T q = load<T>(j.p + at) * over;
                     q *= q;
-                    add_to(s.sums.data() + i, q);
-                    add_to(s.sums.data() + n + i, q * over);
+                    add_to(s.sums.data() + place(i, 0, 2), q);
+                    add_to(s.sums.data() + place(i, 1, 2), q * over);
                 });
-            if ((d + 1) % DOWN == 0 || d + 1 == j.down) settle(s, 2 * n);
+            if ((d + 1) % DOWN == 0 || d + 1 == j.down) settle(s);
         }
         for (int64_t group = 0; group < groups; ++group) {
             if (!s.open[group]) continue;
-            const double whole = total(s, 0, n, group, row), steep = total(s, 1, n, group, row);
+            const double whole = total(s, 0, group, row), steep = total(s, 1, group, row);
             float r = s.roots[group * row];
             const bool done = climbed(whole, steep, r) || k == ROUNDS - 1;
             if (done && r > 0.0f && is_rough(whole, steep, r))
@@ -101,14 +122,14 @@ inline void climb(const Job &j, Stripe &s, int64_t base, int64_t groups) {
 // The roots of the groups of a stripe (their factors where not ADAPTIVE), once for each column.
 template <bool ADAPTIVE>
 void find_roots(const Job &j, Stripe &s, int64_t base, int64_t groups) {
-    const int64_t row = j.row, n = groups * row;
+    const int64_t row = j.row;
     const float t = j.step / (1.0f + j.step * j.l2) * j.lg;
     for (int64_t group = 0; group < groups; ++group) {
-        const float s0 = (float)total(s, 0, n, group, row);
+        const float s0 = (float)total(s, 0, group, row);
         Start start{0.0f, true};
         if (ADAPTIVE)
-            start = norm_start(s0, (float)total(s, 1, n, group, row), (float)total(s, 2, n, group, row),
-                (float)total(s, 3, n, group, row));
+            start = norm_start(s0, (float)total(s, 1, group, row), (float)total(s, 2, group, row),
+                (float)total(s, 3, group, row));
         else
             start.r = plain_factor(s0, t);
         s.open[group] = !start.found;
@@ -118,39 +139,45 @@ void find_roots(const Job &j, Stripe &s, int64_t base, int64_t groups) {
 }
 
 // The groups of a stripe, `groups` side by side; the first weight is at `base`.
-template <class Rule, bool ADAPTIVE, bool SHRINK>
+template <class Rule, bool ADAPTIVE, Beside MORE>
 void columns(const Job &job, int64_t base, int64_t groups, Stripe &s) {
     const Job j = job;  // a copy: stores through its pointers could change the caller's, for all the compiler knows
     const int64_t pitch = j.across * j.row, n = groups * j.row;
-    s.sums.assign(4 * n, 0.0f);
-    s.totals.assign(4 * n, 0.0);
+    begin(s, n, ADAPTIVE ? 4 : 1);
     s.roots.resize(n);
     s.open.resize(groups);
-    for (int64_t d = 0; d < j.down; ++d) {  // one by one, so that memory is read in the order in which it lies
-        update<Rule, ADAPTIVE, SHRINK>(j, base + d * pitch, n, s.sums.data());
-        if ((d + 1) % DOWN == 0 || d + 1 == j.down) settle(s, ADAPTIVE ? 4 * n : n);
+    // Two runs at a time, so that the sums are read and written half as often; not where both would want the same lines
+    // of the cache, as addresses do that are whole pages apart.
+    const int64_t most = pitch % PAGE ? 2 : 1;
+    for (int64_t d = 0; d < j.down;) {  // in the order of memory
+        const int64_t some = std::min(most, j.down - d);
+        if (some == 2) update<Rule, ADAPTIVE, MORE, 2>(j, base + d * pitch, n, s.sums.data());
+        else update<Rule, ADAPTIVE, MORE, 1>(j, base + d * pitch, n, s.sums.data());
+        d += some;
+        if (d % DOWN == 0 || d == j.down) settle(s);
     }
     find_roots<ADAPTIVE>(j, s, base, groups);
-    for (int64_t at = base + (j.down - 1) * pitch; at >= base; at -= pitch)  // back: the last is still in the cache
+    for (int64_t d = j.down - 1; d >= 0; --d)  // back: the last is still in the cache
         sweep(0, n, [&](int64_t i, auto kind) {
             using T = decltype(kind);
+            const int64_t at = base + d * pitch + i;
             T factor = load<T>(s.roots.data() + i);
             if constexpr (ADAPTIVE) {  // r / (r + t), with one division less
-                const T scaled = factor * divisor<T>(j, at + i);
+                const T scaled = factor * divisor<T>(j, at);
                 factor = quotient(scaled, at_least(scaled + j.step * j.lg, TINY));
             }
-            store(j.p + at + i, load<T>(j.p + at + i) * factor);
+            store(j.p + at, load<T>(j.p + at) * factor);
         });
 }
 
 // Chunks from .. to - 1, in stripes.
-template <class Rule, bool ADAPTIVE, bool SHRINK>
+template <class Rule, bool ADAPTIVE, Beside MORE>
 void columns(const Job &j, int64_t from, int64_t to, Stripe &s, int64_t each) {
     const int64_t most = std::max<int64_t>(BROAD / j.row / CHUNK, 1);
     while (from < to) {
         const int64_t slab = from / each, first = from % each, some = std::min({to - from, each - first, most});
         const int64_t begin = first * CHUNK, end = std::min((first + some) * CHUNK, j.across);
-        columns<Rule, ADAPTIVE, SHRINK>(j, (slab * j.across * j.down + begin) * j.row, end - begin, s);
+        columns<Rule, ADAPTIVE, MORE>(j, (slab * j.across * j.down + begin) * j.row, end - begin, s);
         from += some;
     }
 }

@@ -17,12 +17,12 @@ using namespace dashpot;
 
 constexpr int64_t LINE = 16;  // weights that are not parted: a line of the cache
 
-template <class Rule, bool ADAPTIVE, bool SHRINK>
+template <class Rule, bool ADAPTIVE, Beside MORE>
 void elements(const Job &job, int64_t from, int64_t to) {
     const Job j = job;  // a copy: stores through its pointers could change the caller's, for all the compiler knows
     sweep(from, to, [&](int64_t i, auto kind) {
         decltype(kind) less;
-        store(j.p + i, moved<Rule, ADAPTIVE, SHRINK>(j, i, less));
+        store(j.p + i, moved<Rule, ADAPTIVE, MORE>(j, i, less));
     });
 }
 
@@ -37,17 +37,18 @@ int64_t units(const Job &j) {
     return by_stripes(j) ? j.numel / (j.row * j.down * j.across) * chunks(j) : j.numel / (j.row * j.down);
 }
 
-template <class Rule, bool ADAPTIVE, bool SHRINK>
+template <class Rule, bool ADAPTIVE, Beside MORE>
 void part(const Job &j, int64_t from, int64_t to, Scratch &scratch) {
-    if (!j.row) elements<Rule, ADAPTIVE, SHRINK>(j, from * LINE, std::min(to * LINE, j.numel));
-    else if (by_stripes(j)) columns<Rule, ADAPTIVE, SHRINK>(j, from, to, scratch.stripe, chunks(j));
-    else rows<Rule, ADAPTIVE, SHRINK>(j, from, to, scratch.row);
+    if (!j.row) elements<Rule, ADAPTIVE, MORE>(j, from * LINE, std::min(to * LINE, j.numel));
+    else if (by_stripes(j)) columns<Rule, ADAPTIVE, MORE>(j, from, to, scratch.stripe, chunks(j));
+    else rows<Rule, ADAPTIVE, MORE>(j, from, to, scratch.row);
 }
 
 template <class Rule, bool ADAPTIVE>
 void part(const Job &j, int64_t from, int64_t to, Scratch &scratch) {
-    if (j.l2 != 0.0f) part<Rule, ADAPTIVE, true>(j, from, to, scratch);
-    else part<Rule, ADAPTIVE, false>(j, from, to, scratch);
+    if (j.l2 != 0.0f) part<Rule, ADAPTIVE, SHRINK>(j, from, to, scratch);
+    else if (j.l1 != 0.0f) part<Rule, ADAPTIVE, SOFT>(j, from, to, scratch);
+    else part<Rule, ADAPTIVE, NOTHING>(j, from, to, scratch);
 }
 
 // Jobs side by side: all weights are cut into as many spans as there are threads, the same at each step, so that a

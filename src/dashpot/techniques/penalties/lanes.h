@@ -1,5 +1,5 @@
-// Several floats at a time: of x86 by estimates of 1 / x and 1 / sqrt(x), which one step of Newton's method brings to
-// float precision in a third of the time that division and square root take. A single float is the tail of a loop.
+// Several floats at a time, with the division and the square root of the processor: while it is busy with them it does
+// the rest. A single float is the tail of a loop.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace dashpot {
 
-constexpr float TINY = 1.17549435e-38f, BIG = 1e38f;
+constexpr float TINY = 1.17549435e-38f, BIG = 1e19f;
 
 #if defined(__AVX2__) && defined(__FMA__)
 typedef float Lanes __attribute__((vector_size(32)));
@@ -32,6 +32,7 @@ template <class T>
 inline void store(float *to, T x) { std::memcpy(to, &x, sizeof x); }
 
 inline float at_least(float x, float bottom) { return x < bottom ? bottom : x; }  // NaN stays NaN, here and below
+inline float at_most(float x, float top) { return x > top ? top : x; }
 inline float inverse(float x) { return 1.0f / x; }
 inline float root(float x) { return std::sqrt(x); }
 inline float quotient(float a, float b) { return a / b; }
@@ -39,41 +40,20 @@ inline float quotient(float a, float b) { return a / b; }
 // |w| - t, not below 0, with the sign of w.
 inline float soft(float w, float t) { return std::copysign(at_least(std::fabs(w) - t, 0.0f), w); }
 
+inline Lanes all(float x) { return Lanes{} + x; }
+inline Lanes inverse(Lanes x) { return 1.0f / x; }
+inline Lanes quotient(Lanes a, Lanes b) { return a / b; }
 #if defined(__AVX2__) && defined(__FMA__)
-inline Lanes all(float x) { return (Lanes)_mm256_set1_ps(x); }
 inline Lanes at_least(Lanes x, float bottom) { return (Lanes)_mm256_max_ps((__m256)all(bottom), (__m256)x); }
 inline Lanes at_most(Lanes x, float top) { return (Lanes)_mm256_min_ps((__m256)all(top), (__m256)x); }
-// The rest a - b * c in one rounding.
-inline Lanes rest(Lanes a, Lanes b, Lanes c) {
-    return (Lanes)_mm256_fnmadd_ps((__m256)b, (__m256)c, (__m256)a);
-}
-
-inline Lanes inverse(Lanes x) {
-    x = at_most(x, BIG);
-    const Lanes y = (Lanes)_mm256_rcp_ps((__m256)x);
-    return y + y * rest(all(1.0f), x, y);
-}
-
-inline Lanes root(Lanes x) {
-    x = at_most(x, BIG);
-    const Lanes y = (Lanes)_mm256_rsqrt_ps((__m256)at_least(x, TINY)), s = x * y;
-    return s + 0.5f * y * rest(x, s, s);
-}
-
-// Exactly a where b is 1, and exactly 1 where b is a.
-inline Lanes quotient(Lanes a, Lanes b) {
-    const Lanes y = inverse(b), q = a * y;
-    return q + y * rest(a, q, b);
-}
+inline Lanes root(Lanes x) { return (Lanes)_mm256_sqrt_ps((__m256)x); }
 #else
-inline Lanes all(float x) { return Lanes{} + x; }
 inline Lanes at_least(Lanes x, float bottom) { return x < bottom ? all(bottom) : x; }
-inline Lanes inverse(Lanes x) { return 1.0f / x; }
+inline Lanes at_most(Lanes x, float top) { return x > top ? all(top) : x; }
 inline Lanes root(Lanes x) {
     for (int64_t k = 0; k < LANES; ++k) x[k] = std::sqrt(x[k]);
     return x;
 }
-inline Lanes quotient(Lanes a, Lanes b) { return a / b; }
 #endif
 
 inline Lanes soft(Lanes w, Lanes t) {

@@ -23,7 +23,7 @@ inline void add_powers(S &s0, S &s1, S &s2, S &s3, T w, T t) {
 }
 
 // Groups from .. to - 1, one by one.
-template <class Rule, bool ADAPTIVE, bool SHRINK>
+template <class Rule, bool ADAPTIVE, Beside MORE>
 void rows(const Job &job, int64_t from, int64_t to, std::vector<float> &scratch) {
     const Job j = job;  // a copy: stores through its pointers could change the caller's, for all the compiler knows
     const int64_t n = j.row, pitch = j.across * n, members = n * j.down;
@@ -40,7 +40,7 @@ void rows(const Job &job, int64_t from, int64_t to, std::vector<float> &scratch)
                 sweep(begin, std::min(begin + BLOCK, n), [&](int64_t i, auto kind) {
                     using T = decltype(kind);
                     T less;
-                    const T w = moved<Rule, ADAPTIVE, SHRINK>(j, base + d * pitch + i, less);
+                    const T w = moved<Rule, ADAPTIVE, MORE>(j, base + d * pitch + i, less);
                     store(apart ? copy + d * n + i : p + i, w);
                     if (ADAPTIVE) store(t + d * n + i, less);
                     add_powers<ADAPTIVE>(s0, s1, s2, s3, w, less);

@@ -66,13 +66,16 @@ struct Map {
     }
 };
 
+// What the penalty has beside its groups: nothing, L1, or L1 and L2.
+enum Beside { NOTHING, SOFT, SHRINK };
+
 // The update, the soft threshold and the shrinking of L2; t is the threshold of the group.
-template <class Rule, bool ADAPTIVE, bool SHRINK, class T>
+template <class Rule, bool ADAPTIVE, Beside MORE, class T>
 inline T moved(const Job &j, int64_t i, T &t) {
     T w, s;
     Rule::template one<ADAPTIVE>(j, i, w, s);
-    w = soft(w, s * j.l1);
-    if (SHRINK) {
+    if (MORE >= SOFT) w = soft(w, s * j.l1);
+    if (MORE == SHRINK) {
         const T more = 1.0f + s * j.l2;
         w = quotient(w, more);
         s = quotient(s, more);
@@ -81,8 +84,10 @@ inline T moved(const Job &j, int64_t i, T &t) {
     return w;
 }
 
-// After the update, from Adam's second moment: the same threshold is step * lg / divisor.
+// After the update, from Adam's second moment: the same threshold is step * lg / divisor. Finite even where v is not.
 template <class T>
-inline T divisor(const Job &j, int64_t i) { return root(load<T>(j.v + i)) * j.root + (j.eps + j.step * j.l2); }
+inline T divisor(const Job &j, int64_t i) {
+    return at_most(root(load<T>(j.v + i)), BIG) * j.root + (j.eps + j.step * j.l2);
+}
 
 }  // namespace dashpot
