@@ -173,7 +173,7 @@ def fit(
         if any(getattr(t, "relative", None) is not None for t in recipe):
             told = task.criterion if task.targets == "multilabel" else loss
             recipe = resolve_strengths(recipe, model, train.whole(), told)
-    _check_monitors(recipe, held_out, task.targets)
+    _check_monitors(recipe, held_out, task.targets, single=first.y is not None and first.y.numel() == len(first.y))
     optimizer = adamw_for(model, optimizer, lr)
     factor = schedule_of(schedule)
     settings = {
@@ -221,10 +221,15 @@ def fit(
     return FitResult(model, training.history, training.stopped, plan, training.best_epoch, training.diverged, seconds)
 
 
-def _check_monitors(recipe: Recipe, held_out: Batches | None, targets: str | None = None) -> None:
-    """Refuse to monitor a score that is not computed; once the ``targets`` are known, any other name."""
+def _check_monitors(recipe: Recipe, held_out: Batches | None, targets: str | None = None, single: bool = False) -> None:
+    """Refuse to monitor a score that is not computed; once the ``targets`` are known (and whether there is a ``single``
+    one in a row), any other name.
+    """
     parts = ("train", "val") if held_out is not None else ("train",)
-    known = ["objective", *(f"{part}_{name}" for part in parts for name in SCORES[targets])] if targets else []
+    scores = (
+        (*SCORES[targets], *(["balanced_accuracy"] if targets == "multilabel" and single else [])) if targets else ()
+    )
+    known = ["objective", *(f"{part}_{name}" for part in parts for name in scores)] if targets else []
     for technique in recipe:
         if known and isinstance(technique, EarlyStopping) and technique.monitor not in known:
             raise UnknownNameError("EarlyStopping.monitor", technique.monitor, known)

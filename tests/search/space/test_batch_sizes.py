@@ -298,7 +298,7 @@ def test_first_candidates_have_the_default(tmp_path: Path) -> None:
     search = searching(table(), tmp_path, batch_size=(10, 20, 40))
     assert search.space.batch_default == 40
     assert {c.batch_size for c in search.first_candidates()} == {40}
-    assert search._grid()["batch_size"] == [10, 20, 40]
+    assert search.space.grid()["batch_size"] == [10, 20, 40]
 
 
 def test_a_grid_over_a_range_has_whole_numbers(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_a_grid_over_a_range_has_whole_numbers(tmp_path: Path) -> None:
         return Space(technique_spaces(["l1"]), lr=Numeric(1e-3, 1e-2, log=True), batch_size=Numeric(7, 30, log=True))
 
     search = Search(table(), SearchConfig(trials=4, **SHORT), tmp_path, space=own)
-    assert search._grid()["batch_size"] == [7, 14, 30]
+    assert search.space.grid()["batch_size"] == [7, 14, 30]
     assert search.settings()["space"]["batch_size"] == "7..30 (log)"
 
 

@@ -12,7 +12,7 @@ from dashpot.core.rng import stream
 from dashpot.core.running import conflicts
 from dashpot.core.running.attach import Mark
 from dashpot.core.running.context import Context
-from dashpot.core.running.copies import guests_of
+from dashpot.core.running.copies import hooks_of, new_guests
 from dashpot.core.running.following import Following
 from dashpot.core.running.forward import Forward
 from dashpot.core.running.idle import warn_unused
@@ -27,10 +27,6 @@ class Hooks:
 
     def __init__(self) -> None:
         self.handles: list[Handle] = []
-
-    def keep_out(self, model: nn.Module) -> None:
-        """Copies of the model do not have torch's own hooks among them; other handles see to theirs."""
-        self.handles += guests_of(model, self.handles)
 
     def remove(self) -> None:
         while self.handles:
@@ -106,10 +102,12 @@ class Acting:
     def _install(self) -> None:
         """Hooks on the modules as they are now, in place of earlier ones."""
         self._hooks.remove()
+        model = self.run.view.model
+        before = hooks_of(model)
         for _, ctx in self.at["on_model"]:
             with ctx.hooking():
                 self._hooks.handles.extend(ctx.technique.on_model(self.run.view, ctx))
-        self._hooks.keep_out(self.run.view.model)
+        self._hooks.handles.extend(new_guests(model, before))  # copies of the model do not have them
 
     def look(self, settle: bool = False) -> ModelView:
         """The model, with what has changed in it or the optimizer taken in.

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 
 ABSENT = object()
 """What an attribute was that the module did not have."""
@@ -38,19 +37,23 @@ class Guest:
             del _guests[module], module.__dict__["__getstate__"]
 
 
-def guests_of(model: nn.Module, handles: Iterable[Any]) -> list[Guest]:
-    """A guest for each module that has one of torch's hooks behind these handles."""
-    dicts = {
-        id(hooks): module
+def hooks_of(model: nn.Module) -> dict[nn.Module, set[int]]:
+    """The numbers of the hooks of torch's own kinds on each module."""
+    return {
+        module: {
+            number
+            for name, hooks in vars(module).items()
+            if name.endswith("_hooks") and isinstance(hooks, dict)
+            for number in hooks
+        }
         for module in model.modules()
-        for name, hooks in vars(module).items()
-        if name.endswith("_hooks") and isinstance(hooks, dict)
     }
-    found: dict[nn.Module, list[int]] = {}
-    for handle in handles:
-        if isinstance(handle, RemovableHandle) and (module := dicts.get(id(handle.hooks_dict_ref()))) is not None:
-            found.setdefault(module, []).append(handle.id)
-    return [Guest(module, hooks, {}) for module, hooks in found.items()]
+
+
+def new_guests(model: nn.Module, before: Mapping[nn.Module, set[int]]) -> list[Guest]:
+    """A guest for each module that has hooks now which it had not ``before``, whoever installed them."""
+    found = {module: hooks - before.get(module, set()) for module, hooks in hooks_of(model).items()}
+    return [Guest(module, hooks, {}) for module, hooks in found.items() if hooks]
 
 
 def _state(held: weakref.ref[nn.Module]) -> Any:

@@ -178,7 +178,8 @@ def _references(setup: Setup, metrics: Mapping[str, Metric]) -> dict[str, dict[s
                         setup.note(f"{name} is skipped: it would take longer than the budget.")
                         continue
                 fit_reference(model, *part)
-        except Exception:  # a reference that a library cannot fit, for whatever reason, is left out
+        except Exception as error:  # a reference that a library cannot fit, for whatever reason, is left out
+            setup.note(f"{name} is left out: {type(error).__name__}: {error}")
             continue
         if setup.task.classes:
             out = torch.from_numpy(log_probabilities(model, x[setup.test], setup.task.classes))

@@ -104,6 +104,7 @@ class GradientClipping(Technique):
     """
 
     summary = "bounds the gradient"
+    sparse_gradients = True
     stacked = StackedGradientClipping
 
     maximum: Annotated[float, Range(0.0, float("inf"), search=(0.1, 10.0), log=True, off=float("inf"), open="low")] = (

@@ -88,6 +88,7 @@ class SAM(Technique):
     When not to use it: where the doubled time buys more as twice the epochs; with very small batches ρ must shrink.
     """
 
+    sparse_gradients = True
     summary = "steps by the gradient at the worst point nearby (two gradients per step)"
     exclusive = ("second gradient",)
     stacked = StackedSAM
