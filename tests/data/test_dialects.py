@@ -69,7 +69,8 @@ def test_one_line_of_a_semicolon_file_that_has_commas(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["latin-1", "gb18030", "cp1252", "shift_jis", "koi8-r"])
 def test_other_encodings_are_asked_for(tmp_path: Path, encoding: str) -> None:
-    word = {"latin-1": "café", "gb18030": "北京", "cp1252": "café", "shift_jis": "東京", "koi8-r": "мир"}[encoding]
+    words = {"latin-1": "café", "gb18030": "北京", "cp1252": "café", "shift_jis": "東京", "koi8-r": "мир"}
+    word = words[encoding]
     text = f"a,b\n1,{word}\n2,x\n".encode(encoding)
     assert read(tmp_path, text, encoding=encoding).rows() == [(1.0, word), (2.0, "x")]
     with pytest.raises(

@@ -74,7 +74,8 @@ def test_a_metric_of_ones_own_is_in_the_test_scores_and_must_know_weights() -> N
         return float((predicted == y).mean())
 
     own = Metric("share", "classification", "higher", "decision", share)
-    result = dashpot.tune((X, CODES), config=SearchConfig(**QUICK, metric=own), progress=False)  # type: ignore[arg-type]
+    config = SearchConfig(**QUICK, metric=own)  # type: ignore[arg-type]
+    result = dashpot.tune((X, CODES), config=config, progress=False)
     scores = result.record["test"]["chosen"]
     assert scores["share"] == scores["accuracy"]
     with pytest.raises(

@@ -83,7 +83,8 @@ def test_three_classes_and_their_intercepts_are_stationary(p: int) -> None:
     share = torch.from_numpy(WEIGHT / WEIGHT.sum())
     for i, strength in enumerate(result.strengths):
         layer: Any = result.model(i)
-        (nn.functional.cross_entropy(layer(x), y, reduction="none") * share).sum().backward()  # type: ignore[no-untyped-call]
+        losses = nn.functional.cross_entropy(layer(x), y, reduction="none")
+        (losses * share).sum().backward()  # type: ignore[no-untyped-call]
         gap = dashpot.L1(strength=strength).stationarity(layer.weight.detach(), layer.weight.grad)
         assert float(gap.max()) < 1e-6 * largest
         assert float(layer.bias.grad.abs().max()) < 1e-6 * largest

@@ -390,7 +390,8 @@ def test_what_cannot_be_trained_is_refused_before_it_begins(name: str) -> None:
 
 
 def test_a_loader_s_classes_are_checked_batch_by_batch() -> None:
-    data: Any = DataLoader([(X[i], CODES[i] + 1) for i in range(40)], batch_size=16)  # type: ignore[arg-type,var-annotated]
+    rows: Any = [(X[i], CODES[i] + 1) for i in range(40)]
+    data: Any = DataLoader(rows, batch_size=16)
     with pytest.raises(dashpot.DataError, match=r"data\[1\] must be classes 0 to 2"):
         fit(line(3), data)
 

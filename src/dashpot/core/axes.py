@@ -124,7 +124,8 @@ def _transposed(module: nn.Module, leaf: str, w: Tensor) -> Axes:
 
 def _recurrent(module: nn.Module, leaf: str, w: Tensor) -> Axes:
     """The gates of a unit are one output; ``weight_hr``, the projection, has none."""
-    gates = 1 if leaf.startswith("weight_hr") else w.shape[0] // int(module.hidden_size)  # type: ignore[arg-type]  # torch types it as a module's attribute
+    width = int(module.hidden_size)  # type: ignore[arg-type]  # torch types it as a module's attribute
+    gates = 1 if leaf.startswith("weight_hr") else w.shape[0] // width
     return Axes(gates, (1,), (2,), convolution=False) if gates > 1 else _linear(module, leaf, w)
 
 

@@ -132,10 +132,8 @@ class Population:
             for piece in (piece for positions in alike for piece in even([part[k] for k in positions], size)):
                 group = self._planner.group([self.members[i] for i in piece])
                 first = self.members[piece[0]]
-                group.epoch, group.step = (
-                    at_epoch,
-                    at_epoch * len(batch_edges(len(first.rows), self.plan.batch_of(first))),
-                )
+                steps = len(batch_edges(len(first.rows), self.plan.batch_of(first)))
+                group.epoch, group.step = at_epoch, at_epoch * steps
                 if isinstance(group, SequentialTrainer):
                     group.begin()
                 self._groups.append((group, piece))

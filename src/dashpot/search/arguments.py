@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dashpot.core.errors import ConfigError
@@ -93,3 +93,12 @@ def seconds(time: Any, parameter: str = "budget") -> float:
     if not 0 < value < math.inf:
         raise ConfigError(parameter, "seconds, or a time such as 90s, 10m or 2h", time)
     return value
+
+
+def name_of(function: Callable[..., Any] | None) -> str | None:
+    """The module and name of a function of the user's own; two with the same name count as equal."""
+    return (
+        None
+        if function is None
+        else f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+    )

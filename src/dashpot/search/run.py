@@ -19,7 +19,7 @@ from dashpot.data import Prepared, Problem
 from dashpot.data.splitting import warn_of_rare
 from dashpot.evaluation.losses import Criterion
 from dashpot.evaluation.metrics import find_metric, with_positive
-from dashpot.search.arguments import rate
+from dashpot.search.arguments import name_of, rate
 from dashpot.search.config import SearchConfig
 from dashpot.search.inputs import layers, staged
 from dashpot.search.outcome.finish import FINALISTS, finish
@@ -134,8 +134,8 @@ class Search:
             "calibrate": self.config.calibrate,
             "schedule": self.config.schedule,
             "test part": self.config.test,
-            "model": _named(self._make),
-            "loss": _named(self.task.loss),
+            "model": name_of(self._make),
+            "loss": name_of(self.task.loss),
             "network": layers(self.task.make, self.space.baseline().net),
         }
 
@@ -277,15 +277,6 @@ class Search:
             note=self.note,
             say=self.say,
         )
-
-
-def _named(function: Callable[..., Any] | None) -> str | None:
-    """The module and name of a function of the user's own; two with the same name count as equal."""
-    return (
-        None
-        if function is None
-        else f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
-    )
 
 
 def run(

@@ -61,5 +61,5 @@ def smallest_of(loader: DataLoader[Any]) -> int | None:
         return min(stop - start for start, stop in sampler.edges)
     if isinstance(loader.dataset, IterableDataset) or type(sampler) is not BatchSampler or sampler.drop_last:
         return None
-    rows = len(sampler.sampler)  # type: ignore[arg-type]  # torch types it as Iterable; this sampler's length needs it too
+    rows = len(sampler.sampler)  # type: ignore[arg-type]  # typed as Iterable; this sampler's own length needs it too
     return min(sampler.batch_size, (rows - 1) % sampler.batch_size + 1)

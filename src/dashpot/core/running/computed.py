@@ -128,7 +128,8 @@ def _of(module: nn.Module) -> list[tuple[str, str, list[str]]]:
         parametrizations = module.parametrizations
         assert isinstance(parametrizations, nn.ModuleDict), "torch keeps them in one"
         for leaf, steps in parametrizations.items():
-            how = " and ".join(type(step).__name__.removeprefix("_") for step in steps)  # type: ignore[attr-defined]  # a list of modules
+            kinds = [type(step).__name__ for step in steps]  # type: ignore[attr-defined]  # a list of modules
+            how = " and ".join(kind.removeprefix("_") for kind in kinds)
             found.append((leaf, how, [f"parametrizations.{leaf}.{name}" for name, _ in steps.named_parameters()]))
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, WeightNorm):

@@ -56,8 +56,7 @@ def pace(task: Task, candidates: Sequence[Candidate], batch_size: int) -> Pace:
     """
     try:
         return _pace(task, candidates, batch_size)
-    except Exception:
-        # A candidate that cannot be trained fails in its race, and must not end the search here.
+    except Exception:  # a candidate that cannot be trained fails in its race, and must not end the search here
         errors = [_error(task, candidate, batch_size) for candidate in candidates]
         fine = [candidate for candidate, error in zip(candidates, errors, strict=True) if error is None]
         if not fine:

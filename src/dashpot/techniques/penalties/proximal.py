@@ -157,7 +157,8 @@ class Proximal(Technique):
                     self.prox(torch.zeros_like(w), step)
             except (RuntimeError, NotImplementedError, IndexError) as error:
                 raise ConflictError(
-                    f"{self} cannot act on {name}, a DTensor whose shards {w.placements} cut its groups. Leave it out"  # type: ignore[attr-defined]  # a DTensor has them
+                    f"{self} cannot act on {name}, a DTensor whose shards {getattr(w, 'placements', '')} cut its"
+                    " groups. Leave it out"
                     " with `on`, shard it along another axis, or take groups that a shard holds whole, such as rows."
                 ) from error
 
