@@ -173,7 +173,8 @@ def fit(
         if any(getattr(t, "relative", None) is not None for t in recipe):
             told = task.criterion if task.targets == "multilabel" else loss
             recipe = resolve_strengths(recipe, model, train.whole(), told)
-    _check_monitors(recipe, held_out, task.targets, single=first.y is not None and first.y.numel() == len(first.y))
+    single = isinstance(first.y, torch.Tensor) and first.y.numel() == len(first.y)
+    _check_monitors(recipe, held_out, task.targets, single)
     optimizer = adamw_for(model, optimizer, lr)
     factor = schedule_of(schedule)
     settings = {
