@@ -135,4 +135,8 @@ def row_numbers(rows: Rows) -> list[str]:
         ['']
     """
     named = [name for name in rows.names if _ROW_NUMBERS.fullmatch(name) and rows.column(name).dtype != object]
-    return [name for name in named if (rows.column(name) % 1 == 0).all() and (np.diff(rows.column(name)) == 1).all()]
+    return [name for name in named if _consecutive(rows.column(name))]
+
+
+def _consecutive(numbers: np.ndarray) -> bool:
+    return bool(np.isfinite(numbers).all() and (numbers % 1 == 0).all() and (np.diff(numbers) == 1).all())
