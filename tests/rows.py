@@ -141,6 +141,7 @@ ROWS: dict[type[Technique], Row] = {
                 ),
             ),
         ),
+        Row(dashpot.augment.HorizontalFlip(p=0.5), toy=Toy(modality="image")),
         Row(
             dashpot.InputNoise(std=0.5),
             toy=Toy("regression"),

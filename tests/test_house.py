@@ -21,6 +21,7 @@ SOURCE = Path(dashpot.__file__).parent
 # A room may import those on its left side and itself; `None` stands for the package's own __init__.
 ROOMS = [
     ["core"],
+    ["imaging"],
     ["evaluation"],
     ["techniques"],
     ["optim"],

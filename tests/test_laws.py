@@ -16,7 +16,7 @@ def settings(row: Row) -> dict[str, Row]:
     """The row on its own toy and on those of other kinds of data, and at its other settings; by name."""
     kind = row.technique.kind()
     found = {kind: row}
-    found |= {f"{kind}-{toy.modality}": replace(row, toy=toy) for toy in row.toys() if toy.modality != "table"}
+    found |= {f"{kind}-{toy.modality}": replace(row, toy=toy) for toy in row.toys() if toy != row.toy}
     return found | {codec.to_text(other): replace(row, technique=other) for other in row.others}
 
 

@@ -16,7 +16,7 @@ def cases(compiled: bool) -> list[str]:
     found = []
     for kind, row in BY_KIND.items():
         laws = [law for law in LAWS if law not in NO_TENSORS and (law == COMPILED) == compiled and applies(law, row)]
-        found += [f"{kind}: table: {law}" for law in laws]
-        others = [toy.modality for toy in row.toys() if toy.modality != "table"]
+        found += [f"{kind}: {row.toy.modality}: {law}" for law in laws]
+        others = [toy.modality for toy in row.toys() if toy != row.toy]
         found += [f"{kind}: {other}: resume_is_exact" for other in others if not compiled]
     return found

@@ -16,8 +16,13 @@ from dashpot.testing import Toy, refused_by_name, stand_together
 from tests.rows import ROWS, collide
 
 Optimize = Callable[[nn.Module], torch.optim.Optimizer]
-TOY = Toy()
+TOY, PICTURES = Toy(), Toy(modality="image")
 TECHNIQUES = {cls: row.technique for cls, row in ROWS.items()}
+
+
+def toy(*classes: type[Technique]) -> Toy:
+    """What all of them can learn from."""
+    return PICTURES if any(not cls.requires.fits("table") for cls in classes) else TOY
 
 
 @pytest.mark.parametrize("first", TECHNIQUES, ids=lambda cls: cls.kind())
@@ -29,9 +34,9 @@ def test_beside_every_other(first: type[Technique]) -> None:
         turned = (names.index(first) + names.index(second)) % 2
         recipe = Recipe(pair[::-1] if turned else pair)
         if collide(first, second):
-            refused_by_name(TOY, recipe)
+            refused_by_name(toy(first, second), recipe)
         else:
-            stand_together(TOY, recipe)
+            stand_together(toy(first, second), recipe)
 
 
 def adamw(model: nn.Module) -> torch.optim.Optimizer:
@@ -51,7 +56,7 @@ def test_beside_a_penalty_of_the_optimizer(
     if issubclass(cls, Proximal):
         refused_by_name(TOY, recipe, optimize=optimize, names=("L1",) if optimize is adamw else ("GroupLasso",))
     else:
-        stand_together(TOY, recipe, optimize=optimize)
+        stand_together(toy(cls), recipe, optimize=optimize)
 
 
 def test_a_penalty_of_the_optimizer_and_one_of_the_recipe_on_other_parameters() -> None:

@@ -49,6 +49,16 @@ def uniform_by(keys: Sequence[int] | np.ndarray, n: int, device: torch.device | 
     return _hashed(pairs[:, :1], pairs[:, 1:], torch.arange(n, dtype=torch.int32, device=device))
 
 
+def hashed_at(key: int, index: Tensor) -> Tensor:
+    """float32 in [0, 1) at each position of ``index`` (whole numbers below 2^31): what :func:`uniform_by` has there.
+
+    >>> bool((hashed_at(7, torch.tensor([4, 2])) == uniform_by([7], 5)[0, [4, 2]]).all())
+    True
+    """
+    low, high = np.array([key], dtype=np.uint64).view(np.int32)
+    return _hashed(int(low), int(high), index.to(torch.int32))
+
+
 def permutation_by(keys: Sequence[int] | np.ndarray, n: int) -> Tensor:
     """For each key a permutation of 0..n-1, int64 [keys, n]: the order of its uniform numbers, on the CPU."""
     if (library := kernel()) is not None:

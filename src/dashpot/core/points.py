@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from dashpot.core.running.state import without
 from dashpot.core.running.view import ModelView, Params
 
 Scores = Mapping[str, float]
+T = TypeVar("T")
 POINTS = (
     *("on_build", "on_model", "on_batch", "on_loss", "on_gradient", "on_update", "on_step", "on_epoch"),
     *("weights", "final"),
@@ -63,6 +64,8 @@ class Points:
     evaluations: ClassVar[int]
     forwards: ClassVar[int] = 0
     sparse_gradients: ClassVar[bool] = False
+    together: ClassVar[Any] = None  # a static method, which mypy takes for a bound one
+    takes_bytes: ClassVar[bool] = False
     requires: ClassVar[Requires]
 
     def check(self, view: ModelView, ctx: Context) -> None:
@@ -146,3 +149,28 @@ class Points:
 
 
 Attached = tuple[Points, Context]
+
+
+def together_of(cls: type[Any]) -> Callable[..., Any] | None:
+    """What acts for consecutive techniques on batches in one call; None where the class, or a subclass of the one that
+    names it, has an ``on_batch`` of its own.
+    """
+    for base in cls.__mro__:
+        if vars(base).get("together") is not None:
+            call: Callable[..., Any] = cls.together
+            return call
+        if "on_batch" in vars(base):
+            return None
+    return None
+
+
+def runs_of(items: Sequence[T], kind: Callable[[T], type[Any]]) -> list[tuple[Callable[..., Any] | None, list[T]]]:
+    """Consecutive items whose classes act in one call, with that call; others alone, with None."""
+    found: list[tuple[Callable[..., Any] | None, list[T]]] = []
+    for item in items:
+        call = together_of(kind(item))
+        if call is not None and found and found[-1][0] is call:
+            found[-1][1].append(item)
+        else:
+            found.append((call, [item]))
+    return found

@@ -52,6 +52,10 @@ class Technique(Points):
         requires: what it needs of data, task and loop.
         order: its place among those that act at the same point of a step, low first; ties keep the recipe's order.
         evaluations: gradients it needs per step; above 1 the optimizer must be stepped with a closure.
+        together: acts in one call for all consecutive techniques on batches whose classes name the same function: it
+            gets the (technique, context) pairs and the batch, and returns the batch. ``on_batch`` does so for one.
+        takes_bytes: its ``on_batch`` takes images as bytes (uint8) where the loop says ``modality="image"``, and
+            returns them as float32 in [0, 1].
         sparse_gradients: its ``on_gradient`` also takes sparse gradients, as of ``nn.Embedding(sparse=True)``.
         stacked: how it acts on a stack of members, in populations; without one, members with it are trained one by one.
         waivers: laws that do not hold for it, each with the reason, which its card prints.

@@ -20,11 +20,13 @@ class StackedBatches:
 
     Attributes:
         edges: of the batches of an epoch.
+        keep_bytes: images that are held as bytes come as bytes while training.
     """
 
     def __init__(self, members: Sequence[Member], data: Data, plan: Plan) -> None:
         self.data = data
         self.rows = torch.stack([data.index(m, m.rows) for m in members])
+        self.keep_bytes = False
         self.edges = batch_edges(self.rows.shape[1], plan.batch_of(members[0]))
 
     def __len__(self) -> int:
@@ -44,12 +46,16 @@ class StackedBatches:
         """Only these members, in this order."""
         self.rows = self.rows[list(rows)]
 
-    def epoch(self, members: Sequence[Member], number: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Inputs, targets and weights (or None) [member, batch, ...] of each step of an epoch; the first is 1."""
+    def epoch(self, members: Sequence[Member], number: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
+        """Places in the members' rows (on the CPU), inputs, targets and weights (or None) [member, batch, ...] of each
+        step of an epoch; the first is 1.
+        """
         length, device = self.rows.shape[1], self.rows.device
         keys = [derive(stream(m.seed, "order"), number) for m in members]
         orders = [torch.randperm(length, generator=generator(key), device="cpu") for key in keys]
-        index = self.rows.gather(1, torch.stack(orders).to(device))
+        order = torch.stack(orders)
+        index = self.rows.gather(1, order.to(device))
         for start, stop in self.edges:
             rows = index[:, start:stop]
-            yield *self.data.take(rows), self.data.weights(rows)
+            x, y = self.data.held(rows) if self.keep_bytes else self.data.take(rows)
+            yield order[:, start:stop], x, y, self.data.weights(rows)

@@ -41,6 +41,8 @@ class StackedModels:
     Attributes:
         step, epoch: completed.
         failed: members whose loss became NaN or infinite.
+        index: the places in the members' rows of the batch that is under way.
+        pixels: inputs are images.
         done: members that a technique, such as early stopping, has ended.
         best_epochs: of each member by such a technique, 0 where nothing is watched.
         techniques: of all members, by their place in the recipes.
@@ -65,6 +67,8 @@ class StackedModels:
         self.stack, self.seen, self.device, self.targets = stack, seen, data.device, data.targets
         self.step = self.epoch = 0
         self.ahead = 1  # steps from now on whose batches are as large
+        self.pixels = data.modality == "image"
+        self.index = torch.empty(len(members), 0, dtype=torch.int64, device="cpu")
         self.failed = np.zeros(len(members), dtype=bool)
         self.done = np.zeros(len(members), dtype=bool)
         self.best_epochs = [0] * len(members)
@@ -92,6 +96,8 @@ class StackedModels:
         self._step = StackedStep(self.block, plan)
         self.techniques = [form(self, path, column) for path, _, form, column in found]
         self._step.serve(self.techniques, self.template, data, seen, program=stack is stacked)
+        on_batch = self._step.at["on_batch"]
+        self._batches.keep_bytes = bool(on_batch) and on_batch[0].takes_bytes
         self._on_epoch, self._averages = self._step.at["on_epoch"], self._step.at["weights"]
 
     def __len__(self) -> int:
@@ -129,7 +135,8 @@ class StackedModels:
         self.block.network.train()
         lr = np.array([m.lr for m in self.members])
         total, steps = torch.zeros(len(self), device=self.device), self.steps_per_epoch
-        for number, (x, y, weight) in enumerate(self._batches.epoch(self.members, self.epoch)):
+        for number, (index, x, y, weight) in enumerate(self._batches.epoch(self.members, self.epoch)):
+            self.index = index
             factor = self.plan.schedule((self.epoch - 1 + number / steps) / self.plan.epochs)
             self.ahead = max(1, steps - 1 - number)  # the last batch may be smaller
             total += self._train_step(x, y, weight, lr * factor)

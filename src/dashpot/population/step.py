@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.points import runs_of
 from dashpot.core.stacks.stacked import StackedTechnique, defines
 from dashpot.population.gradients import Gradients
 from dashpot.population.members import Data, Plan
@@ -48,7 +49,7 @@ class StackedStep:
         self.techniques = techniques
         self.at = at = {point: [t for t in techniques if defines(type(t), point)] for point in POINTS}
         self.gradients.serve(at, template, data, seen, program=program)
-        self._on_batch, self._on_gradient = at["on_batch"], at["on_gradient"]
+        self._on_batch, self._on_gradient = runs_of(at["on_batch"], type), at["on_gradient"]
         self._on_update, self._on_step = at["on_update"], at["on_step"]
         self._scheduled = [t for t in techniques if t.scheduled]
         self._moving = any(t.scheduled for t in self._on_update)
@@ -60,11 +61,13 @@ class StackedStep:
             self._follow()
         if self._on_batch:
             with torch.no_grad():
-                for technique in self._on_batch:
-                    if weight is None:
-                        x, y = technique.on_batch(x, y)
+                for together, forms in self._on_batch:
+                    if together is not None:
+                        x, y = together(forms, x, y)
+                    elif weight is None:
+                        x, y = forms[0].on_batch(x, y)
                     else:
-                        x, y, weight = technique.on_weighted_batch(x, y, weight)
+                        x, y, weight = forms[0].on_weighted_batch(x, y, weight)
         grads: list[Tensor] = []
         objective = self._compute((x, y, weight), grads)
         if self._on_gradient:

@@ -60,9 +60,12 @@ class Row:
     scores: tuple[str, ...] = ("val_loss",)
 
     def toys(self) -> tuple[Toy, ...]:
-        """The toys of its task that the technique can learn from: what changes inputs needs numbers, not tokens."""
+        """The toys of its task that the technique can learn from: what changes inputs needs numbers, not tokens, and
+        what is for images needs images.
+        """
         fits: tuple[Modality, ...] = ("table", "image") if self.technique.defines("on_batch") else MODALITIES
-        return tuple(replace(self.toy, modality=modality) for modality in fits)
+        own = self.technique.requires
+        return tuple(replace(self.toy, modality=modality) for modality in fits if own.fits(modality))
 
     def on(self, device: str) -> Row:
         """The same on a device: the toy problem, and the arguments of the functions."""

@@ -99,18 +99,18 @@ class Batches:
         y = self.convert(self._batch([_cut(held[0], 0, 1), held[1]])).y  # of inputs none is needed
         return y if isinstance(y, Tensor) else None
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of one training epoch."""
+    def epoch(self, epoch: int, *, keep_bytes: bool = False) -> Iterator[Batch]:
+        """The batches of one training epoch; with ``keep_bytes`` images that are held as bytes come as bytes."""
         if self._parts is None or self.rows is None:
             self._seed_loader(epoch)
-            yield from self._loaded()
+            yield from self._loaded(keep_bytes)
             return
-        order = torch.randperm(self.rows, generator=generator(derive(self._key, epoch)), device="cpu").to(
-            self.device, non_blocking=True
-        )
+        index = torch.randperm(self.rows, generator=generator(derive(self._key, epoch)), device="cpu")
+        order = index.to(self.device, non_blocking=True)
         for start, stop in self._starts():
             rows = order[start:stop]
-            yield self.convert(self._batch([_take(part, rows) for part in self._parts]))
+            batch = self._batch([_take(part, rows) for part in self._parts], keep_bytes)
+            yield self.convert(batch.replace(index=index[start:stop]))
 
     def in_order(self, limit: int | None = None, chunk: int = 4096) -> Iterator[Batch]:
         """Every row once, in the order given; with ``limit``, that many rows spread evenly."""
@@ -166,7 +166,7 @@ class Batches:
         if callable(set_epoch := getattr(sampler, "set_epoch", None)):
             set_epoch(epoch)
 
-    def _loaded(self) -> Iterator[Batch]:
+    def _loaded(self, keep_bytes: bool = False) -> Iterator[Batch]:
         assert self._loader is not None
         for item in self._loader:
             if isinstance(item, Batch):
@@ -174,16 +174,16 @@ class Batches:
             elif not isinstance(item, Sequence) or isinstance(item, str) or len(item) not in (2, 3):
                 raise DataError("a loader must give (x, y) or (x, y, weight) batches, or whole ones (dashpot.Batch).")
             else:
-                batch = self._batch([moved(part, self.device, non_blocking=True) for part in item])
+                batch = self._batch([moved(part, self.device, non_blocking=True) for part in item], keep_bytes)
             found = batch if batch.weight is None else _counted(batch, batch.weight)
             if found is not None:
                 yield self.convert(found)
 
-    def _batch(self, parts: Sequence[Any]) -> Batch:
+    def _batch(self, parts: Sequence[Any], keep_bytes: bool = False) -> Batch:
         x, y, *weight = parts
         if isinstance(y, Tensor) and not (y.is_floating_point() or y.is_complex() or y.dtype == torch.long):
             y = y.long()  # classes of any whole type, and of bool
-        return Batch(unit_range(x) if self._pixels else x, y, y, weight[0] if weight else None)
+        return Batch(unit_range(x) if self._pixels and not keep_bytes else x, y, y, weight[0] if weight else None)
 
     def whole(self) -> tuple[Tensor, ...]:
         """All inputs and targets, and weights where there are any, as batches have them.

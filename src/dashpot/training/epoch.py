@@ -41,7 +41,7 @@ def train_epoch(
     seed_global(derive(stream(session.seed, "model"), epoch) >> 1, place)
     to_training(model)
     total = torch.zeros((), device=place)
-    for number, came in enumerate(train.epoch(epoch)):
+    for number, came in enumerate(train.epoch(epoch, keep_bytes=session.takes_bytes)):
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor((epoch - 1 + number / len(train)) / epochs)
         batch = session.batch(came)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from dashpot.core.errors import UsageError
-from dashpot.core.points import POINTS, Attached, Handle, Points
+from dashpot.core.points import POINTS, Attached, Handle, Points, runs_of
 from dashpot.core.rng import stream
 from dashpot.core.running import conflicts
 from dashpot.core.running.attach import Mark
@@ -43,6 +43,7 @@ class Acting:
     Attributes:
         attached: each technique with its context, in the recipe's order.
         at: by point, those that act there, in the order in which they do.
+        on_batch: those that act on batches, in runs that act in one call, with that call.
     """
 
     def __init__(self, techniques: Mapping[str, Points], run: Run) -> None:
@@ -54,6 +55,7 @@ class Acting:
             point: sorted((pair for pair in self.attached if pair[0].defines(point)), key=lambda pair: pair[0].order)
             for point in POINTS
         }
+        self.on_batch = runs_of(self.at["on_batch"], lambda pair: type(pair[0]))
         self._handles: list[Handle] = []
         self._replaced: list[Replaced] = []
         self._hooks = Hooks()

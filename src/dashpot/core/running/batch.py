@@ -30,6 +30,7 @@ class Batch:
         weight: sample weights [batch], or ``None``. A row of weight 0 is absent, one of weight 2 counts twice.
         mask: which positions count: bool [batch, positions, ...], true where they do; or whole numbers [batch], how
             many positions of each sequence do. ``None``: all.
+        index: the place of each sample in the training data, int64 [batch], or ``None``: not known.
 
     Example:
         >>> import torch, dashpot
@@ -46,6 +47,7 @@ class Batch:
     truth: Any = None
     weight: Tensor | None = None
     mask: Tensor | None = None
+    index: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.truth is None:
@@ -62,7 +64,8 @@ class Batch:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same on ``device``, however deep its tensors lie."""
         parts = {
-            name: moved(getattr(self, name), device, non_blocking) for name in ("x", "y", "truth", "weight", "mask")
+            name: moved(getattr(self, name), device, non_blocking)
+            for name in ("x", "y", "truth", "weight", "mask", "index")
         }
         return Batch(**{**parts, "truth": parts["y"] if self.truth is self.y else parts["truth"]})
 
@@ -70,7 +73,7 @@ class Batch:
         """The same in page-locked memory; a DataLoader with ``pin_memory=True`` calls it."""
         parts = {
             name: map_tensors(lambda part: part.pin_memory(), getattr(self, name))
-            for name in ("x", "y", "truth", "weight", "mask")
+            for name in ("x", "y", "truth", "weight", "mask", "index")
         }
         return Batch(**{**parts, "truth": parts["y"] if self.truth is self.y else parts["truth"]})
 
@@ -84,15 +87,22 @@ def unit_range(x: Any) -> Any:
     return x.float().div_(255) if isinstance(x, Tensor) and x.dtype == torch.uint8 else x
 
 
-def make_batch(x: Any, y: Any, weight: Tensor | None, mask: Tensor | None, lengths: Tensor | None) -> Batch:
+def make_batch(
+    x: Any,
+    y: Any,
+    weight: Tensor | None,
+    mask: Tensor | None,
+    lengths: Tensor | None,
+    index: Tensor | None = None,
+) -> Batch:
     """The batch of :meth:`Session.batch`'s arguments.
 
     Raises:
         UsageError: a batch and parts of one, or a mask and lengths.
-        DataError: a mask or lengths that are none.
+        DataError: a mask, lengths or an index that are none.
     """
     if isinstance(x, Batch):
-        if any(part is not None for part in (y, weight, mask, lengths)):
+        if any(part is not None for part in (y, weight, mask, lengths, index)):
             raise UsageError("session.batch takes a Batch, or x and y; a Batch brings its own target, weight and mask.")
         return x
     if lengths is not None:
@@ -106,7 +116,11 @@ def make_batch(x: Any, y: Any, weight: Tensor | None, mask: Tensor | None, lengt
         if not isinstance(mask, Tensor):
             raise DataError(f"mask must be a tensor [batch, positions], true where one counts, got {told(mask)}.")
         mask = mask.bool()
-    return Batch(x, y, y, weight, mask)
+    if index is not None and (not isinstance(index, Tensor) or index.ndim != 1 or index.dtype.is_floating_point):
+        raise DataError(
+            f"index must be whole numbers [batch], the place of each sample in the data, got {told(index)}."
+        )
+    return Batch(x, y, y, weight, mask, index)
 
 
 def float_input(x: Any, technique: str, error: type[DashpotError] = UsageError) -> Tensor:

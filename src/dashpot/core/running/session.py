@@ -103,6 +103,7 @@ class Session:
         *,
         mask: Tensor | None = None,
         lengths: Tensor | None = None,
+        index: Tensor | None = None,
     ) -> Batch:
         """Pass one micro-batch through the techniques that act on inputs and targets.
 
@@ -112,6 +113,8 @@ class Session:
             weight: sample weights [batch]. A row of weight 0 is absent from the loss, one of weight 2 counts twice.
             mask: bool [batch, positions, ...], true where a position counts; the others count nothing in the loss.
             lengths: whole numbers [batch], how many positions of each padded sequence count.
+            index: whole numbers [batch], the place of each sample in the training data, for techniques that treat a
+                sample otherwise in the next epoch.
 
         Returns:
             The batch to train on; ``x, y = session.batch(x, y)`` unpacks it. In evaluation mode it is the one that
@@ -124,14 +127,17 @@ class Session:
         self._demand_open()
         self._acting.look()
         run = self.run
-        batch = make_batch(x, y, weight, mask, lengths)
+        batch = make_batch(x, y, weight, mask, lengths, index)
         if not run.view.model.training:
             run.evaluated = batch
             return batch
         run.begin()
         run.batch = batch
-        for _, ctx in self._at["on_batch"]:
-            run.batch = batch = ctx.technique.on_batch(batch, ctx)
+        for together, pairs in self._acting.on_batch:
+            if together is None:
+                run.batch = batch = pairs[0][1].technique.on_batch(batch, pairs[0][1])
+            else:
+                run.batch = batch = together([(ctx.technique, ctx) for _, ctx in pairs], batch)
         run.called.add("on_batch")
         return batch
 
@@ -240,6 +246,14 @@ class Session:
         """A deep copy of the parameters and buffers that evaluation sees."""
         current = {name: tensor.detach().clone() for name, tensor in tensors(self.view.model).items()}
         return {**current, **{name: tensor.detach().clone() for name, tensor in self._acting.averaged().items()}}
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether :meth:`batch` takes images as bytes (uint8) in training mode, and returns them as float32 in [0, 1]:
+        the first technique on batches does. Loops that say ``modality="image"`` may then hand bytes over.
+        """
+        first = next(iter(self._at["on_batch"]), None)
+        return first is not None and first[0].takes_bytes
 
     # --- what others read --------------------------------------------------------------------------------------------
 

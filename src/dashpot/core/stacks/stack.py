@@ -53,6 +53,8 @@ class Stack(Protocol):
         step, epoch: completed.
         steps, steps_per_epoch: the length of the run and of an epoch in optimizer steps.
         ahead: steps from now on whose batches are as large.
+        index: the place of each sample of the batch in its member's rows, int64 [member, batch], on the CPU.
+        pixels: inputs are images; those that are held as bytes (uint8) become float32 in [0, 1].
     """
 
     members: list[Any]
@@ -66,6 +68,8 @@ class Stack(Protocol):
     steps: int
     steps_per_epoch: int
     ahead: int
+    index: Tensor
+    pixels: bool
 
     @property
     def block(self) -> Weights: ...

@@ -38,6 +38,9 @@ class StackedTechnique:
         inherited: it also serves subclasses of the technique that names it, as long as they act at no further point of
             a training step: it calls nothing but methods that they define. Else a subclass, which may do something
             else than its base, is trained alone unless it names a form itself.
+        together: acts on inputs and targets for all consecutive forms whose classes name the same function, in one
+            call; ``on_batch`` does the same for one. Weights of rows stay.
+        takes_bytes: it takes images as bytes where ``stack.pixels`` says so, and returns them as float32 in [0, 1].
 
     Attributes:
         techniques: of each member, with the numbers of the current step; ``declared``: with the schedules.
@@ -64,6 +67,8 @@ class StackedTechnique:
     """
 
     inherited: ClassVar[bool] = False
+    together: ClassVar[Any] = None  # a static method, which mypy takes for a bound one
+    takes_bytes: ClassVar[bool] = False
 
     def __init__(self, stack: Stack, path: str, techniques: Sequence[Any]) -> None:
         self.stack, self.path = proxy(stack), path  # no cycle: a stack that is done gives its memory back at once
