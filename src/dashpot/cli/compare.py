@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ from dashpot.cli.options import (
     With,
     read_recipe,
 )
-from dashpot.cli.reading import Categorical, Dates, DayFirst, Decimal, Encoding, Numeric, Separator, reading_of
+from dashpot.cli.reading import reads_tables
 
 if TYPE_CHECKING:
     from dashpot.report.compare.record import CompareRecord
@@ -31,18 +31,14 @@ def register(app: typer.Typer) -> None:
     app.command(name="compare")(compare)
 
 
+@reads_tables
 def compare(
     data: Data = None,
     target: TargetName = None,
     task: Task = None,
     weights: Weights = None,
-    numeric: Numeric = None,
-    dates: Dates = None,
-    categorical: Categorical = None,
-    decimal: Decimal = None,
-    day_first: DayFirst = None,
-    encoding: Encoding = None,
-    separator: Separator = None,
+    *,
+    reading: dict[str, Any],
     with_: With = None,
     recipe: RecipeFile = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Splits; the same for every arm.")] = 3,
@@ -67,7 +63,6 @@ def compare(
     from dashpot.runs.saved import next_folder, open_folder, write_json
 
     chosen = read_recipe(recipe, with_)
-    reading = reading_of(numeric, dates, categorical, decimal, day_first, encoding, separator)
     problem = load_problem(data, target, task, weights, **reading)
     tell()
     if isinstance(problem.inputs, np.ndarray):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ from dashpot.cli.options import (
     With,
     read_recipe,
 )
-from dashpot.cli.reading import Categorical, Dates, DayFirst, Decimal, Encoding, Numeric, Separator, reading_of
+from dashpot.cli.reading import reads_tables
 from dashpot.core.digits import digits
 
 if TYPE_CHECKING:
@@ -32,18 +32,14 @@ def register(app: typer.Typer) -> None:
     app.command(name="fit")(fit)
 
 
+@reads_tables
 def fit(
     data: Data = None,
     target: TargetName = None,
     task: Task = None,
     weights: Weights = None,
-    numeric: Numeric = None,
-    dates: Dates = None,
-    categorical: Categorical = None,
-    decimal: Decimal = None,
-    day_first: DayFirst = None,
-    encoding: Encoding = None,
-    separator: Separator = None,
+    *,
+    reading: dict[str, Any],
     with_: With = None,
     recipe: RecipeFile = None,
     out: Out = None,
@@ -74,7 +70,6 @@ def fit(
     chosen = read_recipe(recipe, with_)
     if resume and out is None:
         raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")
-    reading = reading_of(numeric, dates, categorical, decimal, day_first, encoding, separator)
     problem = load_problem(data, target, task, weights, **reading)
     tell()
     split = problem.split(seed)

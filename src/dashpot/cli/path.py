@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task, Weights
-from dashpot.cli.reading import Categorical, Dates, DayFirst, Decimal, Encoding, Numeric, Separator, reading_of
+from dashpot.cli.reading import reads_tables
 from dashpot.core.digits import digits
 
 if TYPE_CHECKING:
@@ -34,18 +34,14 @@ def register(app: typer.Typer) -> None:
     app.command(name="path")(path)
 
 
+@reads_tables
 def path(
     data: Data = None,
     target: TargetName = None,
     task: Task = None,
     weights: Weights = None,
-    numeric: Numeric = None,
-    dates: Dates = None,
-    categorical: Categorical = None,
-    decimal: Decimal = None,
-    day_first: DayFirst = None,
-    encoding: Encoding = None,
-    separator: Separator = None,
+    *,
+    reading: dict[str, Any],
     technique: Annotated[
         str, typer.Option("--technique", help="A penalty, such as l1 or elastic-net:l1_ratio=0.5.")
     ] = "l1",
@@ -82,7 +78,6 @@ def path(
     if network not in (None, "linear", "mlp"):
         raise ConfigError("--network", "linear or mlp", network)
     penalty = check_technique(technique)
-    reading = reading_of(numeric, dates, categorical, decimal, day_first, encoding, separator)
     problem = load_problem(data, target, task, weights, **reading)
     tell()
     rows = problem.pool_and_test(seed)[0] if problem.fixed_test is not None else _rows(problem.n)

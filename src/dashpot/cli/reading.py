@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -27,23 +30,35 @@ Separator = Annotated[
 ]
 
 
-def reading_of(
-    numeric: Numeric,
-    dates: Dates,
-    categorical: Categorical,
-    decimal: Decimal,
-    day_first: DayFirst,
-    encoding: Encoding,
-    separator: Separator,
-) -> dict[str, Any]:
-    """What was said, as the arguments of :func:`dashpot.data.load_problem`."""
-    given = {
-        "numeric": numeric,
-        "dates": dates,
-        "categorical": categorical,
-        "decimal": decimal,
-        "day_first": day_first,
-        "encoding": encoding,
-        "separator": separator,
-    }
-    return {name: value for name, value in given.items() if value is not None}
+OPTIONS: Mapping[str, Any] = {
+    "numeric": Numeric,
+    "dates": Dates,
+    "categorical": Categorical,
+    "decimal": Decimal,
+    "day_first": DayFirst,
+    "encoding": Encoding,
+    "separator": Separator,
+}
+
+
+def reads_tables(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with these options in the place of its argument ``reading``, in which it gets those that were given, as
+    the arguments of :func:`dashpot.data.load_problem`.
+    """
+    own = inspect.signature(command, eval_str=True)
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in OPTIONS.items()
+    ]
+    parameters: list[inspect.Parameter] = []
+    for parameter in own.parameters.values():
+        parameters += options if parameter.name == "reading" else [parameter]
+
+    @functools.wraps(command)
+    def with_options(*arguments: Any, **given: Any) -> None:
+        said = {name: given.pop(name, None) for name in OPTIONS}
+        command(*arguments, **given, reading={name: value for name, value in said.items() if value is not None})
+
+    with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]  # functions may
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options

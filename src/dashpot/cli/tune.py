@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task, Weights
-from dashpot.cli.reading import Categorical, Dates, DayFirst, Decimal, Encoding, Numeric, Separator, reading_of
+from dashpot.cli.reading import reads_tables
 from dashpot.cli.tune_parts import (
     again,
     demand_alone,
@@ -44,19 +44,15 @@ def register(app: typer.Typer) -> None:
     app.command(name="tune-worker", hidden=True)(tune_worker)
 
 
+@reads_tables
 def tune(
     context: typer.Context,
     data: Data = None,
     target: TargetName = None,
     task: Task = None,
     weights: Weights = None,
-    numeric: Numeric = None,
-    dates: Dates = None,
-    categorical: Categorical = None,
-    decimal: Decimal = None,
-    day_first: DayFirst = None,
-    encoding: Encoding = None,
-    separator: Separator = None,
+    *,
+    reading: dict[str, Any],
     budget: Annotated[
         str | None,
         typer.Option("--budget", help="Time for everything: 90s, 10m, 2h. Without --trials, 5m.", show_default=False),
@@ -154,7 +150,6 @@ def tune(
     from dashpot.search.space.batch_sizes import sizes_of
     from dashpot.search.storage.backends import resolved
 
-    reading = reading_of(numeric, dates, categorical, decimal, day_first, encoding, separator)
     if resume is not None:
         demand_alone(context, ("resume", "budget", "trials", "workers", "storage", "moved"))
         problem, config, stored = read_config(resume, moved)

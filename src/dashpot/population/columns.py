@@ -59,7 +59,7 @@ def adamw_shown(model: nn.Module) -> torch.optim.AdamW:
         # Until it is made.
         optimizer.add_param_group = types.MethodType(plain, optimizer)  # type: ignore[method-assign]
     # Of an instance that is not made yet.
-    optimizer.__init__(model.parameters(), weight_decay=0.0)  # type: ignore[misc]
+    optimizer.__init__(model.parameters(), weight_decay=0.0)  # type: ignore[misc]  # begins anew, with other groups
     optimizer.__dict__.pop("add_param_group", None)
     return optimizer
 

@@ -29,7 +29,7 @@ def fields_refuse(row: Row) -> None:
         for bad in bad_values(spec.domain):
             try:
                 # Every technique is a dataclass, which the base class cannot say.
-                replace(row.technique, **{name: bad})  # type: ignore[type-var]
+                replace(row.technique, **{name: bad})  # type: ignore[type-var]  # every technique is a dataclass
             except ConfigError as error:
                 told = str(error)
                 assert name in told, told

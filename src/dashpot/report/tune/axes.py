@@ -132,7 +132,7 @@ def finish(figure: Figure, axes: Axes, title: str, note: str, beside: bool = Fal
         engine = figure.get_layout_engine()
         if engine is not None:
             # Matplotlib types the base class of layout engines.
-            engine.set(rect=(0, room, 1, 1 - room))  # type: ignore[call-arg]
+            engine.set(rect=(0, room, 1, 1 - room))  # type: ignore[call-arg]  # its stubs know fewer arguments
         legend = figure.legend(
             loc="lower left",
             bbox_to_anchor=(0.008, (0.15 * len(lines) + 0.05) / height),

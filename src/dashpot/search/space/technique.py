@@ -39,7 +39,7 @@ class TechniqueSpace:
         """The technique with values of its searched fields: numbers, which a schedule takes at its searched end."""
         found = {name: self.ranges[name].at(value) if name in self.ranges else value for name, value in values.items()}
         # Every technique is a dataclass.
-        return dataclasses.replace(self.base, **found)  # type: ignore[type-var]
+        return dataclasses.replace(self.base, **found)  # type: ignore[type-var]  # every technique is a dataclass
 
     def describe(self) -> dict[str, str]:
         """Its searched fields in words, by name; a range with its schedule."""
@@ -84,7 +84,7 @@ def _bearing(base: Technique, mentioned: Mapping[str, Any], ranges: Mapping[str,
     lowest: dict[str, Any] = {field: interval.at(interval.low) for field, interval in ranges.items()}
     try:
         # Every technique is a dataclass, which the base class cannot say.
-        dataclasses.replace(base, **lowest)  # type: ignore[type-var]
+        dataclasses.replace(base, **lowest)  # type: ignore[type-var]  # every technique is a dataclass
     except ConfigError:
         fixed = {field: getattr(base, field) for field, interval in mentioned.items() if interval is None}
         return type(base)(**fixed, **lowest)

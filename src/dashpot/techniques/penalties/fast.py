@@ -130,7 +130,7 @@ def update_jobs(
     _place(jobs, params)
     penalize(jobs[: len(marked)], runs, terms)
     # Those without a gradient are not among params.
-    jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]
+    jobs["g"] = [p.grad.data_ptr() for p in params]  # type: ignore[union-attr]  # only those with a gradient come here
     return jobs
 
 
