@@ -152,3 +152,16 @@ def test_bad_input(options: dict[str, Any], x: Any, message: str) -> None:
     good, y = load_iris(return_X_y=True)
     with pytest.raises((DashpotError, ValueError), match=message):
         classifier(**options).fit(good if x is None else x, y)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
+@pytest.mark.parametrize("kind", [DashpotClassifier, DashpotRegressor])
+def test_a_missing_target_is_named_unless_its_row_is_absent(kind: Any, missing: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(12, 2))
+    y = np.array(["1", "2", missing] * 4, dtype=object)
+    with pytest.raises(DashpotError, match=r"missing in 4 of 12\. Remove those rows"):
+        kind(epochs=1).fit(x, y)
+    there = np.arange(12) % 3 < 2
+    model = kind(epochs=1, random_state=0).fit(x, y, sample_weight=there.astype(float))
+    alone = kind(epochs=1, random_state=0).fit(x[there], y[there])
+    assert list(model.predict(x)) == list(alone.predict(x))

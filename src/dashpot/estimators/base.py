@@ -19,13 +19,14 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from dashpot.core.errors import ConfigError
+from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
 from dashpot.core.technique import Technique
 from dashpot.core.weights import as_counts, checked_weights
 from dashpot.data import Preprocessing, Problem, Target
+from dashpot.data.columnar import is_missing
 from dashpot.data.reading import Reading
 from dashpot.data.rows import Rows, decided, to_rows
 from dashpot.evaluation.decision import Decision
@@ -265,16 +266,24 @@ def refuse_weights(name: str, weight: Any) -> None:
         )
 
 
-def present(rows: Rows, y: np.ndarray, sample_weight: Any) -> tuple[Rows, np.ndarray, np.ndarray | None]:
-    """Rows, targets and weights without the rows of weight 0, which are absent; None where all weigh the same."""
-    if sample_weight is None:
-        return rows, y, None
-    # scikit-learn's own checks, so that its users meet the messages they know, and what it does not ask.
-    weight = _check_sample_weight(sample_weight, np.empty((len(rows), 1)), dtype=np.float64, ensure_non_negative=True)
-    kept = np.flatnonzero(checked_weights("sample_weight", weight, len(rows)))
-    return rows.take(kept), y[kept], as_counts(weight[kept])
-
-
-def demand_same_length(rows: Rows, y: np.ndarray) -> None:
-    if len(rows) != len(y):
+def present(rows: Rows, y: Any, sample_weight: Any) -> tuple[Rows, np.ndarray, np.ndarray | None]:
+    """Rows, targets and weights without the rows of weight 0, which are absent, whatever their target; None where all
+    weigh the same. Raises ValueError where a row has no target, or a label none.
+    """
+    y = np.asarray(y)
+    if y.ndim and len(rows) != len(y):
         raise ValueError(f"Found input variables with inconsistent numbers of samples: [{len(rows)}, {len(y)}]")
+    weight = None
+    if sample_weight is not None:
+        # scikit-learn's own checks, so that its users meet the messages they know, and what it does not ask.
+        ones = np.empty((len(rows), 1))
+        found = _check_sample_weight(sample_weight, ones, dtype=np.float64, ensure_non_negative=True)
+        kept = np.flatnonzero(checked_weights("sample_weight", found, len(rows)))
+        rows, y, weight = rows.take(kept), y[kept], as_counts(found[kept])
+    if y.dtype == object:
+        absent = np.array([not isinstance(label, str) and is_missing(label) for label in y.flat])
+        if absent.any():
+            raise DataError(
+                f"y must be there in every row; it is missing in {int(absent.sum())} of {len(y)}. Remove those rows."
+            )
+    return rows, y, weight

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from dashpot.core.recipe import Recipe
 from dashpot.core.technique import Technique
 from dashpot.core.weights import checked_weights
-from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, present, refuse_weights
+from dashpot.estimators.base import AUTO, TableEstimator, present, refuse_weights
 from dashpot.evaluation.decision import Decision
 
 
@@ -145,10 +145,9 @@ class DashpotClassifier(ClassifierMixin, TableEstimator):  # type: ignore[misc] 
         rows = self._rows(X, reset=True)
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
-        labels = column_or_1d(np.asarray(y), warn=True)
-        demand_same_length(rows, labels)
+        rows, y, weight = present(rows, y, sample_weight)
+        labels = column_or_1d(y, warn=True)
         check_classification_targets(labels)
-        rows, labels, weight = present(rows, labels, sample_weight)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"{type(self).__name__} needs at least 2 classes, got 1 class: {self.classes_[0]!r}.")

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_array, column_or_1d
 
 from dashpot.core.errors import ConfigError
 from dashpot.data.columns import mean_and_scale
-from dashpot.estimators.base import AUTO, TableEstimator, demand_same_length, present
+from dashpot.estimators.base import AUTO, TableEstimator, present
 
 
 class DashpotRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -39,11 +39,10 @@ class DashpotRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]  #
         rows = self._rows(X, reset=True)
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
+        rows, y, weight = present(rows, y, sample_weight)
         values = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
         if values.ndim == 2 and values.shape[1] == 1:
             values = column_or_1d(values, warn=True)
-        demand_same_length(rows, values)
-        rows, values, weight = present(rows, values, sample_weight)
         if self.recipe == AUTO:
             if values.ndim != 1:
                 way = "Name a recipe, or wrap this in sklearn.multioutput.MultiOutputRegressor."
