@@ -142,6 +142,27 @@ ROWS: dict[type[Technique], Row] = {
             ),
         ),
         Row(dashpot.augment.HorizontalFlip(p=0.5), toy=Toy(modality="image")),
+        Row(dashpot.augment.VerticalFlip(p=0.5), toy=Toy(modality="image")),
+        Row(
+            dashpot.augment.Rotation(degrees=90),
+            toy=Toy(modality="image"),
+            others=(dashpot.augment.Rotation(degrees="0to30", p=0.5, border="zero", mode="nearest"),),
+        ),
+        Row(
+            dashpot.augment.Translation(fraction=0.3),
+            toy=Toy(modality="image"),
+            others=(dashpot.augment.Translation(fraction=0.2, whole=False, border="replicate"),),
+        ),
+        Row(dashpot.augment.Zoom(scale=0.5), toy=Toy(modality="image")),
+        Row(
+            dashpot.augment.Shear(degrees=20),
+            toy=Toy(modality="image"),
+            others=(dashpot.augment.Shear(degrees=20, axis="both"),),
+        ),
+        Row(dashpot.augment.RandomCrop(padding=2), toy=Toy(modality="image")),
+        Row(dashpot.augment.RandomResizedCrop(scale=0.3), toy=Toy(modality="image")),
+        Row(dashpot.augment.Perspective(distortion=0.5), toy=Toy(modality="image")),
+        Row(dashpot.augment.Elastic(alpha=1.0, sigma=2.0), toy=Toy(modality="image")),
         Row(
             dashpot.InputNoise(std=0.5),
             toy=Toy("regression"),

@@ -70,3 +70,26 @@ def shears(degrees_x: Numbers, degrees_y: Numbers, size: Size) -> np.ndarray:
     inner = np.tile(np.eye(2), (len(degrees_x), 1, 1))
     inner[:, 0, 1], inner[:, 1, 0] = np.tan(np.deg2rad(degrees_x)), np.tan(np.deg2rad(degrees_y))
     return about_centre(inner, size)
+
+
+def quadrilaterals(inwards: np.ndarray, size: Size) -> np.ndarray:
+    """The corners of the picture move inwards: top left, top right, bottom right, bottom left by ``inwards`` [n, 4, 2]
+    (x, y), as parts of width and height. The last row of such matrices is not (0, 0, 1).
+
+    By Heckbert's closed form of the map from the unit square to a quadrilateral, inverted.
+    """
+    signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
+    far = np.array([max(size.width - 1, 1), max(size.height - 1, 1)], dtype=np.float64)
+    sides = np.array([size.width, size.height]) / far
+    square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    corner = square + signs * inwards * sides
+    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = corner.transpose(1, 2, 0)
+    dx1, dy1, dx2, dy2 = x1 - x2, y1 - y2, x3 - x2, y3 - y2
+    sx, sy = x0 - x1 + x2 - x3, y0 - y1 + y2 - y3
+    area = dx1 * dy2 - dx2 * dy1
+    g, h = (sx * dy2 - dx2 * sy) / area, (dx1 * sy - sx * dy1) / area
+    rows = [x1 - x0 + g * x1, x3 - x0 + h * x3, x0, y1 - y0 + g * y1, y3 - y0 + h * y3, y0, g, h, np.ones_like(g)]
+    forward = np.stack(rows, axis=-1).reshape(-1, 3, 3)
+    scale = np.diag([*far, 1.0])
+    backward: np.ndarray = scale @ np.linalg.inv(forward) @ np.linalg.inv(scale)
+    return backward

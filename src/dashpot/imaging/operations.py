@@ -67,27 +67,30 @@ class Warp(Operation):
     Attributes:
         matrix: from homogeneous output coordinates (x, y, 1) to input coordinates, float64 [n, 3, 3].
         size: height and width of the output; None: as the input.
-        flow: added to the output coordinates before ``matrix``, in pixels (dx, dy), float32 [n, 2, height, width].
+        knots: coefficients of a smooth field that is added to the output coordinates before ``matrix``, in pixels
+            (dx, dy): float32 [n, 2, rows, columns], as :mod:`dashpot.imaging.flow` spreads them.
+        spacing: of the knots, in pixels.
         border: what lies outside: the image mirrored without its edge (``"reflect"``, torch's name; scipy's "mirror"),
-            zeros, or the edge (``"replicate"``). None: nothing outside is read, or it does not matter.
+            zeros, or the edge (``"replicate"``). None: nothing outside is read, or no more than half a pixel.
         mode: ``"bilinear"`` or ``"nearest"``; None: all is whole pixels, or it does not matter.
     """
 
     matrix: Tensor
     size: tuple[int, int] | None = None
-    flow: Tensor | None = None
+    knots: Tensor | None = None
+    spacing: float = 0.0
     border: Border | None = None
     mode: Mode | None = None
 
     def apply(self, x: Tensor, unit: bool = False) -> Tensor:
-        how = self.border or "reflect", self.mode or "bilinear"
-        return warp(x, self.matrix, self.size, self.flow, *how, unit=unit)
+        border, mode = self.border or "replicate", self.mode or "bilinear"
+        return warp(x, self.matrix, self.size, self.knots, self.spacing, border=border, mode=mode, unit=unit)
 
     def join(self, later: Operation) -> Operation | None:
-        """Two warps are one sampling where they agree on border and mode, and only the later one has a flow. What the
+        """Two warps are one sampling where they agree on border and mode, and only the later one has a field. What the
         earlier one moved out of the picture is then still there for the later one.
         """
-        if not isinstance(later, Warp) or self.flow is not None:
+        if not isinstance(later, Warp) or self.knots is not None:
             return None
         agree = all(a is None or b is None or a == b for a, b in ((self.border, later.border), (self.mode, later.mode)))
         if not agree:
@@ -95,7 +98,8 @@ class Warp(Operation):
         return Warp(
             torch.matmul(self.matrix, later.matrix),
             later.size or self.size,
-            later.flow,
+            later.knots,
+            later.spacing,
             self.border or later.border,
             self.mode or later.mode,
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dashpot.imaging.flow import field
+
 FAR = 1e6
 """Coordinates are kept within this many pixels: whole numbers hold them, and where there is a border it is outside."""
 
@@ -13,20 +15,22 @@ def warp(
     x: Tensor,
     matrix: Tensor,
     size: tuple[int, int] | None = None,
-    flow: Tensor | None = None,
+    knots: Tensor | None = None,
+    spacing: float = 0.0,
+    *,
     border: str = "reflect",
     mode: str = "bilinear",
-    *,
     unit: bool = False,
 ) -> Tensor:
-    """Images [n, c, height, width] read at ``matrix @ (x + flow_x, y + flow_y, 1)`` for each output pixel (x, y).
+    """Images [n, c, height, width] read at ``matrix @ (x + dx, y + dy, 1)`` for each output pixel (x, y).
 
     Args:
         x: uint8 or floating point, contiguous or channels-last memory; it stays as it is.
         matrix: from output to input pixel coordinates, float64 [n, 3, 3] on the CPU; the last row of affine maps is
             (0, 0, 1).
         size: height and width of the output, by default those of ``x``.
-        flow: in output pixels, float32 [n, 2, height, width] on any device.
+        knots, spacing: of the field (dx, dy) in output pixels, as :func:`dashpot.imaging.flow.field` takes them, on the
+            CPU; None: there is none.
         border: ``"reflect"``, ``"zero"`` or ``"replicate"``: what is read outside.
         mode: ``"bilinear"`` or ``"nearest"``.
         unit: of bytes make float32 in [0, 1].
@@ -37,7 +41,13 @@ def warp(
     """
     height, width = size or (x.shape[-2], x.shape[-1])
     channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    whole = copies(matrix) if flow is None else torch.zeros(len(matrix), dtype=torch.bool, device="cpu")
+    whole = copies(matrix)
+    if knots is not None:
+        whole &= (knots == 0).flatten(1).all(1)
+    if knots is not None and not bool(whole.all()):
+        flow = field(knots.to(x.device, non_blocking=True), spacing, height, width)
+    else:
+        flow = None
     if bool(whole.all()):
         out = _read(x, matrix, (height, width), None, border, "nearest")
     elif not bool(whole.any()) or mode == "nearest":
@@ -46,7 +56,8 @@ def warp(
         out = x.new_empty(len(x), x.shape[1], height, width)
         for rows, how in ((whole.nonzero()[:, 0], "nearest"), ((~whole).nonzero()[:, 0], mode)):
             there = rows.to(x.device, non_blocking=True)
-            part = _read(x.index_select(0, there), matrix[rows], (height, width), flow, border, how)
+            moved = None if flow is None or how == "nearest" else flow.index_select(0, there)
+            part = _read(x.index_select(0, there), matrix[rows], (height, width), moved, border, how)
             out.index_copy_(0, there, part)
     if unit and x.dtype == torch.uint8:
         out = out.float().div_(255)

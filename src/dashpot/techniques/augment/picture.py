@@ -121,9 +121,8 @@ class PictureTechnique(Technique):
         ...     def operations(self, draws, size):
         ...         chosen = draws.chosen(0.5)
         ...         return [Warp(matrices.tensor(matrices.flips(size, vertical=chosen)))]
-        >>> model = torch.nn.Flatten()
-        >>> weight = torch.nn.Parameter(torch.ones(1))
-        >>> session = UpsideDown().attach(torch.nn.Linear(2, 1), torch.optim.SGD([weight], lr=0.1))
+        >>> model = torch.nn.Linear(2, 1)
+        >>> session = UpsideDown().attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
         >>> session.batch(torch.zeros(8, 3, 4, 4)).x.shape
         torch.Size([8, 3, 4, 4])
     """
