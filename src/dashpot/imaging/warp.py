@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dashpot.imaging.flow import field
+from dashpot.imaging.native import can_warp, in_channels_last, warped
 
 FAR = 1e6
 """Coordinates are kept within this many pixels: whole numbers hold them, and where there is a border it is outside."""
@@ -39,44 +41,47 @@ def warp(
         A new tensor of the type and memory format of ``x``, or with ``unit`` float32. Where a matrix moves whole pixels
         values are copied bit for bit, not-a-number too.
     """
-    height, width = size or (x.shape[-2], x.shape[-1])
-    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    whole = copies(matrix)
+    height, width = size = size or (x.shape[-2], x.shape[-1])
+    unit = unit and x.dtype == torch.uint8
+    maps = matrix.numpy()
+    whole, flow = copies(maps), None
     if knots is not None:
-        whole &= (knots == 0).flatten(1).all(1)
-    if knots is not None and not bool(whole.all()):
-        flow = field(knots.to(x.device, non_blocking=True), spacing, height, width)
+        whole &= ~knots.numpy().any(axis=(1, 2, 3))
+        flow = None if whole.all() else field(knots.to(x.device, non_blocking=True), spacing, height, width)
+    if can_warp(x):
+        return warped(x, maps, whole, flow, size, border, mode, unit)
+    if whole.all():
+        out = _read(x, matrix, size, None, border, "nearest", unit)
+    elif not whole.any():
+        out = _read(x, matrix, size, flow, border, mode, unit)
     else:
-        flow = None
-    if bool(whole.all()):
-        out = _read(x, matrix, (height, width), None, border, "nearest")
-    elif not bool(whole.any()) or mode == "nearest":
-        out = _read(x, matrix, (height, width), flow, border, mode)
-    else:
-        out = x.new_empty(len(x), x.shape[1], height, width)
-        for rows, how in ((whole.nonzero()[:, 0], "nearest"), ((~whole).nonzero()[:, 0], mode)):
-            there = rows.to(x.device, non_blocking=True)
-            moved = None if flow is None or how == "nearest" else flow.index_select(0, there)
-            part = _read(x.index_select(0, there), matrix[rows], (height, width), moved, border, how)
+        out = x.new_empty(len(x), x.shape[1], height, width, dtype=torch.float32 if unit else x.dtype)
+        for rows, how in ((np.flatnonzero(whole), "nearest"), (np.flatnonzero(~whole), mode)):
+            own = torch.from_numpy(rows)
+            there = own.to(x.device, non_blocking=True)
+            moved = flow.index_select(0, there) if flow is not None and not whole[rows[0]] else None
+            part = _read(x.index_select(0, there), matrix.index_select(0, own), size, moved, border, how, unit)
             out.index_copy_(0, there, part)
-    if unit and x.dtype == torch.uint8:
-        out = out.float().div_(255)
-    return out.contiguous(memory_format=torch.channels_last) if channels_last else out
+    return out.contiguous(memory_format=torch.channels_last) if in_channels_last(x) else out
 
 
-def copies(matrix: Tensor) -> Tensor:
-    """Which matrices move whole pixels: 0, 1 and -1, and whole numbers of pixels; bool [n]."""
-    inner = matrix[:, :2, :2]
-    units = ((inner == 0) | (inner.abs() == 1)).flatten(1).all(1)
-    return units & (matrix[:, :2, 2] == matrix[:, :2, 2].round()).all(1) & affine(matrix)
+def copies(maps: np.ndarray) -> np.ndarray:
+    """Which matrices [n, 3, 3] move whole pixels: 0, 1 and -1, and whole numbers of pixels; bool [n]."""
+    inner, moves = np.abs(maps[:, :2, :2]).reshape(-1, 4), maps[:, :2, 2]
+    units = ((inner == 0) | (inner == 1)).all(1) & (moves == np.rint(moves)).all(1)
+    found: np.ndarray = units & affine(maps)
+    return found
 
 
-def affine(matrix: Tensor) -> Tensor:
-    """Which matrices have (0, 0, 1) as their last row; bool [n]."""
-    return (matrix[:, 2, 0] == 0) & (matrix[:, 2, 1] == 0) & (matrix[:, 2, 2] == 1)
+def affine(maps: np.ndarray) -> np.ndarray:
+    """Which matrices [n, 3, 3] have (0, 0, 1) as their last row; bool [n]."""
+    found: np.ndarray = (maps[:, 2] == (0, 0, 1)).all(1)
+    return found
 
 
-def _read(x: Tensor, matrix: Tensor, size: tuple[int, int], flow: Tensor | None, border: str, mode: str) -> Tensor:
+def _read(
+    x: Tensor, matrix: Tensor, size: tuple[int, int], flow: Tensor | None, border: str, mode: str, unit: bool
+) -> Tensor:
     n, c, h, w = x.shape
     at_x, at_y = _places(matrix, size, flow, x)
     flat = x.reshape(n, c, h * w)
@@ -89,7 +94,8 @@ def _read(x: Tensor, matrix: Tensor, size: tuple[int, int], flow: Tensor | None,
         return values.masked_fill(~inside[:, None], 0) if border == "zero" else values
 
     if mode == "nearest":
-        return pixels((at_x + 0.5).floor().long(), (at_y + 0.5).floor().long())
+        found = pixels((at_x + 0.5).floor().long(), (at_y + 0.5).floor().long())
+        return found.float().div_(255) if unit else found
     left, top = at_x.floor(), at_y.floor()
     ix, iy = left.long(), top.long()
     real = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
@@ -99,6 +105,8 @@ def _read(x: Tensor, matrix: Tensor, size: tuple[int, int], flow: Tensor | None,
         one, other = pixels(ix, row).to(real), pixels(ix + 1, row).to(real)
         rows.append(one + fx * (other - one))
     found = rows[0] + fy * (rows[1] - rows[0])
+    if unit:
+        return found.div_(255)
     return (found + 0.5).floor_().to(torch.uint8) if x.dtype == torch.uint8 else found.to(x.dtype)
 
 
@@ -109,13 +117,14 @@ def _places(matrix: Tensor, size: tuple[int, int], flow: Tensor | None, x: Tenso
     px = torch.arange(size[1], dtype=real, device=x.device)[None, None, :]
     py = torch.arange(size[0], dtype=real, device=x.device)[None, :, None]
     if flow is not None:
-        moved = flow.to(x.device, non_blocking=True).to(real)
+        moved = flow.to(real)
         px, py = px + moved[:, 0], py + moved[:, 1]
     at_x, at_y = (m[:, k, 0] * px + m[:, k, 1] * py + m[:, k, 2] for k in (0, 1))
-    if not bool(affine(matrix).all()):
+    if not affine(matrix.numpy()).all():
         depth = m[:, 2, 0] * px + m[:, 2, 1] * py + m[:, 2, 2]
         at_x, at_y = at_x / depth, at_y / depth
-    return tuple(at.nan_to_num(FAR, FAR, -FAR).clamp(-FAR, FAR) for at in (at_x, at_y))  # type: ignore[return-value]  # two
+    at_x, at_y = (at.nan_to_num(-FAR, FAR, -FAR).clamp(-FAR, FAR) for at in (at_x, at_y))
+    return at_x, at_y
 
 
 def _bordered(i: Tensor, length: int, border: str) -> Tensor:

@@ -1,0 +1,122 @@
+// Images read at other places. It must give what warp.py gives in torch, to rounding, and the same bits with any number
+// of threads; tests say so.
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "../core/pool.h"
+#include "copying.h"
+#include "pixels.h"
+#include "sampling.h"
+
+namespace {
+
+using namespace dashpot;
+
+struct Job {
+    const void *in;
+    void *out;
+    const double *matrix;  // [n, 3, 3]
+    const float *flow;     // [n, 2, oh, ow], or null
+    const uint8_t *whole;  // [n]: whole pixels move, and the flow is nothing
+    int64_t n, channels, h, w, oh, ow;
+    int32_t bytes_in, bytes_out, last, border, nearest, threads;
+};
+
+template <class In, class Out>
+struct Scratch {
+    Staged<In> staged;
+    std::vector<Out> row;
+    std::vector<float> xs, ys;
+    std::vector<int32_t> at;
+};
+
+struct Steps {
+    int64_t pixel, plane;
+};
+
+template <int BORDER, int LANES, class In, class Out>
+void bilinear(const Job &job, const In *in, Out *out, const double *m, const float *flow, Scratch<In, Out> &s) {
+    const int64_t c = job.channels, inside = job.h * job.w, area = job.oh * job.ow;
+    const Steps from = job.last ? Steps{c, 1} : Steps{1, inside}, to = job.last ? Steps{c, 1} : Steps{1, area};
+    for (int64_t first = 0; first < c; first += LANES) {
+        const int64_t some = std::min<int64_t>(LANES, c - first);
+        s.staged.template fill<LANES>(in + first * from.plane, some, inside, from.pixel, from.plane);
+        for (int64_t i = 0; i < job.oh; ++i) {
+            const float *fx = flow ? flow + i * job.ow : nullptr, *fy = flow ? fx + area : nullptr;
+            places(m, fx, fy, i, job.ow, s.xs.data(), s.ys.data());
+            bilinear_row<BORDER, LANES>(s.staged.values.data(), (int32_t)job.h, (int32_t)job.w, s.xs.data(), s.ys.data(),
+                (int32_t)job.ow, s.row.data());
+            unstaged<LANES>(s.row.data(), out + first * to.plane + i * job.ow * to.pixel, some, job.ow, to.pixel, to.plane);
+        }
+    }
+}
+
+template <int BORDER, class In, class Out>
+void nearest(const Job &job, const In *in, Out *out, const double *m, const float *flow, Scratch<In, Out> &s) {
+    const int64_t c = job.channels, inside = job.h * job.w, area = job.oh * job.ow;
+    const Steps from = job.last ? Steps{c, 1} : Steps{1, inside}, to = job.last ? Steps{c, 1} : Steps{1, area};
+    for (int64_t i = 0; i < job.oh; ++i) {
+        const float *fx = flow ? flow + i * job.ow : nullptr, *fy = flow ? fx + area : nullptr;
+        places(m, fx, fy, i, job.ow, s.xs.data(), s.ys.data());
+        nearest_places<BORDER, In>((int32_t)job.h, (int32_t)job.w, s.xs.data(), s.ys.data(), (int32_t)job.ow, s.at.data());
+        for (int64_t k = 0; k < c; ++k) {
+            const In *plane = in + k * from.plane;
+            Out *row = out + k * to.plane + i * job.ow * to.pixel;
+            for (int64_t j = 0; j < job.ow; ++j) {
+                if (s.at[j] < 0) row[j * to.pixel] = Out(0);
+                else put(row + j * to.pixel, plane[s.at[j] * from.pixel]);
+            }
+        }
+    }
+}
+
+bool upright(const double *m) { return m[1] == 0 && m[3] == 0; }
+
+template <int BORDER, class In, class Out>
+void image(const Job &job, int64_t k, Scratch<In, Out> &s) {
+    const In *in = (const In *)job.in + k * job.channels * job.h * job.w;
+    Out *out = (Out *)job.out + k * job.channels * job.oh * job.ow;
+    const double *m = job.matrix + 9 * k;
+    const float *flow = job.flow && !job.whole[k] ? job.flow + k * 2 * job.oh * job.ow : nullptr;
+    if (job.whole[k] && upright(m)) {
+        const Moves moves{(int64_t)m[0], (int64_t)m[2], (int64_t)m[4], (int64_t)m[5]};
+        copied<BORDER>(in, out, moves, job.last ? 1 : job.channels, job.last ? job.channels : 1, job.h, job.w, job.oh,
+            job.ow);
+    } else if (job.whole[k] || job.nearest) {
+        nearest<BORDER>(job, in, out, m, flow, s);
+    } else if (job.channels == 1) {
+        bilinear<BORDER, 1>(job, in, out, m, flow, s);
+    } else {
+        bilinear<BORDER, 4>(job, in, out, m, flow, s);
+    }
+}
+
+template <int BORDER, class In, class Out>
+void all(const Job &job) {
+    parallel((int)std::min<int64_t>(job.threads, job.n), [&](int64_t k, int64_t n) {
+        Scratch<In, Out> s;
+        s.row.resize(4 * job.ow);
+        s.xs.resize(job.ow);
+        s.ys.resize(job.ow);
+        s.at.resize(job.ow);
+        for (int64_t i = job.n * k / n; i < job.n * (k + 1) / n; ++i) image<BORDER>(job, i, s);
+    });
+}
+
+template <int BORDER>
+void typed(const Job &job) {
+    if (!job.bytes_in) all<BORDER, float, float>(job);
+    else if (job.bytes_out) all<BORDER, uint8_t, uint8_t>(job);
+    else all<BORDER, uint8_t, float>(job);
+}
+
+}  // namespace
+
+extern "C" int64_t dashpot_warp_size() { return sizeof(Job); }
+
+extern "C" void dashpot_warp(const Job *job) {
+    if (job->border == REFLECT) typed<REFLECT>(*job);
+    else if (job->border == ZERO) typed<ZERO>(*job);
+    else typed<REPLICATE>(*job);
+}
