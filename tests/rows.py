@@ -176,6 +176,43 @@ ROWS: dict[type[Technique], Row] = {
             ),
         ),
         Row(
+            dashpot.augment.Brightness(strength=0.5),
+            toy=Toy(modality="image"),
+            others=(dashpot.augment.Brightness(strength="0.1to0.5", p=0.5),),
+        ),
+        Row(dashpot.augment.Contrast(strength=0.5), toy=Toy(modality="image")),
+        Row(dashpot.augment.Saturation(strength=0.9), toy=Toy(modality="image", channels=3)),
+        Row(dashpot.augment.Hue(degrees=90), toy=Toy(modality="image", channels=3)),
+        Row(dashpot.augment.Grayscale(p=0.5), toy=Toy(modality="image", channels=3)),
+        Row(dashpot.augment.Invert(p=0.5), toy=Toy(modality="image")),
+        Row(dashpot.augment.Solarize(p=0.5), toy=Toy(modality="image")),
+        Row(dashpot.augment.Posterize(p=0.5, bits=1), toy=Toy(modality="image")),
+        Row(dashpot.augment.Equalize(p=0.5), toy=Toy(modality="image")),
+        Row(dashpot.augment.AutoContrast(p=0.5), toy=Toy(modality="image")),
+        Row(dashpot.augment.Blur(sigma=2.0), toy=Toy(modality="image")),
+        Row(dashpot.augment.Sharpness(strength=0.9), toy=Toy(modality="image")),
+        Row(
+            dashpot.augment.PixelNoise(std=0.3),
+            toy=Toy(modality="image"),
+            others=(dashpot.augment.PixelNoise(std=0.1, p=0.5),),
+        ),
+        Row(dashpot.augment.SaltAndPepper(amount=0.3), toy=Toy(modality="image")),
+        Row(
+            dashpot.augment.Cutout(fraction=0.5),
+            toy=Toy(modality="image"),
+            others=(dashpot.augment.Cutout(fraction=0.5, fill="noise"),),
+        ),
+        Row(
+            dashpot.augment.RandomErasing(p=0.5),
+            toy=Toy(modality="image"),
+            others=(dashpot.augment.RandomErasing(p=1.0, area=0.5, fill="zero"),),
+        ),
+        Row(
+            dashpot.augment.GridMask(ratio=0.5),
+            toy=Toy(modality="image"),
+            others=(dashpot.augment.GridMask(ratio=0.5, fill="noise"),),
+        ),
+        Row(
             dashpot.Dropout(p=0.5),
             others=(dashpot.Dropout(p=0.3, on="name:4"), dashpot.Dropout(p="0.5to0@cosine")),
             functions=(

@@ -51,14 +51,17 @@ class Toy:
 
     Args:
         task: ``"classification"`` or ``"regression"``.
-        modality: ``"table"``, rows of 6 numbers; ``"image"``, [2, 6, 6], for a convolution with batch normalization; or
-            ``"text"``, 7 tokens of which the last ones may be padding, for an embedding and attention.
+        modality: ``"table"``, rows of 6 numbers; ``"image"``, [channels, 6, 6], for a convolution with batch
+            normalization; or ``"text"``, 7 tokens of which the last ones may be padding, for an embedding and
+            attention.
         device: where network and data are.
+        channels: of images.
     """
 
     task: Literal["classification", "regression"] = "classification"
     modality: Modality = "table"
     device: str = "cpu"
+    channels: int = 2
 
     def network(self) -> nn.Module:
         """The same initial weights each time. The batch normalization stands before every activation."""
@@ -71,7 +74,8 @@ class Toy:
 
     def _network(self, outputs: int) -> nn.Module:
         if self.modality == "image":
-            parts = [nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3)]
+            first = nn.Conv2d(self.channels, 4, 3, padding=1, bias=False)
+            parts = [first, nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3)]
             return nn.Sequential(*parts, nn.Flatten(), nn.Linear(16, outputs))
         if self.modality == "text":
             return Reader(9, outputs)
@@ -88,7 +92,7 @@ class Toy:
         generator = torch.Generator().manual_seed(1)
         value = torch.arange(24) % 3
         if self.modality == "image":
-            x = torch.randn(24, 2, 6, 6, generator=generator)
+            x = torch.randn(24, self.channels, 6, 6, generator=generator)
             x[torch.arange(24), 0, 2 * value] += 1.0
             return x, value if self.task == "classification" else x[:, 0].mean(dim=(1, 2))
         if self.modality == "text":

@@ -1,0 +1,55 @@
+"""Brightness: make images darker or brighter."""
+
+from collections.abc import Sequence
+from dataclasses import field
+from typing import Annotated
+
+from dashpot.core.fields.domains import Range
+from dashpot.imaging import colour
+from dashpot.imaging.draws import SampleDraws, Size
+from dashpot.imaging.operations import Operation
+from dashpot.techniques.augment.amounts import factors
+from dashpot.techniques.augment.picture import PictureTechnique
+
+
+class Brightness(PictureTechnique):
+    r"""Make each image darker or brighter.
+
+    .. math:: \tilde x = \mathrm{clip}(f x, 0, 1), \quad f \sim U(1 - s, 1 + s)
+
+    As Pillow's ``ImageEnhance.Brightness`` and torchvision: a factor, where OpenCV and Keras add a number.
+
+    Colour techniques that follow each other are one linear map, and the result is clipped to the range once;
+    torchvision's ColorJitter and Pillow clip and round after each of them.
+
+    Args:
+        strength: s in [0, 1]; 0 is off, 0.2 to 0.4 usual.
+        p: probability of each image; 0 is off.
+
+    Raises:
+        UsageError: inputs that are not images [batch, channels, height, width].
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Linear(4, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> session = dashpot.augment.Brightness(strength=0.5).attach(model, optimizer)
+        >>> session.batch(torch.full((4, 1, 2, 2), 0.5)).x.flatten(1).amax(1).unique().numel()
+        4
+
+    Paper: Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks", NeurIPS 2012 (colours
+    of images are altered).
+
+    When not to use it: where how bright a pixel is is the measurement, as in radiographs and spectra.
+    """
+
+    summary = "makes images darker or brighter"
+    order = -40
+
+    strength: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.8), off=0.0)] = field(default=0.3, kw_only=False)
+    p: Annotated[float, Range(0.0, 1.0, off=0.0)] = 1.0
+
+    def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
+        if self.strength == 0 or self.p == 0:
+            return ()
+        return (colour.brightness(factors(draws, self.strength, self.p), size.channels),)

@@ -1,0 +1,55 @@
+"""Saturation: make colours paler or stronger."""
+
+from collections.abc import Sequence
+from dataclasses import field
+from typing import Annotated
+
+from dashpot.core.fields.domains import Range
+from dashpot.imaging import colour
+from dashpot.imaging.draws import SampleDraws, Size
+from dashpot.imaging.operations import Operation
+from dashpot.techniques.augment.amounts import factors
+from dashpot.techniques.augment.picture import PictureTechnique
+
+
+class Saturation(PictureTechnique):
+    r"""Make the colours of each image paler or stronger.
+
+    .. math:: \tilde x = \mathrm{clip}(g + f (x - g), 0, 1), \quad f \sim U(1 - s, 1 + s)
+
+    g is the pixel's grey, 0.299 red + 0.587 green + 0.114 blue, as in Pillow's ``ImageEnhance.Color`` and
+    torchvision. Of other than 3 channels it is their mean, so that images of one channel stay as they are.
+
+    Colour techniques that follow each other are one linear map, and the result is clipped to the range once;
+    torchvision's ColorJitter and Pillow clip and round after each of them.
+
+    Args:
+        strength: s in [0, 1]; 0 is off, 0.2 to 0.4 usual.
+        p: probability of each image; 0 is off.
+
+    Raises:
+        UsageError: inputs that are not images [batch, channels, height, width].
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Linear(4, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> session = dashpot.augment.Saturation(strength=0.5).attach(model, optimizer)
+        >>> session.batch(torch.rand(4, 3, 8, 8)).x.shape
+        torch.Size([4, 3, 8, 8])
+
+    Paper: Howard, "Some Improvements on Deep Convolutional Neural Network Based Image Classification", arXiv 1312.5402.
+
+    When not to use it: where colour is the label or the measurement, as of stained tissue; where channels are no
+    colours."""
+
+    summary = "makes colours paler or stronger"
+    order = -40
+
+    strength: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.8), off=0.0)] = field(default=0.3, kw_only=False)
+    p: Annotated[float, Range(0.0, 1.0, off=0.0)] = 1.0
+
+    def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
+        if self.strength == 0 or self.p == 0:
+            return ()
+        return (colour.saturation(factors(draws, self.strength, self.p), size.channels),)
