@@ -17,7 +17,7 @@ inline bool by_stripes(const Job &j) { return j.across > 1 && j.row < LONG; }
 
 constexpr int64_t DOWN = 128;   // runs whose sums are taken in single precision
 constexpr int64_t BROAD = 2048; // weights of a run: memory is read in long runs, and the sums stay in the cache
-constexpr int64_t PAGE = 1024;  // weights: 4096 bytes
+constexpr int64_t SEEN = 128;   // at least so many runs tell a guess of the root, where there are as many
 constexpr int64_t CHUNK = 16;   // groups that are not parted, so that no line of the cache is, and the same columns are
                                 // added together whatever the number of threads
 
@@ -58,24 +58,42 @@ inline double total(const Stripe &s, int64_t k, int64_t group, int64_t row) {
     return whole;
 }
 
-// The update of SOME runs of n weights, from `base` on; adds w^2 t^k, k = 0 .. 3, of each to the sums of its column.
-template <class Rule, bool ADAPTIVE, Beside MORE, int64_t SOME>
-inline void update(const Job &j, int64_t base, int64_t n, float *sums) {
-    const int64_t pitch = j.across * j.row;
+// Guesses of the roots, once for each column: the norms before the update, from some of the runs.
+inline void guess(const Job &j, Stripe &s, int64_t base, int64_t groups) {
+    const int64_t row = j.row, n = groups * row, hop = std::max<int64_t>(j.down / SEEN, 1);
+    int64_t seen = 0;
+    begin(s, n, 1);
+    for (int64_t d = hop / 2; d < j.down; d += hop, ++seen)
+        sweep(0, n, [&](int64_t i, auto kind) {
+            const auto w = load<decltype(kind)>(j.p + base + d * j.across * row + i);
+            add_to(s.sums.data() + i, w * w);
+        });
+    settle(s);
+    for (int64_t group = 0; group < groups; ++group) {
+        const double c = std::sqrt(total(s, 0, group, row) * j.down / seen);
+        std::fill_n(s.roots.begin() + group * row, row, c > 1e-15 && c < 1e15 ? (float)c : 1.0f);
+    }
+}
+
+// The update of a run of n weights, from `base` on; adds to the sums of each weight's column what `start_near` or
+// `plain_factor` takes.
+template <class Rule, bool ADAPTIVE, Beside MORE>
+inline void update(const Job &j, Stripe &s, int64_t base, int64_t n) {
+    constexpr int64_t KEPT = ADAPTIVE ? 3 : 1;
+    float *const sums = s.sums.data();
+    const float *const near = s.roots.data();
     sweep(0, n, [&](int64_t i, auto kind) {
         using T = decltype(kind);
-        constexpr int64_t KEPT = ADAPTIVE ? 4 : 1;
-        T added[KEPT];
-        for (int64_t k = 0; k < KEPT; ++k) added[k] = load<T>(sums + place(i, k, KEPT));
-        for (int64_t d = 0; d < SOME; ++d) {
-            const int64_t at = base + d * pitch + i;
-            T t;
-            const T w = moved<Rule, ADAPTIVE, MORE>(j, at, t);
-            store(j.p + at, w);
-            T q = w * w;
-            for (int64_t k = 0; k < KEPT; ++k, q *= t) added[k] += q;
+        T t, x{};
+        T w = moved<Rule, ADAPTIVE, MORE>(j, base + i, t);
+        store(j.p + base + i, w);
+        if constexpr (ADAPTIVE) {
+            const T c = load<T>(near + i), part = inverse(c + t);
+            x = t * part;
+            w *= c * part;
         }
-        for (int64_t k = 0; k < KEPT; ++k) store(sums + place(i, k, KEPT), added[k]);
+        T q = w * w;
+        for (int64_t k = 0; k < KEPT; ++k, q *= x) add_to(sums + place(i, k, KEPT), q);
     });
 }
 
@@ -125,13 +143,12 @@ void find_roots(const Job &j, Stripe &s, int64_t base, int64_t groups) {
     const int64_t row = j.row;
     const float t = j.step / (1.0f + j.step * j.l2) * j.lg;
     for (int64_t group = 0; group < groups; ++group) {
-        const float s0 = (float)total(s, 0, group, row);
+        const double s0 = total(s, 0, group, row);
         Start start{0.0f, true};
         if (ADAPTIVE)
-            start = norm_start(s0, (float)total(s, 1, group, row), (float)total(s, 2, group, row),
-                (float)total(s, 3, group, row));
+            start = start_near(s0, total(s, 1, group, row), total(s, 2, group, row), s.roots[group * row]);
         else
-            start.r = plain_factor(s0, t);
+            start.r = plain_factor((float)s0, t);
         s.open[group] = !start.found;
         std::fill_n(s.roots.begin() + group * row, row, start.r);
     }
@@ -143,18 +160,13 @@ template <class Rule, bool ADAPTIVE, Beside MORE>
 void columns(const Job &job, int64_t base, int64_t groups, Stripe &s) {
     const Job j = job;  // a copy: stores through its pointers could change the caller's, for all the compiler knows
     const int64_t pitch = j.across * j.row, n = groups * j.row;
-    begin(s, n, ADAPTIVE ? 4 : 1);
     s.roots.resize(n);
     s.open.resize(groups);
-    // Two runs at a time, so that the sums are read and written half as often; not where both would want the same lines
-    // of the cache, as addresses do that are whole pages apart.
-    const int64_t most = pitch % PAGE ? 2 : 1;
-    for (int64_t d = 0; d < j.down;) {  // in the order of memory
-        const int64_t some = std::min(most, j.down - d);
-        if (some == 2) update<Rule, ADAPTIVE, MORE, 2>(j, base + d * pitch, n, s.sums.data());
-        else update<Rule, ADAPTIVE, MORE, 1>(j, base + d * pitch, n, s.sums.data());
-        d += some;
-        if (d % DOWN == 0 || d == j.down) settle(s);
+    if (ADAPTIVE) guess(j, s, base, groups);
+    begin(s, n, ADAPTIVE ? 3 : 1);
+    for (int64_t d = 0; d < j.down; ++d) {  // in the order of memory
+        update<Rule, ADAPTIVE, MORE>(j, s, base + d * pitch, n);
+        if ((d + 1) % DOWN == 0 || d + 1 == j.down) settle(s);
     }
     find_roots<ADAPTIVE>(j, s, base, groups);
     for (int64_t d = j.down - 1; d >= 0; --d)  // back: the last is still in the cache

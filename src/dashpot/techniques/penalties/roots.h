@@ -42,6 +42,26 @@ inline Start norm_start(float s0, float s1, float s2, float s3) {
     return {std::max(r, third * (1.0f - 1e-6f) - 4.0f * a3 / (r * r)), false};
 }
 
+// The same from a guess c > 0 of the root, and the sums over the group of w^2 y^2 x^k, k = 0 .. 2, with y = c / (c + t)
+// and x = t / (c + t): w^2 / (r + t)^2 = w^2 y^2 / r^2 / (1 + z x)^2 with z = c / r - 1, as a series in z x. However
+// large a few thresholds are, x stays below 1; so a guess that is only near tells the root of most groups.
+inline Start start_near(double s0, double s1, double s2, float c) {
+    if (std::isnan(s0)) return {(float)s0, true};
+    if (s0 == 0.0) return {0.0f, true};
+    if (!(s1 < 0.9 * s0)) return {0.0f, false};  // s0 - s1 would be rounding
+    // A step of Newton's method from c, for a concave function: not above the root.
+    const double newton = c + s0 * (std::sqrt(s0) - c) / (s0 - s1);
+    if (!(newton > 0.0)) return {0.0f, false};
+    double r = newton, z = 0;
+    for (int k = 0; k < 2; ++k) {
+        z = c / r - 1.0;
+        r = std::sqrt(s0 - z * (2.0 * s1 - 3.0 * z * s2));
+    }
+    // below rounding: the first term left out, and what is left of the error of `newton`
+    if (z > -0.25 && std::fabs(z * z * z) * s2 < 2e-8 * s0 && s1 < 0.01 * s0) return {(float)r, true};
+    return {(float)(newton * (1.0 - 1e-6)), false};
+}
+
 // One step of Newton's method for r, which climbs from the left and cannot overshoot, from the sums of q and
 // q / (r + t) with q = w^2 / (r + t)^2. At r = 0 they say whether there is a root; the group is zero if not. Whether r
 // is the root now: Newton squares the error, and what is left is below rounding.
