@@ -17,6 +17,7 @@ inline bool by_stripes(const Job &j) { return j.across > 1 && j.row < LONG; }
 
 constexpr int64_t DOWN = 128;   // runs whose sums are taken in single precision
 constexpr int64_t BROAD = 2048; // weights of a run: memory is read in long runs, and the sums stay in the cache
+constexpr int64_t PAGE = 1024;  // weights: 4096 bytes
 constexpr int64_t SEEN = 128;   // at least so many runs tell a guess of the root, where there are as many
 constexpr int64_t CHUNK = 16;   // groups that are not parted, so that no line of the cache is, and the same columns are
                                 // added together whatever the number of threads
@@ -169,10 +170,13 @@ void columns(const Job &job, int64_t base, int64_t groups, Stripe &s) {
         if ((d + 1) % DOWN == 0 || d + 1 == j.down) settle(s);
     }
     find_roots<ADAPTIVE>(j, s, base, groups);
+    const int64_t back = (PAGE + pitch - 1) / pitch * pitch;  // whole runs
     for (int64_t d = j.down - 1; d >= 0; --d)  // back: the last is still in the cache
         sweep(0, n, [&](int64_t i, auto kind) {
             using T = decltype(kind);
             const int64_t at = base + d * pitch + i;
+            soon(j.p + at - back);
+            if (ADAPTIVE) soon(j.v + at - back);
             T factor = load<T>(s.roots.data() + i);
             if constexpr (ADAPTIVE) {  // r / (r + t), with one division less
                 const T scaled = factor * divisor<T>(j, at);

@@ -25,10 +25,16 @@ struct Job {
     int32_t nesterov, has_buffer;
 };
 
+constexpr int64_t AHEAD = 256;  // weights: far enough for memory to answer, and little of the cache
+
 // Each gives the weight w after the update, and the step s of its map.
 struct Adam {
     template <bool ADAPTIVE, class T>
     static inline void one(const Job &j, int64_t i, T &w, T &s) {
+        soon(j.p + i + AHEAD);
+        soon(j.m + i + AHEAD);
+        soon(j.v + i + AHEAD);
+        soon(j.g + i + AHEAD);
         const T g = load<T>(j.g + i);
         T m = load<T>(j.m + i), v = load<T>(j.v + i);
         m += j.blend * (g - m);
