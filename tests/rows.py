@@ -175,6 +175,9 @@ ROWS: dict[type[Technique], Row] = {
                 ),
             ),
         ),
+        Row(dashpot.augment.RandAugment(count=2, magnitude=9), toy=Toy(modality="image")),
+        Row(dashpot.augment.TrivialAugment(p=0.9), toy=Toy(modality="image")),
+        Row(dashpot.augment.AugMix(severity=5), toy=Toy(modality="image")),
         Row(
             dashpot.augment.Brightness(strength=0.5),
             toy=Toy(modality="image"),
@@ -653,10 +656,12 @@ ROWS: dict[type[Technique], Row] = {
         ),
     )
 }
+POLICIES = (dashpot.augment.RandAugment, dashpot.augment.TrivialAugment, dashpot.augment.AugMix)
 ONE_OF_EACH = (dashpot.EMA, dashpot.EarlyStopping, dashpot.SAM, dashpot.Dropout)
 """Of which a recipe may hold one: one average, one set of best weights, one second gradient, one mask per place."""
 
 
 def collide(one: type[Technique], other: type[Technique]) -> bool:
     """By hand: two maps of the same weights, or twice what there can be once."""
-    return (issubclass(one, Proximal) and issubclass(other, Proximal)) or (one is other and one in ONE_OF_EACH)
+    alike = any(issubclass(one, kind) and issubclass(other, kind) for kind in (Proximal, POLICIES))
+    return alike or (one is other and one in ONE_OF_EACH)

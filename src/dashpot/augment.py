@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dashpot.techniques.augment.aug_mix import AugMix
 from dashpot.techniques.augment.auto_contrast import AutoContrast
 from dashpot.techniques.augment.blur import Blur
 from dashpot.techniques.augment.brightness import Brightness
@@ -19,6 +20,7 @@ from dashpot.techniques.augment.mixup import Mixup
 from dashpot.techniques.augment.perspective import Perspective
 from dashpot.techniques.augment.pixel_noise import PixelNoise
 from dashpot.techniques.augment.posterize import Posterize
+from dashpot.techniques.augment.rand_augment import RandAugment
 from dashpot.techniques.augment.random_crop import RandomCrop
 from dashpot.techniques.augment.random_erasing import RandomErasing
 from dashpot.techniques.augment.random_resized_crop import RandomResizedCrop
@@ -29,10 +31,12 @@ from dashpot.techniques.augment.sharpness import Sharpness
 from dashpot.techniques.augment.shear import Shear
 from dashpot.techniques.augment.solarize import Solarize
 from dashpot.techniques.augment.translation import Translation
+from dashpot.techniques.augment.trivial_augment import TrivialAugment
 from dashpot.techniques.augment.vertical_flip import VerticalFlip
 from dashpot.techniques.augment.zoom import Zoom
 
 __all__ = [
+    "AugMix",
     "AutoContrast",
     "Blur",
     "Brightness",
@@ -50,6 +54,7 @@ __all__ = [
     "Perspective",
     "PixelNoise",
     "Posterize",
+    "RandAugment",
     "RandomCrop",
     "RandomErasing",
     "RandomResizedCrop",
@@ -60,6 +65,7 @@ __all__ = [
     "Shear",
     "Solarize",
     "Translation",
+    "TrivialAugment",
     "VerticalFlip",
     "Zoom",
 ]

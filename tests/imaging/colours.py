@@ -77,3 +77,15 @@ def smoothed(image: np.ndarray) -> np.ndarray:
             near = image[:, y - 1 : y + 2, x - 1 : x + 2].sum((1, 2))
             out[:, y, x] = (near + 4 * image[:, y, x]) / 13
     return out
+
+
+def equalized(channel: np.ndarray) -> np.ndarray:
+    """Pillow's rule; rounded where a level would have less than a pixel."""
+    levels = np.floor(channel * 255 + 0.5).astype(int)
+    rest = int((levels != levels.max()).sum())
+    if rest == 0:
+        return channel
+    step = rest // 255
+    below = np.array([(levels < v).sum() for v in range(256)])
+    table = (step // 2 + below) // step if step else np.floor(255 * below / rest + 0.5)
+    return np.minimum(table, 255)[levels] / 255

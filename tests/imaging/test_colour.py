@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
 from dashpot.imaging import colour, curves, kernels
-from tests.imaging.colours import agree, clip, each, grey, kinds, pictures, turned, unit
+from tests.imaging.colours import agree, clip, each, equalized, grey, kinds, pictures, turned, unit
 
 F = np.array([1.7, 0.0, 1.0, 0.4])
 """Factors of four images; 1 changes nothing."""
@@ -121,17 +121,6 @@ def test_as_pillow_curves() -> None:
     for bits in range(1, 9):
         found = curves.curve(x, n + curves.POSTERIZE, n.float() + bits).int().numpy()
         assert np.array_equal(found, from_pillow([ImageOps.posterize(i, bits) for i in images]))
-
-
-def equalized(channel: np.ndarray) -> np.ndarray:
-    levels = np.floor(channel * 255 + 0.5).astype(int)
-    rest = int((levels != levels.max()).sum())
-    if rest == 0:
-        return channel
-    step = rest // 255
-    below = np.array([(levels < v).sum() for v in range(256)])
-    table = (step // 2 + below) // step if step else np.floor(255 * below / rest + 0.5)
-    return np.minimum(table, 255)[levels] / 255
 
 
 CURVES: dict[int, Any] = {

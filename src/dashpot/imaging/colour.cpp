@@ -116,3 +116,31 @@ extern "C" void dashpot_curve(int threads, int types, int64_t images, int64_t ch
         });
     });
 }
+
+// The weighted mean of `count` batches, weights [image, count]; what has the weight 0 is not read. x is the first one.
+extern "C" void dashpot_mixture(int threads, int types, int64_t images, int64_t channels, int64_t height, int64_t width,
+    int64_t last, const void *x, const int64_t *places, int64_t count, const float *weights, void *out) {
+    const Batch at{images, channels, height, width, last};
+    dashpot::typed(types, x, out, [&](auto *from, auto *to) {
+        dashpot::each_image(threads, images, [&](int64_t i) {
+            using In = std::remove_reference_t<decltype(*from)>;
+            using Out = std::remove_reference_t<decltype(*to)>;
+            const float *w = weights + i * count;
+            Out *image = to + i * at.size();
+            if (w[0] == 1.0f) return dashpot::copied(from + i * at.size(), image, at.size());
+            for (int64_t start = 0; start < at.size(); start += CHUNK) {
+                const int64_t n = std::min(CHUNK, at.size() - start);
+                float sum[CHUNK] = {};
+                for (int64_t k = 0; k < count; ++k) {
+                    if (w[k] == 0.0f) continue;
+                    In *part = (In *)places[k] + i * at.size() + start;
+                    const float by = w[k] * dashpot::scale<std::remove_const_t<In>, Out>;
+#pragma omp simd
+                    for (int64_t p = 0; p < n; ++p) sum[p] += by * (float)part[p];
+                }
+                for (int64_t p = 0; p < n; ++p)
+                    image[start + p] = std::is_same_v<Out, uint8_t> ? (Out)written<Out>(sum[p]) : (Out)sum[p];
+            }
+        });
+    });
+}

@@ -31,9 +31,8 @@ class GridMask(PictureTechnique):
         p: probability of each image; 0 is off. The paper raises it from 0 to 0.8 over training: ``p="0to0.8"``.
         shortest, longest: bounds of the period, in units of the shorter side, in (0, 1]: 96 and 224 of 224 pixels in
             the paper.
-        fill: v: ``"zero"``, ``"mean"`` (of each channel of the image) or ``"noise"`` (uniform over the range, each
-        pixel
-            and channel its own).
+        fill: v, ``"zero"``, ``"mean"`` (of each channel of the image) or ``"noise"`` (uniform over the range, each
+            pixel and channel its own).
 
     Raises:
         ConfigError: ``shortest`` above ``longest``.

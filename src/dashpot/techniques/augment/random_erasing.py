@@ -30,9 +30,8 @@ class RandomErasing(PictureTechnique):
         area: the greatest share of the image, in [0, 1]; 0 is off. 0.33 in torchvision, 0.4 in the paper.
         least: the least share, up to ``area``.
         ratio: the greatest height by width, and width by height, >= 1.
-        fill: v: ``"zero"``, ``"mean"`` (of each channel of the image) or ``"noise"`` (uniform over the range, each
-        pixel
-            and channel its own). torchvision draws normal noise and expects normalized images; pixels are not
+        fill: v, ``"zero"``, ``"mean"`` (of each channel of the image) or ``"noise"`` (uniform over the range, each
+            pixel and channel its own). torchvision draws normal noise and expects normalized images; pixels are not
             normalized yet here.
 
     Raises:
