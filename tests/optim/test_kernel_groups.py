@@ -85,6 +85,16 @@ def test_it_is_the_kernel_that_does_it(groups: str, monkeypatch: pytest.MonkeyPa
     assert done == ["adam", "map"]
 
 
+def mapped(w: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """The kernel's map of the columns with thresholds ``1 / sqrt(v)``."""
+    got = w.copy()
+    jobs = np.zeros(1, native.JOB)
+    jobs["p"], jobs["v"], jobs["numel"] = got.ctypes.data, v.ctypes.data, got.size
+    jobs["row"], jobs["across"], jobs["down"], jobs["root"], jobs["step"], jobs["lg"] = 1, *w.shape[::-1], 1, 1, 1
+    native.run("map", jobs, True)
+    return got
+
+
 @pytest.mark.parametrize("spread", ["even", "mild", "heavy"])
 @pytest.mark.parametrize("size", [1e-3, 1e-2, 0.3, 0.8, 1.2, 5.0])
 def test_columns_are_shrunk_as_bisection_says(size: float, spread: str) -> None:
@@ -97,13 +107,25 @@ def test_columns_are_shrunk_as_bisection_says(size: float, spread: str) -> None:
         "heavy": 1 / np.maximum(np.abs(rng.standard_normal(w.shape)), 1e-4),
     }[spread] * (size * np.sqrt(rows))
     v = (1 / np.square(t)).astype(np.float32)
-    got = w.copy()
-    jobs = np.zeros(1, native.JOB)
-    jobs["p"], jobs["v"], jobs["numel"] = got.ctypes.data, v.ctypes.data, got.size
-    jobs["row"], jobs["across"], jobs["down"], jobs["root"], jobs["step"], jobs["lg"] = 1, columns, rows, 1, 1, 1
-    native.run("map", jobs, True)
     expected = bisected(w.T.astype(float), (1 / np.sqrt(v.T)).astype(float)).T
-    np.testing.assert_allclose(got, expected, rtol=3e-6, atol=2e-7)
+    np.testing.assert_allclose(mapped(w, v), expected, rtol=3e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize("size", [1e-5, 1e-3, 0.3, 1.2])
+@pytest.mark.parametrize("factor", [0.0, 1e-3, 3.0, 1e3])
+def test_columns_whose_runs_differ_are_shrunk_as_bisection_says(factor: float, size: float) -> None:
+    """Every fourth row is of another size: those that the kernel guesses from, or others."""
+    rows, columns = 512, 13
+    rng = np.random.default_rng(1)
+    for first in (1, 2):
+        w = rng.standard_normal((rows, columns))
+        w[first::4] *= factor
+        w[:, 0] = 0
+        w = w.astype(np.float32)
+        t = size * np.sqrt(rows) / np.maximum(np.abs(rng.standard_normal(w.shape)), 1e-5)
+        v = (1 / np.square(t)).astype(np.float32)
+        expected = bisected(w.T.astype(float), (1 / np.sqrt(v.T)).astype(float)).T
+        np.testing.assert_allclose(mapped(w, v), expected, rtol=3e-6, atol=2e-7)
 
 
 @pytest.mark.parametrize("make", ["adamw", "momentum"])

@@ -16,7 +16,7 @@ constexpr int64_t LONG = 64;
 inline bool by_stripes(const Job &j) { return j.across > 1 && j.row < LONG; }
 
 constexpr int64_t DOWN = 128;   // runs whose sums are taken in single precision
-constexpr int64_t BROAD = 2048; // weights of a run: memory is read in long runs, and the sums stay in the cache
+constexpr int64_t BROAD = 8192; // weights of a run: memory is read in long runs, and the sums stay in the cache
 constexpr int64_t PAGE = 1024;  // weights: 4096 bytes
 constexpr int64_t SEEN = 128;   // at least so many runs tell a guess of the root, where there are as many
 constexpr int64_t CHUNK = 16;   // groups that are not parted, so that no line of the cache is, and the same columns are
