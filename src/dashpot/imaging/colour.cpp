@@ -29,6 +29,19 @@ void mixed3(const In *x, Out *out, int64_t pixels, int64_t plane, const float *m
     }
 }
 
+// Three channels that become one number in all of them, as of grey pictures.
+template <int S, class In, class Out>
+void merged3(const In *x, Out *out, int64_t pixels, int64_t plane, const float *m, float b) {
+    const In *x0 = x, *x1 = x + plane, *x2 = x + 2 * plane;
+    Out *o0 = out, *o1 = out + plane, *o2 = out + 2 * plane;
+    const float a0 = m[0], a1 = m[1], a2 = m[2];
+#pragma omp simd
+    for (int64_t p = 0; p < pixels; ++p) {
+        const float v = a0 * (float)x0[p * S] + a1 * (float)x1[p * S] + a2 * (float)x2[p * S] + b;
+        o0[p * S] = o1[p * S] = o2[p * S] = written<Out>(v);
+    }
+}
+
 // Any number of channels mixed, a chunk of pixels at a time.
 template <class In, class Out>
 void mixed(const In *x, Out *out, const Batch &at, const float *m, const float *b, std::vector<float> &room) {
@@ -74,6 +87,7 @@ void linear(const In *x, Out *out, const Batch &at, const float *matrix, const f
         identity &= !pivot && b[k] == 0;
         same &= m[k * c + k] == m[0] && b[k] == b[0];
     }
+    const bool merged = c == 3 && std::equal(m.begin(), m.begin() + 6, m.begin() + 3) && b[0] == b[1] && b[1] == b[2];
     if (identity)
         dashpot::copied(x, out, at.size());
     else if (diagonal && same)
@@ -84,7 +98,10 @@ void linear(const In *x, Out *out, const Batch &at, const float *matrix, const f
     else if (diagonal && c == 3) {
         const float a[3] = {m[0], m[4], m[8]};
         dashpot::scaled_each<3>(x, out, at.pixels(), a, b.data());
-    } else if (c == 3 && at.last)
+    } else if (merged)
+        at.last ? merged3<3>(x, out, at.pixels(), 1, m.data(), b[0])
+                : merged3<1>(x, out, at.pixels(), at.pixels(), m.data(), b[0]);
+    else if (c == 3 && at.last)
         mixed3<3>(x, out, at.pixels(), 1, m.data(), b.data());
     else if (c == 3)
         mixed3<1>(x, out, at.pixels(), at.pixels(), m.data(), b.data());

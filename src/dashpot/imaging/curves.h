@@ -11,6 +11,12 @@ namespace dashpot {
 // out = clip(a x + b), for a run of numbers.
 template <class In, class Out>
 void scaled(const In *x, Out *out, int64_t n, float a, float b) {
+    if constexpr (std::is_same_v<In, uint8_t> && std::is_same_v<Out, uint8_t>)
+        if (a == -1.0f && b == 255.0f) {
+#pragma omp simd
+            for (int64_t i = 0; i < n; ++i) out[i] = (uint8_t)~x[i];
+            return;
+        }
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) out[i] = written<Out>(a * (float)x[i] + b);
 }
@@ -86,18 +92,35 @@ void ends(const In *x, const Batch &at, In *low, In *high) {
     }
 }
 
-inline int as_byte(uint8_t v) { return v; }
-inline int as_byte(float v) { return v > 0.0f ? (int)(std::min(v, 1.0f) * 255.0f + 0.5f) : 0; }
-
-// How often each byte is in a channel; two tables by turns, since equal neighbours would wait for each other.
+// The nearest bytes of a channel; of what is not a number 0.
 template <class In>
-void counted(const In *x, int64_t n, int64_t step, int64_t *count) {
-    uint32_t four[4][256] = {};
+void to_bytes(const In *x, int64_t n, int64_t step, uint8_t *bytes) {
+    if constexpr (std::is_same_v<In, uint8_t>) {
+        for (int64_t p = 0; p < n; ++p) bytes[p] = x[p * step];
+    } else {
+#pragma omp simd
+        for (int64_t p = 0; p < n; ++p) {
+            const float v = x[p * step] > 0.0f ? x[p * step] : 0.0f;
+            bytes[p] = (uint8_t)(int32_t)((v > 1.0f ? 1.0f : v) * 255.0f + 0.5f);
+        }
+    }
+}
+
+// How often each byte is there; eight tables by turns, since equal neighbours would wait for each other.
+inline void counted(const uint8_t *x, int64_t n, int64_t *count) {
+    uint32_t tables[8][256] = {};
     int64_t p = 0;
-    for (; p + 4 <= n; p += 4)
-        for (int k = 0; k < 4; ++k) ++four[k][as_byte(x[(p + k) * step])];
-    for (; p < n; ++p) ++four[0][as_byte(x[p * step])];
-    for (int v = 0; v < 256; ++v) count[v] = (int64_t)four[0][v] + four[1][v] + four[2][v] + four[3][v];
+    for (; p + 8 <= n; p += 8) {
+        uint64_t eight;
+        std::memcpy(&eight, x + p, 8);
+#pragma GCC unroll 8
+        for (int k = 0; k < 8; ++k) ++tables[k][eight >> 8 * k & 255];
+    }
+    for (; p < n; ++p) ++tables[0][x[p]];
+    for (int v = 0; v < 256; ++v) {
+        count[v] = 0;
+        for (const auto &table : tables) count[v] += table[v];
+    }
 }
 
 // Pillow's equalization: each byte's new value, from how often each is there; false where it changes nothing. Where a
@@ -119,33 +142,36 @@ inline bool equalized(const int64_t *count, uint8_t *table) {
 }
 
 template <class In, class Out>
-void looked_up(const In *x, Out *out, int64_t n, int64_t step, const Out *table) {
-    if constexpr (std::is_same_v<In, uint8_t>) {
-        if (step == 1)
-            for (int64_t p = 0; p < n; ++p) out[p] = table[x[p]];
-        else
-            for (int64_t p = 0; p < n; ++p) out[p * step] = table[x[p * step]];
-    } else {
-        for (int64_t p = 0; p < n * step; p += step) out[p] = std::isnan(x[p]) ? x[p] : table[as_byte(x[p])];
-    }
-}
-
-template <class In, class Out>
 void channel_equalized(const In *x, Out *out, int64_t n, int64_t step) {
+    thread_local std::vector<uint8_t> room;
+    const uint8_t *bytes;
+    if constexpr (std::is_same_v<In, uint8_t>) bytes = x;
+    if (std::is_same_v<In, float> || step > 1) {
+        room.resize(n);
+        to_bytes(x, n, step, room.data());
+        bytes = room.data();
+    }
     int64_t count[256];
-    uint8_t bytes[256];
-    counted(x, n, step, count);
-    const bool acts = equalized(count, bytes);
-    if (!acts && std::is_same_v<In, float>) {
-        for (int64_t p = 0; p < n * step; p += step) out[p] = (Out)x[p];
+    uint8_t levels[256];
+    counted(bytes, n, count);
+    if (!equalized(count, levels)) {
+        for (int64_t p = 0; p < n * step; p += step) {
+            if constexpr (std::is_same_v<In, Out>)
+                out[p] = x[p];
+            else
+                out[p] = (float)x[p] / 255.0f;
+        }
         return;
     }
     Out table[256];
-    for (int v = 0; v < 256; ++v) {
-        const uint8_t now = acts ? bytes[v] : (uint8_t)v;
-        table[v] = std::is_same_v<Out, uint8_t> ? Out(now) : Out((float)now / 255.0f);
+    for (int v = 0; v < 256; ++v)
+        table[v] = std::is_same_v<Out, uint8_t> ? Out(levels[v]) : Out((float)levels[v] / 255.0f);
+    for (int64_t p = 0; p < n; ++p) {
+        if constexpr (std::is_same_v<In, float>)
+            out[p * step] = x[p * step] == x[p * step] ? table[bytes[p]] : x[p * step];
+        else
+            out[p * step] = table[bytes[p]];
     }
-    looked_up(x, out, n, step, table);
 }
 
 template <class In, class Out>
@@ -161,7 +187,7 @@ void solarized(const In *x, Out *out, int64_t n, float level) {
         } else {
             float table[256];
             for (int v = 0; v < 256; ++v) table[v] = (float)(v >= from ? 255 - v : v) / 255.0f;
-            looked_up(x, out, n, 1, table);
+            for (int64_t p = 0; p < n; ++p) out[p] = table[x[p]];
         }
     } else {
 #pragma omp simd

@@ -9,8 +9,6 @@ using dashpot::written;
 
 namespace {
 
-constexpr int MOST = 8;  // radii up to this are unrolled
-
 struct Room {
     std::vector<float> ring, line;
     std::vector<const float *> before, after;
@@ -48,17 +46,24 @@ void weighted(const float *centre, const float *const *before, const float *cons
             to[i] = kept<Out>(sum);
         }
     } else {
-        constexpr int64_t PART = 64;
-        for (int64_t from = 0; from < n; from += PART) {
-            const int64_t m = std::min(PART, n - from);
+        constexpr int64_t PART = 64;  // so many sums stay in registers
+        int64_t from = 0;
+        for (; from + PART <= n; from += PART) {
             float sum[PART];
-            for (int64_t i = 0; i < m; ++i) sum[i] = w[0] * centre[from + i];
+#pragma omp simd
+            for (int64_t i = 0; i < PART; ++i) sum[i] = w[0] * centre[from + i];
             for (int j = 0; j < radius; ++j) {
                 const float *a = before[j] + from, *b = after[j] + from, v = w[j + 1];
 #pragma omp simd
-                for (int64_t i = 0; i < m; ++i) sum[i] += v * (a[i] + b[i]);
+                for (int64_t i = 0; i < PART; ++i) sum[i] += v * (a[i] + b[i]);
             }
-            for (int64_t i = 0; i < m; ++i) to[from + i] = kept<Out>(sum[i]);
+#pragma omp simd
+            for (int64_t i = 0; i < PART; ++i) to[from + i] = kept<Out>(sum[i]);
+        }
+        for (; from < n; ++from) {
+            float sum = w[0] * centre[from];
+            for (int j = 0; j < radius; ++j) sum += w[j + 1] * (before[j][from] + after[j][from]);
+            to[from] = kept<Out>(sum);
         }
     }
 }

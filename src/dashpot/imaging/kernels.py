@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dashpot.core import native
 from dashpot.core.threads import most
+from dashpot.imaging import buffers
 
 SMALL = 1 << 17
 """Numbers up to which a batch is done by one thread."""
@@ -41,7 +42,7 @@ def run(source: str, function: str, x: Tensor, unit: bool, *arguments: Tensor | 
     last = is_channels_last(x)
     x = x if last or x.is_contiguous() else x.contiguous()
     as_unit = unit and x.dtype == torch.uint8
-    out = torch.empty_like(x, dtype=torch.float32 if as_unit else x.dtype)
+    out = buffers.empty(x.shape, torch.float32 if as_unit else x.dtype, last)
     if not x.numel():
         return out
     kept = [a.contiguous() if isinstance(a, Tensor) else a for a in arguments]  # alive until the call is over

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dashpot.core import native
+from dashpot.imaging import buffers
 
 SOURCE = Path(__file__).with_name("warp.cpp")
 BORDERS = ("reflect", "zero", "replicate")
@@ -73,7 +74,7 @@ def warped(
     memory = torch.channels_last if in_channels_last(x) else torch.contiguous_format
     x = x.detach().contiguous(memory_format=memory)
     dtype = torch.float32 if unit else x.dtype
-    out = torch.empty(n, channels, *size, dtype=dtype, device="cpu", memory_format=memory)
+    out = buffers.empty((n, channels, *size), dtype, memory is torch.channels_last)
     matrix, whole = np.ascontiguousarray(matrix), np.ascontiguousarray(whole)
     bend = None if flow is None else flow.contiguous()
     job = Job(
