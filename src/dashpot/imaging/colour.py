@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,46 +63,57 @@ def linear(x: Tensor, matrix: Tensor, about: Tensor, *, unit: bool = False) -> T
 def composed(first: Linear, later: Linear) -> Linear:
     """The map that does ``first`` and then ``later``, without a clip between."""
     c = first.matrix.shape[1]
-    a, b, p = first.matrix[:, :, :c], first.matrix[:, :, c:], first.about
-    m, q = later.matrix[:, :, :c], later.about
-    matrix = torch.cat((m @ a, (m + q) @ b + later.matrix[:, :, c:]), 2)
-    return Linear(matrix, m @ p + q @ (a + p))
+    one, p, two, q = (t.numpy() for t in (first.matrix, first.about, later.matrix, later.about))
+    a, m = one[:, :, :c], two[:, :, :c]
+    matrix = np.matmul(m, one)
+    matrix[:, :, c:] += np.matmul(q, one[:, :, c:]) + two[:, :, c:]
+    return _linear(matrix, np.matmul(m, p) + np.matmul(q, a + p))
+
+
+def _linear(matrix: np.ndarray, about: np.ndarray | None = None) -> Linear:
+    about = np.zeros((len(matrix), matrix.shape[1], matrix.shape[1])) if about is None else about
+    return Linear(torch.from_numpy(matrix), torch.from_numpy(about))
 
 
 def identity(n: int, channels: int) -> Linear:
     """The map of ``n`` images that changes nothing."""
-    matrix = torch.eye(channels, channels + 1, dtype=torch.float64).repeat(n, 1, 1)
-    return Linear(matrix, torch.zeros(n, channels, channels, dtype=torch.float64))
+    return _linear(_scaled(np.ones(n), channels))
 
 
-def blended(inner: Tensor, factor: Tensor, about: Tensor | None = None) -> Linear:
-    """``factor`` of each image and ``1 - factor`` of what ``inner`` [c, c] makes of it (and ``about`` of its mean)."""
-    c, f = len(inner), factor.double().view(-1, 1, 1)
-    same = torch.eye(c, dtype=torch.float64)
-    matrix = torch.cat((f * same + (1 - f) * inner, torch.zeros(len(factor), c, 1, dtype=torch.float64)), 2)
-    return Linear(matrix, (1 - f) * (torch.zeros_like(same) if about is None else about))
+def _scaled(factor: np.ndarray, channels: int) -> np.ndarray:
+    """``factor`` on the diagonals of [n, c, c + 1]."""
+    matrix = np.zeros((len(factor), channels, channels + 1))
+    for k in range(channels):
+        matrix[:, k, k] = factor
+    return matrix
 
 
-def grey(channels: int) -> Tensor:
+def _wide(factor: Tensor) -> np.ndarray:
+    return factor.double().numpy()[:, None, None]
+
+
+def grey(channels: int) -> np.ndarray:
     """The matrix that puts a pixel's grey into every channel: of three channels by :data:`GREY`, else their mean."""
-    row = torch.tensor(GREY if channels == 3 else [1 / channels] * channels, dtype=torch.float64)
-    return row.repeat(channels, 1)
+    return np.tile(GREY if channels == 3 else np.full(channels, 1 / channels), (channels, 1))
 
 
 def brightness(factor: Tensor, channels: int) -> Linear:
     """Each image times its factor [n]: 1 leaves it, 0 is black."""
-    return blended(torch.zeros(channels, channels, dtype=torch.float64), factor)
+    return _linear(_scaled(factor.double().numpy(), channels))
 
 
 def contrast(factor: Tensor, channels: int) -> Linear:
     """Away from the mean grey of the image: 1 leaves it, 0 is one grey."""
-    zero = torch.zeros(channels, channels, dtype=torch.float64)
-    return blended(zero, factor, grey(channels))
+    return _linear(_scaled(factor.double().numpy(), channels), (1 - _wide(factor)) * grey(channels))
 
 
 def saturation(factor: Tensor, channels: int) -> Linear:
     """Away from each pixel's grey: 1 leaves it, 0 is a grey picture; of one channel the identity."""
-    return identity(len(factor), 1) if channels == 1 else blended(grey(channels), factor)
+    if channels == 1:
+        return identity(len(factor), 1)
+    matrix = _scaled(factor.double().numpy(), channels)
+    matrix[:, :, :channels] += (1 - _wide(factor)) * grey(channels)
+    return _linear(matrix)
 
 
 def grayscale(chosen: Tensor, channels: int) -> Linear:
@@ -111,11 +123,10 @@ def grayscale(chosen: Tensor, channels: int) -> Linear:
 
 def invert(chosen: Tensor, channels: int) -> Linear:
     """``1 - x`` where ``chosen`` [n]."""
-    on = chosen.double().view(-1, 1, 1)
-    found = identity(len(chosen), channels)
-    sign = torch.cat((1 - 2 * on.expand(-1, channels, channels), on.expand(-1, channels, 1)), 2)
-    matrix = torch.cat((found.matrix[:, :, :channels] * sign[:, :, :channels], sign[:, :, channels:]), 2)
-    return Linear(matrix, found.about)
+    on = chosen.double().numpy()
+    matrix = _scaled(1 - 2 * on, channels)
+    matrix[:, :, channels] = on[:, None]
+    return _linear(matrix)
 
 
 def hue(turn: Tensor, channels: int) -> Linear:
@@ -124,12 +135,13 @@ def hue(turn: Tensor, channels: int) -> Linear:
     """
     if channels != 3:
         return identity(len(turn), channels)
-    there = torch.tensor(YIQ, dtype=torch.float64)
-    angle = turn.double() * (2 * torch.pi)
-    rotation = torch.eye(3, dtype=torch.float64).repeat(len(turn), 1, 1)
-    rotation[:, 1, 1] = rotation[:, 2, 2] = torch.cos(angle)
-    rotation[:, 1, 2], rotation[:, 2, 1] = -torch.sin(angle), torch.sin(angle)
-    turned = torch.linalg.solve(there, rotation @ there)
-    matrix = torch.cat((turned, torch.zeros(len(turn), 3, 1, dtype=torch.float64)), 2)
-    plain = identity(len(turn), 3)
-    return Linear(torch.where((turn == 0).view(-1, 1, 1), plain.matrix, matrix), plain.about)
+    angle = 2 * np.pi * _wide(turn)
+    cos, sin = np.cos(angle), np.sin(angle)
+    matrix = np.zeros((len(turn), 3, 4))
+    # R is 1 on the grey axis, and cos, -sin, sin, cos on the plane of colours: a sum of three fixed matrices.
+    to, back = np.array(YIQ), np.linalg.inv(YIQ)
+    still, along = np.outer(back[:, 0], to[0]), back[:, 1:] @ to[1:]
+    across = np.outer(back[:, 2], to[1]) - np.outer(back[:, 1], to[2])
+    matrix[:, :, :3] = still + cos * along + sin * across
+    matrix[angle[:, 0, 0] == 0] = np.eye(3, 4)
+    return _linear(matrix)

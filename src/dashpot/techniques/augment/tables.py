@@ -45,7 +45,7 @@ class Table:
 
 
 GEOMETRY = ("shear-x", "shear-y", "translate-x", "translate-y", "rotate")
-ENHANCE = ("brightness", "contrast", "saturation", "sharpness")
+ENHANCE = ("brightness", "saturation", "contrast", "sharpness")
 ALL = ("identity", *GEOMETRY, *ENHANCE, *KINDS)
 RAND_AUGMENT = Table(ALL, shear=0.3, shift=150 / 331, degrees=30, factor=0.9, bits=(8, 4))
 TRIVIAL_AUGMENT = Table(ALL, shear=0.99, shift=1, degrees=135, factor=0.99, bits=(8, 2), pixels=32)
@@ -72,32 +72,27 @@ def step(
         size: of the images.
         border: what is outside where pixels move.
     """
-    names = np.array(table.names)[which]
+    place = {name: k for k, name in enumerate(table.names)}
+    there = {table.names[k] for k in np.unique(which)}
     signed = amount * sign
 
     def where(name: str, value: np.ndarray, other: float) -> np.ndarray:
-        return np.where(names == name, value, other)
+        return np.where(which == place.get(name, -1), value, other)
 
     found: list[Operation] = []
-    if np.isin(names, GEOMETRY).any():
+    if there & set(GEOMETRY):
         found.append(_geometry(table, where, signed, size, border))
-    if np.isin(names, ENHANCE[:3]).any():
-        linear = colour.identity(size.n, size.channels)
-        for name, make in (
-            ("brightness", colour.brightness),
-            ("contrast", colour.contrast),
-            ("saturation", colour.saturation),
-        ):
-            factor = torch.from_numpy(where(name, 1 + signed * table.factor, 1.0))
-            linear = colour.composed(linear, make(factor, size.channels))
-        found.append(linear)
-    if (names == "sharpness").any():
+    if there & set(ENHANCE[:3]):
+        light, pale, flat = (torch.from_numpy(where(name, 1 + signed * table.factor, 1.0)) for name in ENHANCE[:3])
+        # No image has two of them: where one is not 1, the others are.
+        matrix = colour.saturation(pale, size.channels).matrix * (light * flat)[:, None, None]
+        found.append(colour.Linear(matrix, colour.contrast(flat, size.channels).about))
+    if "sharpness" in there:
         found.append(Sharpen(torch.from_numpy(where("sharpness", 1 + signed * table.factor, 1.0))))
-    if np.isin(names, list(KINDS)).any():
-        kind = np.select([names == name for name in KINDS], list(KINDS.values()), NONE)
+    if there & set(KINDS):
+        kind = np.array([KINDS.get(name, NONE) for name in table.names])[which]
         low, high = table.bits
-        bits = np.round(low + (high - low) * amount)
-        level = np.where(names == "posterize", bits, 1 - amount)
+        level = np.where(kind == POSTERIZE, np.round(low + (high - low) * amount), 1 - amount)
         found.append(Curve(torch.from_numpy(kind), torch.from_numpy(level)))
     return found
 
