@@ -54,8 +54,9 @@ def test_gives_what_torch_gives(
         assert ours.dtype == theirs.dtype
         assert ours.stride() == theirs.stride()
         apart = (ours.double() - theirs.double()).abs()
-        assert float(apart.max()) <= (1.0 if kind == "bytes" else 2e-4)
-        assert float(apart.mean()) <= (2e-2 if kind == "bytes" else 1e-5)
+        most, mean = {"bytes": (1.0, 2e-2), "floats": (2e-4, 1e-5), "bytes to floats": (4e-4, 1e-4)}[kind]
+        assert float(apart.max()) <= most  # blends of bytes have six bits beyond the byte
+        assert float(apart.mean()) <= mean
         assert torch.equal(ours[[0, 2]], theirs[[0, 2]])  # copies, bent by nothing
 
 

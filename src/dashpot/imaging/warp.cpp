@@ -2,12 +2,13 @@
 // of threads; tests say so.
 #include <algorithm>
 #include <cstdint>
+#include <sys/mman.h>
 #include <vector>
 
 #include "../core/pool.h"
 #include "copying.h"
-#include "pixels.h"
 #include "sampling.h"
+#include "staging.h"
 
 namespace {
 
@@ -23,43 +24,58 @@ struct Job {
     int32_t bytes_in, bytes_out, last, border, nearest, threads;
 };
 
-template <class In, class Out>
+// How four channels of a type are held.
+template <class In>
+struct Four {
+    using Lanes = Floats4;
+};
+template <>
+struct Four<uint8_t> {
+    using Lanes = Bytes4;
+};
+
+template <class Out>
 struct Scratch {
-    Staged<In> staged;
+    std::vector<float> floats;
+    std::vector<int16_t> words;
+    std::vector<uint8_t> bytes;
     std::vector<Out> row;
     std::vector<float> xs, ys;
     std::vector<int32_t> at;
+
+    std::vector<float> &held(float) { return floats; }
+    std::vector<int16_t> &held(int16_t) { return words; }
+    std::vector<uint8_t> &held(uint8_t) { return bytes; }
 };
 
-struct Steps {
-    int64_t pixel, plane;
-};
+Steps steps(const Job &job, int64_t area) { return job.last ? Steps{job.channels, 1} : Steps{1, area}; }
 
-template <int BORDER, int LANES, class In, class Out>
-void bilinear(const Job &job, const In *in, Out *out, const double *m, const float *flow, Scratch<In, Out> &s) {
+template <int BORDER, class L, class In, class Out>
+void bilinear(const Job &job, const In *in, Out *out, const double *m, const float *flow, Scratch<Out> &s) {
     const int64_t c = job.channels, inside = job.h * job.w, area = job.oh * job.ow;
-    const Steps from = job.last ? Steps{c, 1} : Steps{1, inside}, to = job.last ? Steps{c, 1} : Steps{1, area};
-    for (int64_t first = 0; first < c; first += LANES) {
-        const int64_t some = std::min<int64_t>(LANES, c - first);
-        s.staged.template fill<LANES>(in + first * from.plane, some, inside, from.pixel, from.plane);
+    const Steps from = steps(job, inside), to = steps(job, area);
+    auto &held = s.held(typename L::Held());
+    for (int64_t first = 0; first < c; first += L::COUNT) {
+        const int64_t some = std::min<int64_t>(L::COUNT, c - first);
+        stage<L>(in + first * from.plane, held, some, inside, from);
         for (int64_t i = 0; i < job.oh; ++i) {
             const float *fx = flow ? flow + i * job.ow : nullptr, *fy = flow ? fx + area : nullptr;
             places(m, fx, fy, i, job.ow, s.xs.data(), s.ys.data());
-            bilinear_row<BORDER, LANES>(s.staged.values.data(), (int32_t)job.h, (int32_t)job.w, s.xs.data(), s.ys.data(),
+            bilinear_row<BORDER, L>(held.data(), (int32_t)job.h, (int32_t)job.w, s.xs.data(), s.ys.data(),
                 (int32_t)job.ow, s.row.data());
-            unstaged<LANES>(s.row.data(), out + first * to.plane + i * job.ow * to.pixel, some, job.ow, to.pixel, to.plane);
+            unstage<L>(s.row.data(), out + first * to.plane + i * job.ow * to.pixel, some, job.ow, to);
         }
     }
 }
 
 template <int BORDER, class In, class Out>
-void nearest(const Job &job, const In *in, Out *out, const double *m, const float *flow, Scratch<In, Out> &s) {
+void nearest(const Job &job, const In *in, Out *out, const double *m, const float *flow, Scratch<Out> &s) {
     const int64_t c = job.channels, inside = job.h * job.w, area = job.oh * job.ow;
-    const Steps from = job.last ? Steps{c, 1} : Steps{1, inside}, to = job.last ? Steps{c, 1} : Steps{1, area};
+    const Steps from = steps(job, inside), to = steps(job, area);
     for (int64_t i = 0; i < job.oh; ++i) {
         const float *fx = flow ? flow + i * job.ow : nullptr, *fy = flow ? fx + area : nullptr;
         places(m, fx, fy, i, job.ow, s.xs.data(), s.ys.data());
-        nearest_places<BORDER, In>((int32_t)job.h, (int32_t)job.w, s.xs.data(), s.ys.data(), (int32_t)job.ow, s.at.data());
+        nearest_places<BORDER>((int32_t)job.h, (int32_t)job.w, s.xs.data(), s.ys.data(), (int32_t)job.ow, s.at.data());
         for (int64_t k = 0; k < c; ++k) {
             const In *plane = in + k * from.plane;
             Out *row = out + k * to.plane + i * job.ow * to.pixel;
@@ -71,10 +87,19 @@ void nearest(const Job &job, const In *in, Out *out, const double *m, const floa
     }
 }
 
+// Fresh memory comes page by page when it is first written, which takes longer than writing it.
+void in_large_pages(void *memory, int64_t bytes) {
+#ifdef MADV_HUGEPAGE
+    const uintptr_t page = 1 << 21, from = ((uintptr_t)memory + page - 1) / page * page, to = (uintptr_t)memory + bytes;
+    if (bytes >= 1 << 23) madvise((void *)from, to - from, MADV_HUGEPAGE);
+#endif
+}
+
 bool upright(const double *m) { return m[1] == 0 && m[3] == 0; }
 
 template <int BORDER, class In, class Out>
-void image(const Job &job, int64_t k, Scratch<In, Out> &s) {
+void image(const Job &job, int64_t k, Scratch<Out> &s) {
+    using Lanes = typename Four<In>::Lanes;
     const In *in = (const In *)job.in + k * job.channels * job.h * job.w;
     Out *out = (Out *)job.out + k * job.channels * job.oh * job.ow;
     const double *m = job.matrix + 9 * k;
@@ -86,21 +111,21 @@ void image(const Job &job, int64_t k, Scratch<In, Out> &s) {
     } else if (job.whole[k] || job.nearest) {
         nearest<BORDER>(job, in, out, m, flow, s);
     } else if (job.channels == 1) {
-        bilinear<BORDER, 1>(job, in, out, m, flow, s);
+        bilinear<BORDER, One<In>>(job, in, out, m, flow, s);
     } else {
-        bilinear<BORDER, 4>(job, in, out, m, flow, s);
+        bilinear<BORDER, Lanes>(job, in, out, m, flow, s);
     }
 }
 
 template <int BORDER, class In, class Out>
 void all(const Job &job) {
     parallel((int)std::min<int64_t>(job.threads, job.n), [&](int64_t k, int64_t n) {
-        Scratch<In, Out> s;
+        Scratch<Out> s;
         s.row.resize(4 * job.ow);
         s.xs.resize(job.ow);
         s.ys.resize(job.ow);
         s.at.resize(job.ow);
-        for (int64_t i = job.n * k / n; i < job.n * (k + 1) / n; ++i) image<BORDER>(job, i, s);
+        for (int64_t i = job.n * k / n; i < job.n * (k + 1) / n; ++i) image<BORDER, In, Out>(job, i, s);
     });
 }
 
@@ -116,6 +141,7 @@ void typed(const Job &job) {
 extern "C" int64_t dashpot_warp_size() { return sizeof(Job); }
 
 extern "C" void dashpot_warp(const Job *job) {
+    in_large_pages(job->out, job->n * job->channels * job->oh * job->ow * (job->bytes_out ? 1 : 4));
     if (job->border == REFLECT) typed<REFLECT>(*job);
     else if (job->border == ZERO) typed<ZERO>(*job);
     else typed<REPLICATE>(*job);

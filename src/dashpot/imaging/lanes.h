@@ -1,0 +1,124 @@
+// The channels of a pixel side by side, as one vector: how they are held, and blended with those of its neighbours.
+#pragma once
+#include "pixels.h"
+
+namespace dashpot {
+
+// A part of the way to the next pixel: a float, or for bytes 15 bits.
+template <class Weight>
+inline Weight weight(float part);
+template <>
+inline float weight<float>(float part) {
+    return part;
+}
+template <>
+inline int16_t weight<int16_t>(float part) {
+    const int32_t whole = (int32_t)(part * 32768.0f + 0.5f);
+    return (int16_t)(whole < 32767 ? whole : 32767);
+}
+
+// Four channels of floats.
+struct Floats4 {
+    using Held = float;
+    using Weight = float;
+    static constexpr int COUNT = 4;
+    static float held(float x) { return x; }
+
+    static void blend(const float *v00, const float *v01, const float *v10, const float *v11, float fx, float fy,
+        float *out) {
+        const f4 a = load4(v00), b = load4(v01), c = load4(v10), d = load4(v11);
+        const f4 left = a + fy * (c - a), right = b + fy * (d - b);
+        const f4 found = left + fx * (right - left);
+        std::memcpy(out, &found, 16);
+    }
+
+    // `top` and `low` are followed by the next pixel of their rows.
+    static void blend_pairs(const float *top, const float *low, float fx, float fy, float *out) {
+        blend(top, top + 4, low, low + 4, fx, fy, out);
+    }
+};
+
+// One channel of bytes or floats.
+template <class In>
+struct One {
+    using Held = In;
+    using Weight = float;
+    static constexpr int COUNT = 1;
+    static In held(In x) { return x; }
+
+    template <class Out>
+    static void blend(const In *v00, const In *v01, const In *v10, const In *v11, float fx, float fy, Out *out) {
+        const float a = (float)*v00, b = (float)*v01, c = (float)*v10, d = (float)*v11;
+        const float left = a + fy * (c - a), right = b + fy * (d - b);
+        finished<In>(left + fx * (right - left), out);
+    }
+
+    template <class Out>
+    static void blend_pairs(const In *top, const In *low, float fx, float fy, Out *out) {
+        blend(top, top + 1, low, low + 1, fx, fy, out);
+    }
+};
+
+// Four channels of bytes.
+#ifdef __SSSE3__
+// Held with six bits behind the point: a blend is off by a fiftieth of a level.
+struct Bytes4 {
+    using Held = int16_t;
+    using Weight = int16_t;
+    static constexpr int COUNT = 4;
+    static int16_t held(uint8_t x) { return (int16_t)(x << 6); }
+
+    template <class Out>
+    static void blend(const int16_t *v00, const int16_t *v01, const int16_t *v10, const int16_t *v11, int16_t fx,
+        int16_t fy, Out *out) {
+        const __m128i top = _mm_unpacklo_epi64(word(v00), word(v01)), low = _mm_unpacklo_epi64(word(v10), word(v11));
+        lerped(top, low, fx, fy, out);
+    }
+
+    template <class Out>
+    static void blend_pairs(const int16_t *top, const int16_t *low, int16_t fx, int16_t fy, Out *out) {
+        lerped(_mm_loadu_si128((const __m128i *)top), _mm_loadu_si128((const __m128i *)low), fx, fy, out);
+    }
+
+private:
+    static __m128i word(const int16_t *p) { return _mm_loadl_epi64((const __m128i *)p); }
+
+    template <class Out>
+    static void lerped(__m128i top, __m128i low, int16_t fx, int16_t fy, Out *out) {
+        const __m128i both = _mm_add_epi16(top, _mm_mulhrs_epi16(_mm_sub_epi16(low, top), _mm_set1_epi16(fy)));
+        const __m128i next = _mm_unpackhi_epi64(both, both);
+        store(_mm_add_epi16(both, _mm_mulhrs_epi16(_mm_sub_epi16(next, both), _mm_set1_epi16(fx))), out);
+    }
+
+    static void store(__m128i found, uint8_t *out) {
+        found = _mm_srli_epi16(_mm_add_epi16(found, _mm_set1_epi16(32)), 6);
+        const int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(found, found));
+        std::memcpy(out, &four, 4);
+    }
+
+    static void store(__m128i found, float *out) {
+        const __m128 level = _mm_cvtepi32_ps(_mm_unpacklo_epi16(found, _mm_setzero_si128()));
+        _mm_storeu_ps(out, _mm_mul_ps(level, _mm_set1_ps(1.0f / (64 * 255))));
+    }
+};
+#else
+struct Bytes4 {
+    using Held = uint8_t;
+    using Weight = float;
+    static constexpr int COUNT = 4;
+    static uint8_t held(uint8_t x) { return x; }
+
+    template <class Out>
+    static void blend(const uint8_t *v00, const uint8_t *v01, const uint8_t *v10, const uint8_t *v11, float fx,
+        float fy, Out *out) {
+        for (int k = 0; k < 4; ++k) One<uint8_t>::blend(v00 + k, v01 + k, v10 + k, v11 + k, fx, fy, out + k);
+    }
+
+    template <class Out>
+    static void blend_pairs(const uint8_t *top, const uint8_t *low, float fx, float fy, Out *out) {
+        blend(top, top + 4, low, low + 4, fx, fy, out);
+    }
+};
+#endif
+
+}  // namespace dashpot
