@@ -109,7 +109,7 @@ def test_samples_have_draws_of_their_own_that_type_memory_and_company_do_not_cha
     floats = execute(x.float(), technique.operations(SampleDraws(5, 16), size))
     last = execute(x.to(memory_format=torch.channels_last), technique.operations(SampleDraws(5, 16), size))
     fewer = execute(x[:5], technique.operations(SampleDraws(5, 5), Size(5, 2, 15, 19)))
-    assert float((floats - found.float()).abs().max()) <= 0.51
+    assert float((floats - found.float()).abs().max()) <= 0.55  # half a level, and six bits behind the byte
     assert torch.equal(last, found)
     if technique.kind() != "elastic":  # its grid is drawn for the batch as a whole
         assert float((fewer.float() - found[:5].float()).abs().max()) <= 1
