@@ -148,7 +148,7 @@ def test_predict_gives_the_ensembles_probabilities_and_decisions(
             {"task": "regression", "metric": "r2"},
             id="regression",
         ),
-        pytest.param("images.npz", [], {"classes": 10, "features": None}, id="images", marks=pytest.mark.slow),
+        pytest.param("images.npz", [], {"classes": 2, "features": None}, id="images", marks=pytest.mark.slow),
         pytest.param(
             "text.csv",
             ["--target", "label", "--metric", "f1"],

@@ -373,6 +373,21 @@ def test_nobody_there(scheme: str, nobody_there: int, monkeypatch: pytest.Monkey
     assert "secret" not in str(info.value)
 
 
+def test_a_server_that_restarts_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["the database system is starting up", "server closed the connection unexpectedly"])
+    there = opening.open_storage
+
+    def open_storage(url: str) -> Any:
+        if (said := next(answers, None)) is not None:
+            raise RuntimeError(said)
+        return there(url)
+
+    monkeypatch.setattr(opening, "OPENING", 0.0)
+    monkeypatch.setattr(opening, "open_storage", open_storage)
+    Store(str(tmp_path / "journal.log"), "study", SETTINGS).close()
+    assert next(answers, None) is None
+
+
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="must be reachable"):

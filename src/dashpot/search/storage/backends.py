@@ -139,6 +139,21 @@ def passing(error: BaseException) -> bool:
     return type(error).__name__ == "StorageInternalError"
 
 
+RESTARTING = (
+    "closed the connection",
+    "starting up",
+    "shutting down",
+    "recovery",
+    "terminating connection",
+    "gone away",
+)
+
+
+def restarting(error: BaseException) -> bool:
+    """Whether a server is there, and ends or begins: it will answer soon, where a wrong address never does."""
+    return any(words in str(part) for part in _chain(error) for words in RESTARTING)
+
+
 def meaning(error: BaseException, url: str, name: str) -> StorageError | None:
     """A permanent error of the storage, in one sentence; None if it is no error of a storage."""
     if isinstance(error, StorageError):

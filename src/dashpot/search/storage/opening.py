@@ -8,10 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashpot.core.errors import DashpotError, StorageError
-from dashpot.search.storage.backends import first_line, open_storage, passing, samplers, shares_its_seed, shown
+from dashpot.search.storage.backends import (
+    first_line,
+    open_storage,
+    passing,
+    restarting,
+    samplers,
+    shares_its_seed,
+    shown,
+)
 
 OPENING = 5.0
 """Seconds for which a first connection is tried again; a wrong address is likelier then than a restart."""
+RESTART = 60.0
+"""Seconds for which it is tried again after a server has shown that it is about to end or to begin."""
 
 
 def open_study(
@@ -25,7 +35,7 @@ def open_study(
     import optuna
 
     first = samplers(sampler, seed, grid)
-    limit = time.monotonic() + OPENING
+    limit, patient = time.monotonic() + OPENING, False
     while True:
         try:
             storage = open_storage(url)
@@ -41,6 +51,8 @@ def open_study(
             raise
         except Exception as error:
             # Every backend has errors of its own; workers that make the tables at once also get in each other's way.
+            if not patient and restarting(error):
+                patient, limit = True, time.monotonic() + RESTART
             if time.monotonic() > limit or (isinstance(error, OSError) and not passing(error)):
                 raise StorageError(
                     f"the storage {shown(url)} must be reachable, got: {first_line(error)}. Start the server, or"
