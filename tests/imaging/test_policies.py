@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+import dashpot
 from dashpot.augment import AugMix, RandAugment, TrivialAugment
 from dashpot.imaging import kernels
 from dashpot.imaging.draws import SampleDraws, Size
@@ -128,3 +129,30 @@ def test_augmix_leaves_the_rest_as_they_are() -> None:
     out = execute(x, AugMix(p=0.3).operations(SampleDraws(2, 200), Size(*x.shape)))
     changed = (out != x).flatten(1).any(1).double().mean()
     assert 0.15 < float(changed) < 0.45
+
+
+EVERY = [cls for cls in vars(dashpot.augment).values() if isinstance(cls, type) and issubclass(cls, PictureTechnique)]
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.__name__)
+def test_odd_batches(cls: type[PictureTechnique], native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sample, one pixel, parts of other memory, numbers that are none: the same shape and type, and no write."""
+    if not native:
+        monkeypatch.setattr(kernels, "run", lambda *arguments: None)
+    technique = cls(**{"p": 1.0} if "p" in cls.fields() else {})
+    bytes_ = pictures((4, 3, 16, 18), torch.uint8)
+    for x in (
+        bytes_[:0],
+        bytes_[:1, :1, :1, :1],
+        bytes_[1:, :, ::2, 1::2],
+        bytes_.permute(0, 1, 3, 2)[..., :8, :],
+        bytes_.half()[:1].expand(3, -1, -1, -1) / 255,
+        torch.full((2, 2, 5, 1), torch.nan),
+        torch.full((2, 3, 1, 6), -torch.inf),
+    ):
+        before = x.clone()
+        out = execute(x, technique.operations(SampleDraws(7, len(x)), Size(*x.shape)))
+        assert out.shape[:2] == x.shape[:2]
+        assert out.dtype == x.dtype
+        assert torch.equal(x.nan_to_num(), before.nan_to_num())

@@ -69,7 +69,7 @@ def _along(v: Tensor, axis: int, weights: Tensor) -> Tensor:
         at = (place + by).remainder(period)
         return v.index_select(axis, torch.minimum(at, period - at) if length > 1 else place)
 
-    w = weights.T.reshape(-1, len(v), 1, 1, 1)
+    w = weights.T[:, :, None, None, None]
     out = w[0] * v
     for k in range(1, len(w)):
         out = out + w[k] * (moved(k) + moved(-k))
