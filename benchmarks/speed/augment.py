@@ -1,0 +1,100 @@
+"""What augmentations of images cost, beside what people use: the same operations, all arms in turn in one process.
+
+128 images of 3 x 32 x 32 and 64 of 3 x 224 x 224, bytes and floats in [0, 1]. Ours acts on the batch in a session,
+with draws for each sample. kornia acts on batches of floats; torchvision v2, albumentations and Pillow on one image
+after another, with a list of images as their result, which nobody makes a batch of. A ratio is a peer's time over ours
+of the same round: above 1 we are faster. ``copies`` is our time over that of a copy of the batch into memory that is
+there already.
+
+Run: ``python benchmarks/speed/augment.py [--threads 1] [--only rotation pipeline] [--rounds 9]``; peers are measured
+where they are installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from augment_peers import ROWS, ours, peers
+from common import done, interleave, options, write_result
+
+SHAPES = ((128, 3, 32, 32), (64, 3, 224, 224))
+
+
+def batch(shape: tuple[int, ...], byte: bool, device: str) -> Tensor:
+    """Smooth pictures with some noise: neither noise alone, nor flat."""
+    g = torch.Generator().manual_seed(0)
+    n, c, h, w = shape
+    smooth = nn.functional.interpolate(torch.rand(n, c, 5, 5, generator=g), (h, w), mode="bicubic").clamp(0, 1)
+    x = (0.9 * smooth + 0.1 * torch.rand(shape, generator=g)).mul(255).to(torch.uint8)
+    return (x if byte else x.float() / 255).to(device)
+
+
+def arm(name: str, x: Tensor) -> Callable[[], Any]:
+    """Ours: a session's call for a batch."""
+    model = nn.Linear(1, 1)
+    session = ours(name).attach(model, torch.optim.SGD(model.parameters(), lr=0.1), seed=0)
+    y = torch.zeros(len(x), dtype=torch.int64)
+    return lambda: session.batch(x, y)
+
+
+def measured(name: str, x: Tensor, rounds: int, device: str) -> dict[str, Any]:
+    """One operation: our time in seconds, in copies, and each peer's over it."""
+    there = torch.empty_like(x)
+    others = peers(name, x) if device == "cpu" else {}
+    for peer in list(others):
+        try:
+            others[peer]()
+        except Exception as error:  # a peer may fail in any way, and is then left out, and said to be
+            print(f"{peer} fails at {name}: {error}", file=sys.stderr)
+            del others[peer]
+    arms = {"ours": arm(name, x), "copy": lambda: there.copy_(x), **others}
+    times = interleave(arms, rounds, device)
+    middle = {key: statistics.median(values) for key, values in times.items()}
+
+    def over(key: str, to: str) -> float:
+        return statistics.median(a / b for a, b in zip(times[key], times[to], strict=True))
+
+    return {
+        "seconds": middle["ours"],
+        "copies": over("ours", "copy"),
+        "ratios": {peer: over(peer, "ours") for peer in others},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", nargs="+", choices=list(ROWS), default=list(ROWS))
+    args = options(parser)
+    torch.set_num_threads(args.threads)
+    warnings.simplefilter("ignore")
+    record: dict[str, Any] = {}
+    for shape in SHAPES:
+        for byte in (True, False):
+            x = batch(shape, byte, args.device)
+            key = f"{'x'.join(map(str, shape))} {'bytes' if byte else 'floats'}"
+            record[key] = {}
+            for name in args.only:
+                rounds = 3 if args.quick else args.rounds
+                record[key][name] = found = measured(name, x, rounds, args.device)
+                ratios = "  ".join(f"{peer} {ratio:6.2f}" for peer, ratio in found["ratios"].items())
+                print(f"{key:24} {name:16} {1e3 * found['seconds']:8.2f} ms {found['copies']:6.1f} copies  {ratios}")
+            done(args.device)
+    name = "augment" if args.device == "cpu" else f"augment-{args.device}"
+    write_result(f"{name}-{args.threads}-thread{'s' if args.threads > 1 else ''}", record, args.result)
+
+
+if __name__ == "__main__":
+    main()
