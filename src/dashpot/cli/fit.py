@@ -56,6 +56,8 @@ def fit(
     from dashpot.evaluation.metrics import DEFAULT
     from dashpot.report.fit.curves import curves_figure
     from dashpot.report.fit.record import FitRecord
+    from dashpot.report.images.figures import image_figures
+    from dashpot.runs.judged import judged_images
     from dashpot.runs.saved import (
         discarded_unless_started,
         next_folder,
@@ -101,6 +103,7 @@ def fit(
     measured = split_scores(result.model, prepared, split)
     metric = DEFAULT[problem.task]
     share, layers = exact_zeros(result.model)
+    answers = judged_images(result.model, prepared, split.test) if problem.kind == "image" else None
     record = FitRecord(
         **measured,
         gaps={f"train - {part}": measured["train"][metric] - measured[part][metric] for part in ("valid", "test")},
@@ -114,12 +117,16 @@ def fit(
         data={"name": problem.name, "rows": problem.n, "fingerprint": problem.fingerprint},
         versions=versions(),
         machine=machine(),
+        images=answers.to_dict() if answers is not None else {},
     )
     write_json(folder / record.FILE, record.to_dict())
     if result.history:
         curves_figure(result.history, folder / "curves", f"{problem.name}: {chosen}", result.best_epoch)
+    figures = image_figures(answers, folder, problem.name) if answers is not None else {}
     result.raise_if_diverged()
     _print(result.plan, measured, share, str(folder), problem.task)
+    if figures:
+        typer.echo("figures: " + ", ".join(str(png) for png, _ in figures.values()))
 
 
 def _print(plan: str, measured: dict[str, dict[str, float]], zeros: float, folder: str, task: str) -> None:

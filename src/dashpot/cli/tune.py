@@ -231,6 +231,7 @@ def _run(
     import torch
 
     from dashpot.cli.tune_progress import Live
+    from dashpot.report.images.figures import image_figures
     from dashpot.report.tune.figures import tune_figures
     from dashpot.search.outcome.folder import LOG, Clock, await_workers, start_workers
     from dashpot.search.run import Search
@@ -288,5 +289,7 @@ def _run(
         live.stage("report")
         replace(result, report=record).write(folder)
         figures = tune_figures(record, folder)
+        if result.judged is not None:
+            figures |= image_figures(result.judged, folder, record.dataset)
     show(record, [str(png) for png, _ in figures.values()], folder)
     return not search.hurried, search.measured

@@ -25,6 +25,7 @@ class FitRecord(Record):
         seconds, seed: of the training.
         data: name, rows and fingerprint.
         versions, machine: where it was made.
+        images: of the test images the confusion matrix and the most confident mistakes; empty for other data.
     """
 
     FILE: ClassVar[str] = "metrics.json"
@@ -44,3 +45,4 @@ class FitRecord(Record):
     data: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
+    images: Mapping[str, Any] = field(default_factory=dict)

@@ -87,6 +87,7 @@ class TuneRecord:
         test: scores on rows that nothing was learned from.
         contributions, interactions, importance: of techniques, pairs and settings.
         decision: temperature and rule, for classes.
+        images: of the test images the confusion matrix and the most confident mistakes; empty for other data.
         space: in words, by distribution.
         budget_s, seconds, members_trained, member_steps, seed: what it took.
         versions, machine, peak_memory_mb: where it ran.
@@ -129,6 +130,7 @@ class TuneRecord:
     importance: Mapping[str, float] = field(default_factory=dict)
     interactions: tuple[EffectRecord, ...] = ()
     decision: Mapping[str, Any] | None = None
+    images: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, with the version."""
@@ -158,7 +160,7 @@ class TuneRecord:
             *("members_trained", "member_steps", "baseline", "best", "chosen"),
         )
         texts = ("dataset", "task", "metric", "proper", "why", "final")
-        tables = ("race", "versions", "machine", "peak_memory_mb", "space", "importance")
+        tables = ("race", "versions", "machine", "peak_memory_mb", "space", "importance", "images")
         values: dict[str, Any] = {
             "candidates": tuple(TrialRecord.from_dict(row) for row in data["candidates"]),
             "better": str(data.get("better") or "higher"),

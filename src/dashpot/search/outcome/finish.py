@@ -9,9 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from dashpot.core.errors import ConfigError
+from dashpot.evaluation.losses import predict
 from dashpot.search.outcome import ablation, ensemble
-from dashpot.search.outcome.record import Outcome, record
+from dashpot.search.outcome.record import Outcome, judged, record
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.outcome.seeds import Seeds
 from dashpot.search.racing import checkpoints
@@ -101,10 +104,21 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
     if config.ensemble == "refit":
         made = ensemble.refit(task, training, setup.pool, choice, made)
     steps = store.count("steps")
-    measured = record(setup, Outcome(trials, finalists, choice, made, training, found, baseline, steps, every))
+    outputs = predict(made.network, setup.prepared.x[torch.as_tensor(setup.test)]) if len(setup.test) else None
+    outcome = Outcome(trials, finalists, choice, made, training, found, baseline, steps, every, outputs)
+    answers = judged(setup, made, outputs)
+    measured = record(setup, outcome, answers)
     chosen = choice.chosen.candidate
     return TuneResult(
-        chosen.recipe, chosen.lr, chosen.net, made.network, made.decision, measured, setup.prepared, setup.test
+        chosen.recipe,
+        chosen.lr,
+        chosen.net,
+        made.network,
+        made.decision,
+        measured,
+        setup.prepared,
+        setup.test,
+        judged=answers,
     )
 
 

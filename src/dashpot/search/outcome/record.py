@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dashpot.comparison.reference_models import fit_reference, log_probabilities, references, seconds_at_most
 from dashpot.core.environment import machine, peak_memory, versions
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
 from dashpot.evaluation.metrics import METRICS, Metric, proper_of, with_positive
+from dashpot.report.images.cases import Judged
 from dashpot.report.tune.record import EffectRecord, TestScores, TuneRecord
+from dashpot.runs.judged import judged_images
 from dashpot.search.outcome import ablation, ensemble
 from dashpot.search.outcome.importance import importance
 from dashpot.search.racing import budget as budgets
@@ -41,6 +44,7 @@ class Outcome:
         baseline: the network without techniques, if it was trained to its end.
         member_steps: optimizer steps of all networks of the races.
         folds: those that the finalists were trained on.
+        outputs: of the final model for the test rows; None where there are none.
     """
 
     trials: Sequence[Trial]
@@ -52,9 +56,18 @@ class Outcome:
     baseline: Trial | None
     member_steps: int
     folds: Sequence[int]
+    outputs: Tensor | None
 
 
-def record(setup: Setup, outcome: Outcome) -> TuneRecord:
+def judged(setup: Setup, made: ensemble.Final, outputs: Tensor | None) -> Judged | None:
+    """The final model's answers on the test images; None for other data, or without test rows."""
+    rows, prepared = setup.test, setup.prepared
+    if prepared.modality != "image" or outputs is None:
+        return None
+    return judged_images(made.network, prepared, rows, made.decision, outputs)
+
+
+def record(setup: Setup, outcome: Outcome, answers: Judged | None = None) -> TuneRecord:
     """Everything that was measured; ``dashpot.report`` draws it."""
     trials, choice, made, baseline = outcome.trials, outcome.choice, outcome.final, outcome.baseline
     seeds = ensemble.by_candidate(outcome.finalists)
@@ -107,6 +120,7 @@ def record(setup: Setup, outcome: Outcome) -> TuneRecord:
         importance=importance(trials, setup.space),
         interactions=tuple(map(EffectRecord.from_dict, outcome.effects.interactions)),
         decision=made.decision.to_dict() if made.decision else None,
+        images=answers.to_dict() if answers is not None else {},
         # Last, since all of the above counts.
         seconds=time.monotonic() - setup.started,
         peak_memory_mb=peak_memory() or {},
@@ -117,7 +131,7 @@ def _test_scores(
     setup: Setup, outcome: Outcome, loaded: Mapping[int, Trial], seeds: Mapping[int, list[Trial]]
 ) -> TestScores:
     """Of the final model, of the baseline's networks, and of models of other kinds, on the test rows."""
-    if not len(setup.test):
+    if outcome.outputs is None:
         return TestScores()
     classes = len(setup.problem.classes)
     metrics = {
@@ -131,7 +145,7 @@ def _test_scores(
     if setup.problem.task == "classification" and len(np.unique(y)) < 2:
         metrics.pop("roc_auc", None)  # which compares rows of two classes
     made, scale, baseline = outcome.final, setup.task.scale, outcome.baseline
-    chosen = ensemble.metric_values(predict(made.network, x), y, scale, made.decision, metrics, weight)
+    chosen = ensemble.metric_values(outcome.outputs, y, scale, made.decision, metrics, weight)
     bare: dict[str, float] = {}
     if baseline is not None and baseline.number in loaded:
         it, calibrate = loaded[baseline.number], setup.config.calibrate

@@ -20,6 +20,7 @@ from dashpot.data import Prepared
 from dashpot.data.load import load_rows, new_inputs
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
+from dashpot.report.images.cases import Judged
 from dashpot.report.tune.record import TuneRecord
 from dashpot.search.outcome.folder import REPORT
 
@@ -72,6 +73,7 @@ class TuneResult:
         prepared: the data as the network takes them, with how they were prepared.
         test: the test rows.
         labels: the classes as the target held them, in the order of the probabilities; by default their names.
+        judged: the model's answers on test images, for figures; None for other data.
 
     Example:
         >>> import dashpot, numpy
@@ -90,6 +92,7 @@ class TuneResult:
     prepared: Prepared = field(repr=False)
     test: np.ndarray = field(repr=False)
     labels: np.ndarray | None = field(default=None, repr=False)
+    judged: Judged | None = field(default=None, repr=False)
 
     @property
     def record(self) -> dict[str, Any]:

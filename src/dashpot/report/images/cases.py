@@ -1,0 +1,99 @@
+"""``Judged``: a model's answers on images whose truth is known, and the worst of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dashpot.evaluation.decision import Decision
+
+CASES = 24
+"""Pictures of a figure."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model's answers on some images.
+
+    Attributes:
+        pixels: [n, channels, height, width], uint8 or in [0, 1].
+        truth: class codes [n], or values [n].
+        predicted: the same, by the model.
+        probabilities: [n, classes]; None for values.
+        classes: their names; empty for values.
+        rows: the number of each image in its data.
+        weight: how often each counts, or None.
+    """
+
+    pixels: np.ndarray = field(repr=False)
+    truth: np.ndarray = field(repr=False)
+    predicted: np.ndarray = field(repr=False)
+    probabilities: np.ndarray | None = field(repr=False)
+    classes: Sequence[str]
+    rows: np.ndarray = field(repr=False)
+    weight: np.ndarray | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        pixels: np.ndarray,
+        truth: np.ndarray,
+        outputs: np.ndarray,
+        rows: np.ndarray,
+        *,
+        decision: Decision | None = None,
+        classes: Sequence[str] = (),
+        scale: float = 1.0,
+        mean: float = 0.0,
+        weight: np.ndarray | None = None,
+    ) -> Judged:
+        """From a network's outputs [n, classes], or standardized values [n, 1].
+
+        Args:
+            decision: from outputs to classes; by default the most probable one.
+            scale, mean: of standardized values, in the target's own units.
+        """
+        if not classes:
+            y, out = (np.asarray(v, dtype=np.float64).reshape(-1) * scale + mean for v in (truth, outputs))
+            return cls(pixels, y, out, None, (), rows, weight)
+        p = (decision or Decision()).probabilities(outputs)
+        return cls(pixels, truth, (decision or Decision()).decide(p), p, classes, rows, weight)
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """How many images of each class (row) were taken for each class (column), by weight; float64."""
+        n = len(self.classes)
+        counts: np.ndarray = np.bincount(self.truth * n + self.predicted, weights=self.weight, minlength=n * n)
+        return counts.astype(np.float64).reshape(n, n)
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """The positions of the mistakes, those the model was surest of first; of values all, the largest errors
+        first.
+        """
+        if self.probabilities is None:
+            return np.argsort(-np.abs(self.predicted - self.truth), kind="stable")
+        wrong = np.flatnonzero(self.predicted != self.truth)
+        return wrong[np.argsort(-self.sureness[wrong], kind="stable")]
+
+    @property
+    def sureness(self) -> np.ndarray:
+        """The probability of what was predicted [n]."""
+        assert self.probabilities is not None
+        return np.asarray(self.probabilities[np.arange(len(self.predicted)), self.predicted])
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the figures show, as plain JSON."""
+        found: dict[str, Any] = {"mistakes": [self._case(int(i)) for i in self.wrong[:CASES]]}
+        if self.classes:
+            found = {"classes": list(self.classes), "confusion": self.confusion.tolist(), **found}
+        return found
+
+    def _case(self, i: int) -> dict[str, Any]:
+        if self.probabilities is None:
+            return {"row": int(self.rows[i]), "truth": float(self.truth[i]), "predicted": float(self.predicted[i])}
+        names = {"truth": self.classes[self.truth[i]], "predicted": self.classes[self.predicted[i]]}
+        return {"row": int(self.rows[i]), **names, "probability": float(self.sureness[i])}

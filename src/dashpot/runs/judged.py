@@ -1,0 +1,41 @@
+"""A network's answers on images whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from dashpot.data import Prepared
+from dashpot.evaluation.decision import Decision
+from dashpot.evaluation.losses import predict
+from dashpot.report.images.cases import Judged
+
+
+def judged_images(
+    network: nn.Module,
+    prepared: Prepared,
+    rows: np.ndarray,
+    decision: Decision | None = None,
+    outputs: torch.Tensor | None = None,
+) -> Judged:
+    """The answers of a network for some images.
+
+    Args:
+        decision: from outputs to classes; by default the most probable one.
+        outputs: for the rows, where they are known.
+    """
+    index = torch.as_tensor(rows)
+    x, y = prepared.x[index], prepared.y[index]
+    out = predict(network, x) if outputs is None else outputs
+    return Judged.of(
+        x.numpy(),
+        y.numpy(),
+        out.detach().double().cpu().numpy(),
+        rows,
+        decision=decision,
+        classes=prepared.target.classes,
+        scale=prepared.target.scale,
+        mean=prepared.target.mean,
+        weight=None if prepared.weight is None else prepared.weight[index].double().numpy(),
+    )
