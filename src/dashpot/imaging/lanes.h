@@ -36,6 +36,14 @@ struct Floats4 {
     static void blend_pairs(const float *top, const float *low, float fx, float fy, float *out) {
         blend(top, top + 4, low, low + 4, fx, fy, out);
     }
+
+    // A part of the way from one row to the next, and then within it.
+    using Line = float;
+    static float between(float top, float low, float fy) { return top + fy * (low - top); }
+    static void blend_line(const float *p, float fx, float *out) {
+        const f4 left = load4(p), right = load4(p + 4), found = left + fx * (right - left);
+        std::memcpy(out, &found, 16);
+    }
 };
 
 // One channel of bytes or floats.
@@ -56,6 +64,13 @@ struct One {
     template <class Out>
     static void blend_pairs(const In *top, const In *low, float fx, float fy, Out *out) {
         blend(top, top + 1, low, low + 1, fx, fy, out);
+    }
+
+    using Line = float;
+    static float between(In top, In low, float fy) { return (float)top + fy * ((float)low - (float)top); }
+    template <class Out>
+    static void blend_line(const float *p, float fx, Out *out) {
+        finished<In>(p[0] + fx * (p[1] - p[0]), out);
     }
 };
 
@@ -80,12 +95,25 @@ struct Bytes4 {
         lerped(_mm_loadu_si128((const __m128i *)top), _mm_loadu_si128((const __m128i *)low), fx, fy, out);
     }
 
+    using Line = int16_t;
+    static int16_t between(int16_t top, int16_t low, int16_t fy) {
+        return (int16_t)(top + (int16_t)(((int32_t)(int16_t)(low - top) * fy + 0x4000) >> 15));
+    }
+    template <class Out>
+    static void blend_line(const int16_t *p, int16_t fx, Out *out) {
+        along(_mm_loadu_si128((const __m128i *)p), fx, out);
+    }
+
 private:
     static __m128i word(const int16_t *p) { return _mm_loadl_epi64((const __m128i *)p); }
 
     template <class Out>
     static void lerped(__m128i top, __m128i low, int16_t fx, int16_t fy, Out *out) {
-        const __m128i both = _mm_add_epi16(top, _mm_mulhrs_epi16(_mm_sub_epi16(low, top), _mm_set1_epi16(fy)));
+        along(_mm_add_epi16(top, _mm_mulhrs_epi16(_mm_sub_epi16(low, top), _mm_set1_epi16(fy))), fx, out);
+    }
+
+    template <class Out>
+    static void along(__m128i both, int16_t fx, Out *out) {
         const __m128i next = _mm_unpackhi_epi64(both, both);
         store(_mm_add_epi16(both, _mm_mulhrs_epi16(_mm_sub_epi16(next, both), _mm_set1_epi16(fx))), out);
     }
@@ -117,6 +145,13 @@ struct Bytes4 {
     template <class Out>
     static void blend_pairs(const uint8_t *top, const uint8_t *low, float fx, float fy, Out *out) {
         blend(top, top + 4, low, low + 4, fx, fy, out);
+    }
+
+    using Line = float;
+    static float between(uint8_t top, uint8_t low, float fy) { return One<uint8_t>::between(top, low, fy); }
+    template <class Out>
+    static void blend_line(const float *p, float fx, Out *out) {
+        for (int k = 0; k < 4; ++k) finished<uint8_t>(p[k] + fx * (p[k + 4] - p[k]), out + k);
     }
 };
 #endif

@@ -132,6 +132,18 @@ void bilinear_row(const typename L::Held *in, int32_t h, int32_t w, float *xs, f
     }
 }
 
+// One row where nothing turns: between two rows first, with vectors as long as the processor has, then along the line.
+// `at` and `fx` say for each output pixel which pixel of the line it follows, and how far behind.
+template <class L, class Out>
+void upright_row(const typename L::Held *in, int32_t h, int32_t w, float y, const int32_t *at,
+    const typename L::Weight *fx, int32_t first, int32_t last, int32_t ow, typename L::Line *line, Out *out) {
+    const int32_t iy = (int32_t)y < h - 2 ? (int32_t)y : h - 2;
+    const typename L::Weight fy = weight<typename L::Weight>(y - (float)iy);
+    const typename L::Held *top = in + (int64_t)iy * w * L::COUNT, *low = top + (int64_t)w * L::COUNT;
+    for (int32_t k = first * L::COUNT; k < (last + 2) * L::COUNT; ++k) line[k] = L::between(top[k], low[k], fy);
+    for (int32_t j = 0; j < ow; ++j) L::blend_line(line + at[j] * L::COUNT, fx[j], out + j * L::COUNT);
+}
+
 // Whole pixels, where they are; -1 for nothing.
 template <int BORDER>
 void nearest_places(int32_t h, int32_t w, const float *xs, const float *ys, int32_t ow, int32_t *at) {

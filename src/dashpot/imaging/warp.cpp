@@ -36,8 +36,8 @@ struct Four<uint8_t> {
 
 template <class Out>
 struct Scratch {
-    std::vector<float> floats;
-    std::vector<int16_t> words;
+    std::vector<float> floats, parts, between;
+    std::vector<int16_t> words, few, between_words;
     std::vector<uint8_t> bytes;
     std::vector<Out> row;
     std::vector<float> xs, ys;
@@ -46,24 +46,62 @@ struct Scratch {
     std::vector<float> &held(float) { return floats; }
     std::vector<int16_t> &held(int16_t) { return words; }
     std::vector<uint8_t> &held(uint8_t) { return bytes; }
+    std::vector<float> &weights(float) { return parts; }
+    std::vector<int16_t> &weights(int16_t) { return few; }
+    std::vector<float> &line(float) { return between; }
+    std::vector<int16_t> &line(int16_t) { return between_words; }
 };
 
 Steps steps(const Job &job, int64_t area) { return job.last ? Steps{job.channels, 1} : Steps{1, area}; }
+
+bool upright(const double *m) { return m[1] == 0 && m[3] == 0; }
+bool affine(const double *m) { return m[6] == 0 && m[7] == 0 && m[8] == 1; }
+
+// Windows that only become larger or smaller: what is read along a row is the same in every row.
+template <int BORDER, class L, class Out, class Write>
+void upright(const Job &job, const typename L::Held *in, const double *m, Scratch<Out> &s, const Write &write) {
+    const int32_t h = (int32_t)job.h, w = (int32_t)job.w, ow = (int32_t)job.ow;
+    auto &weights = s.weights(typename L::Weight());
+    auto &line = s.line(typename L::Line());
+    weights.resize(ow);
+    line.resize((w + 1) * L::COUNT);
+    places(m, nullptr, nullptr, 0, ow, s.xs.data(), s.ys.data());
+    fold<BORDER>(s.xs.data(), ow, (float)(w - 1));
+    int32_t first = w - 2, last = 0;
+    for (int32_t j = 0; j < ow; ++j) {
+        const int32_t ix = (int32_t)s.xs[j];
+        s.at[j] = ix < w - 2 ? ix : w - 2;
+        weights[j] = weight<typename L::Weight>(s.xs[j] - (float)s.at[j]);
+        first = std::min(first, s.at[j]);
+        last = std::max(last, s.at[j]);
+    }
+    for (int32_t i = 0; i < (int32_t)job.oh; ++i) {
+        float y = (float)(m[4] * i + m[5]);
+        fold<BORDER>(&y, 1, (float)(h - 1));
+        upright_row<L>(in, h, w, y, s.at.data(), weights.data(), first, last, ow, line.data(), s.row.data());
+        write(i);
+    }
+}
 
 template <int BORDER, class L, class In, class Out>
 void bilinear(const Job &job, const In *in, Out *out, const double *m, const float *flow, Scratch<Out> &s) {
     const int64_t c = job.channels, inside = job.h * job.w, area = job.oh * job.ow;
     const Steps from = steps(job, inside), to = steps(job, area);
     auto &held = s.held(typename L::Held());
+    const bool plain = BORDER != ZERO && !flow && upright(m) && affine(m) && job.h > 1 && job.w > 1;
     for (int64_t first = 0; first < c; first += L::COUNT) {
         const int64_t some = std::min<int64_t>(L::COUNT, c - first);
         stage<L>(in + first * from.plane, held, some, inside, from);
-        for (int64_t i = 0; i < job.oh; ++i) {
+        const auto write = [&](int64_t i) {
+            unstage<L>(s.row.data(), out + first * to.plane + i * job.ow * to.pixel, some, job.ow, to);
+        };
+        if (plain) upright<BORDER, L>(job, held.data(), m, s, write);
+        for (int64_t i = plain ? job.oh : 0; i < job.oh; ++i) {
             const float *fx = flow ? flow + i * job.ow : nullptr, *fy = flow ? fx + area : nullptr;
             places(m, fx, fy, i, job.ow, s.xs.data(), s.ys.data());
             bilinear_row<BORDER, L>(held.data(), (int32_t)job.h, (int32_t)job.w, s.xs.data(), s.ys.data(),
                 (int32_t)job.ow, s.row.data());
-            unstage<L>(s.row.data(), out + first * to.plane + i * job.ow * to.pixel, some, job.ow, to);
+            write(i);
         }
     }
 }
@@ -94,8 +132,6 @@ void in_large_pages(void *memory, int64_t bytes) {
     if (bytes >= 1 << 23) madvise((void *)from, to - from, MADV_HUGEPAGE);
 #endif
 }
-
-bool upright(const double *m) { return m[1] == 0 && m[3] == 0; }
 
 template <int BORDER, class In, class Out>
 void image(const Job &job, int64_t k, Scratch<Out> &s) {
