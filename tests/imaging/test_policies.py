@@ -156,3 +156,15 @@ def test_odd_batches(cls: type[PictureTechnique], native: bool, monkeypatch: pyt
         assert out.shape[:2] == x.shape[:2]
         assert out.dtype == x.dtype
         assert torch.equal(x.nan_to_num(), before.nan_to_num())
+
+
+@pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.__name__)
+def test_in_place_alike(cls: type[PictureTechnique]) -> None:
+    """Where images may be written over, every bit is the same."""
+    technique = cls(**{"p": 0.7} if "p" in cls.fields() else {})
+    for dtype in (torch.uint8, torch.float32, torch.float64):
+        for last in (False, True):
+            x = pictures((6, 3, 16, 18), dtype, last)
+            for operation in technique.operations(SampleDraws(7, len(x)), Size(*x.shape)):
+                mine = x.clone()
+                assert torch.equal(operation.apply(mine, owned=True), operation.apply(x))

@@ -30,8 +30,8 @@ class Erase(Operation):
     keys: Tensor
     fill: str = "zero"
 
-    def apply(self, x: Tensor, unit: bool = False) -> Tensor:
-        return erase(x, self.rows, self.columns, self.keys, self.fill, unit=unit)
+    def apply(self, x: Tensor, unit: bool = False, owned: bool = False) -> Tensor:
+        return erase(x, self.rows, self.columns, self.keys, self.fill, unit=unit, owned=owned)
 
 
 def erase(
@@ -42,10 +42,11 @@ def erase(
     fill: str = "zero",
     *,
     unit: bool = False,
+    owned: bool = False,
 ) -> Tensor:
     """Images with the pixels filled whose row and column are both marked; see :class:`Erase`."""
     arguments = (rows, columns, FILLS.index(fill), keys)
-    found = kernels.run("noise", "erase", x, unit, *arguments)
+    found = kernels.run("noise", "erase", x, unit, owned, *arguments)
     if found is not None:
         return found
     gone = (rows[:, None, :, None] & columns[:, None, None, :]).bool().to(x.device, non_blocking=True)

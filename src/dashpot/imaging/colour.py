@@ -32,14 +32,14 @@ class Linear(Operation):
     matrix: Tensor
     about: Tensor
 
-    def apply(self, x: Tensor, unit: bool = False) -> Tensor:
-        return linear(x, self.matrix, self.about, unit=unit)
+    def apply(self, x: Tensor, unit: bool = False, owned: bool = False) -> Tensor:
+        return linear(x, self.matrix, self.about, unit=unit, owned=owned)
 
     def join(self, later: Operation) -> Operation | None:
         return composed(self, later) if isinstance(later, Linear) else None
 
 
-def linear(x: Tensor, matrix: Tensor, about: Tensor, *, unit: bool = False) -> Tensor:
+def linear(x: Tensor, matrix: Tensor, about: Tensor, *, unit: bool = False, owned: bool = False) -> Tensor:
     """``clip(matrix @ (x, 1) + about @ mean(x), 0, 1)`` for each pixel; an image whose map is the identity stays as it
     is, bit for bit.
 
@@ -48,8 +48,9 @@ def linear(x: Tensor, matrix: Tensor, about: Tensor, *, unit: bool = False) -> T
         matrix: [n, c, c + 1].
         about: [n, c, c].
         unit: of bytes make float32 in [0, 1].
+        owned: ``x`` may be written over.
     """
-    found = kernels.run("colour", "linear", x, unit, matrix.float(), about.float())
+    found = kernels.run("colour", "linear", x, unit, owned, matrix.float(), about.float())
     if found is not None:
         return found
     c, v = x.shape[1], kernels.values(x)

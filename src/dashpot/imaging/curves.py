@@ -26,11 +26,11 @@ class Curve(Operation):
     kind: Tensor
     level: Tensor
 
-    def apply(self, x: Tensor, unit: bool = False) -> Tensor:
-        return curve(x, self.kind, self.level, unit=unit)
+    def apply(self, x: Tensor, unit: bool = False, owned: bool = False) -> Tensor:
+        return curve(x, self.kind, self.level, unit=unit, owned=owned)
 
 
-def curve(x: Tensor, kind: Tensor, level: Tensor, *, unit: bool = False) -> Tensor:
+def curve(x: Tensor, kind: Tensor, level: Tensor, *, unit: bool = False, owned: bool = False) -> Tensor:
     """Each image by its own curve.
 
     Args:
@@ -38,8 +38,9 @@ def curve(x: Tensor, kind: Tensor, level: Tensor, *, unit: bool = False) -> Tens
         kind: int64 [n] on the CPU.
         level: float32 [n] on the CPU.
         unit: of bytes make float32 in [0, 1].
+        owned: ``x`` may be written over.
     """
-    found = kernels.run("colour", "curve", x, unit, kind, level.float())
+    found = kernels.run("colour", "curve", x, unit, owned, kind, level.float())
     if found is not None:
         return found
     out = kernels.values(x) if unit and x.dtype == torch.uint8 else x.clone()

@@ -32,8 +32,9 @@ def execute(x: Tensor, operations: Sequence[Operation], unit: bool = False) -> T
     Returns:
         Images of the type and memory format of ``x``; ``x`` itself where there is no operation.
     """
-    stages = joined(operations)
+    stages, given = joined(operations), x.untyped_storage()
     for number, stage in enumerate(stages, 1):
-        x = stage.apply(x, unit and number == len(stages))
+        owned = x.untyped_storage().data_ptr() != given.data_ptr()
+        x = stage.apply(x, unit and number == len(stages), owned=owned)
     found: Tensor = unit_range(x) if unit else x
     return found

@@ -17,8 +17,8 @@ class Blur(Operation):
 
     sigma: Tensor
 
-    def apply(self, x: Tensor, unit: bool = False) -> Tensor:
-        return gaussian_blur(x, self.sigma, unit=unit)
+    def apply(self, x: Tensor, unit: bool = False, owned: bool = False) -> Tensor:
+        return gaussian_blur(x, self.sigma, unit=unit, owned=owned)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,21 +27,22 @@ class Sharpen(Operation):
 
     factor: Tensor
 
-    def apply(self, x: Tensor, unit: bool = False) -> Tensor:
-        return sharpness(x, self.factor, unit=unit)
+    def apply(self, x: Tensor, unit: bool = False, owned: bool = False) -> Tensor:
+        return sharpness(x, self.factor, unit=unit, owned=owned)
 
 
-def gaussian_blur(x: Tensor, sigma: Tensor, *, unit: bool = False) -> Tensor:
+def gaussian_blur(x: Tensor, sigma: Tensor, *, unit: bool = False, owned: bool = False) -> Tensor:
     """Gaussian means of the pixels around each, as far as 3 sigma; outside the image is mirrored without its edge.
 
     Args:
         x: [n, c, h, w], uint8 or floating point.
         sigma: standard deviation in pixels, [n] on the CPU; 0: stays as it is.
         unit: of bytes make float32 in [0, 1].
+        owned: ``x`` may be written over.
     """
     weights = gaussian_weights(sigma)
     most = weights.shape[1] - 1
-    found = kernels.run("filters", "blur", x, unit, weights.float(), most)
+    found = kernels.run("filters", "blur", x, unit, owned, weights.float(), most)
     if found is not None:
         return found
     v = kernels.values(x)
@@ -76,7 +77,7 @@ def _along(v: Tensor, axis: int, weights: Tensor) -> Tensor:
     return out
 
 
-def sharpness(x: Tensor, factor: Tensor, *, unit: bool = False) -> Tensor:
+def sharpness(x: Tensor, factor: Tensor, *, unit: bool = False, owned: bool = False) -> Tensor:
     """``smooth + factor * (x - smooth)``, clipped to [0, 1], with Pillow's 3x3 smoothing (5 in the middle and 1 around,
     by 13); the pixels of the edge stay.
 
@@ -84,8 +85,9 @@ def sharpness(x: Tensor, factor: Tensor, *, unit: bool = False) -> Tensor:
         x: [n, c, h, w], uint8 or floating point.
         factor: [n] on the CPU: 0 is smooth, 1 leaves an image as it is, 2 is sharper.
         unit: of bytes make float32 in [0, 1].
+        owned: ``x`` may be written over.
     """
-    found = kernels.run("filters", "sharpness", x, unit, factor.float())
+    found = kernels.run("filters", "sharpness", x, unit, owned, factor.float())
     if found is not None:
         return found
     v = kernels.values(x)

@@ -25,7 +25,7 @@ def _library(source: str) -> ctypes.CDLL | None:
     return native.library(Path(__file__).with_name(f"{source}.cpp"))
 
 
-def run(source: str, function: str, x: Tensor, unit: bool, *arguments: Tensor | int) -> Tensor | None:
+def run(source: str, function: str, x: Tensor, unit: bool, owned: bool, *arguments: Tensor | int) -> Tensor | None:
     """What a kernel makes of images, or None where it cannot: torch does it then.
 
     Args:
@@ -33,6 +33,7 @@ def run(source: str, function: str, x: Tensor, unit: bool, *arguments: Tensor | 
         function: in it.
         x: [n, c, h, w].
         unit: of bytes make float32 in [0, 1].
+        owned: it may be written over.
         arguments: of the kernel, tensors [n, ...] and whole numbers.
     """
     able = x.device.type == "cpu" and x.dtype in (torch.uint8, torch.float32)
@@ -40,9 +41,11 @@ def run(source: str, function: str, x: Tensor, unit: bool, *arguments: Tensor | 
     if not able or wanted or torch.compiler.is_compiling() or (library := _library(source)) is None:
         return None
     last = is_channels_last(x)
-    x = x if last or x.is_contiguous() else x.contiguous()
+    if not (last or x.is_contiguous()):
+        x, owned = x.contiguous(), True
     as_unit = unit and x.dtype == torch.uint8
-    out = buffers.empty(x.shape, torch.float32 if as_unit else x.dtype, last)
+    new = as_unit or not owned
+    out = buffers.empty(x.shape, torch.float32 if as_unit else x.dtype, last) if new else x
     if not x.numel():
         return out
     kept = [a.contiguous() if isinstance(a, Tensor) else a for a in arguments]  # alive until the call is over

@@ -27,8 +27,8 @@ class Mixture(Operation):
     weights: Tensor
     chains: tuple[tuple[Operation, ...], ...]
 
-    def apply(self, x: Tensor, unit: bool = False) -> Tensor:
-        return weighted([x, *(execute(x, chain) for chain in self.chains)], self.weights, unit=unit)
+    def apply(self, x: Tensor, unit: bool = False, owned: bool = False) -> Tensor:
+        return weighted([x, *(execute(x, chain) for chain in self.chains)], self.weights, unit=unit, owned=owned)
 
     def signature(self) -> tuple[Any, ...]:
         return (type(self), *(tuple(operation.signature() for operation in chain) for chain in self.chains))
@@ -42,7 +42,7 @@ class Mixture(Operation):
         return cls(torch.cat([operation.weights for operation in operations]), tuple(chains))
 
 
-def weighted(images: Sequence[Tensor], weights: Tensor, *, unit: bool = False) -> Tensor:
+def weighted(images: Sequence[Tensor], weights: Tensor, *, unit: bool = False, owned: bool = False) -> Tensor:
     """The weighted mean of several batches of images, sample by sample.
 
     Args:
@@ -50,12 +50,13 @@ def weighted(images: Sequence[Tensor], weights: Tensor, *, unit: bool = False) -
         weights: [n, batches] on the CPU. What has the weight 0 is not read, and where the first has the weight 1 the
             image is that one's, bit for bit.
         unit: of bytes make float32 in [0, 1].
+        owned: the first batch may be written over.
     """
     x = images[0]
     memory = torch.channels_last if kernels.is_channels_last(x) else torch.contiguous_format
     others = [image.contiguous(memory_format=memory) for image in (x, *images[1:])]
     places = torch.tensor([image.data_ptr() for image in others]) if x.device.type == "cpu" else weights
-    found = kernels.run("colour", "mixture", others[0], unit, places, len(others), weights.float())
+    found = kernels.run("colour", "mixture", others[0], unit, owned, places, len(others), weights.float())
     if found is not None:
         return found
     out = torch.zeros_like(kernels.values(x))

@@ -29,8 +29,8 @@ class GaussianNoise(Operation):
     std: Tensor
     keys: Tensor
 
-    def apply(self, x: Tensor, unit: bool = False) -> Tensor:
-        return gaussian_noise(x, self.std, self.keys, unit=unit)
+    def apply(self, x: Tensor, unit: bool = False, owned: bool = False) -> Tensor:
+        return gaussian_noise(x, self.std, self.keys, unit=unit, owned=owned)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,8 @@ class Salt(Operation):
     amount: Tensor
     keys: Tensor
 
-    def apply(self, x: Tensor, unit: bool = False) -> Tensor:
-        return salt_and_pepper(x, self.amount, self.keys, unit=unit)
+    def apply(self, x: Tensor, unit: bool = False, owned: bool = False) -> Tensor:
+        return salt_and_pepper(x, self.amount, self.keys, unit=unit, owned=owned)
 
 
 def image_keys(draws: SampleDraws) -> Tensor:
@@ -65,7 +65,7 @@ def normal_pixels(keys: Tensor, shape: torch.Size, device: torch.device) -> Tens
     return torch.erfinv(uniform_pixels(keys, shape, device) * 2 - 1 + 2.0**-24) * 2**0.5
 
 
-def gaussian_noise(x: Tensor, std: Tensor, keys: Tensor, *, unit: bool = False) -> Tensor:
+def gaussian_noise(x: Tensor, std: Tensor, keys: Tensor, *, unit: bool = False, owned: bool = False) -> Tensor:
     """``clip(x + std * z, 0, 1)`` with z standard normal for each pixel and channel.
 
     Args:
@@ -73,8 +73,9 @@ def gaussian_noise(x: Tensor, std: Tensor, keys: Tensor, *, unit: bool = False) 
         std: in units of the pixel range, [n] on the CPU; 0: stays as it is.
         keys: int64 [n] on the CPU.
         unit: of bytes make float32 in [0, 1].
+        owned: ``x`` may be written over.
     """
-    found = kernels.run("noise", "gaussian_noise", x, unit, std.float(), keys)
+    found = kernels.run("noise", "gaussian_noise", x, unit, owned, std.float(), keys)
     if found is not None:
         return found
     v = kernels.values(x)
@@ -82,7 +83,7 @@ def gaussian_noise(x: Tensor, std: Tensor, keys: Tensor, *, unit: bool = False) 
     return kernels.finished((v + kernels.wide(std, v) * z).clamp(0, 1), x, unit, std == 0)
 
 
-def salt_and_pepper(x: Tensor, amount: Tensor, keys: Tensor, *, unit: bool = False) -> Tensor:
+def salt_and_pepper(x: Tensor, amount: Tensor, keys: Tensor, *, unit: bool = False, owned: bool = False) -> Tensor:
     """Half of a share ``amount`` of the pixels black and half white, in all channels.
 
     Args:
@@ -90,8 +91,9 @@ def salt_and_pepper(x: Tensor, amount: Tensor, keys: Tensor, *, unit: bool = Fal
         amount: in [0, 1], [n] on the CPU.
         keys: int64 [n] on the CPU.
         unit: of bytes make float32 in [0, 1].
+        owned: ``x`` may be written over.
     """
-    found = kernels.run("noise", "salt_and_pepper", x, unit, amount.float(), keys)
+    found = kernels.run("noise", "salt_and_pepper", x, unit, owned, amount.float(), keys)
     if found is not None:
         return found
     u = uniform_pixels(keys, torch.Size((len(x), 1, *x.shape[2:])), x.device)

@@ -26,9 +26,9 @@ Mode = Literal["bilinear", "nearest"]
 class Operation:
     """One thing that is done to each image of a batch."""
 
-    def apply(self, x: Tensor, unit: bool = False) -> Tensor:
+    def apply(self, x: Tensor, unit: bool = False, owned: bool = False) -> Tensor:
         """The images that come of ``x`` [n, c, h, w], uint8 or floating point: a new tensor of the same type and memory
-        format; with ``unit`` float32 in [0, 1] of bytes.
+        format; with ``unit`` float32 in [0, 1] of bytes. Where ``x`` is ``owned`` it may be written over and returned.
         """
         raise NotImplementedError  # each operation defines it
 
@@ -82,7 +82,7 @@ class Warp(Operation):
     border: Border | None = None
     mode: Mode | None = None
 
-    def apply(self, x: Tensor, unit: bool = False) -> Tensor:
+    def apply(self, x: Tensor, unit: bool = False, owned: bool = False) -> Tensor:
         border, mode = self.border or "replicate", self.mode or "bilinear"
         return warp(x, self.matrix, self.size, self.knots, self.spacing, border=border, mode=mode, unit=unit)
 
