@@ -23,7 +23,7 @@ from dashpot.data import ImagePreprocessing, Prepared, Problem, load_rows
 from dashpot.data.images import pixel_range
 from dashpot.data.rows import Rows
 from dashpot.evaluation.losses import predict
-from dashpot.nets import ConvNet, Standardize
+from dashpot.nets import ConvNet, ResNet, Standardize
 from dashpot.nets.standardize import standardized
 from dashpot.population.members import Member
 from dashpot.population.population import Population
@@ -93,12 +93,12 @@ def demand_raw(seen: list[Tensor], raw: np.ndarray) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_stage_and_standardized_images_train_the_same_network(channels: int) -> None:
     data, ready, split = prepared(channels)
-    result = train(data, ready, split, dashpot.Recipe(), TrainingLength(3, 16), seed=0, progress=False)
+    result = train(data, ready, split, dashpot.Recipe(), TrainingLength(1, 16), seed=0, progress=False)
     x = by_hand(pixels(channels), split.train)
     with dashpot.core.rng.initial_weights(0):
-        plain = ConvNet(channels, 2)
+        plain = ConvNet(channels, 2, size=8)
     parts = [(x[rows], ready.y[rows]) for rows in (split.train, split.valid)]
-    dashpot.fit(plain, parts[0], valid=parts[1], epochs=3, batch_size=16, seed=0, progress=False)
+    dashpot.fit(plain, parts[0], valid=parts[1], epochs=1, batch_size=16, seed=0, progress=False)
     torch.testing.assert_close(predict(result.model, ready.x), predict(plain, x), rtol=1e-3, atol=1e-3)
 
 
@@ -267,7 +267,7 @@ def test_numbers_that_standardize_nothing_are_refused(mean: list[float], std: li
 
 
 def test_a_run_from_before_pixels_kept_their_range_is_read(tmp_path: Path) -> None:
-    raw, network = pixels(), ConvNet(1, 2).eval()
+    raw, network = pixels(), ResNet(1, 2).eval()
     inputs = {"channels": 1, "height": 8, "width": 8, "mean": [0.4], "scale": [0.25], "kind": "image"}
     target = {"task": "classification", "classes": ["0", "1"], "mean": 0.0, "scale": 1.0, "name": ""}
     described = {"net": "ConvNet", "channels": 1, "outputs": 2, "width": 16}

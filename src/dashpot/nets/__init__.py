@@ -10,14 +10,31 @@ from torch import nn
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.nets.convnet import ConvNet
 from dashpot.nets.ensemble import Ensemble
+from dashpot.nets.memory import ChannelsLast
 from dashpot.nets.mlp import MLP
+from dashpot.nets.resnet import ResNet
 from dashpot.nets.standardize import Standardize
 from dashpot.nets.table import TableNet
 
-__all__ = ["MLP", "ConvNet", "Ensemble", "Net", "Standardize", "TableNet", "build", "describe", "from_description"]
+__all__ = [
+    "MLP",
+    "ChannelsLast",
+    "ConvNet",
+    "Ensemble",
+    "Net",
+    "ResNet",
+    "Standardize",
+    "TableNet",
+    "build",
+    "describe",
+    "from_description",
+]
 
-Net = MLP | ConvNet | TableNet | Ensemble
-NETWORKS: dict[str, dict[str, Any]] = {"table": {"MLP": MLP, "TableNet": TableNet}, "image": {"ConvNet": ConvNet}}
+Net = MLP | ConvNet | ResNet | TableNet | Ensemble
+NETWORKS: dict[str, dict[str, Any]] = {
+    "table": {"MLP": MLP, "TableNet": TableNet},
+    "image": {"ConvNet": ConvNet, "ResNet": ResNet},
+}
 """For each kind of data its networks by name, the default first. Each takes the first size of a row's shape, the
 outputs, and options.
 """
@@ -33,7 +50,7 @@ def build(kind: str, shape: Sequence[int], outputs: int, **options: Any) -> Net:
         shape: of one sample: [features] or [channels, height, width].
         outputs: classes, or 1.
         options: of the network, such as ``width``. ``net`` names it: for tables ``"MLP"`` (the default) or
-            ``"TableNet"``.
+            ``"TableNet"``; for images ``"ConvNet"`` (the default, of the family member for this size) or ``"ResNet"``.
 
     Raises:
         UnknownNameError: an unknown kind or network.
@@ -49,6 +66,8 @@ def build(kind: str, shape: Sequence[int], outputs: int, **options: Any) -> Net:
         raise ConfigError(
             "image size", "at least 8 x 8", tuple(shape[1:]), "Resize the images, or pass them as a table of pixels."
         )
+    if name == "ConvNet":
+        options = {"size": min(shape[1:]), **options}
     network: Net = known[name](shape[0], outputs, **options)
     return network
 
@@ -75,6 +94,8 @@ def from_description(data: Mapping[str, Any]) -> Net:
         return Ensemble(
             [from_description(one) for one in options["networks"]], options["weights"], classes=options["classes"]
         )
+    if name == "ConvNet" and "size" not in options:
+        name = "ResNet"  # a run from when this was the default, by the other's name
     every = {name: cls for known in NETWORKS.values() for name, cls in known.items()}
     if name not in every:
         raise UnknownNameError("net", str(name), every)
