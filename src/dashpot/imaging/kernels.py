@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from dashpot.core import native
-from dashpot.core.threads import most
 from dashpot.imaging import buffers
 
 SMALL = 1 << 17
@@ -51,7 +50,7 @@ def run(source: str, function: str, x: Tensor, unit: bool, owned: bool, *argumen
     kept = [a.contiguous() if isinstance(a, Tensor) else a for a in arguments]  # alive until the call is over
     pointers: list[Any] = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_int64(a) for a in kept]
     types = 1 if x.dtype == torch.float32 else 2 if as_unit else 0
-    threads = most() if x.numel() > SMALL else 1
+    threads = torch.get_num_threads() if x.numel() > SMALL else 1
     sizes = [ctypes.c_int64(number) for number in (*x.shape, int(last))]
     getattr(library, f"dashpot_{function}")(
         threads, types, *sizes, ctypes.c_void_p(x.data_ptr()), *pointers, ctypes.c_void_p(out.data_ptr())
