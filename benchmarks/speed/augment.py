@@ -2,9 +2,8 @@
 
 128 images of 3 x 32 x 32 and 64 of 3 x 224 x 224, bytes and floats in [0, 1]. Ours acts on the batch in a session,
 with draws for each sample. kornia acts on batches of floats; torchvision v2, albumentations and Pillow on one image
-after another, with a list of images as their result, which nobody makes a batch of. A ratio is a peer's time over ours
-of the same round: above 1 we are faster. ``copies`` is our time over that of a copy of the batch into memory that is
-there already.
+after another, and each is put into a batch. A ratio is a peer's time over ours of the same round: above 1 we are
+faster. ``copies`` is our time over that of a copy of the batch into memory that is there already.
 
 Run: ``python benchmarks/speed/augment.py [--threads 1] [--only rotation pipeline] [--rounds 9]``; peers are measured
 where they are installed.

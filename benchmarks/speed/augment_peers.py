@@ -211,14 +211,15 @@ def _chain(steps: Sequence[Callable[[Any], Any]], x: Any) -> Any:
 
 
 def peers(name: str, x: Tensor) -> dict[str, Callable[[], Any]]:
-    """What each installed library does to the batch. Those that act on single images give a list, which nobody makes a
-    batch of: that is left out in their favour.
+    """What each installed library does to the batch. Those that act on single images put each into a batch whose
+    memory is there already, as a network needs it; albumentations and Pillow with the channels of a pixel side by side.
     """
     rows = [ROWS[part] for part in ROWS[name].parts or (name,)]
     found: dict[str, Callable[[], Any]] = {}
     makes = {lib: [getattr(row, lib) for row in rows] for lib in ("kornia", "torchvision", "albumentations", "pillow")}
     side, byte = x.shape[-1], x.dtype == torch.uint8
     images = [image.permute(1, 2, 0).contiguous().numpy() for image in x]
+    whole, beside = torch.empty_like(x), np.empty((len(x), *images[0].shape), images[0].dtype)
     for lib, loader in (("kornia", _kornia), ("torchvision", _torchvision), ("albumentations", _albumentations)):
         if None in makes[lib] or (lib == "kornia" and byte) or (module := loader(side, byte)) is None:
             continue
@@ -226,16 +227,20 @@ def peers(name: str, x: Tensor) -> dict[str, Callable[[], Any]]:
         if lib == "kornia":
             found[lib] = lambda steps=steps: _chain(steps, x)
         elif lib == "torchvision":
-            found[lib] = lambda steps=steps: [_chain(steps, image) for image in x]
+            found[lib] = lambda steps=steps: _filled(whole, [lambda im=im: _chain(steps, im) for im in x])
         else:
-            found[lib] = lambda steps=steps: [
-                _chain([lambda im, s=s: s(image=im)["image"] for s in steps], im) for im in images
-            ]
+            steps = [lambda im, step=step: step(image=im)["image"] for step in steps]
+            found[lib] = lambda steps=steps: _filled(beside, [lambda im=im: _chain(steps, im) for im in images])
     if None not in makes["pillow"] and byte and (pil := _pillow()) is not None:
         shown = [pil.Image.fromarray(image) for image in images]
         steps = [lambda im, make=make: make(pil, im) for make in makes["pillow"]]
-        found["pillow"] = lambda: [np.asarray(_chain(steps, im)) for im in shown]
+        found["pillow"] = lambda: _filled(beside, [lambda im=im: np.asarray(_chain(steps, im)) for im in shown])
     return found
+
+
+def _filled(batch: Any, images: Sequence[Callable[[], Any]]) -> None:
+    for k, image in enumerate(images):
+        batch[k] = image()
 
 
 class _Module:

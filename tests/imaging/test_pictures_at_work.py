@@ -149,3 +149,29 @@ def test_what_is_no_image_is_refused_by_name(x: object) -> None:
 def test_tables_are_refused_at_attach() -> None:
     with pytest.raises(ConflictError, match="HorizontalFlip is for images"):
         session(FLIP, modality="table")
+
+
+def test_members_of_different_recipes_train_together_as_alone() -> None:
+    """Some operations in common, some not, one that needs another interpolation, and a blend behind them."""
+    x, y = images(), torch.arange(40) % 3
+    aug = dashpot.augment
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+
+    recipes = [
+        Recipe((aug.HorizontalFlip(), aug.Rotation(20.0))),
+        Recipe((aug.Rotation(10.0), aug.RandomCrop(2), dashpot.Mixup(0.4))),
+        Recipe((aug.Rotation(10.0, border="zero"),)),
+        Recipe((aug.Elastic(0.5, sigma=2.0),)),
+        Recipe(()),
+    ]
+    members = [Member(make, recipe, 1e-3, k, np.arange(36)) for k, recipe in enumerate(recipes)]
+    together = Population(members, [(x, y)], epochs=2, batch_size=16, bfloat16=False, device="cpu", modality="image")
+    together.train(2)
+    for k, m in enumerate(members):
+        model, options = initial(m), {"epochs": 2, "batch_size": 16, "lr": 1e-3, "seed": k, "modality": "image"}
+        dashpot.fit(model, (x[:36], y[:36]), recipe=m.recipe, progress=False, **options)
+        own = together.tensors(k)
+        for name, tensor in model.state_dict().items():
+            torch.testing.assert_close(own[name], tensor, rtol=1e-4, atol=1e-5)
