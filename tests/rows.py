@@ -13,8 +13,10 @@ from torch import Tensor
 
 import dashpot
 from dashpot.core.technique import Technique
+from dashpot.techniques.augment.cutmix import cutmix
 from dashpot.techniques.augment.input_noise import input_noise
 from dashpot.techniques.augment.mixup import mixup
+from dashpot.techniques.augment.resize_mix import resize_mix
 from dashpot.techniques.dropout.dropout import dropout
 from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
 from dashpot.techniques.labels.label_smoothing import binary_label_smoothing, label_smoothing
@@ -127,12 +129,42 @@ def integral(slope: Callable[[float], float], upper: float, kinks: tuple[float, 
     return quad(slope, 0, upper, points=[k for k in kinks if 0 < k < upper] or None)[0]
 
 
+BOXES = torch.tensor([[0, 0, 0, 0], [0, 4, 0, 5], [1, 3, 2, 5], [2, 3, 0, 4], [0, 4, 4, 5]])
+
+
+def pictures(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return normal(5, 2, 4, 5, dtype=dtype), normal(5, 2, 4, 5, dtype=dtype, seed=1)
+
+
+def boxes_pasted(x: np.ndarray, partner: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    out = x.copy()
+    for i, (top, bottom, left, right) in enumerate(boxes):
+        out[i, :, top:bottom, left:right] = partner[i, :, top:bottom, left:right]
+    return out
+
+
+def pictures_pasted(x: np.ndarray, partner: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Each pixel of the box by the pixel of the partner in which its centre lies."""
+    out, (height, width) = x.copy(), x.shape[2:]
+    for i, (top, bottom, left, right) in enumerate(boxes):
+        for r in range(top, bottom):
+            for c in range(left, right):
+                row = int((r - top + 0.5) / (bottom - top) * height)
+                column = int((c - left + 0.5) / (right - left) * width)
+                out[i, :, r, c] = partner[i, :, row, column]
+    return out
+
+
 ROWS: dict[type[Technique], Row] = {
     type(row.technique): row
     for row in (
         Row(
             dashpot.Mixup(alpha=1.0),
-            others=(dashpot.Mixup(alpha="1to0.1"),),
+            others=(
+                dashpot.Mixup(alpha="1to0.1"),
+                dashpot.Mixup(alpha=1.0, partner="same-class"),
+                dashpot.Mixup(alpha=1.0, partner="other-class"),
+            ),
             functions=(
                 Pure(
                     mixup,
@@ -140,6 +172,23 @@ ROWS: dict[type[Technique], Row] = {
                     lambda x, p, s: s[:, None, None] * x + (1 - s[:, None, None]) * p,
                 ),
             ),
+        ),
+        Row(
+            dashpot.CutMix(p=1.0),
+            toy=Toy(modality="image"),
+            others=(dashpot.CutMix(p="1to0.2", partner="other-class"),),
+            functions=(Pure(cutmix, lambda d: (*pictures(d), BOXES), boxes_pasted),),
+        ),
+        Row(
+            dashpot.augment.ResizeMix(p=1.0),
+            toy=Toy(modality="image"),
+            others=(dashpot.augment.ResizeMix(p=0.6, smallest=0.5, partner="same-class"),),
+            functions=(Pure(resize_mix, lambda d: (*pictures(d), BOXES), pictures_pasted),),
+        ),
+        Row(
+            dashpot.augment.RandomMix(p=1.0, resizemix=1.0),
+            toy=Toy(modality="image"),
+            others=(dashpot.augment.RandomMix(p=0.7, partner="other-class"),),
         ),
         Row(dashpot.augment.HorizontalFlip(p=0.5), toy=Toy(modality="image")),
         Row(dashpot.augment.VerticalFlip(p=0.5), toy=Toy(modality="image")),

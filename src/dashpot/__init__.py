@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         sharpness,
         stopping,
     )
-    from dashpot.augment import InputNoise, Mixup
+    from dashpot.augment import CutMix, Cutout, InputNoise, Mixup, RandAugment
     from dashpot.averaging import EMA
     from dashpot.core.errors import (
         ConfigError,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from dashpot.stopping import EarlyStopping
     from dashpot.techniques.penalties.strengths import max_strength, resolve_strengths
     from dashpot.training.loop import FitResult, fit
+    from dashpot.training.tta import TTAResult, tta_predict
 
 __version__ = "0.1.0"
 
@@ -64,6 +65,8 @@ __all__ = [
     "Batch",
     "ConfigError",
     "ConflictError",
+    "CutMix",
+    "Cutout",
     "DashpotClassifier",
     "DashpotError",
     "DashpotRegressor",
@@ -79,10 +82,12 @@ __all__ = [
     "LabelSmoothing",
     "Mixup",
     "PathResult",
+    "RandAugment",
     "Recipe",
     "SearchConfig",
     "Session",
     "StorageError",
+    "TTAResult",
     "Technique",
     "TuneResult",
     "UnknownNameError",
@@ -109,6 +114,7 @@ __all__ = [
     "stability_selection",
     "stationarity",
     "stopping",
+    "tta_predict",
     "tune",
 ]
 
@@ -116,6 +122,8 @@ _HOMES = {
     "Batch": "dashpot.core.running.batch",
     "ConfigError": "dashpot.core.errors",
     "ConflictError": "dashpot.core.errors",
+    "CutMix": "dashpot.augment",
+    "Cutout": "dashpot.augment",
     "DashpotClassifier": "dashpot.estimators",
     "DashpotError": "dashpot.core.errors",
     "DashpotRegressor": "dashpot.estimators",
@@ -134,12 +142,14 @@ _HOMES = {
     "LabelSmoothing": "dashpot.labels",
     "Mixup": "dashpot.augment",
     "PathResult": "dashpot.sparsity.result",
+    "RandAugment": "dashpot.augment",
     "Recipe": "dashpot.core.recipe",
     "SAM": "dashpot.sharpness",
     "SearchConfig": "dashpot.search.config",
     "Session": "dashpot.core.running.session",
     "StorageError": "dashpot.core.errors",
     "Technique": "dashpot.core.technique",
+    "TTAResult": "dashpot.training.tta",
     "TuneResult": "dashpot.search.outcome.result",
     "UnknownNameError": "dashpot.core.errors",
     "UsageError": "dashpot.core.errors",
@@ -155,6 +165,7 @@ _HOMES = {
     "selected_features": "dashpot.sparsity.selection",
     "stability_selection": "dashpot.sparsity.selection",
     "stationarity": "dashpot.sparsity.inspect",
+    "tta_predict": "dashpot.training.tta",
     "tune": "dashpot.search.tune",
 }
 _FAMILIES = tuple(name for name in __all__ if name not in _HOMES)

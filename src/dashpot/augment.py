@@ -7,6 +7,7 @@ from dashpot.techniques.augment.auto_contrast import AutoContrast
 from dashpot.techniques.augment.blur import Blur
 from dashpot.techniques.augment.brightness import Brightness
 from dashpot.techniques.augment.contrast import Contrast
+from dashpot.techniques.augment.cutmix import CutMix
 from dashpot.techniques.augment.cutout import Cutout
 from dashpot.techniques.augment.elastic import Elastic
 from dashpot.techniques.augment.equalize import Equalize
@@ -23,7 +24,9 @@ from dashpot.techniques.augment.posterize import Posterize
 from dashpot.techniques.augment.rand_augment import RandAugment
 from dashpot.techniques.augment.random_crop import RandomCrop
 from dashpot.techniques.augment.random_erasing import RandomErasing
+from dashpot.techniques.augment.random_mix import RandomMix
 from dashpot.techniques.augment.random_resized_crop import RandomResizedCrop
+from dashpot.techniques.augment.resize_mix import ResizeMix
 from dashpot.techniques.augment.rotation import Rotation
 from dashpot.techniques.augment.salt_and_pepper import SaltAndPepper
 from dashpot.techniques.augment.saturation import Saturation
@@ -34,13 +37,16 @@ from dashpot.techniques.augment.translation import Translation
 from dashpot.techniques.augment.trivial_augment import TrivialAugment
 from dashpot.techniques.augment.vertical_flip import VerticalFlip
 from dashpot.techniques.augment.zoom import Zoom
+from dashpot.training.augmented import Augmented, SampleTransform
 
 __all__ = [
     "AugMix",
+    "Augmented",
     "AutoContrast",
     "Blur",
     "Brightness",
     "Contrast",
+    "CutMix",
     "Cutout",
     "Elastic",
     "Equalize",
@@ -57,9 +63,12 @@ __all__ = [
     "RandAugment",
     "RandomCrop",
     "RandomErasing",
+    "RandomMix",
     "RandomResizedCrop",
+    "ResizeMix",
     "Rotation",
     "SaltAndPepper",
+    "SampleTransform",
     "Saturation",
     "Sharpness",
     "Shear",

@@ -51,6 +51,11 @@ def registry() -> dict[str, type[Any]]:
     return dict(sorted(_classes.items()))
 
 
+def _letters(name: str) -> str:
+    """A name without case and hyphens: ``cutmix`` and ``Cut_Mix`` are ``cut-mix``."""
+    return re.sub("[-_]", "", name.lower())
+
+
 def find(name: str) -> type[Any]:
     """The technique class called ``name``, by its kind (``"label-smoothing"``) or its class name.
 
@@ -60,7 +65,7 @@ def find(name: str) -> type[Any]:
     for _ in range(2):
         known = registry()
         for kind, cls in known.items():
-            if name in (kind, cls.__name__) or name.lower().replace("_", "-") == kind:
+            if name in (kind, cls.__name__) or _letters(name) == _letters(kind):
                 return cls
         for entry in importlib.metadata.entry_points(group=GROUP):
             entry.load()

@@ -156,6 +156,8 @@ class Batches:
         """
         assert self._loader is not None
         sampler = self._loader.sampler
+        if callable(set_epoch := getattr(self._loader.dataset, "set_epoch", None)):
+            set_epoch(epoch)  # of a Dataset that augments
         if isinstance(self._loader.batch_sampler, RowBatches):
             self._loader.batch_sampler.epoch = epoch
             return

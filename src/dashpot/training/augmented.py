@@ -1,0 +1,176 @@
+"""Augmentation of single images: inside of a Dataset, in the workers of a DataLoader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dashpot.core.errors import ConfigError, DataError, UsageError
+from dashpot.core.fields.domains import check_whole
+from dashpot.core.recipe import Recipe
+from dashpot.core.rng import derive, stream
+from dashpot.core.running.nested import told
+from dashpot.core.technique import Technique
+from dashpot.imaging.draws import SampleDraws, Size
+from dashpot.imaging.execute import execute
+from dashpot.techniques.augment.picture import PictureTechnique, operations_of
+
+
+def pictures_of(recipe: Any, user: str) -> list[tuple[str, PictureTechnique]]:
+    """The techniques of a recipe with their paths, in the order in which they act.
+
+    Raises:
+        ConfigError: one of them does not act on single images, or follows a schedule.
+    """
+    found = []
+    techniques = Recipe.coerce(recipe)
+    for path, technique in zip(techniques.paths(), techniques, strict=True):
+        if not isinstance(technique, PictureTechnique):
+            raise ConfigError(
+                f"recipe of {user}",
+                "of techniques that change single images",
+                str(technique),
+                "Give it to dashpot.fit or recipe.attach, which see whole batches.",
+            )
+        if technique.schedules():
+            raise ConfigError(
+                f"recipe of {user}", "of techniques without schedules", str(technique), "Give it plain numbers."
+            )
+        found.append((path, technique))
+    return sorted(found, key=lambda pair: pair[1].order)
+
+
+class SampleTransform:
+    """Augments one image; what is drawn is a hash of (seed, epoch, index), and of nothing else.
+
+    So it is the same in any process, whatever the number of workers, and in a run that was resumed; two images, and one
+    image in two epochs, never share a draw. No random state is read or changed.
+
+    Args:
+        recipe: techniques on images, in any form that :meth:`dashpot.Recipe.coerce` reads.
+        seed: of all draws.
+
+    Raises:
+        ConfigError: a technique that does not act on single images, such as Mixup, or one with a schedule.
+
+    Example:
+        >>> import numpy as np, dashpot
+        >>> transform = dashpot.augment.SampleTransform("rotation | horizontal-flip", seed=0)
+        >>> image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+        >>> first, again, later = (transform(image, index=7, epoch=epoch) for epoch in (0, 0, 1))
+        >>> first.shape, bool((first == again).all()), bool((first == later).all())
+        ((4, 4, 3), True, False)
+
+    When not to use it: where the images fit into memory. ``dashpot.fit`` with the recipe does the same for whole
+    batches in a fraction of the time.
+    """
+
+    def __init__(self, recipe: Recipe | Technique | str | Sequence[Any], seed: int = 0) -> None:
+        self._techniques = pictures_of(recipe, type(self).__name__)
+        self.seed = check_whole("seed", seed, 0)
+
+    def __call__(self, image: Any, *, index: int, epoch: int = 0) -> Any:
+        """The image as it is trained on.
+
+        Args:
+            image: a PIL image (modes L and RGB), an array [height, width] or [height, width, channels], or a tensor
+                [channels, height, width] or [height, width]; uint8, or floating point in [0, 1].
+            index: its place in the data, >= 0.
+            epoch: epochs completed, >= 0.
+
+        Returns:
+            An image of the same kind and type; the one that is given stays as it is.
+
+        Raises:
+            DataError: what is no such image.
+        """
+        if isinstance(image, Tensor):
+            return self._augmented(image, index, epoch)
+        if isinstance(image, np.ndarray):
+            return self._array(image, index, epoch)
+        mode = getattr(image, "mode", None)
+        if mode is None or not hasattr(image, "getdata"):
+            raise DataError(f"an image must be a PIL image, an array or a tensor, got {told(image)}.")
+        if mode not in ("L", "RGB"):
+            raise DataError(f"a PIL image must have mode L or RGB, got {mode}. Convert it with image.convert('RGB').")
+        from PIL import Image
+
+        return Image.fromarray(self._array(np.array(image), index, epoch))
+
+    def _array(self, image: np.ndarray, index: int, epoch: int) -> np.ndarray:
+        pixels = torch.from_numpy(np.ascontiguousarray(image))
+        if pixels.ndim == 3:
+            pixels = pixels.permute(2, 0, 1)
+        found = self._augmented(pixels, index, epoch)
+        return np.ascontiguousarray((found.permute(1, 2, 0) if found.ndim == 3 else found).numpy())
+
+    def _augmented(self, image: Tensor, index: int, epoch: int) -> Tensor:
+        if image.ndim not in (2, 3) or not (image.dtype == torch.uint8 or image.is_floating_point()):
+            raise DataError(
+                f"an image must have 2 or 3 axes, of uint8 or floating point, got {list(image.shape)} of"
+                f" {str(image.dtype).removeprefix('torch.')}."
+            )
+        x = (image if image.ndim == 3 else image[None])[None].contiguous()
+        size, place, drawn = Size(*x.shape), torch.tensor([index]), []
+        for path, technique in self._techniques:
+            own = stream(self.seed, path)
+            drawn.append((technique, SampleDraws(derive(own, epoch, index), 1, own=own, index=place, epoch=epoch)))
+        out = execute(x, operations_of(drawn, size))[0]
+        return out if image.ndim == 3 else out[0]
+
+
+class Augmented(Dataset[Any]):
+    """A Dataset whose images are augmented afresh in each epoch, in whatever worker they are read.
+
+    Args:
+        dataset: with ``len`` and items ``(image, ...)`` or an image alone; images as :class:`SampleTransform` takes
+            them.
+        recipe, seed: see :class:`SampleTransform`.
+        then: what is done to the augmented image, such as a conversion to a tensor.
+
+    Raises:
+        ConfigError: see :class:`SampleTransform`.
+
+    Example:
+        >>> import torch, dashpot
+        >>> images = torch.utils.data.TensorDataset(torch.rand(10, 3, 8, 8), torch.arange(10) % 2)
+        >>> data = dashpot.augment.Augmented(images, "rotation", seed=0)
+        >>> loader = torch.utils.data.DataLoader(data, batch_size=5)
+        >>> for epoch in range(2):
+        ...     data.set_epoch(epoch)
+        ...     shapes = [x.shape for x, y in loader]
+        >>> shapes
+        [torch.Size([5, 3, 8, 8]), torch.Size([5, 3, 8, 8])]
+
+    When not to use it: see :class:`SampleTransform`.
+    """
+
+    def __init__(
+        self, dataset: Any, recipe: Recipe | Technique | str | Sequence[Any], seed: int = 0, then: Any = None
+    ) -> None:
+        self.dataset, self.transform, self.then = dataset, SampleTransform(recipe, seed), then
+        # In shared memory: workers that stay alive between epochs see it change.
+        self._epoch = torch.zeros((), dtype=torch.int64, device="cpu")
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # torch has no types here
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say how many epochs are completed, before the loader is iterated over; ``dashpot.fit`` does so by itself."""
+        self._epoch.fill_(check_whole("epoch", epoch, 0))
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        if not isinstance(index, int | np.integer):
+            raise UsageError(f"Augmented takes one whole number as index, got {told(index)}.")
+        place = int(index) + (len(self) if index < 0 else 0)
+        item = self.dataset[place]
+        first = item[0] if isinstance(item, tuple | list) else item
+        image = self.transform(first, index=place, epoch=int(self._epoch))
+        image = image if self.then is None else self.then(image)
+        return type(item)([image, *item[1:]]) if isinstance(item, tuple | list) else image
