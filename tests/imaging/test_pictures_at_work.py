@@ -12,6 +12,7 @@ from dashpot.core.errors import ConflictError, UsageError
 from dashpot.core.recipe import Recipe
 from dashpot.core.running.session import Session
 from dashpot.population.members import Member, initial
+from dashpot.population.models import StackedModels
 from dashpot.population.population import Population
 from dashpot.techniques.augment import picture
 
@@ -129,6 +130,7 @@ def test_a_population_trains_as_fit_does(kind: str) -> None:
     members = [Member(make, recipe, 1e-3, k, np.arange(36)) for k, recipe in enumerate([*recipes, recipes[1]])]
     together = Population(members, [(x, y)], epochs=2, batch_size=16, bfloat16=False, device="cpu", modality="image")
     together.train(2)
+    assert [type(group) for group, _ in together._groups] == [StackedModels]
     for k, m in enumerate(members):
         model = initial(m)
         data = (x[:36], y[:36])
@@ -169,6 +171,7 @@ def test_members_of_different_recipes_train_together_as_alone() -> None:
     members = [Member(make, recipe, 1e-3, k, np.arange(36)) for k, recipe in enumerate(recipes)]
     together = Population(members, [(x, y)], epochs=2, batch_size=16, bfloat16=False, device="cpu", modality="image")
     together.train(2)
+    assert [type(group) for group, _ in together._groups] == [StackedModels]
     for k, m in enumerate(members):
         model, options = initial(m), {"epochs": 2, "batch_size": 16, "lr": 1e-3, "seed": k, "modality": "image"}
         dashpot.fit(model, (x[:36], y[:36]), recipe=m.recipe, progress=False, **options)
