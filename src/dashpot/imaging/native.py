@@ -22,7 +22,7 @@ class Job(ctypes.Structure):
     """``struct Job`` of warp.cpp."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("images", "out", "matrix", "flow", "whole")),
+        *((name, ctypes.c_void_p) for name in ("images", "out", "matrix", "flow", "bent")),
         *((name, ctypes.c_int64) for name in ("n", "channels", "h", "w", "oh", "ow")),
         *((name, ctypes.c_int32) for name in ("bytes_in", "bytes_out", "last", "border", "nearest", "threads")),
     )
@@ -56,7 +56,7 @@ def can_warp(x: Tensor) -> bool:
 def warped(
     x: Tensor,
     matrix: np.ndarray,
-    whole: np.ndarray,
+    bent: np.ndarray | None,
     flow: Tensor | None,
     size: tuple[int, int],
     border: str,
@@ -67,20 +67,21 @@ def warped(
 
     Args:
         matrix: float64 [n, 3, 3].
-        whole: which samples move by whole pixels, bool [n].
-        flow: float32 [n, 2, *size], or None.
+        bent: which samples the field moves, bool [n]; None: none.
+        flow: the field, float32 [n, 2, *size]; None: there is none.
     """
     n, channels, h, w = x.shape
     memory = torch.channels_last if in_channels_last(x) else torch.contiguous_format
     x = x.detach().contiguous(memory_format=memory)
     dtype = torch.float32 if unit else x.dtype
     out = buffers.empty((n, channels, *size), dtype, memory is torch.channels_last)
-    matrix, whole = np.ascontiguousarray(matrix), np.ascontiguousarray(whole)
-    bend = None if flow is None else flow.contiguous()
+    matrix = np.ascontiguousarray(matrix)
+    field = None if flow is None else flow.contiguous()
     job = Job(
-        *(x.data_ptr(), out.data_ptr(), matrix.ctypes.data, bend.data_ptr() if bend is not None else None),
-        *(whole.ctypes.data, n, channels, h, w, *size, x.dtype == torch.uint8, out.dtype == torch.uint8),
-        *(memory is torch.channels_last, BORDERS.index(border), mode == "nearest", torch.get_num_threads()),
+        *(x.data_ptr(), out.data_ptr(), matrix.ctypes.data, None if field is None else field.data_ptr()),
+        *(None if field is None or bent is None else bent.ctypes.data, n, channels, h, w, *size),
+        *(x.dtype == torch.uint8, out.dtype == torch.uint8, memory is torch.channels_last),
+        *(BORDERS.index(border), mode == "nearest", torch.get_num_threads()),
     )
     kernel().dashpot_warp(ctypes.byref(job))
     return out

@@ -1,6 +1,7 @@
 // Images read at other places. It must give what warp.py gives in torch, to rounding, and the same bits with any number
 // of threads; tests say so.
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <sys/mman.h>
 #include <vector>
@@ -19,7 +20,7 @@ struct Job {
     void *out;
     const double *matrix;  // [n, 3, 3]
     const float *flow;     // [n, 2, oh, ow], or null
-    const uint8_t *whole;  // [n]: whole pixels move, and the flow is nothing
+    const uint8_t *bent;   // [n]: the flow moves something; null where there is none
     int64_t n, channels, h, w, oh, ow;
     int32_t bytes_in, bytes_out, last, border, nearest, threads;
 };
@@ -56,6 +57,12 @@ Steps steps(const Job &job, int64_t area) { return job.last ? Steps{job.channels
 
 bool upright(const double *m) { return m[1] == 0 && m[3] == 0; }
 bool affine(const double *m) { return m[6] == 0 && m[7] == 0 && m[8] == 1; }
+
+bool whole_pixels(const double *m) {
+    for (int k : {0, 1, 3, 4})
+        if (m[k] != 0 && m[k] != 1 && m[k] != -1) return false;
+    return affine(m) && m[2] == std::rint(m[2]) && m[5] == std::rint(m[5]);
+}
 
 // Windows that only become larger or smaller: what is read along a row is the same in every row.
 template <int BORDER, class L, class Out, class Write>
@@ -139,12 +146,13 @@ void image(const Job &job, int64_t k, Scratch<Out> &s) {
     const In *in = (const In *)job.in + k * job.channels * job.h * job.w;
     Out *out = (Out *)job.out + k * job.channels * job.oh * job.ow;
     const double *m = job.matrix + 9 * k;
-    const float *flow = job.flow && !job.whole[k] ? job.flow + k * 2 * job.oh * job.ow : nullptr;
-    if (job.whole[k] && upright(m)) {
+    const float *flow = job.flow && job.bent[k] ? job.flow + k * 2 * job.oh * job.ow : nullptr;
+    const bool whole = !flow && whole_pixels(m);
+    if (whole && upright(m)) {
         const Moves moves{(int64_t)m[0], (int64_t)m[2], (int64_t)m[4], (int64_t)m[5]};
         copied<BORDER>(in, out, moves, job.last ? 1 : job.channels, job.last ? job.channels : 1, job.h, job.w, job.oh,
             job.ow);
-    } else if (job.whole[k] || job.nearest) {
+    } else if (whole || job.nearest) {
         nearest<BORDER>(job, in, out, m, flow, s);
     } else if (job.channels == 1) {
         bilinear<BORDER, One<In>>(job, in, out, m, flow, s);

@@ -44,12 +44,14 @@ def warp(
     height, width = size = size or (x.shape[-2], x.shape[-1])
     unit = unit and x.dtype == torch.uint8
     maps = matrix.numpy()
-    whole, flow = copies(maps), None
+    bent: np.ndarray | None = None
+    flow = None
     if knots is not None:
-        whole &= ~knots.numpy().any(axis=(1, 2, 3))
-        flow = None if whole.all() else field(knots.to(x.device, non_blocking=True), spacing, height, width)
+        bent = np.asarray(knots.numpy().any(axis=(1, 2, 3)))
+        flow = field(knots.to(x.device, non_blocking=True), spacing, height, width) if bent.any() else None
     if can_warp(x):
-        return warped(x, maps, whole, flow, size, border, mode, unit)
+        return warped(x, maps, bent, flow, size, border, mode, unit)
+    whole = copies(maps) if bent is None else copies(maps) & ~bent
     if whole.all():
         out = _read(x, matrix, size, None, border, "nearest", unit)
     elif not whole.any():
