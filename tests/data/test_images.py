@@ -12,7 +12,8 @@ from PIL import Image
 
 import dashpot
 from dashpot.data import DataWarning, load_problem
-from dashpot.data.images import image_files, read_images
+from dashpot.data.images import image_files
+from dashpot.data.pictures import read_images
 
 
 def fill(*folders: Path, count: int = 4) -> None:
@@ -141,3 +142,58 @@ def test_a_folder_is_read_in_the_same_order_everywhere(tmp_path: Path) -> None:
         == before
         == [f"{n}/{i}.png" for n in "abc" for i in range(3)]
     )
+
+
+class TestFilesOfAllKinds:
+    def test_transparent_pixels_are_seen_on_white(self, tmp_path: Path) -> None:
+        pixels = np.zeros((8, 8, 4), dtype=np.uint8)
+        pixels[:4] = (200, 100, 0, 255)
+        pixels[4] = (0, 0, 0, 51)  # a fifth of black, four fifths of white
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        found = read_images([tmp_path / "a.png"])[0]
+        assert found[:, 0, 0].tolist() == [200, 100, 0]
+        assert found[:, 4, 0].tolist() == [204, 204, 204]
+        assert found[:, 5:].min() == 255
+
+    def test_grey_with_transparency_is_grey(self, tmp_path: Path) -> None:
+        Image.fromarray(np.full((8, 8, 2), (40, 255), dtype=np.uint8)).save(tmp_path / "a.png")
+        found = read_images([tmp_path / "a.png"])
+        assert (found.shape, found.min(), found.max()) == ((1, 1, 8, 8), 40, 40)
+
+    def test_of_an_animation_the_first_image_counts(self, tmp_path: Path) -> None:
+        frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+        frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+        assert read_images([tmp_path / "a.gif"])[0, :, 0, 0].tolist() == [255, 0, 0]
+
+    def test_sizes_are_mixed_and_turned(self, tmp_path: Path) -> None:
+        files = []
+        for i, size in enumerate([(9, 12), (30, 20), (12, 9), (9, 12)]):
+            image = Image.new("RGB", size, (i, 0, 0))
+            tags = image.getexif()
+            tags[274] = 6 if size == (12, 9) else 1  # stored lying, shown standing
+            files.append(tmp_path / f"{i}.png")
+            image.save(files[-1], exif=tags)
+        found = read_images(files)
+        assert found.shape == (4, 3, 12, 9)
+        assert found[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+    def test_the_first_broken_file_is_named(self, tmp_path: Path) -> None:
+        fill(tmp_path / "a", count=6)
+        whole = (tmp_path / "a" / "3.png").read_bytes()
+        for name in ("3.png", "5.png"):
+            (tmp_path / "a" / name).write_bytes(whole[: len(whole) - 30])
+        with pytest.raises(dashpot.DataError, match=r"3\.png must be complete and readable"):
+            read_images(image_files(tmp_path))
+
+    def test_one_class_is_refused_before_a_file_is_read(self, tmp_path: Path) -> None:
+        (tmp_path / "cat").mkdir()
+        (tmp_path / "cat" / "a.png").write_bytes(b"no image")
+        with pytest.raises(dashpot.DataError, match="at least 2 classes, one folder each, got only 'cat'"):
+            load_problem(tmp_path)
+
+    def test_a_class_of_one_image_is_trained_on_with_a_warning(self, tmp_path: Path) -> None:
+        fill(tmp_path / "cat", tmp_path / "dog", count=8)
+        fill(tmp_path / "owl", count=1)
+        with pytest.warns(DataWarning, match=r"too few rows to be judged .*'owl' \(1\)"):
+            problem = load_problem(tmp_path)
+        assert (problem.labels == 2)[problem.split(0).train].sum() == 1

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import dashpot
 from dashpot.training.loop import DivergenceWarning
+from dashpot.training.setup import schedule_of
 
 
 def problem(n: int = 90, regression: bool = False) -> tuple[Tensor, Tensor]:
@@ -177,7 +178,7 @@ def test_sample_weights_count_as_repetitions() -> None:
         ({"batch_size": 2.5}, "batch_size must be"),
         ({"lr": float("nan")}, "lr must be"),
         ({"lr": 0}, "lr must be a number > 0"),
-        ({"schedule": "linear"}, "schedule must be one of cosine, constant"),
+        ({"schedule": "linear"}, "schedule must be one of cosine, constant, one-cycle"),
         ({"device": "warp"}, "device must be"),
     ],
 )
@@ -253,3 +254,8 @@ def test_the_known_scores_are_those_that_are_computed() -> None:
     criterion = torch.nn.BCEWithLogitsLoss(reduction="none")
     found = metrics_of(torch.randn(3, 2), labels, lambda o, t: criterion(o, t.float()), targets="multilabel")
     assert set(found) == set(SCORES["multilabel"])
+
+
+def test_one_cycle_goes_up_in_a_quarter_and_down_to_zero() -> None:
+    factor = schedule_of("one-cycle")
+    assert [factor(t) for t in (0.0, 0.125, 0.25, 0.625, 1.0)] == [0.0, 0.5, 1.0, 0.5, 0.0]

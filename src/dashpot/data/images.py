@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -168,57 +167,6 @@ def _is_hidden(name: str) -> bool:
 
 def _refuse_unreadable(error: OSError) -> None:
     raise StorageError(f"folder {error.filename} cannot be read: {error.strerror}. Check its rights.") from error
-
-
-def read_images(files: list[Path], shape: tuple[int, int, int] | None = None) -> np.ndarray:
-    """Pixels as uint8 [n, channels, height, width].
-
-    Args:
-        shape: channels, height and width to convert to; by default grey only if all are, and the most frequent size.
-
-    Raises:
-        DataError: a file that is no complete image, or one whose pixels have no known range.
-    """
-    from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
-
-    assert not ImageFile.LOAD_TRUNCATED_IMAGES
-    images: list[Image.Image] = []
-    for path in files:
-        try:
-            with Image.open(path) as image:
-                image.load()
-                images.append(_eight_bit(ImageOps.exif_transpose(image), image.format))
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-            raise DataError(
-                f"image {path} must be complete and readable, got: {error}. Replace or remove the file."
-            ) from None
-    if shape is None:
-        size = Counter(image.size for image in images).most_common(1)[0][0]
-        shape = (1 if all(image.mode == "L" for image in images) else 3, size[1], size[0])
-    channels, height, width = shape
-    out = np.empty((len(images), channels, height, width), dtype=np.uint8)
-    for i, picture in enumerate(images):
-        converted = picture.convert("L" if channels == 1 else "RGB")
-        if converted.size != (width, height):
-            converted = converted.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(converted)
-        out[i] = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-    return out
-
-
-def _eight_bit(image: Any, file_format: str | None) -> Any:
-    """Grey or RGB with 8 bits; of 16 bits the upper 8, where Pillow itself would cut off everything above 255."""
-    from PIL import Image
-
-    # Before version 11.0 Pillow called a PNG of 16 bits "I".
-    if image.mode.startswith("I;16") or (image.mode, file_format) == ("I", "PNG"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError(
-            f"pixels of {'whole numbers' if image.mode == 'I' else 'fractions'} in 32 bits, whose range is not known;"
-            " save it with 8 or 16 bits"
-        )
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 def as_pixels(name: str, x: np.ndarray) -> np.ndarray:

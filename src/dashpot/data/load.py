@@ -16,9 +16,10 @@ from dashpot.data.columnar import DataWarning
 from dashpot.data.delimited import read_delimited
 from dashpot.data.dialects import check_separator
 from dashpot.data.encodings import check_encoding
-from dashpot.data.images import ImagePreprocessing, as_pixels, existing, image_files, read_images
+from dashpot.data.images import ImagePreprocessing, as_pixels, existing, image_files
 from dashpot.data.kinds import Prepares
 from dashpot.data.parts import class_folders, named_test
+from dashpot.data.pictures import read_images
 from dashpot.data.preprocessing import Preprocessing
 from dashpot.data.problem import Problem, guess_task
 from dashpot.data.reading import Reading, missing_of
@@ -106,6 +107,10 @@ def load_problem(
         _demand_table(reading, form, "a folder of images")
         files = image_files(path)
         labels, test = class_folders(path, files)
+        if len(set(labels)) < 2:
+            raise DataError(
+                f"folder {path} must hold images of at least 2 classes, one folder each, got only {labels[0]!r}."
+            )
         return Problem(path.resolve().name, read_images(files), np.array(labels, dtype=object), task, test)
     if path.suffix == ".npz":
         _demand_table(reading, form, "an .npz file")

@@ -114,8 +114,9 @@ def fit(
             cross entropy for classes, squared error for values and binary cross entropy for labels.
         optimizer: one made for this model, or a function from parameters to one; by default AdamW without decay at
             ``lr``.
-        schedule: ``"cosine"`` to zero over all epochs, ``"constant"``, or a function from progress in [0, 1) to a
-            factor of the learning rate.
+        schedule: ``"cosine"`` to zero over all epochs, ``"one-cycle"`` (from zero up to ``lr`` in a quarter of the
+            run, and down to zero), ``"constant"``, or a function from progress in [0, 1) to a factor of the learning
+            rate.
         epochs, batch_size: at least 1.
         lr: of the default optimizer, > 0.
         seed: of the order of rows (of a loader's own generator too), of the model's own dropout and of the recipe. The

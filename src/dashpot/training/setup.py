@@ -13,6 +13,9 @@ from torch.optim import Optimizer
 from dashpot.core.errors import ConfigError
 from dashpot.core.running.attach import plain_optimizer
 
+WARMUP = 0.25
+"""The share of a run in which ``"one-cycle"`` reaches the full learning rate."""
+
 
 def pick_device(device: str | torch.device) -> torch.device:
     """``"auto"``: a CUDA device if there is one, else the CPU.
@@ -57,6 +60,8 @@ def schedule_of(schedule: str | Callable[[float], float]) -> Callable[[float], f
     known: dict[str, Callable[[float], float]] = {
         "cosine": lambda t: (1 + math.cos(math.pi * t)) / 2,
         "constant": lambda t: 1.0,
+        # Up in a quarter of the run, then down to zero (Smith and Topin, "Super-Convergence", 2019).
+        "one-cycle": lambda t: t / WARMUP if t < WARMUP else (1 - t) / (1 - WARMUP),
     }
     if schedule not in known:
         raise ConfigError("schedule", f"one of {', '.join(known)}, or a function", schedule)

@@ -1,0 +1,115 @@
+"""Files of images to pixels: looked at first, then decoded one by one into their place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dashpot.core.errors import DataError
+from dashpot.core.threads import cores
+
+ORIENTATION, TURNED = 274, (5, 6, 7, 8)
+"""The tag by which a camera says how it was held, and the values for which height and width change places."""
+
+
+def read_images(files: Sequence[Path], shape: tuple[int, int, int] | None = None) -> np.ndarray:
+    """Pixels as uint8 [n, channels, height, width].
+
+    Each file is decoded once, on all cores, and resized into its place: beside the result, memory holds one image per
+    core, whatever sizes the files have. Transparent pixels are seen on white, as browsers show them; of an animation or
+    a file of several pages the first image counts; of 16 bits the upper 8.
+
+    Args:
+        shape: channels, height and width to convert to; by default grey only if all are, and the most frequent size.
+
+    Raises:
+        DataError: a file that is no complete image, or one whose pixels have no known range.
+    """
+    shape = shape or _usual(files)
+    out = np.empty((len(files), *shape), dtype=np.uint8)
+
+    def place(i: int) -> None:
+        with _opened(files[i]) as image:
+            out[i] = _pixels(image, shape)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        for _ in pool.map(place, range(len(files))):  # the first error in order is raised, and the rest is left
+            pass
+    return out
+
+
+def _usual(files: Sequence[Path]) -> tuple[int, int, int]:
+    """Grey only if all are, and the most frequent size: by the files' heads alone."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    grey = True
+    for path in files:
+        with _opened(path) as image:
+            turned = image.getexif().get(ORIENTATION) in TURNED
+            sizes[image.size[::-1] if turned else image.size] += 1
+            grey &= image.mode in ("1", "L", "LA", "La") or _sixteen_bit(image)
+    width, height = sizes.most_common(1)[0][0]
+    return (1 if grey else 3, height, width)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An image; what goes wrong with it names the file."""
+    from PIL import Image, ImageFile, UnidentifiedImageError
+
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(
+            f"image {path} must be complete and readable, got: {error}. Replace or remove the file."
+        ) from None
+
+
+def _pixels(image: Any, shape: tuple[int, int, int]) -> np.ndarray:
+    """One image as uint8 [channels, height, width]."""
+    from PIL import Image, ImageOps
+
+    channels, height, width = shape
+    picture = _eight_bit(image).convert("L" if channels == 1 else "RGB")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(picture)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _sixteen_bit(image: Any) -> bool:
+    # Before version 11.0 Pillow called a PNG of 16 bits "I".
+    return bool(image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PNG"))
+
+
+def _eight_bit(image: Any) -> Any:
+    """Grey or RGB with 8 bits; of 16 bits the upper 8, where Pillow itself would cut off everything above 255. It keeps
+    its tags.
+    """
+    from PIL import Image
+
+    tags = image.getexif()
+    if _sixteen_bit(image):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError(
+            f"pixels of {'whole numbers' if image.mode == 'I' else 'fractions'} in 32 bits, whose range is not known;"
+            " save it with 8 or 16 bits"
+        )
+    elif image.has_transparency_data:
+        seen = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert(
+            "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+        )
+    else:
+        image = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    image.getexif().update(tags)
+    return image
