@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from dashpot.data import Prepared, Problem
 from dashpot.data.splitting import warn_of_rare
 from dashpot.evaluation.losses import Criterion
 from dashpot.evaluation.metrics import find_metric, with_positive
+from dashpot.search import images
 from dashpot.search.arguments import name_of, rate
 from dashpot.search.config import SearchConfig
 from dashpot.search.inputs import layers, staged
@@ -29,12 +29,12 @@ from dashpot.search.racing import measuring, memory
 from dashpot.search.racing.task import Factory, Task
 from dashpot.search.racing.trial import Say, TrainingBudget
 from dashpot.search.racing.worker import Worker
-from dashpot.search.setup import Note, Setup, conflicts, demand_searchable, make_task, positive_class
+from dashpot.search.setup import Note, Setup, conflicts, demand_searchable, make_task, noted, positive_class
 from dashpot.search.space.batch_sizes import default_batch_size, with_batches
 from dashpot.search.space.defaults import default_space, first_candidates
 from dashpot.search.space.space import Candidate, Space
 from dashpot.search.storage.study import JOURNAL, Store
-from dashpot.training.defaults import epochs_for
+from dashpot.training.defaults import FEWEST_EPOCHS, epochs_for
 
 
 class Search:
@@ -87,26 +87,23 @@ class Search:
         self.test: np.ndarray = np.arange(0)
         if config.test:
             self.pool, self.test = problem.pool_and_test(config.seed)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with noted(note):
             self.prepared = problem.prepare(self.pool, scaling="robust")
-        for warning in caught:
-            note(str(warning.message))
         task: Task = make_task(
             problem, self.prepared, self.pool, config.cv, self.metric, config.seed, config.device, config.bfloat16
         )
         self.task = replace(
             task, make=staged(make, self.prepared) if make else task.make, loss=loss, calibrated=config.calibrate
         )  # nothing is known of networks yet
+        self.whole = self.task if make is None and images.apart(self.task, config) else None
+        if self.whole is not None:
+            self.task = images.for_race(self.whole, config)
         self.cv = len(self.task.folds)
         if self.metric.binary and self.positive is not None:
             note(f"F1 is of class {problem.classes[self.positive]!r} throughout.")
         if problem.task == "classification":
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
+            with noted(note):
                 warn_of_rare(problem.classes, problem.labels[self.pool], self.cv, "fold")
-            for warning in caught:
-                note(str(warning.message))
         self._make = make
         found = (
             space(self.prepared)
@@ -134,6 +131,7 @@ class Search:
             "calibrate": self.config.calibrate,
             "schedule": self.config.schedule,
             "test part": self.config.test,
+            **({"race": "of images, the final network apart"} if self.whole is not None else {}),
             "model": name_of(self._make),
             "loss": name_of(self.task.loss),
             "network": layers(self.task.make, self.space.baseline().net),
@@ -168,15 +166,18 @@ class Search:
         if self.config.budget is not None:  # a number of candidates takes what it takes
             pace = budgets.pace(self.task, some[: max(1, members // budgets.SAMPLED_FOLDS)], batch)
             pace = budgets.Pace(pace.seconds / self.spread.gain)
+        spent = time.monotonic() - self.started
+        race = self.config.race if self.whole is None else images.race_share(spent, self.config.budget)
         training = budgets.fit_budget(
             self._rows(),
-            self.cv,
+            1 if self.whole is not None else self.cv,
             pace,
             self.config.budget,
             epochs=self.config.epochs,
             batch_size=batch,
-            race=self.config.race,
-            spent=time.monotonic() - self.started,
+            race=race,
+            fewest=FEWEST_EPOCHS if self.whole is None else images.FEWEST,
+            spent=spent,
             schedule=self.config.schedule,
             members=members,
         )
@@ -194,7 +195,7 @@ class Search:
             share = budgets.race_share(
                 training, pace, self.cv, budget, least=least, explain=explain, finalists=FINALISTS
             )
-            store.set("share", share)
+            store.set("share", share if self.whole is None else race)
         store.set("training budget", budgets.to_dict(training))
         return training
 
@@ -272,6 +273,7 @@ class Search:
             folder=self.folder,
             started=self.started,
             race_end=race_end,
+            whole=self.whole,
             hurried=self.hurried,
             measured=self.measured,
             note=self.note,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Setup:
         started: ``time.monotonic()`` at which the search began.
         race_end: ``time.monotonic()`` at which the races had to end; None without a budget.
         measured: the precision and the number of populations, with the times by which they were chosen.
+        whole: the task at full size, on which the final network is trained apart from the race; None where the race's
+            networks make the model.
         hurried: the user interrupted the search: only what the best so far needs is done.
         note: called with messages for the user.
         say: called with (stage, trials, epoch) after each epoch.
@@ -64,10 +66,21 @@ class Setup:
     started: float
     positive: int | None = None
     race_end: float | None = None
+    whole: Task | None = None
     hurried: bool = False
     measured: Mapping[str, Any] = field(default_factory=dict)
     note: Note = lambda text: None
     say: Say = lambda stage, trials, epoch: None
+
+
+@contextlib.contextmanager
+def noted(note: Note) -> Iterator[None]:
+    """Warnings become notes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        note(str(warning.message))
 
 
 def demand_searchable(space: Space, task: Task, schedule: str, *, named: bool) -> None:

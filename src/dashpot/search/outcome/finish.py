@@ -13,7 +13,9 @@ import torch
 
 from dashpot.core.errors import ConfigError
 from dashpot.evaluation.losses import predict
+from dashpot.search import images
 from dashpot.search.outcome import ablation, ensemble
+from dashpot.search.outcome.final import final_network
 from dashpot.search.outcome.record import Outcome, judged, record
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.outcome.seeds import Seeds
@@ -61,6 +63,8 @@ def deadlines(setup: Setup, pace: float) -> Deadlines:
     budget = setup.config.budget
     if budget is None:
         return Deadlines(None, None)
+    if setup.whole is not None and setup.race_end is not None:
+        return Deadlines(setup.race_end + images.FINALS * budget, setup.started + images.BEFORE * budget)
     end = setup.started + END * budget
     if setup.race_end is None or not setup.config.explain:
         return Deadlines(end, end)
@@ -85,7 +89,7 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
     choice = ensemble.choose(finalists)
     training = replace(training, epochs=choice.chosen.planned or training.epochs)
     seeds = Seeds(setup, training, every, until.end, pace * training.epochs)
-    again = seeds.again(finalists, choice, baseline)
+    again = seeds.again(finalists, choice, baseline) if setup.whole is None else []
     if again:
         # Only those that were trained as often are compared: the best of many is biased, and was, with its first
         # seed.
@@ -97,11 +101,12 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         once = next(r for r in [*again, *finalists] if r.number == choice.chosen.number)
         found = contributions(setup, store, training, once, every, until.end, seeds.pace)
     finalists = [*finalists, *again]
-    kind = "folds" if config.ensemble == "refit" else config.ensemble
-    made = ensemble.assemble(
-        task, [*finalists, *seeds.more(finalists, choice)], choice, every, kind, calibrate=config.calibrate
-    )
-    if config.ensemble == "refit":
+    kind = "folds" if config.ensemble == "refit" or setup.whole is not None else config.ensemble
+    more = seeds.more(finalists, choice) if setup.whole is None else []
+    made = ensemble.assemble(task, [*finalists, *more], choice, every, kind, calibrate=config.calibrate)
+    if setup.whole is not None:
+        made = final_network(setup, setup.whole, training, store, choice.chosen.candidate, made)
+    elif config.ensemble == "refit":
         made = ensemble.refit(task, training, setup.pool, choice, made)
     steps = store.count("steps")
     outputs = predict(made.network, setup.prepared.x[torch.as_tensor(setup.test)]) if len(setup.test) else None

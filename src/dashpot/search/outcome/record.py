@@ -141,7 +141,7 @@ def _test_scores(
     if setup.positive is not None:
         metrics = {name: with_positive(m, setup.positive) for name, m in metrics.items()}
     rows = torch.as_tensor(setup.test)
-    x, y, weight = setup.prepared.x[rows], setup.prepared.y[rows].numpy(), setup.task.weights(setup.test)
+    y, weight = setup.prepared.y[rows].numpy(), setup.task.weights(setup.test)
     if setup.problem.task == "classification" and len(np.unique(y)) < 2:
         metrics.pop("roc_auc", None)  # which compares rows of two classes
     made, scale, baseline = outcome.final, setup.task.scale, outcome.baseline
@@ -151,7 +151,8 @@ def _test_scores(
         it, calibrate = loaded[baseline.number], setup.config.calibrate
         choice, folds = ensemble.Choice(it, it, ""), list(outcome.folds)
         own = ensemble.assemble(setup.task, seeds[baseline.number], choice, folds, "folds", calibrate=calibrate)
-        bare = ensemble.metric_values(predict(own.network, x), y, scale, own.decision, metrics, weight)
+        small = setup.task.x[rows]  # of images perhaps fewer pixels than the final network takes
+        bare = ensemble.metric_values(predict(own.network, small), y, scale, own.decision, metrics, weight)
     return TestScores(chosen, bare, {} if setup.problem.kind == "tensor" else _references(setup, metrics))
 
 

@@ -132,6 +132,7 @@ def fit_budget(
     spent: float = 0.0,
     schedule: str = HALVING,
     members: int | None = None,
+    fewest: int = FEWEST_EPOCHS,
 ) -> TrainingBudget:
     """The longest training budget of which at least one race fits into its share of the budget.
 
@@ -143,6 +144,7 @@ def fit_budget(
         spent: seconds that are gone already.
         members: how many fit into memory at once; parallel trials shrink to 8, then folds to 1, then parallel trials
             to 4.
+        fewest: epochs that remain at least.
 
     Raises:
         ConfigError: not even the smallest race fits; it says what would.
@@ -164,8 +166,9 @@ def fit_budget(
         # Several races are better than one: a sampler learns from the first. Up to here that is cheap.
         while cost() > share / 3 and (smaller := _smaller(training, FOR_THREE, fixed)) is not None:
             training = smaller
+        for_one = (*FOR_ONE, ("epochs", fewest, None))
         while cost() > share:
-            if (smaller := _smaller(training, FOR_ONE, fixed)) is None:
+            if (smaller := _smaller(training, for_one, fixed)) is None:
                 raise _too_short(training, pace, budget, cost(), (cost() + spent) / race, spent)
             training = smaller
     return replace(training, rungs=rungs_for(training, training.epochs))

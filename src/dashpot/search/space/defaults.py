@@ -12,6 +12,7 @@ from dashpot.core.technique import Technique
 from dashpot.data import Prepared, Problem
 from dashpot.nets import TableNet
 from dashpot.search.networks import TABLE_OPTIONS, chosen_networks, layout
+from dashpot.search.space import images
 from dashpot.search.space.distributions import Categorical, Distribution, Numeric, clipped
 from dashpot.search.space.space import Candidate, Space
 from dashpot.search.space.technique import technique_spaces
@@ -77,7 +78,8 @@ def starting_points(space: Space) -> dict[str, dict[str, Any]]:
     Of a combination what the space does not have is left out.
     """
     found: dict[str, dict[str, Any]] = {}
-    for title, (techniques, settings) in COMBINATIONS.items():
+    pictures = {"horizontal-flip", "translation"} & {part.name for part in space.techniques}
+    for title, (techniques, settings) in (images.COMBINATIONS if pictures else COMBINATIONS).items():
         point: dict[str, Any] = {}
         for name, fields in techniques.items():
             point |= {name: True, **{f"{name}.{field}": value for field, value in fields.items()}}
@@ -139,7 +141,13 @@ def default_space(
     rows = len(prepared.x)
     if problem.kind != "table":
         net: dict[str, Distribution] = {"width": Categorical((16, 32)), **chosen_networks(networks, ("width",))}
-        return Space(parts, lr=Numeric(5e-4, 2e-2, log=True), net=net, lr_default=3e-3)
+        return Space(
+            parts,
+            lr=Numeric(5e-4, 2e-2, log=True),
+            net=net,
+            lr_default=3e-3,
+            net_default={"width": clipped(16, net["width"])},
+        )
     numbers = layout(prepared)[0]
     net = {
         "width": Categorical((128, 256)),

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from dashpot.core.fields.domains import Choice, Range
+from dashpot.core.preset import Preset
 from dashpot.imaging.boxes import FILLS, Erase, spans
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.noise import image_keys
@@ -49,6 +50,7 @@ class Cutout(PictureTechnique):
 
     summary = "erases one square of each image"
     order = -10
+    preset = Preset("fraction=0.1..0.5", modalities=("image",), order=36)
 
     fraction: Annotated[float, Range(0.0, 1.0, search=(0.1, 0.6), off=0.0)] = field(default=0.5, kw_only=False)
     p: Annotated[float, Range(0.0, 1.0, off=0.0)] = 1.0

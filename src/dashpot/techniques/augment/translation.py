@@ -6,6 +6,7 @@ from typing import Annotated
 import numpy as np
 
 from dashpot.core.fields.domains import Flag, Range
+from dashpot.core.preset import Preset
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.matrices import moves
 from dashpot.techniques.augment.geometry import Geometry
@@ -40,6 +41,7 @@ class Translation(Geometry):
     """
 
     summary = "moves images by random parts of their size"
+    preset = Preset("fraction=0.03..0.15", modalities=("image",), order=34)
 
     fraction: Annotated[float, Range(0.0, 1.0, search=(0.02, 0.3), off=0.0)] = field(default=0.1, kw_only=False)
     whole: Annotated[bool, Flag()] = True

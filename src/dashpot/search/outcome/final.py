@@ -1,0 +1,95 @@
+"""The final network of a search over images: the chosen recipe at full size, on all rows, in the time that is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dashpot.core.recipe import Recipe
+from dashpot.core.rng import initial_weights
+from dashpot.search.outcome.ensemble import Final
+from dashpot.search.racing.task import Task
+from dashpot.search.racing.trial import TrainingBudget
+from dashpot.search.setup import Setup
+from dashpot.search.space.space import Candidate
+from dashpot.search.storage.study import Store
+from dashpot.techniques.stopping.early_stopping import EarlyStopping
+from dashpot.training.checkpoint import FILE
+from dashpot.training.loop import FitResult, fit
+
+FOLDER, END = "final", 0.93
+"""Where its checkpoint is, and the share of the budget by which it is ready."""
+SAMPLED = 512
+"""Rows by which an epoch is timed."""
+MARGIN = 0.9
+"""The share of the time that is planned with, as the pace may fall."""
+FEWEST, USEFUL, MOST = 3, 10, 150
+"""Epochs: at least, those below which it is said that they are few, and at most."""
+
+
+def final_network(
+    setup: Setup, whole: Task, training: TrainingBudget, store: Store, chosen: Candidate, made: Final
+) -> Final:
+    """One network of the chosen candidate, trained on the whole pool at full size for as many epochs as the budget
+    leaves by the measured pace; a training that was cut off goes on from its last epoch.
+
+    Args:
+        whole: the task at full size.
+        made: of the race's networks: its temperature and decision stay.
+    """
+    index = torch.as_tensor(setup.pool)
+    parts = [whole.x[index], whole.y[index], *([] if whole.weight is None else [whole.weight[index]])]
+    batch = chosen.batch_size or training.batch_size
+    key = str(dict(chosen.params))
+    plan: Mapping[str, Any] = store.get("final") or {}
+    if plan.get("candidate") != key:
+        plan = {"candidate": key, "epochs": _epochs(setup, whole, chosen, parts, batch)}
+        store.set("final", dict(plan))
+    epochs = int(plan["epochs"])
+    if epochs < USEFUL:
+        setup.note(f"the budget left {epochs} epochs for the final network; give more time for a better one.")
+    folder = setup.folder / FOLDER
+    result = _fit(setup, whole, chosen, parts, batch, epochs, checkpoint=folder, resume=(folder / FILE).exists())
+    if result.diverged:
+        setup.note(f"the final network was trained again at a third of its learning rate: {result.diverged}")
+        result = _fit(setup, whole, replace(chosen, lr=chosen.lr / 3), parts, batch, epochs)
+    text = f"one network, {epochs} epochs at full size on all {len(setup.pool):,} rows but the test part"
+    return replace(made, network=result.model.cpu().eval(), text=text)
+
+
+def _epochs(setup: Setup, whole: Task, chosen: Candidate, parts: list[Tensor], batch: int) -> int:
+    some = [part[: max(SAMPLED, 2 * batch)] for part in parts]
+    timed = _fit(setup, whole, chosen, some, batch, 2)
+    pace = timed.history[-1]["seconds"] * len(parts[0]) / len(some[0]) if timed.history else 0.0
+    budget = setup.config.budget
+    left = 0.0 if budget is None else setup.started + END * budget - time.monotonic()
+    return min(MOST, max(FEWEST, int(MARGIN * left / pace) if pace else FEWEST))
+
+
+def _fit(
+    setup: Setup, whole: Task, chosen: Candidate, parts: list[Tensor], batch: int, epochs: int, **options: Any
+) -> FitResult:
+    # No row is left that early stopping could watch, and the learning rate falls to zero.
+    recipe = Recipe(t for t in chosen.recipe if not isinstance(t, EarlyStopping))
+    with initial_weights(setup.config.seed):
+        network: nn.Module = whole.make(dict(chosen.net))
+    return fit(
+        network,
+        tuple(parts),
+        recipe=recipe,
+        loss=whole.loss,
+        epochs=epochs,
+        batch_size=batch,
+        lr=chosen.lr,
+        schedule="one-cycle",
+        seed=setup.config.seed,
+        device=setup.config.device,
+        modality=whole.modality,
+        progress=False,
+        **options,
+    )
