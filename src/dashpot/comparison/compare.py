@@ -118,6 +118,7 @@ def train_together(
             [(prepared.x, prepared.y)],
             epochs=length.epochs,
             batch_size=length.batch_size,
+            schedule=length.schedule,
             device=device,
             bfloat16=False,
             modality=prepared.modality,

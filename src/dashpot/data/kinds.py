@@ -52,6 +52,7 @@ class DataKind:
         preprocessing: its class, with ``fit(inputs, train, scaling=...)`` and ``from_dict``.
         batch_size: of a single training; None: by the rows.
         steps: of a single training, about.
+        lr, schedule: of a single training.
         faster_together: whether its built-in networks train faster in one population than one by one on a CPU.
     """
 
@@ -60,15 +61,17 @@ class DataKind:
     preprocessing: Any
     batch_size: int | None
     steps: int
+    lr: float
+    schedule: str
     faster_together: bool
 
 
 KINDS: Mapping[str, DataKind] = {
     kind.name: kind
     for kind in (
-        DataKind("table", Rows, Preprocessing, None, 3000, True),
+        DataKind("table", Rows, Preprocessing, None, 3000, 1e-3, "cosine", True),
         # A convolutional network takes far more time per row: a third of the steps.
-        DataKind("image", np.ndarray, ImagePreprocessing, 64, 1000, False),
+        DataKind("image", np.ndarray, ImagePreprocessing, 64, 1000, 6e-3, "one-cycle", False),
     )
 }
 

@@ -25,12 +25,14 @@ class TrainingLength:
     Attributes:
         epochs: at most.
         batch_size: rows per optimizer step.
-        lr: of AdamW, at the start.
+        lr: of AdamW, at its highest.
+        schedule: of the learning rate, by a name that :func:`dashpot.fit` knows.
     """
 
     epochs: int
     batch_size: int
     lr: float = 1e-3
+    schedule: str = "cosine"
 
     @staticmethod
     def default(kind: str, rows: int, epochs: int | None = None) -> TrainingLength:
@@ -43,7 +45,8 @@ class TrainingLength:
         """
         usual = KINDS[kind]
         batch_size = usual.batch_size or batch_size_for(rows, largest=LARGEST)
-        return TrainingLength(epochs or epochs_for(rows, batch_size, steps=usual.steps, most=MOST_EPOCHS), batch_size)
+        epochs = epochs or epochs_for(rows, batch_size, steps=usual.steps, most=MOST_EPOCHS)
+        return TrainingLength(epochs, batch_size, usual.lr, usual.schedule)
 
 
 def network_for(problem: Problem, prepared: Prepared) -> nets.Net:
@@ -70,7 +73,7 @@ def train(
     Args:
         problem, prepared, split: the data, prepared with the split's training rows.
         recipe: the techniques.
-        length: epochs, batch size and learning rate.
+        length: epochs, batch size, learning rate and its schedule.
         seed, device, checkpoint, resume, progress: as in :func:`dashpot.fit`.
         before: called with the network before it is trained.
     """
@@ -85,6 +88,7 @@ def train(
         epochs=length.epochs,
         batch_size=length.batch_size,
         lr=length.lr,
+        schedule=length.schedule,
         seed=seed,
         device=device,
         checkpoint=checkpoint,
