@@ -57,7 +57,7 @@ def gaussian_weights(sigma: Tensor) -> Tensor:
     """
     sigma = sigma.double()[:, None]
     radius = torch.ceil(3 * sigma)
-    place = torch.arange(int(radius.max()) + 1 if len(sigma) else 1, dtype=torch.float64)
+    place = torch.arange(int(radius.max()) + 1 if len(sigma) else 1, dtype=torch.float64, device="cpu")
     weights = torch.exp(-0.5 * (place / sigma.clamp(min=1e-30)).square()) * (place <= radius)
     return weights / (2 * weights.sum(1, keepdim=True) - weights[:, :1])
 

@@ -47,7 +47,7 @@ def run(source: str, function: str, x: Tensor, unit: bool, owned: bool, *argumen
     out = buffers.empty(x.shape, torch.float32 if as_unit else x.dtype, last) if new else x
     if not x.numel():
         return out
-    kept = [a.contiguous() if isinstance(a, Tensor) else a for a in arguments]  # alive until the call is over
+    kept = [a.cpu().contiguous() if isinstance(a, Tensor) else a for a in arguments]  # alive until the call is over
     pointers: list[Any] = [ctypes.c_void_p(a.data_ptr()) if isinstance(a, Tensor) else ctypes.c_int64(a) for a in kept]
     types = 1 if x.dtype == torch.float32 else 2 if as_unit else 0
     threads = torch.get_num_threads() if x.numel() > SMALL else 1

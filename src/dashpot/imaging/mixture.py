@@ -55,7 +55,9 @@ def weighted(images: Sequence[Tensor], weights: Tensor, *, unit: bool = False, o
     x = images[0]
     memory = torch.channels_last if kernels.is_channels_last(x) else torch.contiguous_format
     others = [image.contiguous(memory_format=memory) for image in (x, *images[1:])]
-    places = torch.tensor([image.data_ptr() for image in others]) if x.device.type == "cpu" else weights
+    places = weights
+    if x.device.type == "cpu":
+        places = torch.tensor([image.data_ptr() for image in others], device="cpu")
     found = kernels.run("colour", "mixture", others[0], unit, owned, places, len(others), weights.float())
     if found is not None:
         return found

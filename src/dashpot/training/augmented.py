@@ -116,7 +116,7 @@ class SampleTransform:
                 f" {str(image.dtype).removeprefix('torch.')}."
             )
         x = (image if image.ndim == 3 else image[None])[None].contiguous()
-        size, place, drawn = Size(*x.shape), torch.tensor([index]), []
+        size, place, drawn = Size(*x.shape), torch.tensor([index], device="cpu"), []
         for path, technique in self._techniques:
             own = stream(self.seed, path)
             drawn.append((technique, SampleDraws(derive(own, epoch, index), 1, own=own, index=place, epoch=epoch)))

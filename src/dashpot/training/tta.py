@@ -82,7 +82,7 @@ def tta_predict(
     if targets not in ("classes", "multilabel", "values"):
         raise ConfigError("targets", "one of classes, multilabel, values", targets)
     images = image_input(x if isinstance(x, Tensor) else torch.as_tensor(x), "tta_predict")
-    first = next(iter(model.parameters()), torch.empty(0))
+    first = next(iter(model.parameters()), torch.empty(0, device="cpu"))
     means, spreads = [], []
     with evaluating(model):
         for start in range(0, len(images), batch_size):

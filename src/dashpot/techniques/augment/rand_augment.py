@@ -53,7 +53,7 @@ class RandAugment(PictureTechnique):
     order = -45
 
     count: Annotated[int, Range(0, 16, search=(1, 3), integer=True, off=0)] = field(default=2, kw_only=False)
-    magnitude: Annotated[float, Range(0.0, 10.0, search=(1.0, 10.0))] = field(default=5.0, kw_only=False)
+    magnitude: Annotated[float, Range(0.0, 10.0, search=(1.0, 10.0))] = 5.0
     border: Annotated[Border, Choice(("reflect", "zero", "replicate"))] = "reflect"
 
     def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
