@@ -72,4 +72,6 @@ def test_what_cannot_be_shown_is_named(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("a,target\n1,2\n")
     with pytest.raises(dashpot.DashpotError, match="must hold images: a folder of class folders"):
         show_augment(tmp_path / "table.csv", out=tmp_path / "sheet.png")
+    with pytest.raises(dashpot.DashpotError, match="there is no such file or folder"):
+        show_augment(tmp_path / "nowhere", out=tmp_path / "sheet.png")
     assert list(tmp_path.glob("sheet*")) == []

@@ -36,6 +36,7 @@ def show_augment(
     from dashpot.core.recipe import Recipe
     from dashpot.core.registry import registry
     from dashpot.data import load_problem
+    from dashpot.data.images import existing
     from dashpot.report.images.sheet import draw_sheet
     from dashpot.report.style import save
     from dashpot.techniques.augment.picture import PictureTechnique
@@ -44,6 +45,7 @@ def show_augment(
     if out.suffix not in (".png", ".svg"):
         raise ConfigError("--out", "a file name that ends in .png or .svg", str(out))
     chosen = read_recipe(recipe, with_)
+    existing(data)
     problem = load_problem(data) if data.is_dir() or data.suffix == ".npz" else None
     if problem is None or problem.kind != "image":
         raise DataError(f"{data} must hold images: a folder of class folders, or an .npz file of pixels.")
