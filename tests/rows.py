@@ -13,10 +13,10 @@ from torch import Tensor
 
 import dashpot
 from dashpot.core.technique import Technique
-from dashpot.techniques.augment.cutmix import cutmix
-from dashpot.techniques.augment.input_noise import input_noise
-from dashpot.techniques.augment.mixup import mixup
-from dashpot.techniques.augment.resize_mix import resize_mix
+from dashpot.techniques.augment.mixing.cutmix import cutmix
+from dashpot.techniques.augment.mixing.mixup import mixup
+from dashpot.techniques.augment.mixing.resize_mix import resize_mix
+from dashpot.techniques.augment.noise.input_noise import input_noise
 from dashpot.techniques.dropout.dropout import dropout
 from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
 from dashpot.techniques.labels.label_smoothing import binary_label_smoothing, label_smoothing

@@ -15,8 +15,8 @@ from dashpot.imaging import kernels
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.execute import execute
 from dashpot.imaging.mixture import weighted
-from dashpot.techniques.augment import tables
 from dashpot.techniques.augment.picture import PictureTechnique
+from dashpot.techniques.augment.policies import tables
 from tests.imaging.colours import agree, clip, each, equalized, grey, pictures, smoothed, unit
 
 

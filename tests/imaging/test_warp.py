@@ -177,7 +177,7 @@ def test_angles_turn_as_in_pil(degrees: float) -> None:
 
 
 def test_resized_windows_are_torchs_interpolation() -> None:
-    from dashpot.techniques.augment.random_resized_crop import windows
+    from dashpot.techniques.augment.geometry.random_resized_crop import windows
 
     x, whole = images(2, 3, 10, 14, torch.float32), np.ones(2)
     for out in ((16, 16), (9, 20)):

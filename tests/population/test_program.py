@@ -294,8 +294,8 @@ def test_threads_change_nothing() -> None:
 
 def test_mix() -> None:
     from dashpot.core.stacks.mixing import mix_rows as mix
-    from dashpot.techniques.augment.mixed_targets import class_probabilities
-    from dashpot.techniques.augment.mixup import mixup
+    from dashpot.techniques.augment.mixing.mixed_targets import class_probabilities
+    from dashpot.techniques.augment.mixing.mixup import mixup
 
     x, y = torch.randn(2, 9, 3, 5), torch.randint(0, 4, (2, 9))
     order, share = torch.stack([torch.randperm(9), torch.randperm(9)]), torch.rand(2, 9)

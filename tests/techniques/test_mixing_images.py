@@ -12,10 +12,10 @@ from torch.nn import functional
 
 import dashpot
 from dashpot.core.fields import codec
-from dashpot.techniques.augment.cutmix import clipped_boxes
-from dashpot.techniques.augment.mixed_targets import classes_of
-from dashpot.techniques.augment.partners import other_class, same_class
-from dashpot.techniques.augment.resize_mix import inner_boxes
+from dashpot.techniques.augment.mixing.cutmix import clipped_boxes
+from dashpot.techniques.augment.mixing.mixed_targets import classes_of
+from dashpot.techniques.augment.mixing.partners import other_class, same_class
+from dashpot.techniques.augment.mixing.resize_mix import inner_boxes
 from tests.population.helpers import demand_equal_alone, member, population
 
 KINDS = (dashpot.CutMix(p=1.0), dashpot.augment.ResizeMix(p=1.0), dashpot.augment.RandomMix(p=1.0, resizemix=1.0))

@@ -26,7 +26,7 @@ from dashpot.evaluation.metrics import DEFAULT
 from dashpot.population.members import Member
 from dashpot.population.population import Population
 from dashpot.report.compare.record import ALL, BASELINE, Arm, ArmRun, CompareRecord
-from dashpot.techniques.augment.mixup import Mixup
+from dashpot.techniques.augment.mixing.mixup import Mixup
 from dashpot.techniques.dropout.dropout import Dropout
 from dashpot.techniques.penalties.l1 import L1
 from dashpot.techniques.penalties.strengths import resolve_strengths

@@ -18,7 +18,7 @@ from dashpot.core.running.targets import demand_labels
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.evaluation.losses import cross_entropy
-from dashpot.techniques.augment.mixed_targets import class_probabilities
+from dashpot.techniques.augment.mixing.mixed_targets import class_probabilities
 
 
 def label_smoothing(

@@ -14,9 +14,9 @@ from dashpot.core.errors import ConfigError
 from dashpot.core.fields.domains import Choice, Range
 from dashpot.core.requires import Requires
 from dashpot.core.rng import derive_all
-from dashpot.techniques.augment.cutmix import outside
-from dashpot.techniques.augment.mixing import CORNERS, SCALES, Drawn, Mixing, StackedMixing
-from dashpot.techniques.augment.partners import PARTNERS
+from dashpot.techniques.augment.mixing.base import CORNERS, SCALES, Drawn, Mixing, StackedMixing
+from dashpot.techniques.augment.mixing.cutmix import outside
+from dashpot.techniques.augment.mixing.partners import PARTNERS
 from dashpot.techniques.augment.picture import image_input
 
 

@@ -12,7 +12,7 @@ from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.mixture import Mixture
 from dashpot.imaging.operations import Border, Operation
 from dashpot.techniques.augment.picture import PictureTechnique
-from dashpot.techniques.augment.tables import AUG_MIX, drawn, step
+from dashpot.techniques.augment.policies.tables import AUG_MIX, drawn, step
 
 DEPTH = 3
 """Operations of a chain, at most; each has one to so many."""

@@ -14,8 +14,8 @@ from dashpot.core.fields.domains import Choice, Range
 from dashpot.core.preset import Preset
 from dashpot.core.requires import Requires
 from dashpot.core.rng import derive_all
-from dashpot.techniques.augment.mixing import CORNERS, SHARES, Drawn, Mixing, StackedMixing
-from dashpot.techniques.augment.partners import PARTNERS
+from dashpot.techniques.augment.mixing.base import CORNERS, SHARES, Drawn, Mixing, StackedMixing
+from dashpot.techniques.augment.mixing.partners import PARTNERS
 from dashpot.techniques.augment.picture import image_input
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from dashpot.core.fields.domains import Range
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.matrices import rotations
-from dashpot.techniques.augment.geometry import Geometry
+from dashpot.techniques.augment.geometry.base import Geometry
 
 
 class Rotation(Geometry):

@@ -1,27 +1,31 @@
-"""Solarize: invert the bright pixels of some images."""
+"""Posterize: leave few levels of each channel of some images."""
 
 from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated
 
+import numpy as np
+
 from dashpot.core.fields.domains import Range
-from dashpot.imaging.curves import SOLARIZE
+from dashpot.imaging.curves import POSTERIZE
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.operations import Operation
-from dashpot.techniques.augment.amounts import curves
+from dashpot.techniques.augment.colour.amounts import curves
 from dashpot.techniques.augment.picture import PictureTechnique
 
 
-class Solarize(PictureTechnique):
-    r"""Invert the pixels of an image that are at least as bright as a threshold, with probability p.
+class Posterize(PictureTechnique):
+    r"""Keep only the highest bits of each byte of an image, with probability p.
 
-    .. math:: \tilde x = x \text{ where } x < t, \text{ else } 1 - x, \quad t \sim U(t_0, 1)
+    .. math:: \tilde x = \lfloor 255 x / 2^{8-b} \rfloor \, 2^{8-b} / 255, \quad b \sim U\{b_0, \dots, 8\}
 
-    As Pillow's ``ImageOps.solarize``, whose threshold is a byte; at 1 only white pixels become black.
+    As Pillow's ``ImageOps.posterize``. Numbers in [0, 1] are taken to the nearest of 256 levels first, and come out
+    as the same levels.
 
     Args:
         p: probability of each image, in [0, 1]; 0 is off.
-        threshold: t_0 in [0, 1], in units of the pixel range: the least threshold that is drawn; 0 inverts up to all.
+        bits: the fewest bits that are kept, 1 to 8; each image draws a whole number from it to 8, at which nothing
+            changes.
 
     Raises:
         UsageError: inputs that are not images [batch, channels, height, width].
@@ -30,23 +34,23 @@ class Solarize(PictureTechnique):
         >>> import torch, dashpot
         >>> model = torch.nn.Linear(4, 1)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        >>> session = dashpot.augment.Solarize(p=1.0).attach(model, optimizer)
+        >>> session = dashpot.augment.Posterize(p=1.0, bits=1).attach(model, optimizer)
         >>> session.batch(torch.rand(4, 3, 8, 8)).x.shape
         torch.Size([4, 3, 8, 8])
 
     Paper: Cubuk et al., "AutoAugment: Learning Augmentation Policies from Data", CVPR 2019.
 
-    When not to use it: where how bright a pixel is is the measurement.
+    When not to use it: where fine shades carry the label.
     """
 
-    summary = "inverts the bright pixels of some images"
+    summary = "leaves few levels of each channel of some images"
     order = -35
 
     p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.5), off=0.0)] = field(default=0.1, kw_only=False)
-    threshold: Annotated[float, Range(0.0, 1.0, search=(0.0, 0.9))] = 0.5
+    bits: Annotated[int, Range(1, 8, search=(2, 6), integer=True)] = 4
 
     def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
         if self.p == 0:
             return ()
         chosen, u = draws.uniforms(2)
-        return (curves(SOLARIZE, chosen < self.p, self.threshold + (1 - self.threshold) * u),)
+        return (curves(POSTERIZE, chosen < self.p, np.floor(self.bits + (9 - self.bits) * u)),)

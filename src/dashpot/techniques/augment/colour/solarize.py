@@ -1,27 +1,27 @@
-"""AutoContrast: stretch each channel of some images to the whole range."""
+"""Solarize: invert the bright pixels of some images."""
 
 from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated
 
 from dashpot.core.fields.domains import Range
-from dashpot.imaging.curves import AUTOCONTRAST
+from dashpot.imaging.curves import SOLARIZE
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.operations import Operation
-from dashpot.techniques.augment.amounts import curves
+from dashpot.techniques.augment.colour.amounts import curves
 from dashpot.techniques.augment.picture import PictureTechnique
 
 
-class AutoContrast(PictureTechnique):
-    r"""Stretch each channel of an image so that its least value is 0 and its greatest 1, with probability p.
+class Solarize(PictureTechnique):
+    r"""Invert the pixels of an image that are at least as bright as a threshold, with probability p.
 
-    .. math:: \tilde x = (x - \min x) / (\max x - \min x)
+    .. math:: \tilde x = x \text{ where } x < t, \text{ else } 1 - x, \quad t \sim U(t_0, 1)
 
-    As Pillow's ``ImageOps.autocontrast`` without a cutoff, which rounds bytes down where this rounds to the nearest.
-    A channel of one value stays.
+    As Pillow's ``ImageOps.solarize``, whose threshold is a byte; at 1 only white pixels become black.
 
     Args:
         p: probability of each image, in [0, 1]; 0 is off.
+        threshold: t_0 in [0, 1], in units of the pixel range: the least threshold that is drawn; 0 inverts up to all.
 
     Raises:
         UsageError: inputs that are not images [batch, channels, height, width].
@@ -30,21 +30,23 @@ class AutoContrast(PictureTechnique):
         >>> import torch, dashpot
         >>> model = torch.nn.Linear(4, 1)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        >>> session = dashpot.augment.AutoContrast(p=1.0).attach(model, optimizer)
-        >>> session.batch(torch.tensor([[[[10, 20, 30]]]], dtype=torch.uint8)).x
-        tensor([[[[  0, 128, 255]]]], dtype=torch.uint8)
+        >>> session = dashpot.augment.Solarize(p=1.0).attach(model, optimizer)
+        >>> session.batch(torch.rand(4, 3, 8, 8)).x.shape
+        torch.Size([4, 3, 8, 8])
 
     Paper: Cubuk et al., "AutoAugment: Learning Augmentation Policies from Data", CVPR 2019.
 
     When not to use it: where how bright a pixel is is the measurement.
     """
 
-    summary = "stretches each channel of some images to the whole range"
+    summary = "inverts the bright pixels of some images"
     order = -35
 
     p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.5), off=0.0)] = field(default=0.1, kw_only=False)
+    threshold: Annotated[float, Range(0.0, 1.0, search=(0.0, 0.9))] = 0.5
 
     def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
         if self.p == 0:
             return ()
-        return (curves(AUTOCONTRAST, draws.chosen(self.p)),)
+        chosen, u = draws.uniforms(2)
+        return (curves(SOLARIZE, chosen < self.p, self.threshold + (1 - self.threshold) * u),)

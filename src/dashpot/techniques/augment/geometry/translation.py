@@ -9,7 +9,7 @@ from dashpot.core.fields.domains import Flag, Range
 from dashpot.core.preset import Preset
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.matrices import moves
-from dashpot.techniques.augment.geometry import Geometry
+from dashpot.techniques.augment.geometry.base import Geometry
 
 
 class Translation(Geometry):

@@ -15,12 +15,12 @@ from dashpot.core.requires import Requires
 from dashpot.core.rng import derive_all
 from dashpot.core.running.batch import Batch, float_input
 from dashpot.core.running.context import Context
-from dashpot.techniques.augment.cutmix import CutMix
-from dashpot.techniques.augment.mixing import MIXERS, Drawn, Mixing, StackedMixing
-from dashpot.techniques.augment.mixup import Mixup
-from dashpot.techniques.augment.partners import PARTNERS
+from dashpot.techniques.augment.mixing.base import MIXERS, Drawn, Mixing, StackedMixing
+from dashpot.techniques.augment.mixing.cutmix import CutMix
+from dashpot.techniques.augment.mixing.mixup import Mixup
+from dashpot.techniques.augment.mixing.partners import PARTNERS
+from dashpot.techniques.augment.mixing.resize_mix import ResizeMix
 from dashpot.techniques.augment.picture import image_input
-from dashpot.techniques.augment.resize_mix import ResizeMix
 
 WAYS: dict[str, type[Mixing]] = {"mixup": Mixup, "cutmix": CutMix, "resizemix": ResizeMix}
 

@@ -11,7 +11,7 @@ from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.flow import knots_of
 from dashpot.imaging.matrices import identity, tensor
 from dashpot.imaging.operations import Operation, Warp
-from dashpot.techniques.augment.geometry import Geometry
+from dashpot.techniques.augment.geometry.base import Geometry
 
 
 class Elastic(Geometry):

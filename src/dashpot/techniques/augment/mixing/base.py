@@ -17,8 +17,14 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
-from dashpot.techniques.augment.mixed_targets import blend, blendable, class_probabilities, classes_of, mix_weighted
-from dashpot.techniques.augment.partners import other_class, same_class
+from dashpot.techniques.augment.mixing.mixed_targets import (
+    blend,
+    blendable,
+    class_probabilities,
+    classes_of,
+    mix_weighted,
+)
+from dashpot.techniques.augment.mixing.partners import other_class, same_class
 
 Drawn = dict[str, Tensor]
 """What is drawn for the samples of a batch, by name, [..., batch, ...] on the CPU: ``share`` (of the sample itself,

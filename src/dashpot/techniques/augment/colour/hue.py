@@ -8,7 +8,7 @@ from dashpot.core.fields.domains import Range
 from dashpot.imaging import colour
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.operations import Operation
-from dashpot.techniques.augment.amounts import factors
+from dashpot.techniques.augment.colour.amounts import factors
 from dashpot.techniques.augment.picture import PictureTechnique
 
 

@@ -14,9 +14,9 @@ from dashpot.core.requires import Requires
 from dashpot.core.rng import derive_all
 from dashpot.core.running.batch import float_input
 from dashpot.core.stacks.mixing import can_mix, mix_rows
-from dashpot.techniques.augment.mixed_targets import blend
-from dashpot.techniques.augment.mixing import SHARES, Drawn, Mixing, StackedMixing
-from dashpot.techniques.augment.partners import PARTNERS
+from dashpot.techniques.augment.mixing.base import SHARES, Drawn, Mixing, StackedMixing
+from dashpot.techniques.augment.mixing.mixed_targets import blend
+from dashpot.techniques.augment.mixing.partners import PARTNERS
 
 mixup = blend
 """The function of Mixup: ``share * x + (1 - share) * partner``."""

@@ -8,7 +8,7 @@ import numpy as np
 from dashpot.core.fields.domains import Range
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.matrices import zooms
-from dashpot.techniques.augment.geometry import Geometry
+from dashpot.techniques.augment.geometry.base import Geometry
 
 
 class Zoom(Geometry):

@@ -1,4 +1,4 @@
-"""Contrast: bring pixels closer to the image's mean grey, or further from it."""
+"""Brightness: make images darker or brighter."""
 
 from collections.abc import Sequence
 from dataclasses import field
@@ -8,17 +8,16 @@ from dashpot.core.fields.domains import Range
 from dashpot.imaging import colour
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.operations import Operation
-from dashpot.techniques.augment.amounts import factors
+from dashpot.techniques.augment.colour.amounts import factors
 from dashpot.techniques.augment.picture import PictureTechnique
 
 
-class Contrast(PictureTechnique):
-    r"""Bring the pixels of each image closer to its mean grey, or further from it.
+class Brightness(PictureTechnique):
+    r"""Make each image darker or brighter.
 
-    .. math:: \tilde x = \mathrm{clip}(m + f (x - m), 0, 1), \quad f \sim U(1 - s, 1 + s)
+    .. math:: \tilde x = \mathrm{clip}(f x, 0, 1), \quad f \sim U(1 - s, 1 + s)
 
-    m is the mean of the image's grey (0.299 red + 0.587 green + 0.114 blue; of other numbers of channels their mean),
-    as in torchvision; Pillow rounds it to a byte.
+    As Pillow's ``ImageEnhance.Brightness`` and torchvision: a factor, where OpenCV and Keras add a number.
 
     Colour techniques that follow each other are one linear map, and the result is clipped to the range once;
     torchvision's ColorJitter and Pillow clip and round after each of them.
@@ -34,16 +33,17 @@ class Contrast(PictureTechnique):
         >>> import torch, dashpot
         >>> model = torch.nn.Linear(4, 1)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        >>> session = dashpot.augment.Contrast(strength=0.5).attach(model, optimizer)
-        >>> session.batch(torch.rand(4, 3, 8, 8)).x.shape
-        torch.Size([4, 3, 8, 8])
+        >>> session = dashpot.augment.Brightness(strength=0.5).attach(model, optimizer)
+        >>> session.batch(torch.full((4, 1, 2, 2), 0.5)).x.flatten(1).amax(1).unique().numel()
+        4
 
-    Paper: Howard, "Some Improvements on Deep Convolutional Neural Network Based Image Classification", arXiv 1312.5402.
+    Paper: Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks", NeurIPS 2012 (colours
+    of images are altered).
 
-    When not to use it: where how bright a pixel is is the measurement.
+    When not to use it: where how bright a pixel is is the measurement, as in radiographs and spectra.
     """
 
-    summary = "changes the contrast of images"
+    summary = "makes images darker or brighter"
     order = -40
 
     strength: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.8), off=0.0)] = field(default=0.3, kw_only=False)
@@ -52,4 +52,4 @@ class Contrast(PictureTechnique):
     def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
         if self.strength == 0 or self.p == 0:
             return ()
-        return (colour.contrast(factors(draws, self.strength, self.p), size.channels),)
+        return (colour.brightness(factors(draws, self.strength, self.p), size.channels),)

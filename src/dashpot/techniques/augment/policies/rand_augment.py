@@ -10,7 +10,7 @@ from dashpot.core.fields.domains import Choice, Range
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.operations import Border, Operation
 from dashpot.techniques.augment.picture import PictureTechnique
-from dashpot.techniques.augment.tables import RAND_AUGMENT, drawn, step
+from dashpot.techniques.augment.policies.tables import RAND_AUGMENT, drawn, step
 
 
 class RandAugment(PictureTechnique):

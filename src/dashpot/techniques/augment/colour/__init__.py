@@ -1,0 +1,1 @@
+"""Techniques that change the colours and the sharpness of images."""

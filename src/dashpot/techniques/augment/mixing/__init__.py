@@ -1,0 +1,1 @@
+"""Techniques that make each sample of two."""

@@ -1,0 +1,1 @@
+"""Techniques that add noise or erase parts."""

@@ -1,0 +1,1 @@
+"""Techniques that choose among operations for each image."""
