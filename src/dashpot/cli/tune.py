@@ -129,6 +129,12 @@ def tune(
         int | None,
         typer.Option("--epochs", min=1, help="Of a candidate that is never pruned.", show_default=False),
     ] = None,
+    pictures: Annotated[
+        str | None,
+        typer.Option(
+            "--pictures", help="What images are: photo, or glyph (digits, letters, drawings). By default found."
+        ),
+    ] = None,
     batch_size: Annotated[
         str | None, typer.Option("--batch-size", help="Rows per step: a number, or several to search, as in 32,64.")
     ] = None,
@@ -188,6 +194,7 @@ def tune(
             explain=explain,
             epochs=epochs,
             batch_size=sizes_of(batch_size),
+            pictures=pictures,
             storage=storage and resolved(storage),
             study=study,
             seed=seed,

@@ -91,7 +91,7 @@ class Technique(Points):
     stacked: ClassVar[type[StackedTechnique] | None] = None
     waivers: ClassVar[Mapping[str, str]] = {}
     replaced: ClassVar[Mapping[str, str]] = {}
-    preset: ClassVar[Preset | None] = None
+    preset: ClassVar[Preset | tuple[Preset, ...] | None] = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dashpot.core.errors import DataError, StorageError
+from dashpot.data.picture_kind import PICTURE_KINDS, picture_kind
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
@@ -28,6 +29,9 @@ class ImagePreprocessing:
         mean, scale: of each channel, over the training images in [0, 1].
         low, high: the pixels' range: 0 to 255, 0 to 1, 0 to 65535, or that of the training images where it is none of
             these.
+        pictures: ``"photo"`` or ``"glyph"``, as :func:`~dashpot.data.picture_kind.picture_kind` finds; None in what was
+            saved before it did.
+        ground: of glyphs, whether what is about them is dark (0) or light (1), or between.
     """
 
     channels: int
@@ -38,6 +42,8 @@ class ImagePreprocessing:
     kind: str = "image"
     low: float = 0.0
     high: float = 255.0
+    pictures: str | None = None
+    ground: float = 0.0
 
     @staticmethod
     def fit(
@@ -54,6 +60,7 @@ class ImagePreprocessing:
             mean = share @ picked.mean(axis=(2, 3), dtype=np.float64)
             scale = np.sqrt(share @ ((picked - mean[:, None, None]) ** 2).mean(axis=(2, 3)))
         channels, height, width = pixels.shape[1:]
+        pictures, ground = picture_kind(picked)
         return ImagePreprocessing(
             channels,
             height,
@@ -62,6 +69,8 @@ class ImagePreprocessing:
             tuple(float(s) if s > 1e-6 else 1.0 for s in scale),
             low=low,
             high=high,
+            pictures=pictures,
+            ground=ground,
         )
 
     @property
@@ -81,6 +90,8 @@ class ImagePreprocessing:
         fits &= len(self.mean) == len(self.scale) == self.channels and self.low < self.high
         if not fits or min(self.scale) <= 0:
             raise ValueError("images must have a finite mean and a scale above 0 for each channel")
+        if self.pictures not in (None, *PICTURE_KINDS):
+            raise ValueError(f"pictures must be one of {', '.join(PICTURE_KINDS)}")
 
     @property
     def stage(self) -> dict[str, list[float]]:

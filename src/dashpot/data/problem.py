@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from dashpot.core.running.batch import unit_range
 from dashpot.core.weights import as_counts, checked_weights
 from dashpot.data.columnar import texts_of
 from dashpot.data.columns import mean_and_scale
+from dashpot.data.images import ImagePreprocessing
 from dashpot.data.kinds import KINDS, Prepares, kind_of
 from dashpot.data.rows import Rows
 from dashpot.data.splitting import Split, split_rows, warn_of_rare
@@ -72,6 +73,18 @@ class Prepared:
     def stage(self) -> dict[str, list[float]]:
         """What a network for ``x`` standardizes first: ``mean`` and ``std`` of each channel; empty for tables."""
         return dict(getattr(self.preprocessing, "stage", {}))
+
+    def with_pictures(self, kind: str | None) -> Prepared:
+        """The same, of images that the caller says are ``"photo"`` or ``"glyph"``; None: as found.
+
+        Raises:
+            ConfigError: of other data.
+        """
+        if kind is None:
+            return self
+        if not isinstance(self.preprocessing, ImagePreprocessing):
+            raise ConfigError("pictures", "None for other data than images", kind, "Leave it out.")
+        return replace(self, preprocessing=replace(self.preprocessing, pictures=kind))
 
     def standardized(self) -> Tensor:
         """``x`` for models that standardize nothing themselves, such as linear ones: float32 of the same shape."""

@@ -10,6 +10,7 @@ from typing import Any
 from dashpot.core.errors import ConfigError
 from dashpot.core.fields.domains import check_whole
 from dashpot.core.technique import Technique
+from dashpot.data.picture_kind import PICTURE_KINDS
 from dashpot.search.arguments import rate
 from dashpot.search.racing import budget as budgets
 from dashpot.search.racing.trial import HALVING, SCHEDULES
@@ -52,6 +53,8 @@ class SearchConfig:
         epochs: of a candidate that is never pruned; by default about 3,000 steps.
         batch_size: rows per step: one number, or several to search; by default about a fiftieth of the rows, or twice
             that.
+        pictures: of images ``"photo"`` or ``"glyph"`` (digits, letters, drawings), which decides what the default space
+            does to them; by default found from the pixels (:func:`dashpot.data.picture_kind.picture_kind`).
         storage, study: an Optuna storage URL and the name in it, to share the search among processes and machines that
             make the same call; by default a journal in the run's folder.
         seed: of the split, the folds and the training.
@@ -83,6 +86,7 @@ class SearchConfig:
     test: bool = True
     epochs: int | None = None
     batch_size: int | Sequence[int] | None = None
+    pictures: str | None = None
     storage: str | None = None
     study: str = "dashpot"
     seed: int = 0
@@ -128,6 +132,8 @@ class SearchConfig:
         sizes_of(self.batch_size)
         if self.lr is not None:
             rate(self.lr)
+        if self.pictures not in (None, *PICTURE_KINDS):
+            raise ConfigError("pictures", f"one of {', '.join(PICTURE_KINDS)} or None", self.pictures)
         if self.ensemble not in ENSEMBLES:
             raise ConfigError("ensemble", f"one of {', '.join(ENSEMBLES)}", self.ensemble)
         return self

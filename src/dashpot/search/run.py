@@ -32,6 +32,7 @@ from dashpot.search.racing.worker import Worker
 from dashpot.search.setup import Note, Setup, conflicts, demand_searchable, make_task, noted, positive_class
 from dashpot.search.space.batch_sizes import default_batch_size, with_batches
 from dashpot.search.space.defaults import default_space, first_candidates
+from dashpot.search.space.images import note_pictures
 from dashpot.search.space.space import Candidate, Space
 from dashpot.search.storage.study import JOURNAL, Store
 from dashpot.training.defaults import FEWEST_EPOCHS, epochs_for
@@ -88,7 +89,9 @@ class Search:
         if config.test:
             self.pool, self.test = problem.pool_and_test(config.seed)
         with noted(note):
-            self.prepared = problem.prepare(self.pool, scaling="robust")
+            self.prepared = problem.prepare(self.pool, scaling="robust").with_pictures(config.pictures)
+        if make is None and space is None and config.recipe is None:
+            note_pictures(self.prepared, config.pictures is not None, note)
         task: Task = make_task(
             problem, self.prepared, self.pool, config.cv, self.metric, config.seed, config.device, config.bfloat16
         )

@@ -18,19 +18,21 @@ from dashpot.search.space.space import Candidate, Space
 from dashpot.search.space.technique import technique_spaces
 
 
-def default_techniques(kind: str, task: str) -> list[str | Technique]:
+def default_techniques(kind: str, task: str, pictures: str | None = None) -> list[str | Technique]:
     """The techniques of the default space: those with a preset that the data admit, installed packages' included."""
-    found = [
-        (name, preset) for name, cls in registry().items() if (preset := preset_of(cls)) and preset.suits(kind, task)
-    ]
+    suiting = {
+        name: [preset for preset in presets_of(cls) if preset.suits(kind, task, pictures)]
+        for name, cls in registry().items()
+    }
+    found = [(name, presets[0]) for name, presets in suiting.items() if presets]
     found.sort(key=lambda pair: (pair[1].order, pair[0]))
     return [f"{name}:{preset.fields}" if preset.fields else name for name, preset in found]
 
 
-def preset_of(cls: type[Technique]) -> Preset | None:
-    """A class's own preset: one that it inherits is its base's."""
-    preset = vars(cls).get("preset")
-    return preset if isinstance(preset, Preset) else None
+def presets_of(cls: type[Technique]) -> tuple[Preset, ...]:
+    """A class's own presets: one that it inherits is its base's."""
+    found = vars(cls).get("preset") or ()
+    return (found,) if isinstance(found, Preset) else found
 
 
 STRONG = {"weight-decay": {"strength": 0.4}, "dropout": {"p": 0.3}, "ema": {"decay": 0.98}}
@@ -85,10 +87,10 @@ def starting_points(space: Space) -> dict[str, dict[str, Any]]:
             point |= {name: True, **{f"{name}.{field}": value for field, value in fields.items()}}
         found[title] = point | dict(settings)
     for part in space.techniques:
-        preset = preset_of(type(part.base))
-        for title, fields in (preset.points if preset is not None else {}).items():
-            own = {f"{part.name}.{field}": value for field, value in fields.items()}
-            found[f"{part.name}: {title}"] = {**space.defaults_of(part), **own}
+        for preset in presets_of(type(part.base)):
+            for title, fields in preset.points.items():
+                own = {f"{part.name}.{field}": value for field, value in fields.items()}
+                found[f"{part.name}: {title}"] = {**space.defaults_of(part), **own}
     return found
 
 
@@ -132,7 +134,10 @@ def default_space(
         networks: options of the network to search or to fix, such as ``"width=64,128"``, ``"skip=true"`` or
             ``"members=1,8"``; they take the place of the default choices of the same name.
     """
-    parts = technique_spaces(wanted if wanted is not None else default_techniques(problem.kind, problem.task))
+    pictures = getattr(prepared.preprocessing, "pictures", None)
+    parts = technique_spaces(wanted if wanted is not None else default_techniques(problem.kind, problem.task, pictures))
+    if wanted is None and getattr(prepared.preprocessing, "ground", 0.0) > images.DARK:
+        parts = images.on_light_ground(parts)
     known = {part.name for part in parts}
     for name in without:
         if name not in known:

@@ -46,7 +46,7 @@ class HorizontalFlip(PictureTechnique):
 
     summary = "mirrors images left for right"
     order = -50
-    preset = Preset("p=0.5", modalities=("image",), order=32)
+    preset = Preset("p=0.5", modalities=("image",), pictures=("photo",), order=32)
 
     p: Annotated[float, Range(0.0, 1.0, search=(0.2, 0.5), off=0.0)] = field(default=0.5, kw_only=False)
     alternate: Annotated[bool, Flag()] = False
