@@ -130,7 +130,7 @@ class TestTTA:
     def test_refusals(self) -> None:
         model, x = nn.Flatten(), torch.rand(2, 1, 4, 4)
         for options, message in (
-            ({"recipe": "cutmix"}, "recipe of tta_predict"),
+            ({"recipe": "cutmix"}, "recipe of tta"),
             ({"draws": -1}, "draws must be"),
             ({"targets": "labels"}, "targets must be one of"),
         ):

@@ -16,9 +16,12 @@ from dashpot.cli.options import (
     Seed,
     TargetName,
     Task,
+    Tta,
+    TtaDraws,
     Weights,
     With,
     read_recipe,
+    read_tta,
 )
 from dashpot.cli.reading import reads_tables
 from dashpot.core.digits import digits
@@ -46,6 +49,8 @@ def fit(
     seed: Seed = 0,
     epochs: Epochs = None,
     device: Device = "auto",
+    tta: Tta = None,
+    tta_draws: TtaDraws = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Train the built-in network on 60 % of DATA, validate on 20 %, and test on the last 20 %."""
@@ -69,7 +74,7 @@ def fit(
     from dashpot.training.builtin import TrainingLength, exact_zeros, split_scores, train
     from dashpot.training.checkpoint import FILE as CHECKPOINT
 
-    chosen = read_recipe(recipe, with_)
+    chosen, averaging = read_recipe(recipe, with_), read_tta(tta, tta_draws)
     if resume and out is None:
         raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")
     problem = load_problem(data, target, task, weights, **reading)
@@ -83,7 +88,7 @@ def fit(
         # A run to go on with has its own: whether this command's is the same is not known before the checkpoint has
         # been compared.
         if not (folder / CHECKPOINT).exists():
-            save_setup(folder, network, prepared, chosen)
+            save_setup(folder, network, prepared, chosen, averaging)
 
     started = time.perf_counter()
     with discarded_unless_started(folder):
@@ -98,12 +103,13 @@ def fit(
             checkpoint=folder,
             resume=resume,
             before=keep_setup,
+            tta=averaging,
         )
     save_model(folder, result.model)
-    measured = split_scores(result.model, prepared, split)
+    measured = split_scores(result.predictor, prepared, split)
     metric = DEFAULT[problem.task]
     share, layers = exact_zeros(result.model)
-    answers = judged_images(result.model, prepared, split.test) if problem.kind == "image" else None
+    answers = judged_images(result.predictor, prepared, split.test) if problem.kind == "image" else None
     record = FitRecord(
         **measured,
         gaps={f"train - {part}": measured["train"][metric] - measured[part][metric] for part in ("valid", "test")},
@@ -124,6 +130,8 @@ def fit(
         curves_figure(result.history, folder / "curves", f"{problem.name}: {chosen}", result.best_epoch)
     figures = image_figures(answers, folder, problem.name) if answers is not None else {}
     result.raise_if_diverged()
+    if averaging is not None:
+        typer.echo(f"predictions are the mean over {averaging.versions} versions of each image: {averaging}")
     _print(result.plan, measured, share, str(folder), problem.task)
     if figures:
         typer.echo("figures: " + ", ".join(str(png) for png, _ in figures.values()))

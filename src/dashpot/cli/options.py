@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,7 +38,34 @@ RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe.toml
 Out = Annotated[Path | None, typer.Option("--out", help="A new folder for the results; runs/<command>-<n> by default.")]
 Seed = Annotated[int, typer.Option("--seed", min=0)]
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="By default about 3,000 steps (1,000 for images).")]
+Tta = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tta",
+        help=(
+            "Of images: predict by the mean over versions of each: flip (both mirror images), or techniques such as"
+            " translation; repeat for more. none: without."
+        ),
+        metavar="TECHNIQUE",
+    ),
+]
+TtaDraws = Annotated[
+    int | None,
+    typer.Option("--tta-draws", help="Versions beside the image itself. [default: 8; of flips all]", min=1),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
+
+
+def read_tta(texts: list[str] | None, draws: int | None) -> Any:
+    """What ``--tta`` and ``--tta-draws`` say: a :class:`dashpot.TTA` or None.
+
+    Raises:
+        ConfigError: techniques that are none of images, ``none`` beside others, or draws without techniques.
+    """
+    from dashpot.training.versions import TTA
+
+    given = None if not texts else texts[0] if len(texts) == 1 else texts
+    return TTA.of(given, draws)
 
 
 def read_recipe(file: Path | None, texts: list[str] | None) -> Recipe:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dashpot.cli.options import Tta, TtaDraws, read_tta
 from dashpot.cli.reading import Encoding, Separator
 
 
@@ -28,13 +29,16 @@ def predict(
     out: Annotated[Path, typer.Option("--out", help="The CSV file to write.")],
     encoding: Encoding = None,
     separator: Separator = None,
+    tta: Tta = None,
+    tta_draws: TtaDraws = None,
 ) -> None:
     """Predict for DATA with the network in RUN."""
     from dashpot.core.files import write_atomic
     from dashpot.data import load_rows
-    from dashpot.runs.saved import load_decision, load_run, predictions
+    from dashpot.runs.saved import SAVED, load_decision, load_run, predictions
 
-    network, preprocessing, target = load_run(run)
+    said = tta is not None or tta_draws is not None
+    network, preprocessing, target = load_run(run, read_tta(tta, tta_draws) if said else SAVED)
     x, names = load_rows(data, preprocessing, target.name, target.weight, encoding=encoding, separator=separator)
     columns = {"row": names, **predictions(network, x, target, load_decision(run))}
     buffer = io.StringIO()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dashpot.core.draws import hashed_at, uniform_by
 from dashpot.core.errors import UsageError
-from dashpot.core.rng import mix
+from dashpot.core.rng import derive_all, mix
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,10 @@ class SampleDraws:
         """The key of one further draw, for kernels that hash by themselves."""
         self._calls += 1
         return mix(self.key, self._calls)
+
+    def image_keys(self) -> np.ndarray:
+        """A key for each image, uint64 [n], of one further draw."""
+        return derive_all(np.full(self.n, self.next_key(), dtype=np.uint64), np.arange(self.n, dtype=np.uint64))
 
     def uniform(self, k: int = 1) -> Tensor:
         """float32 in [0, 1), [n, k], on the CPU."""

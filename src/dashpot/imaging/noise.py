@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from dashpot.core.draws import uniform_by
-from dashpot.core.rng import derive_all
 from dashpot.imaging import kernels
 from dashpot.imaging.draws import SampleDraws
 from dashpot.imaging.operations import Operation
@@ -51,8 +50,7 @@ class Salt(Operation):
 
 def image_keys(draws: SampleDraws) -> Tensor:
     """A key for each image, int64 [n] (the bits of an unsigned one)."""
-    keys = derive_all(np.full(draws.n, draws.next_key(), dtype=np.uint64), np.arange(draws.n, dtype=np.uint64))
-    return torch.from_numpy(keys.view(np.int64).copy())
+    return torch.from_numpy(draws.image_keys().view(np.int64).copy())
 
 
 def uniform_pixels(keys: Tensor, shape: torch.Size, device: torch.device) -> Tensor:

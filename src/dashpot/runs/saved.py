@@ -21,8 +21,11 @@ from dashpot.data import Prepared, Target
 from dashpot.data.kinds import KINDS, Prepares
 from dashpot.evaluation.decision import Decision
 from dashpot.training.checkpoint import FILE as CHECKPOINT
+from dashpot.training.versions import TTA, demand_images
 
 MODEL, RECIPE, PREPROCESSING = "model.safetensors", "recipe.toml", "preprocessing.json"
+SAVED = "saved"
+"""The test-time augmentation that a run was saved with."""
 
 
 def open_folder(out: str | Path, *, resume: bool = False) -> Path:
@@ -73,8 +76,8 @@ def next_folder(kind: str, root: str | Path = "runs") -> Path:
     return Path(root) / f"{kind}-{n}"
 
 
-def save_setup(folder: Path, network: nn.Module, prepared: Prepared, recipe: Recipe) -> None:
-    """What is known before training: recipe, preprocessing, and the shape of the network."""
+def save_setup(folder: Path, network: nn.Module, prepared: Prepared, recipe: Recipe, tta: TTA | None = None) -> None:
+    """What is known before training: recipe, preprocessing, the shape of the network, and test-time augmentation."""
     write_atomic(folder / RECIPE, dumps(recipe))
     target = prepared.target
     setup = {
@@ -88,6 +91,7 @@ def save_setup(folder: Path, network: nn.Module, prepared: Prepared, recipe: Rec
             "weight": target.weight,
         },
         "network": nets.describe(network),
+        **({"tta": tta.to_dict()} if tta is not None else {}),
     }
     write_json(folder / PREPROCESSING, setup)
 
@@ -107,10 +111,15 @@ def write_json(path: Path, data: Any) -> None:
     write_atomic(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
-def load_run(folder: str | Path) -> tuple[nn.Module, Prepares, Target]:
+def load_run(folder: str | Path, tta: Any = SAVED) -> tuple[nn.Module, Prepares, Target]:
     """The network of a finished run, in evaluation mode, with how to prepare its inputs and read its outputs.
 
+    Args:
+        tta: test-time augmentation in any form that :meth:`dashpot.TTA.of` reads, or None; by default the run's own.
+            With one the network is a :class:`~dashpot.training.versions.TTANetwork` around the trained one.
+
     Raises:
+        ConfigError: ``tta`` that is none, or is given for a table.
         StorageError: a file is missing or damaged.
     """
     from safetensors import SafetensorError
@@ -137,9 +146,24 @@ def load_run(folder: str | Path) -> tuple[nn.Module, Prepares, Target]:
             weights = {**{n: t for n, t in network.state_dict().items() if "standardize." in n}, **weights}
         network.load_state_dict(weights)
         _demand_fit(network, preprocessing, target)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        own = TTA.of(setup.get("tta"))
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, ConfigError),
+    ) as error:
         raise StorageError(f"the run in {folder} is damaged: {error}. Train it again.") from error
-    return network.eval(), preprocessing, target
+    return tested(network.eval(), own if tta is SAVED else TTA.of(tta), preprocessing, target), preprocessing, target
+
+
+def tested(network: nn.Module, tta: TTA | None, inputs: Prepares, target: Target) -> nn.Module:
+    """The network with test-time augmentation, if there is one.
+
+    Raises:
+        ConfigError: it is for another kind of data.
+    """
+    if tta is None:
+        return network
+    demand_images(tta, network, torch.zeros(2, *inputs.shape), inputs.kind)
+    return tta.network(network, "values" if target.task == "regression" else "classes")
 
 
 def _staged(description: dict[str, Any], stage: dict[str, Any]) -> dict[str, Any]:

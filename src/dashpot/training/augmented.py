@@ -35,7 +35,7 @@ def pictures_of(recipe: Any, user: str) -> list[tuple[str, PictureTechnique]]:
                 f"recipe of {user}",
                 "of techniques that change single images",
                 str(technique),
-                "Give it to dashpot.fit or recipe.attach, which see whole batches.",
+                "Leave it out; dashpot.fit and recipe.attach take it, which see whole batches.",
             )
         if technique.schedules():
             raise ConfigError(

@@ -16,6 +16,7 @@ from dashpot.data.kinds import KINDS
 from dashpot.evaluation.losses import scores
 from dashpot.training.defaults import LARGEST, MOST_EPOCHS, batch_size_for, epochs_for
 from dashpot.training.loop import FitResult, fit
+from dashpot.training.versions import TTA
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     before: Callable[[nn.Module], None] = lambda network: None,
+    tta: TTA | None = None,
 ) -> FitResult:
     """Train the built-in network for ``problem`` on a split; the initial weights depend on the seed only.
 
@@ -76,6 +78,7 @@ def train(
         length: epochs, batch size, learning rate and its schedule.
         seed, device, checkpoint, resume, progress: as in :func:`dashpot.fit`.
         before: called with the network before it is trained.
+        tta: as in :func:`dashpot.fit`.
     """
     with initial_weights(seed):
         network = network_for(problem, prepared)
@@ -95,6 +98,7 @@ def train(
         resume=resume,
         progress=progress,
         modality=prepared.modality,
+        tta=tta,
     )
 
 

@@ -30,7 +30,9 @@ from dashpot.training.prepare import prepared
 from dashpot.training.progress import Progress
 from dashpot.training.resuming import loss_in_words, options_of
 from dashpot.training.setup import adamw_for, pick_device, schedule_of
+from dashpot.training.task import averaged_as
 from dashpot.training.training import Training
+from dashpot.training.versions import TTA, demand_images
 from dashpot.training.work import step_threads
 
 
@@ -52,6 +54,8 @@ class FitResult:
         plan: which technique acted where.
         diverged: where the loss became NaN or infinite, or ``None``.
         seconds: what it took.
+        tta: how answers are averaged over versions of each image, or ``None``.
+        predictor: what to predict with: ``model``, with its test-time augmentation where there is one.
 
     Example:
         >>> import torch, dashpot
@@ -68,6 +72,12 @@ class FitResult:
     best_epoch: int | None = None
     diverged: str | None = None
     seconds: float = field(default=0.0)
+    tta: TTA | None = None
+    targets: str | None = field(default=None, repr=False)
+
+    @property
+    def predictor(self) -> nn.Module:
+        return self.model if self.tta is None else self.tta.network(self.model, self.targets).eval()
 
     def raise_if_diverged(self) -> FitResult:
         """Return itself; raise DivergedError where the loss diverged."""
@@ -95,6 +105,7 @@ def fit(
     progress: bool = True,
     modality: str | None = None,
     targets: str | None = None,
+    tta: TTA | Recipe | Technique | str | Sequence[Any] | None = None,
 ) -> FitResult:
     """Train a model with a recipe.
 
@@ -133,6 +144,10 @@ def fit(
             [0, 1]; standardize them at the front of the model, as :class:`dashpot.nets.Standardize` does.
         targets: ``"classes"``, ``"values"`` or ``"multilabel"`` (yes/no labels). By default floating-point targets are
             values; whole numbers are classes, and labels where the model has one output for each of them.
+        tta: test-time augmentation, for images: ``"flip"`` (the exact mean of both mirror images), techniques, or a
+            :class:`dashpot.TTA`. All scores, those that early stopping watches too, are of the averaged answers, and
+            each takes as many predictions as there are versions; the training itself is the same. Predict with
+            ``result.predictor``.
 
     Returns:
         The result; ``result.model`` is ``model``.
@@ -161,7 +176,7 @@ def fit(
     check_modality(modality)
     place = pick_device(device)
     model.to(place)
-    recipe = Recipe.coerce(recipe)
+    recipe, averaging = Recipe.coerce(recipe), TTA.of(tta)
     dtype = torch.float64 if next(model.parameters(), torch.empty(0)).dtype == torch.float64 else torch.float32
     train = Batches("data", data, batch_size, seed, place, modality, dtype)
     held_out = Batches("valid", valid, batch_size, seed, place, modality, dtype) if valid is not None else None
@@ -170,6 +185,8 @@ def fit(
     # What is looked into draws from the caller's random state: a loader, and a model that is never in evaluation mode.
     with torch.random.fork_rng(devices=[]):
         task, first = prepared(model, parts, recipe, loss, targets)
+        if averaging is not None:
+            demand_images(averaging, model, first.x, modality)
         # Strengths that are relative to the data are found on what the model will see.
         if any(getattr(t, "relative", None) is not None for t in recipe):
             told = task.criterion if task.targets == "multilabel" else loss
@@ -188,6 +205,7 @@ def fit(
         "loss": loss_in_words(task.criterion),
         **({"schedule": schedule} if isinstance(schedule, str) else {}),  # a function is known by its rates so far
         **options_of(optimizer),
+        "tta": "none" if averaging is None else str(averaging),
     }
     saved, started = Checkpoint(checkpoint, settings), time.perf_counter()
     rows = (batch_size if train.rows is not None else rows_of(first.x)) or 1
@@ -207,7 +225,7 @@ def fit(
             ignore_index=task.ignore_index if task.ignores(train.targets) else None,
         )
         with session, Progress(progress, epochs) as shown:
-            training = Training(session, model, optimizer, train, held_out, task, factor, epochs, place)
+            training = Training(session, model, optimizer, train, held_out, task, factor, epochs, place, averaging)
             if resume:
                 shown.note(training.resume(saved))
             training.best_weights(saved.kept)
@@ -220,7 +238,8 @@ def fit(
         warnings.warn(training.diverged, DivergenceWarning, stacklevel=2)
     model.eval()
     seconds = time.perf_counter() - started
-    return FitResult(model, training.history, training.stopped, plan, training.best_epoch, training.diverged, seconds)
+    ended = training.stopped, plan, training.best_epoch, training.diverged
+    return FitResult(model, training.history, *ended, seconds, averaging, averaged_as(task))
 
 
 def _check_monitors(recipe: Recipe, held_out: Batches | None, targets: str | None = None, single: bool = False) -> None:

@@ -66,6 +66,14 @@ class Task:
         return bool((y == self.ignore_index).any())
 
 
+def averaged_as(task: Task) -> str | None:
+    """What test-time augmentation averages: probabilities of classes or labels, or the outputs themselves, such as
+    values and probabilities.
+    """
+    of_probabilities = is_one_of(task.criterion, (nn.BCELoss, nn.functional.binary_cross_entropy))
+    return "values" if of_probabilities else task.targets
+
+
 def output_of(model: nn.Module, x: Any) -> Any:
     """What the model gives for a first batch, in evaluation mode.
 

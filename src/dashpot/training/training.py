@@ -19,7 +19,8 @@ from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.epoch import measure, train_epoch
 from dashpot.training.resuming import check_schedule
-from dashpot.training.task import Task
+from dashpot.training.task import Task, averaged_as
+from dashpot.training.versions import TTA
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Training:
     factor: Callable[[float], float]
     epochs: int
     place: torch.device
+    tta: TTA | None = None
     history: History = field(default_factory=list)
     stopped: str = ""
     diverged: str | None = None
@@ -96,12 +98,13 @@ class Training:
 
     def _scores(self) -> dict[str, float]:
         with self.session.evaluate(), torch.no_grad():
+            model = self.model if self.tta is None else self.tta.network(self.model, averaged_as(self.task))
             # As many training rows as validation rows, in the same mode, so that the gap compares like with like.
             limit = self.held_out.rows if self.held_out is not None else None
             task = self.task.criterion, self.task.targets
-            row = measure("train", self.model, self.train, *task, limit, self.task.ignore_index)
+            row = measure("train", model, self.train, *task, limit, self.task.ignore_index)
             if self.held_out is not None:
-                row |= measure("val", self.model, self.held_out, *task, None, self.task.ignore_index)
+                row |= measure("val", model, self.held_out, *task, None, self.task.ignore_index)
         return row
 
     def _diverge(self, what: str) -> bool:

@@ -1,4 +1,4 @@
-"""Test-time augmentation: a model's answers to several versions of each image."""
+"""``tta_predict``: a model's answers to several versions of each image, their mean and spread."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.fields.domains import check_whole
 from dashpot.core.recipe import Recipe
-from dashpot.core.rng import derive, stream
 from dashpot.core.running.batch import unit_range
 from dashpot.core.running.modes import evaluating
-from dashpot.core.running.nested import told
 from dashpot.core.technique import Technique
-from dashpot.imaging.draws import SampleDraws, Size
-from dashpot.imaging.execute import execute
-from dashpot.techniques.augment.picture import PictureTechnique, image_input, operations_of
-from dashpot.training.augmented import pictures_of
+from dashpot.techniques.augment.picture import image_input
+from dashpot.training.versions import TTA, averaged, demand_outputs
+
+KINDS = ("classes", "multilabel", "values")
+Targets = Literal["classes", "multilabel", "values"]
 
 
 @dataclass(frozen=True)
@@ -42,23 +41,24 @@ class TTAResult:
 def tta_predict(
     model: nn.Module,
     x: Any,
-    recipe: Recipe | Technique | str | Sequence[Any],
+    recipe: Recipe | Technique | TTA | str | Sequence[Any],
     *,
-    draws: int = 8,
+    draws: int | None = None,
     seed: int = 0,
-    targets: Literal["classes", "multilabel", "values"] = "classes",
+    targets: Targets = "classes",
     batch_size: int = 256,
 ) -> TTAResult:
-    """Predict by the mean over the untouched image and ``draws`` augmented versions of it.
+    """Predict by the mean over several versions of each image, and say how much they differ.
 
     Args:
         model: from images to logits or values [n, outputs]; it is run in evaluation mode, where its parameters are.
         x: images [n, channels, height, width], a tensor or an array; bytes (uint8) reach the model as float32 in [0,
             1].
         recipe: techniques on images, in any form that :meth:`dashpot.Recipe.coerce` reads; mild ones, such as were
-            trained with.
-        draws: augmented versions of each image, >= 0; with 0 it is the plain prediction.
-        seed: of the draws, which depend on an image's place and on ``batch_size`` beside it.
+            trained with. Or a :class:`TTA`, with its own draws and seed.
+        draws: augmented versions of each image beside the untouched one, >= 0; with 0 it is the plain prediction.
+            None: of a recipe of flips all mirror images, exactly; else 8.
+        seed: of the draws, which depend on an image's pixels beside it, not on its place.
         targets: ``"classes"`` averages softmax probabilities, ``"multilabel"`` sigmoids, ``"values"`` outputs.
         batch_size: images at once.
 
@@ -73,53 +73,33 @@ def tta_predict(
         >>> result.mean.shape, result.versions, bool(torch.allclose(result.mean.sum(1), torch.ones(5)))
         (torch.Size([5, 3]), 5, True)
 
-    When not to use it: where a prediction must be quick (it costs ``draws + 1`` predictions), or with augmentations
-    that change what is asked for.
+    When not to use it: where a prediction must be quick (it costs as many predictions as there are versions), or with
+    augmentations that change what is asked for.
     """
-    techniques = pictures_of(recipe, "tta_predict")
-    draws, batch_size = check_whole("draws", draws, 0), check_whole("batch_size", batch_size)
-    seed = check_whole("seed", seed, 0)
-    if targets not in ("classes", "multilabel", "values"):
-        raise ConfigError("targets", "one of classes, multilabel, values", targets)
+    batch_size, seed = check_whole("batch_size", batch_size), check_whole("seed", seed, 0)
+    if targets not in KINDS:
+        raise ConfigError("targets", f"one of {', '.join(KINDS)}", targets)
+    if not isinstance(recipe, TTA):
+        recipe = TTA(recipe, None if draws is None else max(check_whole("draws", draws, 0), 1), seed)
+    elif draws is not None:
+        recipe = TTA(recipe.recipe, max(check_whole("draws", draws, 0), 1), recipe.seed)
     images = image_input(x if isinstance(x, Tensor) else torch.as_tensor(x), "tta_predict")
+    if not len(images):
+        raise DataError("tta_predict needs at least one image, got none.")
     first = next(iter(model.parameters()), torch.empty(0, device="cpu"))
     means, spreads = [], []
     with evaluating(model):
-        for start in range(0, len(images), batch_size):
-            part = images[start : start + batch_size].to(first.device)
-            total = square = torch.zeros((), dtype=torch.float64, device=first.device)
-            for version in range(draws + 1):
-                shown = unit_range(part) if version == 0 else _version(part, techniques, seed, version, start)
-                answers = _answers(model(shown), len(part), targets).double()
-                total, square = total + answers, square + answers.square()
-            mean = total / (draws + 1)
+        for part in torch.split(images, batch_size):
+            x = part.to(first.device)
+            versions = [(1.0, unit_range(x))] if draws == 0 else recipe.images(x)
+            pairs = [(weight, demand_outputs(model(shown), len(part))) for weight, shown in versions]
+            mean = _answers(averaged([(w, out.double()) for w, out in pairs], targets), targets)
+            apart = [w * (_answers(out.double(), targets) - mean).square() for w, out in pairs]
             means.append(mean.float())
-            spreads.append((square / (draws + 1) - mean.square()).clamp(min=0).sqrt().float())
-    if not means:
-        raise DataError("tta_predict needs at least one image, got none.")
-    return TTAResult(torch.cat(means), torch.cat(spreads), draws + 1)
+            spreads.append(torch.stack(apart).sum(dim=0).sqrt().float())
+    return TTAResult(torch.cat(means), torch.cat(spreads), len(pairs))
 
 
-def _version(
-    x: Tensor, techniques: Sequence[tuple[str, PictureTechnique]], seed: int, version: int, start: int
-) -> Tensor:
-    """One augmented version of each image."""
-    size, drawn = Size(*x.shape), []
-    places = torch.arange(start, start + len(x), device="cpu")
-    for path, technique in techniques:
-        own = stream(seed, path)
-        drawn.append(
-            (technique, SampleDraws(derive(own, version, start), len(x), own=own, index=places, epoch=version))
-        )
-    return execute(x, operations_of(drawn, size), unit=x.dtype == torch.uint8)
-
-
-def _answers(out: Any, n: int, targets: str) -> Tensor:
-    """Probabilities or values [n, outputs].
-
-    Raises:
-        DataError: the model gives something else.
-    """
-    if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != n:
-        raise DataError(f"the model must give a tensor [{n}, outputs], got {told(out)}.")
+def _answers(out: Tensor, targets: str) -> Tensor:
+    """Probabilities, or values."""
     return out.softmax(dim=1) if targets == "classes" else out.sigmoid() if targets == "multilabel" else out
