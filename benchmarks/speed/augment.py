@@ -1,9 +1,11 @@
 """What augmentations of images cost, beside what people use: the same operations, all arms in turn in one process.
 
-128 images of 3 x 32 x 32 and 64 of 3 x 224 x 224, bytes and floats in [0, 1]. Ours acts on the batch in a session,
-with draws for each sample. kornia acts on batches of floats; torchvision v2, albumentations and Pillow on one image
-after another, and each is put into a batch. A ratio is a peer's time over ours of the same round: above 1 we are
-faster. ``copies`` is our time over that of a copy of the batch into memory that is there already.
+128 images of 3 x 32 x 32 and 64 of 3 x 224 x 224, bytes and floats in [0, 1]. Ours acts on the batch in a session, with
+draws for each sample. kornia and Keras act on batches of floats; torchvision v2, albumentations and Pillow on one image
+after another, and each is put into a batch; timm on the batch, or on images of Pillow's. A ratio is a peer's time over
+ours of the same round: above 1 we are faster. ``copies`` is our time over that of a copy of the batch into memory that
+is there already. On a GPU the peers are kornia and torchvision v2; ``six`` has the operations of kornia's own
+comparison.
 
 Run: ``python benchmarks/speed/augment.py [--threads 1] [--only rotation pipeline] [--rounds 9]``; peers are measured
 where they are installed.
@@ -15,7 +17,6 @@ import argparse
 import statistics
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from augment_peers import ROWS, ours, peers
+from augment_peers import CLASSES, ROWS, ours, peers
 from common import done, interleave, options, write_result
 
+SLOW = 20
+"""A peer that takes so many times as long is measured in three rounds."""
 SHAPES = ((128, 3, 32, 32), (64, 3, 224, 224))
 
 
@@ -39,35 +42,24 @@ def batch(shape: tuple[int, ...], byte: bool, device: str) -> Tensor:
     return (x if byte else x.float() / 255).to(device)
 
 
-def arm(name: str, x: Tensor) -> Callable[[], Any]:
-    """Ours: a session's call for a batch."""
-    model = nn.Linear(1, 1)
-    session = ours(name).attach(model, torch.optim.SGD(model.parameters(), lr=0.1), seed=0)
-    y = torch.zeros(len(x), dtype=torch.int64)
-    return lambda: session.batch(x, y)
-
-
 def measured(name: str, x: Tensor, rounds: int, device: str) -> dict[str, Any]:
     """One operation: our time in seconds, in copies, and each peer's over it."""
-    there = torch.empty_like(x)
-    others = peers(name, x) if device == "cpu" else {}
-    for peer in list(others):
-        try:
-            others[peer]()
-        except Exception as error:  # a peer may fail in any way, and is then left out, and said to be
-            print(f"{peer} fails at {name}: {error}", file=sys.stderr)
-            del others[peer]
-    arms = {"ours": arm(name, x), "copy": lambda: there.copy_(x), **others}
-    times = interleave(arms, rounds, device)
-    middle = {key: statistics.median(values) for key, values in times.items()}
+    there, y = torch.empty_like(x), torch.arange(len(x), device=device) % CLASSES
+    others = peers(name, x, y)
+    own = {"ours": ours(name, x, y)}
+    first = interleave({**own, **others}, 1, device)
+    slow = [peer for peer in others if first[peer][0] > SLOW * first["ours"][0]]
+    near = {peer: call for peer, call in others.items() if peer not in slow}
+    times = interleave({**own, "copy": lambda: there.copy_(x), **near}, rounds, device)
+    again = interleave({**own, **{peer: others[peer] for peer in slow}}, 3, device) if slow else {}
 
-    def over(key: str, to: str) -> float:
-        return statistics.median(a / b for a, b in zip(times[key], times[to], strict=True))
+    def over(key: str, to: str, of: dict[str, list[float]]) -> float:
+        return statistics.median(a / b for a, b in zip(of[key], of[to], strict=True))
 
     return {
-        "seconds": middle["ours"],
-        "copies": over("ours", "copy"),
-        "ratios": {peer: over(peer, "ours") for peer in others},
+        "seconds": statistics.median(times["ours"]),
+        "copies": over("ours", "copy", times),
+        "ratios": {peer: over(peer, "ours", again if peer in slow else times) for peer in others},
     }
 
 
@@ -85,10 +77,10 @@ def main() -> None:
             x = batch(shape, byte, args.device)
             key = f"{'x'.join(map(str, shape))} {'bytes' if byte else 'floats'}"
             record[key] = {}
-            for name in args.only:
+            for name in (n for n in args.only if not (byte and ROWS[n].mixes)):  # weighted means are of floats
                 rounds = 3 if args.quick else args.rounds
                 record[key][name] = found = measured(name, x, rounds, args.device)
-                ratios = "  ".join(f"{peer} {ratio:6.2f}" for peer, ratio in found["ratios"].items())
+                ratios = "  ".join(f"{peer} {ratio:.2f}" for peer, ratio in found["ratios"].items())
                 print(f"{key:24} {name:16} {1e3 * found['seconds']:8.2f} ms {found['copies']:6.1f} copies  {ratios}")
             done(args.device)
     name = "augment" if args.device == "cpu" else f"augment-{args.device}"
