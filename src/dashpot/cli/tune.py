@@ -96,7 +96,9 @@ def tune(
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", help="Processes on this machine. [default: one per core, 4 at most]", show_default=False
+            "--workers",
+            help="Processes on this machine. [default: one per core, 4 at most; one where --trials is 16 or fewer]",
+            show_default=False,
         ),
     ] = None,
     sampler: Annotated[str, typer.Option("--sampler", help="tpe, random, quasi-random, gp or grid.")] = "tpe",
@@ -159,7 +161,6 @@ def tune(
     if resume is not None:
         demand_alone(context, ("resume", "budget", "trials", "workers", "storage", "moved"))
         problem, config, stored = read_config(resume, moved)
-        processes = processes_for(workers, config.device)
         if budget is not None or trials is not None:
             config = replace(config, budget=seconds(budget) if budget else None, trials=trials)
             demand_more(resume, stored, config.budget)
@@ -169,16 +170,18 @@ def tune(
         if storage is not None:
             config = replace(config, storage=resolved(storage))
         config.check()
+        processes = processes_for(workers, config.device, config.trials, config.budget)
         folder = resume
     else:
         if moved is not None:
             raise ConfigError(
                 "--data", "given with --resume", str(moved), "A new search takes its data by their place."
             )
-        processes = processes_for(workers, device)
+        limit = seconds(budget) if budget is not None else None if trials is not None else 300.0
+        processes = processes_for(workers, device, trials, limit)
         problem = load_problem(data, target, task, weights=weights, **reading)
         config = SearchConfig(
-            budget=seconds(budget) if budget is not None else None if trials is not None else 300.0,
+            budget=limit,
             trials=trials,
             cv=cv,
             metric=metric,
@@ -282,7 +285,7 @@ def _run(
                 search.config = replace(search.config, explain=False, budget=None)
             torch.set_num_threads(threads)
             if processes > 1 and not search.hurried:
-                search.spread_out()
+                search.spread_out(store)
             live.stage("finals")
             result = search.finish(store, training)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,8 +63,9 @@ def low_precision(precision: str) -> bool | None:
     return known[precision]
 
 
-def processes_for(asked: int | None, device: str) -> int:
-    """How many processes work on this machine.
+def processes_for(asked: int | None, device: str, trials: int | None = None, budget: float | None = None) -> int:
+    """How many processes work on this machine: by default one per core, four at most, and no more than there are races,
+    as a worker without candidates would only take a core from the others.
 
     Raises:
         ConfigError: fewer than one.
@@ -72,6 +74,7 @@ def processes_for(asked: int | None, device: str) -> int:
 
     from dashpot.core.errors import ConfigError
     from dashpot.core.threads import cores
+    from dashpot.search.racing.budget import PARALLEL
 
     if asked is not None:
         if asked < 1:
@@ -79,7 +82,8 @@ def processes_for(asked: int | None, device: str) -> int:
         return asked
     if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
         return 1  # a GPU takes the whole population at once
-    return min(4, cores())
+    races = math.inf if trials is None or budget is not None else math.ceil(trials / PARALLEL)
+    return int(min(4, cores(), max(1, races)))
 
 
 def demand_alone(context: typer.Context, free: Sequence[str]) -> None:

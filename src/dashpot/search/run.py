@@ -72,7 +72,7 @@ class Search:
         self.processes = processes
         self.spread = measuring.Spread()
         self.measured: dict[str, Any] = {}
-        self.hurried = False  # set where the user asked for an end: what is not needed for the best so far is left out
+        self.hurried = False  # set where the user asked for an end: only what the best so far needs is done
         self.metric = find_metric(
             config.metric or ("accuracy" if problem.task == "classification" else "r2"),
             problem.task,
@@ -217,10 +217,11 @@ class Search:
         self.task = replace(self.task, bfloat16=precision.bfloat16, populations=self.spread.populations)
         self.measured = {"precision": precision.to_dict(), "populations": self.spread.populations}
 
-    def spread_out(self) -> None:
-        """The number of populations once more, after the other workers of this machine have ended."""
-        _, spread = measuring.measured(self.task, self._some, self._batch, self.measured["precision"], math.inf)
-        self.task = replace(self.task, populations=spread.populations)
+    def spread_out(self, store: Store) -> None:
+        """The number of populations once more, for what follows the race and takes about as much."""
+        steps, known = store.count("steps"), self.measured["precision"]
+        self.spread = measuring.measured(self.task, self._some, self._batch, known, steps)[1]
+        self.task = replace(self.task, populations=self.spread.populations)
 
     def _random(self, count: int) -> list[Candidate]:
         """Some candidates of the space."""
@@ -293,8 +294,7 @@ def run(
     say: Say = lambda *args: None,
 ) -> TuneResult:
     """A whole search by one worker: set up, race, finish."""
-    search = Search(problem, config, folder, note=note, say=say)
-    store = search.open()
+    store = (search := Search(problem, config, folder, note=note, say=say)).open()
     try:
         training = search.training_budget(store)
         search.work(store, training)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,28 @@ def test_as_many_populations_as_are_fastest(seconds: Mapping[int, float], most: 
     assert (found.populations, found.gain) == (expected.populations, pytest.approx(expected.gain))
 
 
-def test_little_work_is_done_on_one_thread_without_a_measurement() -> None:
+def test_operations_of_a_step_are_those_of_its_products() -> None:
+    task = small_task()
+    network = task.make(dict(SOME[0].net))
+    weights = sum(p.numel() for p in network.parameters())
+    assert not list(network.buffers())
+    assert measuring.operations(task, SOME, 16) == 6 * 16 * weights  # forward, and two products backward
+    assert measuring.operations(replace(task, modality="image"), SOME, 16) == math.inf
+
+
+def test_few_operations_are_done_on_one_thread_and_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object) -> float:
+        raise AssertionError
+
+    monkeypatch.setattr(measuring, "_seconds", refused)
+    few = measuring.LITTLE / measuring.operations(small_task(), SOME, 16)
+    assert spread_of(small_task(), SOME, 16, 4, steps=0.99 * few) == Spread()
+    with pytest.raises(AssertionError):
+        spread_of(small_task(), SOME, 16, 4, steps=1.01 * few)
+
+
+def test_little_work_is_done_on_one_thread_after_one_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "LITTLE", 0.0)
     asked: list[int] = []
 
     def timed(count: int) -> float:
@@ -48,8 +71,6 @@ def test_real_populations_are_timed() -> None:
 
 
 def test_a_race_has_as_many_populations_as_its_task_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     from dashpot.search.racing.race import Race
     from dashpot.search.racing.trial import Trial
     from tests.search.helpers import TRAINING

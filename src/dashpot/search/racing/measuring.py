@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from dashpot.core.threads import most, scoped
+from dashpot.data.kinds import KINDS
 from dashpot.population.members import Member
 from dashpot.population.population import Population
 from dashpot.population.precision import MEMBERS, STEPS, Precision, chosen, some_of
+from dashpot.search.racing.memory import size
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import task_schedule
 from dashpot.search.space.space import Candidate
@@ -23,9 +25,11 @@ from dashpot.training.setup import pick_device
 ENOUGH = 1.25
 """How many times as much several threads must do in a second as one, to be worth it."""
 ROUNDS = 3
-EPOCHS = 100
-SMALL = 4.0
-"""Seconds of training in all below which several threads are not worth a measurement."""
+EPOCHS, BYTES = 100, 4
+LITTLE, SMALL = 2e11, 10.0
+"""Floating-point operations and seconds of training in all below which several threads are not worth a measurement,
+which builds three populations.
+"""
 Timed = Callable[[int], float]
 """From a number of populations, each in a thread, to the seconds of an epoch of all of them."""
 
@@ -80,6 +84,8 @@ def spread_of(
     """
     if limit == 1 or pick_device(task.device).type != "cpu":
         return Spread()
+    if operations(task, candidates, batch_size) * steps < LITTLE:
+        return Spread()
     timed = timed or (lambda count: _seconds(task, candidates, batch_size, count))
     alone = timed(1)
     if alone * steps / (ROUNDS * STEPS * min(MEMBERS, len(candidates))) < SMALL:
@@ -92,6 +98,16 @@ def spread_of(
         found = Spread(count, gain)
         count = limit if count < limit < 2 * count else 2 * count
     return found
+
+
+def operations(task: Task, candidates: Sequence[Candidate], batch_size: int) -> float:
+    """Floating-point operations of a step of a member, on the average of some candidates: two for each weight and row
+    forward, twice as many backward. Infinite for networks that use a weight many times, as convolutions do.
+    """
+    if (kind := KINDS.get(task.modality or "")) is not None and not kind.faster_together:
+        return math.inf
+    sizes = [size(task, candidate) / BYTES * (candidate.batch_size or batch_size) for candidate in candidates]
+    return 6 * sum(sizes) / max(len(sizes), 1)
 
 
 def _population(task: Task, candidates: Sequence[Candidate], batch_size: int, low: bool) -> Population:
@@ -110,6 +126,7 @@ def _population(task: Task, candidates: Sequence[Candidate], batch_size: int, lo
         device=task.device,
         bfloat16=low,
         stack=task.stack,
+        cache=task.known,
         modality=task.modality,
         weight=task.weight,
     )
