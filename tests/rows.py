@@ -208,10 +208,18 @@ ROWS: dict[type[Technique], Row] = {
             toy=Toy(modality="image"),
             others=(dashpot.augment.Shear(degrees=20, axis="both"),),
         ),
-        Row(dashpot.augment.RandomCrop(padding=2), toy=Toy(modality="image")),
+        Row(
+            dashpot.augment.RandomCrop(padding=2),
+            toy=Toy(modality="image"),
+            others=(dashpot.augment.RandomCrop(padding=0.25, border="zero"),),
+        ),
         Row(dashpot.augment.RandomResizedCrop(scale=0.3), toy=Toy(modality="image")),
         Row(dashpot.augment.Perspective(distortion=0.5), toy=Toy(modality="image")),
-        Row(dashpot.augment.Elastic(alpha=1.0, sigma=2.0), toy=Toy(modality="image")),
+        Row(
+            dashpot.augment.Elastic(alpha=1.0, sigma=2.0),
+            toy=Toy(modality="image"),
+            others=(dashpot.augment.Elastic(alpha=0.1, sigma=0.25, unit="side"),),
+        ),
         Row(
             dashpot.InputNoise(std=0.5),
             toy=Toy("regression"),
@@ -235,6 +243,11 @@ ROWS: dict[type[Technique], Row] = {
         Row(dashpot.augment.Contrast(strength=0.5), toy=Toy(modality="image")),
         Row(dashpot.augment.Saturation(strength=0.9), toy=Toy(modality="image", channels=3)),
         Row(dashpot.augment.Hue(degrees=90), toy=Toy(modality="image", channels=3)),
+        Row(
+            dashpot.augment.ColorJitter(strength=0.5),
+            toy=Toy(modality="image", channels=3),
+            others=(dashpot.augment.ColorJitter(strength="0to0.5", degrees=20, p=0.5),),
+        ),
         Row(dashpot.augment.Grayscale(p=0.5), toy=Toy(modality="image", channels=3)),
         Row(dashpot.augment.Invert(p=0.5), toy=Toy(modality="image")),
         Row(dashpot.augment.Solarize(p=0.5), toy=Toy(modality="image")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dashpot.techniques.augment.colour.auto_contrast import AutoContrast
 from dashpot.techniques.augment.colour.blur import Blur
 from dashpot.techniques.augment.colour.brightness import Brightness
+from dashpot.techniques.augment.colour.color_jitter import ColorJitter
 from dashpot.techniques.augment.colour.contrast import Contrast
 from dashpot.techniques.augment.colour.equalize import Equalize
 from dashpot.techniques.augment.colour.grayscale import Grayscale
@@ -45,6 +46,7 @@ __all__ = [
     "AutoContrast",
     "Blur",
     "Brightness",
+    "ColorJitter",
     "Contrast",
     "CutMix",
     "Cutout",

@@ -56,7 +56,8 @@ def test_recipes_combine_in_order_and_do_not_change() -> None:
         ("l1:strength=True", "got 'True'"),
         ("l1:on=weigths", "weigths"),
         ("dropout:p=1.5", r"Dropout.p must be a number in \[0, 1\], got 1.5"),
-        ("early-stopping:patience=2.5", "whole number"),
+        ("early-stopping:patience=2.5", "whole number .*got 2.5"),
+        ("early-stopping:patience=-3", r"got -3\.$"),
         ("ema:warmup=1", "True or False"),
     ],
 )

@@ -56,6 +56,17 @@ class TestConflicts:
         with pytest.raises(dashpot.ConflictError, match="both want the"):
             self.attach(recipe)
 
+    @pytest.mark.parametrize(
+        ("recipe", "way"),
+        [
+            (dashpot.L1() | dashpot.ElasticNet(), "Keep one, or give them disjoint `on`."),
+            (dashpot.augment.RandAugment() | dashpot.augment.TrivialAugment(), "Keep one of them."),
+        ],
+    )
+    def test_the_way_out_is_one_that_there_is(self, recipe: dashpot.Recipe, way: str) -> None:
+        with pytest.raises(dashpot.ConflictError, match=f"both want the .*neither order is right. {way}$"):
+            self.attach(recipe)
+
     def test_two_proximal_steps_on_different_layers_are_fine(self) -> None:
         self.attach(dashpot.L1(on="name:0.weight") | dashpot.ElasticNet(on="name:2.weight"))
 

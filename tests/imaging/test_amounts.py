@@ -12,6 +12,7 @@ from dashpot.augment import (
     AutoContrast,
     Blur,
     Brightness,
+    ColorJitter,
     Contrast,
     Cutout,
     Equalize,
@@ -28,7 +29,9 @@ from dashpot.augment import (
     Solarize,
 )
 from dashpot.core.technique import Technique
-from tests.imaging.colours import grey, pictures, unit
+from dashpot.imaging.draws import SampleDraws, Size
+from dashpot.imaging.execute import execute
+from tests.imaging.colours import clip, grey, pictures, turned, unit
 
 N = 300
 
@@ -58,6 +61,7 @@ def test_factors_are_uniform_and_each_images_own() -> None:
 @pytest.mark.parametrize(
     "technique",
     [
+        ColorJitter(0.5, degrees=20, p=0.3),
         *(Brightness(0.5, p=0.3), Contrast(0.5, p=0.3), Saturation(0.5, p=0.3), Hue(90, p=0.3), Grayscale(0.3)),
         *(Invert(0.3), Solarize(0.3, threshold=0.0), Posterize(0.4, bits=1), Equalize(0.3), AutoContrast(0.3)),
         *(Blur(2.0, p=0.3), Sharpness(0.9, p=0.3), PixelNoise(0.2, p=0.3), SaltAndPepper(0.3, p=0.3)),
@@ -120,3 +124,22 @@ def test_bounds_that_contradict_each_other() -> None:
         RandomErasing(area=0.1, least=0.2)
     with pytest.raises(dashpot.ConfigError, match=r"GridMask\.shortest must be at most longest"):
         GridMask(shortest=0.9, longest=0.5)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_color_jitter_is_four_changes_clipped_once(channels: int) -> None:
+    x = pictures((40, channels, 7, 6), torch.float64) * 0.5 + 0.2
+    technique = ColorJitter(0.3, degrees=40, p=0.7)
+    found = unit(execute(x, technique.operations(SampleDraws(7, 40), Size(*x.shape))))
+    chosen, *changes = SampleDraws(7, 40).uniforms(5)
+    for image, out, on, b, c, s, h in zip(unit(x), found, chosen < 0.7, *changes, strict=True):
+        expected = image
+        if on:
+            expected = image * (0.7 + 0.6 * b)
+            mean = grey(expected).mean()
+            expected = mean + (0.7 + 0.6 * c) * (expected - mean)
+            if channels > 1:
+                expected = grey(expected) + (0.7 + 0.6 * s) * (expected - grey(expected))
+            expected = clip(turned(expected, 40 * (2 * h - 1) / 360))
+        np.testing.assert_allclose(out, expected, atol=1e-6)
+    assert len({out.tobytes() for out in found}) == 40

@@ -22,9 +22,11 @@ ALL = [
     augment.Zoom(scale=0.3),
     augment.Shear(degrees=15),
     augment.RandomCrop(padding=3),
+    augment.RandomCrop(padding=0.2),
     augment.RandomResizedCrop(scale=0.4),
     augment.Perspective(distortion=0.3),
     augment.Elastic(alpha=1.0, sigma=3.0),
+    augment.Elastic(alpha=0.08, sigma=0.25, unit="side"),
 ]
 
 
@@ -144,3 +146,25 @@ def test_fields_are_checked() -> None:
         augment.Rotation(border="wrap")
     with pytest.raises(ConfigError, match=r"RandomResizedCrop.scale must be a number in \(0, 1\]"):
         augment.RandomResizedCrop(scale=0)
+    with pytest.raises(ConfigError, match=r"RandomCrop.padding must be a part below 1, or a whole number .* got 2.5"):
+        augment.RandomCrop(padding=2.5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (16, 24), (9, 40)])
+def test_a_padding_below_one_is_a_part_of_each_side(height: int, width: int) -> None:
+    (warp,) = augment.RandomCrop(padding=0.125).operations(SampleDraws(3, 4000), Size(4000, 1, height, width))
+    moves = warp.matrix[:, :2, 2].numpy()
+    for found, side in zip(moves.T, (width, height), strict=True):
+        most = round(side / 8)
+        assert sorted(set(found)) == list(range(-most, most + 1))
+    whole = augment.RandomCrop(padding=4).operations(SampleDraws(3, 50), Size(50, 1, 32, 32))
+    part = augment.RandomCrop(padding=0.125).operations(SampleDraws(3, 50), Size(50, 1, 32, 32))
+    assert torch.equal(whole[0].matrix, part[0].matrix)
+
+
+def test_a_field_in_parts_of_the_side_is_one_in_pixels() -> None:
+    size = Size(5, 1, 20, 30)
+    (part,) = augment.Elastic(alpha=0.1, sigma=0.25, unit="side").operations(SampleDraws(3, 5), size)
+    (pixels,) = augment.Elastic(alpha=2.0, sigma=5.0).operations(SampleDraws(3, 5), size)
+    assert part.spacing == pixels.spacing
+    assert torch.equal(part.knots, pixels.knots)

@@ -108,8 +108,8 @@ def test_the_whole_search_ends_with_one_network_at_full_size(tmp_path: Path, mon
 def test_images_begin_with_combinations_of_their_own(tmp_path: Path) -> None:
     space = search(tmp_path, recipe=None).space
     names = {part.name for part in space.techniques}
-    assert {name for techniques, _ in points.COMBINATIONS.values() for name in techniques} <= names
+    assert {name for techniques, _ in points.PHOTOS.values() for name in techniques} <= names
     first = first_candidates(space)
-    assert len(first) == len(points.COMBINATIONS) + 2  # and the baseline, and everything
+    assert len(first) == len(points.PHOTOS) + 2  # and the baseline, and everything
     assert not first[0].size
     assert "HorizontalFlip" in str(first[1].recipe)

@@ -7,13 +7,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
+import torch
 
 import dashpot
 from dashpot.data.problem import Problem
+from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.search.config import SearchConfig
 from dashpot.search.run import Search
-from dashpot.search.space.defaults import default_techniques
+from dashpot.search.space import images as points
+from dashpot.search.space.defaults import default_techniques, first_candidates
+from dashpot.search.space.distributions import Categorical, Numeric
+from dashpot.search.space.technique import technique_spaces
+from dashpot.techniques.augment.picture import PictureTechnique
 
 
 def bars(light: bool = False) -> Problem:
@@ -93,3 +100,55 @@ def test_the_command_takes_it(tmp_path: Path) -> None:
     done = subprocess.run([*command, str(tmp_path / "run")], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "pictures must be one of photo, glyph" in done.stderr
+
+
+def test_digits_and_letters_begin_with_combinations_of_their_own(tmp_path: Path) -> None:
+    glyph, _ = search(bars(), tmp_path)
+    assert {name for techniques, _ in points.GLYPHS.values() for name in techniques} <= names(glyph)
+    first = first_candidates(glyph.space)
+    assert len(first) == len(points.GLYPHS) + 2  # and the baseline, and everything
+    assert "Translation(border='zero', fraction=0.08)" in str(first[1].recipe)
+
+
+def test_candidates_of_photographs_mix_and_colour_in_one_way(tmp_path: Path) -> None:
+    photo, _ = search(noise(), tmp_path)
+    assert {"mixup", "cut-mix", "rand-augment", "color-jitter"} <= names(photo)
+    rng = np.random.default_rng(0)
+    trial = optuna.trial.FixedTrial
+    for number in range(40):
+        on = {part.name: bool(rng.random() < 0.7) for part in photo.space.techniques}
+        values = {name: d.low for name, d in photo.space.distributions().items() if isinstance(d, Numeric)}
+        values |= {name: d.values[0] for name, d in photo.space.distributions().items() if isinstance(d, Categorical)}
+        chosen = photo.space.sample(trial({**values, **on}, number=number)).params
+        assert not (chosen["mixup"] and chosen["cut-mix"])
+        assert not (chosen["rand-augment"] and chosen["color-jitter"])
+    both = search(noise(), tmp_path, recipe=["mixup", "cut-mix"])[0].space.default()
+    assert both.size == 2  # where the user names them, both may be on
+
+
+def test_the_default_space_of_pictures_is_small(tmp_path: Path) -> None:
+    """A search of minutes tries a dozen candidates."""
+    for problem in (noise(), bars()):
+        found = search(problem, tmp_path)[0].space
+        assert len(found.techniques) <= 12
+        assert all(len(part.fields) <= 1 for part in found.techniques if part.name not in ("early-stopping", "ema"))
+
+
+@pytest.mark.parametrize("kind", ["photo", "glyph"])
+def test_moves_mean_the_same_on_half_the_pixels(kind: str) -> None:
+    """What moves pixels in the default space: its greatest moves at 16 pixels are half of those at 32."""
+    parts = technique_spaces(default_techniques("image", "classification", kind))
+    moving = [part for part in parts if hasattr(part.base, "border") and part.name != "rand-augment"]
+    assert moving
+    for part in moving:
+        technique = part.at({name: d.high for name, d in part.fields.items()})
+        assert isinstance(technique, PictureTechnique)
+        reach = []
+        for side in (32, 64):
+            (warp,) = technique.operations(SampleDraws(1, 400), Size(400, 1, side, side))
+            corner = torch.tensor([side - 1.0, side - 1.0, 1.0], dtype=torch.float64)
+            there = (warp.matrix @ corner)[:, :2] - corner[:2]
+            if warp.knots is not None:
+                there = warp.knots.double()
+            reach.append(there.std().item())
+        assert reach[1] / reach[0] == pytest.approx(2, rel=0.12), part.name

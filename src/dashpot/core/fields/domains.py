@@ -141,6 +141,8 @@ class Range(Domain):
             return None
         try:
             number: Any = float(text)
+            if self.integer and number.is_integer():
+                number = int(number)
         except ValueError:
             if not Schedule.looks_like(text):
                 raise ConfigError(parameter, self.rule, text) from None

@@ -83,9 +83,9 @@ def _claimed(attached: list[Attached], view: ModelView) -> dict[tuple[str, str],
             other = holders.setdefault((slot, target), ctx.path)
             if other != ctx.path:
                 place = f" of {target!r}" if target else ""
+                way = "Keep one, or give them disjoint `on`." if hasattr(technique, "on") else "Keep one of them."
                 raise ConflictError(
-                    f"{other} and {ctx.path} both want the {slot}{place}, and neither order is right. Keep one, or give"
-                    " them disjoint `on`."
+                    f"{other} and {ctx.path} both want the {slot}{place}, and neither order is right. {way}"
                 )
     return holders
 

@@ -80,8 +80,8 @@ def starting_points(space: Space) -> dict[str, dict[str, Any]]:
     Of a combination what the space does not have is left out.
     """
     found: dict[str, dict[str, Any]] = {}
-    pictures = {"horizontal-flip", "translation"} & {part.name for part in space.techniques}
-    for title, (techniques, settings) in (images.COMBINATIONS if pictures else COMBINATIONS).items():
+    usual = images.combinations_for({part.name for part in space.techniques}) or COMBINATIONS
+    for title, (techniques, settings) in usual.items():
         point: dict[str, Any] = {}
         for name, fields in techniques.items():
             point |= {name: True, **{f"{name}.{field}": value for field, value in fields.items()}}
@@ -152,6 +152,7 @@ def default_space(
             net=net,
             lr_default=3e-3,
             net_default={"width": clipped(16, net["width"])},
+            conflicts=images.alternatives_in([part.name for part in parts]) if wanted is None else (),
         )
     numbers = layout(prepared)[0]
     net = {

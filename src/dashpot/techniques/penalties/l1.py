@@ -81,7 +81,7 @@ class L1(Penalty):
     """
 
     summary = "soft-thresholds weights to exact zeros"
-    preset = Preset("strength=1e-6..1e-3", order=60)
+    preset = Preset("strength=1e-6..1e-3", modalities=("table", "tensor"), order=60)
     separable = True
 
     @classmethod

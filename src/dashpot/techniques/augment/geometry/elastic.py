@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
-from dashpot.core.fields.domains import Range
+from dashpot.core.fields.domains import Choice, Range
+from dashpot.core.preset import Preset
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.flow import knots_of
 from dashpot.imaging.matrices import identity, tensor
@@ -25,9 +26,10 @@ class Elastic(Geometry):
     smoothed by a Gaussian and multiplied, a factor A gives moves of standard deviation 0.16 A / σ.)
 
     Args:
-        alpha: standard deviation of the moves in pixels, >= 0; 0 is off. 2 to 5 % of the width is usual.
-        sigma: smoothness in pixels, > 0; an eighth of the width is usual. The field folds where alpha is about as large
-            as sigma.
+        alpha: standard deviation of the moves, >= 0; 0 is off. 2 to 5 % of the width is usual.
+        sigma: smoothness, > 0; an eighth of the width is usual. The field folds where alpha is about as large as sigma.
+        unit: of both: ``"pixels"``, or ``"side"``, parts of the shorter side, which mean the same for images of every
+            size.
         p: probability of each image, in [0, 1]; 0 is off.
         border, mode: what lies outside (``"reflect"``, ``"zero"``, ``"replicate"``); ``"bilinear"`` or ``"nearest"``.
 
@@ -48,19 +50,24 @@ class Elastic(Geometry):
     """
 
     summary = "bends images by smooth random fields"
+    preset = Preset(
+        "alpha=0.01..0.05,sigma=0.13,unit=side,border=zero", modalities=("image",), pictures=("glyph",), order=35
+    )
     order = -49  # after all that a matrix describes, so that both are one sampling
 
     alpha: Annotated[float, Range(0.0, 1000.0, search=(0.2, 4.0), log=True, off=0.0)] = field(
         default=1.0, kw_only=False
     )
     sigma: Annotated[float, Range(0.0, 1000.0, search=(2.0, 8.0), log=True, open="low")] = 4.0
+    unit: Annotated[Literal["pixels", "side"], Choice(("pixels", "side"))] = "pixels"
 
     def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
         if self.p == 0 or self.alpha == 0:
             return ()
         chosen = draws.chosen(self.p)
-        high, wide, spacing = knots_of(size.height, size.width, self.sigma)
-        knots = draws.normal((size.n, 2, high, wide)) * self.alpha
+        pixels = min(size.height, size.width) if self.unit == "side" else 1
+        high, wide, spacing = knots_of(size.height, size.width, self.sigma * pixels)
+        knots = draws.normal((size.n, 2, high, wide)) * (self.alpha * pixels)
         knots = knots * tensor(chosen.astype(np.float32))[:, None, None, None]
         still = tensor(identity(size.n))
         return (Warp(still, knots=knots, spacing=spacing, border=self.border, mode=self.mode),)

@@ -6,6 +6,7 @@ from typing import Annotated
 import numpy as np
 
 from dashpot.core.fields.domains import Range
+from dashpot.core.preset import Preset
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.matrices import rotations
 from dashpot.techniques.augment.geometry.base import Geometry
@@ -42,6 +43,7 @@ class Rotation(Geometry):
     """
 
     summary = "turns images by random angles"
+    preset = Preset("degrees=2..20,border=zero", modalities=("image",), pictures=("glyph",), order=33)
 
     degrees: Annotated[float, Range(0.0, 180.0, search=(2.0, 45.0), off=0.0)] = field(default=15.0, kw_only=False)
 

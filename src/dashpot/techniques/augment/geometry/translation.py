@@ -41,10 +41,7 @@ class Translation(Geometry):
     """
 
     summary = "moves images by random parts of their size"
-    preset = (
-        Preset("fraction=0.03..0.15", modalities=("image",), pictures=("photo",), order=34),
-        Preset("fraction=0.03..0.15,border=zero", modalities=("image",), pictures=("glyph",), order=34),
-    )
+    preset = Preset("fraction=0.03..0.15,border=zero", modalities=("image",), pictures=("glyph",), order=32)
 
     fraction: Annotated[float, Range(0.0, 1.0, search=(0.02, 0.3), off=0.0)] = field(default=0.1, kw_only=False)
     whole: Annotated[bool, Flag()] = True

@@ -6,6 +6,7 @@ from typing import Annotated
 import numpy as np
 
 from dashpot.core.fields.domains import Range
+from dashpot.core.preset import Preset
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.matrices import zooms
 from dashpot.techniques.augment.geometry.base import Geometry
@@ -40,6 +41,7 @@ class Zoom(Geometry):
     """
 
     summary = "makes images larger or smaller"
+    preset = Preset("scale=0.03..0.25,border=zero", modalities=("image",), pictures=("glyph",), order=34)
 
     scale: Annotated[float, Range(0.0, 9.0, search=(0.05, 0.5), off=0.0)] = field(default=0.2, kw_only=False)
 

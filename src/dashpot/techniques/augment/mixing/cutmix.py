@@ -93,7 +93,7 @@ class CutMix(Mixing):
     requires = Requires(modality=("image",))
     summary = "pastes boxes of other images and mixes the targets by area"
     stacked = StackedMixing
-    preset = Preset("p=0.2..1.0", modalities=("image",), order=41)
+    preset = Preset("p=0.2..1.0", modalities=("image",), pictures=("photo",), order=41)
     numbers = ("alpha", "p")
     moves = True
 

@@ -50,7 +50,7 @@ class Cutout(PictureTechnique):
 
     summary = "erases one square of each image"
     order = -10
-    preset = Preset("fraction=0.1..0.5", modalities=("image",), order=36)
+    preset = Preset("fraction=0.1..0.5", modalities=("image",), pictures=("photo",), order=36)
 
     fraction: Annotated[float, Range(0.0, 1.0, search=(0.1, 0.6), off=0.0)] = field(default=0.5, kw_only=False)
     p: Annotated[float, Range(0.0, 1.0, off=0.0)] = 1.0

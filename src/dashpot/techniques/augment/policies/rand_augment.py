@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from dashpot.core.fields.domains import Choice, Range
+from dashpot.core.preset import Preset
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.operations import Border, Operation
 from dashpot.techniques.augment.picture import PictureTechnique
@@ -50,6 +51,7 @@ class RandAugment(PictureTechnique):
 
     summary = "does a few random operations of one magnitude to each image"
     exclusive = ("augmentation policy",)
+    preset = Preset("count=1,magnitude=1..8", modalities=("image",), pictures=("photo",), order=37)
     order = -45
 
     count: Annotated[int, Range(0, 16, search=(1, 3), integer=True, off=0)] = field(default=2, kw_only=False)
