@@ -149,9 +149,10 @@ void image(const Job &job, int64_t k, Scratch<Out> &s) {
     const float *flow = job.flow && job.bent[k] ? job.flow + k * 2 * job.oh * job.ow : nullptr;
     const bool whole = !flow && whole_pixels(m);
     if (whole && upright(m)) {
+        const bool large = job.n * job.channels * job.oh * job.ow * (int64_t)sizeof(Out) >= LARGE;
         const Moves moves{(int64_t)m[0], (int64_t)m[2], (int64_t)m[4], (int64_t)m[5]};
         copied<BORDER>(in, out, moves, job.last ? 1 : job.channels, job.last ? job.channels : 1, job.h, job.w, job.oh,
-            job.ow);
+            job.ow, large);
     } else if (whole || job.nearest) {
         nearest<BORDER>(job, in, out, m, flow, s);
     } else if (job.channels == 1) {

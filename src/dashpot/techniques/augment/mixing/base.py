@@ -59,6 +59,11 @@ class Mixing(Technique):
         raise NotImplementedError  # each mixer defines it
 
     @classmethod
+    def paired(cls, x: Tensor, place: Tensor, drawn: Drawn) -> tuple[Tensor, Tensor]:
+        """:meth:`mixed` with the partners at ``place`` [batch]; a mixer that need not gather them does so."""
+        return cls.mixed(x, x.index_select(0, place), drawn)
+
+    @classmethod
     def input(cls, x: Any) -> Tensor:
         """The input, or a UsageError where it cannot be mixed."""
         raise NotImplementedError  # each mixer defines it
@@ -129,7 +134,7 @@ class Mixing(Technique):
             place = _by_class(self, codes, drawn["lots"].to(codes.device, non_blocking=True), classes)
         place = place[0].to(x.device, non_blocking=True)
         alone = {name: part[0] for name, part in drawn.items()}
-        mixed, share = cls.mixed(x, x.index_select(0, place), alone)
+        mixed, share = cls.paired(x, place, alone)
         if moved:
             return batch.replace(x=mixed, y=_positions(cls, y, place, alone))
         share = share.to(x.device, non_blocking=True)
@@ -204,7 +209,7 @@ class StackedMixing(StackedTechnique):
         first = n * torch.arange(members, device=drawn["order"].device)[:, None]
         place = (drawn["order"] + first).reshape(-1).to(x.device, non_blocking=True)
         alone = {name: part.flatten(0, 1) for name, part in drawn.items() if name != "lots"}
-        mixed, share = self.kind.mixed(flat, flat.index_select(0, place), alone)
+        mixed, share = self.kind.paired(flat, place, alone)
         mixed, target = mixed.view(x.shape), y.flatten(0, 1)
         if moved:
             return mixed, _positions(self.kind, target, place, alone).view(y.shape), weight

@@ -14,6 +14,7 @@ from dashpot.core.fields.domains import Choice, Range
 from dashpot.core.preset import Preset
 from dashpot.core.requires import Requires
 from dashpot.core.rng import derive_all
+from dashpot.imaging import pairs
 from dashpot.techniques.augment.mixing.base import CORNERS, SHARES, Drawn, Mixing, StackedMixing
 from dashpot.techniques.augment.mixing.partners import PARTNERS
 from dashpot.techniques.augment.picture import image_input
@@ -114,3 +115,9 @@ class CutMix(Mixing):
     def mixed(cls, x: Tensor, partner: Tensor, drawn: Drawn) -> tuple[Tensor, Tensor]:
         boxes, share = clipped_boxes(drawn["share"], drawn["corners"], *x.shape[2:])
         return cutmix(x, partner, boxes.to(x.device, non_blocking=True)), share
+
+    @classmethod
+    def paired(cls, x: Tensor, place: Tensor, drawn: Drawn) -> tuple[Tensor, Tensor]:
+        boxes, share = clipped_boxes(drawn["share"], drawn["corners"], *x.shape[2:])
+        found = pairs.pasted(x, place, boxes)
+        return super().paired(x, place, drawn) if found is None else (found, share)

@@ -14,6 +14,7 @@ from dashpot.core.requires import Requires
 from dashpot.core.rng import derive_all
 from dashpot.core.running.batch import float_input
 from dashpot.core.stacks.mixing import can_mix, mix_rows
+from dashpot.imaging import pairs
 from dashpot.techniques.augment.mixing.base import SHARES, Drawn, Mixing, StackedMixing
 from dashpot.techniques.augment.mixing.mixed_targets import blend
 from dashpot.techniques.augment.mixing.partners import PARTNERS
@@ -95,3 +96,8 @@ class Mixup(Mixing):
     def mixed(cls, x: Tensor, partner: Tensor, drawn: Drawn) -> tuple[Tensor, Tensor]:
         share = drawn["share"]
         return mixup(x, partner, share.to(x.device, non_blocking=True)), share
+
+    @classmethod
+    def paired(cls, x: Tensor, place: Tensor, drawn: Drawn) -> tuple[Tensor, Tensor]:
+        found = pairs.blended(x, place, drawn["share"])
+        return super().paired(x, place, drawn) if found is None else (found, drawn["share"])

@@ -1,0 +1,35 @@
+"""Each sample of a batch mixed with another one of it, in one pass, where a C++ kernel can: else None."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dashpot.imaging import kernels
+
+
+def pasted(x: Tensor, place: Tensor, boxes: Tensor) -> Tensor | None:
+    """Images [n, c, h, w] with the pixels of those at ``place`` inside of their boxes.
+
+    Args:
+        x: uint8 or floating point; it stays as it is.
+        place: of each image's partner, int64 [n].
+        boxes: top, bottom, left and right, the second and last excluded, within the image, int64 [n, 4] on the CPU.
+    """
+    return kernels.run("pairs", "pasted", x, False, False, place, boxes)
+
+
+def blended(x: Tensor, place: Tensor, share: Tensor) -> Tensor | None:
+    """``share * x + (1 - share) * x[place]``, by samples [n, ...], as :func:`torch.lerp` has it.
+
+    Args:
+        x: floating point; it stays as it is.
+        place: of each sample's partner, int64 [n].
+        share: float32 [n] on the CPU.
+    """
+    if x.dtype != torch.float32 or x.ndim < 2:
+        return None
+    if x.ndim == 4:
+        return kernels.run("pairs", "blended", x, False, False, place, share)
+    found = kernels.run("pairs", "blended", x.reshape(len(x), 1, 1, x[:1].numel()), False, False, place, share)
+    return None if found is None else found.view(x.shape)
