@@ -208,3 +208,19 @@ class TestFit:
         with pytest.raises(dashpot.DataError, match="must take the images that tta makes"):
             crop = dashpot.augment.RandomResizedCrop(size=8)
             dashpot.fit(net(3, 768), data, modality="image", tta=crop, progress=False)
+
+    def test_bytes_that_nobody_called_pixels_stay_bytes(self) -> None:
+        class Bytes(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = nn.Linear(192, 3)
+
+            def forward(self, x: Tensor) -> Tensor:
+                assert x.dtype == torch.uint8
+                out: Tensor = self.layer(x.float().flatten(1) / 255)
+                return out
+
+        x, y = images(12), torch.arange(12) % 3
+        for tta in ("flip", "pixel-noise"):
+            result = dashpot.fit(Bytes(), (x, y), epochs=1, tta=tta, progress=False)
+            assert result.predictor(x).shape == (12, 3)

@@ -44,7 +44,8 @@ Tta = Annotated[
         "--tta",
         help=(
             "Of images: predict by the mean over versions of each: flip (both mirror images), or techniques such as"
-            " translation; repeat for more. none: without."
+            " translation; repeat for more. none: without. For tune also auto, the default: flip where the recipe"
+            " does."
         ),
         metavar="TECHNIQUE",
     ),
@@ -66,6 +67,18 @@ def read_tta(texts: list[str] | None, draws: int | None) -> Any:
 
     given = None if not texts else texts[0] if len(texts) == 1 else texts
     return TTA.of(given, draws)
+
+
+def read_search_tta(texts: list[str] | None, draws: int | None) -> Any:
+    """The same of a search, as plain JSON: without ``--tta`` it is ``auto``.
+
+    Raises:
+        ConfigError: as :func:`read_tta`.
+    """
+    if draws is None and (texts or ["auto"]) == ["auto"]:
+        return "auto"
+    found = read_tta(texts, draws)
+    return "none" if found is None else found.to_dict()
 
 
 def read_recipe(file: Path | None, texts: list[str] | None) -> Recipe:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task, Weights
+from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task, Tta, TtaDraws, Weights, read_search_tta
 from dashpot.cli.reading import reads_tables
 from dashpot.cli.tune_parts import (
     again,
@@ -131,6 +131,8 @@ def tune(
         int | None,
         typer.Option("--epochs", min=1, help="Of a candidate that is never pruned.", show_default=False),
     ] = None,
+    tta: Tta = None,
+    tta_draws: TtaDraws = None,
     pictures: Annotated[
         str | None,
         typer.Option(
@@ -198,6 +200,7 @@ def tune(
             epochs=epochs,
             batch_size=sizes_of(batch_size),
             pictures=pictures,
+            tta=read_search_tta(tta, tta_draws),
             storage=storage and resolved(storage),
             study=study,
             seed=seed,

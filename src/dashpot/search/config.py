@@ -15,6 +15,7 @@ from dashpot.search.arguments import rate
 from dashpot.search.racing import budget as budgets
 from dashpot.search.racing.trial import HALVING, SCHEDULES
 from dashpot.search.space.batch_sizes import sizes_of
+from dashpot.training.versions import TTA
 
 ENSEMBLES = ("finalists", "folds", "refit")
 
@@ -61,6 +62,9 @@ class SearchConfig:
         device: ``"auto"`` takes a GPU if there is one.
         bfloat16: wide products in bfloat16 while training; None: where a measurement says that it pays.
 
+        tta: test-time augmentation of the final model, for images: ``"auto"`` (the exact mean over both mirror images
+            where the chosen recipe flips), ``"none"``, or in any form that :meth:`dashpot.TTA.of` reads.
+
     Raises:
         ConfigError: by :meth:`check`, which :func:`dashpot.tune` calls.
 
@@ -87,6 +91,7 @@ class SearchConfig:
     epochs: int | None = None
     batch_size: int | Sequence[int] | None = None
     pictures: str | None = None
+    tta: Any = "auto"
     storage: str | None = None
     study: str = "dashpot"
     seed: int = 0
@@ -134,6 +139,8 @@ class SearchConfig:
             rate(self.lr)
         if self.pictures not in (None, *PICTURE_KINDS):
             raise ConfigError("pictures", f"one of {', '.join(PICTURE_KINDS)} or None", self.pictures)
+        if self.tta != "auto":
+            TTA.of(self.tta)
         if self.ensemble not in ENSEMBLES:
             raise ConfigError("ensemble", f"one of {', '.join(ENSEMBLES)}", self.ensemble)
         return self

@@ -22,6 +22,7 @@ from dashpot.search import images
 from dashpot.search.arguments import name_of, rate
 from dashpot.search.config import SearchConfig
 from dashpot.search.inputs import layers, staged
+from dashpot.search.outcome import tested
 from dashpot.search.outcome.finish import FINALISTS, finish
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.racing import budget as budgets
@@ -90,6 +91,7 @@ class Search:
             self.pool, self.test = problem.pool_and_test(config.seed)
         with noted(note):
             self.prepared = problem.prepare(self.pool, scaling="robust").with_pictures(config.pictures)
+        tested.demand_fit(config.tta, self.prepared.x, self.prepared.modality)
         if make is None and space is None and config.recipe is None:
             note_pictures(self.prepared, config.pictures is not None, note)
         task: Task = make_task(

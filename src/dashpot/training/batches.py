@@ -34,6 +34,7 @@ class Batches:
         dtype: of floating-point arrays; tensors keep theirs.
 
     Attributes:
+        pixels: whether bytes are pixels.
         convert: what is done to each batch, once the task and the network are known; by default nothing.
     """
 
@@ -47,7 +48,7 @@ class Batches:
         modality: str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._pixels = modality == "image"
+        self.pixels = modality == "image"
         self.convert: Callable[[Batch], Batch] = lambda batch: batch
         self.device, self._batch_size, self._key = device, batch_size, stream(seed, "order")
         self._parts: tuple[Any, ...] | None = None
@@ -185,7 +186,7 @@ class Batches:
         x, y, *weight = parts
         if isinstance(y, Tensor) and not (y.is_floating_point() or y.is_complex() or y.dtype == torch.long):
             y = y.long()  # classes of any whole type, and of bool
-        return Batch(unit_range(x) if self._pixels and not keep_bytes else x, y, y, weight[0] if weight else None)
+        return Batch(unit_range(x) if self.pixels and not keep_bytes else x, y, y, weight[0] if weight else None)
 
     def whole(self) -> tuple[Tensor, ...]:
         """All inputs and targets, and weights where there are any, as batches have them.

@@ -55,6 +55,8 @@ class FitResult:
         diverged: where the loss became NaN or infinite, or ``None``.
         seconds: what it took.
         tta: how answers are averaged over versions of each image, or ``None``.
+        targets: what it averages: probabilities of ``"classes"`` or ``"multilabel"``, or ``"values"``.
+        modality: of the inputs, as it was said.
         predictor: what to predict with: ``model``, with its test-time augmentation where there is one.
 
     Example:
@@ -74,10 +76,12 @@ class FitResult:
     seconds: float = field(default=0.0)
     tta: TTA | None = None
     targets: str | None = field(default=None, repr=False)
+    modality: str | None = field(default=None, repr=False)
 
     @property
     def predictor(self) -> nn.Module:
-        return self.model if self.tta is None else self.tta.network(self.model, self.targets).eval()
+        unit = self.modality == "image"
+        return self.model if self.tta is None else self.tta.network(self.model, self.targets, unit=unit).eval()
 
     def raise_if_diverged(self) -> FitResult:
         """Return itself; raise DivergedError where the loss diverged."""
@@ -239,7 +243,7 @@ def fit(
     model.eval()
     seconds = time.perf_counter() - started
     ended = training.stopped, plan, training.best_epoch, training.diverged
-    return FitResult(model, training.history, *ended, seconds, averaging, averaged_as(task))
+    return FitResult(model, training.history, *ended, seconds, averaging, averaged_as(task), modality)
 
 
 def _check_monitors(recipe: Recipe, held_out: Batches | None, targets: str | None = None, single: bool = False) -> None:

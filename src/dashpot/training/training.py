@@ -98,7 +98,9 @@ class Training:
 
     def _scores(self) -> dict[str, float]:
         with self.session.evaluate(), torch.no_grad():
-            model = self.model if self.tta is None else self.tta.network(self.model, averaged_as(self.task))
+            model = self.model  # batches hold bytes only where nobody said that they are pixels
+            if self.tta is not None:
+                model = self.tta.network(model, averaged_as(self.task), unit=self.train.pixels)
             # As many training rows as validation rows, in the same mode, so that the gap compares like with like.
             limit = self.held_out.rows if self.held_out is not None else None
             task = self.task.criterion, self.task.targets

@@ -113,18 +113,20 @@ class TTA:
         """How many predictions one answer takes."""
         return len(self.mirrors) or (DRAWS if self.draws is None else self.draws) + 1
 
-    def images(self, x: Tensor) -> Iterator[tuple[float, Tensor]]:
-        """The weight of each version, and the images; bytes come as float32 in [0, 1]."""
+    def images(self, x: Tensor, *, unit: bool = True) -> Iterator[tuple[float, Tensor]]:
+        """The weight of each version, and the images; bytes come as float32 in [0, 1], or without ``unit`` as bytes."""
         if self.mirrors:
-            shown = unit_range(x)
+            shown = unit_range(x) if unit else x
             for weight, axes in self.mirrors:
                 yield weight, shown.flip(axes) if axes else shown
             return
-        yield from drawn(self._techniques, x, DRAWS if self.draws is None else self.draws, self.seed)
+        for weight, shown in drawn(self._techniques, x, DRAWS if self.draws is None else self.draws, self.seed):
+            back = not unit and x.dtype == torch.uint8
+            yield weight, (shown * 255).round().to(torch.uint8) if back else shown
 
-    def network(self, model: nn.Module, targets: str | None = "classes") -> TTANetwork:
+    def network(self, model: nn.Module, targets: str | None = "classes", *, unit: bool = True) -> TTANetwork:
         """The model whose outputs are those averages: see :class:`TTANetwork`."""
-        return TTANetwork(model, self, targets)
+        return TTANetwork(model, self, targets, unit=unit)
 
     def __str__(self) -> str:
         drawn = "" if self.mirrors else f" x {self.versions - 1}"
@@ -142,6 +144,7 @@ class TTANetwork(nn.Module):
         model: from images to logits or values [n, outputs].
         tta: the versions.
         targets: ``"classes"``, ``"multilabel"`` or ``"values"``.
+        unit: bytes reach the model as float32 in [0, 1]; else as bytes.
 
     Shape: [n, channels, height, width] to [n, outputs].
 
@@ -154,9 +157,9 @@ class TTANetwork(nn.Module):
         True
     """
 
-    def __init__(self, model: nn.Module, tta: TTA, targets: str | None = "classes") -> None:
+    def __init__(self, model: nn.Module, tta: TTA, targets: str | None = "classes", *, unit: bool = True) -> None:
         super().__init__()
-        self.model, self.tta, self.targets = model, tta, _kind(targets)
+        self.model, self.tta, self.targets, self.unit = model, tta, _kind(targets), unit
         self.training = model.training
 
     def forward(self, x: Tensor) -> Tensor:
@@ -166,7 +169,7 @@ class TTANetwork(nn.Module):
             return found
         pairs = [
             (weight, demand_outputs(self.model(shown), len(x)))
-            for weight, shown in self.tta.images(image_input(x, "tta"))
+            for weight, shown in self.tta.images(image_input(x, "tta"), unit=self.unit)
         ]
         return averaged(pairs, self.targets)
 
@@ -220,7 +223,7 @@ def demand_images(tta: TTA, model: nn.Module, x: Any, modality: str | None) -> N
         way = "Leave it out; a table has no versions to average over."
         raise ConfigError("tta", "None for other inputs than images [n, channels, height, width]", got, way)
     with evaluating(model):
-        for _, shown in tta.images(x):
+        for _, shown in tta.images(x, unit=modality == "image"):
             try:
                 out = model(shown)
             except (RuntimeError, ValueError) as error:

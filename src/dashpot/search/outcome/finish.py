@@ -19,6 +19,7 @@ from dashpot.search.outcome.final import final_network
 from dashpot.search.outcome.record import Outcome, judged, record
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.outcome.seeds import Seeds
+from dashpot.search.outcome.tested import in_words, tta_of
 from dashpot.search.racing import checkpoints
 from dashpot.search.racing.executor import reason
 from dashpot.search.racing.failures import none_trains
@@ -109,7 +110,13 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
     elif config.ensemble == "refit":
         made = ensemble.refit(task, training, setup.pool, choice, made)
     steps = store.count("steps")
-    outputs = predict(made.network, setup.prepared.x[torch.as_tensor(setup.test)]) if len(setup.test) else None
+    tta = tta_of(setup.config.tta, choice.chosen.candidate.recipe) if setup.prepared.x.ndim == 4 else None
+    predictor = made.network
+    if tta is not None:
+        unit = setup.prepared.modality == "image"
+        predictor = tta.network(made.network, "classes" if task.classes else "values", unit=unit).eval()
+        made = replace(made, text=f"{made.text}; {in_words(tta)}")
+    outputs = predict(predictor, setup.prepared.x[torch.as_tensor(setup.test)]) if len(setup.test) else None
     outcome = Outcome(trials, finalists, choice, made, training, found, baseline, steps, every, outputs)
     answers = judged(setup, made, outputs)
     measured = record(setup, outcome, answers)
@@ -124,6 +131,7 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         setup.prepared,
         setup.test,
         judged=answers,
+        tta=tta,
     )
 
 

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from dashpot.report.tune.trial_record import demand_version
 from dashpot.runs.saved import next_folder, write_json
 from dashpot.search.config import SearchConfig
 from dashpot.search.outcome.moved import reopened, whereabouts
+from dashpot.search.outcome.tested import as_json
 from dashpot.search.storage.backends import shown
 
 CONFIG, SPENT, REPORT, HELD, LOG = "tune.json", "spent.json", "report.json", "tune.lock", "workers.log"
@@ -124,10 +124,11 @@ def update_config(
 def to_json(config: SearchConfig) -> dict[str, Any]:
     """The configuration as plain JSON; techniques as the text of the command line, and no password."""
     return {
-        **asdict(config),
+        **vars(config),
         "recipe": None if config.recipe is None else [str(part) for part in config.recipe],
         "without": list(config.without),
         "networks": list(config.networks),
+        "tta": as_json(config.tta),
         "storage": None if config.storage is None else shown(config.storage),
     }
 

@@ -23,6 +23,7 @@ from dashpot.evaluation.losses import predict
 from dashpot.report.images.cases import Judged
 from dashpot.report.tune.record import TuneRecord
 from dashpot.search.outcome.folder import REPORT
+from dashpot.training.versions import TTA
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class TuneResult:
         test: the test rows.
         labels: the classes as the target held them, in the order of the probabilities; by default their names.
         judged: the model's answers on test images, for figures; None for other data.
+        tta: how predictions are averaged over versions of each image; None where they are not.
 
     Example:
         >>> import dashpot, numpy
@@ -93,6 +95,14 @@ class TuneResult:
     test: np.ndarray = field(repr=False)
     labels: np.ndarray | None = field(default=None, repr=False)
     judged: Judged | None = field(default=None, repr=False)
+    tta: TTA | None = None
+
+    @property
+    def predictor(self) -> nn.Module:
+        """:attr:`network`, with its test-time augmentation where there is one."""
+        targets = "classes" if self.prepared.target.task == "classification" else "values"
+        unit = self.prepared.modality == "image"
+        return self.network if self.tta is None else self.tta.network(self.network, targets, unit=unit).eval()
 
     @property
     def record(self) -> dict[str, Any]:
@@ -112,7 +122,7 @@ class TuneResult:
         if self.prepared.target.task == "classification":
             names = self.labels if self.labels is not None else np.array(self.prepared.target.classes)
             return np.asarray(names[(self.decision or Decision()).decide(self.predict_proba(X))])
-        out = predict(self.network, inputs_of(self.prepared, X)).double().cpu().numpy()
+        out = predict(self.predictor, inputs_of(self.prepared, X)).double().cpu().numpy()
         out = out.reshape(len(out), *self.prepared.y.shape[1:])
         return np.asarray(out * self.prepared.target.scale + self.prepared.target.mean)
 
@@ -125,7 +135,7 @@ class TuneResult:
         """
         if self.prepared.target.task != "classification":
             raise ConfigError("target", "a class for predict_proba", "a value", "Use predict.")
-        out = predict(self.network, inputs_of(self.prepared, X)).double().cpu().numpy()
+        out = predict(self.predictor, inputs_of(self.prepared, X)).double().cpu().numpy()
         return (self.decision or Decision()).probabilities(out)
 
     def summary(self, width: int = 110) -> str:
@@ -172,7 +182,7 @@ class TuneResult:
         from dashpot.runs.saved import PREPROCESSING, RECIPE, save_model, save_setup, write_json
 
         if self.is_built_in:
-            save_setup(folder, self.network, self.prepared, self.recipe)
+            save_setup(folder, self.network, self.prepared, self.recipe, self.tta)
             if self.decision is not None:
                 setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
                 write_json(folder / PREPROCESSING, {**setup, "decision": self.decision.to_dict()})
