@@ -51,7 +51,7 @@ def test_recipes_combine_in_order_and_do_not_change() -> None:
         ("mixpu:alpha=1", "Did you mean 'mixup'"),
         ("l1:stength=1", "Did you mean 'strength'"),
         ("l1:strength", "field=value"),
-        ("l1:strength=-1", "L1.strength must be a number >= 0, finite or None, got -1.0"),
+        ("l1:strength=-1", "L1.strength must be a number >= 0, finite or None, got -1."),
         ("l1:strength=nan", "got nan"),
         ("l1:strength=True", "got 'True'"),
         ("l1:on=weigths", "weigths"),

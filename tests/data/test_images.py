@@ -173,17 +173,98 @@ class TestFilesOfAllKinds:
             tags[274] = 6 if size == (12, 9) else 1  # stored lying, shown standing
             files.append(tmp_path / f"{i}.png")
             image.save(files[-1], exif=tags)
-        found = read_images(files)
+        with pytest.warns(DataWarning, match="1 of 4 images are not 9 pixels wide and 12 high, .* stretched to it"):
+            found = read_images(files)
         assert found.shape == (4, 3, 12, 9)
         assert found[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
 
-    def test_the_first_broken_file_is_named(self, tmp_path: Path) -> None:
-        fill(tmp_path / "a", count=6)
+    def test_broken_files_are_named(self, tmp_path: Path) -> None:
+        fill(tmp_path / "a", count=12)
         whole = (tmp_path / "a" / "3.png").read_bytes()
-        for name in ("3.png", "5.png"):
-            (tmp_path / "a" / name).write_bytes(whole[: len(whole) - 30])
-        with pytest.raises(dashpot.DataError, match=r"3\.png must be complete and readable"):
+        (tmp_path / "a" / "3.png").write_bytes(whole[: len(whole) - 30])
+        with pytest.raises(dashpot.DataError, match=r"3\.png must be complete .* Replace or remove the file\.$"):
             read_images(image_files(tmp_path))
+        for name in range(4, 11):
+            (tmp_path / "a" / f"{name}.png").write_bytes(whole[: len(whole) - 30])
+        others = r"So it is with 7 more: 3\.png, 4\.png, 5\.png, 6\.png, 7\.png and others\.$"
+        with pytest.raises(dashpot.DataError, match=others):
+            read_images(image_files(tmp_path))
+
+    @pytest.mark.parametrize(("content", "why"), [(b"", "a file of 0 bytes"), (b"no image", "cannot identify")])
+    def test_what_is_no_image_is_said(self, tmp_path: Path, content: bytes, why: str) -> None:
+        fill(tmp_path / "a", tmp_path / "b")
+        (tmp_path / "a" / "0.png").write_bytes(content)
+        (tmp_path / "b" / "0.png").write_bytes(content)
+        with pytest.raises(dashpot.DataError, match=rf"got: {why}.* So it is with 1 more: 0\.png\.$"):
+            load_problem(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("mode", "suffix", "colours"),
+        [("P", "png", True), ("P", "gif", True), ("CMYK", "jpg", True), ("CMYK", "tif", True), ("1", "png", False)],
+    )
+    def test_palettes_and_inks_are_the_colours_they_show(
+        self, tmp_path: Path, mode: str, suffix: str, colours: bool
+    ) -> None:
+        halves = np.zeros((8, 8, 3), dtype=np.uint8)
+        halves[:4] = (255, 0, 0) if colours else (255, 255, 255)
+        Image.fromarray(halves).convert(mode).save(tmp_path / f"a.{suffix}")
+        found = read_images([tmp_path / f"a.{suffix}"])[0].astype(int)
+        assert found.shape == ((3, 8, 8) if colours else (1, 8, 8))
+        assert np.abs(found[:, :3] - (halves.transpose(2, 0, 1)[: len(found), :3])).max() < 30
+        assert found[:, 5:].max() < 30
+
+    def test_a_palette_with_transparency_is_seen_on_white(self, tmp_path: Path) -> None:
+        image = Image.new("P", (8, 8), 0)
+        image.putpalette([10, 20, 30, 200, 100, 50])
+        image.paste(1, (0, 0, 8, 4))
+        image.save(tmp_path / "a.png", transparency=0)
+        found = read_images([tmp_path / "a.png"])[0]
+        assert found[:, 0, 0].tolist() == [200, 100, 50]
+        assert found[:, 7].min() == 255
+
+    def test_names_of_any_script_and_deep_folders(self, tmp_path: Path) -> None:
+        fill(tmp_path / "кошка" / "deep" / "er", tmp_path / "犬 🐕")
+        (tmp_path / "犬 🐕" / "0.png").rename(tmp_path / "犬 🐕" / "größe 1.PNG")
+        problem = load_problem(tmp_path)
+        assert (problem.classes, problem.n) == (("кошка", "犬 🐕"), 8)
+
+    def test_what_is_passed_over_is_said(self, tmp_path: Path) -> None:
+        fill(tmp_path / "cat", tmp_path / "dog")
+        for name in ("Thumbs.db", "desktop.ini", ".DS_Store"):
+            (tmp_path / "cat" / name).write_bytes(b"x")
+        assert load_problem(tmp_path).n == 8  # without a warning
+        (tmp_path / "cat" / "0.heic").write_bytes(b"x")
+        (tmp_path / "owl").mkdir()
+        with pytest.warns(DataWarning) as caught:
+            problem = load_problem(tmp_path)
+        assert (problem.n, problem.classes) == (8, ("cat", "dog"))
+        assert [str(warning.message) for warning in caught] == [
+            f"1 file is no image by its name, and passed over: {Path('cat', '0.heic')}.",
+            "the folder 'owl' holds no images, so it is no class.",
+        ]
+        (tmp_path / "bat").mkdir()
+        for name in "abcd":
+            (tmp_path / "dog" / f"{name}.txt").write_bytes(b"x")
+        with pytest.warns(DataWarning) as caught:
+            load_problem(tmp_path)
+        named = ", ".join(str(Path(name)) for name in ("cat/0.heic", "dog/a.txt", "dog/b.txt"))
+        assert str(caught[0].message) == f"5 files are no images by name, and passed over: {named} and others."
+        assert "the folders 'bat', 'owl' hold no images, so they are no classes." in str(caught[1].message)
+
+    def test_thousands_of_files_of_many_sizes(self, tmp_path: Path) -> None:
+        """Most are copies: what is asked for is that thousands are read, not that they differ."""
+        rng = np.random.default_rng(0)
+        for name in ("cat", "dog"):
+            (tmp_path / name).mkdir()
+            for i in range(20):
+                size = (9, 12) if i < 12 else tuple(rng.integers(1, 30, 2))
+                Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)).save(tmp_path / name / f"{i}.png")
+            for i in range(20, 2500):
+                os.link(tmp_path / name / f"{i % 20}.png", tmp_path / name / f"{i}.png")
+        with pytest.warns(DataWarning, match="2000 of 5000 images are not 12 pixels wide and 9 high"):
+            problem = load_problem(tmp_path)
+        assert problem.inputs.shape == (5000, 3, 9, 12)  # type: ignore[union-attr]  # images are an array
+        assert np.bincount(problem.labels).tolist() == [2500, 2500]
 
     def test_one_class_is_refused_before_a_file_is_read(self, tmp_path: Path) -> None:
         (tmp_path / "cat").mkdir()

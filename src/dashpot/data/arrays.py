@@ -59,10 +59,7 @@ def read_labelled(path: Path) -> tuple[Rows | np.ndarray, np.ndarray, np.ndarray
             y = np.char.decode(y, "utf-8")
         except UnicodeDecodeError as error:
             raise DataError(f"{path.name}: y must be text in UTF-8, got: {error}.") from None
-    inputs = as_rows(x) if x.ndim == 2 else as_pixels("X", x)
-    if isinstance(inputs, np.ndarray) and not np.isfinite(inputs.astype(np.float32)).all():
-        raise DataError(f"{path.name}: X must hold finite numbers, got NaN or infinity in an image.")
-    return inputs, y, fixed
+    return as_rows(x) if x.ndim == 2 else as_pixels(f"{path.name}: X", x), y, fixed
 
 
 def read_inputs(path: Path) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -157,11 +157,7 @@ def image_files(folder: Path) -> list[Path]:
         DataError: there are none.
         StorageError: a folder cannot be read.
     """
-    files = []
-    for root, below, names in os.walk(folder, onerror=_refuse_unreadable):
-        below[:] = [name for name in below if not _is_hidden(name)]
-        found = (Path(root, name) for name in names if not _is_hidden(name))
-        files += [path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()]
+    files = [path for path in seen_files(folder) if path.suffix.lower() in SUFFIXES and path.is_file()]
     if not files:
         raise DataError(
             f"folder {folder} must hold images ({', '.join(SUFFIXES)}) in one folder per class, found none."
@@ -169,11 +165,18 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(files)
 
 
-def _is_hidden(name: str) -> bool:
-    """Files of other tools: ``.ipynb_checkpoints``, and ``._a.png`` and ``__MACOSX`` of an archive that was packed
-    on a Mac.
+def seen_files(folder: Path) -> Iterator[Path]:
+    """Every file below ``folder`` but hidden ones and those in hidden folders."""
+    for root, below, names in os.walk(folder, onerror=_refuse_unreadable):
+        below[:] = [name for name in below if not is_hidden(name)]
+        yield from (Path(root, name) for name in names if not is_hidden(name))
+
+
+def is_hidden(name: str) -> bool:
+    """Files of other tools: ``.ipynb_checkpoints``, ``._a.png`` and ``__MACOSX`` of an archive that was packed on a
+    Mac, and what Windows leaves behind.
     """
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 def _refuse_unreadable(error: OSError) -> None:
@@ -184,18 +187,29 @@ def as_pixels(name: str, x: np.ndarray) -> np.ndarray:
     """An array of images as [n, channels, height, width]: [n, h, w] is grey, [n, h, w, c] is turned.
 
     Raises:
-        DataError: another shape.
+        DataError: another shape, images without pixels, or numbers that are not finite.
     """
     if x.ndim == 3:
-        return x[:, None]
-    if x.ndim == 4 and x.shape[-1] in (1, 3):
-        return x.transpose(0, 3, 1, 2)
-    if x.ndim == 4 and x.shape[1] in (1, 3):
-        return x
-    raise DataError(
-        f"{name} must be [n, features] or images [n, h, w], [n, h, w, channels] or [n, channels, h, w] with 1 or 3"
-        f" channels, got {list(x.shape)}."
-    )
+        found = x[:, None]
+    elif x.ndim == 4 and x.shape[-1] in (1, 3):
+        found = x.transpose(0, 3, 1, 2)
+    elif x.ndim == 4 and x.shape[1] in (1, 3):
+        found = x
+    else:
+        raise DataError(
+            f"{name} must be [n, features] or images [n, h, w], [n, h, w, channels] or [n, channels, h, w] with 1 or 3"
+            f" channels, got {list(x.shape)}. Choose or add channels, or pass the pixels as features [n, features]."
+        )
+    if 0 in found.shape[2:]:
+        raise DataError(f"{name} must hold images of one pixel or more, got {list(x.shape)}. Leave out what is empty.")
+    if x.dtype.kind == "f":
+        whole = np.asarray(np.isfinite(found.astype(np.float32, copy=False)).all(axis=(1, 2, 3)))
+        if not whole.all():
+            raise DataError(
+                f"{name} must hold finite numbers, got NaN or infinity in {int((~whole).sum())} of {len(whole)} images,"
+                f" the first in row {int(whole.argmin())}. Fill those pixels, or remove the images."
+            )
+    return found
 
 
 def existing(path: Path) -> Path:

@@ -18,7 +18,7 @@ from dashpot.data.dialects import check_separator
 from dashpot.data.encodings import check_encoding
 from dashpot.data.images import ImagePreprocessing, as_pixels, existing, image_files
 from dashpot.data.kinds import Prepares
-from dashpot.data.parts import class_folders, named_test
+from dashpot.data.parts import class_folders, named_test, warn_of_others
 from dashpot.data.pictures import read_images
 from dashpot.data.preprocessing import Preprocessing
 from dashpot.data.problem import Problem, guess_task
@@ -111,6 +111,7 @@ def load_problem(
             raise DataError(
                 f"folder {path} must hold images of at least 2 classes, one folder each, got only {labels[0]!r}."
             )
+        warn_of_others(path, files)
         return Problem(path.resolve().name, read_images(files), np.array(labels, dtype=object), task, test)
     if path.suffix == ".npz":
         _demand_table(reading, form, "an .npz file")

@@ -12,6 +12,7 @@ import numpy as np
 
 from dashpot.core.errors import DataError
 from dashpot.data.columnar import DataWarning
+from dashpot.data.images import is_hidden, seen_files
 from dashpot.data.rows import Rows
 
 PARTS = {"train": "train", "valid": "train", "validation": "train", "val": "train", "dev": "train", "test": "test"}
@@ -53,7 +54,10 @@ def class_folders(folder: Path, files: Sequence[Path]) -> tuple[list[str], np.nd
     inner = [file.relative_to(folder).parts[:-1] for file in files]
     loose = sum(not parts for parts in inner)
     if loose:
-        raise DataError(f"folder {folder} must hold one folder per class; {loose} images lie outside of any.")
+        raise DataError(
+            f"folder {folder} must hold one folder per class; {'1 image lies' if loose == 1 else f'{loose} images lie'}"
+            " outside of any. Move them into one, or away."
+        )
     first = list(dict.fromkeys(parts[0] for parts in inner))
     if not all(name.lower() in PARTS for name in first):
         return [parts[0] for parts in inner], None
@@ -75,3 +79,25 @@ def class_folders(folder: Path, files: Sequence[Path]) -> tuple[list[str], np.nd
         f"the folders {', '.join(first)} name parts of the data, not classes: {told}.", DataWarning, stacklevel=3
     )
     return [parts[1] for parts in inner], test if len(test) else None
+
+
+def warn_of_others(folder: Path, images: Sequence[Path]) -> None:
+    """Say which files of a folder of images are passed over, and which of its folders are no class.
+
+    Warns:
+        DataWarning: there are some.
+    """
+    known = set(images)
+    others = sorted(str(path.relative_to(folder)) for path in seen_files(folder) if path not in known)
+    if others:
+        files = "1 file is no image by its name" if len(others) == 1 else f"{len(others)} files are no images by name"
+        named = ", ".join(others[:3]) + (" and others" if len(others) > 3 else "")
+        warnings.warn(f"{files}, and passed over: {named}.", DataWarning, stacklevel=3)
+    classes = {path.relative_to(folder).parts[0] for path in images}
+    empty = sorted(p.name for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name) and p.name not in classes)
+    if empty:
+        named = ", ".join(map(repr, empty[:3])) + (" and others" if len(empty) > 3 else "")
+        told = f" {named} holds no images, so it is no class"
+        if len(empty) > 1:
+            told = f"s {named} hold no images, so they are no classes"
+        warnings.warn(f"the folder{told}.", DataWarning, stacklevel=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,10 @@ import numpy as np
 
 from dashpot.core.errors import DataError
 from dashpot.core.threads import cores
+from dashpot.data.columnar import DataWarning
 
+NAMED = 5
+"""Further broken files that an error names, at most."""
 ORIENTATION, TURNED = 274, (5, 6, 7, 8)
 """The tag by which a camera says how it was held, and the values for which height and width change places."""
 
@@ -29,32 +33,62 @@ def read_images(files: Sequence[Path], shape: tuple[int, int, int] | None = None
         shape: channels, height and width to convert to; by default grey only if all are, and the most frequent size.
 
     Raises:
-        DataError: a file that is no complete image, or one whose pixels have no known range.
+        DataError: files that are no complete images, or one whose pixels have no known range.
+
+    Warns:
+        DataWarning: images of another size than the most frequent one, where no shape is given.
     """
     shape = shape or _usual(files)
     out = np.empty((len(files), *shape), dtype=np.uint8)
 
-    def place(i: int) -> None:
-        with _opened(files[i]) as image:
-            out[i] = _pixels(image, shape)
+    def place(i: int) -> DataError | None:
+        try:
+            with _opened(files[i]) as image:
+                out[i] = _pixels(image, shape)
+        except DataError as error:
+            return error
+        return None
 
     with ThreadPoolExecutor(cores()) as pool:
-        for _ in pool.map(place, range(len(files))):  # the first error in order is raised, and the rest is left
-            pass
+        _demand_whole(files, list(pool.map(place, range(len(files)))))
     return out
 
 
 def _usual(files: Sequence[Path]) -> tuple[int, int, int]:
     """Grey only if all are, and the most frequent size: by the files' heads alone."""
     sizes: Counter[tuple[int, int]] = Counter()
-    grey = True
+    grey, errors = True, list[DataError | None]()
     for path in files:
-        with _opened(path) as image:
-            turned = image.getexif().get(ORIENTATION) in TURNED
-            sizes[image.size[::-1] if turned else image.size] += 1
-            grey &= image.mode in ("1", "L", "LA", "La") or _sixteen_bit(image)
-    width, height = sizes.most_common(1)[0][0]
+        try:
+            with _opened(path) as image:
+                turned = image.getexif().get(ORIENTATION) in TURNED
+                sizes[image.size[::-1] if turned else image.size] += 1
+                grey &= image.mode in ("1", "L", "LA", "La") or _sixteen_bit(image)
+            errors.append(None)
+        except DataError as error:
+            errors.append(error)
+    _demand_whole(files, errors)
+    (width, height), count = sizes.most_common(1)[0]
+    if count < len(files):
+        warnings.warn(
+            f"{len(files) - count} of {len(files)} images are not {width} pixels wide and {height} high, the most"
+            " frequent size, and are stretched to it. Crop or pad them where shapes matter.",
+            DataWarning,
+            stacklevel=4,
+        )
     return (1 if grey else 3, height, width)
+
+
+def _demand_whole(files: Sequence[Path], errors: Sequence[DataError | None]) -> None:
+    """Raise the first error, which then also names the other files that cannot be read."""
+    broken = [(path.name, error) for path, error in zip(files, errors, strict=True) if error is not None]
+    if len(broken) == 1:
+        raise broken[0][1]
+    if broken:
+        others = ", ".join(name for name, _ in broken[1 : 1 + NAMED]) + (
+            " and others" if len(broken) > 1 + NAMED else ""
+        )
+        raise DataError(f"{broken[0][1]} So it is with {len(broken) - 1} more: {others}.")
 
 
 @contextmanager
@@ -67,8 +101,9 @@ def _opened(path: Path) -> Iterator[Any]:
         with Image.open(path) as image:
             yield image
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        why = "a file of 0 bytes" if isinstance(error, UnidentifiedImageError) and not path.stat().st_size else error
         raise DataError(
-            f"image {path} must be complete and readable, got: {error}. Replace or remove the file."
+            f"image {path} must be complete and readable, got: {why}. Replace or remove the file."
         ) from None
 
 

@@ -92,7 +92,7 @@ def _read(
         """The values at whole coordinates [n, size], with what is outside; [n, c, size]."""
         inside = (ix >= 0) & (ix < w) & (iy >= 0) & (iy < h)
         place = _bordered(iy, h, border) * w + _bordered(ix, w, border)
-        values = flat.gather(2, place.reshape(n, 1, -1).expand(n, c, -1)).view(n, c, *size)
+        values = flat.gather(2, place.reshape(n, 1, size[0] * size[1]).expand(n, c, -1)).view(n, c, *size)
         return values.masked_fill(~inside[:, None], 0) if border == "zero" else values
 
     if mode == "nearest":

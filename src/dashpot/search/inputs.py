@@ -100,8 +100,6 @@ def problem_of(
         images = isinstance(plain, np.ndarray) and plain.ndim > 2
         if images and reading != Reading():
             raise ConfigError("data", "a table with numeric, dates or categorical", "images")
-        if images and not np.isfinite(plain.astype(np.float32)).all():
-            raise DataError("X must hold finite numbers, got NaN or infinity in an image.")
         problem = Problem(
             "data",
             as_pixels("X", plain)

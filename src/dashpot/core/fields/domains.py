@@ -140,9 +140,7 @@ class Range(Domain):
         if self.optional and text.lower() == "none":
             return None
         try:
-            number: Any = float(text)
-            if self.integer and number.is_integer():
-                number = int(number)
+            number: Any = int(text) if text.lstrip("+-").isdigit() else float(text)  # as written, for the message
         except ValueError:
             if not Schedule.looks_like(text):
                 raise ConfigError(parameter, self.rule, text) from None

@@ -31,8 +31,9 @@ def image_input(x: Any, technique: str) -> Tensor:
         or x.ndim != 4
         or not (x.dtype == torch.uint8 or x.is_floating_point())
         or 0 in x.shape[1:]
+        or x.layout != torch.strided
     ):
-        shape = f" of shape {list(x.shape)} and type {x.dtype}" if isinstance(x, Tensor) else ""
+        shape = f" of shape {list(x.shape)}" if isinstance(x, Tensor) else ""
         raise UsageError(
             f"{technique} needs images [batch, channels, height, width] of uint8 or floating point, got"
             f" {told(x)}{shape}. Convert them first, or leave {technique} out."

@@ -114,6 +114,10 @@ class Mixing(Technique):
             return batch
         keys = np.array([ctx.draws().key], dtype=np.uint64)
         numbers = {name: np.array([getattr(self, name)], dtype=np.float64) for name in self.numbers}
+        if isinstance(batch.y, Tensor) and batch.y.ndim and len(batch.y) != len(x):
+            raise UsageError(
+                f"{cls.__name__} needs a target for each sample, got {len(x)} samples and {len(batch.y)} targets."
+            )
         drawn = cls.drawn(keys, numbers, len(x), lots=self.by_class())
         moved = self._moves(x, batch.y)
         if moved and batch.weight is not None:
