@@ -110,6 +110,7 @@ def fit(
     modality: str | None = None,
     targets: str | None = None,
     tta: TTA | Recipe | Technique | str | Sequence[Any] | None = None,
+    lr_decay: float = 1.0,
 ) -> FitResult:
     """Train a model with a recipe.
 
@@ -152,6 +153,8 @@ def fit(
             :class:`dashpot.TTA`. All scores, those that early stopping watches too, are of the averaged answers, and
             each takes as many predictions as there are versions; the training itself is the same. Predict with
             ``result.predictor``.
+        lr_decay: of the default optimizer, for a network that was trained before: each stage has this much of the
+            learning rate of the one behind it, as :func:`dashpot.finetune_groups` makes them; in (0, 1].
 
     Returns:
         The result; ``result.model`` is ``model``.
@@ -197,7 +200,7 @@ def fit(
             recipe = resolve_strengths(recipe, model, train.whole(), told)
     single = isinstance(first.y, torch.Tensor) and first.y.numel() == len(first.y)
     _check_monitors(recipe, held_out, task.targets, single)
-    optimizer = adamw_for(model, optimizer, lr)
+    optimizer = adamw_for(model, optimizer, lr, lr_decay)
     factor = schedule_of(schedule)
     settings = {
         "epochs": epochs,

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from dashpot.core.errors import ConfigError
 from dashpot.core.running.attach import plain_optimizer
+from dashpot.training.finetune import finetune_groups
 
 WARMUP = 0.25
 """The share of a run in which ``"one-cycle"`` reaches the full learning rate."""
@@ -35,8 +36,16 @@ def pick_device(device: str | torch.device) -> torch.device:
     return place
 
 
-def adamw_for(model: nn.Module, given: Any, lr: float) -> Optimizer:
-    """The optimizer that was given, or AdamW without decay, for all trainable parameters."""
+def adamw_for(model: nn.Module, given: Any, lr: float, decay: float = 1.0) -> Optimizer:
+    """The optimizer that was given, or AdamW without decay, for all trainable parameters; earlier stages may have
+    smaller learning rates.
+
+    Raises:
+        ConfigError: nothing to train, or a ``decay`` beside an optimizer.
+    """
+    if decay != 1.0 and given is not None:
+        way = "Give the optimizer dashpot.finetune_groups(model, lr, decay)."
+        raise ConfigError("lr_decay", "1 where an optimizer is given", decay, way)
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ConfigError("model", "a module with trainable parameters", type(model).__name__)
@@ -46,7 +55,13 @@ def adamw_for(model: nn.Module, given: Any, lr: float) -> Optimizer:
         if isinstance(given, Optimizer) or hasattr(given, "optimizer")
         else given(parameters)
         if given
-        else torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0, fused=fused)
+        else torch.optim.AdamW(
+            # Of groups the head's comes first: it has the rate that is shown.
+            parameters if decay == 1.0 else finetune_groups(model, lr, decay)[::-1],
+            lr=lr,
+            weight_decay=0.0,
+            fused=fused,
+        )
     )
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", float(group["lr"]))
