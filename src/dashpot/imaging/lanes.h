@@ -97,14 +97,70 @@ struct Bytes4 {
 
     using Line = int16_t;
     static int16_t between(int16_t top, int16_t low, int16_t fy) {
-        return (int16_t)(top + (int16_t)(((int32_t)(int16_t)(low - top) * fy + 0x4000) >> 15));
+        return (int16_t)(top + (int16_t)((((int32_t)(int16_t)(low - top) * fy >> 14) + 1) >> 1));
     }
     template <class Out>
     static void blend_line(const int16_t *p, int16_t fx, Out *out) {
         along(_mm_loadu_si128((const __m128i *)p), fx, out);
     }
 
+#ifdef __AVX2__
+    // Four pixels at a time; `at` says for each which pixel it follows, fx how far behind, and fy (but on a LINE) how far
+    // towards the row that is `below` numbers away. How many are done.
+    template <bool LINE, class Out>
+    static int32_t blend_four(const int16_t *in, const int32_t *at, int64_t below, const int16_t *fx, const int16_t *fy,
+        int32_t count, Out *out) {
+        int32_t j = 0;
+        for (; j + 4 <= count; j += 4) {
+            __m256i a = two(in, at + j), b = two(in, at + j + 2);
+            if (!LINE) {
+                a = part(a, two(in + below, at + j), spread(fy + j));
+                b = part(b, two(in + below, at + j + 2), spread(fy + j + 2));
+            }
+            a = part(a, _mm256_unpackhi_epi64(a, a), spread(fx + j));
+            b = part(b, _mm256_unpackhi_epi64(b, b), spread(fx + j + 2));
+            store(_mm256_unpacklo_epi64(a, b), out + 4 * j);
+        }
+        return j;
+    }
+#endif
+
 private:
+#ifdef __AVX2__
+    static __m256i two(const int16_t *in, const int32_t *at) {
+        const auto pixel = [&](int32_t k) { return _mm_loadu_si128((const __m128i *)(in + (int64_t)k * 4)); };
+        return _mm256_inserti128_si256(_mm256_castsi128_si256(pixel(at[0])), pixel(at[1]), 1);
+    }
+
+    // The first of two weights in all of one half, the second in the other.
+    static __m256i spread(const int16_t *weights) {
+        int32_t both;
+        std::memcpy(&both, weights, 4);
+        return _mm256_shuffle_epi8(_mm256_set1_epi32(both),
+            _mm256_inserti128_si256(_mm256_set1_epi16(0x0100), _mm_set1_epi16(0x0302), 1));
+    }
+
+    static __m256i part(__m256i from, __m256i to, __m256i weight) {
+        return _mm256_add_epi16(from, _mm256_mulhrs_epi16(_mm256_sub_epi16(to, from), weight));
+    }
+
+    // Pixels 0, 2, 1 and 3.
+    static void store(__m256i found, uint8_t *out) {
+        found = _mm256_srli_epi16(_mm256_add_epi16(found, _mm256_set1_epi16(32)), 6);
+        found = _mm256_packus_epi16(found, found);
+        _mm_storeu_si128((__m128i *)out,
+            _mm_unpacklo_epi32(_mm256_castsi256_si128(found), _mm256_extracti128_si256(found, 1)));
+    }
+
+    static void store(__m256i found, float *out) {
+        found = _mm256_permute4x64_epi64(found, 0xD8);
+        const __m256 scale = _mm256_set1_ps(1.0f / (64 * 255));
+        const auto levels = [&](__m128i eight) { return _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(eight)); };
+        _mm256_storeu_ps(out, _mm256_mul_ps(levels(_mm256_castsi256_si128(found)), scale));
+        _mm256_storeu_ps(out + 8, _mm256_mul_ps(levels(_mm256_extracti128_si256(found, 1)), scale));
+    }
+#endif
+
     static __m128i word(const int16_t *p) { return _mm_loadl_epi64((const __m128i *)p); }
 
     template <class Out>

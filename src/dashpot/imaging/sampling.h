@@ -1,6 +1,7 @@
 // Rows of pixels read between pixels: places first, then values, all channels of a pixel at a time.
 #pragma once
 #include <cmath>
+#include <type_traits>
 
 #include "lanes.h"
 
@@ -94,7 +95,12 @@ void inside_block(const typename L::Held *in, int32_t h, int32_t w, const float 
         t.fx[j] = weight<typename L::Weight>(xs[j] - (float)ix);
         t.fy[j] = weight<typename L::Weight>(ys[j] - (float)iy);
     }
-    for (int32_t j = 0; j < count; ++j) {
+    int32_t done = 0;
+#ifdef __AVX2__
+    if constexpr (std::is_same_v<L, Bytes4>)
+        done = L::template blend_four<false>(in, t.o00, (int64_t)w * L::COUNT, t.fx, t.fy, count, out);
+#endif
+    for (int32_t j = done; j < count; ++j) {
         const typename L::Held *p = in + (int64_t)t.o00[j] * L::COUNT;
         L::blend_pairs(p, p + (int64_t)w * L::COUNT, t.fx[j], t.fy[j], out + j * L::COUNT);
     }
@@ -141,7 +147,12 @@ void upright_row(const typename L::Held *in, int32_t h, int32_t w, float y, cons
     const typename L::Weight fy = weight<typename L::Weight>(y - (float)iy);
     const typename L::Held *top = in + (int64_t)iy * w * L::COUNT, *low = top + (int64_t)w * L::COUNT;
     for (int32_t k = first * L::COUNT; k < (last + 2) * L::COUNT; ++k) line[k] = L::between(top[k], low[k], fy);
-    for (int32_t j = 0; j < ow; ++j) L::blend_line(line + at[j] * L::COUNT, fx[j], out + j * L::COUNT);
+    int32_t done = 0;
+#ifdef __AVX2__
+    if constexpr (std::is_same_v<L, Bytes4>)
+        done = L::template blend_four<true>(line, at, 0, fx, nullptr, ow, out);
+#endif
+    for (int32_t j = done; j < ow; ++j) L::blend_line(line + at[j] * L::COUNT, fx[j], out + j * L::COUNT);
 }
 
 // Whole pixels, where they are; -1 for nothing.

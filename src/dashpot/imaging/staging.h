@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "lanes.h"
+#include "planes.h"
 
 namespace dashpot {
 
@@ -15,11 +16,11 @@ template <class L, class In>
 void stage(const In *in, std::vector<typename L::Held> &values, int64_t channels, int64_t pixels, Steps step) {
     values.resize((pixels + 2) * L::COUNT);
     typename L::Held *to = values.data();
-    if (L::COUNT == 1) {
+    if constexpr (L::COUNT == 1) {
         for (int64_t k = 0; k < pixels; ++k) to[k] = L::held(in[k * step.pixel]);
     } else if (channels == 3 && step.pixel == 1) {
         const In *a = in, *b = in + step.plane, *c = in + 2 * step.plane;
-        for (int64_t k = 0; k < pixels; ++k) {
+        for (int64_t k = woven(a, b, c, to, pixels); k < pixels; ++k) {
             to[4 * k] = L::held(a[k]);
             to[4 * k + 1] = L::held(b[k]);
             to[4 * k + 2] = L::held(c[k]);
@@ -45,7 +46,7 @@ void unstage(const Out *row, Out *out, int64_t channels, int64_t pixels, Steps s
         std::memcpy(out, row, pixels * sizeof(Out));
     } else if (channels == 3 && step.pixel == 1) {
         Out *a = out, *b = out + step.plane, *c = out + 2 * step.plane;
-        for (int64_t k = 0; k < pixels; ++k) {
+        for (int64_t k = parted(row, a, b, c, pixels); k < pixels; ++k) {
             a[k] = row[4 * k];
             b[k] = row[4 * k + 1];
             c[k] = row[4 * k + 2];
