@@ -17,6 +17,11 @@ from dashpot.techniques.augment.mixing.cutmix import cutmix
 from dashpot.techniques.augment.mixing.mixup import mixup
 from dashpot.techniques.augment.mixing.resize_mix import resize_mix
 from dashpot.techniques.augment.noise.input_noise import input_noise
+from dashpot.techniques.augment.signal.amplitude_scale import amplitude_scale
+from dashpot.techniques.augment.signal.drift import drift
+from dashpot.techniques.augment.signal.time_mask import time_mask
+from dashpot.techniques.augment.signal.time_shift import time_shift
+from dashpot.techniques.augment.signal.time_stretch import time_stretch
 from dashpot.techniques.dropout.dropout import dropout
 from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
 from dashpot.techniques.labels.label_smoothing import binary_label_smoothing, label_smoothing
@@ -41,6 +46,9 @@ from dashpot.techniques.penalties.unit_norm import sphere
 from dashpot.techniques.penalties.weight_decay import weight_decay
 from dashpot.techniques.sharpness.sam import sam_ascent
 from dashpot.testing import Pure, Row, Toy
+
+T9 = np.arange(9.0)
+"""Steps of the signals below."""
 
 
 def normal(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
@@ -229,6 +237,71 @@ ROWS: dict[type[Technique], Row] = {
                     lambda d: (normal(4, 3, dtype=d), normal(4, 3, dtype=d, seed=1), scalar(0.5, d)),
                     lambda x, n, s: x + s * n,
                     strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.augment.TimeShift(fraction=0.5, border="wrap"),
+            toy=Toy(modality="signal"),
+            others=(dashpot.augment.TimeShift(fraction="0.1to0.5", border="zero"),),
+            functions=(
+                Pure(
+                    time_shift,
+                    lambda d: (normal(4, 2, 9, dtype=d), torch.tensor([0, 3, -2, 12]), "wrap"),
+                    lambda x, s, b: np.stack([np.roll(row, n, axis=-1) for row, n in zip(x, s, strict=True)]),
+                ),
+            ),
+        ),
+        Row(
+            dashpot.augment.TimeStretch(scale=0.5),
+            toy=Toy(modality="signal"),
+            functions=(
+                Pure(
+                    time_stretch,
+                    lambda d: (normal(3, 2, 9, dtype=d), 0.5 + 1.5 * uniform(3, 1, 1, dtype=d)),
+                    lambda x, f: np.array(
+                        [
+                            [np.interp((T9 - 4) / by + 4, T9, c) for c in row]
+                            for row, by in zip(x, f.ravel(), strict=True)
+                        ]
+                    ),
+                ),
+            ),
+        ),
+        Row(
+            dashpot.augment.AmplitudeScale(strength=0.5),
+            toy=Toy(modality="signal"),
+            functions=(
+                Pure(
+                    amplitude_scale,
+                    lambda d: (normal(3, 2, 9, dtype=d), uniform(3, 1, 1, dtype=d)),
+                    lambda x, f: np.stack([row * by for row, by in zip(x, f.ravel(), strict=True)]),
+                ),
+            ),
+        ),
+        Row(
+            dashpot.augment.Drift(strength=1.0),
+            toy=Toy(modality="signal"),
+            functions=(
+                Pure(
+                    drift,
+                    lambda d: (normal(3, 2, 9, dtype=d), uniform(3, 1, 1, dtype=d)),
+                    lambda x, s: x + s * (T9 / 4 - 1),
+                ),
+            ),
+        ),
+        Row(
+            dashpot.augment.TimeMask(fraction=0.5),
+            toy=Toy(modality="signal"),
+            functions=(
+                Pure(
+                    time_mask,
+                    lambda d: (normal(3, 2, 9, dtype=d), torch.tensor([0, 4, 8]), torch.tensor([0, 3, 1])),
+                    lambda x, a, n: np.where(
+                        [[(t >= i) & (t < i + k) for t in range(9)] for i, k in zip(a, n, strict=True)],
+                        0,
+                        x.swapaxes(0, 1),
+                    ).swapaxes(0, 1),
                 ),
             ),
         ),

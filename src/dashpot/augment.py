@@ -38,9 +38,15 @@ from dashpot.techniques.augment.noise.salt_and_pepper import SaltAndPepper
 from dashpot.techniques.augment.policies.aug_mix import AugMix
 from dashpot.techniques.augment.policies.rand_augment import RandAugment
 from dashpot.techniques.augment.policies.trivial_augment import TrivialAugment
+from dashpot.techniques.augment.signal.amplitude_scale import AmplitudeScale
+from dashpot.techniques.augment.signal.drift import Drift
+from dashpot.techniques.augment.signal.time_mask import TimeMask
+from dashpot.techniques.augment.signal.time_shift import TimeShift
+from dashpot.techniques.augment.signal.time_stretch import TimeStretch
 from dashpot.training.augmented import Augmented, SampleTransform
 
 __all__ = [
+    "AmplitudeScale",
     "AugMix",
     "Augmented",
     "AutoContrast",
@@ -50,6 +56,7 @@ __all__ = [
     "Contrast",
     "CutMix",
     "Cutout",
+    "Drift",
     "Elastic",
     "Equalize",
     "Grayscale",
@@ -75,6 +82,9 @@ __all__ = [
     "Sharpness",
     "Shear",
     "Solarize",
+    "TimeMask",
+    "TimeShift",
+    "TimeStretch",
     "Translation",
     "TrivialAugment",
     "VerticalFlip",

@@ -28,6 +28,10 @@ Encoding = Annotated[
 Separator = Annotated[
     str | None, typer.Option("--separator", help="Of a text file; comma, semicolon, tab and | are found.")
 ]
+Kind = Annotated[
+    str | None,
+    typer.Option("--kind", help="table, image or signal (columns or the last axis are steps in time); mostly seen."),
+]
 
 
 OPTIONS: Mapping[str, Any] = {
@@ -38,6 +42,7 @@ OPTIONS: Mapping[str, Any] = {
     "day_first": DayFirst,
     "encoding": Encoding,
     "separator": Separator,
+    "kind": Kind,
 }
 
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from dashpot.core.errors import ConfigError, ConflictError
 
-Modality = Literal["table", "image", "text"]
+Modality = Literal["table", "image", "signal", "text"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 Task = Literal["classification", "regression", "multilabel"]
 TASK_OF: Mapping[str, Task] = {"classes": "classification", "values": "regression", "multilabel": "multilabel"}
@@ -72,7 +72,7 @@ class Requires:
                 " closure=True."
             )
         if not self.fits(modality=modality):
-            kinds = {"table": "tables", "image": "images", "text": "text"}
+            kinds = {"table": "tables", "image": "images", "signal": "signals", "text": "text"}
             known = " or ".join(kinds[kind] for kind in self.modality)
             raise ConflictError(f"{name} is for {known}, but the inputs are {kinds[modality or '']}. Leave it out.")
         task = TASK_OF.get(targets or "")

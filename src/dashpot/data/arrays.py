@@ -9,6 +9,7 @@ import numpy as np
 from dashpot.core.errors import DataError, StorageError
 from dashpot.data.images import as_pixels
 from dashpot.data.rows import Rows
+from dashpot.data.signals import as_signals, demand_finite, looks_like_signals
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -22,8 +23,11 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise StorageError(f"{path.name} must be a readable .npz, got: {error}.") from None
 
 
-def read_labelled(path: Path) -> tuple[Rows | np.ndarray, np.ndarray, np.ndarray | None]:
+def read_labelled(path: Path, kind: str | None = None) -> tuple[Rows | np.ndarray, np.ndarray, np.ndarray | None]:
     """Inputs, target and, where the file names one, the rows of the test part.
+
+    Args:
+        kind: of the inputs, as :func:`as_inputs` takes it.
 
     Raises:
         DataError: the arrays are not of one form, or do not fit each other.
@@ -59,7 +63,7 @@ def read_labelled(path: Path) -> tuple[Rows | np.ndarray, np.ndarray, np.ndarray
             y = np.char.decode(y, "utf-8")
         except UnicodeDecodeError as error:
             raise DataError(f"{path.name}: y must be text in UTF-8, got: {error}.") from None
-    return as_rows(x) if x.ndim == 2 else as_pixels(f"{path.name}: X", x), y, fixed
+    return as_inputs(f"{path.name}: X", x, kind), y, fixed
 
 
 def read_inputs(path: Path) -> np.ndarray:
@@ -70,6 +74,27 @@ def read_inputs(path: Path) -> np.ndarray:
             _check_inputs(path, name, arrays[name])
             return arrays[name]
     raise DataError(f"{path.name} must hold X or X_test, it holds {', '.join(sorted(arrays)) or 'nothing'}.")
+
+
+def as_inputs(name: str, x: np.ndarray, kind: str | None = None) -> Rows | np.ndarray:
+    """An array as the inputs of a problem.
+
+    Args:
+        kind: ``"table"``, ``"image"`` or ``"signal"``. By default two axes are a table; of three, [n, k, steps] with k
+            below 8 are signals of k channels, and others grey images; four are images.
+
+    Raises:
+        DataError: another shape, or numbers that are not finite.
+    """
+    if kind is None:
+        kind = "table" if x.ndim == 2 else "signal" if looks_like_signals(x) else "image"
+    if kind == "table":
+        return as_rows(x)
+    if kind == "signal":
+        signals = as_signals(name, x)
+        demand_finite(name, signals)
+        return signals
+    return as_pixels(name, x)
 
 
 def as_rows(x: np.ndarray) -> Rows:

@@ -11,6 +11,7 @@ import numpy as np
 from dashpot.data.images import ImagePreprocessing
 from dashpot.data.preprocessing import Preprocessing
 from dashpot.data.rows import Rows
+from dashpot.data.signals import SignalPreprocessing
 
 
 class Prepares(Protocol):
@@ -48,7 +49,7 @@ class DataKind:
 
     Attributes:
         name: as techniques name it in what they require.
-        inputs: the type of raw inputs.
+        inputs: the type of raw inputs; ``axes``: how many they have, where the type does not tell.
         preprocessing: its class, with ``fit(inputs, train, scaling=...)`` and ``from_dict``.
         batch_size: of a single training; None: by the rows.
         steps: of a single training, about.
@@ -64,6 +65,7 @@ class DataKind:
     lr: float
     schedule: str
     faster_together: bool
+    axes: int | None = None
 
 
 KINDS: Mapping[str, DataKind] = {
@@ -71,11 +73,17 @@ KINDS: Mapping[str, DataKind] = {
     for kind in (
         DataKind("table", Rows, Preprocessing, None, 3000, 1e-3, "cosine", True),
         # A convolutional network takes far more time per row: a third of the steps.
-        DataKind("image", np.ndarray, ImagePreprocessing, 64, 1000, 6e-3, "one-cycle", False),
+        DataKind("image", np.ndarray, ImagePreprocessing, 64, 1000, 6e-3, "one-cycle", False, axes=4),
+        DataKind("signal", np.ndarray, SignalPreprocessing, 64, 1500, 6e-3, "one-cycle", False, axes=3),
     )
 }
 
 
 def kind_of(inputs: Any) -> DataKind:
-    """The kind of raw inputs; the last one where no other fits."""
-    return next((kind for kind in KINDS.values() if isinstance(inputs, kind.inputs)), KINDS["image"])
+    """The kind of raw inputs; images where no other fits."""
+    fitting = (
+        kind
+        for kind in KINDS.values()
+        if isinstance(inputs, kind.inputs) and kind.axes in (None, getattr(inputs, "ndim", None))
+    )
+    return next(fitting, KINDS["image"])

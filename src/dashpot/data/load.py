@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from dashpot.core.errors import ConfigError, DataError
+from dashpot.core.errors import ConfigError, DataError, UnknownNameError
 from dashpot.data.arrays import as_rows, read_inputs, read_labelled
 from dashpot.data.columnar import DataWarning
 from dashpot.data.delimited import read_delimited
 from dashpot.data.dialects import check_separator
 from dashpot.data.encodings import check_encoding
 from dashpot.data.images import ImagePreprocessing, as_pixels, existing, image_files
-from dashpot.data.kinds import Prepares
+from dashpot.data.kinds import KINDS, Prepares
 from dashpot.data.parts import class_folders, named_test, warn_of_others
 from dashpot.data.pictures import read_images
 from dashpot.data.preprocessing import Preprocessing
 from dashpot.data.problem import Problem, guess_task
 from dashpot.data.reading import Reading, missing_of
-from dashpot.data.rows import Rows, decided_frame, frame_rows, to_rows
+from dashpot.data.rows import Rows, decided, decided_frame, frame_rows, to_rows
+from dashpot.data.signals import SignalPreprocessing, as_signals, signals_of
 from dashpot.data.tables import read_table, row_numbers
 from dashpot.data.targets import demand_present, target_of
 
@@ -51,6 +52,7 @@ def load_problem(
     day_first: bool | None = None,
     encoding: str | None = None,
     separator: str | None = None,
+    kind: str | None = None,
 ) -> Problem:
     """Read data with a target.
 
@@ -68,6 +70,8 @@ def load_problem(
         day_first: whether 05/01/2024 is the 5th of January; by default what the column shows.
         encoding: of a text file; UTF-8 and UTF-16 are found.
         separator: of a text file; comma, semicolon, tab and ``|`` are found.
+        kind: of the inputs, ``"table"``, ``"image"`` or ``"signal"``; by default the source tells
+            (:func:`dashpot.data.arrays.as_inputs`). The columns of a table may be the steps of a signal.
 
     A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test
     rows are the test part. So are the images in ``test``, where the folder holds nothing but folders of these names
@@ -87,6 +91,8 @@ def load_problem(
     reading = Reading.of(numeric, dates, categorical, decimal, day_first)
     check_encoding(encoding)
     form: TextForm = {"encoding": encoding, "separator": check_separator(separator)}
+    if kind not in (None, *KINDS):
+        raise UnknownNameError("kind", str(kind), KINDS)
     if source is None:
         from sklearn.datasets import load_digits
 
@@ -97,39 +103,50 @@ def load_problem(
                 target,
                 "Without data, scikit-learn's digits are used, which have one target.",
             )
-        _demand_table(reading, form, "scikit-learn's digits")
+        _demand_table(reading, form, "scikit-learn's digits", kind, "table")
         digits = load_digits()
-        return Problem(
-            "digits", Rows(tuple(digits.feature_names), matrix=digits.data), digits.target, task or "classification"
-        )
+        rows = Rows(tuple(digits.feature_names), matrix=digits.data)
+        return Problem("digits", rows, digits.target, task or "classification")
     path = existing(Path(source))
     if path.is_dir():
-        _demand_table(reading, form, "a folder of images")
+        _demand_table(reading, form, "a folder of images", kind, "image")
         files = image_files(path)
         labels, test = class_folders(path, files)
         if len(set(labels)) < 2:
-            raise DataError(
-                f"folder {path} must hold images of at least 2 classes, one folder each, got only {labels[0]!r}."
-            )
+            one = f"got only {labels[0]!r}"
+            raise DataError(f"folder {path} must hold images of at least 2 classes, one folder each, {one}.")
         warn_of_others(path, files)
         return Problem(path.resolve().name, read_images(files), np.array(labels, dtype=object), task, test)
     if path.suffix == ".npz":
-        _demand_table(reading, form, "an .npz file")
-        inputs, values, test = read_labelled(path)
+        _demand_table(reading, form, "an .npz file", kind, *KINDS)
+        inputs, values, test = read_labelled(path, kind)
         return Problem(path.stem, inputs, values, task, test)
-    return _table_problem(path, target, task, weights, reading, form)
+    _demand_kind(kind, path.name, "table", "signal")
+    return _table_problem(path, target, task, weights, reading, form, kind)
 
 
-def _demand_table(reading: Reading, form: TextForm, what: str) -> None:
-    """Options for the columns of a table are refused where there is none."""
+def _demand_table(reading: Reading, form: TextForm, what: str, kind: str | None, *known: str) -> None:
+    """Options for the columns of a table are refused where there is none, and so are other kinds than are known."""
     given: dict[str, Any] = {**vars(reading), **form}
     for option, value in given.items():
         if value is not None and value != ():
             raise ConfigError(option, "given for a table", value, f"Leave it out for {what}.")
+    _demand_kind(kind, what, *known)
+
+
+def _demand_kind(kind: str | None, what: str, *known: str) -> None:
+    if kind not in (None, *known):
+        raise ConfigError("kind", f"{' or '.join(known)} for {what}", kind)
 
 
 def _table_problem(
-    path: Path, target: str | None, task: str | None, weights: str | None, reading: Reading, form: TextForm
+    path: Path,
+    target: str | None,
+    task: str | None,
+    weights: str | None,
+    reading: Reading,
+    form: TextForm,
+    kind: str | None,
 ) -> Problem:
     kept = [*reading.dates, *reading.categorical, *([] if target is None else [target])]
     frame, comma = read_table(path, kept, decimal=reading.decimal, **form)
@@ -170,7 +187,8 @@ def _table_problem(
         if not rows.names:
             raise DataError(f"{path.name} must have a column besides the target and 'split'.")
     fixed = test if test is not None and len(test) else None
-    return Problem(path.name.split(".")[0], rows, values, task, fixed, target, weight, weights or "")
+    inputs = signals_of(path.name, rows) if kind == "signal" else rows
+    return Problem(path.name.split(".")[0], inputs, values, task, fixed, target, weight, weights or "")
 
 
 def _target(
@@ -228,14 +246,14 @@ def load_rows(
     import torch
 
     path = existing(Path(source))
-    if isinstance(preprocessing, ImagePreprocessing):
-        if path.is_dir():
-            files = image_files(path)
-            return torch.from_numpy(preprocessing.transform(read_images(files, preprocessing.shape))), [
-                str(file.relative_to(path)) for file in files
-            ]
-        x = read_inputs(path)
-        return torch.from_numpy(preprocessing.transform(as_pixels("X", x))), [str(i) for i in range(len(x))]
+    if isinstance(preprocessing, ImagePreprocessing) and path.is_dir():
+        files = image_files(path)
+        x = preprocessing.transform(read_images(files, preprocessing.shape))
+        return torch.from_numpy(x), [str(file.relative_to(path)) for file in files]
+    if isinstance(preprocessing, ImagePreprocessing | SignalPreprocessing):
+        arrays = path.suffix == ".npz" or isinstance(preprocessing, ImagePreprocessing)
+        new = read_inputs(path) if arrays else read_table(path, encoding=encoding, separator=separator).frame
+        return torch.from_numpy(new_inputs(new, preprocessing, target, weight)), [str(i) for i in range(len(new))]
     assert isinstance(preprocessing, Preprocessing)
     # Of these the new rows alone may read as numbers.
     text = (*preprocessing.nominal, *preprocessing.text, *preprocessing.formats)
@@ -248,8 +266,7 @@ def load_rows(
         raise DataError(f"{path.name} must have rows, got an empty table.")
     used = {*preprocessing.numeric, *preprocessing.indicated, *preprocessing.nominal, *preprocessing.text}
     passed_over = {target, weight, *row_numbers(rows)} | ({"split"} if named_test(rows) is not None else set())
-    for name in (passed_over - used) & set(rows.names):
-        rows = rows.without(name)
+    rows = _without(rows, passed_over - used)
     return torch.from_numpy(preprocessing.transform(rows)), [str(i) for i in range(len(rows))]
 
 
@@ -263,9 +280,19 @@ def new_inputs(x: Any, preprocessing: Prepares, target: str = "", weight: str = 
     given = x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x) if isinstance(x, list) else x
     if isinstance(preprocessing, ImagePreprocessing):
         return preprocessing.transform(as_pixels("X", np.asarray(given)))
+    if isinstance(preprocessing, SignalPreprocessing):
+        if isinstance(given, np.ndarray):
+            return preprocessing.transform(as_signals("X", given))
+        rows = decided(to_rows(given))
+        rows = _without(rows, {target, weight, "split", *row_numbers(rows)})
+        return preprocessing.transform(signals_of("X", rows))
     assert isinstance(preprocessing, Preprocessing)
     rows = to_rows(given)
     used = {*preprocessing.numeric, *preprocessing.nominal, *preprocessing.text}
-    for name in ({target, weight} - used) & set(rows.names):
+    return preprocessing.transform(_without(rows, {target, weight} - used))
+
+
+def _without(rows: Rows, names: set[str]) -> Rows:
+    for name in names & set(rows.names):
         rows = rows.without(name)
-    return preprocessing.transform(rows)
+    return rows

@@ -42,8 +42,8 @@ class Prepared:
     """All rows as tensors, prepared with the statistics of the training rows.
 
     Attributes:
-        x: float32 features [n, features]; or pixels [n, channels, height, width] in their own range, as bytes (uint8)
-            or float32 in [0, 1].
+        x: float32 features [n, features]; pixels [n, channels, height, width] in their own range, as bytes (uint8) or
+            float32 in [0, 1]; or standardized signals [n, channels, steps].
         y: int64 classes [n], or standardized float32 values [n].
         preprocessing: what was learned.
         target: how ``y`` is read.
@@ -65,7 +65,7 @@ class Prepared:
 
     @property
     def modality(self) -> str | None:
-        """``"table"`` or ``"image"``; None for tensors that are used as they are."""
+        """``"table"``, ``"image"`` or ``"signal"``; None for tensors that are used as they are."""
         kind = getattr(self.preprocessing, "kind", None)
         return kind if kind in MODALITIES else None
 
@@ -100,7 +100,7 @@ class Problem:
 
     Attributes:
         name: for titles.
-        kind: a name in :data:`dashpot.data.kinds.KINDS`: ``"table"`` or ``"image"``.
+        kind: a name in :data:`dashpot.data.kinds.KINDS`: ``"table"``, ``"image"`` or ``"signal"``.
         task: ``"classification"`` or ``"regression"``.
         n: rows.
         classes: their names, sorted; empty for regression.

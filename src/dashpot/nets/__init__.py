@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.nets.convnet import ConvNet
+from dashpot.nets.convnet1d import SHORTEST, ConvNet1d
 from dashpot.nets.ensemble import Ensemble
 from dashpot.nets.memory import ChannelsLast
 from dashpot.nets.mlp import MLP
@@ -20,6 +22,7 @@ __all__ = [
     "MLP",
     "ChannelsLast",
     "ConvNet",
+    "ConvNet1d",
     "Ensemble",
     "Net",
     "ResNet",
@@ -30,10 +33,11 @@ __all__ = [
     "from_description",
 ]
 
-Net = MLP | ConvNet | ResNet | TableNet | Ensemble
+Net = MLP | ConvNet | ConvNet1d | ResNet | TableNet | Ensemble
 NETWORKS: dict[str, dict[str, Any]] = {
     "table": {"MLP": MLP, "TableNet": TableNet},
     "image": {"ConvNet": ConvNet, "ResNet": ResNet},
+    "signal": {"ConvNet1d": ConvNet1d, "MLP": MLP},
 }
 """For each kind of data its networks by name, the default first. Each takes the first size of a row's shape, the
 outputs, and options.
@@ -46,22 +50,30 @@ def build(kind: str, shape: Sequence[int], outputs: int, **options: Any) -> Net:
     """A network for a kind of data.
 
     Args:
-        kind: ``"table"`` or ``"image"``.
-        shape: of one sample: [features] or [channels, height, width].
+        kind: ``"table"``, ``"image"`` or ``"signal"``.
+        shape: of one sample: [features], [channels, height, width] or [channels, steps].
         outputs: classes, or 1.
         options: of the network, such as ``width``. ``net`` names it: for tables ``"MLP"`` (the default) or
-            ``"TableNet"``; for images ``"ConvNet"`` (the default, of the family member for this size) or ``"ResNet"``.
+            ``"TableNet"``; for images ``"ConvNet"`` (the default, of the family member for this size) or ``"ResNet"``;
+            for signals ``"ConvNet1d"`` (the default) or ``"MLP"`` on all numbers, with batch normalization.
 
     Raises:
         UnknownNameError: an unknown kind or network.
-        ConfigError: a value that the network does not allow, or images below 8 x 8.
+        ConfigError: a value that the network does not allow, images below 8 x 8, or signals below 8 steps.
     """
     if kind not in NETWORKS:
         raise UnknownNameError("kind", kind, NETWORKS)
     known = NETWORKS[kind]
-    name = options.pop("net", next(iter(known)))
+    asked = str(options.pop("net", next(iter(known))))
+    name = {one.lower(): one for one in known}.get(asked.lower(), asked)
     if name not in known:
-        raise UnknownNameError("net", str(name), known)
+        raise UnknownNameError("net", asked, known)
+    if kind == "signal":
+        if shape[1] < SHORTEST:
+            raise ConfigError("steps", f"at least {SHORTEST}", shape[1], "Pass shorter signals as a table.")
+        if name == "MLP":
+            return MLP(math.prod(shape), outputs, **{"norm": "batch", **options}, flatten=True)
+        return ConvNet1d(shape[0], outputs, steps=shape[1], **options)
     if min(shape[1:], default=SMALLEST) < SMALLEST:
         raise ConfigError(
             "image size", "at least 8 x 8", tuple(shape[1:]), "Resize the images, or pass them as a table of pixels."

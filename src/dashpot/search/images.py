@@ -41,7 +41,8 @@ def race_share(spent: float, budget: float | None) -> float:
 def for_race(task: Task, config: SearchConfig) -> Task:
     """The task of the race: images of at least 24 pixels at half the size, and folds for the finalists."""
     folds = task.folds if config.cv is not None else task.folds[:FOLDS]
-    return replace(task, folds=folds, x=halved(task.x) if min(task.x.shape[-2:]) >= SMALLEST else task.x)
+    large = task.modality == "image" and min(task.x.shape[-2:]) >= SMALLEST
+    return replace(task, folds=folds, x=halved(task.x) if large else task.x)
 
 
 def halved(x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from dashpot.core.errors import ConfigError, DashpotError, DataError
 from dashpot.core.recipe import Recipe
 from dashpot.core.running.criteria import own_number
 from dashpot.data import Prepared, Problem, load_problem
-from dashpot.data.images import as_pixels
+from dashpot.data.arrays import as_inputs
 from dashpot.data.reading import Reading
 from dashpot.data.rows import decided, is_missing, to_rows
 from dashpot.evaluation.losses import Criterion
@@ -99,10 +99,10 @@ def problem_of(
         plain = x.detach().cpu().numpy() if isinstance(x, Tensor) else x
         images = isinstance(plain, np.ndarray) and plain.ndim > 2
         if images and reading != Reading():
-            raise ConfigError("data", "a table with numeric, dates or categorical", "images")
+            raise ConfigError("data", "a table with numeric, dates or categorical", "images or signals")
         problem = Problem(
             "data",
-            as_pixels("X", plain)
+            as_inputs("X", plain)
             if images
             else decided(to_rows(_listed(plain) if isinstance(plain, list) else plain), reading),
             values,

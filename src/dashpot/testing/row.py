@@ -13,8 +13,9 @@ from torch import Tensor
 from dashpot.core.fields.domains import Choice, Domain, Flag, Name, Range, Selection
 from dashpot.core.technique import Technique
 from dashpot.techniques.penalties.grouping import Groups
-from dashpot.testing.toys import MODALITIES, Modality, Toy
+from dashpot.testing.toys import Modality, Toy
 
+FEW: tuple[Modality, ...] = ("table", "image", "text")
 Arguments = Callable[[torch.dtype], tuple[Any, ...]]
 
 
@@ -61,10 +62,11 @@ class Row:
 
     def toys(self) -> tuple[Toy, ...]:
         """The toys of its task that the technique can learn from: what changes inputs needs numbers, not tokens, and
-        what is for images needs images.
+        what is for images needs images. Signals are for what is for them: to others they are images with one axis less.
         """
-        fits: tuple[Modality, ...] = ("table", "image") if self.technique.defines("on_batch") else MODALITIES
         own = self.technique.requires
+        fits: tuple[Modality, ...] = ("table", "image") if self.technique.defines("on_batch") else FEW
+        fits = ("signal",) if "signal" in own.modality else fits
         return tuple(replace(self.toy, modality=modality) for modality in fits if own.fits(modality))
 
     def on(self, device: str) -> Row:

@@ -22,8 +22,7 @@ from dashpot.core.tree import flatten, unflatten
 STEPS = 6
 """Optimizer steps of a training, which schedules are laid out over."""
 
-Modality = Literal["table", "image", "text"]
-MODALITIES: tuple[Modality, ...] = ("table", "image", "text")
+Modality = Literal["table", "image", "signal", "text"]
 
 
 class Reader(nn.Module):
@@ -52,10 +51,10 @@ class Toy:
     Args:
         task: ``"classification"`` or ``"regression"``.
         modality: ``"table"``, rows of 6 numbers; ``"image"``, [channels, 6, 6], for a convolution with batch
-            normalization; or ``"text"``, 7 tokens of which the last ones may be padding, for an embedding and
-            attention.
+            normalization; ``"signal"``, [channels, 9], likewise; or ``"text"``, 7 tokens of which the last ones may be
+            padding, for an embedding and attention.
         device: where network and data are.
-        channels: of images.
+        channels: of images and signals.
     """
 
     task: Literal["classification", "regression"] = "classification"
@@ -77,6 +76,11 @@ class Toy:
             first = nn.Conv2d(self.channels, 4, 3, padding=1, bias=False)
             parts = [first, nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3)]
             return nn.Sequential(*parts, nn.Flatten(), nn.Linear(16, outputs))
+        if self.modality == "signal":
+            line = nn.Conv1d(self.channels, 4, 3, padding=1, bias=False)
+            return nn.Sequential(
+                line, nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(3), nn.Flatten(), nn.Linear(12, outputs)
+            )
         if self.modality == "text":
             return Reader(9, outputs)
         return nn.Sequential(
@@ -95,6 +99,10 @@ class Toy:
             x = torch.randn(24, self.channels, 6, 6, generator=generator)
             x[torch.arange(24), 0, 2 * value] += 1.0
             return x, value if self.task == "classification" else x[:, 0].mean(dim=(1, 2))
+        if self.modality == "signal":
+            x = torch.randn(24, self.channels, 9, generator=generator)
+            x[torch.arange(24), 0, 3 * value] += 1.0
+            return x, value if self.task == "classification" else x[:, 0].mean(dim=1)
         if self.modality == "text":
             x = torch.randint(1, 9, (24, 7), generator=generator)
             x[torch.arange(7) >= torch.randint(3, 8, (24, 1), generator=generator)] = 0

@@ -12,7 +12,7 @@ from dashpot.core.technique import Technique
 from dashpot.data import Prepared, Problem
 from dashpot.nets import TableNet
 from dashpot.search.networks import TABLE_OPTIONS, chosen_networks, layout
-from dashpot.search.space import images
+from dashpot.search.space import images, signals
 from dashpot.search.space.distributions import Categorical, Distribution, Numeric, clipped
 from dashpot.search.space.space import Candidate, Space
 from dashpot.search.space.technique import technique_spaces
@@ -80,7 +80,8 @@ def starting_points(space: Space) -> dict[str, dict[str, Any]]:
     Of a combination what the space does not have is left out.
     """
     found: dict[str, dict[str, Any]] = {}
-    usual = images.combinations_for({part.name for part in space.techniques}) or COMBINATIONS
+    names = {part.name for part in space.techniques}
+    usual = signals.COMBINATIONS if "time-shift" in names else images.combinations_for(names) or COMBINATIONS
     for title, (techniques, settings) in usual.items():
         point: dict[str, Any] = {}
         for name, fields in techniques.items():
@@ -144,8 +145,13 @@ def default_space(
             raise UnknownNameError("--without", name, known)
     parts = [part for part in parts if part.name not in without]
     rows = len(prepared.x)
+    net: dict[str, Distribution]
+    default: dict[str, Any]
+    if problem.kind == "signal":
+        net, default = signals.network_space(prepared.x.shape[1:], max(len(problem.classes), 1), networks)
+        return Space(parts, lr=Numeric(5e-4, 2e-2, log=True), net=net, lr_default=3e-3, net_default=default)
     if problem.kind != "table":
-        net: dict[str, Distribution] = {"width": Categorical((16, 32)), **chosen_networks(networks, ("width",))}
+        net = {"width": Categorical((16, 32)), **chosen_networks(networks, ("width",))}
         return Space(
             parts,
             lr=Numeric(5e-4, 2e-2, log=True),

@@ -65,7 +65,7 @@ class InputNoise(Technique):
     requires = Requires(float_input=True)
     summary = "adds Gaussian noise to the inputs"
     stacked = StackedInputNoise
-    preset = Preset("std=0.01..0.3", modalities=("table",), order=30)
+    preset = Preset("std=0.01..0.3", modalities=("table", "signal"), order=30)
 
     std: Annotated[float, Range(0.0, float("inf"), search=(0.01, 0.5), log=True, off=0.0)] = field(
         default=0.1, kw_only=False
