@@ -19,9 +19,9 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, m
 from torch import nn
 
 import dashpot
+from dashpot.core.durations import seconds
 from dashpot.evaluation.decision import Decision
 from dashpot.runs.saved import load_decision, load_run, predictions
-from dashpot.search.arguments import seconds
 from dashpot.search.inputs import problem_of
 from dashpot.search.outcome.result import AsTheyAre, TuneResult
 from dashpot.search.racing.race import Race

@@ -48,12 +48,16 @@ def fit(
     out: Out = None,
     seed: Seed = 0,
     epochs: Epochs = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Train for so long at most, such as 90s, 10m or 2h.", metavar="TIME")
+    ] = None,
     device: Device = "auto",
     tta: Tta = None,
     tta_draws: TtaDraws = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Train the built-in network on 60 % of DATA, validate on 20 %, and test on the last 20 %."""
+    from dashpot.core.durations import seconds
     from dashpot.core.environment import machine, versions
     from dashpot.core.errors import ConfigError
     from dashpot.core.native import tell
@@ -77,11 +81,12 @@ def fit(
     chosen, averaging = read_recipe(recipe, with_), read_tta(tta, tta_draws)
     if resume and out is None:
         raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")
+    limit = None if budget is None else seconds(budget, "--budget")
     problem = load_problem(data, target, task, weights, **reading)
     tell()
     split = problem.split(seed)
     prepared = problem.prepare(split.train)
-    length = TrainingLength.default(problem.kind, len(split.train), epochs)
+    length = TrainingLength.default(problem.kind, len(split.train), epochs, limit)
     folder = open_folder(out or next_folder("fit"), resume=resume)
 
     def keep_setup(network: nn.Module) -> None:

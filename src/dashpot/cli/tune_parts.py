@@ -44,7 +44,7 @@ def seconds(text: str) -> float:
     Raises:
         ConfigError: anything else.
     """
-    from dashpot.search.arguments import seconds as read
+    from dashpot.core.durations import seconds as read
 
     return read(text, "--budget")
 

@@ -90,9 +90,10 @@ def train_together(
 
     Returns:
         By name; without those whose loss diverged; :func:`train` gives the reason. None where some recipe is
-        refused, and for images on a CPU, whose convolutions are no faster together.
+        refused, with a budget, and for images on a CPU, whose convolutions are no faster together.
     """
-    if not KINDS[problem.kind].faster_together and pick_device(device).type == "cpu":
+    slow = not KINDS[problem.kind].faster_together and pick_device(device).type == "cpu"
+    if slow or length.epochs is None or length.budget is not None:
         return {}
     started = time.perf_counter()
     alone = {

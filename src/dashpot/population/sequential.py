@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dashpot.evaluation.losses import metrics_of, predict
 from dashpot.population.members import RANDOM, Data, Member, Plan, initial
 from dashpot.training.batches import Batches
+from dashpot.training.clock import Clock
 from dashpot.training.epoch import train_epoch
 from dashpot.training.setup import adamw_for
 
@@ -74,8 +75,8 @@ class SequentialTrainer:
                 self.plan.schedule,
             )
             with RANDOM, torch.random.fork_rng(devices=devices):
-                total, _ = train_epoch(*args, self.epoch, self.plan.epochs, self.data.device)
-            self.objective[k] = float(total) / len(self._batches[k])
+                steps = train_epoch(*args, self.epoch, Clock(self.plan.epochs), self.data.device)
+            self.objective[k] = float(steps.total) / len(self._batches[k])
             self.failed[k] = not np.isfinite(self.objective[k])
             if member.watch is not None and not self.failed[k]:
                 measured = self._measured(k, self.data.index(member, member.watch), member.watch)

@@ -75,26 +75,6 @@ def as_text(name: str, options: Distribution) -> str:
     )
 
 
-def seconds(time: Any, parameter: str = "budget") -> float:
-    """``90``, ``"90"``, ``"90s"``, ``"10m"`` or ``"2h"`` as seconds.
-
-    Raises:
-        ConfigError: anything else.
-
-    >>> seconds(90), seconds("10m"), seconds("1.5h")
-    (90.0, 600.0, 5400.0)
-    """
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (time[:-1], units[time[-1]]) if isinstance(time, str) and time[-1:] in units else (time, 1.0)
-    try:
-        value = math.nan if isinstance(number, bool) else float(number) * unit
-    except (TypeError, ValueError):
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise ConfigError(parameter, "seconds, or a time such as 90s, 10m or 2h", time)
-    return value
-
-
 def name_of(function: Callable[..., Any] | None) -> str | None:
     """The module and name of a function of the user's own; two with the same name count as equal."""
     return (

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from dashpot.core.durations import seconds
 from dashpot.core.errors import ConfigError, DashpotError, UnknownNameError
 from dashpot.core.technique import Technique
 from dashpot.data import Prepared, Problem
 from dashpot.evaluation.losses import Criterion
 from dashpot.runs.saved import open_folder
-from dashpot.search.arguments import as_text, distribution, seconds, wanted_of
+from dashpot.search.arguments import as_text, distribution, wanted_of
 from dashpot.search.config import SearchConfig
 from dashpot.search.inputs import Inputs, admitted, demand_fit, factory_of, problem_of, staged
 from dashpot.search.interrupts import Interrupts

@@ -24,30 +24,33 @@ class TrainingLength:
     """How long to train, in what batches, at which learning rate.
 
     Attributes:
-        epochs: at most.
+        epochs: at most; None, with a budget: as many as there is time for.
         batch_size: rows per optimizer step.
         lr: of AdamW, at its highest.
         schedule: of the learning rate, by a name that :func:`dashpot.fit` knows.
+        budget: seconds at most, or text such as ``"10m"``; None has no end.
     """
 
-    epochs: int
+    epochs: int | None
     batch_size: int
     lr: float = 1e-3
     schedule: str = "cosine"
+    budget: str | float | None = None
 
     @staticmethod
-    def default(kind: str, rows: int, epochs: int | None = None) -> TrainingLength:
-        """About 3,000 steps for tables and 1,000 for images, in 10 to 100 epochs.
+    def default(kind: str, rows: int, epochs: int | None = None, budget: str | float | None = None) -> TrainingLength:
+        """About 3,000 steps for tables and 1,000 for images, in 10 to 100 epochs; with a budget as many as it allows.
 
         Args:
             kind: of the data.
             rows: to train on.
-            epochs: where they are asked for.
+            epochs, budget: where they are asked for.
         """
         usual = KINDS[kind]
         batch_size = usual.batch_size or batch_size_for(rows, largest=LARGEST)
-        epochs = epochs or epochs_for(rows, batch_size, steps=usual.steps, most=MOST_EPOCHS)
-        return TrainingLength(epochs, batch_size, usual.lr, usual.schedule)
+        if epochs is None and budget is None:
+            epochs = epochs_for(rows, batch_size, steps=usual.steps, most=MOST_EPOCHS)
+        return TrainingLength(epochs, batch_size, usual.lr, usual.schedule, budget)
 
 
 def network_for(problem: Problem, prepared: Prepared) -> nets.Net:
@@ -75,7 +78,7 @@ def train(
     Args:
         problem, prepared, split: the data, prepared with the split's training rows.
         recipe: the techniques.
-        length: epochs, batch size, learning rate and its schedule.
+        length: epochs or time, batch size, learning rate and its schedule.
         seed, device, checkpoint, resume, progress: as in :func:`dashpot.fit`.
         before: called with the network before it is trained.
         tta: as in :func:`dashpot.fit`.
@@ -89,6 +92,7 @@ def train(
         valid=prepared.part(split.valid),
         recipe=recipe,
         epochs=length.epochs,
+        budget=length.budget,
         batch_size=length.batch_size,
         lr=length.lr,
         schedule=length.schedule,

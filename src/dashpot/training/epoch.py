@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,24 @@ from dashpot.core.running.session import Session
 from dashpot.core.running.targets import class_codes
 from dashpot.evaluation.losses import Criterion, metrics_of, targets_of
 from dashpot.training.batches import Batches
+from dashpot.training.clock import Clock
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of an epoch.
+
+    Attributes:
+        total: the sum of the batches' objectives.
+        done: how many there were.
+        progress: of the last one.
+        bad: its objective was seen not to be finite.
+    """
+
+    total: Tensor
+    done: int
+    progress: float
+    bad: bool = False
 
 
 def train_epoch(
@@ -29,21 +48,22 @@ def train_epoch(
     criterion: Criterion,
     factor: Callable[[float], float],
     epoch: int,
-    epochs: int,
+    clock: Clock,
     place: torch.device,
-) -> tuple[Tensor, int | None]:
-    """One epoch of steps; ``factor`` is the schedule, and the first epoch is 1.
-
-    Returns:
-        The sum of the batches' objectives, and the step at which it stopped being finite, where that was seen.
+) -> Steps:
+    """One epoch of steps, or as many as there is time for, at least one; ``factor`` is the schedule, and the first
+    epoch is 1.
     """
     closure_needed = any(t.evaluations > 1 for t in session.recipe)
     seed_global(derive(stream(session.seed, "model"), epoch) >> 1, place)
     to_training(model)
-    total = torch.zeros((), device=place)
+    total, done = torch.zeros((), device=place), 0
     for number, came in enumerate(train.epoch(epoch, keep_bytes=session.takes_bytes)):
+        if number and clock.over():
+            break
+        progress = clock.progress(epoch - 1 + number / len(train))
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor((epoch - 1 + number / len(train)) / epochs)
+            group["lr"] = group["initial_lr"] * factor(progress)
         batch = session.batch(came)
 
         def closure() -> Tensor:
@@ -59,11 +79,11 @@ def train_epoch(
             objective = closure()
             if place.type != "cpu" or math.isfinite(objective):
                 optimizer.step()
-        total += objective
+        total, done = total + objective, number + 1
         # On a GPU, asking after every step would wait for it; there the epoch's sum tells.
         if place.type == "cpu" and not math.isfinite(objective):
-            return total, number + 1
-    return total, None
+            return Steps(total, done, progress, bad=True)
+    return Steps(total, done, progress)
 
 
 def measure(

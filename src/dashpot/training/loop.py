@@ -26,6 +26,7 @@ from dashpot.techniques.penalties.strengths import resolve_strengths
 from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
+from dashpot.training.clock import clock_of, demand_length
 from dashpot.training.prepare import prepared
 from dashpot.training.progress import Progress
 from dashpot.training.resuming import loss_in_words, options_of
@@ -99,7 +100,8 @@ def fit(
     loss: Criterion | None = None,
     optimizer: Optimizer | Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
     schedule: str | Callable[[float], float] = "cosine",
-    epochs: int = 50,
+    epochs: int | None = None,
+    budget: str | float | None = None,
     batch_size: int = 128,
     lr: float = 1e-3,
     seed: int = 0,
@@ -131,15 +133,22 @@ def fit(
         optimizer: one made for this model, or a function from parameters to one; by default AdamW without decay at
             ``lr``.
         schedule: ``"cosine"`` to zero over all epochs, ``"one-cycle"`` (from zero up to ``lr`` in a quarter of the
-            run, and down to zero), ``"constant"``, or a function from progress in [0, 1) to a factor of the learning
-            rate.
-        epochs, batch_size: at least 1.
+            run, and down to zero), ``"constant"``, or a function from progress in [0, 1] to a factor of the learning
+            rate. With a budget, progress is the share of the epochs or of the time, whichever is larger.
+        epochs: at least 1; by default 50, with a budget as many as there is time for.
+        budget: the time that training may take, in seconds or as text such as ``"90s"``, ``"10m"`` or ``"2h"``, all
+            lives of a resumed run together. It ends within a step, and an evaluation, of it, with the learning rate
+            where the schedule ends. How many steps there are then depends on the machine, so that another run with the
+            same seed is not the same bit for bit. Without ``valid``, training scores are of at most 1,024 rows.
+            Schedules of techniques follow ``epochs``.
+        batch_size: at least 1.
         lr: of the default optimizer, > 0.
         seed: of the order of rows (of a loader's own generator too), of the model's own dropout and of the recipe. The
             caller's global random state is untouched.
         device: ``"auto"`` takes a GPU if there is one.
         checkpoint: a folder to save to after each epoch, one file replaced as a whole.
-        resume: go on from the checkpoint; the result is bit for bit that of an uninterrupted run on the same machine.
+        resume: go on from the checkpoint; without a budget the result is bit for bit that of an uninterrupted run on
+            the same machine.
             If there is none yet, start and say so. What must agree with the saved run (model, optimizer with its
             options, learning rate and schedule, loss, recipe, data, seed, epochs) is compared first, and refused where
             it differs: nothing has been changed then.
@@ -174,16 +183,15 @@ def fit(
         >>> len(result.history)
         3
     """
-    epochs, batch_size, seed = (
-        check_whole("epochs", epochs),
-        check_whole("batch_size", batch_size),
-        check_whole("seed", seed, low=0),
-    )
+    batch_size, seed = check_whole("batch_size", batch_size), check_whole("seed", seed, low=0)
+    clock = clock_of(epochs, budget)
+    epochs = clock.epochs
     lr = check_number("lr", lr, Range(0.0, math.inf, open="low"))
     check_modality(modality)
     place = pick_device(device)
     model.to(place)
     recipe, averaging = Recipe.coerce(recipe), TTA.of(tta)
+    demand_length(recipe, clock)
     dtype = torch.float64 if next(model.parameters(), torch.empty(0)).dtype == torch.float64 else torch.float32
     train = Batches("data", data, batch_size, seed, place, modality, dtype)
     held_out = Batches("valid", valid, batch_size, seed, place, modality, dtype) if valid is not None else None
@@ -226,17 +234,17 @@ def fit(
             targets=task.targets,
             batch_size=train.smallest,
             closure=any(t.evaluations > 1 for t in recipe),
-            steps=epochs * len(train),
+            steps=None if epochs is None else epochs * len(train),
             steps_per_epoch=len(train),
             modality=modality,
             ignore_index=task.ignore_index if task.ignores(train.targets) else None,
         )
-        with session, Progress(progress, epochs) as shown:
-            training = Training(session, model, optimizer, train, held_out, task, factor, epochs, place, averaging)
+        with session, Progress(progress, clock) as shown:
+            training = Training(session, model, optimizer, train, held_out, task, factor, clock, place, averaging)
             if resume:
                 shown.note(training.resume(saved))
             training.best_weights(saved.kept)
-            while len(training.history) < epochs and not training.stopped and training.epoch():
+            while not training.stopped and training.epoch():
                 saved.save(model, optimizer, session, training.history, training.stopped, training.kept)
                 shown.epoch(training.history[-1])
             training.end()
@@ -244,9 +252,9 @@ def fit(
     if training.diverged:
         warnings.warn(training.diverged, DivergenceWarning, stacklevel=2)
     model.eval()
-    seconds = time.perf_counter() - started
+    took = time.perf_counter() - started
     ended = training.stopped, plan, training.best_epoch, training.diverged
-    return FitResult(model, training.history, *ended, seconds, averaging, averaged_as(task), modality)
+    return FitResult(model, training.history, *ended, took, averaging, averaged_as(task), modality)
 
 
 def _check_monitors(recipe: Recipe, held_out: Batches | None, targets: str | None = None, single: bool = False) -> None:

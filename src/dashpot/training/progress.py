@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from dashpot.core.digits import digits
+from dashpot.training.clock import Clock
 
 
 class Progress:
@@ -16,16 +18,15 @@ class Progress:
 
     Args:
         enabled: False is silent.
-        epochs: how many there will be at most.
+        clock: how far the training is.
     """
 
-    def __init__(self, enabled: bool, epochs: int) -> None:
-        self._enabled, self._epochs = enabled, epochs
+    def __init__(self, enabled: bool, clock: Clock) -> None:
+        self._enabled, self._clock = enabled, clock
         self._bar: Any = None
         self._task: Any = None
-        self._started = time.perf_counter()
-        self._every = max(1, epochs // 10)
-        self._done_before: int | None = None
+        self._started, self._tenths = time.perf_counter(), -1
+        self._before: int | None = None
 
     def __enter__(self) -> Progress:
         if self._enabled and sys.stderr.isatty():
@@ -34,14 +35,13 @@ class Progress:
             from rich.progress import Progress as Bar
 
             self._bar = Bar(
-                TextColumn("epoch {task.completed}/{task.total}"),
                 BarColumn(bar_width=24),
                 TimeRemainingColumn(),
                 TextColumn("{task.description}"),
                 console=Console(stderr=True),
                 transient=True,
             )
-            self._task = self._bar.add_task("", total=self._epochs)
+            self._task = self._bar.add_task("", total=1.0)
             self._bar.start()
         return self
 
@@ -56,15 +56,20 @@ class Progress:
         """One epoch is done."""
         if not self._enabled:
             return
-        epoch = int(row["epoch"])
-        if self._done_before is None:
-            self._done_before = epoch - 1
+        epoch, epochs = int(row["epoch"]), self._clock.epochs
+        self._before = epoch - 1 if self._before is None else self._before
+        progress, text = self._clock.progress(epoch), f"epoch {epoch}{f'/{epochs}' if epochs else ''}  {describe(row)}"
         if self._bar is not None:
-            self._bar.update(self._task, completed=epoch, description=describe(row))
-        elif epoch == 1 or epoch % self._every == 0 or epoch == self._epochs:
-            spent = time.perf_counter() - self._started
-            left = spent / (epoch - self._done_before) * (self._epochs - epoch)
-            print(f"epoch {epoch}/{self._epochs}  {describe(row)}  {left:.0f} s left", file=sys.stderr)
+            self._bar.update(self._task, completed=progress, description=text)
+        elif (tenths := int(10 * progress + 1e-9)) > self._tenths:
+            self._tenths = tenths
+            print(f"{text}  {self._left(epoch):.0f} s left", file=sys.stderr)
+
+    def _left(self, epoch: int) -> float:
+        """Seconds, by the pace of the epochs so far and by the budget."""
+        clock, spent = self._clock, time.perf_counter() - self._started
+        by_pace = math.inf if clock.epochs is None else spent * (clock.epochs - epoch) / (epoch - (self._before or 0))
+        return by_pace if clock.budget is None else min(by_pace, max(clock.budget - clock.spent, 0.0))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -141,12 +141,17 @@ def check_optimizer(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
 
 
 def check_schedule(
-    history: list[dict[str, float]], optimizer: Optimizer, factor: Callable[[float], float], epochs: int, steps: int
+    history: list[dict[str, float]],
+    optimizer: Optimizer,
+    factor: Callable[[float], float],
+    epochs: int | None,
+    steps: int,
 ) -> None:
     """Refuse a schedule that would have given other learning rates so far.
 
     Args:
-        history: the saved run's, with the learning rate of the last step of each epoch.
+        history: the saved run's, with the learning rate of the last step of each epoch, and, where it had a budget, the
+            progress at which it was.
         steps: of an epoch.
 
     Raises:
@@ -154,7 +159,9 @@ def check_schedule(
     """
     first = optimizer.param_groups[0]["initial_lr"]
     for row in history:
-        rate = first * factor((row["epoch"] - 1 + (steps - 1) / steps) / epochs)
+        if "lr_progress" not in row and epochs is None:
+            continue  # begun without a budget
+        rate = first * factor(row.get("lr_progress", (row["epoch"] - 1 + (steps - 1) / steps) / (epochs or 1)))
         if "lr" in row and not math.isclose(rate, row["lr"], rel_tol=1e-6, abs_tol=1e-12):
             raise ConfigError(
                 "schedule",

@@ -17,10 +17,14 @@ from dashpot.core.running.tensors import put, tensors
 from dashpot.core.threads import cores
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
+from dashpot.training.clock import Clock
 from dashpot.training.epoch import measure, train_epoch
 from dashpot.training.resuming import check_schedule
 from dashpot.training.task import Task, averaged_as
 from dashpot.training.versions import TTA
+
+SCORED = 1024
+"""Rows by which a training with a budget and no validation rows is scored: more would take its time."""
 
 
 @dataclass
@@ -34,7 +38,7 @@ class Training:
     held_out: Batches | None
     task: Task
     factor: Callable[[float], float]
-    epochs: int
+    clock: Clock
     place: torch.device
     tta: TTA | None = None
     history: History = field(default_factory=list)
@@ -49,14 +53,17 @@ class Training:
             return "nothing was saved yet: starting from the beginning"
 
         def check(history: History) -> None:
-            check_schedule(history, self.optimizer, self.factor, self.epochs, len(self.train))
+            check_schedule(history, self.optimizer, self.factor, self.clock.epochs, len(self.train))
 
         self.history, self.stopped = saved.load(self.model, self.optimizer, self.session, check)
         if saved.threads is not None and self.place.type == "cpu":  # fit puts back what was before
             torch.set_num_threads(max(1, min(saved.threads, cores())))
         if self.stopped:
             return f"nothing left to do: {self.stopped}"
-        return f"resumed after epoch {len(self.history)} of {self.epochs}"
+        last = self.history[-1]
+        progress = last.get("progress", self.clock.progress(len(self.history)))
+        self.clock.resume(progress, last.get("spent", sum(row["seconds"] for row in self.history)))
+        return f"resumed after epoch {len(self.history)}{f' of {self.clock.epochs}' if self.clock.epochs else ''}"
 
     def best_weights(self, kept: Mapping[str, Any]) -> None:
         """The best weights so far, for a loss that diverges."""
@@ -67,20 +74,23 @@ class Training:
     def epoch(self) -> bool:
         """One epoch; whether the loss stayed finite."""
         number, started = len(self.history) + 1, time.perf_counter()
-        total, first_bad = train_epoch(
+        steps = train_epoch(
             *(self.session, self.model, self.optimizer, self.train, self.task.criterion, self.factor),
-            *(number, self.epochs, self.place),
+            *(number, self.clock, self.place),
         )
-        if not math.isfinite(total):
-            where = f"step {first_bad} of {len(self.train)}" if first_bad else "some step"
-            return self._diverge(f"{float(total)} in epoch {number} at {where}")
-        row = {"epoch": number, "objective": float(total) / len(self.train), **self._scores()}
+        if not math.isfinite(steps.total):
+            where = f"step {steps.done} of {len(self.train)}" if steps.bad else "some step"
+            return self._diverge(f"{float(steps.total)} in epoch {number} at {where}")
+        row = {"epoch": number, "objective": float(steps.total) / steps.done, **self._scores()}
         row |= {"lr": self.optimizer.param_groups[0]["lr"], "seconds": time.perf_counter() - started}
-        if number == self.epochs and not math.isfinite(row["train_loss"]):  # no further step will tell
+        end = "all epochs done" if number == self.clock.epochs else "the time is up" if self.clock.over() else ""
+        if end and not math.isfinite(row["train_loss"]):  # no further step will tell
             return self._diverge(f"{row['train_loss']} after epoch {number}")
+        if self.clock.budget is not None:
+            row |= {"lr_progress": steps.progress, "progress": self.clock.progress(number), "spent": self.clock.spent}
         self.history.append(row)
         verdict = self.session.epoch(row)
-        self.stopped = verdict.reason if verdict.stop else "all epochs done" if number == self.epochs else ""
+        self.stopped = verdict.reason if verdict.stop else end
         score = row.get("val_loss", row["train_loss"])
         if score < self.best:
             self.best, self.kept = score, self.session.snapshot()
@@ -102,7 +112,7 @@ class Training:
             if self.tta is not None:
                 model = self.tta.network(model, averaged_as(self.task), unit=self.train.pixels)
             # As many training rows as validation rows, in the same mode, so that the gap compares like with like.
-            limit = self.held_out.rows if self.held_out is not None else None
+            limit = self.held_out.rows if self.held_out is not None else None if self.clock.budget is None else SCORED
             task = self.task.criterion, self.task.targets
             row = measure("train", model, self.train, *task, limit, self.task.ignore_index)
             if self.held_out is not None:
