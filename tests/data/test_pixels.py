@@ -187,7 +187,7 @@ def test_a_technique_for_images_is_refused_for_tables_everywhere() -> None:
 
 
 def test_an_unknown_modality_is_refused() -> None:
-    with pytest.raises(dashpot.ConfigError, match="modality must be one of table, image, text"):
+    with pytest.raises(dashpot.ConfigError, match="modality must be one of table, image, signal, text"):
         dashpot.fit(nn.Linear(2, 1), (torch.zeros(4, 2), torch.zeros(4)), modality="picture", progress=False)
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import dashpot
 from dashpot.core.errors import ConflictError, UsageError
+from dashpot.core.recipe import Recipe
+from dashpot.population.members import Member, initial
+from dashpot.population.models import StackedModels
+from dashpot.population.population import Population
 from dashpot.techniques.augment.signal.time_shift import time_shift
 
 
@@ -75,3 +81,29 @@ def test_what_are_no_signals_is_refused() -> None:
         dashpot.augment.TimeShift().attach(model, optimizer, modality="image")
     with pytest.raises(UsageError, match=r"signals \[batch, channels, steps\], got shape \[4, 20\]"):
         dashpot.augment.TimeShift().attach(model, optimizer).batch(torch.zeros(4, 20))
+
+
+def test_members_of_a_population_train_as_alone() -> None:
+    x, y = torch.randn(40, 2, 16), torch.arange(40) % 3
+
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
+
+    recipes = [
+        dashpot.augment.TimeShift(fraction=0.5) | dashpot.augment.Drift(strength=1.0),
+        dashpot.augment.TimeShift(fraction=0.2, border="wrap") | dashpot.augment.TimeMask(fraction=0.5),
+        dashpot.Recipe(()),
+    ]
+    members = [Member(make, Recipe.coerce(one), 1e-2, k, np.arange(36)) for k, one in enumerate(recipes)]
+    together = Population(members, [(x, y)], epochs=2, batch_size=16, bfloat16=False, device="cpu", modality="signal")
+    together.train(2)
+    assert [type(group) for group, _ in together._groups] == [StackedModels]
+    data = (x[:36], y[:36])
+    for k, m in enumerate(members):
+        model = initial(m)
+        dashpot.fit(
+            model, data, recipe=m.recipe, epochs=2, batch_size=16, lr=1e-2, seed=k, modality="signal", progress=False
+        )
+        own = together.tensors(k)
+        for name, tensor in model.state_dict().items():
+            torch.testing.assert_close(own[name], tensor, rtol=1e-4, atol=1e-5)

@@ -75,7 +75,7 @@ class Context:
 
     @property
     def modality(self) -> str | None:
-        """``"table"``, ``"image"`` or ``"text"``; None where the loop has not said what the inputs are."""
+        """``"table"``, ``"image"``, ``"signal"`` or ``"text"``; None where the loop has not said which."""
         return self._run.modality
 
     @property
