@@ -67,8 +67,12 @@ def composed(first: Linear, later: Linear) -> Linear:
     one, p, two, q = (t.numpy() for t in (first.matrix, first.about, later.matrix, later.about))
     a, m = one[:, :, :c], two[:, :, :c]
     matrix = np.matmul(m, one)
-    matrix[:, :, c:] += np.matmul(q, one[:, :, c:]) + two[:, :, c:]
-    return _linear(matrix, np.matmul(m, p) + np.matmul(q, a + p))
+    matrix[:, :, c:] += two[:, :, c:]
+    about = np.matmul(m, p) if p.any() else np.zeros_like(p)
+    if q.any():  # most maps do not ask for means
+        matrix[:, :, c:] += np.matmul(q, one[:, :, c:])
+        about += np.matmul(q, a + p)
+    return _linear(matrix, about)
 
 
 def _linear(matrix: np.ndarray, about: np.ndarray | None = None) -> Linear:

@@ -105,8 +105,8 @@ struct Bytes4 {
     }
 
 #ifdef __AVX2__
-    // Four pixels at a time; `at` says for each which pixel it follows, fx how far behind, and fy (but on a LINE) how far
-    // towards the row that is `below` numbers away. How many are done.
+    // Four pixels at a time; `at` says for each which pixel it follows, fx how far behind, and fy (but on a LINE) how
+    // far towards the row that is `below` numbers away. How many are done.
     template <bool LINE, class Out>
     static int32_t blend_four(const int16_t *in, const int32_t *at, int64_t below, const int16_t *fx, const int16_t *fy,
         int32_t count, Out *out) {

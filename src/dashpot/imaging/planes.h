@@ -41,7 +41,9 @@ inline int64_t woven(const float *a, const float *b, const float *c, float *to, 
 
 inline int64_t parted(const uint8_t *row, uint8_t *a, uint8_t *b, uint8_t *c, int64_t pixels) {
     const __m128i order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const auto four = [&](int64_t k) { return _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(row + 4 * k)), order); };
+    const auto four = [&](int64_t k) {
+        return _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(row + 4 * k)), order);
+    };
     int64_t k = 0;
     for (; k + 16 <= pixels; k += 16) {
         const __m128i w = four(k), x = four(k + 4), y = four(k + 8), z = four(k + 12);
