@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from dashpot.search.setup import Setup
 from dashpot.search.space.space import Candidate
 from dashpot.search.storage.study import Store
 from dashpot.techniques.stopping.early_stopping import EarlyStopping
-from dashpot.training.checkpoint import FILE
+from dashpot.training.checkpoint import FILE, HISTORY
 from dashpot.training.loop import FitResult, fit
 
 FOLDER, END = "final", 0.93
@@ -28,6 +30,8 @@ SAMPLED = 512
 """Rows by which an epoch is timed."""
 MARGIN = 0.9
 """The share of the time that is planned with, as the pace may fall."""
+SHORTEST = 1.0
+"""Seconds that it has at least, where the time is up already."""
 FEWEST, USEFUL, MOST = 3, 10, 150
 """Epochs: at least, those below which it is said that they are few, and at most."""
 
@@ -36,7 +40,8 @@ def final_network(
     setup: Setup, whole: Task, training: TrainingBudget, store: Store, chosen: Candidate, made: Final
 ) -> Final:
     """One network of the chosen candidate, trained on the whole pool at full size for as many epochs as the budget
-    leaves by the measured pace; a training that was cut off goes on from its last epoch.
+    leaves: the learning rate falls by the clock, so that it ends in time whatever the pace does. A training that was
+    cut off goes on from its last epoch in the time that is left.
 
     Args:
         whole: the task at full size.
@@ -51,24 +56,44 @@ def final_network(
         plan = {"candidate": key, "epochs": _epochs(setup, whole, chosen, parts, batch)}
         store.set("final", dict(plan))
     epochs = int(plan["epochs"])
-    if epochs < USEFUL:
-        setup.note(f"the budget left {epochs} epochs for the final network; give more time for a better one.")
     folder = setup.folder / FOLDER
-    result = _fit(setup, whole, chosen, parts, batch, epochs, checkpoint=folder, resume=(folder / FILE).exists())
+    spent = {"budget": _spent(folder) + max(_left(setup), SHORTEST)} if setup.config.budget is not None else {}
+    resume = (folder / FILE).exists()
+    result = _fit(setup, whole, chosen, parts, batch, epochs, checkpoint=folder, resume=resume, **spent)
     if result.diverged:
         setup.note(f"the final network was trained again at a third of its learning rate: {result.diverged}")
-        result = _fit(setup, whole, replace(chosen, lr=chosen.lr / 3), parts, batch, epochs)
+        spent = {"budget": max(_left(setup), SHORTEST)} if spent else {}
+        result = _fit(setup, whole, replace(chosen, lr=chosen.lr / 3), parts, batch, epochs, **spent)
+    epochs = len(result.history)
+    if epochs < USEFUL:
+        setup.note(f"the budget left {epochs} epochs for the final network; give more time for a better one.")
     text = f"one network, {epochs} epochs at full size on all {len(setup.pool):,} rows but the test part"
     return replace(made, network=result.model.cpu().eval(), text=text)
 
 
 def _epochs(setup: Setup, whole: Task, chosen: Candidate, parts: list[Tensor], batch: int) -> int:
+    """At most. Schedules of techniques follow them, so that there they are as many as the measured pace allows."""
+    if setup.config.budget is not None and not any(t.schedules() for t in chosen.recipe):
+        return MOST
     some = [part[: max(SAMPLED, 2 * batch)] for part in parts]
     timed = _fit(setup, whole, chosen, some, batch, 2)
     pace = timed.history[-1]["seconds"] * len(parts[0]) / len(some[0]) if timed.history else 0.0
+    return min(MOST, max(FEWEST, int(MARGIN * _left(setup) / pace) if pace else FEWEST))
+
+
+def _left(setup: Setup) -> float:
+    """Seconds until it must be ready."""
     budget = setup.config.budget
-    left = 0.0 if budget is None else setup.started + END * budget - time.monotonic()
-    return min(MOST, max(FEWEST, int(MARGIN * left / pace) if pace else FEWEST))
+    return 0.0 if budget is None else setup.started + END * budget - time.monotonic()
+
+
+def _spent(folder: Path) -> float:
+    """Seconds of the training that its checkpoint has."""
+    try:
+        lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
+        return float(json.loads(lines[-1]).get("spent", 0.0))
+    except (OSError, ValueError, IndexError):
+        return 0.0  # there is none yet
 
 
 def _fit(
