@@ -126,8 +126,8 @@ def layout() -> ConstrainedLayoutEngine:
     return ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
 
 
-def head(figure: Figure, title: str, note: str = "") -> None:
-    """The title on top and the small print below, both from the left edge."""
+def head(figure: Figure, title: str, note: str = "", letters: int = 172) -> None:
+    """The title on top and the small print below, ``letters`` to a line, both from the left edge."""
     figure.suptitle(wrap(title, 88, 2), x=0.012, ha="left", fontsize=13, fontweight="bold", color=INK)
     if note:
-        figure.supxlabel("\n".join(textwrap.wrap(note, 172)), x=0.012, ha="left", fontsize=8.5, color=QUIET)
+        figure.supxlabel("\n".join(textwrap.wrap(note, letters)), x=0.012, ha="left", fontsize=8.5, color=QUIET)

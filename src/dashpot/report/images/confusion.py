@@ -63,7 +63,8 @@ def draw_confusion(counts: np.ndarray, classes: Sequence[str], title: str) -> Fi
             " class, right in blue, wrong in orange."
             + (" On the right: how much of each class is right." if n <= NAMED else "")
         )
-        head(figure, title, note)
+        # Small print of 8.5 points has about 14 letters to an inch.
+        head(figure, title, note, letters=int(14 * (side + 4.4)))
     return figure
 
 
