@@ -4,8 +4,8 @@
 draws for each sample. kornia and Keras act on batches of floats; torchvision v2, albumentations and Pillow on one image
 after another, and each is put into a batch; timm on the batch, or on images of Pillow's. A ratio is a peer's time over
 ours of the same round: above 1 we are faster. ``copies`` is our time over that of a copy of the batch into memory that
-is there already. On a GPU the peers are kornia and torchvision v2; ``six`` has the operations of kornia's own
-comparison.
+is there already. On a GPU the peers are kornia and torchvision v2; ``six`` is six
+operations in a row.
 
 Run: ``python benchmarks/speed/augment.py [--threads 1] [--only rotation pipeline] [--rounds 9]``; peers are measured
 where they are installed.
