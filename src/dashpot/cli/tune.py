@@ -305,4 +305,4 @@ def _run(
         if result.judged is not None:
             figures |= image_figures(result.judged, folder, record.dataset)
     show(record, [str(png) for png, _ in figures.values()], folder)
-    return not search.hurried, search.measured
+    return not search.hurried, search.measurements.record

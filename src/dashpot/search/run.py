@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,30 +12,29 @@ import numpy as np
 
 from dashpot.core import native
 from dashpot.core.environment import versions
-from dashpot.core.errors import ConfigError
 from dashpot.data import Prepared, Problem
 from dashpot.data.splitting import warn_of_rare
 from dashpot.evaluation.losses import Criterion
-from dashpot.evaluation.metrics import find_metric, with_positive
 from dashpot.search import images
 from dashpot.search.arguments import name_of, rate
 from dashpot.search.config import SearchConfig
 from dashpot.search.inputs import layers, staged
+from dashpot.search.measurements import Measurements
 from dashpot.search.outcome import tested
 from dashpot.search.outcome.finish import FINALISTS, finish
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.racing import budget as budgets
-from dashpot.search.racing import measuring, memory
+from dashpot.search.racing import memory
 from dashpot.search.racing.task import Factory, Task
 from dashpot.search.racing.trial import Say, TrainingBudget
 from dashpot.search.racing.worker import Worker
-from dashpot.search.setup import Note, Setup, conflicts, demand_searchable, make_task, noted, positive_class
+from dashpot.search.setup import Note, Setup, conflicts, demand_searchable, find_goal, make_task, noted
 from dashpot.search.space.batch_sizes import default_batch_size, with_batches
 from dashpot.search.space.defaults import default_space, first_candidates
 from dashpot.search.space.images import note_pictures
 from dashpot.search.space.space import Candidate, Space
 from dashpot.search.storage.study import JOURNAL, Store
-from dashpot.training.defaults import FEWEST_EPOCHS, epochs_for
+from dashpot.training.defaults import FEWEST_EPOCHS
 
 
 class Search:
@@ -71,20 +69,9 @@ class Search:
         native.prepare()
         self.problem, self.config, self.folder, self.note, self.say = problem, config, folder, note, say
         self.processes = processes
-        self.spread = measuring.Spread()
-        self.measured: dict[str, Any] = {}
+        self.measurements = Measurements()
         self.hurried = False  # set where the user asked for an end: only what the best so far needs is done
-        self.metric = find_metric(
-            config.metric or ("accuracy" if problem.task == "classification" else "r2"),
-            problem.task,
-            len(problem.classes),
-        )
-        self.positive = positive_class(problem, self.metric, config.positive)
-        if self.positive is not None:
-            self.metric = with_positive(self.metric, self.positive)
-        if problem.weight is not None and not self.metric.takes_weights:
-            rule = "one whose function takes (predicted, truth, weight), since rows have weights"
-            raise ConfigError("metric", rule, self.metric.name)
+        self.metric, self.positive = find_goal(problem, config.metric, config.positive)
         self.pool: np.ndarray = np.arange(problem.n)
         self.test: np.ndarray = np.arange(0)
         if config.test:
@@ -163,14 +150,14 @@ class Search:
         # Widths, depths and techniques cost differently: a mixture, as the race will be.
         some = [*self.first_candidates(), *self._random(3)]
         batch = default_batch_size(self.space, self.config.batch_size, self._rows())
-        self._measure(store, some, batch)
+        self.task = self.measurements.take(self.task, store, some, batch, self.config, self.note)
         if found is not None:
             return budgets.from_dict(found)
         members = memory.most_members(self.task, some, self.processes)
         pace = budgets.Pace(0.0)
         if self.config.budget is not None:  # a number of candidates takes what it takes
             pace = budgets.pace(self.task, some[: max(1, members // budgets.SAMPLED_FOLDS)], batch)
-            pace = budgets.Pace(pace.seconds / self.spread.gain)
+            pace = budgets.Pace(pace.seconds / self.measurements.gain)
         spent = time.monotonic() - self.started
         race = self.config.race if self.whole is None else images.race_share(spent, self.config.budget)
         training = budgets.fit_budget(
@@ -204,26 +191,9 @@ class Search:
         store.set("training budget", budgets.to_dict(training))
         return training
 
-    def _measure(self, store: Store, some: Sequence[Candidate], batch: int) -> None:
-        """The precision, in which all workers train alike, and this worker's number of populations."""
-        self._some, self._batch = some, batch
-        known, config, steps = store.get("precision"), self.config, math.inf
-        if config.budget is None and config.trials is not None:
-            members = config.trials * self.cv / 2  # about half is pruned
-            steps = members * (config.epochs or epochs_for(self._rows(), batch)) * math.ceil(self._rows() / batch)
-        precision, self.spread = measuring.measured(self.task, some, batch, known, steps)
-        if known is None:
-            store.set("precision", precision.to_dict())
-            if precision.float32_s is not None:
-                self.note(str(precision))
-        self.task = replace(self.task, bfloat16=precision.bfloat16, populations=self.spread.populations)
-        self.measured = {"precision": precision.to_dict(), "populations": self.spread.populations}
-
     def spread_out(self, store: Store) -> None:
         """The number of populations once more, for what follows the race and takes about as much."""
-        steps, known = store.count("steps"), self.measured["precision"]
-        self.spread = measuring.measured(self.task, self._some, self._batch, known, steps)[1]
-        self.task = replace(self.task, populations=self.spread.populations)
+        self.task = self.measurements.again(self.task, store)
 
     def _random(self, count: int) -> list[Candidate]:
         """Some candidates of the space."""
@@ -281,7 +251,7 @@ class Search:
             race_end=race_end,
             whole=self.whole,
             hurried=self.hurried,
-            measured=self.measured,
+            measured=self.measurements.record,
             note=self.note,
             say=self.say,
         )

@@ -21,7 +21,7 @@ from dashpot.data import Prepared, Problem
 from dashpot.evaluation.cross_validation import enough_rows
 from dashpot.evaluation.cross_validation import folds as split_folds
 from dashpot.evaluation.losses import SCORES
-from dashpot.evaluation.metrics import Metric, positive_of, rarer_class
+from dashpot.evaluation.metrics import Metric, find_metric, positive_of, rarer_class, with_positive
 from dashpot.population.members import built
 from dashpot.search.config import SearchConfig
 from dashpot.search.networks import factory
@@ -146,6 +146,25 @@ def _attach(space: Space, task: Task, technique: Technique) -> None:
             steps=1000,
             steps_per_epoch=100,
         ).close()
+
+
+def find_goal(problem: Problem, metric: str | None, positive: str | None) -> tuple[Metric, int | None]:
+    """The metric of the search, by default accuracy or r2, and the code of the class that it is of, where there are
+    two.
+
+    Raises:
+        ConfigError: a metric that does not fit the task, the classes or weighted rows; or as for
+            :func:`positive_class`.
+    """
+    usual = "accuracy" if problem.task == "classification" else "r2"
+    found = find_metric(metric or usual, problem.task, len(problem.classes))
+    code = positive_class(problem, found, positive)
+    if code is not None:
+        found = with_positive(found, code)
+    if problem.weight is not None and not found.takes_weights:
+        rule = "one whose function takes (predicted, truth, weight), since rows have weights"
+        raise ConfigError("metric", rule, found.name)
+    return found, code
 
 
 def positive_class(problem: Problem, metric: Metric, name: str | None) -> int | None:

@@ -100,7 +100,7 @@ def test_the_first_worker_measures_the_precision_and_others_and_later_lives_take
         store = search.open()
         search.training_budget(store)
         assert search.task.bfloat16 is True
-        assert search.measured["precision"] == {"chosen": "bfloat16", "float32_s": 2.0, "bfloat16_s": 1.0}
+        assert search.measurements.record["precision"] == {"chosen": "bfloat16", "float32_s": 2.0, "bfloat16_s": 1.0}
         store.close()
     assert asked == [1]
     assert said == ["products in bfloat16: bfloat16 takes 0.50 times as long as float32"]
