@@ -1,0 +1,91 @@
+"""The search of ``dashpot tune``: raced with the machine's workers, finished, reported and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dashpot.cli.tune_parts import show, tell_unfinished
+
+LATE = 0.04
+"""The share of a budget for which workers whose race should be over are waited for."""
+
+
+def search_and_report(
+    problem: Any, config: Any, folder: Path, processes: int, interrupts: Any, agreed: Callable[[], None]
+) -> tuple[bool, dict[str, Any]]:
+    """Search, report and save; False where the user interrupted it, so that it can be resumed. And what was measured
+    before the race.
+
+    Each command finishes by itself: it reports on all finished candidates of the study, from all workers. Networks of
+    the best candidates that lie on another machine are trained again, so no files have to be copied.
+    """
+    import time
+    from dataclasses import replace
+
+    import torch
+
+    from dashpot.cli.tune_progress import Live
+    from dashpot.report.images.figures import image_figures
+    from dashpot.report.tune.figures import tune_figures
+    from dashpot.search.outcome.folder import LOG, Clock, await_workers, start_workers
+    from dashpot.search.run import Search
+
+    clock = Clock(folder)
+    if config.budget is not None and clock.before:
+        config = replace(config, budget=max(config.budget - clock.before, 1.0))
+
+    def tick() -> None:
+        interrupts.check()
+        clock.tick()
+
+    with Live(config, tick) as live:
+        search = Search(problem, config, folder, note=live.note, say=live.say, processes=processes)
+        store = search.open()
+        agreed()
+        others: list[Any] = []
+        training: Any = None
+        threads = torch.get_num_threads()
+        try:
+            try:
+                if processes > 1:
+                    torch.set_num_threads(max(1, threads // processes))
+                training = search.training_budget(store)
+                clock.running = True
+                live.training(training)
+                deadline = search.race_end(store)
+                others = start_workers(folder, processes - 1, deadline, config.storage) if processes > 1 else []
+                search.work(store, training)
+                # Their last epoch may end a little later, and its networks are saved then.
+                late = 3 + LATE * (config.budget or 0.0)
+                lost = await_workers(others, 30 if deadline is None else max(1.0, deadline - time.monotonic() + late))
+                tell_unfinished(live, store, lost, processes, folder / LOG)
+            except KeyboardInterrupt:
+                if training is None or not any(t.state.name in ("COMPLETE", "PRUNED") for t in store.trials()):
+                    raise  # there is no best so far
+                interrupts.handled()
+                live.note("interrupted: the best so far is made ready; press again to end at once.")
+                await_workers(others, 2)
+                search.hurried = True
+                search.config = replace(search.config, explain=False, budget=None)
+            torch.set_num_threads(threads)
+            if processes > 1 and not search.hurried:
+                search.spread_out(store)
+            live.stage("finals")
+            result = search.finish(store, training)
+        finally:
+            await_workers(others, 0)
+            store.close()
+        record = replace(
+            result.report,
+            seconds=clock.before + (result.report.seconds or 0.0),
+            budget_s=None if result.report.budget_s is None else result.report.budget_s + clock.before,
+        )
+        live.stage("report")
+        replace(result, report=record).write(folder)
+        figures = tune_figures(record, folder)
+        if result.judged is not None:
+            figures |= image_figures(result.judged, folder, record.dataset)
+    show(record, [str(png) for png, _ in figures.values()], folder)
+    return not search.hurried, search.measurements.record
