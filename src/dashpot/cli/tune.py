@@ -22,8 +22,8 @@ from dashpot.cli.tune_search import search_and_report
 from dashpot.cli.tune_worker import tune_worker
 
 NET = (
-    "An option of the network to search or fix: width=64,128 or skip=true,false or norm=none,layer or members=1,8;"
-    " repeat for more."
+    "An option of the network to search or fix: width=64,128 or depth=1,2 or activation=relu,gelu; of tables skip=true"
+    " or norm=none,layer or members=1,8, of images residual=true or se=true; repeat for more."
 )
 SCHEDULE = (
     "The pruning of a race: halving, hyperband (brackets), none, or population (none; the worst take over networks of"

@@ -13,9 +13,20 @@ from dashpot import nets
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.data import Prepared, Preprocessing, Problem
 from dashpot.nets import TableNet
-from dashpot.search.space.distributions import Categorical, Distribution
+from dashpot.search.space.distributions import Categorical, Distribution, clipped
 
 TABLE_OPTIONS = ("width", "depth", "embedding", "embedding_size", "activation", "norm", "skip", "scaling", "members")
+OPTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "image": {"convnet": ("net", "width", "depth", "residual", "se", "activation"), "resnet": ("net", "width")},
+    "signal": {
+        "convnet1d": ("net", "width", "depth", "kernel", "activation"),
+        "mlp": ("net", "width", "depth", "norm"),
+    },
+}
+"""Of each network for images and signals, the default network first."""
+WIDTHS: Mapping[str, Sequence[int]] = {"mlp": (256, 512)}
+CONVOLUTIONS = (16, 32)
+"""Widths of the others."""
 LARGE_BLOCK = 9
 """One-hot blocks with more levels are embedded (Holzmüller et al. 2024)."""
 FEW_BINS, BINS, MANY_ROWS = 16, 48, 5000
@@ -43,6 +54,43 @@ def chosen_networks(texts: Sequence[str], known: Sequence[str]) -> dict[str, Dis
             raise UnknownNameError("--net", name, known)
         found[name] = Categorical(tuple(_read(value.strip()) for value in values.split(",")))
     return found
+
+
+def network_space(
+    kind: str, shape: Sequence[int], outputs: int, texts: Sequence[str]
+) -> tuple[dict[str, Distribution], dict[str, Any]]:
+    """What of a network for images or signals is searched, and its default.
+
+    Args:
+        kind: ``"image"`` or ``"signal"``.
+        shape: of a sample: [channels, height, width] or [channels, steps].
+        texts: options as on the command line, such as ``"net=mlp"`` or ``"width=16,32"``. What is not named is the
+            network's own default, except the width, of which two are searched.
+
+    Raises:
+        ConfigError: two networks at once, or a value that the network does not allow.
+        UnknownNameError: no such option.
+    """
+    options = OPTIONS[kind]
+    named = [text for text in texts if text.partition("=")[0] == "net"]
+    networks = _values(chosen_networks(named, ("net",)).get("net")) or (next(iter(options)),)
+    if len(networks) > 1:
+        raise ConfigError("--net net", "one network, as the options of several differ", ",".join(map(str, networks)))
+    name = str(networks[0]).lower()
+    space: dict[str, Distribution] = {"width": Categorical(tuple(WIDTHS.get(name, CONVOLUTIONS)))}
+    space |= chosen_networks(texts, options.get(name, next(iter(options.values()))))
+    default = {option: clipped(_values(found)[0], found) for option, found in space.items()}
+    for option, found in space.items():
+        for value in _values(found):  # each must be one that the network allows: refused now, not during a race
+            nets.build(kind, shape, outputs, **{**default, option: value})
+    return space, default
+
+
+def _values(found: Distribution | None) -> tuple[Any, ...]:
+    if found is None:
+        return ()
+    assert isinstance(found, Categorical), "options of networks are named values"
+    return found.values
 
 
 def _read(text: str) -> Any:

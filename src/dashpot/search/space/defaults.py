@@ -11,7 +11,7 @@ from dashpot.core.registry import registry
 from dashpot.core.technique import Technique
 from dashpot.data import Prepared, Problem
 from dashpot.nets import TableNet
-from dashpot.search.networks import TABLE_OPTIONS, chosen_networks, layout
+from dashpot.search.networks import TABLE_OPTIONS, chosen_networks, layout, network_space
 from dashpot.search.space import images, signals
 from dashpot.search.space.distributions import Categorical, Distribution, Numeric, clipped
 from dashpot.search.space.space import Candidate, Space
@@ -148,16 +148,16 @@ def default_space(
     net: dict[str, Distribution]
     default: dict[str, Any]
     if problem.kind == "signal":
-        net, default = signals.network_space(prepared.x.shape[1:], max(len(problem.classes), 1), networks)
+        net, default = network_space("signal", prepared.x.shape[1:], max(len(problem.classes), 1), networks)
         return Space(parts, lr=Numeric(5e-4, 2e-2, log=True), net=net, lr_default=3e-3, net_default=default)
     if problem.kind != "table":
-        net = {"width": Categorical((16, 32)), **chosen_networks(networks, ("width",))}
+        net, default = network_space("image", prepared.x.shape[1:], max(len(problem.classes), 1), networks)
         return Space(
             parts,
             lr=Numeric(5e-4, 2e-2, log=True),
             net=net,
             lr_default=3e-3,
-            net_default={"width": clipped(16, net["width"])},
+            net_default=default,
             conflicts=images.alternatives_in([part.name for part in parts]) if wanted is None else (),
         )
     numbers = layout(prepared)[0]
