@@ -124,14 +124,15 @@ def _keras(rows: Sequence[Row], makes: Sequence[Any], x: Tensor, y: Tensor) -> C
 
 
 def _torchvision(rows: Sequence[Row], makes: Sequence[Any], x: Tensor, y: Tensor) -> Callable[[], Any]:
-    v2, whole = _torchvision_v2(), torch.empty_like(x)
+    v2, whole = torchvision_v2(), torch.empty_like(x)
     steps = [make(_Names(v2, side=x.shape[-1], half=128 if x.dtype == torch.uint8 else 0.5)) for make in makes]
     if rows[0].mixes:
         return _batched(rows[0], steps, x, y)
     return lambda: _filled(whole, (_chain(steps, image) for image in x))
 
 
-def _torchvision_v2() -> Any:
+def torchvision_v2() -> Any:
+    """The transforms of torchvision."""
     with contextlib.suppress(RuntimeError):
         from torchvision.transforms import v2
 
@@ -144,7 +145,7 @@ def _torchvision_v2() -> Any:
 
 
 def _timm(rows: Sequence[Row], makes: Sequence[Any], x: Tensor, y: Tensor) -> Callable[[], Any] | None:
-    _torchvision_v2()
+    torchvision_v2()
     from timm import data
 
     steps = [make(_Names(data, side=x.shape[-1])) for make in makes]
