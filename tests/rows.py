@@ -23,6 +23,7 @@ from dashpot.techniques.augment.signal.time_mask import time_mask
 from dashpot.techniques.augment.signal.time_shift import time_shift
 from dashpot.techniques.augment.signal.time_stretch import time_stretch
 from dashpot.techniques.dropout.dropout import dropout
+from dashpot.techniques.dropout.stochastic_depth import stochastic_depth
 from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
 from dashpot.techniques.labels.label_smoothing import binary_label_smoothing, label_smoothing
 from dashpot.techniques.penalties.elastic_net import elastic_net_prox, elastic_net_stationarity, elastic_net_value
@@ -358,6 +359,21 @@ ROWS: dict[type[Technique], Row] = {
                     dropout,
                     lambda d: (normal(6, 7, dtype=d), uniform(6, 7), scalar(0.5, torch.float32)),
                     lambda x, u, p: np.where(u < p, 0.0, x / (1 - p)),
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.dropout.StochasticDepth(p=0.5, on="activations"),
+            others=(
+                dashpot.dropout.StochasticDepth(p=0.8, on="activations & ~name:2"),
+                dashpot.dropout.StochasticDepth(p="0.5to0@cosine", on="activations"),
+            ),
+            functions=(
+                Pure(
+                    stochastic_depth,
+                    lambda d: (normal(6, 3, 2, dtype=d), uniform(6), scalar(0.4, torch.float32)),
+                    lambda x, u, p: np.stack([x[i] * 0 if u[i] < p else x[i] / (1 - p) for i in range(6)]),
                     strength=2,
                 ),
             ),
@@ -792,7 +808,7 @@ ROWS: dict[type[Technique], Row] = {
     )
 }
 POLICIES = (dashpot.augment.RandAugment, dashpot.augment.TrivialAugment, dashpot.augment.AugMix)
-ONE_OF_EACH = (dashpot.EMA, dashpot.EarlyStopping, dashpot.SAM, dashpot.Dropout)
+ONE_OF_EACH = (dashpot.EMA, dashpot.EarlyStopping, dashpot.SAM, dashpot.Dropout, dashpot.dropout.StochasticDepth)
 """Of which a recipe may hold one: one average, one set of best weights, one second gradient, one mask per place."""
 
 

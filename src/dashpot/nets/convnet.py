@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.fields.domains import check_whole
+from dashpot.nets.branch import Branch
 from dashpot.nets.memory import ChannelsLast
 from dashpot.nets.standardize import Standardize
 
@@ -61,7 +62,8 @@ class ConvNet(nn.Module):
             they are not far smaller.
         width: channels behind the stem.
         depth: convolutions of a stage behind its pooling; 0 is none.
-        residual: whether those are added to what they get.
+        residual: whether those are added to what they get, as branches that
+            :class:`~dashpot.dropout.StochasticDepth` leaves out at random.
         se: squeeze and excitation.
         activation: relu, silu or gelu.
         mean, std: of each channel, over pixels in [0, 1]: the network then takes raw pixels, and its first stage
@@ -171,11 +173,13 @@ class _Stage(nn.Module):
         self.more = nn.Sequential(*(_Conv(outputs, outputs, act) for _ in range(depth)))
         self.excite = _Excite(outputs) if se else nn.Identity()
         self.residual = residual and depth > 0
+        if self.residual:
+            self.branch = Branch()
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.first(x)
         more = self.excite(self.more(h))
-        result: Tensor = h + more if self.residual else more
+        result: Tensor = h + self.branch(more) if self.residual else more
         return result
 
 

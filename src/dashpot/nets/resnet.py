@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dashpot.nets.branch import Branch
 from dashpot.nets.standardize import Standardize
 
 
@@ -22,6 +23,7 @@ class _Block(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs)
         self.act1, self.act2 = nn.ReLU(), nn.ReLU()
+        self.branch = Branch()
         self.shortcut = (
             nn.Identity()
             if inputs == outputs and stride == 1
@@ -29,7 +31,7 @@ class _Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
+        h = self.branch(self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x))))))
         result: Tensor = self.act2(h + self.shortcut(x))
         return result
 

@@ -28,11 +28,13 @@ from dashpot.core.fields.quoting import quoted, split, unquoted
 
 REPARAMETRIZED = "reparametrized"
 PARAMETER_ROLES = ("weights", "biases", "norms", "embeddings", "scales", REPARAMETRIZED)
-MODULE_ROLES = ("activations", "dropouts", "linears", "convolutions", "hidden")
+MODULE_ROLES = ("activations", "dropouts", "linears", "convolutions", "branches", "hidden")
 ROLES = (*PARAMETER_ROLES, *MODULE_ROLES, "everything")
 
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+_BRANCHES = ("StochasticDepth", "DropPath")
+"""The classes that stand at the end of residual branches in torchvision and timm, which need not be installed."""
 _ACTIVATIONS: tuple[type, ...] = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.GLU),
     *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Softplus, nn.Softsign, nn.Tanhshrink),
@@ -69,6 +71,13 @@ def module_role(module: nn.Module) -> str:
         if isinstance(module, types):
             return role
     return ""
+
+
+def ends_branch(module: nn.Module) -> bool:
+    """Whether it is the last of a residual branch, beside what else it is: its attribute ``ends_branch`` or the name of
+    its class says so, as no type of torch does.
+    """
+    return getattr(module, "ends_branch", False) is True or type(module).__name__ in _BRANCHES
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,8 @@ class Where:
     - ``reparametrized``: parameters that a weight is computed from, such as direction and length under weight
       normalization. They are no ``weights``.
     - ``activations``, ``dropouts``, ``linears``, ``convolutions``: modules by kind. ``hidden``: the model's dropouts
-      where it has any, else its activations.
+      where it has any, else its activations. ``branches``: the last modules of residual branches, which say so by an
+      attribute ``ends_branch = True``, and torchvision's ``StochasticDepth`` and timm's ``DropPath``.
     - ``everything``: all parameters, or all modules without parts.
     - ``name:GLOB``: by the full dotted name, with ``*`` and ``?``.
     - ``type:CLASS``: by the class of the module (of the owning module, for parameters), base classes included.

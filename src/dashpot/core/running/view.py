@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dashpot.core.axes import Axes, axes_of
-from dashpot.core.fields.select import Where, module_role
+from dashpot.core.fields.select import Where, ends_branch, module_role
 from dashpot.core.running.computed import role_of
 
 Group = dict[str, Any]
@@ -219,7 +219,7 @@ class ModelView:
         chosen: dict[str, nn.Module] = {}
         for name, module in self.modules.items():
             role = self._role(module)
-            aliases = ("hidden", role) if role == fallback else (role,)
+            aliases = (role, *["hidden"] * (role == fallback), *["branches"] * ends_branch(module))
             if (
                 name
                 and any(on.matches(alias, name, module) for alias in aliases)

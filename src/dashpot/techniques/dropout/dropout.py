@@ -13,16 +13,17 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from dashpot.core.draws import dropped_by, uniform_by
-from dashpot.core.errors import ConflictError, UsageError
+from dashpot.core.errors import ConflictError
 from dashpot.core.fields.domains import Range, Selection
 from dashpot.core.fields.select import Where, hidden
 from dashpot.core.preset import Preset
-from dashpot.core.rng import derive, derive_all, stream, uniform_at
+from dashpot.core.rng import derive_all, stream, uniform_at
 from dashpot.core.running.context import Context
 from dashpot.core.running.copies import ABSENT, Guest
 from dashpot.core.running.view import ModelView
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Handle, Technique
+from dashpot.techniques.dropout.hook import DropHook, place_key
 
 
 class DropoutOrderWarning(UserWarning):
@@ -155,11 +156,10 @@ class Dropout(Technique):
                 return
 
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
-        # Each place draws from a stream named after it, so adding a place shifts no other's masks.
         return [
             _Inside(module, ctx)
             if view.drops_inside(module)
-            else _After(module, _place_key(ctx.key, name, ctx.rank), ctx)
+            else _After(module, place_key(ctx.key, name, ctx.rank), ctx)
             for name, module in view.places(self.on).items()
         ]
 
@@ -171,34 +171,11 @@ class Dropout(Technique):
         return f"{self.summary} with p={self.p:g} after {len(places)} modules: {shown}{own}"
 
 
-def _place_key(key: int, name: str, rank: int) -> int:
-    place = stream(key, name)
-    return derive(place, rank) if rank else place
+class _Hook(DropHook):
+    technique = "Dropout"
 
-
-class _Hook:
-    """The forward hook. A class of its own, so that it can be compiled."""
-
-    def __init__(self, key: int, clock: Tensor, rate: Tensor) -> None:
-        self.key, self.clock, self.rate = key, clock, rate
-        self.tick = torch.tensor([0, 1], device="cpu")
-
-    def __call__(self, module: nn.Module, args: Any, out: Any) -> Tensor | None:
-        if not module.training:
-            return None
-        if not isinstance(out, Tensor):
-            raise UsageError(
-                f"Dropout acts on tensors, but {type(module).__name__} returns {type(out).__name__}. Choose other"
-                " modules with on=."
-            )
-        if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
-            raise UsageError(
-                "Dropout cannot act inside activation checkpointing: the mask of the second forward pass would differ."
-                " Choose other modules with on=."
-            )
-        uniform = uniform_at(self.key, self.clock, out.shape, out.device)
-        self.clock.add_(self.tick)
-        return dropout(out, uniform, self.rate)
+    def drop(self, out: Tensor) -> Tensor:
+        return dropout(out, uniform_at(self.key, self.clock, out.shape, out.device), self.rate)
 
 
 def _passed(x: Tensor) -> Tensor:
