@@ -14,6 +14,7 @@ from dashpot.core.errors import DataError, UsageError
 from dashpot.core.running.batch import Batch, weights_for
 from dashpot.core.running.criteria import own_number, samples_of
 from dashpot.core.running.modes import evaluating
+from dashpot.core.running.sizes import at_once
 from dashpot.core.running.targets import class_codes, in_type_of, is_one_of
 
 Criterion = Callable[[Any, Tensor], Tensor]
@@ -198,9 +199,15 @@ def _mean(values: Tensor, weight: Tensor | None) -> float:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, x: Tensor, batch_size: int = 4096) -> Tensor:
-    """The model's outputs for all rows, in evaluation mode; the model's modes are as before afterwards."""
+def predict(model: nn.Module, x: Tensor, batch_size: int | None = None) -> Tensor:
+    """The model's outputs for all rows, in evaluation mode; the model's modes are as before afterwards.
+
+    Args:
+        batch_size: rows at once; by default at most 4,096, and fewer images, as
+            :func:`~dashpot.core.running.sizes.at_once` says.
+    """
     device = next((p.device for p in model.parameters()), x.device)
+    batch_size = batch_size or at_once(x, device)
     with evaluating(model):
         return torch.cat([model(x[i : i + batch_size].to(device)) for i in range(0, max(len(x), 1), batch_size)])
 

@@ -16,6 +16,7 @@ from dashpot.core.rng import derive, generator, stream
 from dashpot.core.running.arrays import as_tensor
 from dashpot.core.running.batch import Batch, unit_range
 from dashpot.core.running.nested import leaves, map_tensors, moved, told
+from dashpot.core.running.sizes import at_once
 from dashpot.core.weights import checked_weights
 from dashpot.training.loaders import RowBatches, length_of, smallest_of
 
@@ -113,19 +114,23 @@ class Batches:
             batch = self._batch([_take(part, rows) for part in self._parts], keep_bytes)
             yield self.convert(batch.replace(index=index[start:stop]))
 
-    def in_order(self, limit: int | None = None, chunk: int = 4096) -> Iterator[Batch]:
-        """Every row once, in the order given; with ``limit``, that many rows spread evenly."""
+    def in_order(self, limit: int | None = None) -> Iterator[Batch]:
+        """Every row once, in the order given, as many at a time as are evaluated at once; with ``limit``, that many
+        rows spread evenly.
+        """
         if self._parts is None or self.rows is None:
             if self._loader is not None and isinstance(self._loader.batch_sampler, RowBatches):
                 self._loader.batch_sampler.epoch = None
             yield from self._loaded()
             return
-        n, parts = self.rows, self._parts
+        n, chunk = self.rows, at_once(self._parts[0], self.device)
         if limit is not None and limit < n:
-            rows = torch.linspace(0, n - 1, limit, device=self.device).long()
-            n, parts = limit, tuple(_take(part, rows) for part in parts)
+            spread = torch.linspace(0, n - 1, limit, device=self.device).long()
+            for rows in torch.split(spread, chunk):
+                yield self.convert(self._batch([_take(part, rows) for part in self._parts]))
+            return
         for start in range(0, n, chunk):
-            yield self.convert(self._batch([_cut(part, start, start + chunk) for part in parts]))
+            yield self.convert(self._batch([_cut(part, start, start + chunk) for part in self._parts]))
 
     def first(self) -> Batch:
         """A few rows, to learn the shapes from."""

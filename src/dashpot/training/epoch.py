@@ -99,7 +99,8 @@ def measure(
     weights, without positions that a mask or ``ignore_index`` leaves out. Where outputs or targets are no tensors, or
     outputs are something else than the targets, the loss alone.
     """
-    pairs = [(called(model, batch.x), batch) for batch in batches.in_order(limit)]
+    # Inputs are not kept: as floats, images take more memory than all else.
+    pairs = [(called(model, batch.x), batch.replace(x=None)) for batch in batches.in_order(limit)]
     if not all(_scored(out, batch.truth, targets) for out, batch in pairs):
         return {f"{name}_loss": _loss(pairs, criterion)}
     measured: dict[str, float] = {}
