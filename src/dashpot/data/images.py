@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from dashpot.core.errors import DataError, StorageError
-from dashpot.data.picture_kind import PICTURE_KINDS, picture_kind
+from dashpot.data.picture_kind import PICTURE_KINDS, every, picture_kind
+from dashpot.data.pixel_values import mean_and_deviation, pieces, pixel_range, unit
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
@@ -52,15 +53,11 @@ class ImagePreprocessing:
         """Learn from the images ``train`` of ``pixels`` [n, channels, height, width], by the ``weight`` of all images;
         ``scaling`` is for tables.
         """
-        low, high = pixel_range(pixels[train])
-        picked = _unit(pixels[train], low, high)
-        mean, scale = picked.mean(axis=(0, 2, 3)), picked.std(axis=(0, 2, 3))
-        if weight is not None:
-            share = weight[train] / weight[train].sum()
-            mean = share @ picked.mean(axis=(2, 3), dtype=np.float64)
-            scale = np.sqrt(share @ ((picked - mean[:, None, None]) ** 2).mean(axis=(2, 3)))
+        low, high = pixel_range(pixels, train)
+        counts = None if weight is None else weight[train]
+        mean, scale = mean_and_deviation(pixels, train, low, high, counts)
         channels, height, width = pixels.shape[1:]
-        pictures, ground = picture_kind(picked)
+        pictures, ground = picture_kind(pixels[train[:: every(pixels[:1], len(train))]])
         return ImagePreprocessing(
             channels,
             height,
@@ -111,7 +108,7 @@ class ImagePreprocessing:
             )
         if pixels.dtype == np.uint8 and (self.low, self.high) == (0.0, 255.0):
             return np.ascontiguousarray(pixels)
-        return _unit(pixels, self.low, self.high)
+        return unit(pixels, self.low, self.high)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -122,32 +119,6 @@ class ImagePreprocessing:
         """The inverse of :meth:`to_dict`; what was saved before pixels kept their range, 0 to 255, loads too."""
         fixed: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
         return ImagePreprocessing(**fixed)
-
-
-def pixel_range(pixels: np.ndarray) -> tuple[float, float]:
-    """The range that pixels are in: of their type, or the narrowest usual one that holds them, or their own.
-
-    >>> pixel_range(np.array([[0, 7]], dtype=np.uint8)), pixel_range(np.array([0.2, 1.0]))
-    ((0.0, 255.0), (0.0, 1.0))
-    >>> pixel_range(np.array([0, 9])), pixel_range(np.array([-1.0, 1.0]))
-    ((0.0, 255.0), (-1.0, 1.0))
-    """
-    if pixels.dtype == np.uint8:
-        return 0.0, 255.0
-    low, high = float(pixels.min()), float(pixels.max())
-    usual = [(0.0, 1.0), (0.0, 255.0), *([(0.0, 65535.0)] if pixels.dtype.kind in "iu" else [])]
-    fitting = next((limits for limits in usual if limits[0] <= low and high <= limits[1]), (low, high))
-    return fitting if fitting[0] < fitting[1] else (low, low + 1.0)
-
-
-def _unit(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """float32 with ``low`` at 0 and ``high`` at 1."""
-    values = pixels.astype(np.float32)
-    if low:
-        values -= np.float32(low)
-    if high - low != 1:
-        values /= np.float32(high - low)
-    return values
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -203,7 +174,9 @@ def as_pixels(name: str, x: np.ndarray) -> np.ndarray:
     if 0 in found.shape[2:]:
         raise DataError(f"{name} must hold images of one pixel or more, got {list(x.shape)}. Leave out what is empty.")
     if x.dtype.kind == "f":
-        whole = np.asarray(np.isfinite(found.astype(np.float32, copy=False)).all(axis=(1, 2, 3)))
+        # As float32, which images become: what is too large for it is no finite number there.
+        checked = [np.isfinite(part.astype(np.float32, copy=False)).all(axis=(1, 2, 3)) for part in pieces(found)]
+        whole = np.concatenate(checked or [np.ones(0, dtype=bool)])
         if not whole.all():
             raise DataError(
                 f"{name} must hold finite numbers, got NaN or infinity in {int((~whole).sum())} of {len(whole)} images,"

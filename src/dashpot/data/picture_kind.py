@@ -8,9 +8,9 @@ import numpy as np
 
 PictureKind = Literal["photo", "glyph"]
 PICTURE_KINDS: tuple[PictureKind, ...] = get_args(PictureKind)
-LOOKED_AT, NEAR, EQUAL, GROUND = 2000, 0.05, 0.02, 0.4
-"""Images that are looked at, at most; differences, as parts of the pixels' range, that count as none from the ground
-and between channels; and the share of the pixels that show the ground.
+LOOKED_AT, PIXELS, NEAR, EQUAL, GROUND = 2000, 1 << 23, 0.05, 0.02, 0.4
+"""Images, and values of them, that are looked at, at most; differences, as parts of the pixels' range, that count as
+none from the ground and between channels; and the share of the pixels that show the ground.
 """
 LEVELS = 255
 
@@ -31,7 +31,7 @@ def picture_kind(pixels: np.ndarray) -> tuple[PictureKind, float]:
         >>> picture_kind(np.random.default_rng(0).integers(256, size=(9, 3, 8, 8)))[0]
         'photo'
     """
-    some = pixels[:: max(1, -(-len(pixels) // LOOKED_AT))].astype(np.float32)
+    some = pixels[:: every(pixels[:1], len(pixels))].astype(np.float32)
     low, high = float(some.min()), float(some.max())
     if high <= low:
         return "photo", 0.0
@@ -43,3 +43,14 @@ def picture_kind(pixels: np.ndarray) -> tuple[PictureKind, float]:
     grey = np.mean(unit.max(axis=1) - unit.min(axis=1) <= EQUAL) >= 1 - EQUAL
     plain = np.mean(np.abs(unit - ground) <= NEAR) >= GROUND
     return ("glyph" if grey and plain else "photo"), ground
+
+
+def every(image: np.ndarray, n: int) -> int:
+    """Each how many of ``n`` images like this one is looked at.
+
+    >>> every(np.zeros((1, 1, 8, 8)), 1797), every(np.zeros((1, 3, 32, 32)), 50000)
+    (1, 25)
+    >>> every(np.zeros((1, 3, 224, 224)), 4000)
+    73
+    """
+    return max(1, -(-n // max(1, min(LOOKED_AT, PIXELS // max(image.size, 1)))))
