@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import numpy as np
 from dashpot.core.errors import DataError
 from dashpot.core.threads import cores
 from dashpot.data.columnar import DataWarning
+from dashpot.data.picture_cache import Name, Write, mapped, too_large, written
 
 NAMED = 5
 """Further broken files that an error names, at most."""
@@ -26,7 +30,9 @@ def read_images(files: Sequence[Path], shape: tuple[int, int, int] | None = None
     """Pixels as uint8 [n, channels, height, width].
 
     Each file is decoded once, on all cores, and resized into its place: beside the result, memory holds one image per
-    core, whatever sizes the files have. Transparent pixels are seen on white, as browsers show them; of an animation or
+    core, whatever sizes the files have. What would take more than a quarter of the free memory lies in a mapped file
+    in the user's cache folder (:mod:`dashpot.data.picture_cache`), which later runs and other processes use again as
+    long as no file changes. Transparent pixels are seen on white, as browsers show them; of an animation or
     a file of several pages the first image counts; of 16 bits the upper 8.
 
     Args:
@@ -34,49 +40,84 @@ def read_images(files: Sequence[Path], shape: tuple[int, int, int] | None = None
 
     Raises:
         DataError: files that are no complete images, or one whose pixels have no known range.
+        StorageError: there is no space for the mapped file.
 
     Warns:
         DataWarning: images of another size than the most frequent one, where no shape is given.
     """
-    shape = shape or _usual(files)
-    out = np.empty((len(files), *shape), dtype=np.uint8)
+    path = Name.of(files, shape).path
+    found = None if path is None else mapped(path)
+    if found is None:
+        wanted, others = _usual(files) if shape is None else (shape, 0)
+        whole = (len(files), *wanted)
+        if path is None or not too_large(math.prod(whole)):
+            out = np.empty(whole, dtype=np.uint8)
+            _decode(files, wanted, out.__setitem__)
+            found = out, {"others": others}
+        else:
+            found = written(path, whole, {"others": others}, partial(_decode, files, wanted))
+    out, kept = found
+    if kept["others"]:
+        height, width = out.shape[2:]
+        warnings.warn(
+            f"{kept['others']} of {len(files)} images are not {width} pixels wide and {height} high, the most"
+            " frequent size, and are stretched to it. Crop or pad them where shapes matter.",
+            DataWarning,
+            stacklevel=3,
+        )
+    return out
+
+
+def _decode(files: Sequence[Path], shape: tuple[int, int, int], write: Write) -> None:
+    """Each image to its place, on all cores: Pillow lets other threads run while it decodes and resizes."""
 
     def place(i: int) -> DataError | None:
         try:
             with _opened(files[i]) as image:
-                out[i] = _pixels(image, shape)
+                pixels = _pixels(image, shape)
         except DataError as error:
             return error
+        write(i, pixels)
         return None
 
     with ThreadPoolExecutor(cores()) as pool:
         _demand_whole(files, list(pool.map(place, range(len(files)))))
-    return out
 
 
-def _usual(files: Sequence[Path]) -> tuple[int, int, int]:
-    """Grey only if all are, and the most frequent size: by the files' heads alone."""
+def _usual(files: Sequence[Path]) -> tuple[tuple[int, int, int], int]:
+    """Grey only if all are, and the most frequent size, by the files' heads alone; and how many have another size."""
     sizes: Counter[tuple[int, int]] = Counter()
     grey, errors = True, list[DataError | None]()
     for path in files:
         try:
             with _opened(path) as image:
-                turned = image.getexif().get(ORIENTATION) in TURNED
-                sizes[image.size[::-1] if turned else image.size] += 1
+                sizes[image.size[::-1] if _turned(image, path) else image.size] += 1
                 grey &= image.mode in ("1", "L", "LA", "La") or _sixteen_bit(image)
             errors.append(None)
         except DataError as error:
             errors.append(error)
     _demand_whole(files, errors)
     (width, height), count = sizes.most_common(1)[0]
-    if count < len(files):
-        warnings.warn(
-            f"{len(files) - count} of {len(files)} images are not {width} pixels wide and {height} high, the most"
-            " frequent size, and are stretched to it. Crop or pad them where shapes matter.",
-            DataWarning,
-            stacklevel=4,
-        )
-    return (1 if grey else 3, height, width)
+    return (1 if grey else 3, height, width), len(files) - count
+
+
+def _turned(image: Any, path: Path) -> bool:
+    """Whether height and width change places."""
+    # Pillow decodes a whole PNG to find tags that may stand behind the pixels.
+    if image.format == "PNG" and not _png_tags(path):
+        return False
+    return image.getexif().get(ORIENTATION) in TURNED
+
+
+def _png_tags(path: Path) -> bool:
+    """Whether a PNG has chunks that may hold a camera's tags; only their heads are read."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            if head[4:] in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return False
 
 
 def _demand_whole(files: Sequence[Path], errors: Sequence[DataError | None]) -> None:

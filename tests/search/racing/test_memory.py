@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,13 +34,3 @@ def test_a_course_for_little_memory() -> None:
     assert shape(24) == (8, 3)
     assert shape(6) == (6, 1)
     assert shape(1) == (4, 1), "less is no race"
-
-
-def test_what_is_free_is_what_the_container_leaves(tmp_path: Path) -> None:
-    assert memory._of_container(tmp_path) is None
-    (tmp_path / "memory.current").write_text("1000\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory._of_container(tmp_path) is None
-    (tmp_path / "memory.max").write_text("1500\n")
-    assert memory._of_container(tmp_path) == 500
-    assert 1e6 < memory.free("cpu") < 1e14
