@@ -21,11 +21,33 @@ def made(*args: Any, **options: Any) -> ConvNet:
         return ConvNet(*args, **options)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (9, 31), (16, 16), (28, 28), (32, 32), (65, 90), (224, 224)])
-@pytest.mark.parametrize("channels", [1, 3, 5])
-def test_every_size_and_any_channels(size: tuple[int, int], channels: int) -> None:
-    net = nets.build("image", (channels, *size), 4, width=4).eval()
-    assert net(torch.randn(2, channels, *size)).shape == (2, 4)
+SHAPES = [(1, 8, 8), (2, 9, 31), (6, 17, 17), (1, 28, 28), (4, 31, 9), (3, 65, 90), (3, 96, 96), (5, 224, 224)]
+EVERYTHING: dict[str, Any] = {"depth": 2, "residual": True, "se": True, "activation": "gelu"}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["default", "everything"])
+def test_every_size_and_any_channels(shape: tuple[int, int, int], options: dict[str, Any]) -> None:
+    net, x = nets.build("image", shape, 4, width=4, **options), torch.randn(2, *shape)
+    out = net(x)
+    out.square().sum().backward()
+    assert out.shape == (2, 4)
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in net.parameters())
+    assert torch.equal(net.eval()(x.to(memory_format=torch.channels_last)), net(x))
+
+
+@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["default", "everything"])
+def test_bfloat16_is_the_network_to_its_rounding(options: dict[str, Any]) -> None:
+    net, x = made(3, 5, size=17, width=8, **options), torch.randn(6, 3, 17, 17)
+    exact = net(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = net(x)
+    assert rounded.dtype == torch.bfloat16
+    assert (
+        float((rounded.float() - exact).detach().norm() / exact.detach().norm()) < 0.05
+    )  # eight bits, through half a dozen layers
+    rounded.float().square().sum().backward()
+    assert all(p.dtype == torch.float32 and bool(p.grad.isfinite().all()) for p in net.parameters())
 
 
 @pytest.mark.parametrize(
@@ -130,14 +152,15 @@ def test_the_order_in_memory_passes_on_what_it_does_not_know() -> None:
         assert ChannelsLast()(other) is other
 
 
-@pytest.mark.parametrize("options", [{}, {"se": True, "depth": 2, "residual": True}])
-def test_members_stacked_are_members_alone(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["default", "everything"])
+@pytest.mark.parametrize("size", [8, 9, 31])
+def test_members_stacked_are_members_alone(options: dict[str, Any], size: int) -> None:
     members = []
     for seed in (0, 1):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            members.append(ConvNet(2, 3, size=8, width=4, **options))
-    x = torch.randn(6, 2, 8, 8)
+            members.append(ConvNet(2, 3, size=size, width=4, **options))
+    x = torch.randn(6, 2, size, size)
     whole = stacked(members, x).eval()
     out = whole(x.expand(2, *x.shape))
     for k, member in enumerate(members):
