@@ -1,4 +1,4 @@
-"""What the estimators share: tables in, a trained network behind."""
+"""What the estimators share: tables, images or signals in, a trained network behind."""
 
 from __future__ import annotations
 
@@ -11,39 +11,37 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import (
-    _check_feature_names,
-    _check_n_features,
-    _check_sample_weight,
-    check_array,
-    check_is_fitted,
-)
+from sklearn.utils.validation import check_is_fitted
 
-from dashpot.core.errors import ConfigError, DataError
+from dashpot.core.errors import ConfigError
 from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
 from dashpot.core.technique import Technique
-from dashpot.core.weights import as_counts, checked_weights
-from dashpot.data import Preprocessing, Problem, Target
-from dashpot.data.columnar import is_missing
+from dashpot.data import Problem, Target
 from dashpot.data.reading import Reading
-from dashpot.data.rows import Rows, decided, to_rows
+from dashpot.data.rows import Rows
+from dashpot.estimators.inputs import array_of, arrays, arrays_as, kind_name, table
+from dashpot.estimators.preparing import prepared_by, transformed, usual_length
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
-from dashpot.nets import MLP
+from dashpot.nets import build
 from dashpot.search.config import SearchConfig
+from dashpot.search.outcome.tested import AUTO as TTA_AUTO
 from dashpot.search.tune import tune
 from dashpot.techniques.stopping.early_stopping import EarlyStopping
-from dashpot.training.defaults import LARGEST, SMALLEST_FIXED_EPOCHS, batch_size_for
 from dashpot.training.loop import fit
+from dashpot.training.versions import TTA
 
 AUTO = "auto"
 """The recipe that stands for a search."""
 
 
-class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """The base class of both estimators: tables in, a trained network inside."""
+class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """The base class of both estimators: tables, images or signals in, a trained network inside."""
+
+    _kind: str
+    _columns: tuple[str, ...]
 
     def __init__(
         self,
@@ -59,6 +57,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         batch_size: int | str = "auto",
         lr: float | None = None,
         validation_fraction: float = 0.2,
+        tta: Any = TTA_AUTO,
+        pictures: str | None = None,
         device: str = "auto",
         random_state: Any = None,
         verbose: bool = False,
@@ -77,6 +77,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         self.batch_size = batch_size
         self.lr = lr
         self.validation_fraction = validation_fraction
+        self.tta = tta
+        self.pictures = pictures
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -86,46 +88,26 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = True
         tags.input_tags.string = True
         tags.input_tags.categorical = True
         return tags
 
-    def _rows(self, x: Any, *, reset: bool) -> Rows:
-        """Columns by position; where training and ``x`` both have names, these must be the same in the same order, as
-        everywhere in scikit-learn.
-        """
-        frame = hasattr(x, "columns") or hasattr(x, "__dataframe__") or hasattr(x, "get_column")
-        if not frame:
-            # scikit-learn's own checks, so that its users meet the messages they know.
-            x = check_array(x, accept_sparse=True, dtype=None, ensure_all_finite="allow-nan", estimator=self)
-            if getattr(x, "dtype", None) is not None and x.dtype.kind == "c":
-                raise ValueError("Complex data not supported")
-        rows = to_rows(x)  # which refuses names that repeat, before scikit-learn asks for them
-        _check_feature_names(self, x, reset=reset)
-        if len(rows) == 0:
-            raise ValueError(
-                f"Found array with 0 sample(s) (shape={x.shape}) while a minimum of 1 is required by"
-                f" {type(self).__name__}."
-            )
-        if not frame:
-            _check_n_features(self, x, reset=reset)
-        elif reset:
-            self.n_features_in_ = len(rows.names)
-        elif len(rows.names) != self.n_features_in_:
-            raise ValueError(
-                f"X has {len(rows.names)} features, but {type(self).__name__} is expecting {self.n_features_in_}"
-                " features as input."
-            )
-        if reset:
-            self._columns = rows.names
-        # Names on both sides are the same by now, in the same order; where one side has none, scikit-learn has warned
-        # and the position counts.
-        rows = rows.renamed(self._columns)
+    def _inputs(self, x: Any, *, reset: bool) -> Rows | np.ndarray:
+        """The rows of a table, images [n, channels, height, width] or signals [n, channels, steps]."""
         if not reset:
-            return rows
-        return decided(rows, Reading.of(self.numeric, self.dates, self.categorical))
+            if self._kind == "table":
+                return table(self, x, reset=False, columns=self._columns, reading=None)
+            return arrays_as(self, x, self._kind, self.preprocessing_.shape)
+        found = array_of(x)
+        reading = Reading.of(self.numeric, self.dates, self.categorical)
+        inputs = table(self, x, reset=True, columns=(), reading=reading) if found is None else arrays(self, found)
+        if found is not None and reading != Reading():
+            raise ConfigError("numeric, dates and categorical", "None where X is no table", list(found.shape))
+        self._kind, self._columns = kind_name(inputs), inputs.names if isinstance(inputs, Rows) else ()
+        return inputs
 
     def _seed(self) -> int:
         state = self.random_state
@@ -133,7 +115,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
 
     def _fit(
         self,
-        rows: Rows,
+        inputs: Rows | np.ndarray,
         y: np.ndarray,
         counts: np.ndarray | None,
         outputs: int,
@@ -146,12 +128,12 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             counts: the weights of rows, above 0: they count everywhere.
             of_classes: the weight of each row's class: it counts in the loss, and in what early stopping watches.
         """
-        width = 128 if self.width is None else check_whole("width", self.width)
-        depth = 2 if self.depth is None else check_whole("depth", self.depth, low=0)
+        kind = self._kind
+        options: dict[str, Any] = {**({"width": 128, "depth": 2} if kind == "table" else {}), **self._options()}
         fraction = check_number("validation_fraction", self.validation_fraction, Range(0.0, 1.0, open="both"))
-        seed = self._seed()
+        seed, averaging = self._seed(), None if self.tta == TTA_AUTO else TTA.of(self.tta)
         self.recipe_ = Recipe.coerce(self.recipe)
-        n = len(rows)
+        n = len(inputs)
         train, valid = np.arange(n), None
         # Rows are held out only where something watches them.
         if any(isinstance(t, EarlyStopping) for t in self.recipe_) and n >= 5:
@@ -165,43 +147,49 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
                 np.sort(part)
                 for part in train_test_split(train, test_size=fraction, random_state=seed, stratify=stratify)
             )
-        self.preprocessing_: Any = Preprocessing.fit(rows, train, strict=False, weight=counts)
-        x = torch.from_numpy(self.preprocessing_.transform(rows, strict=False))
+        self.preprocessing_: Any = prepared_by(inputs, train, counts, self.pictures)
+        x = torch.from_numpy(transformed(self.preprocessing_, inputs))
         with initial_weights(seed):
-            network = MLP(x.shape[1], outputs, width=width, depth=depth)
+            network = build(kind, x.shape[1:], outputs, **self.preprocessing_.stage, **options)
         target = torch.from_numpy(y)
         given = [part for part in (counts, of_classes) if part is not None]
         parts = [x, target, *([torch.from_numpy(np.prod(given, axis=0))] if given else [])]
-        auto = batch_size_for(len(train), smallest=SMALLEST_FIXED_EPOCHS, largest=LARGEST)
+        usual = usual_length(kind, len(train))
         result = fit(
             network,
             tuple(part[train] for part in parts),
             valid=None if valid is None else tuple(part[valid] for part in parts),
             recipe=self.recipe_,
-            epochs=100 if self.epochs is None else self.epochs,
+            epochs=usual.epochs if self.epochs is None else self.epochs,
             # Fit refuses other text.
-            batch_size=auto if self.batch_size == "auto" else self.batch_size,  # type: ignore[arg-type]
-            lr=1e-3 if self.lr is None else self.lr,
+            batch_size=usual.batch_size if self.batch_size == "auto" else self.batch_size,  # type: ignore[arg-type]
+            lr=usual.lr if self.lr is None else self.lr,
+            schedule=usual.schedule,
             seed=seed,
             device=self.device,
             progress=bool(self.verbose),
-            modality="table",
+            modality=kind,
+            tta=averaging,
         ).raise_if_diverged()
         self.model_ = result.model.cpu()
         self.history_, self.plan_, self.n_iter_ = result.history, result.plan, len(result.history)
+        self.tta_: TTA | None = result.tta
         self.decision_: Decision | None = Decision()
         self.report_: dict[str, Any] | None = None
         return self
 
-    def _tune(self, rows: Rows, y: np.ndarray, task: str, weight: np.ndarray | None) -> Target:
-        """Search for a recipe, on all rows; ``y`` are codes of classes, or values in their own units."""
-        fixed = {
+    def _options(self) -> dict[str, int]:
+        """Of the network, those that were given."""
+        return {
             name: check_whole(name, value, low)
             for name, value, low in (("width", self.width, 1), ("depth", self.depth, 0))
             if value is not None
         }
+
+    def _tune(self, inputs: Rows | np.ndarray, y: np.ndarray, task: str, weight: np.ndarray | None) -> Target:
+        """Search for a recipe, on all rows; ``y`` are codes of classes, or values in their own units."""
         # What scikit-learn cuts off for a fold may leave a class few rows.
-        most = int(np.bincount(y).min()) if task == "classification" else len(rows) // 2
+        most = int(np.bincount(y).min()) if task == "classification" else len(inputs) // 2
         cv = None if self.cv is None or most < 2 else min(check_whole("cv", self.cv, low=2), most)
         config = SearchConfig(
             lr=self.lr,
@@ -214,10 +202,12 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             test=False,
             seed=self._seed(),
             device=self.device,
+            pictures=self.pictures,
+            tta=self.tta if self.tta is not None else "none",
         )
         result = tune(
-            Problem("data", rows, y, task, weight=weight),
-            net=fixed or None,
+            Problem("data", inputs, y, task, weight=weight),
+            net=self._options() or None,
             budget=None if self.trials is not None else self.budget,
             trials=self.trials,
             config=config,
@@ -230,6 +220,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
             result.decision,
             result.record,
         )
+        self.tta_ = result.tta
         chosen = next(c for c in result.record["candidates"] if c["number"] == result.record["chosen"])
         self.history_ = [{"epoch": epoch, "val_loss": score} for epoch, score in chosen["history"]]
         self.plan_, self.n_iter_ = (
@@ -238,13 +229,15 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has n
         )
         return result.prepared.target
 
-    def _outputs(self, x: Any) -> torch.Tensor:
+    def _outputs(self, x: Any, targets: str = "classes") -> torch.Tensor:
+        """What the network gives for X; ``targets`` is what test-time augmentation averages."""
         check_is_fitted(self, "model_")
-        rows = self._rows(x, reset=False)
-        # In float64, so that a row's prediction does not depend on the rows beside it: float32 products round
-        # differently by batch size.
-        x = torch.from_numpy(self.preprocessing_.transform(rows, strict=False)).double()
-        return predict(copy.deepcopy(self.model_).double(), x)
+        found = torch.from_numpy(transformed(self.preprocessing_, self._inputs(x, reset=False)))
+        if self._kind == "table":
+            # In float64, so that a row's prediction does not depend on the rows beside it: float32 products round
+            # differently by batch size.
+            return predict(copy.deepcopy(self.model_).double(), found.double())
+        return predict(self.model_ if self.tta_ is None else self.tta_.network(self.model_, targets).eval(), found)
 
 
 def refuse_weights(name: str, weight: Any) -> None:
@@ -264,26 +257,3 @@ def refuse_weights(name: str, weight: Any) -> None:
             type(weight).__name__ if not isinstance(weight, str) else weight,
             way,
         )
-
-
-def present(rows: Rows, y: Any, sample_weight: Any) -> tuple[Rows, np.ndarray, np.ndarray | None]:
-    """Rows, targets and weights without the rows of weight 0, which are absent, whatever their target; None where all
-    weigh the same. Raises ValueError where a row has no target, or a label none.
-    """
-    y = np.asarray(y)
-    if y.ndim and len(rows) != len(y):
-        raise ValueError(f"Found input variables with inconsistent numbers of samples: [{len(rows)}, {len(y)}]")
-    weight = None
-    if sample_weight is not None:
-        # scikit-learn's own checks, so that its users meet the messages they know, and what it does not ask.
-        ones = np.empty((len(rows), 1))
-        found = _check_sample_weight(sample_weight, ones, dtype=np.float64, ensure_non_negative=True)
-        kept = np.flatnonzero(checked_weights("sample_weight", found, len(rows)))
-        rows, y, weight = rows.take(kept), y[kept], as_counts(found[kept])
-    if y.dtype == object:
-        absent = np.array([not isinstance(label, str) and is_missing(label) for label in y.flat])
-        if absent.any():
-            raise DataError(
-                f"y must be there in every row; it is missing in {int(absent.sum())} of {len(y)}. Remove those rows."
-            )
-    return rows, y, weight

@@ -1,0 +1,172 @@
+"""What estimators take: the columns of a table by position, images and signals; and the rows that count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_feature_names, _check_n_features, _check_sample_weight, check_array
+
+from dashpot.core.errors import DataError
+from dashpot.core.weights import as_counts, checked_weights
+from dashpot.data.arrays import as_inputs
+from dashpot.data.columnar import is_missing
+from dashpot.data.kinds import kind_of
+from dashpot.data.reading import Reading
+from dashpot.data.rows import Rows, decided, to_rows
+
+FORMS = "a table [n, features], images [n, h, w], [n, h, w, c] or [n, c, h, w], or signals [n, channels, steps]"
+
+
+def is_frame(x: Any) -> bool:
+    """Whether X has named columns."""
+    return hasattr(x, "columns") or hasattr(x, "__dataframe__") or hasattr(x, "get_column")
+
+
+def array_of(x: Any) -> np.ndarray | None:
+    """X as an array, where it has more axes than a table; else None.
+
+    Raises:
+        DataError: what is no array of numbers, such as images of several sizes.
+    """
+    if is_frame(x):
+        return None
+    if isinstance(x, torch.Tensor):
+        x = x.detach().cpu().numpy()
+    elif isinstance(x, list | tuple):
+        try:
+            x = np.asarray(x)
+        except (ValueError, TypeError):  # parts of several shapes
+            _refuse_sizes(x)
+            return None
+    if not isinstance(x, np.ndarray):
+        return None
+    if x.dtype == object and x.ndim == 1:
+        _refuse_sizes(x)
+    if x.ndim < 3:
+        return None
+    if x.ndim > 4:
+        raise DataError(f"X must be {FORMS}, got {list(x.shape)}.")
+    if x.dtype.kind not in "fiub":
+        raise DataError(f"X must hold numbers where it has {x.ndim} axes, got {x.dtype}. Convert it.")
+    return x
+
+
+def _refuse_sizes(parts: Any) -> None:
+    """DataError where the parts are arrays of two axes and more: images, of which each has its own size."""
+    shapes = [list(np.shape(part)) for part in parts if isinstance(part, np.ndarray | torch.Tensor)]
+    if len(shapes) == len(parts) and any(len(shape) > 1 for shape in shapes):
+        other = next((shape for shape in shapes if shape != shapes[0]), shapes[0])
+        raise DataError(
+            f"X must be one array of images of one size, got {len(parts)} arrays such as {shapes[0]} and {other}."
+            " Resize them, and stack them with numpy.stack."
+        )
+
+
+def arrays(estimator: BaseEstimator, x: np.ndarray) -> np.ndarray:
+    """The images [n, channels, height, width] or signals [n, channels, steps] of a training.
+
+    Args:
+        estimator: named in errors; how many numbers a row has is set there.
+        x: of three or four axes.
+
+    Raises:
+        DataError: another shape, or numbers that are not finite.
+        ValueError: there are no rows, in the words of scikit-learn.
+    """
+    _demand_rows(estimator, x)
+    _check_feature_names(estimator, x, reset=True)  # of an earlier training on a table
+    found = np.asarray(as_inputs("X", x))
+    estimator.n_features_in_ = int(np.prod(found.shape[1:]))
+    return found
+
+
+def arrays_as(estimator: BaseEstimator, x: Any, kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The same of a prediction, for what was trained on rows of this ``kind`` and ``shape``.
+
+    Raises:
+        DataError: another one, or numbers that are not finite.
+    """
+    found, got = array_of(x), list(np.shape(x))
+    if found is not None:
+        _demand_rows(estimator, found)
+        found = np.asarray(as_inputs("X", found, kind))
+        if found.shape[1:] == shape:
+            return found
+    forms = {"image": f"images [n, {', '.join(map(str, shape))}] or [n, {shape[1]}, {shape[-1]}, {shape[0]}]"}
+    wanted = forms.get(kind, f"{kind}s [n, {', '.join(map(str, shape))}]")
+    raise DataError(f"X must be {wanted}, as in training, got {got}." + " A single one is X[None]." * (found is None))
+
+
+def _demand_rows(estimator: BaseEstimator, x: Any) -> None:
+    if len(x) == 0:
+        name = type(estimator).__name__
+        raise ValueError(f"Found array with 0 sample(s) (shape={x.shape}) while a minimum of 1 is required by {name}.")
+
+
+def table(estimator: BaseEstimator, x: Any, *, reset: bool, columns: Any, reading: Reading | None) -> Rows:
+    """Columns by position; where training and ``x`` both have names, these must be the same in the same order, as
+    everywhere in scikit-learn.
+
+    Args:
+        estimator: named in errors; in a training, the number of columns and their names are set there.
+        reset: this is a training.
+        columns: their names in training.
+        reading: how a training reads them; later tables are read as that one was.
+    """
+    frame, name = is_frame(x), type(estimator).__name__
+    if not frame:
+        # scikit-learn's own checks, so that its users meet the messages they know.
+        x = check_array(x, accept_sparse=True, dtype=None, ensure_all_finite="allow-nan", estimator=estimator)
+        if getattr(x, "dtype", None) is not None and x.dtype.kind == "c":
+            raise ValueError("Complex data not supported")
+    rows = to_rows(x)  # which refuses names that repeat, before scikit-learn asks for them
+    _check_feature_names(estimator, x, reset=reset)
+    if len(rows) == 0:
+        _demand_rows(estimator, x)
+    if not frame:
+        _check_n_features(estimator, x, reset=reset)
+    elif reset:
+        estimator.n_features_in_ = len(rows.names)
+    elif len(rows.names) != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {len(rows.names)} features, but {name} is expecting {estimator.n_features_in_} features as input."
+        )
+    # Names on both sides are the same by now, in the same order; where one side has none, scikit-learn has warned
+    # and the position counts.
+    return decided(rows, reading) if reading is not None else rows.renamed(columns)
+
+
+def kind_name(inputs: Rows | np.ndarray) -> str:
+    """``"table"``, ``"image"`` or ``"signal"``."""
+    return kind_of(inputs).name
+
+
+def picked(inputs: Any, rows: np.ndarray) -> Any:
+    """Some rows."""
+    return inputs.take(rows) if isinstance(inputs, Rows) else inputs[rows]
+
+
+def present(inputs: Any, y: Any, sample_weight: Any) -> tuple[Any, np.ndarray, np.ndarray | None]:
+    """Inputs, targets and weights without the rows of weight 0, which are absent, whatever their target; None where all
+    weigh the same. Raises ValueError where a row has no target, or a label none.
+    """
+    y = np.asarray(y)
+    if y.ndim and len(inputs) != len(y):
+        raise ValueError(f"Found input variables with inconsistent numbers of samples: [{len(inputs)}, {len(y)}]")
+    weight = None
+    if sample_weight is not None:
+        # scikit-learn's own checks, so that its users meet the messages they know, and what it does not ask.
+        ones = np.empty((len(inputs), 1))
+        found = _check_sample_weight(sample_weight, ones, dtype=np.float64, ensure_non_negative=True)
+        kept = np.flatnonzero(checked_weights("sample_weight", found, len(inputs)))
+        inputs, y, weight = picked(inputs, kept), y[kept], as_counts(found[kept])
+    if y.dtype == object:
+        absent = np.array([not isinstance(label, str) and is_missing(label) for label in y.flat])
+        if absent.any():
+            raise DataError(
+                f"y must be there in every row; it is missing in {int(absent.sum())} of {len(y)}. Remove those rows."
+            )
+    return inputs, y, weight
