@@ -8,6 +8,7 @@ import pytest
 
 from dashpot.core.fields import codec
 from dashpot.core.fields.codec import registry
+from dashpot.core.technique import Technique
 from dashpot.testing import AT_WORK, LAWS, Row, applies
 from tests.rows import ROWS
 
@@ -41,9 +42,18 @@ def test_every_law_is_about_some_technique() -> None:
     assert all(any(applies(law, row) for row in ROWS.values()) for law in LAWS)
 
 
+def subclasses(cls: type) -> set[type]:
+    """All of the library's own, of any depth."""
+    own = {one for one in cls.__subclasses__() if one.__module__.startswith("dashpot.")}
+    return own.union(*map(subclasses, own))
+
+
 def test_every_technique_has_a_row() -> None:
     ours = {cls for cls in registry().values() if cls.__module__.startswith("dashpot.")}
     assert ours == set(ROWS)
+    # A base has no summary, so it is not in the registry; then others must be made of it. A technique whose summary
+    # was forgotten is nobody's base.
+    assert {cls for cls in subclasses(Technique) if not cls.summary and not subclasses(cls)} == set()
 
 
 def test_waivers_have_reasons_and_name_laws() -> None:

@@ -1,18 +1,12 @@
 """AutoContrast: stretch each channel of some images to the whole range."""
 
-from collections.abc import Sequence
-from dataclasses import field
-from typing import Annotated
-
-from dashpot.core.fields.domains import Range
 from dashpot.imaging.curves import AUTOCONTRAST
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.operations import Operation
-from dashpot.techniques.augment.colour.amounts import curves
-from dashpot.techniques.augment.picture import PictureTechnique
+from dashpot.techniques.augment.colour.bases import ByChance, curves
 
 
-class AutoContrast(PictureTechnique):
+class AutoContrast(ByChance):
     r"""Stretch each channel of an image so that its least value is 0 and its greatest 1, with probability p.
 
     .. math:: \tilde x = (x - \min x) / (\max x - \min x)
@@ -42,9 +36,5 @@ class AutoContrast(PictureTechnique):
     summary = "stretches each channel of some images to the whole range"
     order = -35
 
-    p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.5), off=0.0)] = field(default=0.1, kw_only=False)
-
-    def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
-        if self.p == 0:
-            return ()
-        return (curves(AUTOCONTRAST, draws.chosen(self.p)),)
+    def changed(self, draws: SampleDraws, size: Size) -> Operation:
+        return curves(AUTOCONTRAST, draws.chosen(self.p))

@@ -1,18 +1,14 @@
 """Brightness: make images darker or brighter."""
 
-from collections.abc import Sequence
-from dataclasses import field
-from typing import Annotated
+from torch import Tensor
 
-from dashpot.core.fields.domains import Range
 from dashpot.imaging import colour
-from dashpot.imaging.draws import SampleDraws, Size
+from dashpot.imaging.draws import Size
 from dashpot.imaging.operations import Operation
-from dashpot.techniques.augment.colour.amounts import factors
-from dashpot.techniques.augment.picture import PictureTechnique
+from dashpot.techniques.augment.colour.bases import OneFactor
 
 
-class Brightness(PictureTechnique):
+class Brightness(OneFactor):
     r"""Make each image darker or brighter.
 
     .. math:: \tilde x = \mathrm{clip}(f x, 0, 1), \quad f \sim U(1 - s, 1 + s)
@@ -46,10 +42,5 @@ class Brightness(PictureTechnique):
     summary = "makes images darker or brighter"
     order = -40
 
-    strength: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.8), off=0.0)] = field(default=0.3, kw_only=False)
-    p: Annotated[float, Range(0.0, 1.0, off=0.0)] = 1.0
-
-    def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
-        if self.strength == 0 or self.p == 0:
-            return ()
-        return (colour.brightness(factors(draws, self.strength, self.p), size.channels),)
+    def changed(self, factor: Tensor, size: Size) -> Operation:
+        return colour.brightness(factor, size.channels)

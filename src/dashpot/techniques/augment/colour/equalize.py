@@ -1,18 +1,12 @@
 """Equalize: make the histogram of each channel of some images flat."""
 
-from collections.abc import Sequence
-from dataclasses import field
-from typing import Annotated
-
-from dashpot.core.fields.domains import Range
 from dashpot.imaging.curves import EQUALIZE
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.operations import Operation
-from dashpot.techniques.augment.colour.amounts import curves
-from dashpot.techniques.augment.picture import PictureTechnique
+from dashpot.techniques.augment.colour.bases import ByChance, curves
 
 
-class Equalize(PictureTechnique):
+class Equalize(ByChance):
     r"""Make the histogram of each channel of an image flat, with probability p.
 
     .. math:: \tilde x = \lfloor (s / 2 + \#\{y < x\}) / s \rfloor / 255,
@@ -44,9 +38,5 @@ class Equalize(PictureTechnique):
     summary = "makes the histograms of some images flat"
     order = -35
 
-    p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.5), off=0.0)] = field(default=0.1, kw_only=False)
-
-    def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
-        if self.p == 0:
-            return ()
-        return (curves(EQUALIZE, draws.chosen(self.p)),)
+    def changed(self, draws: SampleDraws, size: Size) -> Operation:
+        return curves(EQUALIZE, draws.chosen(self.p))

@@ -1,19 +1,14 @@
 """Grayscale: make some images grey."""
 
-from collections.abc import Sequence
-from dataclasses import field
-from typing import Annotated
-
 import torch
 
-from dashpot.core.fields.domains import Range
 from dashpot.imaging import colour
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.operations import Operation
-from dashpot.techniques.augment.picture import PictureTechnique
+from dashpot.techniques.augment.colour.bases import ByChance
 
 
-class Grayscale(PictureTechnique):
+class Grayscale(ByChance):
     r"""Make each image grey with probability p; it keeps its channels.
 
     .. math:: \tilde x_c = 0.299 x_r + 0.587 x_g + 0.114 x_b
@@ -43,9 +38,5 @@ class Grayscale(PictureTechnique):
     summary = "makes some images grey"
     order = -40
 
-    p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.5), off=0.0)] = field(default=0.1, kw_only=False)
-
-    def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
-        if self.p == 0:
-            return ()
-        return (colour.grayscale(torch.from_numpy(draws.chosen(self.p)), size.channels),)
+    def changed(self, draws: SampleDraws, size: Size) -> Operation:
+        return colour.grayscale(torch.from_numpy(draws.chosen(self.p)), size.channels)

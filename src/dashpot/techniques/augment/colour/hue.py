@@ -1,18 +1,18 @@
 """Hue: turn the colours."""
 
-from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated
 
+from torch import Tensor
+
 from dashpot.core.fields.domains import Range
 from dashpot.imaging import colour
-from dashpot.imaging.draws import SampleDraws, Size
+from dashpot.imaging.draws import Size
 from dashpot.imaging.operations import Operation
-from dashpot.techniques.augment.colour.amounts import factors
-from dashpot.techniques.augment.picture import PictureTechnique
+from dashpot.techniques.augment.colour.bases import OneAmount
 
 
-class Hue(PictureTechnique):
+class Hue(OneAmount):
     r"""Turn the colours of each image about the grey axis.
 
     .. math:: \tilde x = \mathrm{clip}(T^{-1} R(\varphi) T x, 0, 1), \quad \varphi \sim U(-d, d)
@@ -47,7 +47,8 @@ class Hue(PictureTechnique):
     degrees: Annotated[float, Range(0.0, 180.0, search=(2.0, 45.0), off=0.0)] = field(default=15.0, kw_only=False)
     p: Annotated[float, Range(0.0, 1.0, off=0.0)] = 1.0
 
-    def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
-        if self.degrees == 0 or self.p == 0:
-            return ()
-        return (colour.hue((factors(draws, self.degrees, self.p) - 1) / 360, size.channels),)
+    def most(self) -> tuple[float, float]:
+        return self.degrees, self.p
+
+    def changed(self, factor: Tensor, size: Size) -> Operation:
+        return colour.hue((factor - 1) / 360, size.channels)

@@ -1,19 +1,14 @@
 """Invert: turn some images into their negatives."""
 
-from collections.abc import Sequence
-from dataclasses import field
-from typing import Annotated
-
 import torch
 
-from dashpot.core.fields.domains import Range
 from dashpot.imaging import colour
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.operations import Operation
-from dashpot.techniques.augment.picture import PictureTechnique
+from dashpot.techniques.augment.colour.bases import ByChance
 
 
-class Invert(PictureTechnique):
+class Invert(ByChance):
     r"""Turn each image into its negative with probability p.
 
     .. math:: \tilde x = 1 - x
@@ -42,9 +37,5 @@ class Invert(PictureTechnique):
     summary = "turns some images into their negatives"
     order = -40
 
-    p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.5), off=0.0)] = field(default=0.1, kw_only=False)
-
-    def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
-        if self.p == 0:
-            return ()
-        return (colour.invert(torch.from_numpy(draws.chosen(self.p)), size.channels),)
+    def changed(self, draws: SampleDraws, size: Size) -> Operation:
+        return colour.invert(torch.from_numpy(draws.chosen(self.p)), size.channels)

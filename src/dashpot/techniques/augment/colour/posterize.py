@@ -1,7 +1,5 @@
 """Posterize: leave few levels of each channel of some images."""
 
-from collections.abc import Sequence
-from dataclasses import field
 from typing import Annotated
 
 import numpy as np
@@ -10,11 +8,10 @@ from dashpot.core.fields.domains import Range
 from dashpot.imaging.curves import POSTERIZE
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.operations import Operation
-from dashpot.techniques.augment.colour.amounts import curves
-from dashpot.techniques.augment.picture import PictureTechnique
+from dashpot.techniques.augment.colour.bases import ByChance, curves
 
 
-class Posterize(PictureTechnique):
+class Posterize(ByChance):
     r"""Keep only the highest bits of each byte of an image, with probability p.
 
     .. math:: \tilde x = \lfloor 255 x / 2^{8-b} \rfloor \, 2^{8-b} / 255, \quad b \sim U\{b_0, \dots, 8\}
@@ -46,11 +43,8 @@ class Posterize(PictureTechnique):
     summary = "leaves few levels of each channel of some images"
     order = -35
 
-    p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.5), off=0.0)] = field(default=0.1, kw_only=False)
     bits: Annotated[int, Range(1, 8, search=(2, 6), integer=True)] = 4
 
-    def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
-        if self.p == 0:
-            return ()
+    def changed(self, draws: SampleDraws, size: Size) -> Operation:
         chosen, u = draws.uniforms(2)
-        return (curves(POSTERIZE, chosen < self.p, np.floor(self.bits + (9 - self.bits) * u)),)
+        return curves(POSTERIZE, chosen < self.p, np.floor(self.bits + (9 - self.bits) * u))

@@ -1,18 +1,15 @@
 """Solarize: invert the bright pixels of some images."""
 
-from collections.abc import Sequence
-from dataclasses import field
 from typing import Annotated
 
 from dashpot.core.fields.domains import Range
 from dashpot.imaging.curves import SOLARIZE
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.operations import Operation
-from dashpot.techniques.augment.colour.amounts import curves
-from dashpot.techniques.augment.picture import PictureTechnique
+from dashpot.techniques.augment.colour.bases import ByChance, curves
 
 
-class Solarize(PictureTechnique):
+class Solarize(ByChance):
     r"""Invert the pixels of an image that are at least as bright as a threshold, with probability p.
 
     .. math:: \tilde x = x \text{ where } x < t, \text{ else } 1 - x, \quad t \sim U(t_0, 1)
@@ -42,11 +39,8 @@ class Solarize(PictureTechnique):
     summary = "inverts the bright pixels of some images"
     order = -35
 
-    p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.5), off=0.0)] = field(default=0.1, kw_only=False)
     threshold: Annotated[float, Range(0.0, 1.0, search=(0.0, 0.9))] = 0.5
 
-    def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
-        if self.p == 0:
-            return ()
+    def changed(self, draws: SampleDraws, size: Size) -> Operation:
         chosen, u = draws.uniforms(2)
-        return (curves(SOLARIZE, chosen < self.p, self.threshold + (1 - self.threshold) * u),)
+        return curves(SOLARIZE, chosen < self.p, self.threshold + (1 - self.threshold) * u)
