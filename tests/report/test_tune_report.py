@@ -363,3 +363,19 @@ def test_a_searched_end_of_a_schedule_is_named_with_it() -> None:
     titles = [axes.get_title(loc="left") for axes in draw_strengths(data).axes]
     assert any("dropout.p of 0.05..0.6to0" in title.replace("\n", " ") for title in titles)
     assert sum(" of " in title for title in titles) == 1
+
+
+def test_contributions_say_of_which_trainings_they_are() -> None:
+    parts = [{"technique": "a", "kind": "left out", "difference": 0.1, "low": 0.05, "high": 0.15}]
+    rows = "intervals are over 1,200 held-out rows of one training each"
+    for of, words in (
+        ({"epochs": 8, "size": [12, 14], "rows": None}, "of trainings of 8 epochs on images of 12 x 14 pixels, not"),
+        (
+            {"epochs": 8, "size": None, "rows": 1200},
+            f"of trainings of 8 epochs, not of the final network's; {rows}",
+        ),
+    ):
+        record = bare(ONE, contributions=parts, race={"explained": of})
+        assert words in " ".join(shown(contributions_table(record)).split())
+    for race in ({}, {"explained": None}, {"explained": {"epochs": "many"}}):
+        assert "trainings" not in shown(contributions_table(bare(ONE, contributions=parts, race=race)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,14 @@ from dashpot.nets import Net
 from dashpot.nets.ensemble import Ensemble
 from dashpot.search import images
 from dashpot.search.config import SearchConfig
-from dashpot.search.outcome import final
+from dashpot.search.networks import RACED
+from dashpot.search.outcome import brief, final, gains
+from dashpot.search.racing.trial import TrainingBudget, Trial
 from dashpot.search.run import Search
 from dashpot.search.space import images as points
 from dashpot.search.space.defaults import first_candidates
+from dashpot.search.space.distributions import Categorical
+from dashpot.search.space.space import Candidate
 
 
 def problem(size: int = 24, n: int = 60) -> Problem:
@@ -77,6 +83,7 @@ def test_the_race_has_its_share_of_what_setting_up_leaves() -> None:
 
 def test_the_whole_search_ends_with_one_network_at_full_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(final, "MOST", 4)
+    monkeypatch.setattr(final, "WIDTHS", (16,))
     notes: list[str] = []
     one = Search(
         problem(),
@@ -90,7 +97,9 @@ def test_the_whole_search_ends_with_one_network_at_full_size(tmp_path: Path, mon
         one.work(store, training)
         result = one.finish(store, training)
         assert training.folds == 1
-        assert result.report.final == "one network, 4 epochs at full size on all 48 rows but the test part"
+        assert result.report.final == (
+            "one network of width 16, 4 epochs at full size on all 48 rows but the test part"
+        )
         assert isinstance(result.network, Net)
         assert not isinstance(result.network, Ensemble)
         assert result.is_built_in
@@ -103,6 +112,61 @@ def test_the_whole_search_ends_with_one_network_at_full_size(tmp_path: Path, mon
         store.close()
     for a, b in zip(result.network.state_dict().values(), again.network.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_race_has_one_width_unless_one_was_asked_for(tmp_path: Path) -> None:
+    def widths(**options: object) -> tuple[object, ...]:
+        found = search(tmp_path, recipe=None, **options).space.net["width"]
+        assert isinstance(found, Categorical)
+        return found.values
+
+    assert widths() == (RACED,)
+    assert widths(networks=("depth=2",)) == (RACED,)
+    assert widths(networks=("width=8,32",)) == (8, 32)
+    assert len(widths(budget=None, trials=4)) > 1
+
+
+@pytest.mark.parametrize(("left", "expected"), [(1.0, 16), (70.0, 24), (100.0, 32), (200.0, 64), (10_000.0, 96)])
+def test_the_final_network_is_as_wide_as_lets_it_see_its_rows_often_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float, expected: int
+) -> None:
+    one = search(tmp_path)
+    setup, chosen = one.setup(), one.space.candidate(one.space.baseline().params)
+    assert setup.whole is not None
+    rows = [torch.zeros(5500)]  # 20 epochs are enough
+
+    def pace(setup: object, whole: object, candidate: Candidate, parts: object, batch: object) -> float:
+        return float(candidate.net["width"]) / 8  # seconds of an epoch: 2, 3, 4, 6, 8 and 12
+
+    monkeypatch.setattr(final, "_pace", pace)
+    monkeypatch.setattr(final, "_left", lambda setup: left)
+    assert final._net(setup, setup.whole, chosen, rows, 32)["width"] == expected
+    for options in ({"budget": None}, {"networks": ("width=16",)}):
+        fixed = replace(setup, config=replace(setup.config, **options))  # type: ignore[arg-type]  # of any field
+        assert final._net(fixed, setup.whole, chosen, rows, 32)["width"] == 16
+
+
+def test_contributions_are_on_one_fold_where_all_would_take_too_long(tmp_path: Path) -> None:
+    one = search(tmp_path, recipe=["weight-decay", "label-smoothing"])
+    setup, training = one.setup(), TrainingBudget(20, 32, (6,), 3, 4)
+    chosen = Trial(3, one.space.default(), scores=[1.0, 2.0, 3.0])
+    needed = brief.SLACK * 2 * 3 * 20 * 0.1  # without each of two techniques, on three folds
+    for seconds, faster, folds in ((0.9, 1.0, 1), (1.1, 1.0, 3), (0.9, 2.0, 3)):
+        until = time.monotonic() + seconds * needed
+        found, over = brief.explained_on(replace(setup, faster=faster), training, chosen, range(3), 0.1, until)
+        assert len(found) == folds
+        assert (over is gains.FOLDS) == (folds == 3)
+    assert brief.explained_on(setup, training, chosen, range(3), 0.1, None) == (range(3), gains.FOLDS)
+    assert len(brief.explained_on(setup, training, chosen, range(1), 0.1, None)[0]) == 1
+    assert brief.on_folds(chosen, range(1)).scores == [1.0]
+
+
+def test_finals_take_place_where_two_candidates_fit(tmp_path: Path) -> None:
+    setup, training = search(tmp_path).setup(), TrainingBudget(20, 32, (6,), 1, 4)
+    needed = brief.SLACK * 3 * 2 * 20 * 0.1  # two candidates and the baseline on two more folds
+    assert brief.finals_fit(setup, training, 0.1, time.monotonic() + 1.1 * needed)
+    assert not brief.finals_fit(setup, training, 0.1, time.monotonic() + 0.9 * needed)
+    assert brief.finals_fit(setup, training, 0.1, None)
 
 
 def test_images_begin_with_combinations_of_their_own(tmp_path: Path) -> None:

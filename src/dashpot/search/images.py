@@ -10,14 +10,22 @@ from torch.nn.functional import avg_pool2d
 
 from dashpot.data.kinds import KINDS
 from dashpot.search.config import SearchConfig
+from dashpot.search.networks import RACED, named
 from dashpot.search.racing.task import Task
+from dashpot.search.racing.trial import HALVING
+from dashpot.search.space.distributions import Categorical
+from dashpot.search.space.space import Space
 from dashpot.training.setup import pick_device
 
 SMALLEST = 24
 """Images are halved from so many pixels on: with fewer, what tells classes apart would be lost."""
-FOLDS, FEWEST = 3, 4
-"""Folds of the finalists where none were asked for, and epochs of a candidate at least."""
-RACE, FINALS, BEFORE = 0.3, 0.06, 0.5
+FOLDS = 3
+"""Of the finalists where none were asked for."""
+LAST = (("parallel", 2, 1), ("epochs", 4, None))
+"""What shrinks where the smallest race of tables does not fit: candidates first, since short trainings make
+augmentation, which pays late, look bad, and combinations that are usually good are the better guess.
+"""
+RACE, FINALS, BEFORE = 0.25, 0.06, 0.45
 """Shares of the budget: for the race, for the finalists' other folds, and that by which the contributions have ended;
 what is left, the larger part, is the final network's.
 """
@@ -33,9 +41,23 @@ def apart(task: Task, config: SearchConfig) -> bool:
     return slow and config.budget is not None and config.ensemble != "folds"
 
 
+def of_one_width(space: Space, config: SearchConfig) -> Space:
+    """The space without widths, where none were asked for: how wide a network should be depends on how long it is
+    trained, so a race of short trainings cannot tell; the final network is as wide as its time allows.
+    """
+    if space.net_default.get("width") != RACED or "width" in named(config.networks):
+        return space
+    return space.with_net({**space.net, "width": Categorical((RACED,))})
+
+
 def race_share(spent: float, budget: float | None) -> float:
     """The share of the budget by which the race ends: its own of what setting up has left."""
     return RACE if budget is None else min(1.0, RACE + (1 - RACE) * spent / budget)
+
+
+def bracket(config: SearchConfig) -> int:
+    """The rungs that are left out, for the same reason: the first one is after a third of the epochs."""
+    return 1 if config.schedule == HALVING else 0
 
 
 def for_race(task: Task, config: SearchConfig) -> Task:

@@ -21,11 +21,12 @@ class Measurements:
 
     Attributes:
         gain: how many times as fast its populations are together as one alone.
+        faster: how many times as fast they are after the race as during it.
         record: what was chosen, with the times that decided.
     """
 
     def __init__(self) -> None:
-        self.gain = 1.0
+        self.gain = self.faster = 1.0
         self.record: dict[str, Any] = {}
         self._some: Sequence[Candidate] = ()
         self._batch = 1
@@ -58,5 +59,5 @@ class Measurements:
         """
         steps, known = store.count("steps"), self.record["precision"]
         spread = measuring.measured(task, self._some, self._batch, known, steps)[1]
-        self.gain = spread.gain
+        self.faster, self.gain = spread.gain / self.gain, spread.gain
         return replace(task, populations=spread.populations)

@@ -25,8 +25,8 @@ OPTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
 }
 """Of each network for images and signals, the default network first."""
 WIDTHS: Mapping[str, Sequence[int]] = {"mlp": (256, 512)}
-CONVOLUTIONS = (16, 32)
-"""Widths of the others."""
+CONVOLUTIONS = (RACED := 16, 32)
+"""Widths of the others. The narrow one is that of a race whose final network is trained apart."""
 LARGE_BLOCK = 9
 """One-hot blocks with more levels are embedded (Holzmüller et al. 2024)."""
 FEW_BINS, BINS, MANY_ROWS = 16, 48, 5000
@@ -91,6 +91,11 @@ def _values(found: Distribution | None) -> tuple[Any, ...]:
         return ()
     assert isinstance(found, Categorical), "options of networks are named values"
     return found.values
+
+
+def named(texts: Sequence[str]) -> set[str]:
+    """The options that ``name=value,value`` says something of."""
+    return {text.partition("=")[0] for text in texts}
 
 
 def _read(text: str) -> Any:

@@ -34,7 +34,6 @@ from dashpot.search.space.defaults import default_space, first_candidates
 from dashpot.search.space.images import note_pictures
 from dashpot.search.space.space import Candidate, Space
 from dashpot.search.storage.study import JOURNAL, Store
-from dashpot.training.defaults import FEWEST_EPOCHS
 
 
 class Search:
@@ -102,6 +101,8 @@ class Search:
             if space
             else default_space(problem, self.prepared, config.recipe, config.without, config.networks)
         )
+        if self.whole is not None and space is None:
+            found = images.of_one_width(found, config)
         if config.lr is not None:
             found = found.with_lr(rate(config.lr))
         named = config.recipe is not None or (space is not None and make is None)
@@ -168,17 +169,19 @@ class Search:
             epochs=self.config.epochs,
             batch_size=batch,
             race=race,
-            fewest=FEWEST_EPOCHS if self.whole is None else images.FEWEST,
             spent=spent,
             schedule=self.config.schedule,
             members=members,
+            last=() if self.whole is None else images.LAST,
+            bracket=0 if self.whole is None else images.bracket(self.config),
         )
         if members < self.cv * budgets.PARALLEL and members < (training.parallel + 1) * training.folds:
             self.note(
                 f"memory: half of what is free holds {members} networks, so races have {training.parallel} candidates"
                 f" on {training.folds} fold{'s' * (training.folds > 1)}"
             )
-        first = max(2, training.parallel - 1)
+        # Where races are few, all that is good most often is raced by some worker.
+        first = max(2, training.parallel - 1) if self.whole is None else training.parallel * self.processes
         for candidate in self.first_candidates()[: min(first, self.config.trials or first)]:
             store.enqueue(candidate.params)
         store.set("pace", pace.seconds)
@@ -250,6 +253,7 @@ class Search:
             started=self.started,
             race_end=race_end,
             whole=self.whole,
+            faster=self.measurements.faster,
             hurried=self.hurried,
             measured=self.measurements.record,
             note=self.note,

@@ -49,6 +49,7 @@ class Setup:
         measured: the precision and the number of populations, with the times by which they were chosen.
         whole: the task at full size, on which the final network is trained apart from the race; None where the race's
             networks make the model.
+        faster: how many times as fast as during the race an epoch of a network is, since all cores work on it.
         hurried: the user interrupted the search: only what the best so far needs is done.
         note: called with messages for the user.
         say: called with (stage, trials, epoch) after each epoch.
@@ -67,6 +68,7 @@ class Setup:
     positive: int | None = None
     race_end: float | None = None
     whole: Task | None = None
+    faster: float = 1.0
     hurried: bool = False
     measured: Mapping[str, Any] = field(default_factory=dict)
     note: Note = lambda text: None

@@ -12,39 +12,13 @@ from scipy.stats import t as student
 import dashpot
 from dashpot.search.outcome import ablation
 from dashpot.search.outcome.ablation import arms, contributions, interactions, measure, strongest_pairs
+from dashpot.search.outcome.gains import interval
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import TrainingBudget, Trial
-from dashpot.search.space.distributions import Numeric
-from dashpot.search.space.space import Candidate, Space
-from dashpot.search.space.technique import technique_spaces
-from tests.search.helpers import FOLDS, own_clock, race, small_task
-
-EVERY = list(range(FOLDS))
-TRAINING = TrainingBudget(30, 16, (), FOLDS, 4)
-
-
-def space_of(*techniques: Any) -> Space:
-    return Space(technique_spaces(techniques), lr=Numeric(1e-4, 1.0, log=True), net=None, lr_default=2e-2)
-
-
-def run(
-    task: Task, space: Space, chosen: Candidate, training: TrainingBudget = TRAINING, **options: Any
-) -> tuple[Trial, ablation.Effects, list[str]]:
-    notes: list[str] = []
-    winner = race(task, [chosen], training, rungs=())[0]
-    settings: dict[str, Any] = {
-        "deadline": None,
-        "seconds_per_member": 0.0,
-        "say": lambda *args: None,
-        "note": notes.append,
-        **options,
-    }
-    return winner, measure(task, training, space, winner, EVERY, **settings), notes
-
-
-def by_name(found: ablation.Effects) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(row["technique"], row["kind"]): row for row in found.contributions}
+from dashpot.search.space.space import Candidate
+from tests.search.helpers import own_clock, race, small_task
+from tests.search.outcome.explaining import EVERY, TRAINING, by_name, run, space_of
 
 
 def test_arms() -> None:
@@ -133,13 +107,13 @@ def test_help_is_positive() -> None:
 def test_intervals() -> None:
     """Nadeau and Bengio by hand: variance (1/k + 1/(k - 1)) s^2, k - 1 degrees of freedom."""
     gain = np.array([0.1, 0.3, 0.2, 0.4, 0.15])
-    found = ablation.interval(gain)
+    found = interval(gain)
     half = student.ppf(0.975, 4) * (gain.var(ddof=1) * (1 / 5 + 1 / 4)) ** 0.5
     assert (found["difference"], found["low"], found["high"]) == pytest.approx(
         (gain.mean(), gain.mean() - half, gain.mean() + half)
     )
     assert found["folds"] == list(gain)
-    one = ablation.interval(np.array([0.2]))
+    one = interval(np.array([0.2]))
     assert (one["difference"], one["low"], one["high"]) == (0.2, None, None)
 
 

@@ -99,6 +99,22 @@ def test_first_things_give_way_first() -> None:
         )
 
 
+def test_what_may_shrink_further_does_so_last_and_left_out_rungs_cost_more() -> None:
+    last = (("parallel", 2, 1), ("epochs", 4, None))
+    found = []
+    for budget in np.geomspace(1e4, 0.5, 4000):
+        try:
+            found.append(fit_budget(ROWS, 1, Pace(0.05), float(budget), last=last, bracket=1))
+        except ConfigError:
+            break
+    assert all(c.rungs == default_rungs(c.epochs)[1:] for c in found)
+    assert (found[-1].parallel, found[-1].epochs) == (2, 4)
+    assert min(c.epochs for c in found if c.parallel > 2) == 10
+    assert {c.parallel for c in found if c.epochs < 10} == {2}
+    plain, later = (fit_budget(ROWS, 1, Pace(0.05), 12.0, bracket=bracket) for bracket in (0, 1))
+    assert (later.parallel, later.epochs) < (plain.parallel, plain.epochs)
+
+
 def test_epochs_that_were_asked_for_stay() -> None:
     offered = np.geomspace(1e4, 10, 300)
     found = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +39,15 @@ def test_operations_of_a_step_are_those_of_its_products() -> None:
     weights = sum(p.numel() for p in network.parameters())
     assert not list(network.buffers())
     assert measuring.operations(task, SOME, 16) == 6 * 16 * weights  # forward, and two products backward
-    assert measuring.operations(replace(task, modality="image"), SOME, 16) == math.inf
+
+
+def test_networks_that_gain_nothing_together_are_spread_without_a_measurement() -> None:
+    def refused(count: int) -> float:
+        raise AssertionError
+
+    task = replace(small_task(), modality="image")
+    found = [spread_of(task, SOME, 16, most, timed=refused) for most in (1, 2, 4)]
+    assert [(one.populations, one.gain) for one in found] == [(1, 1.0), (2, 1.8), (4, 3.6)]
 
 
 def test_few_operations_are_done_on_one_thread_and_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,16 @@ from dashpot.report.compare.figures import _limits
 from dashpot.report.style import BLUE, FAINT, GREEN, GREY, INK, ORANGE, QUIET, clean, figure_style, layout, wrap
 from dashpot.report.tune.axes import PURPLE, SKY, empty, finish, plain_ticks
 from dashpot.report.tune.record import Report, as_record
-from dashpot.report.tune.stats import contributions, importances, interactions, judge, percent, pretty, unexplained
+from dashpot.report.tune.stats import (
+    contributions,
+    explained_by,
+    importances,
+    interactions,
+    judge,
+    percent,
+    pretty,
+    unexplained,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +90,8 @@ def draw_contributions(record: Report) -> Figure:
         axes.set_title(f"{name} saved by the technique: right of the line it helps", loc="left", fontsize=10, color=INK)
         clean(axes)
         axes.tick_params(axis="y", left=False, pad=6, labelsize=9.5)
-        note = "Lines: 95 % intervals; of twenty about one misses the truth. Small marks: single folds."
+        note = "Lines: 95 % intervals; of twenty about one misses the truth. Small marks: single folds"
+        note += f"{explained_by(record)}."
         note += " Pairs: what both gain together beyond the sum of their gains." if pairs else ""
         finish(
             figure, axes, title, note + (" An arrow: the interval goes on; the table has it in full." if cut else "")

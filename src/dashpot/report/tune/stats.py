@@ -12,7 +12,7 @@ from typing import Any
 from dashpot.evaluation.statistics import Interval, corrected_interval
 from dashpot.report.style import METRICS
 from dashpot.report.tune.record import EffectRecord, Report, TuneRecord, as_record
-from dashpot.report.tune.trial_record import TrialRecord, finite
+from dashpot.report.tune.trial_record import TrialRecord, finite, whole
 
 NAMES = METRICS
 
@@ -227,6 +227,19 @@ def shown_interval(interval: Interval | None, digits: int) -> str:
         if interval.low is None
         else f"{mean} [{shown(interval.low, digits, '+')}, {shown(interval.high, digits, '+')}]"
     )
+
+
+def explained_by(record: Report) -> str:
+    """Of which trainings the contributions are, where those are others than the final model's; as the end of a
+    sentence.
+    """
+    of = as_record(record).race.get("explained")
+    if not isinstance(of, Mapping) or not whole(of.get("epochs")):
+        return ""
+    size, rows = of.get("size"), whole(of.get("rows"))
+    pixels = f" on images of {size[0]} x {size[1]} pixels" if isinstance(size, Sequence) and len(size) == 2 else ""
+    over = f"; intervals are over {rows:,} held-out rows of one training each" if rows else ""
+    return f"; of trainings of {whole(of['epochs'])} epochs{pixels}, not of the final network's{over}"
 
 
 def unexplained(record: Report) -> str:

@@ -13,6 +13,7 @@ from dashpot.report.tune.stats import (
     contributions,
     decimals,
     digits_of,
+    explained_by,
     importances,
     interactions,
     judge,
@@ -156,7 +157,7 @@ def contributions_table(record: Report) -> Table:
     proper = pretty(record.proper)
     note = (
         f"gain: so much less {proper} thanks to the technique, with its 95 % interval; of twenty such intervals about"
-        " one misses the truth"
+        f" one misses the truth{explained_by(record)}"
     )
     table = new_table("Contributions" if rows else "Contributions: none were measured", note if rows else "")
     table.add_column("", min_width=10, overflow="fold")

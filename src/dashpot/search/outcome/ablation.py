@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dashpot.evaluation.statistics import corrected_interval
+from dashpot.search.outcome.gains import FOLDS, Over
 from dashpot.search.racing.networks import in_groups
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import Say, Stage, TrainingBudget, Trial
@@ -81,12 +81,14 @@ def measure(
     seconds_per_member: float,
     say: Say,
     note: Callable[[str], None],
+    over: Over = FOLDS,
 ) -> Effects:
     """Contributions and interactions. What the time does not allow is left out, with a note.
 
     Args:
         chosen: its scores and its seed are those that the others are compared with.
         seconds_per_member: what one member took for all epochs in the race.
+        over: the folds, or the rows of the only one.
     """
     wanted = {name: staged(chosen, partial(arm, space, name)) for name in arms(space, chosen.candidate)}
     if not wanted:
@@ -105,7 +107,8 @@ def measure(
             return Effects()
         note("the budget left no time to train each technique alone: only what leaving it out costs was measured.")
     started = time.monotonic()
-    scores, cut = _trained(task, training, wanted, folds, deadline, say)
+    found, cut = _trained(task, training, wanted, folds, deadline, say)
+    scores = {name: over.scores(trial) for name, trial in found.items()}
     if cut:
         note(
             "the time ended before the contribution of each technique was measured; those without complete training"
@@ -113,18 +116,18 @@ def measure(
         )
     pace = (time.monotonic() - started) / len(wanted) / max(len(folds), 1)
     if chosen.through(training.epochs):
-        scores[WHOLE] = np.array(chosen.scores)
-    rows = contributions(scores)
+        scores[WHOLE] = over.scores(chosen)
+    rows = contributions(scores, over)
     pairs = strongest_pairs(rows)
     ends = {pair: staged(chosen, partial(without_all, space, names=pair)) for pair in pairs}
     on = sum(name.startswith("without") for name in wanted)
     if on == 2 and NONE in scores:  # without both is without any
         both = dict.fromkeys(pairs, scores[NONE])
     elif pairs and not cut and _fits(len(pairs), folds, pace, deadline):
-        both, _ = _trained(task, training, ends, folds, deadline, say)
+        both = {pair: over.scores(r) for pair, r in _trained(task, training, ends, folds, deadline, say)[0].items()}
     else:
         both = {}
-    return Effects(rows, interactions(scores, both))
+    return Effects(rows, interactions(scores, both, over))
 
 
 def remember(store: Store, chosen: Trial, folds: Sequence[int], found: Effects) -> None:
@@ -150,17 +153,17 @@ def _mark(chosen: Trial, folds: Sequence[int]) -> list[Any]:
     return [chosen.number, chosen.repeat, list(folds), chosen.epochs]
 
 
-def contributions(scores: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Gains of single techniques from the scores on each fold of :func:`arms` and of the whole winner; low scores are
-    good, and high gains.
+def contributions(scores: Mapping[str, np.ndarray], over: Over = FOLDS) -> list[dict[str, Any]]:
+    """Gains of single techniques from the scores, on each fold or row, of :func:`arms` and of the whole winner; low
+    scores are good, and high gains.
     """
     found = []
     for name, own in scores.items():
         kind, _, technique = name.partition(" ")
         if kind == "without" and WHOLE in scores:
-            found.append({"technique": technique, "kind": "left out", **interval(own - scores[WHOLE])})
+            found.append({"technique": technique, "kind": "left out", **over.interval(own - scores[WHOLE])})
         elif kind == "only" and NONE in scores:
-            found.append({"technique": technique, "kind": "alone", **interval(scores[NONE] - own)})
+            found.append({"technique": technique, "kind": "alone", **over.interval(scores[NONE] - own)})
     return found
 
 
@@ -170,22 +173,17 @@ def strongest_pairs(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     return list(combinations([row["technique"] for row in left_out[:STRONGEST]], 2))
 
 
-def interactions(scores: Mapping[str, np.ndarray], both: Mapping[tuple[str, str], np.ndarray]) -> list[dict[str, Any]]:
+def interactions(
+    scores: Mapping[str, np.ndarray], both: Mapping[tuple[str, str], np.ndarray], over: Over = FOLDS
+) -> list[dict[str, Any]]:
     """What pairs gain beyond the sum of both single gains, from the scores without each and without both; negative:
     they do in part the same.
     """
     found = []
     for (a, b), without in both.items():
         single = [scores[f"without {name}"] - scores[WHOLE] for name in (a, b)]
-        found.append({"pair": [a, b], **interval(without - scores[WHOLE] - single[0] - single[1])})
+        found.append({"pair": [a, b], **over.interval(without - scores[WHOLE] - single[0] - single[1])})
     return found
-
-
-def interval(gain: np.ndarray) -> dict[str, Any]:
-    """Mean and 95 % interval of differences by fold, which share training rows (Nadeau and Bengio 2003)."""
-    values = [float(g) for g in gain]
-    found = corrected_interval(values, 1 / max(len(values) - 1, 1))
-    return {"difference": found.mean, "low": found.low, "high": found.high, "folds": values}
 
 
 def _fits(count: int, folds: Sequence[int], seconds: float, deadline: float | None) -> bool:
@@ -199,8 +197,8 @@ def _trained(
     folds: Sequence[int],
     deadline: float | None,
     say: Say,
-) -> tuple[dict[Any, np.ndarray], bool]:
-    """The scores on each fold, of those that were trained to the end, and whether the time ended before: an arm that
+) -> tuple[dict[Any, Trial], bool]:
+    """Those that were trained to the end, with finite scores, and whether the time ended before: an arm that
     was cut off would look bad for it.
     """
     trials = [replace(trial, number=-1 - i) for i, trial in enumerate(wanted.values())]
@@ -209,4 +207,4 @@ def _trained(
         name: r for name, r in zip(wanted, trials, strict=True) if r.state == "complete" and r.through(training.epochs)
     }
     cut = any(r.state != "failed" and not r.through(training.epochs) for r in trials)
-    return {name: np.array(r.scores) for name, r in whole.items() if np.isfinite(r.scores).all()}, cut
+    return {name: r for name, r in whole.items() if np.isfinite(r.scores).all()}, cut

@@ -47,6 +47,7 @@ class Final:
         network: without hooks, on the CPU, in evaluation mode; for classes it gives log probabilities.
         decision: temperature and offsets, for classes.
         members: (number of the candidate, weight) of what is in it.
+        net: the options of a network that is not as in the race; None: of the chosen candidate.
         held_out: the out-of-fold outputs [rows, outputs] that decision and temperature were fitted on, and the rows.
     """
 
@@ -55,6 +56,7 @@ class Final:
     members: Sequence[tuple[int, float]]
     text: str
     held_out: tuple[Tensor, np.ndarray] = field(repr=False)
+    net: Mapping[str, Any] | None = None
 
 
 def choose(finalists: Sequence[Trial]) -> Choice:

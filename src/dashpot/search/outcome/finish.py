@@ -14,8 +14,9 @@ import torch
 from dashpot.core.errors import ConfigError
 from dashpot.evaluation.losses import predict
 from dashpot.search import images
-from dashpot.search.outcome import ablation, ensemble
+from dashpot.search.outcome import ablation, brief, ensemble
 from dashpot.search.outcome.final import final_network
+from dashpot.search.outcome.gains import FOLDS, Over
 from dashpot.search.outcome.record import Outcome, judged, record
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.outcome.seeds import Seeds
@@ -85,8 +86,11 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
     complete = sorted((r for r in trials if r.state == "complete" and math.isfinite(r.score)), key=lambda r: r.score)
     bare = dict(setup.space.baseline().params)
     baseline = next((r for r in complete if not r.lineage and dict(r.candidate.params) == bare), None)
-    finalists = train_finalists(setup, training, trials, complete, baseline, pace, until.finals)
-    every = list(range(len(task.folds)))[: len(finalists[0].tensors)]
+    wanted = range(len(task.folds))
+    if setup.whole is not None and not brief.finals_fit(setup, training, pace, until.finals):
+        wanted = wanted[: training.folds]
+    finalists = train_finalists(setup, training, trials, complete, baseline, pace, until.finals, wanted)
+    every = list(wanted)[: len(finalists[0].tensors)]
     choice = ensemble.choose(finalists)
     training = replace(training, epochs=choice.chosen.planned or training.epochs)
     seeds = Seeds(setup, training, every, until.end, pace * training.epochs)
@@ -97,10 +101,15 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         first = {r.number: r for r in finalists}
         choice = ensemble.choose([ensemble.averaged(first[r.number], [first[r.number], r]) for r in again])
     found = ablation.Effects()
+    folds: Sequence[int] = every
     if config.explain and not setup.hurried:
         # By the second seed where there is one: the first one's scores won the race, so they are biased.
         once = next(r for r in [*again, *finalists] if r.number == choice.chosen.number)
-        found = contributions(setup, store, training, once, every, until.end, seeds.pace)
+        folds, over, seconds = every, FOLDS, seeds.pace
+        if setup.whole is not None:
+            folds, over = brief.explained_on(setup, training, once, every, pace, until.end)
+            once, seconds = brief.on_folds(once, folds), seeds.pace / setup.faster
+        found = contributions(setup, store, training, once, folds, until.end, seconds, over)
     finalists = [*finalists, *again]
     kind = "folds" if config.ensemble == "refit" or setup.whole is not None else config.ensemble
     more = seeds.more(finalists, choice) if setup.whole is None else []
@@ -117,14 +126,14 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         predictor = tta.network(made.network, "classes" if task.classes else "values", unit=unit).eval()
         made = replace(made, text=f"{made.text}; {in_words(tta)}")
     outputs = predict(predictor, setup.prepared.x[torch.as_tensor(setup.test)]) if len(setup.test) else None
-    outcome = Outcome(trials, finalists, choice, made, training, found, baseline, steps, every, outputs)
+    outcome = Outcome(trials, finalists, choice, made, training, found, baseline, steps, every, outputs, folds)
     answers = judged(setup, made, outputs)
     measured = record(setup, outcome, answers)
     chosen = choice.chosen.candidate
     return TuneResult(
         chosen.recipe,
         chosen.lr,
-        chosen.net,
+        chosen.net if made.net is None else made.net,
         made.network,
         made.decision,
         measured,
@@ -149,13 +158,14 @@ def train_finalists(
     baseline: Trial | None,
     pace: float,
     deadline: float | None,
+    folds: Sequence[int],
 ) -> list[Trial]:
-    """The best candidates with their networks on all folds, or on as many as the time allows.
+    """The best candidates with their networks on all these folds, or on as many as the time allows.
 
     Raises:
         ConfigError: there is none.
     """
-    every, budget = list(range(len(setup.task.folds))), setup.config.budget
+    every, budget = list(folds), setup.config.budget
 
     def lacks(trial: Trial) -> int:
         return len(every) - checkpoints.folds_of(setup.folder, trial.number)
@@ -187,6 +197,7 @@ def contributions(
     folds: Sequence[int],
     deadline: float | None,
     seconds_per_member: float,
+    over: Over,
 ) -> ablation.Effects:
     """Of each technique of the chosen recipe, measured now or before; kept for a search that is killed later."""
     found = ablation.remembered(store, chosen, folds)
@@ -202,6 +213,7 @@ def contributions(
                 seconds_per_member=seconds_per_member,
                 say=setup.say,
                 note=setup.note,
+                over=over,
             )
         except Exception as error:  # what was found counts, whatever a technique raises without another one
             setup.note(f"the contribution of each technique could not be measured: {reason(error)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,7 @@ class Outcome:
         member_steps: optimizer steps of all networks of the races.
         folds: those that the finalists were trained on.
         outputs: of the final model for the test rows; None where there are none.
+        explained: the folds that the contributions are of.
     """
 
     trials: Sequence[Trial]
@@ -57,6 +59,7 @@ class Outcome:
     member_steps: int
     folds: Sequence[int]
     outputs: Tensor | None
+    explained: Sequence[int]
 
 
 def judged(setup: Setup, made: ensemble.Final, outputs: Tensor | None) -> Judged | None:
@@ -92,7 +95,7 @@ def record(setup: Setup, outcome: Outcome, answers: Judged | None = None) -> Tun
         folds=len(setup.task.folds),
         epochs=outcome.training.epochs,
         batch_size=outcome.training.batch_size,
-        race={**budgets.to_dict(outcome.training), **setup.measured},
+        race={**budgets.to_dict(outcome.training), **setup.measured, **_explained(setup, outcome)},
         strengths=choice.chosen.stage_records,
         budget_s=setup.config.budget,
         seed=setup.config.seed,
@@ -125,6 +128,17 @@ def record(setup: Setup, outcome: Outcome, answers: Judged | None = None) -> Tun
         seconds=time.monotonic() - setup.started,
         peak_memory_mb=peak_memory() or {},
     )
+
+
+def _explained(setup: Setup, outcome: Outcome) -> dict[str, Any]:
+    """What the contributions are of, where that is not the chosen candidate as it was raced or as it predicts."""
+    if setup.whole is None:
+        return {}
+    size = setup.task.x.shape[2:]
+    same = size == setup.whole.x.shape[2:]
+    rows = len(setup.task.folds[outcome.explained[0]][1]) if len(outcome.explained) == 1 else None
+    shown = None if same else [int(side) for side in size]
+    return {"explained": {"epochs": outcome.training.epochs, "size": shown, "rows": rows}}
 
 
 def _test_scores(

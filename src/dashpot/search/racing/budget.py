@@ -27,6 +27,7 @@ FOR_ONE = (
 """What shrinks to what, in this order, in steps of how many (None: a sixth), until members fit into memory, and three
 races and one into the budget.
 """
+Steps = Sequence[tuple[str, int, int | None]]
 SAMPLED_ROWS, SAMPLED_FOLDS = 4000, 2
 FEW_ROWS, SAMPLED_SECONDS = 256, 3.0
 RACE, RACE_ONLY = 0.5, 0.76
@@ -132,7 +133,8 @@ def fit_budget(
     spent: float = 0.0,
     schedule: str = HALVING,
     members: int | None = None,
-    fewest: int = FEWEST_EPOCHS,
+    last: Steps = (),
+    bracket: int = 0,
 ) -> TrainingBudget:
     """The longest training budget of which at least one race fits into its share of the budget.
 
@@ -144,14 +146,15 @@ def fit_budget(
         spent: seconds that are gone already.
         members: how many fit into memory at once; parallel trials shrink to 8, then folds to 1, then parallel trials
             to 4.
-        fewest: epochs that remain at least.
+        last: what may shrink further where not even one race fits.
+        bracket: rungs that are left out, the first ones.
 
     Raises:
         ConfigError: not even the smallest race fits; it says what would.
     """
     batch = batch_size or batch_size_for(rows)
     fixed = ("epochs",) if epochs is not None else ()
-    training = TrainingBudget(epochs or epochs_for(rows, batch), batch, (), cv, PARALLEL, schedule)
+    training = TrainingBudget(epochs or epochs_for(rows, batch), batch, (), cv, PARALLEL, schedule, bracket)
 
     def cost() -> float:
         plan = rungs_for(training, training.epochs)
@@ -166,17 +169,14 @@ def fit_budget(
         # Several races are better than one: a sampler learns from the first. Up to here that is cheap.
         while cost() > share / 3 and (smaller := _smaller(training, FOR_THREE, fixed)) is not None:
             training = smaller
-        for_one = (*FOR_ONE, ("epochs", fewest, None))
         while cost() > share:
-            if (smaller := _smaller(training, for_one, fixed)) is None:
+            if (smaller := _smaller(training, (*FOR_ONE, *last), fixed)) is None:
                 raise _too_short(training, pace, budget, cost(), (cost() + spent) / race, spent)
             training = smaller
     return replace(training, rungs=rungs_for(training, training.epochs))
 
 
-def _smaller(
-    training: TrainingBudget, steps: Sequence[tuple[str, int, int | None]], fixed: Sequence[str]
-) -> TrainingBudget | None:
+def _smaller(training: TrainingBudget, steps: Steps, fixed: Sequence[str]) -> TrainingBudget | None:
     """The training budget after the first of the steps that is still to be had; None where there is none."""
     for name, least, by in steps:
         value = getattr(training, name)

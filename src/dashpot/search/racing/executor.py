@@ -15,11 +15,12 @@ from torch import Tensor
 
 from dashpot.core.errors import DashpotError
 from dashpot.core.recipe import Recipe
+from dashpot.data.kinds import KINDS
 from dashpot.population.members import Member
 from dashpot.population.population import Population
 
 FEWEST = 3
-"""Members of a population at least: fewer are not worth a thread of their own."""
+"""Members of a population at least, where they train faster together: fewer are not worth a thread of their own."""
 APART = "trained one by one, since together they raised an error"
 Place = tuple[int, int]
 """(trial, position among the trial's members)."""
@@ -70,7 +71,9 @@ class ParallelTrials:
         members = self._members
         flat = [place for i, own in enumerate(members) for k in range(len(own)) if (place := (i, k)) not in without]
         self._kept = set(flat)
-        count = len(members) if apart else max(1, min(threads, len(flat) // FEWEST))
+        kind = KINDS.get(self._options.get("modality") or "")
+        fewest = FEWEST if kind is None or kind.faster_together else 1
+        count = len(members) if apart else max(1, min(threads, len(flat) // fewest))
         # Members of one shape stay together, so that stacks stay large.
         if not apart:
             flat.sort(key=lambda place: (str((own := members[place[0]][place[1]]).shape), own.batch_size or 0))

@@ -30,6 +30,10 @@ LITTLE, SMALL = 2e11, 10.0
 """Floating-point operations and seconds of training in all below which several threads are not worth a measurement,
 which builds three populations.
 """
+SHARE = 0.9
+"""Of so many times as fast, where convolutions take most of the time: their networks hold Python's lock for moments and
+share no memory, so several populations need no measurement, which would take as long as some candidates.
+"""
 Timed = Callable[[int], float]
 """From a number of populations, each in a thread, to the seconds of an epoch of all of them."""
 
@@ -84,6 +88,8 @@ def spread_of(
     """
     if limit == 1 or pick_device(task.device).type != "cpu":
         return Spread()
+    if (kind := KINDS.get(task.modality or "")) is not None and not kind.faster_together:
+        return Spread(limit, SHARE * limit if limit > 1 else 1.0)
     if operations(task, candidates, batch_size) * steps < LITTLE:
         return Spread()
     timed = timed or (lambda count: _seconds(task, candidates, batch_size, count))
@@ -102,10 +108,8 @@ def spread_of(
 
 def operations(task: Task, candidates: Sequence[Candidate], batch_size: int) -> float:
     """Floating-point operations of a step of a member, on the average of some candidates: two for each weight and row
-    forward, twice as many backward. Infinite for networks that use a weight many times, as convolutions do.
+    forward, twice as many backward.
     """
-    if (kind := KINDS.get(task.modality or "")) is not None and not kind.faster_together:
-        return math.inf
     sizes = [size(task, candidate) / BYTES * (candidate.batch_size or batch_size) for candidate in candidates]
     return 6 * sum(sizes) / max(len(sizes), 1)
 

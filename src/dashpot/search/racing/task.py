@@ -115,15 +115,38 @@ class Task:
         if self.own_score:
             return [self.proper(out, own) for out, own in zip(outs, rows, strict=True)]
         truth = [self.y[torch.as_tensor(own)] for own in rows]
+        return [
+            proper_score(out, y, self.scale, self.weights(own))
+            for out, y, own in zip(self._calibrated(outs, truth, rows), truth, rows, strict=True)
+        ]
+
+    def row_scores(self, out: Tensor, rows: np.ndarray) -> np.ndarray:
+        """A number for each row, [n]: their mean is the proper score of the rows, and their spread tells its standard
+        error. Of a root mean square it is the row's part of the mean, to first order.
+        """
+        y, weight = self.y[torch.as_tensor(rows)].cpu(), self.weights(rows)
+        if self.own_score and self.loss is not None:
+            return self.loss(out.detach().cpu().to(y.dtype), y).double().reshape(len(y), -1).mean(dim=1).numpy()
+        (out,) = self._calibrated([out.detach().cpu().double()], [y], [rows])
+        if self.classes:
+            return torch.nn.functional.cross_entropy(out, y, reduction="none").numpy()
+        each = (out.reshape(len(y), -1) - y.reshape(len(y), -1).double()).square().mean(dim=1).numpy()
+        mean = float(np.average(each, weights=weight))
+        root = max(mean, 1e-300) ** 0.5
+        return np.asarray(self.scale * (root + (each - mean) / (2 * root)))
+
+    def _calibrated(
+        self, outs: Sequence[Tensor], truth: Sequence[Tensor], rows: Sequence[np.ndarray]
+    ) -> Sequence[Tensor]:
+        """Logits over one temperature, where one is used."""
         logits = torch.cat([out.detach().cpu().double() for out in outs])
         if self.classes and self.calibrated and bool(logits.isfinite().all()):
             every = 1 + len(logits) // ENOUGH
             some = None if self.weight is None else self.weights(np.concatenate(rows)[::every])
-            temperature = fit_temperature(logits[::every].numpy(), torch.cat(truth)[::every].cpu().numpy(), weight=some)
-            outs = [out / temperature for out in outs]
-        return [
-            proper_score(out, y, self.scale, self.weights(own)) for out, y, own in zip(outs, truth, rows, strict=True)
-        ]
+            known = torch.cat(list(truth))[::every].cpu().numpy()
+            temperature = fit_temperature(logits[::every].numpy(), known, weight=some)
+            return [out / temperature for out in outs]
+        return outs
 
     def weights(self, rows: np.ndarray) -> np.ndarray | None:
         """Of some rows, float64, or None."""

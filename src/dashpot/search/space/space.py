@@ -228,6 +228,11 @@ class Space:
         """The space with another range of learning rates."""
         return self._changed(lr=lr, lr_default=clipped(self.lr_default, lr))
 
+    def with_net(self, net: Mapping[str, Distribution]) -> Space:
+        """The same space with other options of the network."""
+        default = {name: clipped(self.net_default[name], d) for name, d in net.items() if name in self.net_default}
+        return self._changed(net=net, net_default=default)
+
     def with_batches(self, batch_size: Distribution, default: int) -> Space:
         """The same space with batch sizes to search."""
         return self._changed(batch_size=batch_size, batch_default=default)
