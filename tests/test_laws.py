@@ -43,8 +43,8 @@ def test_every_law_is_about_some_technique() -> None:
 
 
 def subclasses(cls: type) -> set[type]:
-    """All of the library's own, of any depth."""
-    own = {one for one in cls.__subclasses__() if one.__module__.startswith("dashpot.")}
+    """All among the techniques, of any depth."""
+    own = {one for one in cls.__subclasses__() if one.__module__.startswith("dashpot.techniques.")}
     return own.union(*map(subclasses, own))
 
 
