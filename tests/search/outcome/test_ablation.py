@@ -17,7 +17,7 @@ from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import TrainingBudget, Trial
 from dashpot.search.space.space import Candidate
-from tests.search.helpers import own_clock, race, small_task
+from tests.search.helpers import FOLDS, own_clock, race, small_task
 from tests.search.outcome.explaining import EVERY, TRAINING, by_name, run, space_of
 
 
