@@ -5,7 +5,7 @@ Arms (``images_arms.py``): *dashpot*: ``dashpot.fit`` with the built-in network 
 DataLoader, torchvision's v2 transforms of one image of Pillow's after another, NCHW float32; *by hand*: channels last,
 tensors in memory, a batch augmented by a few calls of torch, a fused optimizer, bfloat16 where the processor has it.
 A *step* is a batch of 64 from data to updated weights; a *whole epoch* has validation behind it (ours also scores as
-many training rows), and its share of the setting up of a training of two. A ratio is an arm's time over ours of the
+many training rows), and all the setting up before it. A ratio is an arm's time over ours of the
 same round: above 1 we are faster. With two threads the tutorial loop is also measured with two workers. Accuracy is
 that after ``--epochs`` epochs, the same for all.
 
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from common import interleave, options, ratios, write_result
 from images_arms import ARMS, BATCH, Data
 
-STEPS, EPOCHS_TIMED = 8, 2
+STEPS, EPOCHS_TIMED = 8, 1
 
 
 def compared(calls: Mapping[str, Callable[[], Any]], images: int, rounds: int) -> dict[str, Any]:

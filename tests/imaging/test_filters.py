@@ -128,6 +128,18 @@ def test_erase(fill: str, native: bool) -> None:
         assert torch.equal(found[1], x[1])
 
 
+@pytest.mark.parametrize("last", [False, True], ids=["planes", "channels last"])
+def test_erase_past_the_caches(last: bool) -> None:
+    x = torch.rand(23, 3, 251, 257)
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+    rows, columns = (torch.rand(23, length) < 0.4 for length in x.shape[2:])
+    rows[0] = False
+    found = boxes.erase(x, rows.byte(), columns.byte(), keys(23), "mean")
+    gone = rows[:, None, :, None] & columns[:, None, None, :]
+    torch.testing.assert_close(found, torch.where(gone, x.mean((2, 3), keepdim=True), x), rtol=1e-5, atol=0)
+    assert torch.equal(found[0], x[0])
+
+
 def test_marks() -> None:
     assert boxes.spans(np.array([-1, 2]), np.array([2, 9]), 4).tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
     marks = boxes.stripes(np.array([1, 0]), np.array([3, 4]), np.array([1, 2]), 7)

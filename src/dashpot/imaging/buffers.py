@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LEAST, MOST = 1 << 23, 4
+LEAST, MOST = 1 << 18, 4
 """Bytes from which blocks are kept, and how many: smaller ones the allocator keeps by itself."""
 _blocks: list[np.ndarray] = []
 _lock = threading.Lock()

@@ -1,11 +1,13 @@
 // Noise of each pixel, a hash of the image's key and the pixel's place, and rectangles that are filled.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "../core/hash.h"
 #include "curves.h"
 #include "layout.h"
+#include "streaming.h"
 
 using dashpot::Batch;
 using dashpot::hashed;
@@ -106,34 +108,73 @@ void salted(const In *x, Out *out, const Batch &at, float amount, uint64_t key) 
 
 enum Fill : int64_t { ZERO, MEAN, NOISE };
 
-// Fill the pixels whose row and column are both marked.
+// What is filled in a row of `width` pixels: the spans of marked columns, and with what.
+struct Filling {
+    std::vector<std::pair<int64_t, int64_t>> spans;
+    std::vector<float> value;
+    int64_t kind;
+    uint32_t low, high;
+
+    // Pixel y * width + i of the channels from `channel` on, `step` of them side by side.
+    template <class Out>
+    void fill(Out *row, int64_t channel, int64_t step, int64_t y, const Batch &at) const {
+        for (const auto &[begin, end] : spans)
+            for (int64_t k = 0; k < step; ++k) {
+                if (kind == NOISE) {
+                    const int64_t first = (channel + k) * at.pixels() + y * at.width;
+                    for (int64_t i = begin; i < end; ++i)
+                        row[i * step + k] =
+                            written<Out>(dashpot::uniform((uint32_t)(first + i), low, high) * dashpot::top<Out>);
+                    continue;
+                }
+                const Out one = written<Out>(value[channel + k] * dashpot::top<Out>);
+                if (step == 1)
+                    std::fill(row + begin, row + end, one);
+                else
+                    for (int64_t i = begin; i < end; ++i) row[i * step + k] = one;
+            }
+    }
+};
+
+// Pixels of the same type, past the caches where `large`.
+template <class In, class Out>
+void moved(const In *x, Out *out, int64_t n, bool large) {
+    if (large && std::is_same_v<In, Out>)
+        dashpot::stream(x, out, n * sizeof(Out));
+    else
+        dashpot::copied(x, out, n);
+}
+
+// Fill the pixels whose row and column are both marked; each number is written once.
 template <class In, class Out>
 void erased(const In *x, Out *out, const Batch &at, const uint8_t *rows, const uint8_t *columns, int64_t kind,
-    uint64_t key) {
-    const int64_t n = at.pixels(), s = at.step(), c = at.channels, width = at.width;
-    std::vector<double> value(c, 0.0);
-    const bool any = std::find(rows, rows + at.height, 1) != rows + at.height;
-    if (any && kind == MEAN) dashpot::means(x, at, value.data());
-    dashpot::copied(x, out, at.size());
-    if (!any) return;
-    const uint32_t low = (uint32_t)key, high = (uint32_t)(key >> 32);
+    uint64_t key, bool large) {
+    const int64_t step = at.step(), width = at.width, planes = at.last ? 1 : at.channels;
+    const bool any = std::find(rows, rows + at.height, 1) != rows + at.height, here = (const void *)x == (void *)out;
+    large = large && !here;
+    if (!any) return moved(x, out, at.size(), large);
+    std::vector<double> mean(at.channels, 0.0);
+    if (kind == MEAN) dashpot::means(x, at, mean.data());
+    Filling filling{{}, {mean.begin(), mean.end()}, kind, (uint32_t)key, (uint32_t)(key >> 32)};
     for (int64_t begin = 0, end; begin < width; begin = end) {
         while (begin < width && !columns[begin]) ++begin;
         for (end = begin; end < width && columns[end];) ++end;
-        for (int64_t k = 0; k < c && begin < end; ++k) {
-            const Out one = written<Out>((float)value[k] * dashpot::top<Out>);
-            for (int64_t y = 0; y < at.height; ++y) {
-                if (!rows[y]) continue;
-                Out *to = out + k * at.plane() + y * width * s;
-                if (kind == NOISE)
-                    for (int64_t i = begin; i < end; ++i)
-                        to[i * s] = written<Out>(
-                            dashpot::uniform((uint32_t)(k * n + y * width + i), low, high) * dashpot::top<Out>);
-                else
-                    for (int64_t i = begin; i < end; ++i) to[i * s] = one;
-            }
-        }
+        if (begin < end) filling.spans.emplace_back(begin, end);
     }
+    std::vector<Out> line(large ? width * step : 0);
+    for (int64_t k = 0; k < planes; ++k)
+        for (int64_t y = 0, next; y < at.height; y = next) {
+            for (next = y + 1; next < at.height && !rows[y] && !rows[next];) ++next;
+            const int64_t from = (k * at.height + y) * width * step, n = (next - y) * width * step;
+            if (!rows[y]) {
+                moved(x + from, out + from, n, large);
+                continue;
+            }
+            Out *row = large ? line.data() : out + from;
+            dashpot::copied(x + from, row, n);
+            filling.fill(row, k, step, y, at);
+            if (large) dashpot::stream(row, out + from, n * sizeof(Out));
+        }
 }
 
 }  // namespace
@@ -162,9 +203,11 @@ extern "C" void dashpot_erase(int threads, int types, int64_t images, int64_t ch
     void *out) {
     const Batch at{images, channels, height, width, last};
     dashpot::typed(types, x, out, [&](auto *from, auto *to) {
+        const bool large = images * at.size() * (int64_t)sizeof(*to) >= dashpot::LARGE;
         dashpot::each_image(threads, images, [&](int64_t i) {
-            erased(from + i * at.size(), to + i * at.size(), at, rows + i * height, columns + i * width, kind,
-                keys[i]);
+            erased(from + i * at.size(), to + i * at.size(), at, rows + i * height, columns + i * width, kind, keys[i],
+                large);
+            if (large) dashpot::settle();
         });
     });
 }

@@ -38,19 +38,19 @@ def clipped_boxes(share: Tensor, centres: Tensor, height: int, width: int) -> tu
     """Boxes of the images' shape with an area of ``1 - share``, about pixels at ``centres`` (in [0, 1)), clipped at the
     edges; and the shares [...] that are left outside of them.
     """
-    sides = (1 - share.double()).sqrt()
-    size = torch.tensor([height, width], dtype=torch.float64, device="cpu")
-    lengths = (sides[..., None] * size).round().long()
-    whole = size.long()
-    start = (centres.double() * size).long() - lengths // 2
-    boxes = torch.stack([start.clamp(min=0), torch.minimum(start + lengths, whole)], dim=-1).flatten(-2)
+    whole = np.array([height, width])
+    lengths = np.rint(np.sqrt(1 - share.double().numpy())[..., None] * whole).astype(np.int64)
+    start = (centres.double().numpy() * whole).astype(np.int64) - lengths // 2
+    corners = np.stack([np.maximum(start, 0), np.minimum(start + lengths, whole)], axis=-1)
+    boxes = torch.from_numpy(corners.reshape(*share.shape, 4))
     return boxes, outside(boxes, height, width)
 
 
 def outside(boxes: Tensor, height: int, width: int) -> Tensor:
     """The share of an image that is outside of its box, float32."""
-    top, bottom, left, right = boxes.unbind(-1)
-    return (1 - ((bottom - top) * (right - left)).double() / (height * width)).float()
+    top, bottom, left, right = np.moveaxis(boxes.numpy(), -1, 0)
+    area = (bottom - top) * (right - left)
+    return torch.from_numpy((1 - area / (height * width)).astype(np.float32))
 
 
 class CutMix(Mixing):
