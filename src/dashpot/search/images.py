@@ -25,7 +25,7 @@ LAST = (("parallel", 2, 1), ("epochs", 4, None))
 """What shrinks where the smallest race of tables does not fit: candidates first, since short trainings make
 augmentation, which pays late, look bad, and combinations that are usually good are the better guess.
 """
-RACE, FINALS, BEFORE = 0.25, 0.06, 0.45
+RACE, FINALS, BEFORE = 0.25, 0.06, 0.47
 """Shares of the budget: for the race, for the finalists' other folds, and that by which the contributions have ended;
 what is left, the larger part, is the final network's.
 """

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from dashpot.search.racing import memory
+from dashpot.search.racing import memory, networks
 from dashpot.search.racing.budget import Pace, fit_budget
-from tests.search.helpers import candidate, small_task
+from dashpot.search.racing.trial import Trial
+from tests.search.helpers import TRAINING, candidate, small_task
 
 
 def test_how_many_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,3 +35,32 @@ def test_a_course_for_little_memory() -> None:
     assert shape(24) == (8, 3)
     assert shape(6) == (6, 1)
     assert shape(1) == (4, 1), "less is no race"
+
+
+@pytest.mark.parametrize(
+    ("modality", "populations", "folds", "sizes"),
+    [
+        (None, 2, 1, [5]),
+        ("image", 2, 1, [2, 2, 1]),
+        ("image", 2, 3, [1, 1, 1, 1, 1]),
+        ("image", 4, 3, [2, 2, 1]),
+    ],
+)
+def test_networks_that_gain_nothing_together_are_trained_one_after_another(
+    monkeypatch: pytest.MonkeyPatch, modality: str | None, populations: int, folds: int, sizes: list[int]
+) -> None:
+    found = []
+
+    class Fake:
+        def __init__(self, task: object, training: object, trials: list[Trial], **options: object) -> None:
+            found.append(len(trials))
+
+        def run(self, rungs: object) -> None:
+            assert rungs == ()
+
+    monkeypatch.setattr(networks, "Race", Fake)
+    task = replace(small_task(), modality=modality, populations=populations)
+    trials = [Trial(i, candidate()) for i in range(5)]
+    options: dict[str, Any] = {"deadline": None, "say": lambda *args: None}
+    networks.in_groups(task, TRAINING, trials, folds=range(folds), **options)
+    assert found == sizes

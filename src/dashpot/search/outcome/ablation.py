@@ -99,7 +99,8 @@ def measure(
         wanted = {WHOLE: staged(chosen, lambda c: c), **wanted}
     if not _fits(len(wanted), folds, seconds_per_member, deadline):
         wanted = {name: r for name, r in wanted.items() if name == WHOLE or name.startswith("without")}
-        if not _fits(len(wanted), folds, seconds_per_member, deadline):
+        # On the rows of one fold they are trained one after another: those that the time allows are measured.
+        if not _fits(len(wanted) if over is FOLDS else 1, folds, seconds_per_member, deadline):
             note(
                 "the budget left no time to measure the contribution of each technique; give more, or --trials instead"
                 " of --budget."

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from dashpot.core.threads import most
+from dashpot.data.kinds import KINDS
 from dashpot.search.racing import checkpoints
 from dashpot.search.racing.memory import most_members
 from dashpot.search.racing.race import Race
@@ -87,7 +90,12 @@ def in_groups(
     deadline: float | None,
     say: Say,
 ) -> None:
-    """Train trials to their end, without rungs, as many at once as memory holds on all ``folds``."""
+    """Train trials to their end, without rungs, as many at once as memory holds on all ``folds``; where they gain
+    nothing from being trained together, as many as there are populations, so that a deadline cuts off only the last.
+    """
     size = max(1, most_members(task, [r.candidate for r in trials]) // max(len(folds), 1))
+    kind = KINDS.get(task.modality or "")
+    if kind is not None and not kind.faster_together:
+        size = min(size, math.ceil((task.populations or most()) / max(len(folds), 1)))
     for at in range(0, len(trials), size):
         Race(task, training, trials[at : at + size], folds=folds, deadline=deadline, say=say).run(rungs=())
