@@ -84,6 +84,7 @@ def test_choice_by_hand() -> None:
     assert choose([far, best, near]).chosen is near
     assert "1 technique instead of 2" in choose([far, best, near]).why
     assert choose([far, best]).chosen is best
+    assert choose([far, best, near], simplest=False).chosen is best
     equal = trial(3, [1.0, 2.0, 3.0], 1)
     assert choose([best, equal]).chosen is equal
     assert choose([trial(0, [1.0, 1.0], 3), trial(1, [1.0, 1.0], 0)]).chosen.number == 0, "two folds know no error"

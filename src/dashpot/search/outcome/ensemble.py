@@ -59,17 +59,21 @@ class Final:
     net: Mapping[str, Any] | None = None
 
 
-def choose(finalists: Sequence[Trial]) -> Choice:
+def choose(finalists: Sequence[Trial], *, simplest: bool = True) -> Choice:
     """The one-standard-error rule: the simplest recipe that is not clearly worse than the best.
 
     "Clearly" is by the differences fold by fold: a candidate whose mean loss exceeds the best one's by less than one
     standard error of those differences is chosen instead if it has fewer techniques (Breiman et al. 1984, with the
     paired error, since folds differ more from one another than candidates do).
+
+    Args:
+        simplest: or the best: the final network of images is trained for longer than those of the race, and what
+            regularizes pays the more.
     """
     ranked = sorted(finalists, key=lambda r: r.score)
     best = ranked[0]
     chosen, why = best, "it has the lowest mean score"
-    for other in sorted(ranked[1:], key=lambda r: (r.candidate.size, r.score)):
+    for other in sorted(ranked[1:], key=lambda r: (r.candidate.size, r.score)) if simplest else ():
         if other.candidate.size >= best.candidate.size or len(other.scores) != len(best.scores) or len(best.scores) < 3:
             continue
         if within_one_standard_error(np.array(other.scores) - np.array(best.scores), inclusive=True):

@@ -91,7 +91,7 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         wanted = wanted[: training.folds]
     finalists = train_finalists(setup, training, trials, complete, baseline, pace, until.finals, wanted)
     every = list(wanted)[: len(finalists[0].tensors)]
-    choice = ensemble.choose(finalists)
+    choice = ensemble.choose(finalists, simplest=setup.whole is None)
     training = replace(training, epochs=choice.chosen.planned or training.epochs)
     seeds = Seeds(setup, training, every, until.end, pace * training.epochs)
     again = seeds.again(finalists, choice, baseline) if setup.whole is None else []
