@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,9 +12,11 @@ from torch import Tensor
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.requires import MODALITIES
 from dashpot.core.running.batch import unit_range
+from dashpot.core.running.tensor_rows import TensorRows
 from dashpot.core.weights import as_counts, checked_weights
 from dashpot.data.columnar import texts_of
 from dashpot.data.columns import mean_and_scale
+from dashpot.data.fingerprint import fingerprint_of
 from dashpot.data.images import ImagePreprocessing
 from dashpot.data.kinds import KINDS, Prepares, kind_of
 from dashpot.data.rows import Rows
@@ -62,6 +63,11 @@ class Prepared:
         """``(x, y)`` of some rows, or ``(x, y, weight)``."""
         parts = (self.x, self.y) if self.weight is None else (self.x, self.y, self.weight)
         return tuple(part[rows] for part in parts)
+
+    def subset(self, rows: np.ndarray) -> tuple[Any, ...]:
+        """The same for a training or an evaluation: images stay where they are, and each batch is copied by itself."""
+        x, *others = (self.x, self.y) if self.weight is None else (self.x, self.y, self.weight)
+        return (TensorRows(x, rows) if x.ndim > 2 else x[rows], *(part[rows] for part in others))
 
     @property
     def modality(self) -> str | None:
@@ -157,17 +163,12 @@ class Problem:
     @property
     def fingerprint(self) -> str:
         """A short hash of inputs and target."""
-        digest = hashlib.sha256()
         parts = (
             [self.inputs]
             if isinstance(self.inputs, np.ndarray)
             else [self.inputs.column(name) for name in self.inputs.names]
         )
-        for part in [*parts, self.labels, *([] if self.weight is None else [self.weight])]:
-            digest.update(
-                repr(part.tolist()).encode() if part.dtype == object else np.ascontiguousarray(part).tobytes()
-            )
-        return digest.hexdigest()[:16]
+        return fingerprint_of([*parts, self.labels, *([] if self.weight is None else [self.weight])])
 
     def split(self, seed: int) -> Split:
         """60 / 20 / 20, stratified by class: the first row of a class is for training, the second one for validation.

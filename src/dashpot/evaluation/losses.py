@@ -16,6 +16,7 @@ from dashpot.core.running.criteria import own_number, samples_of
 from dashpot.core.running.modes import evaluating
 from dashpot.core.running.sizes import at_once
 from dashpot.core.running.targets import class_codes, in_type_of, is_one_of
+from dashpot.core.running.tensor_rows import TensorRows
 
 Criterion = Callable[[Any, Tensor], Tensor]
 
@@ -199,7 +200,7 @@ def _mean(values: Tensor, weight: Tensor | None) -> float:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, x: Tensor, batch_size: int | None = None) -> Tensor:
+def predict(model: nn.Module, x: Tensor | TensorRows, batch_size: int | None = None) -> Tensor:
     """The model's outputs for all rows, in evaluation mode; the model's modes are as before afterwards.
 
     Args:
@@ -213,7 +214,12 @@ def predict(model: nn.Module, x: Tensor, batch_size: int | None = None) -> Tenso
 
 
 def scores(
-    model: nn.Module, x: Tensor, y: Tensor, criterion: Criterion | None = None, *, weight: Tensor | None = None
+    model: nn.Module,
+    x: Tensor | TensorRows,
+    y: Tensor,
+    criterion: Criterion | None = None,
+    *,
+    weight: Tensor | None = None,
 ) -> dict[str, float]:
     """Loss and metrics of ``model`` on ``(x, y)``, in evaluation mode; see :func:`metrics_of`.
 

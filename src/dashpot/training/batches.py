@@ -17,6 +17,7 @@ from dashpot.core.running.arrays import as_tensor
 from dashpot.core.running.batch import Batch, unit_range
 from dashpot.core.running.nested import leaves, map_tensors, moved, told
 from dashpot.core.running.sizes import at_once
+from dashpot.core.running.tensor_rows import TensorRows
 from dashpot.core.weights import checked_weights
 from dashpot.training.loaders import RowBatches, length_of, smallest_of
 
@@ -70,7 +71,7 @@ class Batches:
             if len(parts) == 3:
                 parts = _present(f"{name}[2]", parts, lengths[0])
                 lengths = [len(parts[2])]
-            self.rows, self._parts = lengths[0], tuple(moved(part, device) for part in parts)
+            self.rows, self._parts = lengths[0], tuple(_placed(part, device) for part in parts)
         else:
             raise DataError(
                 f"{name} must be (x, y), (x, y, weight), a Dataset or a DataLoader, got {type(data).__name__}."
@@ -149,7 +150,10 @@ class Batches:
             if "." in path:  # the place in a structure; plain tensors have the hash that they always had
                 digest.update(path.encode())
             digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
-            digest.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            step = at_once(part) if isinstance(part, TensorRows) else max(len(part), 1)
+            for start in range(0, len(part), step):
+                some = part[start : start + step].detach().cpu().contiguous()
+                digest.update(some.reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def _starts(self) -> list[tuple[int, int]]:
@@ -227,7 +231,15 @@ def _present(name: str, parts: Sequence[Any], rows: int) -> list[Any]:
     kept = weight.nonzero()[:, 0]
     if len(kept) == rows:
         return [*parts[:2], weight]
-    return [*(map_tensors(lambda t: t.index_select(0, kept.to(t.device)), part) for part in parts[:2]), weight[kept]]
+    return [
+        *(
+            part.narrowed(kept)
+            if isinstance(part, TensorRows)
+            else map_tensors(lambda t: t.index_select(0, kept.to(t.device)), part)
+            for part in parts[:2]
+        ),
+        weight[kept],
+    ]
 
 
 def _counted(batch: Batch, weight: Tensor) -> Batch | None:
@@ -251,16 +263,24 @@ def _counted(batch: Batch, weight: Tensor) -> Batch | None:
     return Batch(**found, weight=weight[kept])
 
 
+def _placed(part: Any, device: torch.device) -> Any:
+    return part.on(device) if isinstance(part, TensorRows) else moved(part, device)
+
+
 def _take(part: Any, rows: Tensor) -> Any:
+    if isinstance(part, TensorRows):
+        return part[rows]
     return map_tensors(lambda tensor: tensor.index_select(0, rows), part)
 
 
 def _cut(part: Any, start: int, stop: int) -> Any:
-    return map_tensors(lambda tensor: tensor[start:stop], part)
+    return part[start:stop] if isinstance(part, TensorRows) else map_tensors(lambda t: t[start:stop], part)
 
 
 def _tensors(name: str, part: Any, dtype: torch.dtype) -> Any:
-    """Tensors of a tensor, an array or a frame, or of a dict or tuple of such."""
+    """Tensors of a tensor, an array or a frame, or of a dict or tuple of such; rows of a tensor stay what they are."""
+    if isinstance(part, TensorRows):
+        return part
     if isinstance(part, Mapping):
         return {key: _tensors(f"{name}[{key!r}]", value, dtype) for key, value in part.items()}
     if isinstance(part, tuple) and any(

@@ -88,8 +88,8 @@ def train(
     before(network)
     return fit(
         network,
-        prepared.part(split.train),
-        valid=prepared.part(split.valid),
+        prepared.subset(split.train),
+        valid=prepared.subset(split.valid),
         recipe=recipe,
         epochs=length.epochs,
         budget=length.budget,
@@ -111,7 +111,7 @@ def split_scores(network: nn.Module, prepared: Prepared, split: Split) -> dict[s
     parts = {"train": split.train, "valid": split.valid, "test": split.test}
     return {
         name: in_units(scores(network, x, y, weight=weight[0] if weight else None), prepared)
-        for name, (x, y, *weight) in ((name, prepared.part(rows)) for name, rows in parts.items())
+        for name, (x, y, *weight) in ((name, prepared.subset(rows)) for name, rows in parts.items())
     }
 
 

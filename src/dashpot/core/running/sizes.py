@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dashpot.core.running.nested import leaves
+from dashpot.core.running.tensor_rows import TensorRows
 
 ROWS = 4096
 """At most."""
@@ -24,7 +26,7 @@ def at_once(x: Any, device: torch.device | str = "cpu") -> int:
     >>> at_once(torch.zeros(10, 5000)), at_once(torch.zeros(10, 3, 224, 224)), at_once(torch.zeros(10, 1, 8, 8))
     (4096, 13, 4096)
     """
-    held = [leaf for _, leaf in leaves(x) if isinstance(leaf, Tensor) and leaf.ndim > 2]
-    values = sum(leaf[:1].numel() for leaf in held)
+    held = [leaf for _, leaf in leaves(x) if isinstance(leaf, Tensor | TensorRows) and leaf.ndim > 2]
+    values = sum(math.prod(leaf.shape[1:]) for leaf in held)
     most = VALUES if torch.device(device).type == "cpu" else VALUES_ON_GPU
     return max(1, min(ROWS, most // max(values, 1)))

@@ -187,15 +187,16 @@ def _references(setup: Setup, metrics: Mapping[str, Metric]) -> dict[str, dict[s
     """Linear models and boosted trees from the same rows, as far as they are quick."""
     from threadpoolctl import threadpool_limits
 
+    size = len(setup.pool) * setup.prepared.x[0].numel() * max(setup.task.classes, 1)
+    found: dict[str, dict[str, float]] = {}
+    if size > LARGE:  # which is known before anything is made of the data
+        setup.note("linear models and boosted trees are skipped: on a table of this size they would take too long.")
+        return found
     x, y = setup.prepared.standardized().flatten(1).numpy().astype("float64"), setup.prepared.y.numpy()
     part, weight = (x[setup.pool], y[setup.pool], setup.task.weights(setup.pool)), setup.task.weights(setup.test)
-    size = len(setup.pool) * x.shape[1] * max(setup.task.classes, 1)
-    found: dict[str, dict[str, float]] = {}
-    if size > LARGE:
-        setup.note("linear models and boosted trees are skipped: on a table of this size they would take too long.")
     for name, make in references(setup.problem.task, quick=True).items():
         late = setup.config.budget is not None and time.monotonic() - setup.started > LATE * setup.config.budget
-        if size > LARGE or late:
+        if late:
             continue
         model = make(size)
         try:

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from dashpot.core.running.tensor_rows import TensorRows
 from dashpot.evaluation.losses import predict
 from dashpot.population.sequential import rebuilt
 from dashpot.search.racing.executor import ParallelTrials, Place
@@ -76,7 +76,7 @@ class Evaluator:
             if before == best:
                 return out
             network = rebuilt(self.task.make(dict(trial.candidate.net)), self.executor.tensors(place))
-            now = predict(network, self.task.x[torch.as_tensor(self.task.folds[fold][1])])
+            now = predict(network, TensorRows(self.task.x, self.task.folds[fold][1]))
         self._stopped[place] = best, now
         return now
 
@@ -84,4 +84,4 @@ class Evaluator:
         train, valid = self.task.folds[self.folds[k]]
         rows = train[np.linspace(0, len(train) - 1, min(len(train), len(valid))).astype(int)]
         network = rebuilt(self.task.make(dict(trial.candidate.net)), trial.tensors[k])
-        return self.task.proper(predict(network, self.task.x[torch.as_tensor(rows)]), rows)
+        return self.task.proper(predict(network, TensorRows(self.task.x, rows)), rows)
