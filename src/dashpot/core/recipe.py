@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import nn
+from torch.optim import Optimizer
+
+from dashpot.core.configured import Configured
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.fields import text
 from dashpot.core.fields.domains import Domain
-from dashpot.core.technique import Technique
-
-if TYPE_CHECKING:
-    from torch import nn
-    from torch.optim import Optimizer
-
-    from dashpot.core.running.session import Session
+from dashpot.core.running.session import Session
 
 
-class Recipe(tuple[Technique, ...]):
+class Recipe(tuple[Configured, ...]):
     """An ordered, immutable, hashable combination of techniques.
 
     >>> from dashpot import L1, Mixup
@@ -30,17 +28,17 @@ class Recipe(tuple[Technique, ...]):
 
     __slots__ = ()
 
-    def __new__(cls, techniques: Iterable[Technique] = ()) -> Recipe:
+    def __new__(cls, techniques: Iterable[Configured] = ()) -> Recipe:
         items = tuple(techniques)
         for item in items:
-            if not isinstance(item, Technique):
+            if not isinstance(item, Configured):
                 raise ConfigError(
                     "a recipe's part", "a Technique", item, "Combine techniques with |, such as Mixup() | L1()."
                 )
         return super().__new__(cls, items)
 
-    def __or__(self, other: Technique | Recipe) -> Recipe:
-        if isinstance(other, Technique):
+    def __or__(self, other: Configured | Recipe) -> Recipe:
+        if isinstance(other, Configured):
             return Recipe((*self, other))
         if isinstance(other, Recipe):
             return Recipe((*self, *other))
@@ -87,7 +85,7 @@ class Recipe(tuple[Technique, ...]):
             return cls()
         if isinstance(given, Recipe):
             return given
-        if isinstance(given, Technique):
+        if isinstance(given, Configured):
             return cls((given,))
         if isinstance(given, str):
             return cls(text.parse(part) for part in text.split_recipe(given))
@@ -98,7 +96,7 @@ class Recipe(tuple[Technique, ...]):
         raise ConfigError("recipe", "a Recipe, a Technique, text such as 'l1:strength=1e-4', or a list of these", given)
 
     @classmethod
-    def coerce_one(cls, parameter: str, given: Any) -> Technique:
+    def coerce_one(cls, parameter: str, given: Any) -> Configured:
         """:meth:`coerce` where exactly one technique is meant.
 
         Raises:
@@ -165,8 +163,6 @@ class Recipe(tuple[Technique, ...]):
             ConflictError: two techniques want one slot, a need is missing, the model cannot bear a technique, or a
                 schedule needs a length that is not given.
         """
-        from dashpot.core.running.session import Session
-
         return Session(
             self,
             model,

@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from dashpot.core.configured import Configured
 from dashpot.core.recipe import Recipe
 from dashpot.core.running.view import ModelView
 from dashpot.core.stacks.stacked import StackedTechnique, form_of
-from dashpot.core.technique import Technique
 from dashpot.population.members import RANDOM, Data, Member
 from dashpot.population.stack import NotStackableError
 
-Column = tuple[str, type[Technique], type[StackedTechnique], list[Technique | None]]
+Column = tuple[str, type[Configured], type[StackedTechnique], list[Configured | None]]
 """A technique's path, its class, its form, and each member's own."""
 
 
-def why_not(technique: Technique) -> str | None:
+def why_not(technique: Configured) -> str | None:
     """Why a technique cannot act on a stack, or None."""
     return None if form_of(type(technique)) is not None else f"{type(technique).__name__} has no stacked form"
 
@@ -35,7 +35,7 @@ def columns(members: Sequence[Member]) -> Iterator[Column]:
     for technique in (t for m in members for t in m.recipe):
         if reason := why_not(technique):
             raise NotStackableError(reason)
-    found: list[dict[str, Technique]] = [dict(zip(m.recipe.paths(), m.recipe, strict=True)) for m in members]
+    found: list[dict[str, Configured]] = [dict(zip(m.recipe.paths(), m.recipe, strict=True)) for m in members]
     order = common_order(own.keys() for own in found)
     if order is None:
         raise NotStackableError("recipes whose techniques come in different orders")

@@ -20,7 +20,7 @@ def codec_round_trip(row: Row) -> None:
     assert codec.loads(codec.dumps(technique)) == Recipe((technique,)), "TOML"
     assert codec.parse(codec.to_text(technique)) == technique, "command-line text"
     # Every technique is a dataclass, which the base class cannot say.
-    assert hash(technique) == hash(replace(technique)), "hash"  # type: ignore[type-var]
+    assert hash(technique) == hash(replace(technique)), "hash"
 
 
 def fields_refuse(row: Row) -> None:
@@ -29,7 +29,7 @@ def fields_refuse(row: Row) -> None:
         for bad in bad_values(spec.domain):
             try:
                 # Every technique is a dataclass, which the base class cannot say.
-                replace(row.technique, **{name: bad})  # type: ignore[type-var]  # every technique is a dataclass
+                replace(row.technique, **{name: bad})
             except ConfigError as error:
                 told = str(error)
                 assert name in told, told

@@ -31,7 +31,7 @@ def off_equals_absent(row: Row) -> None:
     assert off or "off" in row.technique.waivers, f"{row.technique.name} has no off value and no waiver"
     if off:
         # Every subclass is a dataclass.
-        silent = replace(row.technique, **dict([next(iter(off.items()))]))  # type: ignore[type-var]
+        silent = replace(row.technique, **dict([next(iter(off.items()))]))
         same(train(row.toy, silent)[0], train(row.toy, Recipe())[0], "off differs from absent")
 
 

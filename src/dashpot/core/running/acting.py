@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from dashpot.core.errors import UsageError
-from dashpot.core.points import POINTS, Attached, Handle, Points, runs_of
+from dashpot.core.points import POINTS, Attached, Handle, Points, Scores, Verdict, runs_of
 from dashpot.core.rng import stream
 from dashpot.core.running import conflicts
 from dashpot.core.running.attach import Mark
@@ -132,6 +132,12 @@ class Acting:
         """Say so where no step came for those that act in steps."""
         points = "on_gradient", "on_update", "on_step"
         warn_unused(self.run, [type(t).__name__ for t, _ in self.attached if any(map(t.defines, points))])
+
+    def verdict(self, scores: Scores) -> Verdict:
+        """What they decide together after an epoch with these scores."""
+        found = [ctx.technique.on_epoch(scores, ctx) for _, ctx in self.at["on_epoch"]]
+        reason = "; ".join(v.reason for v in found if v.stop and v.reason)
+        return Verdict(any(v.stop for v in found), any(v.best for v in found), reason)
 
     def averaged(self) -> dict[str, Tensor]:
         """The weights to evaluate with in place of the raw ones."""

@@ -1,15 +1,27 @@
-"""Checks before a session begins: the optimizer under its wrappers, and whether another session is open."""
+"""What a session begins with: what it needs of a recipe, the optimizer under its wrappers, and no other session."""
 
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import torch
 from torch.optim import Optimizer
 
+from dashpot.core.configured import Configured
 from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.core.running.view import ModelView
+
+
+class Techniques(Protocol):
+    """What a session asks of a :class:`~dashpot.core.recipe.Recipe`, which makes sessions."""
+
+    def __iter__(self) -> Iterator[Configured]: ...
+
+    def paths(self) -> list[str]: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 def plain_optimizer(optimizer: Any) -> Optimizer:

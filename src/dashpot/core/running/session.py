@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -15,7 +15,7 @@ from dashpot.core.fields.domains import check_whole
 from dashpot.core.points import Scores, Verdict
 from dashpot.core.requires import check_modality
 from dashpot.core.running.acting import Acting
-from dashpot.core.running.attach import Mark, plain_optimizer, this_rank
+from dashpot.core.running.attach import Mark, Techniques, plain_optimizer, this_rank
 from dashpot.core.running.batch import Batch, make_batch
 from dashpot.core.running.criteria import Criterion
 from dashpot.core.running.modes import evaluating, holding
@@ -24,11 +24,9 @@ from dashpot.core.running.passes import mean_over_ranks
 from dashpot.core.running.plan import plan_text
 from dashpot.core.running.run import Run
 from dashpot.core.running.saving import restore, saved
+from dashpot.core.running.scheduling import Scheduling
 from dashpot.core.running.tensors import put, tensors
 from dashpot.core.running.view import ModelView
-
-if TYPE_CHECKING:
-    from dashpot.core.recipe import Recipe
 
 
 class Session:
@@ -61,7 +59,7 @@ class Session:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: Techniques,
         model: nn.Module,
         optimizer: Optimizer,
         *,
@@ -88,9 +86,7 @@ class Session:
         self._closed = self._finished = False
         self._acting = Acting(dict(zip(recipe.paths(), recipe, strict=True)), self.run)
         self.attached, self._at = self._acting.attached, self._acting.at
-        self._scheduled = [(t, ctx) for t, (_, ctx) in zip(recipe, self.attached, strict=True) if t.schedules()]
-        if self._scheduled:
-            self.run.on_move(self._follow_schedules)
+        self._scheduled = Scheduling(zip(recipe, (ctx for _, ctx in self.attached), strict=True), self.run)
         self._acting.begin(str(recipe), batch_size, closure)
 
     # --- what a loop calls -------------------------------------------------------------------------------------------
@@ -184,9 +180,7 @@ class Session:
         self._demand_open()
         scores = mean_over_ranks(scores, self.view.wrapper)
         self.run.end_epoch()
-        verdicts = [ctx.technique.on_epoch(scores, ctx) for _, ctx in self._at["on_epoch"]]
-        reason = "; ".join(v.reason for v in verdicts if v.stop and v.reason)
-        return Verdict(any(v.stop for v in verdicts), any(v.best for v in verdicts), reason)
+        return self._acting.verdict(scores)
 
     @contextlib.contextmanager
     def evaluate(self) -> Iterator[nn.Module]:
@@ -221,12 +215,7 @@ class Session:
 
     def plan(self) -> str:
         """Which technique acts where, on how many parameters, in the order in which they act."""
-        lengths = self.run.steps, self.run.steps_per_epoch
-        schedules = {
-            ctx.path: [s.describe(name, t.fields()[name].domain.off, *lengths) for name, s in t.schedules().items()]
-            for t, ctx in self._scheduled
-        }
-        return plan_text(str(self.recipe), self.attached, self._at, self.view, schedules)
+        return plan_text(str(self.recipe), self.attached, self._at, self.view, self._scheduled.described())
 
     # --- state -------------------------------------------------------------------------------------------------------
 
@@ -244,8 +233,8 @@ class Session:
 
     def snapshot(self) -> dict[str, Tensor]:
         """A deep copy of the parameters and buffers that evaluation sees."""
-        current = {name: tensor.detach().clone() for name, tensor in tensors(self.view.model).items()}
-        return {**current, **{name: tensor.detach().clone() for name, tensor in self._acting.averaged().items()}}
+        seen = {**tensors(self.view.model), **self._acting.averaged()}
+        return {name: tensor.detach().clone() for name, tensor in seen.items()}
 
     @property
     def takes_bytes(self) -> bool:
@@ -284,11 +273,6 @@ class Session:
     def move_to(self, step: int, epochs: int) -> None:
         """Take the counters to another point of the run; draws and schedules follow them."""
         self.run.move_to(step, epochs)
-
-    def _follow_schedules(self) -> None:
-        """Each technique with a schedule as it acts at this optimizer step."""
-        for technique, ctx in self._scheduled:
-            ctx.follow(technique.at(self.run.step, self.run.steps, self.run.steps_per_epoch))
 
     def _demand_open(self) -> None:
         if self._closed:

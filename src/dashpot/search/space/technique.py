@@ -38,8 +38,7 @@ class TechniqueSpace:
     def at(self, values: Mapping[str, Any]) -> Technique:
         """The technique with values of its searched fields: numbers, which a schedule takes at its searched end."""
         found = {name: self.ranges[name].at(value) if name in self.ranges else value for name, value in values.items()}
-        # Every technique is a dataclass.
-        return dataclasses.replace(self.base, **found)  # type: ignore[type-var]  # every technique is a dataclass
+        return dataclasses.replace(self.base, **found)
 
     def describe(self) -> dict[str, str]:
         """Its searched fields in words, by name; a range with its schedule."""
@@ -83,8 +82,7 @@ def _bearing(base: Technique, mentioned: Mapping[str, Any], ranges: Mapping[str,
     """The technique, able to take values of its ranges: one with ``relative=0.01..0.1`` has no strength."""
     lowest: dict[str, Any] = {field: interval.at(interval.low) for field, interval in ranges.items()}
     try:
-        # Every technique is a dataclass, which the base class cannot say.
-        dataclasses.replace(base, **lowest)  # type: ignore[type-var]  # every technique is a dataclass
+        dataclasses.replace(base, **lowest)
     except ConfigError:
         fixed = {field: getattr(base, field) for field, interval in mentioned.items() if interval is None}
         return type(base)(**fixed, **lowest)

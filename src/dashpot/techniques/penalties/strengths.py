@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.configured import Configured
 from dashpot.core.errors import ConfigError, DataError, UsageError
 from dashpot.core.fields.domains import Range, check_number
 from dashpot.core.fields.schedule import Schedule
@@ -121,7 +122,7 @@ def resolve_strengths(recipe: Recipe | Technique, model: nn.Module, data: Any, l
         return recipe
     x, y, weight = collected(data)
 
-    def turn(technique: Technique) -> Technique:
+    def turn(technique: Configured) -> Configured:
         if not isinstance(technique, Penalty) or technique.relative is None:
             return technique
         largest = max_strength(model, x, y, technique, loss, weight)
