@@ -64,12 +64,12 @@ try:
         found["capability"] = ".".join(map(str, torch.cuda.get_device_capability()))
         found["memory_gb"] = round(torch.cuda.get_device_properties(0).total_memory / 1e9, 1)
         torch.ones(2, device="cuda").sum().item()
-except Exception as error:
+except Exception as error:  # whatever keeps the GPU from being used is told
     found["error"] = f"{type(error).__name__}: {error}"
 try:
     import triton
     found["triton"] = triton.__version__
-except Exception:
+except Exception:  # it may be there and fail to load
     found["triton"] = None
 print("PROBE" + json.dumps(found))
 """

@@ -59,7 +59,7 @@ def usable() -> bool:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
             torch.ones(2, device="cuda").sum().item()
-    except Exception:
+    except Exception:  # whatever it raises, the GPU is of no use
         return False
     return True
 
@@ -74,7 +74,7 @@ def own_tests() -> tuple[dict[str, Callable[[], None]], dict[str, str]]:
     for path in sorted(FOLDER.glob("test_*.py")):
         try:
             module = importlib.import_module(f"tests.cuda.{path.stem}")
-        except Exception as error:
+        except Exception as error:  # a test file that cannot be loaded is told, and the others run
             left_out[f"tests/cuda/{path.name}"] = f"{type(error).__name__}: {error}"
             continue
         for name, function in vars(module).items():
@@ -114,7 +114,7 @@ def run_own(wanted: list[str], teller: Teller) -> int:
             continue
         try:
             found[name]()
-        except Exception as error:
+        except Exception as error:  # a test may raise anything
             teller.end(name, outcome_of(error), "".join(traceback.format_exception(error)))
             if not usable():
                 return UNUSABLE

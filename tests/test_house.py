@@ -7,6 +7,7 @@ import doctest
 import html
 import importlib
 import pkgutil
+import re
 import runpy
 import subprocess
 import sys
@@ -227,3 +228,36 @@ def test_no_test_imports_another() -> None:
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not any(part.startswith("test_") for name in names for part in name.split(".")), (path.name, names)
+
+
+def code_files() -> list[Path]:
+    """The Python of the library, its tests, benchmarks and scripts."""
+    root = SOURCE.parents[1]
+    return [path for folder in ("src", "tests", "benchmarks", "scripts") for path in (root / folder).rglob("*.py")]
+
+
+IGNORED = re.compile(r"# type: ignore(\[[\w, -]+\])?(  # \w+)?")
+BROAD = re.compile(r"^\s*(except( \(?(Base)?Exception\b.*)?:|with .*suppress\((Base)?Exception\))")
+
+
+def test_what_is_ignored_or_caught_whole_says_why() -> None:
+    """A ``type: ignore`` names its code; a reason stands beside it or in the line above. So it does beside a broad
+    ``except``, or in the line below or above.
+    """
+    wrong = []
+    for path in code_files():
+        lines = ["", *path.read_text(encoding="utf-8").split("\n"), ""]
+        for number, line in enumerate(lines[1:-1], 1):
+            above, below = (lines[number + d].strip().startswith("# ") for d in (-1, 1))
+            ignored = IGNORED.search(line)
+            silent = ignored and 'r"' not in line and not (ignored[1] and (ignored[2] or above))
+            broad = BROAD.match(line) and not ("  # " in line or above or below)
+            if silent or broad:
+                wrong.append(f"{path}:{number}")
+    assert not wrong
+
+
+def test_files_are_short() -> None:
+    """At most 300 lines, so that each has one purpose."""
+    long = {str(path): count for path in SOURCE.rglob("*.py") if (count := path.read_text().count("\n")) > 300}
+    assert not long

@@ -167,7 +167,7 @@ def warm_up(peer: str) -> None:
     frame = pandas.DataFrame(rng.normal(size=(120, 3)), columns=["a", "b", "c"])
     frame["d"] = pandas.Categorical(rng.choice(["u", "v"], 120))
     problem = Problem("made up", frame_rows(frame), rng.integers(2, size=120), "classification")
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):  # what is wrong with it shows in its first line
         PEERS[peer][0](Case(problem, frame, ("d",), problem.split(0), 0))
 
 

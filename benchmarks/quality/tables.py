@@ -239,7 +239,7 @@ def measure(
             keep.mkdir(exist_ok=True, parents=True)
             parts = {key: value for key, value in vars(prediction).items() if value is not None}
             np.savez_compressed(keep / f"{name}-{case.seed}-{arm}.npz", **parts)
-    except Exception as error:
+    except Exception as error:  # a peer may fail in any way, which the line then says
         line["error"] = f"{type(error).__name__}: {error}"[:500]
     append(path, line)
     print(

@@ -49,7 +49,7 @@ def standardized(x: np.ndarray, x_test: np.ndarray, y: np.ndarray, y_test: np.nd
     mean, deviation = x.mean(0), x.std(0)
     deviation[deviation == 0] = 1
     parts = ((x - mean) / deviation, (x_test - mean) / deviation, y, y_test)
-    return tuple(torch.as_tensor(part) for part in parts)  # type: ignore[return-value]
+    return tuple(torch.as_tensor(part) for part in parts)  # type: ignore[return-value]  # as many as there were
 
 
 def svm(split: Split, columns: np.ndarray) -> float:

@@ -133,6 +133,7 @@ def arms(width: int, depth: int, norm: bool, count: int) -> tuple[dict[str, Call
         for number in (1, count):
             together = population(number, width, depth, norm, x, y, bfloat16)
             key = f"{name}, {number} member{'s' if number > 1 else ''}"
+            # The default holds the loop's value.
             found[key] = lambda together=together: together.train(1)  # type: ignore[misc]
             members[key] = number
     return found, members

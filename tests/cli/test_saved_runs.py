@@ -65,7 +65,7 @@ def damage(run: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 def test_whole_runs_load(run: Path) -> None:
     _, preprocessing, target = load_run(run)
-    assert preprocessing.numeric == ("größe", "b")  # type: ignore[union-attr]
+    assert preprocessing.numeric == ("größe", "b")  # type: ignore[union-attr]  # of a table
     assert target.classes == ("0", "1")
 
 
@@ -106,6 +106,7 @@ def test_a_damaged_image_run_is_told_when_it_is_loaded(image_run: Path) -> None:
         {"height": "8"},
     ):
         shutil.copytree(image_run, image_run.parent / "copy")
+        # A lambda of the loop.
         damage(image_run.parent / "copy", lambda s, wrong=wrong: s["inputs"].update(wrong))  # type: ignore[misc]
         with pytest.raises(dashpot.StorageError, match="is damaged"):
             load_run(image_run.parent / "copy")

@@ -146,7 +146,7 @@ def test_a_second_gradient_from_a_closure_that_does_nothing_is_refused() -> None
     dashpot.SAM().attach(model, optimizer, closure=True)
     mse_loss(model(X), Y).backward()
     with pytest.raises(dashpot.UsageError, match="SAM evaluates .* ran no backward pass"):
-        optimizer.step(lambda: None)  # type: ignore[arg-type,return-value]
+        optimizer.step(lambda: None)  # type: ignore[arg-type,return-value]  # a closure without a loss
 
 
 def test_a_second_gradient_of_the_last_micro_batch_alone_is_refused() -> None:

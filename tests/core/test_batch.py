@@ -126,7 +126,7 @@ def test_batches_move_however_deep_their_tensors_lie() -> None:
     assert batch.mask is not None
     assert batch.mask.is_meta
     whole = dashpot.Batch(torch.ones(2), torch.ones(2), truth=torch.zeros(2))
-    other = whole.to(torch.float64)  # type: ignore[arg-type]
+    other = whole.to(torch.float64)  # type: ignore[arg-type]  # a batch of one tensor
     assert other.truth.dtype == torch.float64
 
 

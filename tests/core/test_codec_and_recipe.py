@@ -39,9 +39,9 @@ def test_recipes_combine_in_order_and_do_not_change() -> None:
     assert (dashpot.InputNoise() | dashpot.InputNoise(std=0.3) | b).paths() == ["input-noise", "input-noise.2", "l1"]
     assert pickle.loads(pickle.dumps(a | b)) == a | b
     with pytest.raises(AttributeError):
-        b.strength = 2.0  # type: ignore[misc]
+        b.strength = 2.0  # type: ignore[misc]  # it is frozen
     with pytest.raises(dashpot.ConfigError, match="must be a Technique"):
-        dashpot.Recipe([nn.ReLU()])  # type: ignore[list-item]
+        dashpot.Recipe([nn.ReLU()])  # type: ignore[list-item]  # refused
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_the_space_speaks_of_searchable_fields_and_follows_the_metric() -> None:
     space = (dashpot.Mixup() | dashpot.L1(scaling="decoupled")).space()
     assert set(space) == {"mixup.alpha", "l1.strength"}
     adaptive = dashpot.L1().space()["strength"]
-    assert space["l1.strength"].search[0] > adaptive.search[0] * 100  # type: ignore[attr-defined]
+    assert space["l1.strength"].search[0] > adaptive.search[0] * 100  # type: ignore[attr-defined]  # a range has one
 
 
 @given(st.lists(st.sampled_from(["weights", "biases", "norms"]), min_size=1, max_size=3), st.booleans())

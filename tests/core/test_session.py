@@ -41,7 +41,7 @@ class TestConflicts:
     ) -> dashpot.Session:
         model = model or network()
         optimizer = options.pop("optimizer", None) or torch.optim.SGD(model.parameters(), lr=0.1)
-        return recipe.attach(model, optimizer, **options)  # type: ignore[arg-type]
+        return recipe.attach(model, optimizer, **options)  # type: ignore[arg-type]  # options of any argument
 
     @pytest.mark.parametrize(
         "recipe",

@@ -175,7 +175,7 @@ def test_a_cell_run_twice_replaces_its_class_and_a_foreign_namesake_is_told(monk
         cell(0.1)
         again = cell(0.2)
     assert codec.find("cell-noise") is again
-    assert codec.parse("cell-noise").std == 0.2  # type: ignore[attr-defined]
+    assert codec.parse("cell-noise").std == 0.2  # type: ignore[attr-defined]  # of the technique by that name
     with pytest.warns(
         registry.RegistryWarning, match=r"'cell-noise' now means elsewhere.CellNoise, no longer .*CellNoise"
     ):
@@ -200,10 +200,10 @@ def test_the_first_field_goes_without_its_name_in_every_technique() -> None:
         technique = cls()
         head = cls._head()
         value = getattr(technique, head)
-        assert cls(value) == technique  # type: ignore[call-arg]
+        assert cls(value) == technique  # type: ignore[call-arg]  # of the technique by that name
         assert str(technique).startswith(f"{cls.__name__}({head}=")
         with pytest.raises(TypeError, match="positional"):
-            cls(value, 1)  # type: ignore[call-arg]
+            cls(value, 1)  # type: ignore[call-arg]  # of the technique by that name
     assert dashpot.TotalVariation(0.3).strength == dashpot.HardThreshold(0.3).keep == dashpot.UnitNorm(0.3).norm == 0.3
 
 

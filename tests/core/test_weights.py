@@ -38,6 +38,7 @@ def test_what_is_no_weight_is_refused(given: Any, message: str) -> None:
 
 
 def test_only_ratios_of_fractions_count_and_no_sum_overflows() -> None:
+    # Weights were given.
     np.testing.assert_allclose(as_counts(np.array([1e300, 1.5, 1e308]))[2] / 3, 1, rtol=1e-7)  # type: ignore[index]
     large, small = as_counts(np.array([0.2, 0.6])), as_counts(np.array([1e-9, 3e-9]))
     assert large is not None

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 try:
     import pytest
 except ImportError:
-    pytest = None  # type: ignore[assignment]
+    pytest = None  # type: ignore[assignment]  # absent on that machine
 
 DEVICE = os.environ.get("DASHPOT_TEST_DEVICE", "cuda")
 PLACE = torch.device(DEVICE)
@@ -32,6 +32,7 @@ def each(name: str, values: Sequence[Any]) -> Callable[[F], F]:
     """The test for each of the values, whose text names the case."""
 
     def marked(function: F) -> F:
+        # Cases stand on the function.
         function.cases = [*getattr(function, "cases", []), (name, list(values))]  # type: ignore[attr-defined]
         return pytest.mark.parametrize(name, list(values), ids=str)(function) if pytest is not None else function
 

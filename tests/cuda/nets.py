@@ -35,7 +35,7 @@ class Net(nn.Module):
 def run(optimizer: Any, model: Net, steps: int = 6, start: int = 0) -> None:
     for step in range(start, start + steps):
         optimizer.zero_grad()
-        model.loss(step).backward()  # type: ignore[no-untyped-call]
+        model.loss(step).backward()  # type: ignore[no-untyped-call]  # torch has no types here
         optimizer.step()
 
 

@@ -95,7 +95,7 @@ def test_sharpness_under_autocast() -> None:
         optimizer.zero_grad()
         with torch.autocast(PLACE.type, dtype=torch.bfloat16):
             loss = functional.cross_entropy(model(x), y)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         return loss.detach()
 
     with dashpot.SAM(rho=0.05).attach(model, optimizer, closure=True):

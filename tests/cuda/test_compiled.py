@@ -108,7 +108,7 @@ def test_a_compiled_optimizer_step_drives_the_recipe() -> None:
     recipe = D.L2(strength=0.1) | D.GradientClipping(maximum=0.1) | D.WeightDecay(strength=0.5) | D.EMA(decay=0.9)
     found = []
     for compiled in (True, False):
-        torch._dynamo.reset()  # type: ignore[no-untyped-call]
+        torch._dynamo.reset()  # type: ignore[no-untyped-call]  # torch has no types here
         model, (x, y) = network(), table()
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.0)
         session = recipe.attach(model, optimizer)

@@ -35,7 +35,7 @@ def worker(rank: int, folder: str) -> None:
     def closure() -> Any:
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(x), y)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         return loss.detach()
 
     recipe = D.Dropout(p=0.1, on="type:Linear") | D.SAM(rho=0.05) | D.L1(strength=1e-3) | D.EMA(decay=0.9)

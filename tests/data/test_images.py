@@ -120,7 +120,7 @@ class TestRights:
         def refuse(path: object) -> object:
             if str(path).endswith("locked"):
                 raise PermissionError(13, "Permission denied", str(path))
-            return scan(path)  # type: ignore[call-overload]
+            return scan(path)  # type: ignore[call-overload]  # paths of any kind
 
         monkeypatch.setattr(os, "scandir", refuse)
         with pytest.raises(dashpot.StorageError, match="locked cannot be read: Permission denied"):

@@ -170,7 +170,7 @@ def test_prediction_finds_columns_by_name(tmp_path: Path, csv: Path) -> None:
 )
 def test_bad_tables(tmp_path: Path, change: object, target: str | None, message: str) -> None:
     path = tmp_path / "bad.csv"
-    change(table()).to_csv(path, index=False)  # type: ignore[operator]
+    change(table()).to_csv(path, index=False)  # type: ignore[operator]  # a function of the case
     with pytest.raises(dashpot.DataError, match=message):
         problem = load_problem(path, target)
         problem.prepare(problem.split(0).train)

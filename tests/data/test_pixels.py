@@ -245,7 +245,7 @@ def test_a_network_of_ones_own_is_handed_standardized_images(seen: list[Tensor])
 
         def forward(self, x: Tensor) -> Tensor:
             lowest.append(float(x.min()))
-            return self.layer(x.flatten(1))  # type: ignore[no-any-return]
+            return self.layer(x.flatten(1))  # type: ignore[no-any-return]  # torch's modules return Any
 
     config = dashpot.SearchConfig(cv=2, epochs=1, explain=False, test=False)
     dashpot.tune(problem(), model=Own, recipe=[Brighten()], trials=2, config=config, progress=False)

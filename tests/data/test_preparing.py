@@ -178,7 +178,7 @@ class TestNamedParts:
     )
     @pytest.mark.filterwarnings("ignore::dashpot.data.DataWarning")
     def test_bad_parts(self, tmp_path: Path, change: object, message: str | None) -> None:
-        change(named()).to_csv(tmp_path / "a.csv", index=False)  # type: ignore[operator]
+        change(named()).to_csv(tmp_path / "a.csv", index=False)  # type: ignore[operator]  # a function of the case
         if message is None:
             load_problem(tmp_path / "a.csv", "target")
             return

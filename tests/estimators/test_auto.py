@@ -58,6 +58,7 @@ def test_probabilities_are_calibrated_and_decided_by_the_fitted_rule(
     p = fitted.predict_proba(x)
     np.testing.assert_allclose(p.sum(axis=1), 1)
     np.testing.assert_allclose(np.exp(fitted.predict_log_proba(x)), p, rtol=1e-9)
+    # A classifier has one.
     logits = fitted._outputs(x).numpy() / fitted.decision_.temperature  # type: ignore[union-attr]
     expected = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.testing.assert_allclose(p, expected / expected.sum(axis=1, keepdims=True), rtol=1e-9)

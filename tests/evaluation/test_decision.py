@@ -331,6 +331,6 @@ class TestCrossFitting:
         assert 0 <= cross_fitted_score(p[:3], np.array([0, 0, 1]), "balanced_accuracy", folds=2) <= 1
         for folds in (1, 121, 2.5):
             with pytest.raises(ConfigError, match="folds"):
-                cross_fitted_score(p, y, "accuracy", folds=folds)  # type: ignore[arg-type]
+                cross_fitted_score(p, y, "accuracy", folds=folds)  # type: ignore[arg-type]  # refused
         with pytest.raises(ConfigError, match="seed"):
             cross_fitted_score(p, y, "accuracy", seed=-1)

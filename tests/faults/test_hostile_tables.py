@@ -58,7 +58,7 @@ def _ours(call: Callable[[], Any], told: str) -> Any:
         warnings.simplefilter("always")
         try:
             result = call()
-        except Exception as error:
+        except Exception as error:  # of any kind: none is expected
             raise AssertionError(f"{told}: {type(error).__name__}: {error}") from error
     known = ("dashpot", "sklearn")
     foreign = [str(w.message) for w in caught if not w.category.__module__.startswith(known) and not _asked(w)]

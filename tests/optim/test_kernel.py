@@ -97,6 +97,7 @@ class Mixed(nn.Module):
 
 def trained(make: object, penalty: Proximal, engine: str, steps: int = 4) -> tuple[list[Tensor], torch.optim.Optimizer]:
     model = Mixed()
+    # One of several functions.
     optimizer = make(model, lr=0.01, penalty=penalty, engine=engine)  # type: ignore[operator]
     for step in range(steps):
         model.gradients(step)
@@ -167,6 +168,7 @@ def test_moments_that_the_kernel_cannot_read_are_left_to_torch(
             for number, p in enumerate(model.parameters()):
                 p.copy_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(number)))
         model.to(dtype)
+        # One of several functions.
         optimizer = make(model, lr=0.01, penalty=dashpot.L1(strength=1e-3), engine=engine)  # type: ignore[operator]
         try:
             for step in range(3):
@@ -176,7 +178,7 @@ def test_moments_that_the_kernel_cannot_read_are_left_to_torch(
                     )
                 optimizer.step()
                 if not step:
-                    change(model, optimizer)  # type: ignore[operator]
+                    change(model, optimizer)  # type: ignore[operator]  # one of several functions
         except RuntimeError as error:
             return type(error).__name__
         return [p.detach() for p in model.parameters()]
@@ -211,6 +213,7 @@ def test_a_subclass_of_tensor_is_left_to_torch() -> None:
 def test_a_state_of_other_shapes_is_refused(make: object, name: str, engine: str) -> None:
     def stepped(rows: int) -> torch.optim.Optimizer:
         model = nn.Linear(200, rows, bias=False)
+        # One of several functions.
         optimizer = make(model, lr=0.01, penalty=dashpot.L1(strength=1e-3), engine=engine)  # type: ignore[operator]
         model.weight.grad = torch.ones_like(model.weight)
         optimizer.step()

@@ -73,7 +73,7 @@ def test_a_large_dtensor_is_mapped_as_its_shard_alone_would_be(
     def sharded(t: Tensor) -> Tensor:
         return DTensor.from_local(t.clone(), mesh, [Shard(0)], run_check=False)
 
-    got = stepped(sharded(w), sharded(g), make, penalty, attached).to_local()  # type: ignore[attr-defined]
+    got = stepped(sharded(w), sharded(g), make, penalty, attached).to_local()  # type: ignore[attr-defined]  # a DTensor
     expected = stepped(w.clone(), g, make, penalty, attached)
     assert not torch.equal(expected, stepped(w.clone(), g, make, dashpot.L1(strength=0.0), attached))
     torch.testing.assert_close(got, expected, rtol=2e-5, atol=2e-6)

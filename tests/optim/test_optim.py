@@ -65,7 +65,7 @@ class Net(nn.Module):
 def run(optimizer: torch.optim.Optimizer, model: Net, steps: int = 6, start: int = 0) -> None:
     for step in range(start, start + steps):
         optimizer.zero_grad()
-        model.loss(step).backward()  # type: ignore[no-untyped-call]
+        model.loss(step).backward()  # type: ignore[no-untyped-call]  # torch has no types here
         optimizer.step()
 
 
@@ -84,7 +84,7 @@ def stock(kind: str, penalty: Proximal, **options: Any) -> Net:
 def _on(penalty: Proximal, where: dashpot.Where) -> Proximal:
     from dataclasses import replace
 
-    return replace(penalty, on=where)  # type: ignore[type-var]
+    return replace(penalty, on=where)  # type: ignore[type-var]  # one of several classes
 
 
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -149,8 +149,8 @@ def test_without_a_penalty_it_is_torchs_bit_for_bit() -> None:
         (SGD, torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
     ):
         first, second = Net(), Net()
-        run(ours(first.parameters(), **options), first)  # type: ignore[operator]
-        run(theirs(second.parameters(), **options), second)  # type: ignore[operator]
+        run(ours(first.parameters(), **options), first)  # type: ignore[operator]  # one of several classes
+        run(theirs(second.parameters(), **options), second)  # type: ignore[operator]  # one of several classes
         assert all(torch.equal(a, b) for a, b in zip(first.weights, second.weights, strict=True))
 
 
@@ -343,9 +343,9 @@ def test_skipped_and_scaled_steps_of_a_grad_scaler() -> None:
 def test_bad_input() -> None:
     model = nn.Linear(6, 5)
     with pytest.raises(dashpot.ConfigError, match=r"penalty must be a technique with a proximal map.*recipe"):
-        AdamW(model, penalty=dashpot.Orthogonality())  # type: ignore[arg-type]
+        AdamW(model, penalty=dashpot.Orthogonality())  # type: ignore[arg-type]  # refused
     with pytest.raises(dashpot.ConfigError, match="ElasticNet"):
-        SGD(model, penalty=dashpot.L2())  # type: ignore[arg-type]
+        SGD(model, penalty=dashpot.L2())  # type: ignore[arg-type]  # refused
     with pytest.raises(dashpot.ConfigError, match=r"(?s)groups of weight.*blocks of 4 x 4.*\[5, 6\]"):
         AdamW(model, penalty=dashpot.GroupLasso(groups="block:4"))
     with pytest.raises(dashpot.ConflictError, match=r"dashpot.resolve_strengths"):

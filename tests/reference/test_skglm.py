@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import celer  # type: ignore[import-untyped]
+import celer  # type: ignore[import-untyped]  # it has no types
 import numpy as np
 import pytest
 import torch
-from skglm import GeneralizedLinearEstimator  # type: ignore[import-untyped]
-from skglm.datafits import Quadratic  # type: ignore[import-untyped]
-from skglm.penalties import SCAD, MCPenalty  # type: ignore[import-untyped]
-from skglm.solvers import AndersonCD  # type: ignore[import-untyped]
+from skglm import GeneralizedLinearEstimator  # type: ignore[import-untyped]  # it has no types
+from skglm.datafits import Quadratic  # type: ignore[import-untyped]  # it has no types
+from skglm.penalties import SCAD, MCPenalty  # type: ignore[import-untyped]  # it has no types
+from skglm.solvers import AndersonCD  # type: ignore[import-untyped]  # it has no types
 from sklearn.linear_model import Lasso
 from torch import nn
 

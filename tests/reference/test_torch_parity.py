@@ -35,7 +35,7 @@ def run(
     decayed = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = make(groups, 0.02)  # type: ignore[list-item]
+    optimizer = make(groups, 0.02)  # type: ignore[list-item]  # groups are dicts
     session = recipe.attach(model, optimizer) if recipe is not None else None
     for _ in range(steps):
         optimizer.zero_grad()

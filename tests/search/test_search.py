@@ -133,8 +133,9 @@ def test_interactions_reach_the_report(tmp_path: Path) -> None:
     # Baseline with a learning rate at which nothing is learned, so that the whole default space wins.
     baseline = search.space.baseline()
     slower = {**baseline.params, "lr": 5e-4}
-    search.space.baseline = lambda: search.space.candidate(slower)  # type: ignore[method-assign]
+    search.space.baseline = lambda: search.space.candidate(slower)  # type: ignore[method-assign]  # put in for the test
     whole = search.space.candidate({**search.space.default().params, "lr": 2e-2})
+    # Put in for the test.
     search.first_candidates = lambda: [search.space.baseline(), whole, whole]  # type: ignore[method-assign]
     store = search.open()
     try:

@@ -325,6 +325,7 @@ def test_several_values_and_options_of_the_network(tmp_path: Path) -> None:
     torch.testing.assert_close(load_file(folder / "model.safetensors"), dict(result.network.state_dict()))
     assert not (folder / "preprocessing.json").exists()
     written = (folder / "recipe.toml").read_text()
+    # A submodule that is loaded by then.
     assert dashpot.core.fields.codec.loads(written) == result.recipe  # type: ignore[attr-defined]
 
 

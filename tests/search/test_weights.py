@@ -74,13 +74,14 @@ def test_a_metric_of_ones_own_is_in_the_test_scores_and_must_know_weights() -> N
         return float((predicted == y).mean())
 
     own = Metric("share", "classification", "higher", "decision", share)
-    config = SearchConfig(**QUICK, metric=own)  # type: ignore[arg-type]
+    config = SearchConfig(**QUICK, metric=own)  # type: ignore[arg-type]  # a metric of its own
     result = dashpot.tune((X, CODES), config=config, progress=False)
     scores = result.record["test"]["chosen"]
     assert scores["share"] == scores["accuracy"]
     with pytest.raises(
         dashpot.ConfigError, match=r"metric must be one whose function takes \(predicted, truth, weight"
     ):
+        # A metric of its own.
         dashpot.tune((X, CODES), sample_weight=COUNT, metric=own, trials=2, progress=False)  # type: ignore[arg-type]
 
 

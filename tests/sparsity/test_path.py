@@ -85,9 +85,11 @@ def test_three_classes_and_their_intercepts_are_stationary() -> None:
     for i, strength in enumerate(result.strengths):
         layer = result.model(i)
         nn.functional.cross_entropy(layer(x), y).backward()
-        grad = layer.weight.grad  # type: ignore[attr-defined]
+        grad = layer.weight.grad  # type: ignore[attr-defined]  # it is a Linear
+        # It is a Linear.
         gap = dashpot.L1(strength=strength).stationarity(layer.weight.detach(), grad)  # type: ignore[attr-defined]
         assert float(gap.max()) < 1e-6 * strong(result)
+        # It is a Linear.
         assert float(layer.bias.grad.abs().max()) < 1e-6 * strong(result)  # type: ignore[attr-defined]
 
 
@@ -121,7 +123,7 @@ def test_scores_choices_and_json() -> None:
     record = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert record["coefficients"][-1]["values"][0] == pytest.approx(
         result.coefficients[-1][0][record["coefficients"][-1]["columns"]]
-    )  # type: ignore[index]
+    )  # type: ignore[index]  # it is a Linear
     assert len(selected_features(result.model(), result.feature_names)) == result.selected[result.one_se]
     again = path(lambda: nn.Linear(8, 1), (x, y), dashpot.L1(), points=10, cv=5)
     np.testing.assert_array_equal(again.fold_losses, result.fold_losses)

@@ -241,7 +241,7 @@ class TestRefusals:
     )
     def test_text_that_is_no_grouping(self, text: str) -> None:
         with pytest.raises(dashpot.ConfigError, match="GroupLasso.groups must be one of element"):
-            dashpot.GroupLasso(groups=text)  # type: ignore[arg-type]
+            dashpot.GroupLasso(groups=text)  # type: ignore[arg-type]  # read from text, or refused
 
     @pytest.mark.parametrize(
         "wrong",
@@ -249,7 +249,7 @@ class TestRefusals:
     )
     def test_values_that_are_no_grouping(self, wrong: object) -> None:
         with pytest.raises(dashpot.ConfigError, match="groups"):
-            dashpot.GroupLasso(groups=wrong)  # type: ignore[arg-type]
+            dashpot.GroupLasso(groups=wrong)  # type: ignore[arg-type]  # read from text, or refused
 
 
 class TestText:
@@ -267,9 +267,10 @@ class TestText:
 
     def test_a_tensor_is_its_index_map(self) -> None:
         groups = torch.tensor([[0, 0], [4, 1]])
-        technique = dashpot.GroupLasso(groups=groups)  # type: ignore[arg-type]
+        technique = dashpot.GroupLasso(groups=groups)  # type: ignore[arg-type]  # read from text, or refused
         assert str(technique.groups) == "index:0/0/4/1"
         assert technique == dashpot.GroupLasso(groups=dashpot.Grouping.index(groups.numpy()))
+        # Read from text, or refused.
         assert technique == dashpot.GroupLasso(groups="index:0/0/4/1")  # type: ignore[arg-type]
         (again,) = codec.loads(codec.dumps(technique))
         assert again == technique

@@ -97,6 +97,7 @@ class Masked(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.layer(x)
+        # Torch's modules return Any.
         return torch.where(self.mask.isfinite(), out, out.detach() * 0 - 9)  # type: ignore[no-any-return,operator]
 
 

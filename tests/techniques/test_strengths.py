@@ -157,7 +157,7 @@ class TestRefusedAtOnce:
     @pytest.mark.parametrize("wrong", [-1e-9, math.nan, INFINITE, -INFINITE, True, "0.1", np.bool_(True), 1j])
     def test_strengths_that_are_none(self, cls: type[Penalty], field: str, wrong: object) -> None:
         with pytest.raises(dashpot.ConfigError, match=rf"{cls.__name__}\.{field} must be a number >= 0, finite"):
-            cls(**{field: wrong})  # type: ignore[arg-type]
+            cls(**{field: wrong})  # type: ignore[arg-type]  # converted, or refused
 
     @pytest.mark.parametrize("cls", PENALTIES)
     def test_two_strengths(self, cls: type[Penalty]) -> None:
@@ -176,9 +176,10 @@ class TestRefusedAtOnce:
             (lambda: dashpot.MCP(gamma=-3.0), r"MCP\.gamma must be a number > 1"),
             (lambda: dashpot.NOfM(n=5, m=4), r"NOfM\.n must be at most m \(4\), got 5"),
             (lambda: dashpot.NOfM(n=0, m=4), r"NOfM\.n must be a whole number >= 1"),
+            # Converted, or refused.
             (lambda: dashpot.NOfM(n=1.5, m=4), r"NOfM\.n must be a whole number >= 1"),  # type: ignore[arg-type]
             (
-                lambda: dashpot.L1(scaling="newton"),  # type: ignore[arg-type]
+                lambda: dashpot.L1(scaling="newton"),  # type: ignore[arg-type]  # converted, or refused
                 r"L1\.scaling must be one of adaptive, decoupled",
             ),
             (lambda: dashpot.ElasticNet(l1_ratio=1.1), r"ElasticNet\.l1_ratio must be a number in \[0, 1\]"),
@@ -196,7 +197,7 @@ class TestRefusedAtOnce:
         assert dashpot.MCP(gamma=1.0 + 1e-9).gamma > 1
         assert dashpot.NOfM(n=4, m=4).n == 4
         assert dashpot.L1(strength=0).strength == 0.0
-        assert dashpot.L1(strength=np.float32(0.5)).strength == 0.5  # type: ignore[arg-type]
+        assert dashpot.L1(strength=np.float32(0.5)).strength == 0.5  # type: ignore[arg-type]  # converted, or refused
 
 
 class TestRefusedAtAttach:
@@ -241,7 +242,7 @@ class TestRefusedAtAttach:
             """Steps twice as far, which its base class does not tell."""
 
             @torch.no_grad()
-            def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            def step(self, closure: Any = None) -> None:  # type: ignore[override]  # as old optimizers had it
                 for group in self.param_groups:
                     for p in group["params"]:
                         if p.grad is not None:
@@ -301,7 +302,7 @@ class TestZeros:
     ) -> None:
         torch.manual_seed(0)
         model = nn.ModuleDict({"used": nn.Linear(4, 3), "unused": nn.Linear(4, 3)})
-        optimizer = kind(model.parameters(), lr=0.1)  # type: ignore[call-arg]
+        optimizer = kind(model.parameters(), lr=0.1)  # type: ignore[call-arg]  # converted, or refused
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         with technique.attach(model, optimizer):
             model["used"](torch.ones(2, 4)).square().mean().backward()

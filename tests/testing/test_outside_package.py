@@ -55,8 +55,8 @@ def load(folder: Path, name: str, text: str) -> object:
 
 def test_a_good_technique_passes_every_law_and_is_found_by_name(package: Path) -> None:
     module = load(package, "outside_good", GOOD)
-    run_laws(Row(module.OutsideNoise(std=0.5)))  # type: ignore[attr-defined]
-    assert codec.parse("outside-noise:std=0.3").std == 0.3  # type: ignore[attr-defined]
+    run_laws(Row(module.OutsideNoise(std=0.5)))  # type: ignore[attr-defined]  # made by the test
+    assert codec.parse("outside-noise:std=0.3").std == 0.3  # type: ignore[attr-defined]  # made by the test
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ class Hook:
 
 def test_an_activation_dropout_of_another_package_is_in_a_population_what_it_is_alone(package: Path) -> None:
     module = load(package, "outside_units", UNITS)
-    run_laws(Row(module.OutsideUnits(p=0.5)))  # type: ignore[attr-defined]
+    run_laws(Row(module.OutsideUnits(p=0.5)))  # type: ignore[attr-defined]  # made by the test
     x = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
     y = (x[:, 0] > 0).long()
 
@@ -273,8 +273,8 @@ class OutsideRoot(Penalty):
 
 def test_an_augmentation_and_a_penalty_of_another_package_are_whole(package: Path) -> None:
     module = load(package, "outside_another", ANOTHER)
-    run_laws(Row(module.OutsideErase(0.5)), without=("compiles",))  # type: ignore[attr-defined]
-    run_laws(Row(module.OutsideRoot(0.01)), without=("compiles",))  # type: ignore[attr-defined]
+    run_laws(Row(module.OutsideErase(0.5)), without=("compiles",))  # type: ignore[attr-defined]  # made by the test
+    run_laws(Row(module.OutsideRoot(0.01)), without=("compiles",))  # type: ignore[attr-defined]  # made by the test
     recipe = dashpot.Recipe.coerce("outside-erase:share=0.5to0 | outside-root:strength=0.02@from=50%")
     assert not recipe[0].requires.fits("table")
     assert recipe[1].exclusive == dashpot.L1.exclusive

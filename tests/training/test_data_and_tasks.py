@@ -278,7 +278,7 @@ def padded(sentences: list[Tensor]) -> dashpot.Batch:
 
 
 def test_padded_sequences_train_and_score_as_their_positions_alone() -> None:
-    loader: Any = DataLoader(SENTENCES, batch_size=6, collate_fn=padded)  # type: ignore[arg-type]
+    loader: Any = DataLoader(SENTENCES, batch_size=6, collate_fn=padded)  # type: ignore[arg-type]  # rows are texts
     recipe = dashpot.L2(strength=0.01) | dashpot.LabelSmoothing(smoothing=0.1)
     ours = fit(Tagger(), loader, valid=loader, recipe=recipe, optimizer=lambda p: torch.optim.SGD(p, lr=0.5))
     tokens = torch.cat(SENTENCES)

@@ -129,7 +129,7 @@ def conflicts(space: Space, task: Task) -> set[frozenset[str]]:
         network = built(lambda: task.make(dict(space.baseline().net)))
         view = ModelView(network, adamw_for(network, None, 1e-3))
         for part in space.techniques:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # as above
                 claims[part.name] = set(part.base.claims(view))
     return {frozenset((a, b)) for a, b in itertools.combinations(claims, 2) if claims[a] & claims[b]}
 

@@ -186,9 +186,9 @@ def test_one_candidates_folds_and_seeds(task: Task, finalists: list[Trial]) -> N
     chosen = choice.chosen
     again = Race(task, TRAINING, [Trial(chosen.number, chosen.candidate, repeat=1)], folds=EVERY).run(rungs=())
     one = assemble(task, finalists, choice, EVERY, "folds")
-    assert len(one.network.networks) == FOLDS  # type: ignore[arg-type]
+    assert len(one.network.networks) == FOLDS  # type: ignore[arg-type]  # it is an ensemble
     both = assemble(task, [*finalists, *again], choice, EVERY, "folds")
-    assert len(both.network.networks) == 2 * FOLDS  # type: ignore[arg-type]
+    assert len(both.network.networks) == 2 * FOLDS  # type: ignore[arg-type]  # it is an ensemble
     assert both.members == [(chosen.number, 1.0)]
     assert "1 candidate with 2 seeds in all" in both.text
     p = [task_probabilities(task, r) for r in (chosen, again[0])]
@@ -210,6 +210,7 @@ def test_seeds_of_a_candidate_count_as_one(task: Task, finalists: list[Trial]) -
             expected += n / sum(counts.values()) / len(seeds) * task_probabilities(task, r)
     made = assemble(task, found, choose(finalists), EVERY, "finalists")
     np.testing.assert_allclose(made.held_out[0].exp().numpy(), expected, atol=1e-6)
+    # It is an ensemble.
     assert len(made.network.networks) == FOLDS * sum(r.number in counts for r in found)  # type: ignore[arg-type]
     assert sum(made.network.weights) == pytest.approx(1.0)
 

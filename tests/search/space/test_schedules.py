@@ -49,9 +49,9 @@ def test_perturbing_moves_the_searched_end() -> None:
     near = perturbed(space(), whole, np.random.default_rng(0))
     assert near is not None
     (before, after) = (next(t for t in c.recipe if t.name == "dropout") for c in (whole, near))
-    assert isinstance(before.p, Schedule)  # type: ignore[attr-defined]
-    assert after.p.start != before.p.start  # type: ignore[attr-defined]
-    assert after.p.end == before.p.end == 0.0  # type: ignore[attr-defined]
+    assert isinstance(before.p, Schedule)  # type: ignore[attr-defined]  # it is Dropout
+    assert after.p.start != before.p.start  # type: ignore[attr-defined]  # it is Dropout
+    assert after.p.end == before.p.end == 0.0  # type: ignore[attr-defined]  # it is Dropout
 
 
 def test_a_race_is_that_of_the_numbers_at_each_step(tmp_path: Path) -> None:

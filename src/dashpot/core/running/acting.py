@@ -73,7 +73,7 @@ class Acting:
         """
         try:
             self._begin(recipe, batch_size, closure)
-        except BaseException:
+        except BaseException:  # after Ctrl-C, too, nothing stays installed
             self.remove()
             raise
 

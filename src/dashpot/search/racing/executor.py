@@ -62,7 +62,7 @@ class ParallelTrials:
                 self._build(threads, set(self.reasons), apart=not self.reasons)
                 if not self.reasons:
                     self.notes.append(f"{APART}: {reason(error)}")
-        except BaseException:
+        except BaseException:  # after Ctrl-C, too, torch has its threads back
             torch.set_num_threads(self._before)
             raise
 

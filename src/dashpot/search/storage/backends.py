@@ -89,7 +89,7 @@ def open_storage(url: str) -> Any:
         raise StorageError(
             f"--storage {shown(url)} needs the package {package}, which is not installed. Install it: {way}"
         ) from error
-    except Exception as error:
+    except Exception as error:  # every driver has errors of its own; all but a wrong address are raised again
         if type(error).__name__ in ("NoSuchModuleError", "ArgumentError") or isinstance(error, ValueError):
             raise ConfigError("--storage", KINDS, shown(url)) from error
         raise

@@ -49,7 +49,7 @@ def open_study(
                 return storage, optuna.load_study(study_name=name, storage=storage, sampler=own_sampler), False
         except DashpotError:
             raise
-        except Exception as error:
+        except Exception as error:  # every backend has errors of its own
             # Every backend has errors of its own; workers that make the tables at once also get in each other's way.
             if not patient and restarting(error):
                 patient, limit = True, time.monotonic() + RESTART

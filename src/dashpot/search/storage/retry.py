@@ -23,7 +23,7 @@ def with_retries(action: Callable[[], T], storage: Any, url: str, name: str, sec
     while True:
         try:
             return action()
-        except Exception as error:
+        except Exception as error:  # every backend has errors of its own; what does not pass is raised again
             if passing(error):
                 if time.monotonic() > limit:
                     raise StorageError(

@@ -71,7 +71,7 @@ class Store:
                 self.set("settings", ours)
             else:
                 demand_same(f"the study {self.name!r} in {shown(self.url)}", theirs, ours)
-        except BaseException:
+        except BaseException:  # Ctrl-C leaves no connection open, either
             self.close()
             raise
 
@@ -252,7 +252,7 @@ class Store:
         with contextlib.suppress(Exception), self._lock:
             self.study.set_user_attr(f"beat:{self.worker}", heartbeat.GONE)
         self._heartbeat.join()
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # a connection that is broken anyway
             engine = getattr(self._storage, "engine", None)
             engine.dispose() if engine is not None else self._storage.close()
 
