@@ -50,6 +50,12 @@ class Data:
         x = nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bicubic").clamp(0, 1).mul(255).to(torch.uint8)
         return Data(x[:5000], y[:5000], x[5000:], y[5000:], "made-up images")
 
+    def part(self, rows: int | None) -> Data:
+        """The first ``rows`` to train on, and as large a part of those to test."""
+        share = 1.0 if rows is None else rows / len(self.train[0])
+        (x, y), (x_test, y_test) = ([p[: round(share * len(p))] for p in some] for some in (self.train, self.test))
+        return Data(x, y, x_test, y_test, self.what)
+
 
 class Plain(nn.Module):
     """The layers of the built-in network for 32 x 32, written down as in a tutorial."""

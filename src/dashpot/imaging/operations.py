@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,7 +97,7 @@ class Warp(Operation):
         if not agree:
             return None
         return Warp(
-            torch.matmul(self.matrix, later.matrix),
+            torch.from_numpy(np.matmul(self.matrix.numpy(), later.matrix.numpy())),  # torch's call takes longer
             later.size or self.size,
             later.knots,
             later.spacing,

@@ -71,8 +71,9 @@ class SampleTransform:
     """
 
     def __init__(self, recipe: Recipe | Technique | str | Sequence[Any], seed: int = 0) -> None:
-        self._techniques = pictures_of(recipe, type(self).__name__)
         self.seed = check_whole("seed", seed, 0)
+        found = pictures_of(recipe, type(self).__name__)
+        self._techniques = [(stream(self.seed, path), technique) for path, technique in found]
 
     def __call__(self, image: Any, *, index: int, epoch: int = 0) -> Any:
         """The image as it is trained on.
@@ -117,8 +118,7 @@ class SampleTransform:
             )
         x = (image if image.ndim == 3 else image[None])[None].contiguous()
         size, place, drawn = Size(*x.shape), torch.tensor([index], device="cpu"), []
-        for path, technique in self._techniques:
-            own = stream(self.seed, path)
+        for own, technique in self._techniques:
             drawn.append((technique, SampleDraws(derive(own, epoch, index), 1, own=own, index=place, epoch=epoch)))
         out = execute(x, operations_of(drawn, size))[0]
         return out if image.ndim == 3 else out[0]
