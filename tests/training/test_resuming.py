@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import dashpot
+from dashpot.core.rng import initial_weights
+from dashpot.nets import ConvNet
+from dashpot.training.checkpoint import Checkpoint
 from dashpot.training.resuming import loss_in_words
 
 X = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
@@ -218,3 +221,28 @@ def test_a_technique_without_a_summary_resumes(tmp_path: Path) -> None:
 
     run(tmp_path, recipe=Quiet())
     assert run(tmp_path, recipe=Quiet(), resume=True).stopped == "all epochs done"
+
+
+def test_a_network_in_channels_last_memory_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randint(256, (24, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data, save = (x, torch.arange(24) % 2), Checkpoint.save
+
+    def trained(**given: Any) -> dict[str, Tensor]:
+        with initial_weights(3):
+            network = ConvNet(3, 2, size=8, width=8)
+        dashpot.fit(network, data, epochs=5, batch_size=12, lr=0.01, modality="image", progress=False, **given)
+        return dict(network.state_dict())
+
+    def interrupted(self: Checkpoint, *given: Any) -> None:
+        save(self, *given)
+        if len(given[3]) == 2:
+            raise KeyboardInterrupt
+
+    whole = trained()
+    monkeypatch.setattr(Checkpoint, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trained(checkpoint=tmp_path)
+    monkeypatch.undo()
+    resumed = trained(checkpoint=tmp_path, resume=True)
+    assert any(not value.is_contiguous() for value in whole.values())
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)

@@ -99,6 +99,7 @@ class Checkpoint:
         try:
             model.load_state_dict(tree["model"])
             optimizer.load_state_dict(tree["optimizer"])
+            _laid_out_as_parameters(optimizer)
         except (RuntimeError, ValueError) as error:
             raise ConfigError(
                 "model",
@@ -108,3 +109,14 @@ class Checkpoint:
             ) from None
         self.kept, self.threads = tree.get("kept", {}), tree.get("threads")
         return tree["history"], tree["stopped"]
+
+
+def _laid_out_as_parameters(optimizer: Optimizer) -> None:
+    """Moments in the memory layout of their parameters, such as channels last, which no file keeps. A fused step goes
+    through both in the order of memory, and would take those of other weights.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            same = isinstance(value, torch.Tensor) and value.shape == parameter.shape
+            if same and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
