@@ -153,8 +153,8 @@ class Recipe(tuple[Configured, ...]):
             ignore_index: the class that marks positions without a target; they are left out of the mean.
             steps: optimizer steps of the whole run, which schedules over a share of it need.
             steps_per_epoch: optimizer steps of an epoch, which schedules in epochs need.
-            modality: what the inputs are: ``"table"``, ``"image"`` (floats in [0, 1] until the model standardizes them)
-                or ``"text"``; a technique for others is refused.
+            modality: what the inputs are: ``"table"``, ``"image"`` (floats in [0, 1] until the model standardizes
+                them), ``"signal"`` or ``"text"``; a technique for others is refused.
 
         Returns:
             The session: the one mutable object. Close it, or use it in ``with``.

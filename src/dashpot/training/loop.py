@@ -153,7 +153,7 @@ def fit(
             options, learning rate and schedule, loss, recipe, data, seed, epochs) is compared first, and refused where
             it differs: nothing has been changed then.
         progress: a bar in a terminal, lines of text elsewhere (on standard error).
-        modality: what the inputs are: ``"table"``, ``"image"`` or ``"text"``; None does not say. Images
+        modality: what the inputs are: ``"table"``, ``"image"``, ``"signal"`` or ``"text"``; None does not say. Images
             [n, channels, height, width] that are held as bytes (uint8) then reach techniques and model as float32 in
             [0, 1]; standardize them at the front of the model, as :class:`dashpot.nets.Standardize` does.
         targets: ``"classes"``, ``"values"`` or ``"multilabel"`` (yes/no labels). By default floating-point targets are

@@ -23,7 +23,7 @@ class Blur(PictureTechnique):
 
     Args:
         sigma: the greatest width in pixels, >= 0; 0 is off, 1 to 2 usual.
-        p: probability of each image; 0 is off.
+        p: probability of each image, in [0, 1]; 0 is off.
 
     Raises:
         UsageError: inputs that are not images [batch, channels, height, width].

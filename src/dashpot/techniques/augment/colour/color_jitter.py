@@ -16,7 +16,8 @@ from dashpot.techniques.augment.picture import PictureTechnique
 
 
 class ColorJitter(PictureTechnique):
-    r"""Change brightness, contrast and saturation of each image, each by a factor of its own, and turn its hue.
+    r"""Change brightness, contrast and saturation of each image, each by a factor of its own, and turn its hue if
+    asked to.
 
     .. math:: \tilde x = \mathrm{clip}(H_\varphi\, S_s\, C_c\, B_b\, x, 0, 1), \quad
         b, c, s \sim U(1 - f, 1 + f), \quad \varphi \sim U(-d, d)
@@ -27,9 +28,11 @@ class ColorJitter(PictureTechnique):
     saturation.
 
     Args:
-        strength: f in [0, 1], the greatest change of the factors; 0 is off. 0.2 to 0.4 is usual.
-        degrees: d in [0, 180], the greatest turn of the hue; torchvision's ``hue=0.05`` is 18 degrees.
-        p: probability of each image; 0 is off.
+        strength: f in [0, 1], the greatest change of the factors; 0 is off, and then the hue stays, too. 0.2 to 0.4 is
+            usual.
+        degrees: d in [0, 180], the greatest turn of the hue; 0 (the default) is none. torchvision's ``hue=0.05`` is 18
+            degrees.
+        p: probability of each image, in [0, 1]; 0 is off.
 
     Raises:
         UsageError: inputs that are not images [batch, channels, height, width].

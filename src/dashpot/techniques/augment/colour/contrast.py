@@ -21,7 +21,7 @@ class Contrast(OneFactor):
 
     Args:
         strength: s in [0, 1]; 0 is off, 0.2 to 0.4 usual.
-        p: probability of each image; 0 is off.
+        p: probability of each image, in [0, 1]; 0 is off.
 
     Raises:
         UsageError: inputs that are not images [batch, channels, height, width].

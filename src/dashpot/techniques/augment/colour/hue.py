@@ -23,7 +23,7 @@ class Hue(OneAmount):
 
     Args:
         degrees: d in [0, 180]; 0 is off, 5 to 20 usual. torchvision's ``hue=0.05`` is 18 degrees.
-        p: probability of each image; 0 is off.
+        p: probability of each image, in [0, 1]; 0 is off.
 
     Raises:
         UsageError: inputs that are not images [batch, channels, height, width].

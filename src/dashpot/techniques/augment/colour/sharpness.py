@@ -18,7 +18,7 @@ class Sharpness(OneFactor):
 
     Args:
         strength: s in [0, 1]; 0 is off.
-        p: probability of each image; 0 is off.
+        p: probability of each image, in [0, 1]; 0 is off.
 
     Raises:
         UsageError: inputs that are not images [batch, channels, height, width].

@@ -18,7 +18,8 @@ class Solarize(ByChance):
 
     Args:
         p: probability of each image, in [0, 1]; 0 is off.
-        threshold: t_0 in [0, 1], in units of the pixel range: the least threshold that is drawn; 0 inverts up to all.
+        threshold: t_0 in [0, 1], in units of the pixel range: the least threshold that is drawn; at 0 any
+            share of the pixels may be inverted.
 
     Raises:
         UsageError: inputs that are not images [batch, channels, height, width].

@@ -23,9 +23,9 @@ class HorizontalFlip(PictureTechnique):
 
     Args:
         p: probability of each image, in [0, 1]; 0 is off. 0.5 is usual.
-        alternate: each image is flipped in every second epoch. The loop must say which samples a batch holds:
-            ``session.batch(x, y, index=rows)``, and call ``session.epoch``; ``dashpot.fit`` does both for arrays and
-            tensors.
+        alternate: each image is flipped in every second epoch; with p = 0.5 that is half of the images in each. The
+            loop must say which samples a batch holds: ``session.batch(x, y, index=rows)``, and call ``session.epoch``;
+            ``dashpot.fit`` does both for arrays and tensors.
 
     Raises:
         UsageError: inputs that are not images [batch, channels, height, width]; with ``alternate`` a batch without

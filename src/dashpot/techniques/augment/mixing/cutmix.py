@@ -66,7 +66,7 @@ class CutMix(Mixing):
 
     Args:
         alpha: shape of the Beta distribution, > 0; 1 makes all shares equally probable.
-        p: the probability that an image is mixed; 0 is off.
+        p: the probability that an image is mixed, in [0, 1]; 0 is off.
         partner: ``"any"`` image of the batch, one of the ``"same-class"`` or of an ``"other-class"``; see
             :class:`Mixup`.
 

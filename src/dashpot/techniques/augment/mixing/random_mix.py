@@ -34,7 +34,7 @@ class RandomMix(Mixing):
     are mixed as each way mixes them.
 
     Args:
-        p: the probability that an image is mixed at all; 0 is off.
+        p: the probability that an image is mixed at all, in [0, 1]; 0 is off.
         mixup, cutmix, resizemix: the weights of the three ways, >= 0, not all 0; only their ratios matter.
         mixup_alpha, cutmix_alpha: the shapes of the Beta distributions of their shares, > 0. ResizeMix pastes images of
             0.1 to 0.8 of the side.

@@ -57,7 +57,7 @@ class ResizeMix(Mixing):
     pixel and lies wholly inside; the share is that of the pixels really covered. Else it is as :class:`CutMix`.
 
     Args:
-        p: the probability that an image is mixed; 0 is off.
+        p: the probability that an image is mixed, in [0, 1]; 0 is off.
         smallest, largest: the sides of the pasted image as a share of the image's, above 0.
         partner: ``"any"`` image of the batch, one of the ``"same-class"`` or of an ``"other-class"``; see
             :class:`Mixup`.

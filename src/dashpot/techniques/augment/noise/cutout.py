@@ -27,7 +27,7 @@ class Cutout(PictureTechnique):
     Args:
         fraction: the square's side by the shorter side of the image, in [0, 1]; 0 is off. The paper's 16 pixels of
             CIFAR-10's 32 are 0.5, and 8 of CIFAR-100's 0.25.
-        p: probability of each image; 0 is off.
+        p: probability of each image, in [0, 1]; 0 is off.
         fill: v, ``"zero"``, ``"mean"`` (of each channel of the image) or ``"noise"`` (uniform over the range, each
             pixel and channel its own). The paper fills with 0 after normalization: the mean of all images, to which
             ``"mean"`` is closest.

@@ -28,7 +28,8 @@ class GridMask(PictureTechnique):
     Args:
         ratio: share of each period that is kept, in [0, 1]; 1 is off. The paper's best are 0.6 on ImageNet and 0.4 on
             CIFAR-10.
-        p: probability of each image; 0 is off. The paper raises it from 0 to 0.8 over training: ``p="0to0.8"``.
+        p: probability of each image, in [0, 1]; 0 is off. The paper raises it from 0 to 0.8 over training:
+            ``p="0to0.8"``.
         shortest, longest: bounds of the period, in units of the shorter side, in (0, 1]: 96 and 224 of 224 pixels in
             the paper.
         fill: v, ``"zero"``, ``"mean"`` (of each channel of the image) or ``"noise"`` (uniform over the range, each

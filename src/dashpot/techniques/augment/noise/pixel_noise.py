@@ -23,7 +23,7 @@ class PixelNoise(PictureTechnique):
 
     Args:
         std: σ >= 0, in units of the pixel range; 0 is off, 0.02 to 0.1 usual.
-        p: probability of each image; 0 is off.
+        p: probability of each image, in [0, 1]; 0 is off.
 
     Raises:
         UsageError: inputs that are not images [batch, channels, height, width].

@@ -22,7 +22,7 @@ class SaltAndPepper(PictureTechnique):
 
     Args:
         amount: probability of each pixel, in [0, 1]; 0 is off, 0.01 to 0.05 usual.
-        p: probability of each image; 0 is off.
+        p: probability of each image, in [0, 1]; 0 is off.
 
     Raises:
         UsageError: inputs that are not images [batch, channels, height, width].

@@ -33,7 +33,7 @@ class AugMix(PictureTechnique):
     Args:
         severity: in [0.1, 10]; 3 in the paper.
         chains: how many; 3 in the paper.
-        p: probability of each image; 0 is off.
+        p: probability of each image, in [0, 1]; 0 is off.
         border: what is outside where pixels move: ``"reflect"``, ``"zero"`` or ``"replicate"``. The paper fills with
         black.
 

@@ -24,7 +24,7 @@ class TrivialAugment(PictureTechnique):
     equalize. Shear is about the middle, where Pillow's is about a corner.
 
     Args:
-        p: probability of each image; 0 is off. The paper's is 1.
+        p: probability of each image, in [0, 1]; 0 is off. The paper's is 1.
         border: what is outside where pixels move: ``"reflect"``, ``"zero"`` or ``"replicate"``. The paper fills with
         black.
 
