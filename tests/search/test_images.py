@@ -102,7 +102,7 @@ def test_the_whole_search_ends_with_one_network_at_full_size(tmp_path: Path, mon
         )
         assert isinstance(result.network, Net)
         assert not isinstance(result.network, Ensemble)
-        assert result.is_built_in
+        assert result.is_run
         assert result.predict(problem().inputs[:7]).shape == (7,)  # type: ignore[index]  # images are an array
         assert any("4 epochs" in note for note in notes)
         assert sum(map(sum, result.report.images["confusion"])) == 12

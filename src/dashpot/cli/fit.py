@@ -11,6 +11,7 @@ from dashpot.cli.options import (
     Data,
     Device,
     Epochs,
+    Model,
     Out,
     RecipeFile,
     Seed,
@@ -54,9 +55,13 @@ def fit(
     device: Device = "auto",
     tta: Tta = None,
     tta_draws: TtaDraws = None,
+    model: Model = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
-    """Train the built-in network on 60 % of DATA, validate on 20 %, and test on the last 20 %."""
+    """Train the built-in network, or one of your own, on 60 % of DATA, validate on 20 %, and test on the last 20 %."""
+    from dataclasses import replace
+
+    from dashpot.cli.sheets import recipe_figure
     from dashpot.core.durations import seconds
     from dashpot.core.environment import machine, versions
     from dashpot.core.errors import ConfigError
@@ -75,6 +80,7 @@ def fit(
         save_setup,
         write_json,
     )
+    from dashpot.search.own import LR_DEFAULT, own_network
     from dashpot.training.builtin import TrainingLength, exact_zeros, split_scores, train
     from dashpot.training.checkpoint import FILE as CHECKPOINT
 
@@ -87,6 +93,10 @@ def fit(
     split = problem.split(seed)
     prepared = problem.prepare(split.train)
     length = TrainingLength.default(problem.kind, len(split.train), epochs, limit)
+    make = None
+    if model is not None:
+        make = own_network(model, problem, prepared)
+        length = replace(length, lr=LR_DEFAULT)
     folder = open_folder(out or next_folder("fit"), resume=resume)
 
     def keep_setup(network: nn.Module) -> None:
@@ -109,6 +119,7 @@ def fit(
             resume=resume,
             before=keep_setup,
             tta=averaging,
+            make=make,
         )
     save_model(folder, result.model)
     measured = split_scores(result.predictor, prepared, split)
@@ -134,6 +145,7 @@ def fit(
     if result.history:
         curves_figure(result.history, folder / "curves", f"{problem.name}: {chosen}", result.best_epoch)
     figures = image_figures(answers, folder, problem.name) if answers is not None else {}
+    figures |= recipe_figure(chosen, prepared, split.train, folder, problem.name, seed)
     result.raise_if_diverged()
     if averaging is not None:
         typer.echo(f"predictions are the mean over {averaging.versions} versions of each image: {averaging}")

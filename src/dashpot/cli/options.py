@@ -54,6 +54,17 @@ TtaDraws = Annotated[
     int | None,
     typer.Option("--tta-draws", help="Versions beside the image itself. [default: 8; of flips all]", min=1),
 ]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help=(
+            "A network of your own in place of the built-in one: MODULE:FUNCTION or FILE.py:FUNCTION, which returns a"
+            " fresh torch.nn.Module. It is trained on standardized data."
+        ),
+        metavar="FUNCTION",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
 
 

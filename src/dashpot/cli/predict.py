@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dashpot.cli.options import Tta, TtaDraws, read_tta
+from dashpot.cli.options import Model, Tta, TtaDraws, read_tta
 from dashpot.cli.reading import Encoding, Separator
 
 
@@ -31,14 +31,18 @@ def predict(
     separator: Separator = None,
     tta: Tta = None,
     tta_draws: TtaDraws = None,
+    model: Model = None,
 ) -> None:
     """Predict for DATA with the network in RUN."""
     from dashpot.core.files import write_atomic
     from dashpot.data import load_rows
+    from dashpot.runs.factories import load_factory
     from dashpot.runs.saved import SAVED, load_decision, load_run, predictions
 
     said = tta is not None or tta_draws is not None
-    network, preprocessing, target = load_run(run, read_tta(tta, tta_draws) if said else SAVED)
+    network, preprocessing, target = load_run(
+        run, read_tta(tta, tta_draws) if said else SAVED, load_factory(model) if model else None
+    )
     x, names = load_rows(data, preprocessing, target.name, target.weight, encoding=encoding, separator=separator)
     columns = {"row": names, **predictions(network, x, target, load_decision(run))}
     buffer = io.StringIO()

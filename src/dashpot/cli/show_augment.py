@@ -32,6 +32,7 @@ def show_augment(
     import numpy as np
     import torch
 
+    from dashpot.cli.sheets import lines_of
     from dashpot.core.errors import ConfigError, DataError
     from dashpot.core.recipe import Recipe
     from dashpot.core.registry import registry
@@ -56,9 +57,7 @@ def show_augment(
     classes = len(problem.classes) or None
     note = f"Images {', '.join(str(int(row) + 1) for row in rows)} of {problem.n:,}. Seed {seed}."
     if len(chosen):
-        drawn = [batch.x.numpy() for batch in draws_of(chosen, x, y, classes, draws, seed)]
-        names = [problem.classes[int(label)] if classes else f"{float(label):.3g}" for label in y]
-        lines = [(_short(name), [x[i].numpy(), *(one[i] for one in drawn)]) for i, name in enumerate(names)]
+        lines = lines_of(chosen, prepared, rows, draws, seed)
         figure = draw_sheet(lines, str(chosen), f"{note} The original has a frame.", columns=("original",))
     else:
         lines = [("originals", list(x.numpy()))]
@@ -71,7 +70,3 @@ def show_augment(
         figure = draw_sheet(lines, "Techniques on images, at their defaults", note, marked=False)
     png, svg = save(figure, out.with_suffix(""))
     typer.echo(f"{png} and {svg.name}")
-
-
-def _short(name: str, most: int = 16) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"

@@ -7,12 +7,25 @@ from typing import Annotated, Any
 
 import typer
 
-from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task, Tta, TtaDraws, Weights, read_search_tta
+from dashpot.cli.options import (
+    Data,
+    Device,
+    Model,
+    Out,
+    Seed,
+    TargetName,
+    Task,
+    Tta,
+    TtaDraws,
+    Weights,
+    read_search_tta,
+)
 from dashpot.cli.reading import reads_tables
 from dashpot.cli.tune_parts import (
     again,
     demand_alone,
     demand_more,
+    demand_same_model,
     low_precision,
     processes_for,
     seconds,
@@ -23,7 +36,7 @@ from dashpot.cli.tune_worker import tune_worker
 
 NET = (
     "An option of the network to search or fix: width=64,128 or depth=1,2 or activation=relu,gelu; of tables skip=true"
-    " or norm=none,layer or members=1,8, of images residual=true or se=true; repeat for more."
+    " or norm=none,layer or members=1,8, of images residual=true or se=true, of --model its keywords; repeat for more."
 )
 SCHEDULE = (
     "The pruning of a race: halving, hyperband (brackets), none, or population (none; the worst take over networks of"
@@ -79,6 +92,7 @@ def tune(
         list[str] | None, typer.Option("--without", help="Leave a technique out of the default ones.", metavar="NAME")
     ] = None,
     net: Annotated[list[str] | None, typer.Option("--net", help=NET, metavar="OPTION=VALUES")] = None,
+    model: Model = None,
     precision: Annotated[
         str, typer.Option("--precision", help="Of wide products while training: auto, float32 or bfloat16.")
     ] = "auto",
@@ -157,8 +171,9 @@ def tune(
     from dashpot.search.storage.backends import resolved
 
     if resume is not None:
-        demand_alone(context, ("resume", "budget", "trials", "workers", "storage", "moved"))
+        demand_alone(context, ("resume", "budget", "trials", "workers", "storage", "moved", "model"))
         problem, config, stored = read_config(resume, moved)
+        demand_same_model(stored.get("model"), model)
         if budget is not None or trials is not None:
             config = replace(config, budget=seconds(budget) if budget else None, trials=trials)
             demand_more(resume, stored, config.budget)
@@ -208,14 +223,22 @@ def tune(
         with held(folder), Interrupts() as interrupts:
             if resume is None:
                 write_config(
-                    folder, data, target, task, config, weights, reading=reading, fingerprint=problem.fingerprint
+                    folder,
+                    data,
+                    target,
+                    task,
+                    config,
+                    weights,
+                    reading=reading,
+                    fingerprint=problem.fingerprint,
+                    model=model,
                 )
 
             def agreed() -> None:  # nothing of a search is touched before it is known to be the same
                 if resume is not None:
                     update_config(folder, done=False, config=config, source=stored["found"])
 
-            done, measured = search_and_report(problem, config, folder, processes, interrupts, agreed)
+            done, measured = search_and_report(problem, config, folder, processes, interrupts, agreed, model)
             update_config(folder, done=done, measured=measured)
     except (ConfigError, StorageError) as error:
         if resume is None:

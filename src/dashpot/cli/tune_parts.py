@@ -129,6 +129,20 @@ def demand_more(folder: Path, config: Mapping[str, Any], budget: float | None) -
         )
 
 
+def demand_same_model(before: str | None, model: str | None) -> None:
+    """Refuse to go on with another network than a search began with; a folder never says what code is run, so that the
+    function is named again.
+
+    Raises:
+        ConfigError: naming the one it began with.
+    """
+    from dashpot.core.errors import ConfigError
+
+    if before != model:
+        rule = "left out, as when the search began" if before is None else f"{before}, as when the search began"
+        raise ConfigError("--model", rule, model)
+
+
 def tidy(folder: Path) -> None:
     """A refused command leaves nothing behind, unless candidates were trained."""
     import contextlib

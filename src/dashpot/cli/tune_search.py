@@ -13,10 +13,19 @@ LATE = 0.04
 
 
 def search_and_report(
-    problem: Any, config: Any, folder: Path, processes: int, interrupts: Any, agreed: Callable[[], None]
+    problem: Any,
+    config: Any,
+    folder: Path,
+    processes: int,
+    interrupts: Any,
+    agreed: Callable[[], None],
+    model: str | None,
 ) -> tuple[bool, dict[str, Any]]:
     """Search, report and save; False where the user interrupted it, so that it can be resumed. And what was measured
     before the race.
+
+    Args:
+        model: a function of the user's own that makes the networks, as ``--model`` names it.
 
     Each command finishes by itself: it reports on all finished candidates of the study, from all workers. Networks of
     the best candidates that lie on another machine are trained again, so no files have to be copied.
@@ -26,10 +35,12 @@ def search_and_report(
 
     import torch
 
+    from dashpot.cli.sheets import recipe_figure
     from dashpot.cli.tune_progress import Live
     from dashpot.report.images.figures import image_figures
     from dashpot.report.tune.figures import tune_figures
     from dashpot.search.outcome.folder import LOG, Clock, await_workers, start_workers
+    from dashpot.search.own import own_search
     from dashpot.search.run import Search
 
     clock = Clock(folder)
@@ -41,7 +52,8 @@ def search_and_report(
         clock.tick()
 
     with Live(config, tick) as live:
-        search = Search(problem, config, folder, note=live.note, say=live.say, processes=processes)
+        own = {} if model is None else own_search(model, problem, config, live.note)
+        search = Search(problem, config, folder, note=live.note, say=live.say, processes=processes, **own)
         store = search.open()
         agreed()
         others: list[Any] = []
@@ -55,7 +67,7 @@ def search_and_report(
                 clock.running = True
                 live.training(training)
                 deadline = search.race_end(store)
-                others = start_workers(folder, processes - 1, deadline, config.storage) if processes > 1 else []
+                others = start_workers(folder, processes - 1, deadline, config.storage, model) if processes > 1 else []
                 search.work(store, training)
                 # Their last epoch may end a little later, and its networks are saved then.
                 late = 3 + LATE * (config.budget or 0.0)
@@ -87,5 +99,6 @@ def search_and_report(
         figures = tune_figures(record, folder)
         if result.judged is not None:
             figures |= image_figures(result.judged, folder, record.dataset)
+        figures |= recipe_figure(result.recipe, result.prepared, search.pool, folder, record.dataset, config.seed)
     show(record, [str(png) for png, _ in figures.values()], folder)
     return not search.hurried, search.measurements.record

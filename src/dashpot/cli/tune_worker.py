@@ -13,6 +13,7 @@ def tune_worker(
     folder: Annotated[Path, typer.Argument()],
     until: Annotated[float | None, typer.Option("--until", help="Unix time at which to end.")] = None,
     parent: Annotated[int, typer.Option("--parent", help="The process with which this one ends.")] = 0,
+    model: Annotated[str | None, typer.Option("--model", help="As that of the search.")] = None,
 ) -> None:
     """One more worker for a search on this machine."""
     import signal
@@ -21,6 +22,7 @@ def tune_worker(
     import torch
 
     from dashpot.search.outcome.folder import end_with, read_config
+    from dashpot.search.own import own_search
     from dashpot.search.racing.worker import Worker
     from dashpot.search.run import Search
 
@@ -30,7 +32,8 @@ def tune_worker(
         end_with(parent)
     torch.set_num_threads(max(1, torch.get_num_threads()))
     problem, config, _ = read_config(folder)
-    search = Search(problem, config, folder)
+    own = {} if model is None else own_search(model, problem, config, lambda text: None)
+    search = Search(problem, config, folder, **own)
     store = search.open()
     try:
         training = search.training_budget(store)

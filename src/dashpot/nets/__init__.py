@@ -15,7 +15,7 @@ from dashpot.nets.ensemble import Ensemble
 from dashpot.nets.memory import ChannelsLast
 from dashpot.nets.mlp import MLP
 from dashpot.nets.resnet import ResNet
-from dashpot.nets.standardize import Standardize
+from dashpot.nets.standardize import Standardize, standardized
 from dashpot.nets.table import TableNet
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "build",
     "describe",
     "from_description",
+    "standardized",
 ]
 
 Net = MLP | ConvNet | ConvNet1d | ResNet | TableNet | Ensemble

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from dashpot.core.recipe import Recipe
 from dashpot.data import Prepared, Target
 from dashpot.data.kinds import KINDS, Prepares
 from dashpot.evaluation.decision import Decision
+from dashpot.runs.factories import describe, from_description, holds_own
 from dashpot.training.checkpoint import FILE as CHECKPOINT
 from dashpot.training.versions import TTA, demand_images
 
@@ -90,7 +91,7 @@ def save_setup(folder: Path, network: nn.Module, prepared: Prepared, recipe: Rec
             "name": target.name,
             "weight": target.weight,
         },
-        "network": nets.describe(network),
+        "network": describe(network),
         **({"tta": tta.to_dict()} if tta is not None else {}),
     }
     write_json(folder / PREPROCESSING, setup)
@@ -111,15 +112,19 @@ def write_json(path: Path, data: Any) -> None:
     write_atomic(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
-def load_run(folder: str | Path, tta: Any = SAVED) -> tuple[nn.Module, Prepares, Target]:
+def load_run(
+    folder: str | Path, tta: Any = SAVED, make: Callable[..., nn.Module] | None = None
+) -> tuple[nn.Module, Prepares, Target]:
     """The network of a finished run, in evaluation mode, with how to prepare its inputs and read its outputs.
 
     Args:
         tta: test-time augmentation in any form that :meth:`dashpot.TTA.of` reads, or None; by default the run's own.
             With one the network is a :class:`~dashpot.training.versions.TTANetwork` around the trained one.
+        make: of a run whose network is the user's own the function that made it.
 
     Raises:
-        ConfigError: ``tta`` that is none, or is given for a table.
+        ConfigError: ``tta`` that is none, or is given for a table; or ``make`` that is missing, is not the one that
+            made the network, or is given where the network is built in.
         StorageError: a file is missing or damaged.
     """
     from safetensors import SafetensorError
@@ -139,19 +144,49 @@ def load_run(folder: str | Path, tta: Any = SAVED) -> tuple[nn.Module, Prepares,
         kind = setup["inputs"]["kind"]
         preprocessing: Prepares = KINDS[kind].preprocessing.from_dict(setup["inputs"])
         target = Target(**{**setup["target"], "classes": tuple(setup["target"]["classes"])})
-        network, weights = nets.from_description(setup["network"]), load_file(folder / MODEL)
+        own_network = holds_own(setup["network"])
+        _demand_make(make, own_network)
+        network, weights = from_description(setup["network"], make, preprocessing.stage), load_file(folder / MODEL)
         if kind == "image" and "low" not in setup["inputs"]:
             # A run from before pixels kept their range: its network took standardized images.
             network = nets.from_description(_staged(setup["network"], preprocessing.stage))
             weights = {**{n: t for n, t in network.state_dict().items() if "standardize." in n}, **weights}
-        network.load_state_dict(weights)
+        _load(network, weights, own_network)
         _demand_fit(network, preprocessing, target)
         own = TTA.of(setup.get("tta"))
+    except MakeError:
+        raise
     except (
         *(OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, ConfigError),
     ) as error:
         raise StorageError(f"the run in {folder} is damaged: {error}. Train it again.") from error
     return tested(network.eval(), own if tta is SAVED else TTA.of(tta), preprocessing, target), preprocessing, target
+
+
+class MakeError(ConfigError):
+    """``--model`` is missing, superfluous or not the one that made the run's network."""
+
+
+def _demand_make(make: Any, wanted: bool) -> None:
+    if wanted and make is None:
+        way = "No code is run because a folder says so: name the function again."
+        raise MakeError("--model", "given for a run whose network is one of your own", None, way)
+    if make is not None and not wanted:
+        raise MakeError("--model", "left out for a run whose network is built in", _name(make))
+
+
+def _load(network: nn.Module, weights: dict[str, torch.Tensor], own: bool) -> None:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        if not own:
+            raise
+        rule = "the function that made the network of this run"
+        raise MakeError("--model", rule, "another one", str(error).split("\n")[1].strip()) from error
+
+
+def _name(make: Any) -> str:
+    return f"{make.__module__}:{getattr(make, '__qualname__', type(make).__qualname__)}"
 
 
 def tested(network: nn.Module, tta: TTA | None, inputs: Prepares, target: Target) -> nn.Module:
@@ -180,7 +215,7 @@ def _demand_fit(network: nn.Module, inputs: Prepares, target: Target) -> None:
     if numbers.dtype.kind not in "fi" or not np.isfinite(numbers).all() or target.scale <= 0:
         raise ValueError("the target must have a finite mean, and a scale above 0")
     with torch.no_grad():
-        outputs = network.eval()(torch.zeros(1, *inputs.shape)).shape[1]
+        outputs = network.eval()(torch.zeros(1, *inputs.shape)).numel()
     if target.task not in ("classification", "regression") or outputs != max(len(target.classes), 1):
         raise ValueError(
             f"the network has {outputs} outputs, and the target is a {target.task} with {len(target.classes)} classes"
@@ -200,6 +235,7 @@ def predictions(
     from dashpot.evaluation.losses import predict
 
     out = predict(network, x).float()
+    out = out.reshape(len(out), -1)
     if target.task == "regression":
         return {"prediction": (out[:, 0].double() * target.scale + target.mean).tolist()}
     decision = decision or Decision()

@@ -60,10 +60,12 @@ def bracket(config: SearchConfig) -> int:
     return 1 if config.schedule == HALVING else 0
 
 
-def for_race(task: Task, config: SearchConfig) -> Task:
-    """The task of the race: images of at least 24 pixels at half the size, and folds for the finalists."""
+def for_race(task: Task, config: SearchConfig, smaller: bool = True) -> Task:
+    """The task of the race: images of at least 24 pixels at half the size, where the network takes ``smaller`` ones,
+    and folds for the finalists.
+    """
     folds = task.folds if config.cv is not None else task.folds[:FOLDS]
-    large = task.modality == "image" and min(task.x.shape[-2:]) >= SMALLEST
+    large = smaller and task.modality == "image" and min(task.x.shape[-2:]) >= SMALLEST
     return replace(task, folds=folds, x=halved(task.x) if large else task.x)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashpot.core.errors import ConfigError, DashpotError, DataError
-from dashpot.core.recipe import Recipe
-from dashpot.core.running.criteria import own_number
+from dashpot.core.errors import ConfigError, DataError
 from dashpot.data import Prepared, Problem, load_problem
 from dashpot.data.arrays import as_inputs
 from dashpot.data.reading import Reading
 from dashpot.data.rows import decided, is_missing, to_rows
-from dashpot.evaluation.losses import Criterion
 from dashpot.nets.standardize import standardized
 from dashpot.population.members import built
+from dashpot.runs.factories import made_with
+from dashpot.search.arguments import name_of
 from dashpot.search.racing.task import Factory
-from dashpot.search.space.technique import TechniqueSpace
 from dashpot.search.tensor_problem import TensorProblem
-from dashpot.training.setup import adamw_for
 
 
 @dataclass(frozen=True)
@@ -182,12 +178,11 @@ def factory_of(model: Any) -> Factory:
             network = model(**options)
         except TypeError as error:
             called = ", ".join(f"{name}={value!r}" for name, value in options.items())
-            raise ConfigError(
-                "model", f"callable as model({called})", str(error), "The names in net= are its keywords."
-            ) from error
+            way = f"The names in net= are its keywords; it is {name_of(model)}."
+            raise ConfigError("model", f"callable as model({called})", str(error), way) from error
         if not isinstance(network, nn.Module):
-            raise ConfigError("what model returns", "an nn.Module", type(network).__name__)
-        return network
+            raise ConfigError("what model returns", "an nn.Module", type(network).__name__, f"It is {name_of(model)}.")
+        return made_with(network, options)
 
     return make
 
@@ -213,84 +208,3 @@ def layers(make: Factory, options: Mapping[str, Any]) -> str | None:
     shapes = repr([(name, tuple(t.shape)) for name, t in state.items()])
     count = sum(t.numel() for t in state.values())
     return f"{len(state)} tensors, {count:,} values, {hashlib.sha256(shapes.encode()).hexdigest()[:8]}"
-
-
-def demand_fit(make: Callable[[], nn.Module], prepared: Prepared, classes: int, loss: Criterion | None) -> None:
-    """Run a network on a few rows, as a check.
-
-    Raises:
-        ConfigError: it does not take the inputs, or gives something else than one logit per class or the values.
-    """
-    network = built(make).eval()
-    if not any(p.requires_grad for p in network.parameters()):
-        raise ConfigError("model", "a module with trainable parameters", type(network).__name__)
-    x, y = prepared.x[:4], prepared.y[:4]
-    shape = f"[n{''.join(f', {k}' for k in x.shape[1:])}] of {str(x.dtype).removeprefix('torch.')}"
-    try:
-        with torch.no_grad():
-            out = network(x)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise ConfigError("model", f"a network for inputs {shape}", str(error).splitlines()[0]) from error
-    wanted = [len(x), classes] if classes else list(y.shape)
-    fits = isinstance(out, Tensor) and (
-        list(out.shape) == wanted if classes else out.numel() == y.numel() and len(out) == len(y)
-    )
-    if not fits:
-        rule = (
-            f"a network that gives one logit per class, {wanted}"
-            if classes
-            else f"a network that gives the values to predict, {wanted}"
-        )
-        raise ConfigError(
-            "model", f"{rule}, for {len(x)} rows", list(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        )
-    if loss is not None:
-        try:
-            own = own_number(loss, out, y)
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise ConfigError(
-                "loss", "a function from (output, target) to the loss of each sample", str(error).splitlines()[0]
-            ) from error
-        if not isinstance(own, Tensor) or own.shape[:1] != (len(x),):
-            got = list(own.shape) if isinstance(own, Tensor) else type(own).__name__
-            raise ConfigError(
-                "loss",
-                f"a function that gives the loss of each sample, [{len(x)}]",
-                got,
-                "With reduction='none', for example.",
-            )
-
-
-def admitted(
-    parts: list[TechniqueSpace], make: Callable[[], nn.Module], prepared: Prepared, classes: int
-) -> tuple[list[TechniqueSpace], list[str]]:
-    """The techniques that fit a network and its inputs, and why others do not."""
-    kept, reasons = [], []
-    for part in parts:
-        why = ""
-        if part.base.requires.float_input and not prepared.x.is_floating_point() and prepared.modality != "image":
-            why = "the inputs are whole numbers"
-        else:
-            network = built(make)
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("error")  # what warns is not for a default
-                    optimizer = adamw_for(network, None, 1e-3)
-                    targets = "classes" if classes else "values"
-                    Recipe((part.base,)).attach(
-                        network,
-                        optimizer,
-                        seed=0,
-                        classes=classes or None,
-                        targets=targets,
-                        batch_size=2,
-                        closure=part.base.evaluations > 1,
-                        modality=prepared.modality,
-                    ).close()
-            except (DashpotError, Warning) as error:
-                why = str(error).split(". ")[0].rstrip(".")
-        if why:
-            reasons.append(f"{part.name} is left out of the default techniques: {why}")
-        else:
-            kept.append(part)
-    return kept, reasons

@@ -35,8 +35,8 @@ more information, and classes with few rows are overfitted soon.
 """
 
 
-def chosen_networks(texts: Sequence[str], known: Sequence[str]) -> dict[str, Distribution]:
-    """Options of the network from ``name=value,value``.
+def chosen_networks(texts: Sequence[str], known: Sequence[str] | None) -> dict[str, Distribution]:
+    """Options of the network from ``name=value,value``; of a network of the user's own, any (``known`` is None).
 
     Raises:
         UnknownNameError: no such option.
@@ -50,7 +50,7 @@ def chosen_networks(texts: Sequence[str], known: Sequence[str]) -> dict[str, Dis
         name, equals, values = text.partition("=")
         if not equals or not values:
             raise ConfigError("--net", "written name=value or name=value,value", text)
-        if name not in known:
+        if known is not None and name not in known:
             raise UnknownNameError("--net", name, known)
         found[name] = Categorical(tuple(_read(value.strip()) for value in values.split(",")))
     return found

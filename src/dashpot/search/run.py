@@ -86,9 +86,10 @@ class Search:
         self.task = replace(
             task, make=staged(make, self.prepared) if make else task.make, loss=loss, calibrated=config.calibrate
         )  # nothing is known of networks yet
-        self.whole = self.task if make is None and images.apart(self.task, config) else None
+        self.whole = self.task if images.apart(self.task, config) else None
         if self.whole is not None:
-            self.task = images.for_race(self.whole, config)
+            # A network of the user's own may take images of one size only.
+            self.task = images.for_race(self.whole, config, smaller=make is None)
         self.cv = len(self.task.folds)
         if self.metric.binary and self.positive is not None:
             note(f"F1 is of class {problem.classes[self.positive]!r} throughout.")
@@ -253,6 +254,7 @@ class Search:
             started=self.started,
             race_end=race_end,
             whole=self.whole,
+            own=self._make is not None,
             faster=self.measurements.faster,
             hurried=self.hurried,
             measured=self.measurements.record,

@@ -50,6 +50,7 @@ class Setup:
         whole: the task at full size, on which the final network is trained apart from the race; None where the race's
             networks make the model.
         faster: how many times as fast as during the race an epoch of a network is, since all cores work on it.
+        own: the networks are made by a function of the user's own.
         hurried: the user interrupted the search: only what the best so far needs is done.
         note: called with messages for the user.
         say: called with (stage, trials, epoch) after each epoch.
@@ -69,6 +70,7 @@ class Setup:
     race_end: float | None = None
     whole: Task | None = None
     faster: float = 1.0
+    own: bool = False
     hurried: bool = False
     measured: Mapping[str, Any] = field(default_factory=dict)
     note: Note = lambda text: None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,28 +14,25 @@ import torch
 from torch import nn
 
 from dashpot.core.durations import seconds
-from dashpot.core.errors import ConfigError, DashpotError, UnknownNameError
+from dashpot.core.errors import ConfigError, DashpotError
 from dashpot.core.technique import Technique
-from dashpot.data import Prepared, Problem
+from dashpot.data import Prepared
 from dashpot.evaluation.losses import Criterion
 from dashpot.runs.saved import open_folder
 from dashpot.search.arguments import as_text, distribution, wanted_of
 from dashpot.search.config import SearchConfig
-from dashpot.search.inputs import Inputs, admitted, demand_fit, factory_of, problem_of, staged
+from dashpot.search.inputs import Inputs, factory_of, problem_of
 from dashpot.search.interrupts import Interrupts
 from dashpot.search.outcome.result import TuneResult
+from dashpot.search.own import own_space
 from dashpot.search.progress import ProgressLines
 from dashpot.search.racing import checkpoints
 from dashpot.search.run import Search
-from dashpot.search.space.defaults import default_space, default_techniques
-from dashpot.search.space.distributions import Numeric
+from dashpot.search.space.defaults import default_space
 from dashpot.search.space.space import Space
-from dashpot.search.space.technique import TechniqueSpace, technique_spaces
 
 BUDGET = 300.0
 """Seconds where neither a budget nor a number of candidates is given."""
-LR, LR_DEFAULT = (1e-4, 1e-2), 1e-3
-"""Learning rates for a network of the caller's own."""
 Wanted = str | Technique | Iterable[str | Technique]
 
 
@@ -76,7 +73,7 @@ def tune(
             table (array, sparse matrix, data frame) or images [n, h, w], [n, h, w, c] or [n, c, h, w], which are
             prepared for the built-in network. With ``model``, X may be a tensor or an array of any shape (images,
             sequences, numbers of tokens): it is used as it is, and so is a ``y`` of values. Data frames and paths are
-            prepared either way.
+            prepared either way; of images of a path the network gets standardized channels.
         target: the target column, for a path to a table.
         task: ``"classification"`` or ``"regression"``. By default guessed; where X is used as it is, integers and text
             are classes and floats values.
@@ -161,16 +158,7 @@ def tune(
         if make is None:
             texts = [*config.networks, *(as_text(name, d) for name, d in distributions.items())]
             return space or default_space(problem, prepared, config.recipe, config.without, texts)
-        parts = own_techniques(problem, config.recipe, config.without)
-        found = space or Space(parts, lr=Numeric(*LR, log=True), net=distributions, lr_default=LR_DEFAULT)
-        baseline, own = dict(found.baseline().net), staged(make, prepared)
-        demand_fit(lambda: own(baseline), prepared, len(problem.classes), loss)
-        if space is None and config.recipe is None:
-            kept, reasons = admitted(parts, lambda: own(baseline), prepared, len(problem.classes))
-            for reason in reasons:
-                say.note(reason)
-            found = Space(kept, lr=found.lr, net=found.net, lr_default=found.lr_default)
-        return found
+        return own_space(problem, prepared, make, config, distributions, loss=loss, space=space, note=say.note)
 
     # Networks are built all along the way, by the global random state.
     with folder_for(out) as folder, interrupts, torch.random.fork_rng(devices=[]):
@@ -234,18 +222,3 @@ def folder_for(out: str | Path | None) -> Any:
         if not (folder / checkpoints.FOLDER).exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def own_techniques(
-    problem: Problem, wanted: Sequence[str | Technique] | None, without: Sequence[str]
-) -> list[TechniqueSpace]:
-    """The techniques for a network of the caller's own."""
-    flat = problem.kind == "table"
-    parts = technique_spaces(
-        wanted if wanted is not None else default_techniques("table" if flat else "tensor", problem.task)
-    )
-    known = {part.name for part in parts}
-    for name in without:
-        if name not in known:
-            raise UnknownNameError("without", name, sorted(known))
-    return [part for part in parts if part.name not in without]

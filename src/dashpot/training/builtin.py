@@ -72,6 +72,7 @@ def train(
     progress: bool = True,
     before: Callable[[nn.Module], None] = lambda network: None,
     tta: TTA | None = None,
+    make: Callable[[], nn.Module] | None = None,
 ) -> FitResult:
     """Train the built-in network for ``problem`` on a split; the initial weights depend on the seed only.
 
@@ -82,9 +83,10 @@ def train(
         seed, device, checkpoint, resume, progress: as in :func:`dashpot.fit`.
         before: called with the network before it is trained.
         tta: as in :func:`dashpot.fit`.
+        make: a network that takes the place of the built-in one.
     """
     with initial_weights(seed):
-        network = network_for(problem, prepared)
+        network: nn.Module = network_for(problem, prepared) if make is None else make()
     before(network)
     return fit(
         network,

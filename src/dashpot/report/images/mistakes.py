@@ -32,8 +32,8 @@ def draw_mistakes(judged: Judged, title: str) -> Figure:
         note = f"The {len(shown)} largest errors of {len(judged.truth):,} test images."
     elif len(wrong):
         note = (
-            f"{len(wrong):,} of {len(judged.truth):,} test images are wrong; the {len(shown)} of which the model was"
-            " surest."
+            f"{len(wrong):,} of {len(judged.truth):,} test images are wrong; "
+            + (f"the {CASES} of which the model was surest." if len(wrong) > CASES else "the surest come first.")
             if len(wrong) > 1
             else f"1 of {len(judged.truth):,} test images is wrong."
         ) + " A picture whose truth looks wrong may be labelled wrong."

@@ -84,7 +84,7 @@ def final_network(
 def _net(setup: Setup, whole: Task, chosen: Candidate, parts: list[Tensor], batch: int) -> dict[str, Any]:
     """The options of the network, as wide as the time allows where the race had one width."""
     net = dict(chosen.net)
-    if setup.config.budget is None or "width" in named(setup.config.networks) or net.get("width") != RACED:
+    if setup.own or setup.config.budget is None or "width" in named(setup.config.networks) or net.get("width") != RACED:
         return net
     enough = min(ENOUGH, max(LEAST, round(VISITS / len(parts[0]))))
     for width in WIDTHS:

@@ -84,6 +84,7 @@ def write_config(
     weights: str | None = None,
     reading: dict[str, Any] | None = None,
     fingerprint: str | None = None,
+    model: str | None = None,
 ) -> None:
     """Write what a later process needs to resume: the place and the fingerprint of the data, what was said of how to
     read them, and the configuration; no password.
@@ -98,6 +99,7 @@ def write_config(
         "reading": reading or {},
         "config": to_json(config),
         "done": False,
+        "model": model,
     }
     write_json(folder / CONFIG, data)
 
@@ -183,12 +185,14 @@ class Clock:
 
 
 def start_workers(
-    folder: Path, count: int, deadline: float | None, storage: str | None = None
+    folder: Path, count: int, deadline: float | None, storage: str | None = None, model: str | None = None
 ) -> list[subprocess.Popen[bytes]]:
     """Further workers of this search as processes; the cores are shared out among all."""
     threads = str(max(1, cores() // (count + 1)))
     environment = {**os.environ, **dict.fromkeys(THREADS, threads), ADDRESS: storage or ""}
     command = [sys.executable, "-m", "dashpot", "tune-worker", str(folder), "--parent", str(os.getpid())]
+    if model is not None:
+        command += ["--model", model]
     if deadline is not None:
         command += ["--until", f"{time.time() + deadline - time.monotonic():.1f}"]
     with open(folder / LOG, "ab") as log:

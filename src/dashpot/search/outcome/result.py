@@ -153,9 +153,9 @@ class TuneResult:
     def save(self, folder: str | Path) -> Path:
         """Write the model, its recipe and ``report.json``.
 
-        A built-in network on prepared data becomes a run, as ``dashpot tune`` makes it: ``dashpot predict`` reads it.
-        Of a network of your own there are the weights (``model.safetensors``, those of :attr:`network`), since loading
-        a run never runs foreign code.
+        A network on data that Dashpot prepared becomes a run, as ``dashpot tune`` makes it: ``dashpot predict`` reads
+        it, for a network of your own with ``--model``, since a folder never says what code is run. On data that were
+        used as they are there are the weights (``model.safetensors``, those of :attr:`network`).
 
         Args:
             folder: new or empty.
@@ -181,7 +181,7 @@ class TuneResult:
         """As :meth:`save`, into a folder that is there."""
         from dashpot.runs.saved import PREPROCESSING, RECIPE, save_model, save_setup, write_json
 
-        if self.is_built_in:
+        if self.is_run:
             save_setup(folder, self.network, self.prepared, self.recipe, self.tta)
             if self.decision is not None:
                 setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
@@ -191,13 +191,13 @@ class TuneResult:
         write_json(folder / REPORT, self.record)
 
     @property
-    def is_built_in(self) -> bool:
-        """Whether a run can hold it: built-in networks, on data that Dashpot prepared."""
-        from dashpot.nets import Net
+    def is_run(self) -> bool:
+        """Whether a run can hold it: networks that can be made again, on data that Dashpot prepared."""
+        from dashpot.nets import Ensemble, Net
+        from dashpot.runs.factories import is_own
 
-        known = isinstance(self.network, Net) and all(
-            isinstance(one, Net) for one in getattr(self.network, "networks", ())
-        )
+        every = self.network.networks if isinstance(self.network, Ensemble) else [self.network]
+        known = all(isinstance(one, Net) or is_own(one) for one in every)
         return known and self.prepared.modality is not None
 
 
