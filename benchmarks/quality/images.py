@@ -36,6 +36,7 @@ from dashpot import nets
 from dashpot.data import Prepared, Problem, load_problem
 from dashpot.data.kinds import KINDS
 from dashpot.evaluation.losses import scores
+from dashpot.runs.saved import load_run
 
 LINES = RESULTS / "images.jsonl"
 EPOCHS, WIDTH = 12, 16
@@ -65,7 +66,7 @@ def tune(path: Path, budget: float, seed: int) -> dict[str, Any]:
         subprocess.run([*command, "--out", str(run)], check=True, capture_output=True)
         seconds = time.perf_counter() - started
         report = json.loads((run / "report.json").read_text())
-        network, *_ = dashpot.load_run(run)
+        network, *_ = load_run(run)
         prepared, split = _data(path)
         return {
             "seconds": seconds,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import dashpot
 from dashpot.data.problem import Problem
 from dashpot.nets import Net
 from dashpot.nets.ensemble import Ensemble
@@ -124,6 +126,31 @@ def test_a_race_has_one_width_unless_one_was_asked_for(tmp_path: Path) -> None:
     assert widths(networks=("depth=2",)) == (RACED,)
     assert widths(networks=("width=8,32",)) == (8, 32)
     assert len(widths(budget=None, trials=4)) > 1
+
+
+@pytest.mark.parametrize(("net", "expected"), [(None, (RACED,)), ({"width": 8}, (8,)), ({"depth": (1, 2)}, (RACED,))])
+def test_what_python_says_of_the_network_is_said(
+    monkeypatch: pytest.MonkeyPatch, net: dict[str, Any] | None, expected: tuple[int, ...]
+) -> None:
+    seen: list[Search] = []
+
+    class Seen(Exception):
+        pass
+
+    def finished(search: Search, *others: object) -> None:
+        seen.append(search)
+        raise Seen
+
+    monkeypatch.setattr("dashpot.search.tune.finished", finished)
+    made = problem()
+    with pytest.raises(Seen):
+        data, given = (made.inputs, made.labels), SearchConfig(budget=600.0, recipe="weight-decay", device="cpu")
+        dashpot.tune(data, net=net, config=given, progress=False)
+    found = seen[0].space.net
+    assert isinstance(found["width"], Categorical)
+    assert found["width"].values == expected
+    assert set(found) == {"width", *(net or {})}
+    assert seen[0].whole is not None
 
 
 @pytest.mark.parametrize(("left", "expected"), [(1.0, 16), (70.0, 24), (100.0, 32), (200.0, 64), (10_000.0, 96)])

@@ -28,7 +28,6 @@ from dashpot.search.own import own_space
 from dashpot.search.progress import ProgressLines
 from dashpot.search.racing import checkpoints
 from dashpot.search.run import Search
-from dashpot.search.space.defaults import default_space
 from dashpot.search.space.space import Space
 
 BUDGET = 300.0
@@ -149,15 +148,18 @@ def tune(
     _check_together(config, space, net, loss, model)
     distributions = {name: distribution(name, value) for name, value in (net or {}).items()}
     make = None if model is None else factory_of(model)
+    if make is None and distributions:
+        texts = [*config.networks, *(as_text(name, d) for name, d in distributions.items())]
+        config = replace(config, networks=texts)
     columns = numeric, dates, categorical
     inputs = problem_of(data, target, task, make is not None, sample_weight, columns)
     problem, interrupts = inputs.problem, Interrupts()
     say = ProgressLines(progress, config.budget, interrupts.check)
 
     def space_for(prepared: Prepared) -> Space:
-        if make is None:
-            texts = [*config.networks, *(as_text(name, d) for name, d in distributions.items())]
-            return space or default_space(problem, prepared, config.recipe, config.without, texts)
+        if make is None and space is not None:
+            return space
+        assert make is not None, "without either, the default space is made"
         return own_space(problem, prepared, make, config, distributions, loss=loss, space=space, note=say.note)
 
     # Networks are built all along the way, by the global random state.
@@ -170,7 +172,7 @@ def tune(
             say=say.say,
             make=make,
             loss=loss,
-            space=space_for,
+            space=None if make is None and space is None else space_for,
             usual_batches=space is None,
         )
         result = finished(search, inputs, say, interrupts)
