@@ -143,8 +143,8 @@ def test_what_python_says_of_the_network_is_said(
 
     monkeypatch.setattr("dashpot.search.tune.finished", finished)
     made = problem()
+    data, given = (made.inputs, made.labels), SearchConfig(budget=600.0, recipe=["weight-decay"], device="cpu")
     with pytest.raises(Seen):
-        data, given = (made.inputs, made.labels), SearchConfig(budget=600.0, recipe="weight-decay", device="cpu")
         dashpot.tune(data, net=net, config=given, progress=False)
     found = seen[0].space.net
     assert isinstance(found["width"], Categorical)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
+from dashpot.core.running.tensor_rows import TensorRows
 from dashpot.search.networks import RACED, named
 from dashpot.search.outcome.ensemble import Final
 from dashpot.search.racing.task import Task
@@ -25,6 +26,8 @@ from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.checkpoint import FILE, HISTORY
 from dashpot.training.loop import FitResult, fit
 
+Parts = Sequence[Tensor | TensorRows]
+"""Inputs, targets, and perhaps weights."""
 FOLDER, END = "final", 0.93
 """Where its checkpoint is, and the share of the budget by which it is ready."""
 SAMPLED, FEW = 512, 16
@@ -55,7 +58,9 @@ def final_network(
         made: of the race's networks: its temperature and decision stay.
     """
     index = torch.as_tensor(setup.pool)
-    parts = [whole.x[index], whole.y[index], *([] if whole.weight is None else [whole.weight[index]])]
+    # Of a large set only the batches are copied.
+    x = TensorRows(whole.x, index) if whole.x.ndim > 2 else whole.x[index]
+    parts = [x, whole.y[index], *([] if whole.weight is None else [whole.weight[index]])]
     batch = chosen.batch_size or training.batch_size
     key = str(dict(chosen.params))
     plan: Mapping[str, Any] = store.get("final") or {}
@@ -81,7 +86,7 @@ def final_network(
     return replace(made, network=result.model.cpu().eval(), text=text, net=dict(chosen.net))
 
 
-def _net(setup: Setup, whole: Task, chosen: Candidate, parts: list[Tensor], batch: int) -> dict[str, Any]:
+def _net(setup: Setup, whole: Task, chosen: Candidate, parts: Parts, batch: int) -> dict[str, Any]:
     """The options of the network, as wide as the time allows where the race had one width."""
     net = dict(chosen.net)
     if setup.own or setup.config.budget is None or "width" in named(setup.config.networks) or net.get("width") != RACED:
@@ -95,7 +100,7 @@ def _net(setup: Setup, whole: Task, chosen: Candidate, parts: list[Tensor], batc
     return net
 
 
-def _epochs(setup: Setup, whole: Task, chosen: Candidate, parts: list[Tensor], batch: int) -> int:
+def _epochs(setup: Setup, whole: Task, chosen: Candidate, parts: Parts, batch: int) -> int:
     """At most. Schedules of techniques follow them, so that there they are as many as the measured pace allows."""
     if setup.config.budget is not None and not any(t.schedules() for t in chosen.recipe):
         return MOST
@@ -103,7 +108,7 @@ def _epochs(setup: Setup, whole: Task, chosen: Candidate, parts: list[Tensor], b
     return min(MOST, max(FEWEST, int(MARGIN * _left(setup) / pace) if pace else FEWEST))
 
 
-def _pace(setup: Setup, whole: Task, chosen: Candidate, parts: list[Tensor], batch: int) -> float:
+def _pace(setup: Setup, whole: Task, chosen: Candidate, parts: Parts, batch: int) -> float:
     """Seconds of an epoch without its scores, by the second one of a few rows; 0 where there is none."""
     some = [part[: max(SAMPLED, 2 * batch)] for part in parts]
     few = tuple(part[:FEW] for part in parts)  # scores are of as many rows as these
@@ -127,7 +132,13 @@ def _spent(folder: Path) -> float:
 
 
 def _fit(
-    setup: Setup, whole: Task, chosen: Candidate, parts: list[Tensor], batch: int, epochs: int, **options: Any
+    setup: Setup,
+    whole: Task,
+    chosen: Candidate,
+    parts: Parts,
+    batch: int,
+    epochs: int,
+    **options: Any,
 ) -> FitResult:
     # No row is left that early stopping could watch, and the learning rate falls to zero.
     recipe = Recipe(t for t in chosen.recipe if not isinstance(t, EarlyStopping))
