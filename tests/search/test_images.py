@@ -160,7 +160,7 @@ def test_the_final_network_is_as_wide_as_lets_it_see_its_rows_often_enough(
     one = search(tmp_path)
     setup, chosen = one.setup(), one.space.candidate(one.space.baseline().params)
     assert setup.whole is not None
-    rows = [torch.zeros(5500)]  # 20 epochs are enough
+    rows = [torch.zeros(8000)]  # 20 epochs are enough
 
     def pace(setup: object, whole: object, candidate: Candidate, parts: object, batch: object) -> float:
         return float(candidate.net["width"]) / 8  # seconds of an epoch: 2, 3, 4, 6, 8 and 12

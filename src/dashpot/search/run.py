@@ -13,6 +13,7 @@ import numpy as np
 from dashpot.core import native
 from dashpot.core.environment import versions
 from dashpot.data import Prepared, Problem
+from dashpot.data.kinds import KINDS
 from dashpot.data.splitting import warn_of_rare
 from dashpot.evaluation.losses import Criterion
 from dashpot.search import images
@@ -110,7 +111,8 @@ class Search:
         demand_searchable(found, self.task, config.schedule, named=named)
         found = found.with_conflicts(conflicts(found, self.task))
         usual = space is None if usual_batches is None else usual_batches
-        self.space: Space = with_batches(found, config.batch_size, self._rows(), usual=usual)
+        once = None if self.whole is None else KINDS[self.whole.modality or ""].batch_size
+        self.space: Space = with_batches(found, config.batch_size, self._rows(), usual=usual, once=once)
 
     def settings(self) -> dict[str, Any]:
         """What all workers must agree on."""

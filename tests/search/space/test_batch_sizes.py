@@ -118,6 +118,9 @@ def test_which_space_gets_which() -> None:
     assert with_batches(space, 50, 1000, usual=True).batch_size is None, "one number is no choice"
     usual = with_batches(space, None, 1000, usual=True)
     assert (usual.batch_size, usual.batch_default) == (usual_sizes(1000), batch_size_for(1000))
+    own = with_batches(space, None, 1000, usual=True, once=64)
+    assert (own.batch_size, own.batch_default) == (Categorical((64, 128)), 64)
+    assert with_batches(space, None, 300, usual=True, once=64).batch_size is None, "twice would be too large"
     for sizes, near in (((8, 40, 400), 40), ((200, 100), 100), ((1000, 1), 1000)):
         asked = with_batches(space, sizes, 1000, usual=True)
         assert (asked.batch_size, asked.batch_default) == (Categorical(sizes), near)

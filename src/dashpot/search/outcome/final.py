@@ -34,7 +34,7 @@ SAMPLED, FEW = 512, 16
 """Rows by which an epoch is timed, and those that it is then scored on."""
 WIDTHS = (16, 24, 32, 48, 64, 96)
 """Channels behind the stem, of which the final network has as many as let it see enough rows in its time."""
-VISITS, LEAST, ENOUGH = 110_000, 10, 60
+VISITS, LEAST, ENOUGH = 160_000, 10, 60
 """How many are enough, all epochs together, and the epochs of few and of many rows: measured on 5,000 rows, of which a
 network wins more from the double width than from epochs beyond.
 """

@@ -38,25 +38,29 @@ def sizes_of(asked: Any) -> int | tuple[int, ...] | None:
     return sizes if len(sizes) > 1 else sizes[0]
 
 
-def usual_sizes(rows: int) -> Categorical | None:
-    """Once and twice the batch size for so many rows; None where twice would be too large.
+def usual_sizes(rows: int, once: int | None = None) -> Categorical | None:
+    """Once and twice the batch size for so many rows, or ``once`` where a kind of data has its own; None where twice
+    would be too large.
 
     Half of it, too, would take half as long again, and at equal time was worse on small tables.
 
     >>> [str(usual_sizes(rows)) for rows in (100, 1000, 100_000)]
     ['None', '32 | 64', '256 | 512']
     """
-    once = batch_size_for(rows)
+    once = once or batch_size_for(rows)
     return Categorical((once, 2 * once)) if 2 * once <= min(LARGEST, rows // QUARTER) else None
 
 
-def with_batches(space: Space, asked: int | Sequence[int] | None, rows: int, *, usual: bool) -> Space:
+def with_batches(
+    space: Space, asked: int | Sequence[int] | None, rows: int, *, usual: bool, once: int | None = None
+) -> Space:
     """The space with the batch sizes that are asked for, if they are several.
 
     Args:
         asked: one, which is no distribution of a space; several; or None.
         rows: the training rows of a fold.
         usual: where nothing is asked for, and the space has none of its own, take the usual ones.
+        once: the smaller of these; None: by the rows.
 
     Raises:
         ConfigError: both the space and the user have batch sizes, or one is larger than ``rows``.
@@ -72,8 +76,8 @@ def with_batches(space: Space, asked: int | Sequence[int] | None, rows: int, *, 
     if isinstance(sizes, tuple):
         near = min(sizes, key=lambda size: abs(math.log(size / batch_size_for(rows))))
         space = space.with_batches(Categorical(sizes), near)
-    elif sizes is None and space.batch_size is None and usual and (found := usual_sizes(rows)) is not None:
-        space = space.with_batches(found, batch_size_for(rows))
+    elif sizes is None and space.batch_size is None and usual and (found := usual_sizes(rows, once)) is not None:
+        space = space.with_batches(found, once or batch_size_for(rows))
     own = space.batch_size
     values = own.values if isinstance(own, Categorical) else (own.high,) if own is not None else (sizes,)
     most = max((value for value in values if value is not None), default=None)

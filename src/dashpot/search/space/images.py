@@ -27,8 +27,8 @@ COLOURS: Fields = {"color-jitter": {"strength": 0.2}}
 POLICY: Fields = {"rand-augment": {"magnitude": 4.0}}
 Combinations = Mapping[str, tuple[Fields, Mapping[str, Any]]]
 PHOTOS: Combinations = {
-    "flipped, cropped, smoothed": ({**FLIP_AND_CROP, **DECAY, **SMOOTH}, {}),
-    "flipped, cropped, averaged": ({**FLIP_AND_CROP, **DECAY, **SMOOTH, **EMA}, {"lr": 5e-3}),
+    "flipped, cropped, smoothed": ({**FLIP_AND_CROP, **DECAY, **SMOOTH}, {"lr": 6e-3}),
+    "flipped, cropped, averaged": ({**FLIP_AND_CROP, **DECAY, **SMOOTH, **EMA}, {"lr": 6e-3}),
     "cropped": ({**CROP, **DECAY, **SMOOTH}, {}),
     "flipped, cropped, with holes": ({**FLIP_AND_CROP, **DECAY, **SMOOTH, **HOLES}, {}),
     "flipped, cropped, mixed": ({**FLIP_AND_CROP, **DECAY, **MIXED}, {"lr": 5e-3}),
