@@ -12,6 +12,7 @@ from scipy.special import log_softmax
 from torch import Tensor
 
 import dashpot
+from dashpot.augment import text as texts
 from dashpot.core.technique import Technique
 from dashpot.techniques.augment.mixing.cutmix import cutmix
 from dashpot.techniques.augment.mixing.mixup import mixup
@@ -409,6 +410,24 @@ ROWS: dict[type[Technique], Row] = {
                 ),
                 Pure(l2_gradient, lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)), lambda w, s: w * s, strength=1),
             ),
+        ),
+        *(
+            Row(technique, toy=Toy(modality="text", strings=True))
+            for technique in (
+                texts.RandomDeletion(0.4, protect="num+|b|c", protected_ids=(1, 2)),
+                texts.RandomSwap(0.4, tokenizer="builtins:str.split", protect="none", padding_id=0),
+                texts.RandomInsertion(0.4, synonyms="builtins:str.upper"),
+                texts.PunctuationInsertion(0.5),
+                texts.SynonymReplacement(0.9, synonyms={"it": ["that", "this, |one"], "好": "佳"}),
+                texts.WordMasking(0.4, mask="<mask>", mask_id=8),
+                texts.SpanMasking(0.4, span=2, merge=True),
+                texts.CharacterNoise(0.5),
+                texts.KeyboardNoise(0.5, layout="qwertz"),
+                texts.SentenceShuffle(1.0),
+                texts.CaseChange(0.5, to="upper"),
+                texts.BackTranslation(0.7, forward="tests.translators:louder", backward="tests.translators:longer"),
+                texts.WidthChange(0.5, tokenizer="characters"),
+            )
         ),
         Row(
             dashpot.WeightDecay(strength=1.0),

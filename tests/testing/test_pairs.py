@@ -11,19 +11,27 @@ from torch import nn
 import dashpot
 from dashpot.core.recipe import Recipe
 from dashpot.core.technique import Technique
+from dashpot.techniques.augment.text.base import TextTechnique
 from dashpot.techniques.penalties.penalty import Proximal
 from dashpot.testing import Toy, refused_by_name, stand_together
 from tests.rows import ROWS, collide
 
 Optimize = Callable[[nn.Module], torch.optim.Optimizer]
 TOY, PICTURES, SIGNALS = Toy(), Toy(modality="image"), Toy(modality="signal")
+TEXTS = Toy(modality="text", strings=True)
 TECHNIQUES = {cls: row.technique for cls, row in ROWS.items()}
 
 
 def toy(*classes: type[Technique]) -> Toy | None:
     """What all of them can learn from; None: there is nothing."""
-    kinds = (TOY, PICTURES, SIGNALS)
-    return next((kind for kind in kinds if all(cls.requires.fits(kind.modality) for cls in classes)), None)
+    kinds = (TOY, PICTURES, SIGNALS, TEXTS)
+    return next((kind for kind in kinds if all(learns(cls, kind) for cls in classes)), None)
+
+
+def learns(cls: type[Technique], kind: Toy) -> bool:
+    """Whether a technique can learn from it: of inputs that are strings only those on texts take some."""
+    on_inputs = TECHNIQUES[cls].defines("on_batch") and not issubclass(cls, TextTechnique)
+    return cls.requires.fits(kind.modality) and not (kind == TEXTS and on_inputs)
 
 
 @pytest.mark.parametrize("first", TECHNIQUES, ids=lambda cls: cls.kind())
@@ -33,7 +41,7 @@ def test_beside_every_other(first: type[Technique]) -> None:
     for second in names[names.index(first) :]:
         pair = TECHNIQUES[first], TECHNIQUES[second]
         common = toy(first, second)
-        if common is None:  # one is for images, the other for signals
+        if common is None:  # such as one for images, the other for signals
             continue
         turned = (names.index(first) + names.index(second)) % 2
         recipe = Recipe(pair[::-1] if turned else pair)

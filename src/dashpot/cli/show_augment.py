@@ -1,9 +1,9 @@
-"""``dashpot show-augment``: what augmentation makes of the images of a data set."""
+"""``dashpot show-augment``: what augmentation makes of the images or texts of a data set."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,18 +16,23 @@ def register(app: typer.Typer) -> None:
 
 
 def show_augment(
-    data: Annotated[Path, typer.Argument(help="A folder of class folders of images, or an .npz file of pixels.")],
+    data: Annotated[
+        Path, typer.Argument(help="A folder of class folders of images, an .npz file of pixels, or a file of texts.")
+    ],
     with_: With = None,
     recipe: RecipeFile = None,
-    images: Annotated[int, typer.Option("--images", min=1, max=40, help="Lines of the sheet.")] = 8,
-    draws: Annotated[int, typer.Option("--draws", min=1, max=20, help="Draws of each image.")] = 7,
+    images: Annotated[int, typer.Option("--images", min=1, max=40, help="Lines of the sheet, or texts.")] = 8,
+    draws: Annotated[int, typer.Option("--draws", min=1, max=20, help="Draws of each.")] = 7,
     out: Annotated[Path, typer.Option("--out", help="The picture: NAME.png, and NAME.svg beside it.")] = Path(
         "augment.png"
     ),
     seed: Seed = 0,
+    column: Annotated[str | None, typer.Option("--column", help="Of a file of texts: the column with them.")] = None,
 ) -> None:
     """Draw a contact sheet: some images of DATA, each beside what training would see of it. Without techniques: one
     line for each technique on images, at its defaults.
+
+    Of a file of texts (.txt, .csv, .tsv, .jsonl) print some, each above its draws.
     """
     import numpy as np
     import torch
@@ -42,11 +47,15 @@ def show_augment(
     from dashpot.report.style import save
     from dashpot.techniques.augment.picture import PictureTechnique
     from dashpot.techniques.augment.shown import draws_of
+    from dashpot.techniques.augment.text.base import TextTechnique
 
     if out.suffix not in (".png", ".svg"):
         raise ConfigError("--out", "a file name that ends in .png or .svg", str(out))
     chosen = read_recipe(recipe, with_)
     existing(data)
+    if data.suffix in (".txt", ".jsonl") or column is not None or any(isinstance(t, TextTechnique) for t in chosen):
+        _show_texts(data, chosen, images, draws, seed, column)
+        return
     problem = load_problem(data) if data.is_dir() or data.suffix == ".npz" else None
     if problem is None or problem.kind != "image":
         raise DataError(f"{data} must hold images: a folder of class folders, or an .npz file of pixels.")
@@ -70,3 +79,34 @@ def show_augment(
         figure = draw_sheet(lines, "Techniques on images, at their defaults", note, marked=False)
     png, svg = save(figure, out.with_suffix(""))
     typer.echo(f"{png} and {svg.name}")
+
+
+def _show_texts(data: Path, recipe: Any, lines: int, draws: int, seed: int, column: str | None) -> None:
+    """Some texts, each above its draws; without techniques above a draw of each technique on texts."""
+    import numpy as np
+
+    from dashpot.core.errors import ConfigError
+    from dashpot.core.registry import registry
+    from dashpot.data.text_files import TextFile
+    from dashpot.techniques.augment.text.base import TextTechnique
+    from dashpot.training.text_transform import TextTransform
+
+    file = TextFile(data, column)
+    texts = [row[file.column] for row in file.rows()]
+    some = np.sort(np.random.default_rng(seed).permutation(len(texts))[: lines if len(recipe) else 2]).tolist()
+    transforms = {}
+    for name, kind in registry().items() if not len(recipe) else ():
+        if issubclass(kind, TextTechnique):
+            try:
+                transforms[name] = TextTransform(kind(), seed)
+            except ConfigError:  # needs a table or a translator
+                continue
+    drawn = [(str(draw + 1), TextTransform(recipe, seed), draw) for draw in range(draws if len(recipe) else 0)]
+    drawn += [(name, transform, 0) for name, transform in transforms.items()]
+    width = max(len("original"), *(len(name) for name, *_ in drawn))
+    for place in some:
+        typer.echo(f"{'original':>{width}}  {texts[place]}")
+        for name, transform, epoch in drawn:
+            found = transform(texts[place], index=place, epoch=epoch)
+            typer.echo(f"{name:>{width}}  {found if found != texts[place] else '(the same)'}")
+        typer.echo()

@@ -12,8 +12,13 @@ from torch import Tensor
 
 from dashpot.core.fields.domains import Choice, Domain, Flag, Name, Range, Selection
 from dashpot.core.technique import Technique
+from dashpot.techniques.augment.text.base import TextTechnique
+from dashpot.techniques.augment.text.on_ids import Ids
 from dashpot.techniques.penalties.grouping import Groups
 from dashpot.testing.toys import Modality, Toy
+from dashpot.texts.functions import Function
+from dashpot.texts.protecting import Protect
+from dashpot.texts.tables import Source
 
 FEW: tuple[Modality, ...] = ("table", "image", "text")
 Arguments = Callable[[torch.dtype], tuple[Any, ...]]
@@ -67,6 +72,9 @@ class Row:
         own = self.technique.requires
         fits: tuple[Modality, ...] = ("table", "image") if self.technique.defines("on_batch") else FEW
         fits = ("signal",) if "signal" in own.modality else fits
+        if isinstance(self.technique, TextTechnique):
+            texts = replace(self.toy, modality="text", strings=True)
+            return (texts, replace(texts, strings=False)) if self.technique.on_ids else (texts,)
         return tuple(replace(self.toy, modality=modality) for modality in fits if own.fits(modality))
 
     def on(self, device: str) -> Row:
@@ -110,6 +118,14 @@ def bad_values(domain: Domain) -> list[Any]:
         return [3, "a word", "name:", None]
     if isinstance(domain, Groups):
         return [3, "a word", "heads:0", "block:2x", "index:", None]
+    if isinstance(domain, Function):
+        return ["nowhere:nothing", 3, *([] if domain.optional else [None])]
+    if isinstance(domain, Source):
+        return ["nowhere.tsv", 3, {}, {"a": [""]}, {3: ["a"]}]
+    if isinstance(domain, Protect):
+        return ["", "(", "a*", "(a)b", 3, None]
+    if isinstance(domain, Ids):
+        return [(-1,), "a word", 3.5, None]
     if isinstance(domain, Name):
         return ["", 3, None]
     raise AssertionError(f"no bad values known for {domain}")

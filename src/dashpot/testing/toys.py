@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import seeded
+from dashpot.core.running.nested import moved
 from dashpot.core.running.session import Session
 from dashpot.core.technique import Technique
 from dashpot.core.tree import flatten, unflatten
@@ -44,6 +45,23 @@ class Reader(nn.Module):
         return out
 
 
+TEXTS = (
+    "plot and acting, all the way. Then a small surprise comes! We liked it",
+    "说 真话。这个 电影 很 好看。我 喜欢 它",
+    "music by many hands; Some of it stays with you. Would you come again?",
+)
+
+
+class StringReader(Reader):
+    """Strings to classes: each character is a token."""
+
+    def forward(self, x: Any) -> Tensor:
+        kinds, longest = self.embedding.num_embeddings - 1, max(map(len, x))
+        rows = [[1 + ord(c) % kinds for c in text] + [0] * (longest - len(text)) for text in x]
+        ids = torch.tensor(rows, device="cpu")
+        return super().forward(ids.to(self.embedding.weight.device, non_blocking=True))
+
+
 @dataclass(frozen=True)
 class Toy:
     """24 samples of three classes or one value, and a network for them.
@@ -55,21 +73,23 @@ class Toy:
             padding, for an embedding and attention.
         device: where network and data are.
         channels: of images and signals.
+        strings: of text: strings of some sentences in place of ids, which the network turns into ids by itself.
     """
 
     task: Literal["classification", "regression"] = "classification"
     modality: Modality = "table"
     device: str = "cpu"
     channels: int = 2
+    strings: bool = False
 
     def network(self) -> nn.Module:
         """The same initial weights each time. The batch normalization stands before every activation."""
         with seeded(0):
             return self._network(3 if self.task == "classification" else 1).to(self.device)
 
-    def data(self) -> tuple[Tensor, Tensor]:
+    def data(self) -> tuple[Any, Tensor]:
         x, y = self._data()
-        return x.to(self.device), y.to(self.device)
+        return moved(x, self.device), y.to(self.device)
 
     def _network(self, outputs: int) -> nn.Module:
         if self.modality == "image":
@@ -82,7 +102,7 @@ class Toy:
                 line, nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(3), nn.Flatten(), nn.Linear(12, outputs)
             )
         if self.modality == "text":
-            return Reader(9, outputs)
+            return StringReader(97, outputs) if self.strings else Reader(9, outputs)
         return nn.Sequential(
             nn.Linear(6, 8),
             nn.BatchNorm1d(8),
@@ -92,9 +112,12 @@ class Toy:
             nn.Linear(8, outputs),
         )
 
-    def _data(self) -> tuple[Tensor, Tensor]:
+    def _data(self) -> tuple[Any, Tensor]:
         generator = torch.Generator().manual_seed(1)
         value = torch.arange(24) % 3
+        if self.strings:
+            values = value if self.task == "classification" else value.float()
+            return [f"{start} {TEXTS[i % len(TEXTS)]}" for i, start in enumerate(["good", "bad", "odd"] * 8)], values
         if self.modality == "image":
             x = torch.randn(24, self.channels, 6, 6, generator=generator)
             x[torch.arange(24), 0, 2 * value] += 1.0

@@ -1,4 +1,4 @@
-"""Augmentation of single images: inside of a Dataset, in the workers of a DataLoader."""
+"""Augmentation of single samples: inside of a Dataset, in the workers of a DataLoader."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from dashpot.core.technique import Technique
 from dashpot.imaging.draws import SampleDraws, Size
 from dashpot.imaging.execute import execute
 from dashpot.techniques.augment.picture import PictureTechnique, operations_of
+from dashpot.techniques.augment.text.base import TextTechnique
+from dashpot.training.text_transform import TextTransform
 
 
 def pictures_of(recipe: Any, user: str) -> list[tuple[str, PictureTechnique]]:
@@ -125,13 +127,14 @@ class SampleTransform:
 
 
 class Augmented(Dataset[Any]):
-    """A Dataset whose images are augmented afresh in each epoch, in whatever worker they are read.
+    """A Dataset whose images or texts are augmented afresh in each epoch, in whatever worker they are read.
 
     Args:
         dataset: with ``len`` and items ``(image, ...)`` or an image alone; images as :class:`SampleTransform` takes
-            them.
+            them. With techniques on texts: strings or lists of tokens, as
+            :class:`~dashpot.training.text_transform.TextTransform` takes them.
         recipe, seed: see :class:`SampleTransform`.
-        then: what is done to the augmented image, such as a conversion to a tensor.
+        then: what is done to the augmented image or text, such as a conversion to a tensor.
 
     Raises:
         ConfigError: see :class:`SampleTransform`.
@@ -153,7 +156,10 @@ class Augmented(Dataset[Any]):
     def __init__(
         self, dataset: Any, recipe: Recipe | Technique | str | Sequence[Any], seed: int = 0, then: Any = None
     ) -> None:
-        self.dataset, self.transform, self.then = dataset, SampleTransform(recipe, seed), then
+        self.dataset, self.then = dataset, then
+        own = Recipe.coerce(recipe)
+        texts = any(isinstance(technique, TextTechnique) for technique in own)
+        self.transform: SampleTransform | TextTransform = (TextTransform if texts else SampleTransform)(own, seed)
         # In shared memory: workers that stay alive between epochs see it change.
         self._epoch = torch.zeros((), dtype=torch.int64, device="cpu")
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # torch has no types here
@@ -170,7 +176,9 @@ class Augmented(Dataset[Any]):
             raise UsageError(f"Augmented takes one whole number as index, got {told(index)}.")
         place = int(index) + (len(self) if index < 0 else 0)
         item = self.dataset[place]
-        first = item[0] if isinstance(item, tuple | list) else item
+        # A list of tokens is one text, not an item of several parts.
+        parts = isinstance(item, tuple) or (isinstance(item, list) and isinstance(self.transform, SampleTransform))
+        first = item[0] if parts else item
         image = self.transform(first, index=place, epoch=int(self._epoch))
         image = image if self.then is None else self.then(image)
-        return type(item)([image, *item[1:]]) if isinstance(item, tuple | list) else image
+        return type(item)([image, *item[1:]]) if parts else image

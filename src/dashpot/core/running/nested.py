@@ -70,14 +70,15 @@ def told(tree: Any) -> str:
 
 
 def called(model: nn.Module | Callable[..., Any], x: Any) -> Any:
-    """The model's output for an input of any structure: a mapping is passed by name, a tuple by place, anything else
-    as it is.
+    """The model's output for an input of any structure: a mapping is passed by name, a tuple by place (but one of
+    strings, which are a batch of texts), anything else as it is.
 
     >>> called(lambda a, b: a - b, {"b": 1, "a": 3}), called(lambda a, b: a - b, (3, 1)), called(len, [3, 1])
     (2, 2, 2)
     """
     if isinstance(x, Mapping):
         return model(**x)
-    if isinstance(x, tuple) and not isinstance(x, PackedSequence):
+    texts = isinstance(x, tuple) and len(x) > 0 and isinstance(x[0], str)  # so a DataLoader collates strings
+    if isinstance(x, tuple) and not isinstance(x, PackedSequence) and not texts:
         return model(*x)
     return model(x)

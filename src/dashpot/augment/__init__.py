@@ -1,7 +1,8 @@
-"""Techniques that change inputs while training."""
+"""Techniques that change inputs while training; those on texts stand in ``dashpot.augment.text``."""
 
 from __future__ import annotations
 
+from dashpot.augment import text
 from dashpot.techniques.augment.colour.auto_contrast import AutoContrast
 from dashpot.techniques.augment.colour.blur import Blur
 from dashpot.techniques.augment.colour.brightness import Brightness
@@ -89,4 +90,5 @@ __all__ = [
     "TrivialAugment",
     "VerticalFlip",
     "Zoom",
+    "text",
 ]

@@ -1,0 +1,23 @@
+"""What tests of techniques on texts share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashpot.augment import text
+from dashpot.core.draws import uniform_by
+from dashpot.core.rng import derive, stream
+
+PLAIN = "one two three four five six seven eight nine ten"
+CHINESE = "今天天气很好，我们去公园散步。你想一起去吗？"
+WORDS = {word: [word.upper() + "X", word + "ly"] for word in PLAIN.split()} | {"天": ["日"], "好": ["佳", "妙"]}
+
+
+def numbers(name: str, seed: int, epoch: int, index: int, count: int) -> list[float]:
+    """What is drawn for a text, by the definition."""
+    own: list[float] = uniform_by([derive(stream(seed, name), epoch, index)], count)[0].tolist()
+    return own
+
+
+def apply(technique: Any, texts: list[Any], seed: int = 0, epoch: int = 0) -> list[Any]:
+    return text.TextTransform(technique, seed).batch(texts, index=range(len(texts)), epoch=epoch)
