@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -64,13 +65,14 @@ def final_network(
     batch = chosen.batch_size or training.batch_size
     key = str(dict(chosen.params))
     plan: Mapping[str, Any] = store.get("final") or {}
+    folder = setup.folder / FOLDER
     if plan.get("candidate") != key:
+        shutil.rmtree(folder, ignore_errors=True)  # of another candidate, before the search was resumed
         net = _net(setup, whole, chosen, parts, batch)
         epochs = _epochs(setup, whole, replace(chosen, net=net), parts, batch)
         plan = {"candidate": key, "epochs": epochs, "net": dict(net)}
         store.set("final", dict(plan))
     epochs, chosen = int(plan["epochs"]), replace(chosen, net=plan.get("net", chosen.net))
-    folder = setup.folder / FOLDER
     spent = {"budget": _spent(folder) + max(_left(setup), SHORTEST)} if setup.config.budget is not None else {}
     resume = (folder / FILE).exists()
     result = _fit(setup, whole, chosen, parts, batch, epochs, checkpoint=folder, resume=resume, **spent)
