@@ -43,7 +43,7 @@ def search_and_report(
     from dashpot.search.own import own_search
     from dashpot.search.run import Search
 
-    clock = Clock(folder)
+    clock, budget = Clock(folder), config.budget
     if config.budget is not None and clock.before:
         config = replace(config, budget=max(config.budget - clock.before, 1.0))
 
@@ -51,7 +51,7 @@ def search_and_report(
         interrupts.check()
         clock.tick()
 
-    with Live(config, tick) as live:
+    with Live(config, tick) as live, clock.ticking():
         own = {} if model is None else own_search(model, problem, config, live.note)
         search = Search(problem, config, folder, note=live.note, say=live.say, processes=processes, **own)
         store = search.open()
@@ -66,13 +66,17 @@ def search_and_report(
                 training = search.training_budget(store)
                 clock.running = True
                 live.training(training)
-                deadline = search.race_end(store)
-                others = start_workers(folder, processes - 1, deadline, config.storage, model) if processes > 1 else []
-                search.work(store, training)
-                # Their last epoch may end a little later, and its networks are saved then.
-                late = 3 + LATE * (config.budget or 0.0)
-                lost = await_workers(others, 30 if deadline is None else max(1.0, deadline - time.monotonic() + late))
-                tell_unfinished(live, store, lost, processes, folder / LOG)
+                # A resumed search whose final network is trained apart need not race again.
+                if search.whole is None or budget is None or clock.raced != budget:
+                    deadline = search.race_end(store)
+                    if processes > 1:
+                        others = start_workers(folder, processes - 1, deadline, config.storage, model)
+                    search.work(store, training)
+                    # Their last epoch may end a little later, and its networks are saved then.
+                    late = 3 + LATE * (config.budget or 0.0)
+                    left = 30 if deadline is None else max(1.0, deadline - time.monotonic() + late)
+                    tell_unfinished(live, store, await_workers(others, left), processes, folder / LOG)
+                    clock.race_over(budget)
             except KeyboardInterrupt:
                 if training is None or not any(t.state.name in ("COMPLETE", "PRUNED") for t in store.trials()):
                     raise  # there is no best so far

@@ -19,7 +19,7 @@ from dashpot.core.running.tensor_rows import TensorRows
 from dashpot.search.networks import RACED, named
 from dashpot.search.outcome.ensemble import Final
 from dashpot.search.racing.task import Task
-from dashpot.search.racing.trial import TrainingBudget
+from dashpot.search.racing.trial import TrainingBudget, Trial
 from dashpot.search.setup import Setup
 from dashpot.search.space.space import Candidate
 from dashpot.search.storage.study import Store
@@ -48,7 +48,13 @@ FEWEST, USEFUL, MOST = 3, 10, 150
 
 
 def final_network(
-    setup: Setup, whole: Task, training: TrainingBudget, store: Store, chosen: Candidate, made: Final
+    setup: Setup,
+    whole: Task,
+    training: TrainingBudget,
+    store: Store,
+    chosen: Candidate,
+    made: Final,
+    race: Mapping[str, int],
 ) -> Final:
     """One network of the chosen candidate, trained on the whole pool at full size for as many epochs as the budget
     leaves: the learning rate falls by the clock, so that it ends in time whatever the pace does. A training that was
@@ -57,20 +63,21 @@ def final_network(
     Args:
         whole: the task at full size.
         made: of the race's networks: its temperature and decision stay.
+        race: what it was chosen by, kept for a search that is resumed (:func:`planned`).
     """
     index = torch.as_tensor(setup.pool)
     # Of a large set only the batches are copied.
     x = TensorRows(whole.x, index) if whole.x.ndim > 2 else whole.x[index]
     parts = [x, whole.y[index], *([] if whole.weight is None else [whole.weight[index]])]
     batch = chosen.batch_size or training.batch_size
-    key = str(dict(chosen.params))
+    key = key_of(chosen)
     plan: Mapping[str, Any] = store.get("final") or {}
     folder = setup.folder / FOLDER
     if plan.get("candidate") != key:
         shutil.rmtree(folder, ignore_errors=True)  # of another candidate, before the search was resumed
         net = _net(setup, whole, chosen, parts, batch)
         epochs = _epochs(setup, whole, replace(chosen, net=net), parts, batch)
-        plan = {"candidate": key, "epochs": epochs, "net": dict(net)}
+        plan = {"candidate": key, "epochs": epochs, "net": dict(net), "race": dict(race)}
         store.set("final", dict(plan))
     epochs, chosen = int(plan["epochs"]), replace(chosen, net=plan.get("net", chosen.net))
     spent = {"budget": _spent(folder) + max(_left(setup), SHORTEST)} if setup.config.budget is not None else {}
@@ -86,6 +93,20 @@ def final_network(
     width = f" of width {chosen.net['width']}" if "width" in chosen.net else ""
     text = f"one network{width}, {epochs} epochs at full size on all {len(setup.pool):,} rows but the test part"
     return replace(made, network=result.model.cpu().eval(), text=text, net=dict(chosen.net))
+
+
+def planned(store: Store, trials: Sequence[Trial]) -> tuple[str, int] | None:
+    """Of a search that was cut off while its final network trained, and has raced nothing since: the candidate that was
+    chosen, and on how many folds; else None. With less time it might choose otherwise.
+    """
+    plan: Mapping[str, Any] = store.get("final") or {}
+    race = plan.get("race") or {}
+    return (str(plan["candidate"]), int(race["folds"])) if race.get("trials") == len(trials) else None
+
+
+def key_of(candidate: Candidate) -> str:
+    """By which a candidate is told from others."""
+    return str(dict(candidate.params))
 
 
 def _net(setup: Setup, whole: Task, chosen: Candidate, parts: Parts, batch: int) -> dict[str, Any]:

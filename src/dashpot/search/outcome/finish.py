@@ -15,7 +15,7 @@ from dashpot.core.errors import ConfigError
 from dashpot.evaluation.losses import predict
 from dashpot.search import images
 from dashpot.search.outcome import ablation, brief, ensemble
-from dashpot.search.outcome.final import final_network
+from dashpot.search.outcome.final import final_network, key_of, planned
 from dashpot.search.outcome.gains import FOLDS, Over
 from dashpot.search.outcome.record import Outcome, judged, record
 from dashpot.search.outcome.result import TuneResult
@@ -87,11 +87,17 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
     bare = dict(setup.space.baseline().params)
     baseline = next((r for r in complete if not r.lineage and dict(r.candidate.params) == bare), None)
     wanted = range(len(task.folds))
-    if setup.whole is not None and not brief.finals_fit(setup, training, pace, until.finals):
+    before = None if setup.whole is None else planned(store, trials)
+    if before is not None:
+        wanted = wanted[: before[1]]
+    elif setup.whole is not None and not brief.finals_fit(setup, training, pace, until.finals):
         wanted = wanted[: training.folds]
     finalists = train_finalists(setup, training, trials, complete, baseline, pace, until.finals, wanted)
     every = list(wanted)[: len(finalists[0].tensors)]
     choice = ensemble.choose(finalists, simplest=setup.whole is None)
+    if before is not None:
+        kept = next((r for r in finalists if key_of(r.candidate) == before[0]), choice.chosen)
+        choice = replace(choice, chosen=kept)
     training = replace(training, epochs=choice.chosen.planned or training.epochs)
     seeds = Seeds(setup, training, every, until.end, pace * training.epochs)
     again = seeds.again(finalists, choice, baseline) if setup.whole is None else []
@@ -115,7 +121,8 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
     more = seeds.more(finalists, choice) if setup.whole is None else []
     made = ensemble.assemble(task, [*finalists, *more], choice, every, kind, calibrate=config.calibrate)
     if setup.whole is not None:
-        made = final_network(setup, setup.whole, training, store, choice.chosen.candidate, made)
+        race = {"trials": len(trials), "folds": len(every)}
+        made = final_network(setup, setup.whole, training, store, choice.chosen.candidate, made, race)
     elif config.ensemble == "refit":
         made = ensemble.refit(task, training, setup.pool, choice, made)
     steps = store.count("steps")

@@ -166,22 +166,55 @@ def read_config(folder: Path, data: Path | None = None) -> tuple[Problem, Search
 
 
 class Clock:
-    """The seconds a search has taken over all resumes, kept in its folder."""
+    """The seconds a search has taken over all resumes, kept in its folder.
+
+    Attributes:
+        before: those of earlier lives.
+        running: it has begun; a refused command writes nothing.
+        raced: the budget of which the race is over, so that a resumed search need not go on with it; None: of none.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path, self._started, self._written = folder / SPENT, time.monotonic(), 0.0
+        self._lock = threading.Lock()
         self.before, self.running = 0.0, False
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            self.before = float(json.loads(self._path.read_text(encoding="utf-8"))["seconds"])
+        self.raced: float | None = None
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            kept = json.loads(self._path.read_text(encoding="utf-8"))
+            self.before = float(kept["seconds"])
+            self.raced = None if kept.get("raced") is None else float(kept["raced"])
 
-    def tick(self) -> None:
-        """Write it to the folder, every two seconds at most, once the search is ``running``: a refused command writes
-        nothing.
-        """
-        now = time.monotonic()
-        if self.running and now - self._written > 2:
-            self._written = now
-            write_atomic(self._path, json.dumps({"seconds": round(self.before + now - self._started, 1)}))
+    def tick(self, *, now: bool = False) -> None:
+        """Write it to the folder, every two seconds at most, or ``now``."""
+        with self._lock:
+            at = time.monotonic()
+            if self.running and (now or at - self._written > 2):
+                self._written = at
+                kept = {"seconds": round(self.before + at - self._started, 1), "raced": self.raced}
+                write_atomic(self._path, json.dumps(kept))
+
+    def race_over(self, budget: float | None) -> None:
+        """Remember that the race of this budget is over."""
+        self.raced = budget
+        self.tick(now=True)
+
+    @contextlib.contextmanager
+    def ticking(self) -> Iterator[None]:
+        """Write it in here also while one long training says nothing."""
+        ended = threading.Event()
+
+        def work() -> None:
+            while not ended.wait(1):
+                with contextlib.suppress(StorageError):  # the search itself will meet it, and say it
+                    self.tick()
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
 
 def start_workers(
