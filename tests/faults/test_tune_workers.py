@@ -15,6 +15,8 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from tests.faults.postgres import Postgres
 from tests.faults.tuning import demand_whole, ended, recomputed, seen, small_table, start
@@ -65,8 +67,8 @@ def at_work(name: str, url: str, worker: subprocess.Popen[bytes]) -> bool:
     """Whether a worker has begun a candidate and not ended it."""
     try:
         trials = seen(name, url).get_trials(states=(optuna.trial.TrialState.RUNNING,))
-    except KeyError:
-        return False  # nobody has made the study yet
+    except (KeyError, SQLAlchemyError, StorageInternalError):
+        return False  # nobody has made the study yet, or its tables
     return any(f"-{worker.pid}-" in t.user_attrs.get("worker", "") for t in trials)
 
 

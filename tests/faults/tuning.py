@@ -49,7 +49,10 @@ def ended(workers: list[subprocess.Popen[bytes]]) -> Iterator[list[subprocess.Po
 def seen(name: str, url: str) -> optuna.Study:
     """A study through Optuna alone, without a connection that stays."""
     storage = optuna.storages.RDBStorage(
-        url.replace("postgresql:", "postgresql+psycopg:"), engine_kwargs={"poolclass": NullPool}
+        url.replace("postgresql:", "postgresql+psycopg:"),
+        engine_kwargs={"poolclass": NullPool},
+        # Whoever looks at a study while its first worker makes the tables would make them, too.
+        skip_table_creation=True,
     )
     return optuna.load_study(study_name=name, storage=storage)
 
