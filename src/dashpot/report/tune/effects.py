@@ -12,12 +12,12 @@ from dashpot.report.tune.axes import PURPLE, SKY, empty, finish, plain_ticks
 from dashpot.report.tune.record import Report, as_record
 from dashpot.report.tune.stats import (
     contributions,
-    explained_by,
     importances,
     interactions,
     judge,
     percent,
     pretty,
+    sureness,
     unexplained,
 )
 
@@ -90,8 +90,8 @@ def draw_contributions(record: Report) -> Figure:
         axes.set_title(f"{name} saved by the technique: right of the line it helps", loc="left", fontsize=10, color=INK)
         clean(axes)
         axes.tick_params(axis="y", left=False, pad=6, labelsize=9.5)
-        note = "Lines: 95 % intervals; of twenty about one misses the truth. Small marks: single folds"
-        note += f"{explained_by(record)}."
+        note = f"Lines: 95 % intervals; {sureness(record)}."
+        note += " Small marks: single folds." if any(len(own) > 1 for row in rows for own in row.folds.values()) else ""
         note += " Pairs: what both gain together beyond the sum of their gains." if pairs else ""
         finish(
             figure, axes, title, note + (" An arrow: the interval goes on; the table has it in full." if cut else "")

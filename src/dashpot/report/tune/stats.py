@@ -229,17 +229,18 @@ def shown_interval(interval: Interval | None, digits: int) -> str:
     )
 
 
-def explained_by(record: Report) -> str:
-    """Of which trainings the contributions are, where those are others than the final model's; as the end of a
-    sentence.
+def sureness(record: Report) -> str:
+    """How sure the intervals of contributions are, and of which trainings they are where those are others than the
+    final model's; as the end of a sentence.
     """
     of = as_record(record).race.get("explained")
+    usual = "of twenty such intervals about one misses the truth"
     if not isinstance(of, Mapping) or not whole(of.get("epochs")):
-        return ""
+        return usual
     size, rows = of.get("size"), whole(of.get("rows"))
     pixels = f" on images of {size[0]} x {size[1]} pixels" if isinstance(size, Sequence) and len(size) == 2 else ""
-    over = f"; intervals are over {rows:,} held-out rows of one training each" if rows else ""
-    return f"; of trainings of {whole(of['epochs'])} epochs{pixels}, not of the final network's{over}"
+    over = f"over {rows:,} held-out rows of one training each, they say nothing of other seeds" if rows else usual
+    return f"{over}; of trainings of {whole(of['epochs'])} epochs{pixels}, not of the final network's"
 
 
 def unexplained(record: Report) -> str:

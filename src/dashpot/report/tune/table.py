@@ -13,7 +13,6 @@ from dashpot.report.tune.stats import (
     contributions,
     decimals,
     digits_of,
-    explained_by,
     importances,
     interactions,
     judge,
@@ -22,6 +21,7 @@ from dashpot.report.tune.stats import (
     ranked,
     shown,
     shown_interval,
+    sureness,
     unexplained,
 )
 from dashpot.report.tune.trial_record import finite
@@ -155,10 +155,7 @@ def contributions_table(record: Report) -> Table:
     rows, pairs = contributions(record), interactions(record)
     digits = decimals(interval.mean for row in rows for interval in (row.left_out, row.alone) if interval)
     proper = pretty(record.proper)
-    note = (
-        f"gain: so much less {proper} thanks to the technique, with its 95 % interval; of twenty such intervals about"
-        f" one misses the truth{explained_by(record)}"
-    )
+    note = f"gain: so much less {proper} thanks to the technique, with its 95 % interval; {sureness(record)}"
     table = new_table("Contributions" if rows else "Contributions: none were measured", note if rows else "")
     table.add_column("", min_width=10, overflow="fold")
     for name in ("gain in the chosen recipe", "gain alone"):
