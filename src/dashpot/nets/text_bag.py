@@ -1,0 +1,185 @@
+"""The bag of words, pieces and grams: a linear model and a network side by side, on sparse counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dashpot.core.errors import DataError
+from dashpot.core.fields.domains import check_whole
+from dashpot.nets.text_rows import LexiconTables
+from dashpot.texts.grams import BITS
+from dashpot.texts.lexicon import Lexicon
+
+PIECES_WEIGHT = 0.5
+_CHUNK = 512
+
+
+class TextBag(nn.Module):
+    r"""Texts as bags of words, pieces of words, pairs and triples: :math:`s \sum_f w_f L_f + \mathrm{head}(h(\sum_f w_f
+    E_f))`.
+
+    The weight of a feature is ``(1 + log count) * log((1 + rows) / (1 + rows with it)) + 1``, and a text's weights are
+    brought to length 1. ``L`` is a linear model, which may start from naive Bayes (:meth:`begin`); ``E`` are vectors of
+    ``width`` numbers, whose sum passes layer normalization, a ReLU, Dropout (at rate 0 until a recipe sets it) and a
+    linear head that starts at 0. No array is as wide as the vocabulary for each text.
+
+    Args:
+        words: entries of a lexicon below its pieces.
+        pieces, grams, links: how many the lexicon has of each.
+        outputs: logits.
+        width: of the vectors; 0 is the linear model alone.
+        scale: factor of both sums: weights of length 1 make small logits.
+
+    Example:
+        >>> import torch
+        >>> lexicon = Lexicon.fit([["a", "red", "car"], ["a", "red", "house"], ["the", "car"]])
+        >>> net = TextBag.of(lexicon, outputs=2, width=4)
+        >>> x = torch.from_numpy(lexicon.transform([["red", "cars"], []]))
+        >>> net(x).shape
+        torch.Size([2, 2])
+
+    Papers: Joulin et al., "Bag of Tricks for Efficient Text Classification", EACL 2017; Wang and Manning, "Baselines
+    and Bigrams: Simple, Good Sentiment and Topic Classification", ACL 2012.
+    """
+
+    frequency: Tensor
+
+    def __init__(
+        self, words: int, outputs: int, *, pieces: int, grams: int, links: int, width: int = 32, scale: int = 4
+    ) -> None:
+        super().__init__()
+        words, outputs = check_whole("words", words, low=3), check_whole("outputs", outputs)
+        pieces, grams, links, width, scale = (
+            check_whole(name, value, low=low)
+            for name, value, low in (
+                ("pieces", pieces, 0),
+                ("grams", grams, 0),
+                ("links", links, 0),
+                ("width", width, 0),
+                ("scale", scale, 1),
+            )
+        )
+        self.options: dict[str, Any] = {
+            "words": words,
+            "outputs": outputs,
+            "pieces": pieces,
+            "grams": grams,
+            "links": links,
+            "width": width,
+            "scale": scale,
+        }
+        self.features, self.width, self.scale = words + pieces + grams, width, float(scale)
+        self.tables = LexiconTables(words, links, grams)
+        self.register_buffer("frequency", torch.ones(self.features))
+        self.linear = nn.EmbeddingBag(self.features, outputs, mode="sum")
+        nn.init.zeros_(self.linear.weight)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.keep = nn.Dropout(0.0)
+        if width:
+            self.embedding = nn.EmbeddingBag(self.features, width, mode="sum")
+            nn.init.normal_(self.embedding.weight, std=0.1)
+            self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(0.0)
+            self.head = nn.Linear(width, outputs)
+            nn.init.zeros_(self.head.weight)
+
+    @staticmethod
+    def of(lexicon: Lexicon, outputs: int, **options: Any) -> TextBag:
+        """A network with the tables of a lexicon."""
+        links = len(lexicon.table()[0])
+        net = TextBag(
+            lexicon.first_piece, outputs, pieces=len(lexicon.pieces), grams=len(lexicon.grams), links=links, **options
+        )
+        net.tables.read(lexicon)
+        return net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows [batch, length] to [batch, outputs]."""
+        ids, starts, weights = self.bags(x)
+        weights = self.keep(weights) * self.scale
+        out: Tensor = self.linear(ids, starts, weights) + self.bias
+        if self.width:
+            hidden = functional.relu(self.norm(self.embedding(ids, starts, weights)))
+            out = out + self.head(self.dropout(hidden))
+        return out
+
+    def bags(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The features of each text: their numbers, sorted, int64 [k]; where those of each text start, int64 [batch];
+        and their weights, float32 [k].
+        """
+        keys, counts = self._counted(x)
+        row = torch.div(keys, self.features, rounding_mode="floor")
+        ids = keys - row * self.features
+        weights = (1 + counts.to(self.frequency.dtype).log()) * self.frequency[ids]
+        # Pieces are many: brought to a length of their own, they do not drown the words.
+        piece = (ids >= self.tables.first_piece) & (ids < self.features - len(self.tables.grams))
+        part = 2 * row + piece
+        square = weights.new_zeros(2 * len(x)).index_add_(0, part, weights * weights)
+        weights = weights / square.sqrt()[part] * torch.where(piece, PIECES_WEIGHT, 1.0).to(weights.dtype)
+        starts = torch.searchsorted(row, torch.arange(len(x), device=x.device))
+        return ids, starts, weights
+
+    def _counted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``text * features + feature`` of all that is there, sorted, and how often it is."""
+        words = self.tables.words(x)
+        entries = words.entries
+        n, length = entries.shape
+        row = torch.arange(n, device=x.device)[:, None].expand(n, length)
+        there = entries > 0
+        flat = entries[there]
+        links, count = self.tables.pieces_of(flat)
+        parts = [flat, links, words.piece]
+        rows = [
+            row[there],
+            torch.repeat_interleave(row[there], count),
+            torch.div(words.at, length, rounding_mode="floor"),
+        ]
+        key = entries
+        for size in (2, 3):
+            if length < size or not len(self.tables.grams):
+                break
+            key = (key[:, :-1] << BITS) | entries[:, size - 1 :]
+            whole = key[there[:, size - 1 :]]
+            place = torch.searchsorted(self.tables.grams, whole).clamp_max(len(self.tables.grams) - 1)
+            found = self.tables.grams[place] == whole
+            parts.append(place[found] + self.features - len(self.tables.grams))
+            rows.append(row[:, size - 1 :][there[:, size - 1 :]][found])
+        keys, counts = torch.unique(torch.cat(rows) * self.features + torch.cat(parts), return_counts=True)
+        return keys, counts
+
+    @torch.no_grad()
+    def begin(self, x: Tensor, y: Tensor, *, bayes: float = 1.0, smoothing: float = 1.0) -> TextBag:
+        """Learn the frequencies of features from training rows, and start the linear model from naive Bayes.
+
+        Each class has ``log p(feature | class)``, of texts that have the feature and with ``smoothing`` added to
+        their count, less the mean over classes; times ``bayes``, 0 for none.
+
+        Args:
+            x: rows [n, length].
+            y: classes int64 [n]; of values only the frequencies are learned.
+
+        Returns:
+            Itself.
+
+        Raises:
+            DataError: no rows.
+        """
+        if not len(x):
+            raise DataError("a bag of words needs training rows to begin with, got none.")
+        classes = self.linear.embedding_dim if not y.is_floating_point() else 1
+        there = torch.zeros(self.features, classes, dtype=torch.float64)
+        label = y.long() if classes > 1 else torch.zeros(len(x), dtype=torch.int64)
+        for start in range(0, len(x), _CHUNK):
+            keys, _ = self._counted(x[start : start + _CHUNK])
+            row = torch.div(keys, self.features, rounding_mode="floor")
+            which = (keys - row * self.features) * classes + label[start : start + _CHUNK][row]
+            there.view(-1).index_add_(0, which.cpu(), torch.ones(len(which), dtype=torch.float64))
+        total = there.sum(dim=1)
+        self.frequency.copy_(torch.log((1 + len(x)) / (1 + total)) + 1)
+        if classes > 1 and bayes:
+            share = torch.log((there + smoothing) / (there + smoothing).sum(dim=0))
+            self.linear.weight.copy_(bayes * (share - share.mean(dim=1, keepdim=True)))
+        return self

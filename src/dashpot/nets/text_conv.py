@@ -1,0 +1,153 @@
+"""Convolutions over words and their pieces, pooled by the strongest or by attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dashpot.core.errors import ConfigError, UnknownNameError
+from dashpot.core.fields.domains import check_whole
+from dashpot.nets.text_rows import LexiconTables, Words
+from dashpot.texts.lexicon import SHAPES, Lexicon
+
+POOLS = ("max", "attention")
+SHAPE_WIDTH = 8
+
+
+class TextConv(nn.Module):
+    r"""A convolutional network for texts.
+
+    A word is the sum of its own vector and of its pieces' vectors over the square root of their number, beside a short
+    vector for how it is written. Convolutions of several widths, a ReLU, pooling over the text, Dropout and a linear
+    head follow. Dropout of the vectors and before the head are at rate 0 until a recipe sets them. With
+    ``pool="attention"`` each of ``heads`` heads weighs the places of a text by a softmax of a linear score.
+
+    Args:
+        words: entries of a lexicon below its pieces.
+        outputs: logits.
+        pieces, grams, links: how many the lexicon has of each; grams are not used.
+        width: of the vectors.
+        filters: of each convolution.
+        kernels: words that a convolution sees, one number for each.
+        pool: max or attention.
+        heads: of the attention.
+
+    Example:
+        >>> import torch
+        >>> lexicon = Lexicon.fit([["a", "red", "car"], ["a", "red", "house"], ["the", "car"]])
+        >>> net = TextConv.of(lexicon, outputs=2, width=8, filters=4)
+        >>> net(torch.from_numpy(lexicon.transform([["red", "cars"], []]))).shape
+        torch.Size([2, 2])
+
+    Paper: Kim, "Convolutional Neural Networks for Sentence Classification", EMNLP 2014.
+    """
+
+    def __init__(
+        self,
+        words: int,
+        outputs: int,
+        *,
+        pieces: int,
+        grams: int,
+        links: int,
+        width: int = 64,
+        filters: int = 64,
+        kernels: Sequence[int] = (1, 2, 3),
+        pool: str = "max",
+        heads: int = 4,
+    ) -> None:
+        super().__init__()
+        words, outputs, pieces, grams, links, width, filters, heads = (
+            check_whole(name, value, low=low)
+            for name, value, low in (
+                ("words", words, 3),
+                ("outputs", outputs, 1),
+                ("pieces", pieces, 0),
+                ("grams", grams, 0),
+                ("links", links, 0),
+                ("width", width, 1),
+                ("filters", filters, 1),
+                ("heads", heads, 1),
+            )
+        )
+        kernels = [check_whole("kernels", kernel) for kernel in kernels]
+        if not kernels:
+            raise ConfigError("kernels", "one number or more", kernels)
+        if pool not in POOLS:
+            raise UnknownNameError("pool", str(pool), POOLS)
+        self.options: dict[str, Any] = {
+            "words": words,
+            "outputs": outputs,
+            "pieces": pieces,
+            "grams": grams,
+            "links": links,
+            "width": width,
+            "filters": filters,
+            "kernels": kernels,
+            "pool": pool,
+            "heads": heads,
+        }
+        self.tables = LexiconTables(words, links, grams)
+        self.word = nn.Embedding(words, width)
+        self.piece = nn.EmbeddingBag(max(pieces, 1), width, mode="sum")
+        self.shape = nn.Embedding(SHAPES, SHAPE_WIDTH)
+        for layer in (self.word, self.piece, self.shape):
+            nn.init.normal_(layer.weight, std=0.1)
+        self.keep = nn.Dropout(0.0)
+        self.kernels = kernels
+        self.convolutions = nn.ModuleList(nn.Conv1d(width + SHAPE_WIDTH, filters, kernel) for kernel in kernels)
+        wide = filters * len(kernels)
+        self.score = nn.Linear(wide, heads) if pool == "attention" else None
+        self.dropout = nn.Dropout(0.0)
+        self.head = nn.Linear(wide * (heads if self.score else 1), outputs)
+
+    @staticmethod
+    def of(lexicon: Lexicon, outputs: int, **options: Any) -> TextConv:
+        """A network with the tables of a lexicon."""
+        links = len(lexicon.table()[0])
+        net = TextConv(
+            lexicon.first_piece, outputs, pieces=len(lexicon.pieces), grams=len(lexicon.grams), links=links, **options
+        )
+        net.tables.read(lexicon)
+        return net
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows [batch, length] to [batch, outputs]."""
+        words = self.tables.words(x)
+        there = words.entries > 0
+        # Zeros around and behind a text, as before its first word.
+        vectors = self.keep(self.vectors(words)) * there[..., None]
+        over_time = vectors.transpose(1, 2)
+        maps = []
+        for size, layer in zip(self.kernels, self.convolutions, strict=True):
+            padded = functional.pad(over_time, (size // 2, size - 1 - size // 2))
+            maps.append(functional.relu(layer(padded)))
+        found = torch.cat(maps, dim=1)
+        if self.score is None:
+            pooled = found.masked_fill(~there[:, None], 0).amax(dim=2)  # a ReLU's values are never below 0
+        else:
+            scores = self.score(found.transpose(1, 2)).masked_fill(~there[..., None], -1e9).softmax(dim=1)
+            pooled = torch.einsum("bfl,blh->bhf", found, scores).flatten(1)
+        result: Tensor = self.head(self.dropout(pooled))
+        return result
+
+    def vectors(self, words: Words) -> Tensor:
+        """[batch, words, width + 8]."""
+        distinct, where = torch.unique(words.entries, return_inverse=True)
+        links, count = self.tables.pieces_of(distinct)
+        own = self.word(distinct) + self._mean(links, count)
+        out = own[where]
+        if len(words.piece):
+            at, count = torch.unique_consecutive(words.at, return_counts=True)
+            out = out.flatten(0, 1).index_add(0, at, self._mean(words.piece, count)).view_as(out)
+        return torch.cat([out, self.shape(words.shapes)], dim=-1)
+
+    def _mean(self, entries: Tensor, count: Tensor) -> Tensor:
+        """The sum of pieces' vectors over the square root of their number, for each word."""
+        starts = count.cumsum(0) - count
+        summed: Tensor = self.piece(entries - self.tables.first_piece, starts)
+        return summed / count.clamp_min(1).sqrt()[:, None]
