@@ -91,18 +91,22 @@ def test_bags_weigh_and_sum_what_a_loop_counts(lexicon: Lexicon) -> None:
             name: (1 + math.log(count)) * (math.log((1 + len(TEXTS)) / (1 + sum(name in t for t in training))) + 1)
             for name, count in counts.items()
         }
-        length = math.sqrt(sum(w * w for w in weight.values()))
+        # Pieces have a length of their own, a half.
+        length = {
+            piece: math.sqrt(sum(w * w for name, w in weight.items() if name.startswith("#") is piece)) / share
+            for piece, share in ((False, 1.0), (True, 0.5))
+        }
         total, hidden = net.bias.detach().clone(), torch.zeros(5, dtype=torch.float64)
         for name, w in weight.items():
-            total += 4 * w / length * net.linear.weight[names.index(name)]
-            hidden += 4 * w / length * net.embedding.weight[names.index(name)]
+            total += 4 * w / length[name.startswith("#")] * net.linear.weight[names.index(name)]
+            hidden += 4 * w / length[name.startswith("#")] * net.embedding.weight[names.index(name)]
         total += net.head(net.norm(hidden).relu())
         assert torch.allclose(total, logits, atol=1e-9)
 
 
 def test_a_bag_begins_from_naive_bayes(lexicon: Lexicon) -> None:
     net = TextBag.of(lexicon, 3, width=0).double()
-    net.begin(rows(lexicon, TEXTS), LABELS)
+    net.begin(rows(lexicon, TEXTS), LABELS, bayes=1.0)
     names = names_of(lexicon)
     counts = np.ones((len(names), 3))
     for tokens, label in zip(TEXTS, LABELS.tolist(), strict=True):

@@ -22,10 +22,11 @@ class TextBag(nn.Module):
     r"""Texts as bags of words, pieces of words, pairs and triples: :math:`s \sum_f w_f L_f + \mathrm{head}(h(\sum_f w_f
     E_f))`.
 
-    The weight of a feature is ``(1 + log count) * log((1 + rows) / (1 + rows with it)) + 1``, and a text's weights are
-    brought to length 1. ``L`` is a linear model, which may start from naive Bayes (:meth:`begin`); ``E`` are vectors of
-    ``width`` numbers, whose sum passes layer normalization, a ReLU, Dropout (at rate 0 until a recipe sets it) and a
-    linear head that starts at 0. No array is as wide as the vocabulary for each text.
+    The weight of a feature is ``(1 + log count) * (log((1 + rows) / (1 + rows with it)) + 1)``; a text's weights are
+    brought to length 1, those of its pieces to 1/2. ``L`` is a linear model, which may start from naive Bayes
+    (:meth:`begin`); ``E`` are vectors of ``width`` numbers, whose sum passes layer normalization, a ReLU, Dropout (at
+    rate 0 until a recipe sets it) and a linear head that starts at 0. No array is as wide as the vocabulary for each
+    text.
 
     Args:
         words: entries of a lexicon below its pieces.
@@ -151,7 +152,7 @@ class TextBag(nn.Module):
         return keys, counts
 
     @torch.no_grad()
-    def begin(self, x: Tensor, y: Tensor, *, bayes: float = 1.0, smoothing: float = 1.0) -> TextBag:
+    def begin(self, x: Tensor, y: Tensor, *, bayes: float = 0.0, smoothing: float = 1.0) -> TextBag:
         """Learn the frequencies of features from training rows, and start the linear model from naive Bayes.
 
         Each class has ``log p(feature | class)``, of texts that have the feature and with ``smoothing`` added to
