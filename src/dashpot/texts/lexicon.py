@@ -39,7 +39,7 @@ class Lexicon:
         length: numbers of a row.
 
     Example:
-        >>> lexicon = Lexicon.fit([["A", "red", "car"], ["a", "red", "house"], ["the", "car"]])
+        >>> lexicon = Lexicon.fit([["A", "red", "car"], ["a", "red", "cart"], ["the", "car"]])
         >>> lexicon.words, lexicon.names(lexicon.transform([["Red", "cars"]])[0])
         (('a', 'car', 'red'), ['<edge>', 'red', '<unknown>', '#<ca', '#car', '#<car', '<edge>'])
     """
