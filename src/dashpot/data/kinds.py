@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from torch import nn
 
 from dashpot.data.images import ImagePreprocessing
 from dashpot.data.preprocessing import Preprocessing
 from dashpot.data.rows import Rows
 from dashpot.data.signals import SignalPreprocessing
+from dashpot.data.texts import TextPreprocessing
 
 
 class Prepares(Protocol):
@@ -28,6 +30,13 @@ class Prepares(Protocol):
     @property
     def stage(self) -> dict[str, list[float]]:
         """What the network standardizes first; empty where nothing."""
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """What a built-in network is built with, beside the shape of a row and its own options."""
+
+    def ready(self, network: nn.Module) -> None:
+        """Give a built-in network the tables that it looks into; nothing where it has none."""
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -74,6 +83,7 @@ KINDS: Mapping[str, DataKind] = {
         DataKind("table", Rows, Preprocessing, None, 3000, 1e-3, "cosine", True),
         # A convolutional network takes far more time per row: a third of the steps.
         DataKind("image", np.ndarray, ImagePreprocessing, 64, 1000, 6e-3, "one-cycle", False, axes=4),
+        DataKind("text", np.ndarray, TextPreprocessing, 64, 800, 2e-3, "one-cycle", False, axes=2),
         DataKind("signal", np.ndarray, SignalPreprocessing, 64, 1500, 6e-3, "one-cycle", False, axes=3),
     )
 }

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch import nn
 
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.data.columnar import DataWarning
@@ -110,6 +111,14 @@ class Preprocessing:
     def stage(self) -> dict[str, list[float]]:
         """Nothing: features are standardized already."""
         return {}
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """Empty: the shape of a row says all."""
+        return {}
+
+    def ready(self, network: nn.Module) -> None:
+        """Nothing: the network has no tables."""
 
     def check(self) -> None:
         """Raise ValueError where values from a file do not fit together."""

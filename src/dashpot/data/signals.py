@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from dashpot.core.errors import DataError
 from dashpot.data.rows import Rows
@@ -61,6 +62,14 @@ class SignalPreprocessing:
     def stage(self) -> dict[str, list[float]]:
         """Empty: signals are standardized here, and not by the network."""
         return {}
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """Empty: the shape of a row says all."""
+        return {}
+
+    def ready(self, network: nn.Module) -> None:
+        """Nothing: the network has no tables."""
 
     def check(self) -> None:
         """Raise ValueError where values from a file do not fit together."""

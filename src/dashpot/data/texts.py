@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from dashpot.core.errors import DataError
 from dashpot.texts.lexicon import MOST_TOKENS, Lexicon
@@ -70,10 +71,15 @@ class TextPreprocessing:
         return {}
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """What a built-in network is built with, beside its own options."""
-        links = len(self.lexicon.table()[0])
-        return {"pieces": len(self.lexicon.pieces), "grams": len(self.lexicon.grams), "links": links}
+    def sizes(self) -> Mapping[str, Any]:
+        """Of the lexicon, for a network's tables."""
+        return self.lexicon.sizes
+
+    def ready(self, network: nn.Module) -> None:
+        """Give the tables of the lexicon to a network for texts."""
+        read = getattr(network, "read", None)
+        if callable(read):
+            read(self.lexicon)
 
     def check(self) -> None:
         """Raise ValueError where values from a file do not fit together."""

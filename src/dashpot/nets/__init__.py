@@ -17,6 +17,8 @@ from dashpot.nets.mlp import MLP
 from dashpot.nets.resnet import ResNet
 from dashpot.nets.standardize import Standardize, standardized
 from dashpot.nets.table import TableNet
+from dashpot.nets.text_bag import TextBag
+from dashpot.nets.text_conv import TextConv
 
 __all__ = [
     "MLP",
@@ -28,17 +30,20 @@ __all__ = [
     "ResNet",
     "Standardize",
     "TableNet",
+    "TextBag",
+    "TextConv",
     "build",
     "describe",
     "from_description",
     "standardized",
 ]
 
-Net = MLP | ConvNet | ConvNet1d | ResNet | TableNet | Ensemble
+Net = MLP | ConvNet | ConvNet1d | ResNet | TableNet | TextBag | TextConv | Ensemble
 NETWORKS: dict[str, dict[str, Any]] = {
     "table": {"MLP": MLP, "TableNet": TableNet},
     "image": {"ConvNet": ConvNet, "ResNet": ResNet},
     "signal": {"ConvNet1d": ConvNet1d, "MLP": MLP},
+    "text": {"TextConv": TextConv, "TextBag": TextBag},
 }
 """For each kind of data its networks by name, the default first. Each takes the first size of a row's shape, the
 outputs, and options.
@@ -51,11 +56,12 @@ def build(kind: str, shape: Sequence[int], outputs: int, **options: Any) -> Net:
     """A network for a kind of data.
 
     Args:
-        kind: ``"table"``, ``"image"`` or ``"signal"``.
+        kind: ``"table"``, ``"image"``, ``"signal"`` or ``"text"``.
         shape: of one sample: [features], [channels, height, width] or [channels, steps].
         outputs: classes, or 1.
         options: of the network, such as ``width``. ``net`` names it: for tables ``"MLP"`` (the default) or
             ``"TableNet"``; for images ``"ConvNet"`` (the default, of the family member for this size) or ``"ResNet"``;
+            for texts ``"TextConv"`` (the default) or ``"TextBag"``, with the sizes of a lexicon among the options;
             for signals ``"ConvNet1d"`` (the default) or ``"MLP"`` on all numbers, with batch normalization.
 
     Raises:
@@ -69,6 +75,9 @@ def build(kind: str, shape: Sequence[int], outputs: int, **options: Any) -> Net:
     name = {one.lower(): one for one in known}.get(asked.lower(), asked)
     if name not in known:
         raise UnknownNameError("net", asked, known)
+    if kind == "text":  # whose rows are numbers of words: what counts is the sizes of the lexicon
+        made: Net = known[name](outputs=outputs, **options)
+        return made
     if kind == "signal":
         if shape[1] < SHORTEST:
             raise ConfigError("steps", f"at least {SHORTEST}", shape[1], "Pass shorter signals as a table.")

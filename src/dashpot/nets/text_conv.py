@@ -108,12 +108,13 @@ class TextConv(nn.Module):
     @staticmethod
     def of(lexicon: Lexicon, outputs: int, **options: Any) -> TextConv:
         """A network with the tables of a lexicon."""
-        links = len(lexicon.table()[0])
-        net = TextConv(
-            lexicon.first_piece, outputs, pieces=len(lexicon.pieces), grams=len(lexicon.grams), links=links, **options
-        )
-        net.tables.read(lexicon)
+        net = TextConv(outputs=outputs, **lexicon.sizes, **options)
+        net.read(lexicon)
         return net
+
+    def read(self, lexicon: Lexicon) -> None:
+        """Take the tables of a lexicon; raise DataError where it has other sizes."""
+        self.tables.read(lexicon)
 
     def forward(self, x: Tensor) -> Tensor:
         """Rows [batch, length] to [batch, outputs]."""

@@ -119,7 +119,10 @@ def factory(problem: Problem, prepared: Prepared, rows: np.ndarray) -> Callable[
 
     def make(options: Mapping[str, Any]) -> nn.Module:
         if problem.kind != "table":
-            return nets.build(problem.kind, prepared.x.shape[1:], outputs, **prepared.stage, **options)
+            how = prepared.preprocessing
+            other = nets.build(problem.kind, prepared.x.shape[1:], outputs, **{**how.sizes, **options})
+            how.ready(other)
+            return other
         numbers, blocks = layout(prepared)
         net = TableNet(prepared.x.shape[1], outputs, numeric=numbers, nominal=blocks, **{"bins": count, **options})
         if options.get("embedding") == "piecewise":

@@ -82,6 +82,12 @@ class Lexicon:
         return self.first_piece + len(self.pieces)
 
     @cached_property
+    def sizes(self) -> dict[str, Any]:
+        """Words (and what is no word), pieces, grams, and links from words to pieces."""
+        links = sum(len(self.pieces_in(word)) for word in self.words)
+        return {"words": self.first_piece, "pieces": len(self.pieces), "grams": len(self.grams), "links": links}
+
+    @cached_property
     def _entry(self) -> dict[str, int]:
         return {word: SPECIAL + i for i, word in enumerate(self.words)}
 

@@ -55,7 +55,10 @@ class TrainingLength:
 
 def network_for(problem: Problem, prepared: Prepared) -> nets.Net:
     """The built-in network for prepared data, with random weights; it takes them as they are held."""
-    return nets.build(problem.kind, prepared.x.shape[1:], max(len(problem.classes), 1), **prepared.stage)
+    how = prepared.preprocessing
+    network = nets.build(problem.kind, prepared.x.shape[1:], max(len(problem.classes), 1), **how.sizes)
+    how.ready(network)
+    return network
 
 
 def train(
