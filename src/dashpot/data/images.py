@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from dashpot.core.errors import DataError, StorageError
 from dashpot.data.picture_kind import PICTURE_KINDS, every, picture_kind
 from dashpot.data.pixel_values import mean_and_deviation, pieces, pixel_range, unit
+from dashpot.data.stage import Staged
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
-class ImagePreprocessing:
+class ImagePreprocessing(Staged):
     """Pixels in their own range, and what a network standardizes them by.
 
     Bytes (uint8) stay bytes, which takes a quarter of the memory of numbers; other pixels become float32 with the
@@ -95,14 +95,6 @@ class ImagePreprocessing:
     def stage(self) -> dict[str, list[float]]:
         """The arguments of :class:`dashpot.nets.Standardize`, and of a network that begins with it."""
         return {"mean": list(self.mean), "std": list(self.scale)}
-
-    @property
-    def sizes(self) -> Mapping[str, Any]:
-        """Those of :attr:`stage`."""
-        return self.stage
-
-    def ready(self, network: nn.Module) -> None:
-        """Nothing: the network has no tables."""
 
     def transform(self, pixels: np.ndarray) -> np.ndarray:
         """What a network with :attr:`stage` at its front takes: uint8 as it is, other pixels as float32 in [0, 1].

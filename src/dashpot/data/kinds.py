@@ -28,7 +28,7 @@ class Prepares(Protocol):
         """Of one row, as a network takes it."""
 
     @property
-    def stage(self) -> dict[str, list[float]]:
+    def stage(self) -> Mapping[str, Any]:
         """What the network standardizes first; empty where nothing."""
 
     @property

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import nn
 
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.data.columnar import DataWarning
@@ -24,6 +23,7 @@ from dashpot.data.columns import (
 )
 from dashpot.data.formats import Format
 from dashpot.data.rows import Rows, decided
+from dashpot.data.stage import Staged
 from dashpot.data.text import CELLS, MAX_TERMS, Corpus, TextColumn
 from dashpot.data.words import columns_of_text
 
@@ -46,7 +46,7 @@ class Layout(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(Staged):
     """How rows of a table become features.
 
     Numeric columns: missing values become the training median, with an indicator column beside them where the training
@@ -106,19 +106,6 @@ class Preprocessing:
     def shape(self) -> tuple[int, ...]:
         """Of one row: the number of features."""
         return (self.layout().text[1],)
-
-    @property
-    def stage(self) -> dict[str, list[float]]:
-        """Nothing: features are standardized already."""
-        return {}
-
-    @property
-    def sizes(self) -> Mapping[str, Any]:
-        """Empty: the shape of a row says all."""
-        return {}
-
-    def ready(self, network: nn.Module) -> None:
-        """Nothing: the network has no tables."""
 
     def check(self) -> None:
         """Raise ValueError where values from a file do not fit together."""

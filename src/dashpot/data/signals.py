@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from dashpot.core.errors import DataError
 from dashpot.data.rows import Rows
+from dashpot.data.stage import Staged
 
 SMALLEST_IMAGE = 8
 """Rows of an image at least: arrays [n, k, steps] with fewer are signals of k channels."""
@@ -18,7 +18,7 @@ CHUNK = 4096
 
 
 @dataclass(frozen=True)
-class SignalPreprocessing:
+class SignalPreprocessing(Staged):
     """Signals standardized channel by channel, so that strengths of techniques mean the same for all data.
 
     Attributes:
@@ -62,14 +62,6 @@ class SignalPreprocessing:
     def stage(self) -> dict[str, list[float]]:
         """Empty: signals are standardized here, and not by the network."""
         return {}
-
-    @property
-    def sizes(self) -> Mapping[str, Any]:
-        """Empty: the shape of a row says all."""
-        return {}
-
-    def ready(self, network: nn.Module) -> None:
-        """Nothing: the network has no tables."""
 
     def check(self) -> None:
         """Raise ValueError where values from a file do not fit together."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +201,7 @@ def tested(network: nn.Module, tta: TTA | None, inputs: Prepares, target: Target
     return tta.network(network, "values" if target.task == "regression" else "classes")
 
 
-def _staged(description: dict[str, Any], stage: dict[str, Any]) -> dict[str, Any]:
+def _staged(description: dict[str, Any], stage: Mapping[str, Any]) -> dict[str, Any]:
     """A network's description with a stage that standardizes at its front."""
     if "networks" in description:
         return {**description, "networks": [_staged(one, stage) for one in description["networks"]]}
