@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dashpot.core.errors import DataError
+from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.fields.domains import check_whole
 from dashpot.nets.text_rows import LexiconTables
 from dashpot.texts.grams import BITS
@@ -123,6 +123,28 @@ class TextBag(nn.Module):
         weights = weights / square.sqrt()[part] * torch.where(piece, PIECES_WEIGHT, 1.0).to(weights.dtype)
         starts = torch.searchsorted(row, torch.arange(len(x), device=x.device))
         return ids, starts, weights
+
+    @torch.no_grad()
+    def set_linear(self, weight: Tensor, bias: Tensor) -> TextBag:
+        """Take a linear model that was fitted elsewhere: ``out = sum_f w_f weight[f] + bias``, with the weights ``w``
+        of :meth:`bags`, to which the network adds that of its vectors, if it has any.
+
+        Args:
+            weight: [features, outputs], in these units, whatever those of the parameters.
+            bias: [outputs].
+
+        Returns:
+            Itself.
+
+        Raises:
+            ConfigError: another shape.
+        """
+        for name, own, its in (("weight", self.linear.weight, weight), ("bias", self.bias, bias)):
+            if own.shape != its.shape:
+                raise ConfigError(f"TextBag.set_linear {name}", f"of shape {list(own.shape)}", list(its.shape))
+        self.linear.weight.copy_(weight / self.scale)
+        self.bias.copy_(bias)
+        return self
 
     def _counted(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``text * features + feature`` of all that is there, sorted, and how often it is."""
