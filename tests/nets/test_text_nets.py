@@ -104,6 +104,11 @@ def test_bags_weigh_and_sum_what_a_loop_counts(lexicon: Lexicon) -> None:
         assert torch.allclose(total, logits, atol=1e-9)
 
 
+def test_a_bag_takes_the_frequencies_of_the_lexicon(lexicon: Lexicon) -> None:
+    again = TextBag.of(lexicon, 3).begin(rows(lexicon, TEXTS), LABELS)
+    assert torch.allclose(TextBag.of(lexicon, 3).frequency, again.frequency)
+
+
 def test_a_bag_begins_from_naive_bayes(lexicon: Lexicon) -> None:
     net = TextBag.of(lexicon, 3, width=0).double()
     net.begin(rows(lexicon, TEXTS), LABELS, bayes=1.0)

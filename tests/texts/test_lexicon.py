@@ -56,6 +56,24 @@ def test_a_lexicon_comes_back_from_json() -> None:
     assert np.array_equal(again.transform(TEXTS), lexicon.transform(TEXTS))
 
 
+def test_the_counts_are_of_the_texts_that_hold_a_feature() -> None:
+    lexicon = Lexicon.fit(TEXTS)
+    known = set(lexicon.words)
+    holds: list[set[object]] = []
+    for tokens in TEXTS:
+        lowered = [token.lower() for token in tokens]
+        marked = ["<edge>", *(word if word in known else "<unknown>" for word in lowered), "<edge>"]
+        pieces = {f"#{piece}" for word in lowered for piece in pieces_of(word)}
+        grams = {tuple(marked[i : i + n]) for n in (2, 3) for i in range(len(marked) - n + 1)}
+        holds.append({*marked, *pieces, *grams})
+    names: list[object] = ["", "<unknown>", "<edge>", *lexicon.words, *(f"#{piece}" for piece in lexicon.pieces)]
+    names += [tuple(str(names[entry]) for entry in entries_of(key)) for key in lexicon.grams]
+    assert lexicon.texts == len(TEXTS)
+    assert list(lexicon.counts) == [sum(name in held for held in holds) for name in names]
+    assert lexicon.frequencies[SPECIAL] == np.float32(np.log(8 / (1 + lexicon.counts[SPECIAL])) + 1)
+    assert set(Lexicon(lexicon.words, lexicon.pieces, lexicon.grams, 4).frequencies.tolist()) == {1.0}
+
+
 def test_grams_are_those_that_a_loop_counts() -> None:
     g = np.random.default_rng(0)
     rows = g.integers(0, 9, (40, 12))  # entries from 6 on are pieces, zeros are gaps
@@ -63,12 +81,12 @@ def test_grams_are_those_that_a_loop_counts() -> None:
     for row in rows:
         words = [int(entry) for entry in row if 0 < entry < 6]
         counts.update({tuple(words[i : i + n]) for n in (2, 3) for i in range(len(words) - n + 1)})
-    found = frequent_grams(rows, 6, 10**6, 2)
+    found = frequent_grams(rows, 6, 10**6, 2)[0]
     assert sorted(map(entries_of, found.tolist())) == sorted(gram for gram, count in counts.items() if count >= 2)
-    few = {entries_of(key) for key in frequent_grams(rows, 6, 20, 2).tolist()}
+    few = {entries_of(key) for key in frequent_grams(rows, 6, 20, 2)[0].tolist()}
     assert len(few) == 20
     assert min(counts[gram] for gram in few) >= max(counts[gram] for gram in counts if gram not in few)
-    assert frequent_grams(rows[:0], 6, 20, 2).tolist() == []
+    assert frequent_grams(rows[:0], 6, 20, 2)[0].tolist() == []
 
 
 def test_words_move_together_and_grams_read_back() -> None:

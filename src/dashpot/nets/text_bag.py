@@ -95,8 +95,10 @@ class TextBag(nn.Module):
         return net
 
     def read(self, lexicon: Lexicon) -> None:
-        """Take the tables of a lexicon; raise DataError where it has other sizes."""
+        """Take the tables and frequencies of a lexicon; raise DataError where it has other sizes."""
         self.tables.read(lexicon)
+        with torch.no_grad():
+            self.frequency.copy_(torch.from_numpy(lexicon.frequencies))
 
     def forward(self, x: Tensor) -> Tensor:
         """Rows [batch, length] to [batch, outputs]."""

@@ -39,8 +39,8 @@ def words_only(entries: np.ndarray, first_piece: int) -> np.ndarray:
     return out
 
 
-def frequent_grams(entries: np.ndarray, first_piece: int, most: int, least: int) -> np.ndarray:
-    """The ``most`` pairs and triples that most texts hold, at least ``least``; sorted int64.
+def frequent_grams(entries: np.ndarray, first_piece: int, most: int, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ``most`` pairs and triples that most texts hold, at least ``least``: sorted int64, and how many hold each.
 
     Args:
         entries: rows [texts, length].
@@ -63,4 +63,30 @@ def frequent_grams(entries: np.ndarray, first_piece: int, most: int, least: int)
     kept = np.flatnonzero(counts >= least)
     # Ties fall by number, which is by the words' frequency.
     first = kept[np.argsort(-counts[kept], kind="stable")[:most]]
-    return np.sort(keys[first])
+    first.sort()
+    return keys[first], counts[first]
+
+
+def texts_with(entries: np.ndarray, links: np.ndarray, starts: np.ndarray, count: int) -> np.ndarray:
+    """How many texts hold each entry, a piece also where it is part of a known word; int64 [count].
+
+    Args:
+        entries: rows [texts, length].
+        links, starts: the pieces of each word, as :meth:`dashpot.texts.lexicon.Lexicon.table` gives them.
+    """
+    found = np.zeros(count, dtype=np.int64)
+    first_piece = len(starts) - 1
+    step = max(1, _CHUNK // (8 * max(1, entries.shape[1])))
+    for at in range(0, len(entries), step):
+        part = entries[at : at + step]
+        text = np.broadcast_to(np.arange(len(part))[:, None] * count, part.shape)
+        keys = np.unique((text + part)[part > 0])  # a text counts once
+        entry = keys % count
+        words = keys[entry < first_piece]
+        entry = words % count
+        sizes = starts[entry + 1] - starts[entry]
+        ends = np.cumsum(sizes)
+        place = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts[entry] - (ends - sizes), sizes)
+        keys = np.unique(np.concatenate([keys, np.repeat(words - entry, sizes) + links[place]]))
+        found += np.bincount(keys % count, minlength=count)
+    return found

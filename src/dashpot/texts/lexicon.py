@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from dashpot.texts.grams import frequent_grams
+from dashpot.texts.grams import frequent_grams, texts_with
 
 NOTHING, UNKNOWN, EDGE = 0, 1, 2
 """Numbers that are no word: no token at all, a word that is not known, and the start and end of a text."""
@@ -37,6 +37,8 @@ class Lexicon:
         pieces: of 3 to 5 characters of ``<word>``; their entries follow those of the words.
         grams: pairs and triples of entries as whole numbers (:func:`dashpot.texts.grams.gram_keys`), sorted.
         length: numbers of a row.
+        texts: how many it was learned from; 0: not known.
+        counts: how many of them hold each entry, words first, then pieces, then grams; empty where not known.
 
     Example:
         >>> lexicon = Lexicon.fit([["A", "red", "car"], ["a", "red", "cart"], ["the", "car"]])
@@ -48,6 +50,8 @@ class Lexicon:
     pieces: tuple[str, ...]
     grams: tuple[int, ...]
     length: int
+    texts: int = 0
+    counts: tuple[int, ...] = ()
 
     @staticmethod
     def fit(
@@ -68,8 +72,10 @@ class Lexicon:
         bare = Lexicon(words, pieces, (), length)
         rows = bare.transform(texts)
         longest = int((rows > 0).sum(axis=1).max(initial=1))
-        grams = frequent_grams(rows // SHAPES, bare.first_piece, most["grams"], LEAST)
-        return Lexicon(words, pieces, tuple(map(int, grams)), longest)
+        entries = rows // SHAPES
+        grams, grams_with = frequent_grams(entries, bare.first_piece, most["grams"], LEAST)
+        counts = (*texts_with(entries, *bare.table(), bare.entries).tolist(), *grams_with.tolist())
+        return Lexicon(words, pieces, tuple(grams.tolist()), longest, len(texts), counts)
 
     @property
     def first_piece(self) -> int:
@@ -86,6 +92,13 @@ class Lexicon:
         """Words (and what is no word), pieces, grams, and links from words to pieces."""
         links = sum(len(self.pieces_in(word)) for word in self.words)
         return {"words": self.first_piece, "pieces": len(self.pieces), "grams": len(self.grams), "links": links}
+
+    @cached_property
+    def frequencies(self) -> np.ndarray:
+        """``log((1 + texts) / (1 + texts with it)) + 1`` of each entry and gram, float32: high for what is rare."""
+        if not self.counts:
+            return np.ones(self.entries + len(self.grams), dtype=np.float32)
+        return (np.log((1 + self.texts) / (1 + np.array(self.counts))) + 1).astype(np.float32)
 
     @cached_property
     def _entry(self) -> dict[str, int]:
@@ -142,15 +155,24 @@ class Lexicon:
         distinct = len(set(self.words)) == len(self.words) and len(set(self.pieces)) == len(self.pieces)
         if self.length < 2 or not ordered or not distinct:
             raise ValueError("texts must have distinct words and pieces, grams in order and a length of 2 or more")
+        if self.counts and len(self.counts) != self.entries + len(self.grams):
+            raise ValueError("texts must have a count for each word, piece and gram")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
-        return {"words": self.words, "pieces": self.pieces, "grams": self.grams, "length": self.length}
+        return asdict(self)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Lexicon:
         """The inverse of :meth:`to_dict`."""
-        return Lexicon(tuple(data["words"]), tuple(data["pieces"]), tuple(data["grams"]), int(data["length"]))
+        return Lexicon(
+            tuple(data["words"]),
+            tuple(data["pieces"]),
+            tuple(data["grams"]),
+            int(data["length"]),
+            int(data["texts"]),
+            tuple(data["counts"]),
+        )
 
 
 def pieces_of(word: str) -> list[str]:
