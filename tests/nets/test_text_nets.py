@@ -101,7 +101,18 @@ def test_bags_weigh_and_sum_what_a_loop_counts(lexicon: Lexicon) -> None:
             total += 4 * w / length[name.startswith("#")] * net.linear.weight[names.index(name)]
             hidden += 4 * w / length[name.startswith("#")] * net.embedding.weight[names.index(name)]
         total += net.head(net.norm(hidden).relu())
-        assert torch.allclose(total, logits, atol=1e-9)
+        assert torch.allclose(5 * total, logits, atol=1e-9)
+
+
+def test_a_step_of_the_optimizer_moves_the_logits_five_times_its_rate(lexicon: Lexicon) -> None:
+    net = TextBag.of(lexicon, 2, width=0)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.0, eps=0.0)
+    x = rows(lexicon, [["zzz"]])  # an unknown word between edges
+    torch.nn.functional.cross_entropy(net(x), torch.tensor([1])).backward()  # type: ignore[no-untyped-call]  # torch's
+    optimizer.step()
+    _, _, weights = net.bags(x)
+    moved = 5 * 2e-3 * (4 * float(weights.sum()) + 1)
+    assert torch.allclose(net(x), torch.tensor([[-moved, moved]]), atol=1e-5)
 
 
 def test_a_bag_takes_the_frequencies_of_the_lexicon(lexicon: Lexicon) -> None:
@@ -120,7 +131,7 @@ def test_a_bag_begins_from_naive_bayes(lexicon: Lexicon) -> None:
                 counts[names.index(name), label] += 1
     share = np.log(counts / counts.sum(axis=0))
     wanted = share - share.mean(axis=1, keepdims=True)
-    assert np.allclose(net.linear.weight.detach().numpy(), wanted)
+    assert np.allclose(5 * net.linear.weight.detach().numpy(), wanted)  # all logits are times 5
 
 
 def test_a_text_has_the_same_answer_in_any_batch(lexicon: Lexicon) -> None:

@@ -55,8 +55,8 @@ class TextConv(nn.Module):
         grams: int,
         links: int,
         width: int = 64,
-        filters: int = 64,
-        kernels: Sequence[int] = (1, 2, 3),
+        filters: int = 48,
+        kernels: Sequence[int] = (1, 2, 3, 4),
         pool: str = "max",
         heads: int = 4,
     ) -> None:
