@@ -148,8 +148,8 @@ class TextBag(nn.Module):
         for name, own, its in (("weight", self.linear.weight, weight), ("bias", self.bias, bias)):
             if own.shape != its.shape:
                 raise ConfigError(f"TextBag.set_linear {name}", f"of shape {list(own.shape)}", list(its.shape))
-        self.linear.weight.copy_(weight / self.scale)
-        self.bias.copy_(bias)
+        self.linear.weight.copy_(weight / (GAIN * self.scale))
+        self.bias.copy_(bias / GAIN)
         return self
 
     def _counted(self, x: Tensor) -> tuple[Tensor, Tensor]:
