@@ -11,7 +11,7 @@ import pytest
 import dashpot
 from dashpot.core.errors import DashpotError
 from dashpot.data import Problem, load_problem, load_rows
-from dashpot.data.load import new_inputs
+from dashpot.data.new_rows import new_inputs
 from dashpot.data.signals import SignalPreprocessing
 
 RNG = np.random.default_rng(0)

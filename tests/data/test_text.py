@@ -159,7 +159,7 @@ def test_sentences_are_told_from_levels(values: list[str | None], text: bool) ->
 def test_a_text_csv_goes_all_the_way(tmp_path: Path) -> None:
     path = tmp_path / "notes.csv"
     frame().select("note", "target").write_csv(path)
-    problem = load_problem(path, "target")
+    problem = load_problem(path, "target", kind="table")
     split = problem.split(0)
     prepared = problem.prepare(split.train)
     x, _ = load_rows(path, Preprocessing.from_dict(json.loads(json.dumps(prepared.preprocessing.to_dict()))), "target")

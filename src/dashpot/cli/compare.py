@@ -65,7 +65,7 @@ def compare(
     chosen = read_recipe(recipe, with_)
     problem = load_problem(data, target, task, weights, **reading)
     tell()
-    if isinstance(problem.inputs, np.ndarray):
+    if isinstance(problem.inputs, np.ndarray) and problem.kind != "text":
         nets.build(
             problem.kind, problem.inputs.shape[1:], 2
         )  # refuses images that are too small, before each arm would

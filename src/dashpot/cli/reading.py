@@ -30,7 +30,9 @@ Separator = Annotated[
 ]
 Kind = Annotated[
     str | None,
-    typer.Option("--kind", help="table, image or signal (columns or the last axis are steps in time); mostly seen."),
+    typer.Option(
+        "--kind", help="table, image, signal (columns or the last axis are steps in time) or text; mostly seen."
+    ),
 ]
 
 

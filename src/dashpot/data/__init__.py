@@ -2,7 +2,8 @@
 
 from dashpot.data.columnar import DataWarning
 from dashpot.data.images import ImagePreprocessing
-from dashpot.data.load import load_problem, load_rows
+from dashpot.data.load import load_problem
+from dashpot.data.new_rows import load_rows
 from dashpot.data.preprocessing import Layout, Preprocessing
 from dashpot.data.problem import Prepared, Problem, Target
 from dashpot.data.splitting import Split

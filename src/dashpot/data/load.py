@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from dashpot.core.errors import ConfigError, DataError, UnknownNameError
-from dashpot.data.arrays import as_rows, read_inputs, read_labelled
+from dashpot.data.arrays import read_labelled
 from dashpot.data.columnar import DataWarning
 from dashpot.data.delimited import read_delimited
 from dashpot.data.dialects import check_separator
 from dashpot.data.encodings import check_encoding
-from dashpot.data.images import ImagePreprocessing, as_pixels, existing, image_files
-from dashpot.data.kinds import KINDS, Prepares
+from dashpot.data.images import existing, image_files
+from dashpot.data.kinds import KINDS
 from dashpot.data.parts import class_folders, named_test, warn_of_others
 from dashpot.data.pictures import read_images
-from dashpot.data.preprocessing import Preprocessing
 from dashpot.data.problem import Problem, guess_task
 from dashpot.data.reading import Reading, missing_of
-from dashpot.data.rows import Rows, decided, decided_frame, frame_rows, to_rows
-from dashpot.data.signals import SignalPreprocessing, as_signals, signals_of
+from dashpot.data.rows import Rows, decided_frame
+from dashpot.data.signals import signals_of
 from dashpot.data.tables import read_table, row_numbers
 from dashpot.data.targets import demand_present, target_of
+from dashpot.data.text_rows import texts_in
+from dashpot.data.words import all_texts
 
 if TYPE_CHECKING:
     import polars
@@ -70,8 +71,9 @@ def load_problem(
         day_first: whether 05/01/2024 is the 5th of January; by default what the column shows.
         encoding: of a text file; UTF-8 and UTF-16 are found.
         separator: of a text file; comma, semicolon, tab and ``|`` are found.
-        kind: of the inputs, ``"table"``, ``"image"`` or ``"signal"``; by default the source tells
-            (:func:`dashpot.data.arrays.as_inputs`). The columns of a table may be the steps of a signal.
+        kind: of the inputs, ``"table"``, ``"image"``, ``"signal"`` or ``"text"``; by default the source tells
+            (:func:`dashpot.data.arrays.as_inputs`). The columns of a table may be the steps of a signal. A table whose
+            columns all hold sentences (:func:`dashpot.data.text.reads_as_text`) is of kind ``"text"``.
 
     A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test
     rows are the test part. So are the images in ``test``, where the folder holds nothing but folders of these names
@@ -121,7 +123,7 @@ def load_problem(
         _demand_table(reading, form, "an .npz file", kind, *KINDS)
         inputs, values, test = read_labelled(path, kind)
         return Problem(path.stem, inputs, values, task, test)
-    _demand_kind(kind, path.name, "table", "signal")
+    _demand_kind(kind, path.name, "table", "signal", "text")
     return _table_problem(path, target, task, weights, reading, form, kind)
 
 
@@ -187,8 +189,11 @@ def _table_problem(
         if not rows.names:
             raise DataError(f"{path.name} must have a column besides the target and 'split'.")
     fixed = test if test is not None and len(test) else None
-    inputs = signals_of(path.name, rows) if kind == "signal" else rows
-    return Problem(path.name.split(".")[0], inputs, values, task, fixed, target, weight, weights or "")
+    inputs: Rows | np.ndarray = signals_of(path.name, rows) if kind == "signal" else rows
+    how = {}
+    if kind == "text" or (kind is None and all_texts(rows, reading.categorical)):
+        inputs, how = texts_in(rows), {"columns": rows.names}
+    return Problem(path.name.split(".")[0], inputs, values, task, fixed, target, weight, weights or "", how)
 
 
 def _target(
@@ -223,76 +228,3 @@ def _demand_column(name: str, column: str, columns: list[str], path: Path) -> No
         near = difflib.get_close_matches(column, columns, n=1, cutoff=0.4)
         hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(columns[:12])}."
         raise DataError(f"{name} must be a column of {path.name}, got {column!r}. {hint}")
-
-
-def load_rows(
-    source: str | Path,
-    preprocessing: Prepares,
-    target: str = "",
-    weight: str = "",
-    *,
-    encoding: str | None = None,
-    separator: str | None = None,
-) -> tuple[Any, list[str]]:
-    """Read data to predict, as tensors that fit ``preprocessing``. Columns called ``target`` and ``weight`` are passed
-    over. Texts are read as those of training were, whatever they would be alone.
-
-    Args:
-        encoding, separator: of a text file, where they are not to be found.
-
-    Returns:
-        The inputs, and a name for each row (its number, or the image's path).
-    """
-    import torch
-
-    path = existing(Path(source))
-    if isinstance(preprocessing, ImagePreprocessing) and path.is_dir():
-        files = image_files(path)
-        x = preprocessing.transform(read_images(files, preprocessing.shape))
-        return torch.from_numpy(x), [str(file.relative_to(path)) for file in files]
-    if isinstance(preprocessing, ImagePreprocessing | SignalPreprocessing):
-        arrays = path.suffix == ".npz" or isinstance(preprocessing, ImagePreprocessing)
-        new = read_inputs(path) if arrays else read_table(path, encoding=encoding, separator=separator).frame
-        return torch.from_numpy(new_inputs(new, preprocessing, target, weight)), [str(i) for i in range(len(new))]
-    assert isinstance(preprocessing, Preprocessing)
-    # Of these the new rows alone may read as numbers.
-    text = (*preprocessing.nominal, *preprocessing.text, *preprocessing.formats)
-    rows = (
-        as_rows(read_inputs(path))
-        if path.suffix == ".npz"
-        else frame_rows(read_table(path, text, encoding=encoding, separator=separator).frame)
-    )
-    if len(rows) == 0:
-        raise DataError(f"{path.name} must have rows, got an empty table.")
-    used = {*preprocessing.numeric, *preprocessing.indicated, *preprocessing.nominal, *preprocessing.text}
-    passed_over = {target, weight, *row_numbers(rows)} | ({"split"} if named_test(rows) is not None else set())
-    rows = _without(rows, passed_over - used)
-    return torch.from_numpy(preprocessing.transform(rows)), [str(i) for i in range(len(rows))]
-
-
-def new_inputs(x: Any, preprocessing: Prepares, target: str = "", weight: str = "") -> np.ndarray:
-    """Arrays, tensors, frames or lists of new rows, as a network takes them. Columns called ``target`` and ``weight``
-    are passed over.
-
-    Raises:
-        DataError: they do not fit ``preprocessing``.
-    """
-    given = x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x) if isinstance(x, list) else x
-    if isinstance(preprocessing, ImagePreprocessing):
-        return preprocessing.transform(as_pixels("X", np.asarray(given)))
-    if isinstance(preprocessing, SignalPreprocessing):
-        if isinstance(given, np.ndarray):
-            return preprocessing.transform(as_signals("X", given))
-        rows = decided(to_rows(given))
-        rows = _without(rows, {target, weight, "split", *row_numbers(rows)})
-        return preprocessing.transform(signals_of("X", rows))
-    assert isinstance(preprocessing, Preprocessing)
-    rows = to_rows(given)
-    used = {*preprocessing.numeric, *preprocessing.nominal, *preprocessing.text}
-    return preprocessing.transform(_without(rows, {target, weight} - used))
-
-
-def _without(rows: Rows, names: set[str]) -> Rows:
-    for name in names & set(rows.names):
-        rows = rows.without(name)
-    return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,7 +45,7 @@ class Prepared:
 
     Attributes:
         x: float32 features [n, features]; pixels [n, channels, height, width] in their own range, as bytes (uint8) or
-            float32 in [0, 1]; or standardized signals [n, channels, steps].
+            float32 in [0, 1]; standardized signals [n, channels, steps]; or rows of words, int32 [n, length].
         y: int64 classes [n], or standardized float32 values [n].
         preprocessing: what was learned.
         target: how ``y`` is read.
@@ -71,7 +72,7 @@ class Prepared:
 
     @property
     def modality(self) -> str | None:
-        """``"table"``, ``"image"`` or ``"signal"``; None for tensors that are used as they are."""
+        """``"table"``, ``"image"``, ``"signal"`` or ``"text"``; None for tensors that are used as they are."""
         kind = getattr(self.preprocessing, "kind", None)
         return kind if kind in MODALITIES else None
 
@@ -106,7 +107,7 @@ class Problem:
 
     Attributes:
         name: for titles.
-        kind: a name in :data:`dashpot.data.kinds.KINDS`: ``"table"``, ``"image"`` or ``"signal"``.
+        kind: a name in :data:`dashpot.data.kinds.KINDS`: ``"table"``, ``"image"``, ``"signal"`` or ``"text"``.
         task: ``"classification"`` or ``"regression"``.
         n: rows.
         classes: their names, sorted; empty for regression.
@@ -114,6 +115,7 @@ class Problem:
         fixed_test: the rows that the source itself names as its test part, if any.
         weight: of the rows, above 0, as numbers of rows; None where each counts once. Rows of weight 0 are absent.
         kept: the rows of the source that are left, where some are absent.
+        how: what else the preprocessing of the kind is fitted with; of texts their columns and the tokenizer.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Problem:
         target_name: str = "",
         weight: Any = None,
         weight_name: str = "",
+        how: Mapping[str, Any] | None = None,
     ) -> None:
         if task not in (None, "classification", "regression"):
             raise ConfigError("task", "classification or regression", task)
@@ -143,6 +146,7 @@ class Problem:
                 inputs = inputs.take(kept) if isinstance(inputs, Rows) else inputs[kept]
                 fixed_test = None if fixed_test is None else np.flatnonzero(np.isin(kept, fixed_test))
         self.name, self.inputs, self.fixed_test = name, inputs, fixed_test
+        self.how = dict(how or {})
         self.kind = kind_of(inputs).name
         self.n = len(inputs)
         self.task = task or guess_task(target)
@@ -163,11 +167,8 @@ class Problem:
     @property
     def fingerprint(self) -> str:
         """A short hash of inputs and target."""
-        parts = (
-            [self.inputs]
-            if isinstance(self.inputs, np.ndarray)
-            else [self.inputs.column(name) for name in self.inputs.names]
-        )
+        given = self.inputs
+        parts = [given] if isinstance(given, np.ndarray) else [given.column(name) for name in given.names]
         return fingerprint_of([*parts, self.labels, *([] if self.weight is None else [self.weight])])
 
     def split(self, seed: int) -> Split:
@@ -222,7 +223,8 @@ class Problem:
             mean, scale = mean_and_scale(self.labels[train], None if self.weight is None else self.weight[train])
             target = Target(self.task, (), float(mean), float(scale), self.target_name, self.weight_name)
             y = torch.from_numpy(((self.labels - target.mean) / target.scale).astype(np.float32))
-        how: Prepares = KINDS[self.kind].preprocessing.fit(self.inputs, train, scaling=scaling, weight=self.weight)
+        fit = KINDS[self.kind].preprocessing.fit
+        how: Prepares = fit(self.inputs, train, scaling=scaling, weight=self.weight, **self.how)
         x = torch.from_numpy(how.transform(self.inputs))
         return Prepared(x, y, how, target, how.feature_names, self.weights)
 

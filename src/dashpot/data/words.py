@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -29,3 +29,17 @@ def columns_of_text(
         else:
             nominal[name] = levels
     return nominal, text, constant
+
+
+def all_texts(rows: Rows, names: Collection[str] = ()) -> bool:
+    """Whether every column holds sentences, by all rows.
+
+    Args:
+        names: columns that hold names of categories, as the caller says.
+    """
+    every = np.arange(len(rows))
+    return all(name not in names and name not in rows.declared and _reads(rows, name, every) for name in rows.names)
+
+
+def _reads(rows: Rows, name: str, picked: np.ndarray) -> bool:
+    return rows.column(name).dtype == object and reads_as_text(rows.levels(name), picked)

@@ -17,7 +17,7 @@ from dashpot.core.fields.codec import dumps
 from dashpot.core.files import write_atomic
 from dashpot.core.recipe import Recipe
 from dashpot.data import Prepared
-from dashpot.data.load import load_rows, new_inputs
+from dashpot.data.new_rows import load_rows, new_inputs
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
 from dashpot.report.images.cases import Judged
