@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,6 +31,11 @@ from dashpot.core.digits import digits
 if TYPE_CHECKING:
     from torch import nn
 
+NET = (
+    "An option of the network, one value each: width=64 or depth=2; of images net=resnet, se=true or activation=gelu;"
+    " of tables norm=batch, or skip=true and the others of tune's network; of --model its keywords; repeat for more."
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -55,11 +61,13 @@ def fit(
     device: Device = "auto",
     tta: Tta = None,
     tta_draws: TtaDraws = None,
+    net: Annotated[list[str] | None, typer.Option("--net", help=NET, metavar="OPTION=VALUE")] = None,
     model: Model = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Train the built-in network, or one of your own, on 60 % of DATA, validate on 20 %, and test on the last 20 %."""
     from dataclasses import replace
+    from functools import partial
 
     from dashpot.cli.sheets import recipe_figure
     from dashpot.core.durations import seconds
@@ -80,6 +88,7 @@ def fit(
         save_setup,
         write_json,
     )
+    from dashpot.search.fixed import fixed_network, options_of_texts
     from dashpot.search.own import LR_DEFAULT, own_network
     from dashpot.training.builtin import TrainingLength, exact_zeros, split_scores, train
     from dashpot.training.checkpoint import FILE as CHECKPOINT
@@ -89,13 +98,19 @@ def fit(
         raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")
     limit = None if budget is None else seconds(budget, "--budget")
     problem = load_problem(data, target, task, weights, **reading)
+    options = options_of_texts(net or (), problem.kind if model is None else None)
     tell()
     split = problem.split(seed)
     prepared = problem.prepare(split.train)
     length = TrainingLength.default(problem.kind, len(split.train), epochs, limit)
-    make = None
-    if model is not None:
-        make = own_network(model, problem, prepared)
+    make: Callable[[], nn.Module] | None = None
+    if net and model is None:
+        classes = len(problem.classes)
+        how, x, rows = prepared.preprocessing, prepared.x, split.train
+        make = partial(fixed_network, how, x, rows, max(classes, 1), options, classes=classes > 0)
+        make()  # a value that is not allowed is refused before there is a folder
+    elif model is not None:
+        make = own_network(model, problem, prepared, options)
         length = replace(length, lr=LR_DEFAULT)
     folder = open_folder(out or next_folder("fit"), resume=resume)
 

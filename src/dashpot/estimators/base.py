@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -25,8 +25,8 @@ from dashpot.estimators.inputs import array_of, arrays, arrays_as, kind_name, ta
 from dashpot.estimators.preparing import prepared_by, transformed, usual_length
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
-from dashpot.nets import build
 from dashpot.search.config import SearchConfig
+from dashpot.search.fixed import checked_options, fixed_network
 from dashpot.search.outcome.tested import AUTO as TTA_AUTO
 from dashpot.search.tune import tune
 from dashpot.techniques.stopping.early_stopping import EarlyStopping
@@ -53,6 +53,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         cv: int | None = None,
         width: int | None = None,
         depth: int | None = None,
+        net: Mapping[str, Any] | None = None,
         epochs: int | None = None,
         batch_size: int | str = "auto",
         lr: float | None = None,
@@ -73,6 +74,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         self.cv = cv
         self.width = width
         self.depth = depth
+        self.net = net
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -128,8 +130,9 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             counts: the weights of rows, above 0: they count everywhere.
             of_classes: the weight of each row's class: it counts in the loss, and in what early stopping watches.
         """
-        kind = self._kind
-        options: dict[str, Any] = {**({"width": 128, "depth": 2} if kind == "table" else {}), **self._options()}
+        kind, asked = self._kind, self._options()
+        usual_size: dict[str, Any] = {"width": 128, "depth": 2} if kind == "table" else {}
+        options = checked_options({**usual_size, **asked}, kind)
         fraction = check_number("validation_fraction", self.validation_fraction, Range(0.0, 1.0, open="both"))
         seed, averaging = self._seed(), None if self.tta == TTA_AUTO else TTA.of(self.tta)
         self.recipe_ = Recipe.coerce(self.recipe)
@@ -150,7 +153,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         self.preprocessing_: Any = prepared_by(inputs, train, counts, self.pictures)
         x = torch.from_numpy(transformed(self.preprocessing_, inputs))
         with initial_weights(seed):
-            network = build(kind, x.shape[1:], outputs, **self.preprocessing_.stage, **options)
+            network = fixed_network(self.preprocessing_, x, train, outputs, options, classes=strata is not None)
         target = torch.from_numpy(y)
         given = [part for part in (counts, of_classes) if part is not None]
         parts = [x, target, *([torch.from_numpy(np.prod(given, axis=0))] if given else [])]
@@ -178,13 +181,25 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         self.report_: dict[str, Any] | None = None
         return self
 
-    def _options(self) -> dict[str, int]:
-        """Of the network, those that were given."""
-        return {
+    def _options(self) -> dict[str, Any]:
+        """Of the network, those that were given.
+
+        Raises:
+            ConfigError: one that is given twice, or ``net`` that is no mapping.
+        """
+        found: dict[str, Any] = {
             name: check_whole(name, value, low)
             for name, value, low in (("width", self.width, 1), ("depth", self.depth, 0))
             if value is not None
         }
+        if self.net is None:
+            return found
+        if not isinstance(self.net, Mapping):
+            raise ConfigError("net", "a mapping from options to values, or None", self.net, "Such as {'width': 64}.")
+        for name in found:
+            if name in self.net:
+                raise ConfigError("net", f"without {name!r} where {name} is given", dict(self.net))
+        return {**found, **self.net}
 
     def _tune(self, inputs: Rows | np.ndarray, y: np.ndarray, task: str, weight: np.ndarray | None) -> Target:
         """Search for a recipe, on all rows; ``y`` are codes of classes, or values in their own units."""

@@ -45,6 +45,11 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
     width, depth : int or None, default=None
         Units per hidden layer, and hidden layers (0 is a linear model). None: 128 and 2, or what the search finds best.
         Of images and signals, channels behind the stem, and convolutions of a stage behind its first; None: 32 and 1.
+    net : dict or None, default=None
+        More of the network, as ``dashpot fit --net`` takes it: ``{"norm": "batch"}`` or ``{"embedding": "piecewise"}``
+        for tables (the latter is :class:`dashpot.nets.TableNet`), ``{"se": True}`` or ``{"net": "resnet"}`` for images,
+        ``{"kernel": 7}`` for signals. A search takes several values, ``{"activation": ("relu", "gelu")}``, of the
+        options of ``dashpot tune --net``.
     epochs : int or None, default=None
         None: 100, or about 3,000 steps in a search. Of images about 1,000 steps, of signals about 1,500, in 10 to 100
         epochs.
@@ -126,6 +131,7 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         cv: int | None = None,
         width: int | None = None,
         depth: int | None = None,
+        net: Mapping[str, Any] | None = None,
         epochs: int | None = None,
         batch_size: int | str = "auto",
         lr: float | None = None,
@@ -148,6 +154,7 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
             cv=cv,
             width=width,
             depth=depth,
+            net=net,
             epochs=epochs,
             batch_size=batch_size,
             lr=lr,

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dashpot.core.fields.domains import check_whole
 from dashpot.nets.branch import Branch
 from dashpot.nets.standardize import Standardize
 
@@ -59,6 +60,9 @@ class ResNet(nn.Module):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        channels, outputs, width = (
+            check_whole(name, value) for name, value in (("channels", channels), ("outputs", outputs), ("width", width))
+        )
         self.options: dict[str, Any] = {"channels": channels, "outputs": outputs, "width": width}
         self.standardize: nn.Module = nn.Identity()
         if mean is not None or std is not None:

@@ -95,6 +95,9 @@ class TableNet(nn.Module):
             raise UnknownNameError("activation", str(activation), ACTIVATIONS)
         if norm not in NORMS:
             raise UnknownNameError("norm", str(norm), NORMS)
+        for name, value in (("skip", skip), ("scaling", scaling)):
+            if value not in (True, False):
+                raise ConfigError(name, "True or False", value)
         if numeric > inputs:
             raise ConfigError("numeric", f"at most inputs ({inputs})", numeric)
         blocks = _checked_blocks(nominal, numeric, inputs)

@@ -71,8 +71,8 @@ def own_space(
     return Space(kept, lr=first.lr, net=first.net, lr_default=first.lr_default, conflicts=pairs)
 
 
-def own_network(text: str, problem: Problem, prepared: Prepared) -> Callable[[], nn.Module]:
-    """What makes networks by the function that ``--model`` names, for prepared data.
+def own_network(text: str, problem: Problem, prepared: Prepared, options: Mapping[str, Any]) -> Callable[[], nn.Module]:
+    """What makes networks by the function that ``--model`` names, called with ``options``, for prepared data.
 
     Raises:
         ConfigError: it cannot be imported, or does not fit the data.
@@ -80,8 +80,8 @@ def own_network(text: str, problem: Problem, prepared: Prepared) -> Callable[[],
     made = factory_of(load_factory(text))
     own = staged(made, prepared)
     with torch.random.fork_rng(devices=[]):
-        demand_fit(lambda: own({}), prepared, len(problem.classes), None, made)
-    return lambda: own({})
+        demand_fit(lambda: own(options), prepared, len(problem.classes), None, made)
+    return lambda: own(options)
 
 
 def own_search(text: str, problem: Problem, config: SearchConfig, note: Callable[[str], None]) -> dict[str, Any]:
