@@ -14,26 +14,10 @@ import dashpot
 from dashpot.augment import Augmented, text
 from dashpot.techniques.augment.text.base import TextTechnique
 from dashpot.testing import Toy
-from tests.techniques.text_helpers import CHINESE, PLAIN, WORDS, apply
-
-EDGES = ("", " ", "a", "好", "...", "7", "not", "👍", "a\x00b", "שלום עולם", "x" * 3000, "<br>", "\udc80 b")
-EVERY = [
-    text.RandomDeletion(0.9),
-    text.RandomSwap(0.9),
-    text.RandomInsertion(0.9),
-    text.RandomInsertion(0.9, synonyms=WORDS),
-    text.PunctuationInsertion(0.9),
-    text.SynonymReplacement(0.9, synonyms=WORDS),
-    text.WordMasking(0.9, mask="口"),
-    text.SpanMasking(0.9, mask="口"),
-    text.SpanMasking(0.9, mask="口", merge=True),
-    text.SentenceShuffle(0.9),
-]
-LATIN = [text.CharacterNoise(0.9), text.KeyboardNoise(0.9), text.CaseChange(0.9), text.WidthChange(0.9)]
-"""Those that leave Chinese characters alone."""
+from tests.techniques.text_helpers import CHINESE, EDGES, EVERY, LATIN, PLAIN, apply
 
 
-@pytest.mark.parametrize("technique", EVERY + LATIN, ids=lambda t: t.name)
+@pytest.mark.parametrize("technique", [*EVERY, *LATIN], ids=lambda t: t.name)
 class TestEvery:
     def test_no_text_becomes_empty_and_what_is_protected_stays(self, technique: TextTechnique) -> None:
         many = [f"{edge} {PLAIN}, I don't owe 3.50 to <b> {{name}}" for edge in EDGES] + list(EDGES) + [CHINESE]

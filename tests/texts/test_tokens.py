@@ -42,7 +42,7 @@ def test_what_is_not_changed_comes_back(tokenizer: str, protect: str) -> None:
         words = split(text)
         assert joined(words.tokens, range(len(words.tokens)), words.gaps) == text
         assert len(words.gaps) == len(words.tokens) + 1
-        whole = split._whole(text)
+        whole = split.whole(text)
         assert (words.tokens, words.gaps, words.places) == (whole.tokens, whole.gaps, whole.places)
         assert all(not gap.strip() or "\x00" in gap for gap in words.gaps)
 

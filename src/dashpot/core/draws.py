@@ -59,6 +59,16 @@ def hashed_at(key: int, index: Tensor) -> Tensor:
     return _hashed(int(low), int(high), index.to(torch.int32))
 
 
+def hashed_each(keys: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """float32 in [0, 1), one for each pair of a key (uint64) and a position: what :func:`uniform_by` has there.
+
+    >>> bool(hashed_each(np.array([7], dtype=np.uint64), np.array([2]))[0] == uniform_by([7], 3)[0, 2])
+    True
+    """
+    halves = torch.from_numpy(np.ascontiguousarray(keys).view(np.int32).reshape(-1, 2))
+    return _hashed(halves[:, 0], halves[:, 1], torch.from_numpy(index.astype(np.int32))).numpy()
+
+
 def permutation_by(keys: Sequence[int] | np.ndarray, n: int) -> Tensor:
     """For each key a permutation of 0..n-1, int64 [keys, n]: the order of its uniform numbers, on the CPU."""
     if (library := kernel()) is not None:

@@ -45,6 +45,10 @@ class Replacements:
             found = self._known[word] = tuple(one for one in given if one != word)
         return found
 
+    def count(self, word: str) -> int:
+        """How many replacements a word has."""
+        return len(self.of(word))
+
     def _asked(self, word: str) -> tuple[str, ...]:
         if not callable(self._table):
             return self._table.get(word, ())

@@ -63,11 +63,14 @@ class Splitter:
         self._splits_at_spaces = self._own is None and set(protect.split("|")) <= {*NAMED, NONE}
 
     def __call__(self, text: str) -> Words:
-        if self._splits_at_spaces and "<" not in text and "{" not in text:
-            return self._by_chunks(text)
-        return self._whole(text)
+        return self._by_chunks(text) if self.at_spaces(text) else self.whole(text)
 
-    def _whole(self, text: str) -> Words:
+    def at_spaces(self, text: str) -> bool:
+        """Whether the pieces between the spaces of a text may be split one by one."""
+        return self._splits_at_spaces and "<" not in text and "{" not in text
+
+    def whole(self, text: str) -> Words:
+        """A text in tokens, or a piece of one."""
         if self._pattern is not None:
             parts = self._pattern.split(text)
             tokens, gaps = parts[1::2], parts[::2]
@@ -76,7 +79,7 @@ class Splitter:
         return Words(tokens, self._places(tokens), gaps)
 
     def _by_chunks(self, text: str) -> Words:
-        """:meth:`_whole`, from pieces between spaces, of which most were seen before: several times as fast."""
+        """:meth:`whole`, from pieces between spaces, of which most were seen before: several times as fast."""
         tokens: list[str] = []
         gaps: list[str] = []
         places: list[int] = []
@@ -95,7 +98,7 @@ class Splitter:
         return Words(tokens, places, [*gaps, gap[:-1]])
 
     def _chunk(self, chunk: str) -> Words:
-        words = self._whole(chunk)
+        words = self.whole(chunk)
         if len(chunk) <= _LONGEST_KNOWN:
             if len(self._chunks) > _MOST_KNOWN:
                 self._chunks.clear()
@@ -114,11 +117,13 @@ class Splitter:
             if len(known) > _MOST_KNOWN:
                 known.clear()
             for token in tokens:
-                known[token] = _LETTERS.search(token) is not None and not self._protects(token)
+                known[token] = self.may_change(token)
             return [i for i, token in enumerate(tokens) if known[token]]
 
-    def _protects(self, token: str) -> bool:
-        return self._protected is not None and self._protected.search(token) is not None
+    def may_change(self, token: str) -> bool:
+        """Whether a token is a word that is not protected."""
+        protected = self._protected is not None and self._protected.search(token) is not None
+        return not protected and _LETTERS.search(token) is not None
 
     def _by_function(self, text: str) -> tuple[list[str], list[str]]:
         """The tokens of the user's function, joined where something protected lies across them."""

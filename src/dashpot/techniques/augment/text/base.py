@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -17,10 +17,14 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.nested import told
 from dashpot.core.running.view import ModelView
 from dashpot.core.technique import Technique
+from dashpot.texts.chunks import chunks
 from dashpot.texts.functions import Function
+from dashpot.texts.many import Many, Numbers
 from dashpot.texts.protecting import DEFAULT, Protect
 from dashpot.texts.rows import uniform_rows
 from dashpot.texts.tokens import Words, joined, splitter
+
+_FEW, _BLOCK = 4, 2048  # texts of which each is edited alone; texts whose arrays stay in the processor's cache
 
 Edited = tuple[Sequence[Any], Sequence[int]]
 """The new tokens, and for each the place of the old one whose space it takes; -1 for one that was put in."""
@@ -107,7 +111,8 @@ class WordTechnique(TextTechnique):
     """The base class of techniques that see a text as a list of tokens.
 
     A subclass has fields and says in :meth:`edit` what becomes of the tokens of one text. The text is put together
-    again with the space that was there.
+    again with the space that was there. It may say the same of many texts at once in :meth:`edit_all`, in a tenth of
+    the time.
 
     Class attributes:
         numbers: random numbers that :meth:`edit` takes, for each token and for each text.
@@ -138,9 +143,21 @@ class WordTechnique(TextTechnique):
         """
         raise NotImplementedError  # each technique defines it
 
+    def edit_all(self, many: Many, numbers: Numbers) -> Many:
+        """What becomes of many texts, with the same bits as :meth:`edit` of each.
+
+        Args:
+            many: texts, of which those without a token that may change must stay; not to be written to.
+            numbers: of their tokens and texts.
+        """
+        raise NotImplementedError  # where a technique does not define it, each text is edited alone
+
     def texts(self, texts: Sequence[str], keys: np.ndarray) -> list[str]:
         if self.silent():
             return list(texts)
+        if len(texts) >= _FEW and _edits_many(type(self)):
+            together = chunks(self.tokenizer, self.protect)
+            return [new for some, own in _blocks(texts, keys) for new in self._all(together(some), own).texts()]
         split = splitter(self.tokenizer, self.protect)
         found = [split(text) for text in texts]
         edited = self._edited(found, keys)
@@ -152,10 +169,16 @@ class WordTechnique(TextTechnique):
     def token_lists(self, lists: Sequence[Sequence[str]], keys: np.ndarray) -> list[list[str]]:
         if self.silent():
             return [list(tokens) for tokens in lists]
+        if len(lists) >= _FEW and _edits_many(type(self)):
+            together = chunks(self.tokenizer, self.protect)
+            return [new for some, own in _blocks(lists, keys) for new in self._all(together.listed(some), own).lists()]
         split = splitter(self.tokenizer, self.protect)
         found = [split.listed(tokens) for tokens in lists]
         edited = self._edited(found, keys)
         return [words.tokens if new is None else list(new[0]) for words, new in zip(found, edited, strict=True)]
+
+    def _all(self, many: Many, keys: np.ndarray) -> Many:
+        return self.edit_all(many, Numbers(keys, many))
 
     def _edited(self, found: Sequence[Words], keys: np.ndarray) -> list[Edited | None]:
         """What becomes of each; None: it has nothing to change."""
@@ -164,12 +187,29 @@ class WordTechnique(TextTechnique):
         return [self.edit(words, row) if words.places else None for words, row in zip(found, rows, strict=True)]
 
 
+def _edits_many(kind: type[WordTechnique]) -> bool:
+    """Whether ``edit_all`` is of the class that says in ``edit`` what is done, or of one derived from it."""
+    for base in kind.__mro__:
+        if "edit_all" in vars(base):
+            return base is not WordTechnique
+        if "edit" in vars(base):
+            return False
+    return False
+
+
+def _blocks(rows: Sequence[Any], keys: np.ndarray) -> Iterator[tuple[Sequence[Any], np.ndarray]]:
+    for start in range(0, len(rows), _BLOCK):
+        yield rows[start : start + _BLOCK], keys[start : start + _BLOCK]
+
+
 def check_texts(texts: Sequence[Any]) -> None:
     """Refuse what is no text.
 
     Raises:
         DataError: with the place of the first.
     """
+    if set(map(type, texts)) <= {str}:
+        return
     for place, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(

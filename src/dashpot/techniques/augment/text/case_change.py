@@ -1,12 +1,10 @@
 """Case change: capitals and small letters."""
 
-from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated
 
 from dashpot.core.fields.domains import Choice, Range
-from dashpot.techniques.augment.text.base import Edited, WordTechnique
-from dashpot.texts.tokens import Words
+from dashpot.techniques.augment.text.each_word import EachWord
 
 STYLES = {
     "lower": str.lower,
@@ -24,7 +22,7 @@ def recased(word: str, to: str, draw: float) -> str:
     return STYLES[to if to != "any" else tuple(STYLES)[int(draw * len(STYLES))]](word)
 
 
-class CaseChange(WordTechnique):
+class CaseChange(EachWord):
     r"""Write each word in another case with probability rate.
 
     .. math:: w_i \leftarrow \text{case}(w_i) \text{ where } u_i < \text{rate}
@@ -59,9 +57,5 @@ class CaseChange(WordTechnique):
     rate: Annotated[float, Range(0.0, 1.0, search=(0.02, 0.3), off=0.0)] = field(default=0.1, kw_only=False)
     to: Annotated[str, Choice((*STYLES, "any"))] = "any"
 
-    def edit(self, words: Words, draws: Sequence[float]) -> Edited:
-        n, found = len(words.tokens), list(words.tokens)
-        for i in words.places:
-            if draws[i] < self.rate:
-                found[i] = recased(found[i], self.to, draws[n + i])
-        return found, range(n)
+    def change(self, word: str, *draws: float) -> str:
+        return recased(word, self.to, draws[0])

@@ -1,13 +1,11 @@
 """Character noise: typing errors of every script."""
 
-from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated
 
 from dashpot.core.fields.domains import Range
-from dashpot.techniques.augment.text.base import Edited, WordTechnique
+from dashpot.techniques.augment.text.each_word import EachWord
 from dashpot.texts.scripts import clusters
-from dashpot.texts.tokens import Words
 
 
 def mistyped(word: str, place: float, kind: float) -> str:
@@ -33,7 +31,7 @@ def mistyped(word: str, place: float, kind: float) -> str:
     return "".join(letters)
 
 
-class CharacterNoise(WordTechnique):
+class CharacterNoise(EachWord):
     r"""Make one typing error in each word with probability rate.
 
     .. math:: w_i \leftarrow \text{error}(w_i) \text{ where } u_i < \text{rate}
@@ -70,9 +68,5 @@ class CharacterNoise(WordTechnique):
 
     rate: Annotated[float, Range(0.0, 1.0, search=(0.01, 0.2), off=0.0)] = field(default=0.05, kw_only=False)
 
-    def edit(self, words: Words, draws: Sequence[float]) -> Edited:
-        n, found = len(words.tokens), list(words.tokens)
-        for i in words.places:
-            if draws[i] < self.rate:
-                found[i] = mistyped(found[i], draws[n + i], draws[2 * n + i])
-        return found, range(n)
+    def change(self, word: str, *draws: float) -> str:
+        return mistyped(word, *draws)

@@ -6,8 +6,7 @@ from dataclasses import field
 from typing import Annotated
 
 from dashpot.core.fields.domains import Choice, Range
-from dashpot.techniques.augment.text.base import Edited, WordTechnique
-from dashpot.texts.tokens import Words
+from dashpot.techniques.augment.text.each_word import EachWord
 
 LAYOUTS = {
     "qwerty": ("qwertyuiop", "asdfghjkl", "zxcvbnm"),
@@ -52,7 +51,7 @@ def mistyped(word: str, draws: Sequence[float], layout: str) -> str:
     return word[:i] + (new.upper() if word[i].isupper() else new) + word[i + 1 :]
 
 
-class KeyboardNoise(WordTechnique):
+class KeyboardNoise(EachWord):
     r"""Replace one letter of each word by a neighbour on the keyboard, with probability rate.
 
     .. math:: w_i \leftarrow \text{slip}(w_i) \text{ where } u_i < \text{rate}
@@ -87,9 +86,5 @@ class KeyboardNoise(WordTechnique):
     rate: Annotated[float, Range(0.0, 1.0, search=(0.01, 0.2), off=0.0)] = field(default=0.05, kw_only=False)
     layout: Annotated[str, Choice(tuple(LAYOUTS))] = "qwerty"
 
-    def edit(self, words: Words, draws: Sequence[float]) -> Edited:
-        n, found = len(words.tokens), list(words.tokens)
-        for i in words.places:
-            if draws[i] < self.rate:
-                found[i] = mistyped(found[i], (draws[n + i], draws[2 * n + i]), self.layout)
-        return found, range(n)
+    def change(self, word: str, *draws: float) -> str:
+        return mistyped(word, draws, self.layout)

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated
 
+import numpy as np
+
 from dashpot.core.fields.domains import Range
 from dashpot.techniques.augment.text.base import Edited, WordTechnique
+from dashpot.texts.many import Many, Numbers, ends_spaceless
 from dashpot.texts.scripts import spaceless
 from dashpot.texts.tokens import Words
 
@@ -72,3 +75,15 @@ class PunctuationInsertion(WordTechnique):
 
     def edit(self, words: Words, draws: Sequence[float]) -> Edited:
         return with_marks(words.tokens, draws, self.rate)
+
+    def edit_all(self, many: Many, numbers: Numbers) -> Many:
+        sizes, texts = many.sizes, many.texts_of()
+        greatest = np.maximum(1, (self.rate * sizes).astype(np.int64))
+        counts = 1 + (numbers.of_texts(2) * greatest).astype(np.int64)
+        counts[np.diff(many.before(many.free)) == 0] = 0
+        order = np.lexsort((numbers.of_tokens(0), texts))  # by text, and by number within it
+        rank = np.arange(len(order)) - many.starts[texts]
+        where = np.sort(order[rank < counts[texts]])
+        which = (numbers.of_tokens(1, where) * len(MARKS)).astype(np.int64)
+        wide = many.strings.ask(ends_spaceless, many.tokens[where])
+        return many.with_inserted(where, many.strings.numbers([*MARKS, *WIDE_MARKS])[which + len(MARKS) * wide])

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from dashpot.core.fields.domains import Range
 from dashpot.techniques.augment.text.base import Edited
 from dashpot.techniques.augment.text.on_ids import IdTechnique
+from dashpot.texts.many import Many, Numbers, spared
 from dashpot.texts.tokens import Words
 
 
@@ -65,3 +66,7 @@ class RandomDeletion(IdTechnique):
 
     def edit(self, words: Words, draws: Sequence[float]) -> Edited:
         return without_words(words.tokens, words.places, draws, self.rate)
+
+    def edit_all(self, many: Many, numbers: Numbers) -> Many:
+        u = numbers.of_tokens(0)
+        return many.kept(~spared(many.free & (u < self.rate), u, many))

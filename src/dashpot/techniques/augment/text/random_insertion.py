@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Any
 
+import numpy as np
+
 from dashpot.core.fields.domains import Range
 from dashpot.techniques.augment.text.base import Edited, WordTechnique
+from dashpot.texts.many import Many, Numbers
 from dashpot.texts.tables import Replacements, Source
 from dashpot.texts.tokens import Words
 
@@ -77,3 +80,21 @@ class RandomInsertion(WordTechnique):
         source: Replacements | None = self.synonyms
         groups = [[word] for word in own] if source is None else [found for word in own if (found := source.of(word))]
         return with_insertions(words.tokens, words.places, draws, self.rate, groups)
+
+    def edit_all(self, many: Many, numbers: Numbers) -> Many:
+        source: Replacements | None = self.synonyms
+        chosen = many.free & (numbers.of_tokens(0) < self.rate)
+        grouped = many.free
+        if source is not None:
+            grouped = grouped & many.strings.ask(source.count, many.tokens).astype(bool)
+        groups, starts = np.flatnonzero(grouped), many.before(grouped)
+        sizes = np.diff(starts)
+        texts = many.texts_of()
+        where = np.flatnonzero(chosen & (sizes[texts] > 0))
+        own = texts[where]
+        drawn = groups[starts[own] + (numbers.of_tokens(1, where) * sizes[own]).astype(np.int64)]
+        put_in = many.tokens[drawn]
+        if source is not None:
+            pairs = zip(many.strings.of(put_in), numbers.of_tokens(2, where).tolist(), strict=True)
+            put_in = many.strings.numbers([(of := source.of(word))[int(u * len(of))] for word, u in pairs])
+        return many.with_inserted(where, put_in)

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Any
 
+import numpy as np
+
 from dashpot.core.fields.domains import Range
 from dashpot.techniques.augment.text.base import Edited
 from dashpot.techniques.augment.text.on_ids import IdTechnique
+from dashpot.texts.many import Many, Numbers
 from dashpot.texts.tokens import Words
 
 
@@ -65,3 +68,16 @@ class RandomSwap(IdTechnique):
 
     def edit(self, words: Words, draws: Sequence[float]) -> Edited:
         return swapped(words.tokens, words.places, draws, self.rate), range(len(words.tokens))
+
+    def edit_all(self, many: Many, numbers: Numbers) -> Many:
+        places, starts = many.places()
+        texts = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        sizes = np.diff(starts)[texts]
+        chosen = np.flatnonzero((numbers.of_tokens(0, places) < self.rate) & (sizes > 1))
+        first = starts[texts[chosen]]
+        other = (numbers.of_tokens(1, places[chosen]) * (sizes[chosen] - 1)).astype(np.int64)
+        other += other >= chosen - first
+        found = many.tokens[places].tolist()
+        for i, j in zip(chosen.tolist(), (first + other).tolist(), strict=True):
+            found[i], found[j] = found[j], found[i]
+        return many.with_tokens(places, np.array(found, dtype=np.int32))

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Any
 
+import numpy as np
+
 from dashpot.core.fields.domains import Flag, Name, Range
 from dashpot.techniques.augment.text.base import Edited
 from dashpot.techniques.augment.text.on_ids import IdTechnique
+from dashpot.texts.many import Many, Numbers, spared
 from dashpot.texts.tokens import Words
 
 
@@ -84,3 +87,20 @@ class SpanMasking(IdTechnique):
     def edit(self, words: Words, draws: Sequence[float]) -> Edited:
         mask = self.mask if isinstance(words.tokens[0], str) else self.mask_id
         return masked_spans(words.tokens, words.places, draws, self.rate, self.span, mask, self.merge)
+
+    def edit_all(self, many: Many, numbers: Numbers) -> Many:
+        u = numbers.of_tokens(0)
+        inner = np.ones(len(u), dtype=bool)  # tokens with another one of their text before them
+        inner[many.starts[:-1][many.sizes > 0]] = False
+        reached = many.free & (u < 1 - (1 - self.rate) ** (1 / self.span))
+        gone = reached.copy()
+        for _ in range(min(self.span, int(many.sizes.max(initial=1))) - 1):
+            reached[1:] = reached[:-1] & (many.free & inner)[1:]
+            reached[:1] = False
+            gone |= reached
+        gone = spared(gone, u, many)
+        found = many.with_tokens(np.flatnonzero(gone), many.strings.numbers([self.mask]))
+        if not self.merge:
+            return found
+        first = gone & ~(inner & np.concatenate([[False], gone[:-1]]))
+        return found.kept(first | ~gone)

@@ -1,32 +1,15 @@
 """Synonym replacement: words are replaced by what a table or a function gives for them."""
 
-from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Any
 
 from dashpot.core.errors import ConfigError
 from dashpot.core.fields.domains import Range
-from dashpot.techniques.augment.text.base import Edited, WordTechnique
-from dashpot.texts.tables import Replacements, Source
-from dashpot.texts.tokens import Words
+from dashpot.techniques.augment.text.each_word import EachWord
+from dashpot.texts.tables import Source
 
 
-def replaced(
-    tokens: Sequence[str], places: Sequence[int], draws: Sequence[float], rate: float, synonyms: Replacements
-) -> list[str]:
-    """The tokens, with one of its replacements for each of ``places`` whose number is below ``rate``.
-
-    >>> replaced(["a", "b"], [0, 1], [0.05, 0.05, 0.6, 0.0], 0.1, Replacements({"a": ("x", "y")}, ""))
-    ['y', 'b']
-    """
-    found, n = list(tokens), len(tokens)
-    for i in places:
-        if draws[i] < rate and (choices := synonyms.of(found[i])):
-            found[i] = choices[int(draws[n + i] * len(choices))]
-    return found
-
-
-class SynonymReplacement(WordTechnique):
+class SynonymReplacement(EachWord):
     r"""Replace each word that has synonyms by one of them, with probability rate.
 
     .. math:: w_i \leftarrow s, \quad s \in S(w_i) \text{ uniform, where } u_i < \text{rate}
@@ -78,6 +61,7 @@ class SynonymReplacement(WordTechnique):
                 "Give one, such as synonyms='synonyms.tsv'.",
             )
 
-    def edit(self, words: Words, draws: Sequence[float]) -> Edited:
+    def change(self, word: str, *draws: float) -> str:
         self.demand()
-        return replaced(words.tokens, words.places, draws, self.rate, self.synonyms), range(len(words.tokens))
+        choices = self.synonyms.of(word)
+        return choices[int(draws[0] * len(choices))] if choices else word

@@ -1,12 +1,10 @@
 """Width change: ASCII characters as wide ones, and back."""
 
-from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated
 
 from dashpot.core.fields.domains import Range
-from dashpot.techniques.augment.text.base import Edited, WordTechnique
-from dashpot.texts.tokens import Words
+from dashpot.techniques.augment.text.each_word import EachWord
 
 _WIDE = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
 _NARROW = {wide: code for code, wide in _WIDE.items()}
@@ -22,7 +20,7 @@ def exchanged(word: str) -> str:
     return word.translate(_EXCHANGED)
 
 
-class WidthChange(WordTechnique):
+class WidthChange(EachWord):
     r"""Write ASCII words in wide characters and wide words in ASCII, each with probability rate.
 
     .. math:: c \leftarrow c \pm \mathtt{FEE0}_{16} \text{ for the characters } c \text{ of } w_i \text{ where }
@@ -54,9 +52,5 @@ class WidthChange(WordTechnique):
 
     rate: Annotated[float, Range(0.0, 1.0, search=(0.02, 0.3), off=0.0)] = field(default=0.1, kw_only=False)
 
-    def edit(self, words: Words, draws: Sequence[float]) -> Edited:
-        found = list(words.tokens)
-        for i in words.places:
-            if draws[i] < self.rate:
-                found[i] = exchanged(found[i])
-        return found, range(len(found))
+    def change(self, word: str, *draws: float) -> str:
+        return exchanged(word)

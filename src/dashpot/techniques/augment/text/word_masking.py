@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Any
 
+import numpy as np
+
 from dashpot.core.fields.domains import Name, Range
 from dashpot.techniques.augment.text.base import Edited
 from dashpot.techniques.augment.text.on_ids import IdTechnique
+from dashpot.texts.many import Many, Numbers, spared
 from dashpot.texts.tokens import Words
 
 
@@ -62,3 +65,8 @@ class WordMasking(IdTechnique):
     def edit(self, words: Words, draws: Sequence[float]) -> Edited:
         mask = self.mask if isinstance(words.tokens[0], str) else self.mask_id
         return masked(words.tokens, words.places, draws, self.rate, mask), range(len(words.tokens))
+
+    def edit_all(self, many: Many, numbers: Numbers) -> Many:
+        u = numbers.of_tokens(0)
+        gone = np.flatnonzero(spared(many.free & (u < self.rate), u, many))
+        return many.with_tokens(gone, many.strings.numbers([self.mask]))
