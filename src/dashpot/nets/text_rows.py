@@ -34,6 +34,9 @@ class LexiconTables(nn.Module):
         first_piece: entries of words and of what is no word.
         links: of words to pieces, all together.
         grams: pairs and triples.
+
+    Attributes:
+        vocabulary: the words of the lexicon that was read, by which techniques know what is protected; not saved.
     """
 
     links: Tensor
@@ -43,6 +46,7 @@ class LexiconTables(nn.Module):
     def __init__(self, first_piece: int, links: int, grams: int) -> None:
         super().__init__()
         self.first_piece = first_piece
+        self.vocabulary: tuple[str, ...] = ()
         self.register_buffer("links", torch.zeros(links, dtype=torch.int64))
         self.register_buffer("starts", torch.zeros(first_piece + 1, dtype=torch.int64))
         self.register_buffer("grams", torch.zeros(grams, dtype=torch.int64))
@@ -60,6 +64,7 @@ class LexiconTables(nn.Module):
             if own.shape != its.shape:
                 raise DataError(f"a lexicon must have the sizes of the network, got {len(its)} instead of {len(own)}.")
             own.copy_(its)
+        self.vocabulary = lexicon.words
 
     def pieces_of(self, entries: Tensor) -> tuple[Tensor, Tensor]:
         """The pieces of each word in a table, int64 [k], and how many each has, as many as there are ``entries``."""

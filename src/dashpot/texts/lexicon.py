@@ -17,6 +17,8 @@ NOTHING, UNKNOWN, EDGE = 0, 1, 2
 SPECIAL = 3
 SHAPES = 8
 """A number in a row is ``SHAPES * entry + shape``: capitals and digits tell, though words are kept in lower case."""
+DIGITS, MIXED, MARK = 1, 4, 5
+"""Shapes: a number, a word with digits, and what has neither a letter nor a digit."""
 MOST_WORDS, MOST_PIECES, MOST_GRAMS, MOST_TOKENS = 50_000, 30_000, 50_000, 512
 LEAST = 2
 """Texts that hold a word or a gram, and words that hold a piece, at least: what is there once teaches nothing."""
@@ -192,14 +194,14 @@ def shape_of(token: str) -> int:
     [1, 2, 3, 4, 5, 0, 3]
     """
     if token.isdigit():
-        return 1
+        return DIGITS
     if not any(character.isalnum() for character in token):
-        return 5
+        return MARK
+    if any(character.isdigit() for character in token):
+        return MIXED
     if token.isupper() and len(token) > 1:
         return 2
-    if token[:1].isupper():
-        return 3
-    return 4 if any(character.isdigit() for character in token) else 0
+    return 3 if token[:1].isupper() else 0
 
 
 def _first(counts: Counter[str], most: int) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ class TextTechnique(Technique):
         name = type(self).__name__
         raise UsageError(f"{name} needs whole texts, got lists of tokens. Join them first, or leave {name} out.")
 
-    def ids(self, x: Tensor, mask: Tensor | None, keys: np.ndarray) -> Tensor:
+    def ids(self, x: Tensor, mask: Tensor | None, keys: np.ndarray, view: ModelView) -> Tensor:
         """Ids [n, length] as the technique leaves them; of techniques on ids only."""
         raise UsageError(
             f"{type(self).__name__} needs texts or lists of tokens, got ids, whose words it cannot know. Apply it"
@@ -80,7 +80,7 @@ class TextTechnique(Technique):
             mask = batch.mask
             if mask is not None and mask.dtype != torch.bool:
                 mask = torch.arange(x.shape[1], device=mask.device) < mask[:, None]
-            return batch if self.silent() else batch.replace(x=self.ids(x, mask, keys))
+            return batch if self.silent() else batch.replace(x=self.ids(x, mask, keys, ctx.view))
         return batch.replace(x=self.changed(x, keys))
 
     def changed(self, x: Any, keys: np.ndarray) -> Any:

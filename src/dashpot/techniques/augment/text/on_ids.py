@@ -1,18 +1,24 @@
-"""Techniques on texts that need not know the words, and so act on ids, too."""
+"""Techniques on texts that need not know the words, and so act on ids and on rows of networks for texts, too."""
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dashpot.core.draws import uniform_by
 from dashpot.core.errors import ConfigError
 from dashpot.core.fields.domains import Domain, Range
+from dashpot.core.running.view import ModelView
 from dashpot.techniques.augment.text.base import WordTechnique
-from dashpot.texts.tokens import Words
+from dashpot.techniques.augment.text.units import Change, Units, put_back
+from dashpot.texts.lexicon import DIGITS, EDGE, MARK, MIXED, NOTHING, SHAPES, SPECIAL, UNKNOWN
+from dashpot.texts.tokens import splitter
 
 
 class Ids(Domain):
@@ -35,9 +41,17 @@ class Ids(Domain):
 
 
 class IdTechnique(WordTechnique):
-    """The base class of techniques on texts and on ids [n, length], in which ``padding_id`` fills short texts.
+    """The base class of techniques on texts, on ids [n, length], in which ``padding_id`` fills short texts, and on the
+    rows of networks for texts.
 
-    Where the batch has a mask or lengths they say which positions are tokens; else all but those of ``padding_id``.
+    A subclass says in :meth:`edit` what becomes of the tokens of one text, and in :meth:`change` what becomes of a
+    batch of them; the same numbers are drawn for both.
+
+    Of ids, the batch's mask or lengths say which positions are tokens; else all but those of ``padding_id``. Rows
+    (:class:`dashpot.texts.lexicon.Lexicon`) are known by the model: a module of it has the attribute ``first_piece``,
+    as those of networks for texts have. A word moves with its pieces, and edges and marks stay. What is protected is
+    known by the words of the lexicon, where that module has them in ``vocabulary``, and by their shape: numbers among
+    unknown words are protected, too. What is longer than a word, such as an address, is not known in a row.
     """
 
     on_ids: ClassVar[bool] = True
@@ -45,18 +59,67 @@ class IdTechnique(WordTechnique):
     padding_id: Annotated[int, Range(0, float("inf"), integer=True)] = 0
     protected_ids: Annotated[tuple[int, ...], Ids()] = ()
 
-    def ids(self, x: Tensor, mask: Tensor | None, keys: np.ndarray) -> Tensor:
-        rows = x.tolist()
-        real = (x != self.padding_id if mask is None else mask).tolist()
-        kept = set(self.protected_ids)
-        found, where = [], []
-        for row, real_ones in zip(rows, real, strict=True):
-            where.append([i for i, is_real in enumerate(real_ones) if is_real])
-            tokens = [row[i] for i in where[-1]]
-            found.append(Words(tokens, [i for i, token in enumerate(tokens) if token not in kept], []))
-        for row, places, new in zip(rows, where, self._edited(found, keys), strict=True):
-            if new is not None:
-                filled = [*new[0], *[self.padding_id] * (len(places) - len(new[0]))]
-                for place, token in zip(places, filled, strict=True):
-                    row[place] = token
-        return torch.tensor(rows, dtype=x.dtype, device=x.device).view(x.shape)
+    def change(self, free: Tensor, draws: Sequence[Tensor]) -> Change:
+        """What becomes of a batch.
+
+        Args:
+            free: bool [batch, units], the words that may change.
+            draws: as many tensors float32 [batch, units] of numbers in [0, 1) as the class says in ``numbers``.
+        """
+        raise NotImplementedError  # each technique defines it
+
+    def ids(self, x: Tensor, mask: Tensor | None, keys: np.ndarray, view: ModelView) -> Tensor:
+        if not x.numel():
+            return x
+        tables = next((m for m in view.modules.values() if isinstance(getattr(m, "first_piece", None), int)), None)
+        if tables is None:
+            there = x != self.padding_id if mask is None else mask
+            kept = torch.tensor(self.protected_ids, dtype=x.dtype, device=x.device)
+            units = Units.of(x, there, there, there, there & ~torch.isin(x, kept))
+            return put_back(x, there, self._drawn(units, keys, vars(self).get("mask_id", 0), self.padding_id))
+        there = x != NOTHING if mask is None else mask & (x != NOTHING)
+        units = self._rows(x, there, tables)
+        return put_back(x, there, self._drawn(units, keys, SHAPES * UNKNOWN, NOTHING))
+
+    def _drawn(self, units: Units, keys: np.ndarray, mask: int, padding: int) -> Tensor:
+        each = self.numbers[0]
+        table = uniform_by(keys, each * units.x.shape[1], units.x.device)
+        last = table.shape[1] - 1
+        draws = [table.gather(1, (units.token + k * units.tokens[:, None]).clamp_max(last)) for k in range(each)]
+        return units.changed(self.change(units.free, draws), mask, padding)
+
+    def _rows(self, x: Tensor, there: Tensor, tables: Any) -> Units:
+        first, words = int(tables.first_piece), getattr(tables, "vocabulary", ())
+        number, shape = torch.div(x, SHAPES, rounding_mode="floor").long(), x % SHAPES
+        piece = number >= first
+        word = there & ~piece & (number != EDGE)
+        free = word & (shape != MARK)
+        if words:
+            known = _free(_Same(words), self.tokenizer, self.protect).to(x.device, non_blocking=True)
+            free &= known[number.clamp_max(len(known) - 1)]
+        if "numbers" in self.protect.split("|"):
+            digits = (shape == DIGITS) | (shape == MIXED)
+            free &= ~(digits & (number == UNKNOWN if words else digits))
+        return Units.of(x, there, there & ~piece, word, free)
+
+
+class _Same:
+    """The words of a lexicon, by identity: to hash all of them takes longer than a batch."""
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+
+    def __hash__(self) -> int:
+        return id(self.words)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.words is self.words
+
+
+@functools.lru_cache(maxsize=64)
+def _free(same: _Same, tokenizer: Any, protect: str) -> Tensor:
+    """Which entries may change, bool [entries of words and of what is none]."""
+    free = torch.zeros(SPECIAL + len(same.words), dtype=torch.bool, device="cpu")
+    free[UNKNOWN] = True
+    free[[SPECIAL + i for i in splitter(tokenizer, protect).listed(same.words).places]] = True
+    return free

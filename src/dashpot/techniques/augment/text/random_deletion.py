@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Any
 
+from torch import Tensor
+
 from dashpot.core.fields.domains import Range
 from dashpot.techniques.augment.text.base import Edited
 from dashpot.techniques.augment.text.on_ids import IdTechnique
+from dashpot.techniques.augment.text.units import Change, chosen
 from dashpot.texts.many import Many, Numbers, spared
 from dashpot.texts.tokens import Words
 
@@ -32,7 +35,8 @@ class RandomDeletion(IdTechnique):
     .. math:: \tilde w = (w_i : u_i \ge \text{rate}), \quad u_i \sim U[0, 1)
 
     Marks of punctuation and what is protected stay. Of the words that may go at least one stays, so no text becomes
-    empty. Of ids the text becomes shorter, and ``padding_id`` fills its end.
+    empty. Of ids the text becomes shorter, and ``padding_id`` fills its end. In rows of
+    networks for texts a word goes with its pieces.
 
     Args:
         rate: probability of each word, in [0, 1]; 0 is off. 0.1 is usual.
@@ -70,3 +74,6 @@ class RandomDeletion(IdTechnique):
     def edit_all(self, many: Many, numbers: Numbers) -> Many:
         u = numbers.of_tokens(0)
         return many.kept(~spared(many.free & (u < self.rate), u, many))
+
+    def change(self, free: Tensor, draws: Sequence[Tensor]) -> Change:
+        return Change(gone=chosen(free, draws[0], self.rate))

@@ -5,10 +5,14 @@ from dataclasses import field
 from typing import Annotated, Any
 
 import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from dashpot.core.fields.domains import Range
 from dashpot.techniques.augment.text.base import Edited
 from dashpot.techniques.augment.text.on_ids import IdTechnique
+from dashpot.techniques.augment.text.units import Change, firsts
 from dashpot.texts.many import Many, Numbers
 from dashpot.texts.tokens import Words
 
@@ -30,13 +34,39 @@ def swapped(tokens: Sequence[Any], places: Sequence[int], draws: Sequence[float]
     return found
 
 
+def swaps(
+    free: Bool[Tensor, "batch units"],
+    draws: Float[Tensor, "batch units"],
+    others: Float[Tensor, "batch units"],
+    rate: float,
+) -> Int[Tensor, "batch units"]:
+    """Of a batch the old unit at each place after the swaps of :func:`swapped`."""
+    n, width = free.shape
+    count = free.sum(dim=1, keepdim=True)
+    hit = free & (draws < rate) & (count > 1)
+    rank, place = free.cumsum(dim=1) - 1, firsts(free)
+    # Numbers of float32 times whole numbers are exact in float64, as in Python.
+    other = (others.double() * (count - 1)).long()
+    other = place.gather(1, (other + (other >= rank)).clamp_max(width - 1))
+    turn = firsts(hit)
+    number = hit.sum(dim=1, keepdim=True)
+    order = torch.arange(width, device=free.device).expand(n, width).clone()
+    for k in range(int(number.max())):
+        # Texts whose swaps are done swap a unit with itself.
+        left = turn[:, k : k + 1]
+        right = torch.where(k < number, other.gather(1, left), left)
+        one, two = order.gather(1, left), order.gather(1, right)
+        order.scatter_(1, left, two).scatter_(1, right, one)
+    return order
+
+
 class RandomSwap(IdTechnique):
     r"""Swap each word with another one of its text, with probability rate.
 
     .. math:: (w_i, w_j) \leftarrow (w_j, w_i) \text{ where } u_i < \text{rate}, \quad j \ne i \text{ uniform}
 
     Swaps are done from the left, one after another. Marks of punctuation, spaces and what is protected keep their
-    places. A text of one word stays as it is.
+    places. A text of one word stays as it is. In rows of networks for texts a word moves with its pieces.
 
     Args:
         rate: probability of each word, in [0, 1]; 0 is off. 0.05 to 0.1 is usual.
@@ -81,3 +111,6 @@ class RandomSwap(IdTechnique):
         for i, j in zip(chosen.tolist(), (first + other).tolist(), strict=True):
             found[i], found[j] = found[j], found[i]
         return many.with_tokens(places, np.array(found, dtype=np.int32))
+
+    def change(self, free: Tensor, draws: Sequence[Tensor]) -> Change:
+        return Change(order=swaps(free, draws[0], draws[1], self.rate))

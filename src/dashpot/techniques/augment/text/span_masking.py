@@ -5,10 +5,14 @@ from dataclasses import field
 from typing import Annotated, Any
 
 import numpy as np
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
 
 from dashpot.core.fields.domains import Flag, Name, Range
 from dashpot.techniques.augment.text.base import Edited
 from dashpot.techniques.augment.text.on_ids import IdTechnique
+from dashpot.techniques.augment.text.units import Change, one_left
 from dashpot.texts.many import Many, Numbers, spared
 from dashpot.texts.tokens import Words
 
@@ -41,6 +45,19 @@ def masked_spans(
     return [mask if i in gone else tokens[i] for i in kept], kept
 
 
+def spans(
+    free: Bool[Tensor, "batch units"], draws: Float[Tensor, "batch units"], rate: float, span: int
+) -> tuple[Bool[Tensor, "batch units"], Bool[Tensor, "batch units"]]:
+    """Of a batch which units are masked as in :func:`masked_spans`, and which of them have such a one before them."""
+    begun = free & (draws < 1 - (1 - rate) ** (1 / span))
+    masked = begun
+    for _ in range(min(span, free.shape[1]) - 1):
+        begun = functional.pad(begun[:, :-1], (1, 0)) & free
+        masked = masked | begun
+    masked = one_left(free, masked, draws)
+    return masked, masked & functional.pad(masked[:, :-1], (1, 0))
+
+
 class SpanMasking(IdTechnique):
     r"""Replace runs of words by masks, but never all words.
 
@@ -54,7 +71,7 @@ class SpanMasking(IdTechnique):
         span: words of a span, >= 1.
         merge: one mask for each span, not for each word; texts become shorter.
         mask: what stands for a word in strings and lists of tokens.
-        mask_id: what stands for it in ids.
+        mask_id: what stands for it in ids; in rows of networks for texts an unknown word does.
         tokenizer: see :class:`RandomDeletion`.
         protect: see :class:`RandomDeletion`.
         padding_id: see :class:`RandomDeletion`.
@@ -104,3 +121,7 @@ class SpanMasking(IdTechnique):
             return found
         first = gone & ~(inner & np.concatenate([[False], gone[:-1]]))
         return found.kept(first | ~gone)
+
+    def change(self, free: Tensor, draws: Sequence[Tensor]) -> Change:
+        masked, behind = spans(free, draws[0], self.rate, self.span)
+        return Change(masked=masked, gone=behind if self.merge else None)

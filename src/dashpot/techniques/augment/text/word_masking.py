@@ -5,10 +5,12 @@ from dataclasses import field
 from typing import Annotated, Any
 
 import numpy as np
+from torch import Tensor
 
 from dashpot.core.fields.domains import Name, Range
 from dashpot.techniques.augment.text.base import Edited
 from dashpot.techniques.augment.text.on_ids import IdTechnique
+from dashpot.techniques.augment.text.units import Change, chosen
 from dashpot.texts.many import Many, Numbers, spared
 from dashpot.texts.tokens import Words
 
@@ -35,7 +37,7 @@ class WordMasking(IdTechnique):
     Args:
         rate: probability of each word, in [0, 1]; 0 is off. 0.1 to 0.15 is usual.
         mask: what stands for a word in strings and lists of tokens.
-        mask_id: what stands for it in ids.
+        mask_id: what stands for it in ids; in rows of networks for texts an unknown word does.
         tokenizer: see :class:`RandomDeletion`.
         protect: see :class:`RandomDeletion`.
         padding_id: see :class:`RandomDeletion`.
@@ -70,3 +72,6 @@ class WordMasking(IdTechnique):
         u = numbers.of_tokens(0)
         gone = np.flatnonzero(spared(many.free & (u < self.rate), u, many))
         return many.with_tokens(gone, many.strings.numbers([self.mask]))
+
+    def change(self, free: Tensor, draws: Sequence[Tensor]) -> Change:
+        return Change(masked=chosen(free, draws[0], self.rate))
