@@ -54,6 +54,8 @@ def fit_linear(
     C: float | None = None,
     weight: Tensor | None = None,
     seed: int = 0,
+    features: Any = None,
+    temperature: float | None = None,
 ) -> TextBag:
     r"""Fit the linear part of a bag of words, pieces and grams to training rows, by scikit-learn's solvers.
 
@@ -78,6 +80,8 @@ def fit_linear(
             since the features of a text have a length of their own.
         weight: of the rows [n]; 2 counts as two rows, 0 as none.
         seed: of the folds, and of the part where there are too many texts.
+        features: those of ``x`` by :func:`sparse_features`, where they are known.
+        temperature: of the margins of classes; None: found as said.
 
     Returns:
         ``net``.
@@ -108,7 +112,10 @@ def fit_linear(
         x, y, counts = x[there], y[there], as_counts(counts[counts > 0])
     if how != RIDGE and len(torch.unique(y)) < 2:
         raise DataError("a linear model needs rows of two classes or more, got one class. Add rows of another.")
-    features, kept = _bounded(net, x, seed)
+    if features is None:
+        features, kept = _bounded(net, x, seed)
+    else:
+        features, kept = (features if counts is None else features[there.numpy()]), np.arange(len(x))
     target = y.detach().cpu().numpy().reshape(-1)[kept]
     rows = _Rows(features, target, None if counts is None else counts[kept])
     if how == RIDGE:
@@ -116,7 +123,7 @@ def fit_linear(
     else:
         classes = net.linear.embedding_dim
         found = _classes(how, rows, C, classes)
-        temperature = _temperature(how, rows, C, classes, seed)
+        temperature = _temperature(how, rows, C, classes, seed) if temperature is None else temperature
         found = (found[0] / temperature, found[1] / temperature)
     return net.set_linear(*(torch.from_numpy(one).float() for one in found))
 

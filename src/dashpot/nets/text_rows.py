@@ -58,7 +58,7 @@ class LexiconTables(nn.Module):
         Raises:
             DataError: it has other sizes.
         """
-        links, starts = map(torch.from_numpy, lexicon.table())
+        links, starts = map(torch.from_numpy, lexicon.table)
         grams = torch.tensor(lexicon.grams, dtype=torch.int64)
         for own, its in ((self.links, links), (self.starts, starts), (self.grams, grams)):
             if own.shape != its.shape:

@@ -33,11 +33,11 @@ CHUNK = 1024
 
 
 def apart(task: Task, config: SearchConfig) -> bool:
-    """Whether the final network is trained apart from the race: where there is a budget, its networks gain nothing from
-    being trained together, and one network is wanted or what is best.
+    """Whether the final network is trained apart from the race: where there is a budget, its kind gains most from one
+    large network, and one network is wanted or what is best.
     """
     kind = KINDS.get(task.modality or "")
-    slow = kind is not None and not kind.faster_together and pick_device(config.device).type == "cpu"
+    slow = kind is not None and kind.one_final and pick_device(config.device).type == "cpu"
     return slow and config.budget is not None and config.ensemble != "folds"
 
 

@@ -22,9 +22,10 @@ OPTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "convnet1d": ("net", "width", "depth", "kernel", "activation"),
         "mlp": ("net", "width", "depth", "norm"),
     },
+    "text": {"textbag": ("net", "width"), "textconv": ("net", "width", "filters", "pool")},
 }
-"""Of each network for images and signals, the default network first."""
-WIDTHS: Mapping[str, Sequence[int]] = {"mlp": (256, 512)}
+"""Of each network for images, signals and texts, the default network first."""
+WIDTHS: Mapping[str, Sequence[int]] = {"mlp": (256, 512), "textconv": (64, 128), "textbag": (32, 64)}
 CONVOLUTIONS = (RACED := 16, 32)
 """Widths of the others. The narrow one is that of a race whose final network is trained apart."""
 LARGE_BLOCK = 9
@@ -57,15 +58,17 @@ def chosen_networks(texts: Sequence[str], known: Sequence[str] | None) -> dict[s
 
 
 def network_space(
-    kind: str, shape: Sequence[int], outputs: int, texts: Sequence[str]
+    kind: str, shape: Sequence[int], outputs: int, texts: Sequence[str], sizes: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Distribution], dict[str, Any]]:
-    """What of a network for images or signals is searched, and its default.
+    """What of a network for images, signals or texts is searched, and its default.
 
     Args:
-        kind: ``"image"`` or ``"signal"``.
-        shape: of a sample: [channels, height, width] or [channels, steps].
+        kind: ``"image"``, ``"signal"`` or ``"text"``.
+        shape: of a sample: [channels, height, width], [channels, steps] or [length].
         texts: options as on the command line, such as ``"net=mlp"`` or ``"width=16,32"``. What is not named is the
-            network's own default, except the width, of which two are searched.
+            network's own default, except the width, of which two are searched. For texts, where nothing is named, the
+            networks are what is searched, each as it is by default: the mean of several kinds is better than one.
+        sizes: what a network is built with beside its options.
 
     Raises:
         ConfigError: two networks at once, or a value that the network does not allow.
@@ -74,6 +77,11 @@ def network_space(
     options = OPTIONS[kind]
     named = [text for text in texts if text.partition("=")[0] == "net"]
     networks = _values(chosen_networks(named, ("net",)).get("net")) or (next(iter(options)),)
+    if kind == "text" and len(named) == len(texts) and (len(networks) > 1 or not named):
+        names = tuple(str(network).lower() for network in networks) if named else tuple(options)
+        if unknown := set(names) - set(options):
+            raise UnknownNameError("--net net", unknown.pop(), options)
+        return {"net": Categorical(names)}, {"net": names[0]}
     if len(networks) > 1:
         raise ConfigError("--net net", "one network, as the options of several differ", ",".join(map(str, networks)))
     name = str(networks[0]).lower()
@@ -82,7 +90,7 @@ def network_space(
     default = {option: clipped(_values(found)[0], found) for option, found in space.items()}
     for option, found in space.items():
         for value in _values(found):  # each must be one that the network allows: refused now, not during a race
-            nets.build(kind, shape, outputs, **{**default, option: value})
+            nets.build(kind, shape, outputs, **{**(sizes or {}), **default, option: value})
     return space, default
 
 

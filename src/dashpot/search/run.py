@@ -16,7 +16,7 @@ from dashpot.data import Prepared, Problem
 from dashpot.data.kinds import KINDS
 from dashpot.data.splitting import warn_of_rare
 from dashpot.evaluation.losses import Criterion
-from dashpot.search import images
+from dashpot.search import images, texts
 from dashpot.search.arguments import name_of, rate
 from dashpot.search.config import SearchConfig
 from dashpot.search.inputs import layers, staged
@@ -111,7 +111,10 @@ class Search:
         demand_searchable(found, self.task, config.schedule, named=named)
         found = found.with_conflicts(conflicts(found, self.task))
         usual = space is None if usual_batches is None else usual_batches
-        once = None if self.whole is None else KINDS[self.whole.modality or ""].batch_size
+        # Where networks are trained one by one, a step takes the batch of its kind, however many rows there are.
+        once = (
+            KINDS[self.task.modality or ""].batch_size if self.whole is not None or texts.of_texts(self.task) else None
+        )
         self.space: Space = with_batches(found, config.batch_size, self._rows(), usual=usual, once=once)
 
     def settings(self) -> dict[str, Any]:
@@ -157,16 +160,21 @@ class Search:
         self.task = self.measurements.take(self.task, store, some, batch, self.config, self.note)
         if found is not None:
             return budgets.from_dict(found)
+        if texts.of_texts(self.task):
+            self.note(texts.first_answer(self.task))
         members = memory.most_members(self.task, some, self.processes)
         pace = budgets.Pace(0.0)
         if self.config.budget is not None:  # a number of candidates takes what it takes
             pace = budgets.pace(self.task, some[: max(1, members // budgets.SAMPLED_FOLDS)], batch)
             pace = budgets.Pace(pace.seconds / self.measurements.gain)
         spent = time.monotonic() - self.started
-        race = self.config.race if self.whole is None else images.race_share(spent, self.config.budget)
+        own, kind = self.whole is not None or texts.of_texts(self.task), KINDS.get(self.task.modality or "")
+        race = images.race_share(spent, self.config.budget) if self.whole is not None else self.config.race
+        if texts.of_texts(self.task):
+            race = texts.race_share(spent, self.config.budget)
         training = budgets.fit_budget(
             self._rows(),
-            1 if self.whole is not None else self.cv,
+            1 if own else self.cv,
             pace,
             self.config.budget,
             epochs=self.config.epochs,
@@ -175,8 +183,9 @@ class Search:
             spent=spent,
             schedule=self.config.schedule,
             members=members,
-            last=() if self.whole is None else images.LAST,
-            bracket=0 if self.whole is None else images.bracket(self.config),
+            last=texts.LAST if texts.of_texts(self.task) else images.LAST if own else (),
+            bracket=images.bracket(self.config) if own else 0,
+            steps=kind.steps if kind is not None and texts.of_texts(self.task) else None,
         )
         if members < self.cv * budgets.PARALLEL and members < (training.parallel + 1) * training.folds:
             self.note(
@@ -193,7 +202,7 @@ class Search:
             share = budgets.race_share(
                 training, pace, self.cv, budget, least=least, explain=explain, finalists=FINALISTS
             )
-            store.set("share", share if self.whole is None else race)
+            store.set("share", race if own else share)
         store.set("training budget", budgets.to_dict(training))
         return training
 

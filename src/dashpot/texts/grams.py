@@ -72,7 +72,7 @@ def texts_with(entries: np.ndarray, links: np.ndarray, starts: np.ndarray, count
 
     Args:
         entries: rows [texts, length].
-        links, starts: the pieces of each word, as :meth:`dashpot.texts.lexicon.Lexicon.table` gives them.
+        links, starts: the pieces of each word, as :attr:`dashpot.texts.lexicon.Lexicon.table` gives them.
     """
     found = np.zeros(count, dtype=np.int64)
     first_piece = len(starts) - 1

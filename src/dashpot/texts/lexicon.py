@@ -76,7 +76,7 @@ class Lexicon:
         longest = int((rows > 0).sum(axis=1).max(initial=1))
         entries = rows // SHAPES
         grams, grams_with = frequent_grams(entries, bare.first_piece, most["grams"], LEAST)
-        counts = (*texts_with(entries, *bare.table(), bare.entries).tolist(), *grams_with.tolist())
+        counts = (*texts_with(entries, *bare.table, bare.entries).tolist(), *grams_with.tolist())
         return Lexicon(words, pieces, tuple(grams.tolist()), longest, len(texts), counts)
 
     @property
@@ -115,6 +115,7 @@ class Lexicon:
         known = self._piece
         return [known[piece] for piece in dict.fromkeys(pieces_of(word)) if piece in known]
 
+    @cached_property
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """The pieces of each entry that is a word or none: their entries int64 [links], and int64
         [first_piece + 1] where those of each entry start.

@@ -184,8 +184,11 @@ def assemble(
         [out_of_fold(task, r, folds)[0] for r, _ in chosen], [weight for _, weight in chosen], task.classes > 0
     )
     shares = [(number, n / sum(counts.values())) for number, n in counts.items()]
-    several = f" with {len(chosen)} seeds in all," if len(chosen) > len(shares) else ""
-    what = f"{len(shares)} candidate{'s' * (len(shares) > 1)}{several} on {len(folds)} fold{'s' * (len(folds) > 1)}"
+    linear = sum(number < 0 for number in counts)
+    count = len(shares) - linear
+    several = f" with {len(chosen) - linear} seeds in all," if len(chosen) > len(shares) else ""
+    beside = f" and {linear} linear model{'s' * (linear > 1)}" if linear else ""
+    what = f"{count} candidate{'s' * (count != 1)}{several}{beside} on {len(folds)} fold{'s' * (len(folds) > 1)}"
     text = f"ensemble of {len(networks)} networks ({what})" if len(networks) > 1 else "one network"
     decision = decide(outputs, task, rows, calibrate=calibrate) if task.classes else None
     return Final(Ensemble(networks, spread, classes=task.classes > 0).eval(), decision, shares, text, (outputs, rows))

@@ -13,7 +13,7 @@ import torch
 
 from dashpot.core.errors import ConfigError
 from dashpot.evaluation.losses import predict
-from dashpot.search import images
+from dashpot.search import images, texts
 from dashpot.search.outcome import ablation, brief, ensemble
 from dashpot.search.outcome.final import final_network, key_of, planned
 from dashpot.search.outcome.gains import FOLDS, Over
@@ -46,10 +46,12 @@ class Deadlines:
 
     Attributes:
         finals: the finalists are trained on all folds.
+        explained: the contributions are measured.
         end: everything but the report.
     """
 
     finals: float | None
+    explained: float | None
     end: float | None
 
 
@@ -61,16 +63,19 @@ def deadlines(setup: Setup, pace: float) -> Deadlines:
     """
     if setup.hurried:  # interrupted by the user; but one candidate must have its first epochs
         soon = time.monotonic() + max(HURRY, 3 * pace * len(setup.task.folds))
-        return Deadlines(soon, soon)
+        return Deadlines(soon, soon, soon)
     budget = setup.config.budget
     if budget is None:
-        return Deadlines(None, None)
+        return Deadlines(None, None, None)
     if setup.whole is not None and setup.race_end is not None:
-        return Deadlines(setup.race_end + images.FINALS * budget, setup.started + images.BEFORE * budget)
+        before = setup.started + images.BEFORE * budget
+        return Deadlines(setup.race_end + images.FINALS * budget, before, before)
+    if texts.of_texts(setup.task) and setup.race_end is not None:
+        return Deadlines(*(setup.started + share * budget for share in texts.ENDS))
     end = setup.started + END * budget
     if setup.race_end is None or not setup.config.explain:
-        return Deadlines(end, end)
-    return Deadlines(min(end, setup.race_end + FINALS * budget), end)
+        return Deadlines(end, end, end)
+    return Deadlines(min(end, setup.race_end + FINALS * budget), end, end)
 
 
 def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
@@ -86,21 +91,25 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
     complete = sorted((r for r in trials if r.state == "complete" and math.isfinite(r.score)), key=lambda r: r.score)
     bare = dict(setup.space.baseline().params)
     baseline = next((r for r in complete if not r.lineage and dict(r.candidate.params) == bare), None)
-    wanted = range(len(task.folds))
+    wanted, text = range(len(task.folds)), texts.of_texts(task)
+    short = setup.whole is not None or (text and config.budget is not None)
     before = None if setup.whole is None else planned(store, trials)
     if before is not None:
         wanted = wanted[: before[1]]
     elif setup.whole is not None and not brief.finals_fit(setup, training, pace, until.finals):
         wanted = wanted[: training.folds]
-    finalists = train_finalists(setup, training, trials, complete, baseline, pace, until.finals, wanted)
+    elif text and until.finals is not None:
+        wanted = wanted[: texts.folds_that_fit(complete, training, pace, until.finals)]
+    asked = (texts.kinds_first(complete, baseline), None) if text else (complete, baseline)
+    finalists = train_finalists(setup, training, trials, *asked, pace, until.finals, wanted)
     every = list(wanted)[: len(finalists[0].tensors)]
-    choice = ensemble.choose(finalists, simplest=setup.whole is None)
+    choice = ensemble.choose(finalists, simplest=not short)
     if before is not None:
         kept = next((r for r in finalists if key_of(r.candidate) == before[0]), choice.chosen)
         choice = replace(choice, chosen=kept)
     training = replace(training, epochs=choice.chosen.planned or training.epochs)
     seeds = Seeds(setup, training, every, until.end, pace * training.epochs)
-    again = seeds.again(finalists, choice, baseline) if setup.whole is None else []
+    again = seeds.again(finalists, choice, baseline) if not short else []
     if again:
         # Only those that were trained as often are compared: the best of many is biased, and was, with its first
         # seed.
@@ -112,14 +121,15 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         # By the second seed where there is one: the first one's scores won the race, so they are biased.
         once = next(r for r in [*again, *finalists] if r.number == choice.chosen.number)
         folds, over, seconds = every, FOLDS, seeds.pace
-        if setup.whole is not None:
-            folds, over = brief.explained_on(setup, training, once, every, pace, until.end)
+        if short:
+            folds, over = brief.explained_on(setup, training, once, every, pace, until.explained)
             once, seconds = brief.on_folds(once, folds), seeds.pace / setup.faster
-        found = contributions(setup, store, training, once, folds, until.end, seconds, over)
+        found = contributions(setup, store, training, once, folds, until.explained, seconds, over)
     finalists = [*finalists, *again]
     kind = "folds" if config.ensemble == "refit" or setup.whole is not None else config.ensemble
-    more = seeds.more(finalists, choice) if setup.whole is None else []
-    made = ensemble.assemble(task, [*finalists, *more], choice, every, kind, calibrate=config.calibrate)
+    linear = texts.linear_trials(task, every) if text and kind == "finalists" else []
+    more = seeds.more(finalists, choice, linear) if setup.whole is None else []
+    made = ensemble.assemble(task, [*finalists, *more, *linear], choice, every, kind, calibrate=config.calibrate)
     if setup.whole is not None:
         race = {"trials": len(trials), "folds": len(every)}
         made = final_network(setup, setup.whole, training, store, choice.chosen.candidate, made, race)
@@ -133,7 +143,7 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         predictor = tta.network(made.network, "classes" if task.classes else "values", unit=unit).eval()
         made = replace(made, text=f"{made.text}; {in_words(tta)}")
     outputs = predict(predictor, setup.prepared.x[torch.as_tensor(setup.test)]) if len(setup.test) else None
-    outcome = Outcome(trials, finalists, choice, made, training, found, baseline, steps, every, outputs, folds)
+    outcome = Outcome(trials, finalists, choice, made, training, found, baseline, steps, every, outputs, folds, linear)
     answers = judged(setup, made, outputs)
     measured = record(setup, outcome, answers)
     chosen = choice.chosen.candidate

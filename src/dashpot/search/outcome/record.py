@@ -19,6 +19,7 @@ from dashpot.evaluation.metrics import METRICS, Metric, proper_of, with_positive
 from dashpot.report.images.cases import Judged
 from dashpot.report.tune.record import EffectRecord, TestScores, TuneRecord
 from dashpot.runs.judged import judged_images
+from dashpot.search import texts
 from dashpot.search.outcome import ablation, ensemble
 from dashpot.search.outcome.importance import importance
 from dashpot.search.racing import budget as budgets
@@ -47,6 +48,7 @@ class Outcome:
         folds: those that the finalists were trained on.
         outputs: of the final model for the test rows; None where there are none.
         explained: the folds that the contributions are of.
+        linear: of texts, linear models on these folds.
     """
 
     trials: Sequence[Trial]
@@ -60,6 +62,7 @@ class Outcome:
     folds: Sequence[int]
     outputs: Tensor | None
     explained: Sequence[int]
+    linear: Sequence[Trial] = ()
 
 
 def judged(setup: Setup, made: ensemble.Final, outputs: Tensor | None) -> Judged | None:
@@ -132,10 +135,10 @@ def record(setup: Setup, outcome: Outcome, answers: Judged | None = None) -> Tun
 
 def _explained(setup: Setup, outcome: Outcome) -> dict[str, Any]:
     """What the contributions are of, where that is not the chosen candidate as it was raced or as it predicts."""
-    if setup.whole is None:
+    if setup.whole is None and not texts.of_texts(setup.task):
         return {}
     size = setup.task.x.shape[2:]
-    same = size == setup.whole.x.shape[2:]
+    same = setup.whole is None or size == setup.whole.x.shape[2:]
     rows = len(setup.task.folds[outcome.explained[0]][1]) if len(outcome.explained) == 1 else None
     shown = None if same else [int(side) for side in size]
     return {"explained": {"epochs": outcome.training.epochs, "size": shown, "rows": rows}}
@@ -167,7 +170,9 @@ def _test_scores(
         own = ensemble.assemble(setup.task, seeds[baseline.number], choice, folds, "folds", calibrate=calibrate)
         small = setup.task.x[rows]  # of images perhaps fewer pixels than the final network takes
         bare = ensemble.metric_values(predict(own.network, small), y, scale, own.decision, metrics, weight)
-    return TestScores(chosen, bare, {} if setup.problem.kind == "tensor" else _references(setup, metrics))
+    return TestScores(
+        chosen, bare, {} if setup.problem.kind == "tensor" else _references(setup, metrics, outcome.linear)
+    )
 
 
 def _metric_of(setup: Setup, trial: Trial, every: Sequence[int]) -> float:
@@ -183,10 +188,12 @@ def _metric_of(setup: Setup, trial: Trial, every: Sequence[int]) -> float:
     ]
 
 
-def _references(setup: Setup, metrics: Mapping[str, Metric]) -> dict[str, dict[str, float]]:
+def _references(setup: Setup, metrics: Mapping[str, Metric], linear: Sequence[Trial]) -> dict[str, dict[str, float]]:
     """Linear models and boosted trees from the same rows, as far as they are quick."""
     from threadpoolctl import threadpool_limits
 
+    if texts.of_texts(setup.task):
+        return _linear_of_texts(setup, metrics, linear)
     size = len(setup.pool) * setup.prepared.x[0].numel() * max(setup.task.classes, 1)
     found: dict[str, dict[str, float]] = {}
     if size > LARGE:  # which is known before anything is made of the data
@@ -217,4 +224,21 @@ def _references(setup: Setup, metrics: Mapping[str, Metric]) -> dict[str, dict[s
         else:
             out = torch.from_numpy(np.asarray(model.predict(x[setup.test]), dtype=np.float64).reshape(-1, 1))
             found[name] = ensemble.metric_values(out, y[setup.test], setup.task.scale, None, metrics, weight)
+    return found
+
+
+def _linear_of_texts(
+    setup: Setup, metrics: Mapping[str, Metric], linear: Sequence[Trial]
+) -> dict[str, dict[str, float]]:
+    """Linear models of bags of words, fitted to the same rows."""
+    rows = torch.as_tensor(setup.test)
+    y, weight = setup.prepared.y[rows].numpy(), setup.task.weights(setup.test)
+    found: dict[str, dict[str, float]] = {}
+    for name, model in texts.linear_models(setup.task, setup.pool, linear):
+        out = predict(model, setup.prepared.x[rows])
+        decision = Decision() if setup.task.classes else None
+        found[name] = ensemble.metric_values(out, y, setup.task.scale, decision, metrics, weight)
+        if setup.config.budget is not None and time.monotonic() - setup.started > LATE * setup.config.budget:
+            setup.note("the budget left no time for further linear models.")
+            break
     return found

@@ -15,7 +15,7 @@ from dashpot.search.racing.planning import member_epochs, rungs_for
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import HALVING, TrainingBudget, task_schedule
 from dashpot.search.space.space import Candidate
-from dashpot.training.defaults import FEWEST_EPOCHS, batch_size_for, epochs_for
+from dashpot.training.defaults import FEWEST_EPOCHS, STEPS, batch_size_for, epochs_for
 
 PARALLEL, LEAST_PARALLEL = 16, 4
 FOR_MEMORY = (("parallel", 8, 1), ("folds", 1, 1), ("parallel", LEAST_PARALLEL, 1))
@@ -135,6 +135,7 @@ def fit_budget(
     members: int | None = None,
     last: Steps = (),
     bracket: int = 0,
+    steps: int | None = None,
 ) -> TrainingBudget:
     """The longest training budget of which at least one race fits into its share of the budget.
 
@@ -148,13 +149,16 @@ def fit_budget(
             to 4.
         last: what may shrink further where not even one race fits.
         bracket: rungs that are left out, the first ones.
+        steps: of the longest training; None: as usual.
 
     Raises:
         ConfigError: not even the smallest race fits; it says what would.
     """
     batch = batch_size or batch_size_for(rows)
     fixed = ("epochs",) if epochs is not None else ()
-    training = TrainingBudget(epochs or epochs_for(rows, batch), batch, (), cv, PARALLEL, schedule, bracket)
+    training = TrainingBudget(
+        epochs or epochs_for(rows, batch, steps=steps or STEPS), batch, (), cv, PARALLEL, schedule, bracket
+    )
 
     def cost() -> float:
         plan = rungs_for(training, training.epochs)

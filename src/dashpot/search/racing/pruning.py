@@ -82,9 +82,14 @@ def only_worse(history: Sequence[tuple[int, float]]) -> bool:
 
 
 def staying(candidates: Sequence[int], free: Sequence[int], trials: Sequence[Trial]) -> set[int]:
-    """Who stays at a rung: the best third of the ``free`` trials, and of all ``candidates`` those that are not free."""
-    best = sorted(free, key=lambda i: trials[i].score)[: math.ceil(len(free) / ETA)]
-    return set(best) | (set(candidates) - set(free))
+    """Who stays at a rung: the best third of the ``free`` trials, of all ``candidates`` those that are not free, and
+    the best of each network, where several are raced: some learn later than others.
+    """
+    ranked = sorted(free, key=lambda i: trials[i].score)
+    best: dict[str, int] = {}
+    for i in sorted(candidates, key=lambda i: trials[i].score):
+        best.setdefault(str(trials[i].candidate.net.get("net")), i)
+    return {*ranked[: math.ceil(len(free) / ETA)], *(set(candidates) - set(free)), *best.values()}
 
 
 def pairs(

@@ -12,7 +12,7 @@ from dashpot.core.technique import Technique
 from dashpot.data import Prepared, Problem
 from dashpot.nets import TableNet
 from dashpot.search.networks import TABLE_OPTIONS, chosen_networks, layout, network_space
-from dashpot.search.space import images, signals
+from dashpot.search.space import images, signals, texts
 from dashpot.search.space.distributions import Categorical, Distribution, Numeric, clipped
 from dashpot.search.space.space import Candidate, Space
 from dashpot.search.space.technique import technique_spaces
@@ -82,6 +82,8 @@ def starting_points(space: Space) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     names = {part.name for part in space.techniques}
     usual = signals.COMBINATIONS if "time-shift" in names else images.combinations_for(names) or COMBINATIONS
+    if texts.NETWORKS & set(getattr(space.net.get("net"), "values", ())):
+        usual = texts.COMBINATIONS
     for title, (techniques, settings) in usual.items():
         point: dict[str, Any] = {}
         for name, fields in techniques.items():
@@ -147,11 +149,15 @@ def default_space(
     rows = len(prepared.x)
     net: dict[str, Distribution]
     default: dict[str, Any]
+    shape, outputs = prepared.x.shape[1:], max(len(problem.classes), 1)
     if problem.kind == "signal":
-        net, default = network_space("signal", prepared.x.shape[1:], max(len(problem.classes), 1), networks)
+        net, default = network_space("signal", shape, outputs, networks)
         return Space(parts, lr=Numeric(5e-4, 2e-2, log=True), net=net, lr_default=3e-3, net_default=default)
+    if problem.kind == "text":
+        net, default = network_space("text", shape, outputs, networks, prepared.preprocessing.sizes)
+        return Space(parts, lr=texts.LR, net=net, lr_default=texts.LR_DEFAULT, net_default=default)
     if problem.kind != "table":
-        net, default = network_space("image", prepared.x.shape[1:], max(len(problem.classes), 1), networks)
+        net, default = network_space("image", shape, outputs, networks)
         return Space(
             parts,
             lr=Numeric(5e-4, 2e-2, log=True),

@@ -76,7 +76,7 @@ class Mixup(Mixing):
     requires = Requires(float_input=True)
     summary = "blends pairs of samples and their targets"
     stacked = StackedMixup
-    preset = Preset(order=40)
+    preset = Preset(modalities=("table", "image", "signal", "tensor"), order=40)
     numbers = ("alpha",)
 
     alpha: Annotated[float, Range(0.0, float("inf"), search=(0.05, 2.0), log=True, off=0.0)] = field(

@@ -1,0 +1,28 @@
+"""Combinations that are tried first on texts, and the learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dashpot.search.space.distributions import Numeric
+
+Fields = Mapping[str, Mapping[str, Any]]
+
+NETWORKS = frozenset(("textconv", "textbag"))
+"""By which a space for texts is known."""
+LR, LR_DEFAULT = Numeric(5e-4, 8e-3, log=True), 2e-3
+SMOOTH: Fields = {"label-smoothing": {"smoothing": 0.05}}
+DROPPED: Fields = {"dropout": {"p": 0.5}}
+DECAY: Fields = {"weight-decay": {"strength": 0.05}}
+EMA: Fields = {"ema": {"decay": 0.98}}
+CONV, BAG = {"net.net": "textconv"}, {"net.net": "textbag"}
+COMBINATIONS: Mapping[str, tuple[Fields, Mapping[str, Any]]] = {
+    "convolutions, dropout, smoothed": ({**DROPPED, **SMOOTH}, CONV),
+    "bag, dropout, smoothed": ({**DROPPED, **SMOOTH}, BAG),
+    "convolutions, dropout, decayed, averaged": ({**DROPPED, **SMOOTH, **DECAY, **EMA}, CONV),
+    "bag, dropout, decayed, averaged": ({**DROPPED, **SMOOTH, **DECAY, **EMA}, BAG),
+}
+"""As :data:`dashpot.search.space.defaults.COMBINATIONS`: the two kinds of networks in turn, since the mean of both is
+better than either.
+"""

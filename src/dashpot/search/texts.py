@@ -1,0 +1,173 @@
+"""Texts: linear models beside the race's networks, and a final model of several kinds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dashpot import nets
+from dashpot.core.recipe import Recipe
+from dashpot.core.threads import most
+from dashpot.evaluation.calibration import fit_temperature
+from dashpot.evaluation.losses import predict
+from dashpot.nets.text_linear import LINEAR, MOST, RIDGE, fit_linear, sparse_features
+from dashpot.search.racing.task import Task
+from dashpot.search.racing.trial import TrainingBudget, Trial
+from dashpot.search.space.space import Candidate
+
+RACE = 0.28
+"""The share of the budget for the race, beside what setting up takes."""
+ENDS = (0.64, 0.76, 0.88)
+"""Shares of the budget by which finalists are trained, contributions measured, and further seeds trained."""
+LAST = (("epochs", 6, None), ("parallel", 3, 1), ("epochs", 4, None))
+"""What shrinks where the smallest race of tables does not fit."""
+OPTIONS = {"net": "textbag", "width": 0}
+"""The network that a linear model is."""
+TITLES = {
+    "logistic": "logistic regression on words, L2",
+    "svm": "linear SVM on words",
+    "nb-svm": "naive Bayes SVM on words",
+    RIDGE: "ridge regression on words",
+}
+SAMPLED = 256
+"""Rows by which the features of all are counted."""
+SLACK = 1.15
+"""How many times as long as its pace says a training may take."""
+
+
+def of_texts(task: Task) -> bool:
+    """Whether the search is over texts."""
+    return task.modality == "text"
+
+
+def race_share(spent: float, budget: float | None) -> float:
+    """The share of the budget by which the race ends: its own of what setting up has left."""
+    return RACE if budget is None else min(1.0, RACE + (1 - RACE) * spent / budget)
+
+
+def kinds_first(trials: Sequence[Trial], then: Trial | None = None) -> list[Trial]:
+    """Trials in the order of their scores, but the best of each kind of network before all others, and ``then`` one
+    that is wanted next.
+    """
+    ranked = sorted(trials, key=lambda trial: trial.score)
+    first: dict[str, Trial] = {}
+    for trial in ranked:
+        first.setdefault(str(trial.candidate.net.get("net")), trial)
+    found = [*first.values(), *([] if then is None else [then])]
+    return list({trial.number: trial for trial in (*found, *ranked)}.values())
+
+
+def folds_that_fit(trials: Sequence[Trial], training: TrainingBudget, pace: float, end: float) -> int:
+    """On how many folds the best network of each kind can be trained until ``end``: a fold of all is worth more than
+    all folds of one.
+
+    Args:
+        pace: seconds of a network for an epoch.
+    """
+    kinds = len({str(trial.candidate.net.get("net")) for trial in trials})
+    each = SLACK * pace * training.epochs * max(kinds, 1)
+    return training.folds + (int(max(end - time.monotonic(), 0.0) / each) if each else 0)
+
+
+def names(task: Task) -> Sequence[str]:
+    """The linear models that stand beside the race."""
+    return LINEAR if task.classes else (RIDGE,)
+
+
+def first_answer(task: Task) -> str:
+    """What one linear model says of the rows of one fold that it has not seen, in words: an answer within seconds."""
+    how, (train, valid) = names(task)[-1 if len(names(task)) == 1 else 1], task.folds[0]
+    out = predict(_fitted(task, how, train, temperature=1.0).eval(), task.x[torch.as_tensor(valid)])
+    y, weight = task.y[torch.as_tensor(valid)], task.weights(valid)
+    if not task.classes:
+        return f"{TITLES[how]}: RMSE {task.proper(out, valid):.4g} on the held-out rows of one fold"
+    right = float(np.average((out.argmax(dim=1) == y).numpy(), weights=weight))
+    return f"{TITLES[how]}: accuracy {right:.3f} on the held-out rows of one fold"
+
+
+def linear_models(task: Task, rows: np.ndarray, trials: Sequence[Trial]) -> Iterator[tuple[str, nets.TextBag]]:
+    """Each linear model of bags of words, by its title, fitted to some rows; its temperature is that of the folds.
+
+    Args:
+        trials: by :func:`linear_trials`; none: the models find their temperatures themselves.
+    """
+    features = _features(task)
+    by = {trial.candidate.params["linear"]: trial.candidate.params["temperature"] for trial in trials}
+    with ThreadPoolExecutor(min(most(), len(names(task)))) as pool:
+        found = {how: pool.submit(_fitted, task, how, rows, features, by.get(how)) for how in names(task)}
+        for how, one in found.items():
+            yield TITLES[how], one.result().eval()
+
+
+def linear_trials(task: Task, folds: Sequence[int]) -> list[Trial]:
+    """Each linear model, fitted on each of the folds: a complete trial, whose number is below 0.
+
+    They take part in the final model, and are never chosen as a recipe. The margins of a model have one temperature,
+    which suits the rows of all folds that it has not seen.
+    """
+    found: list[Trial] = []
+    features = _features(task)
+    valid = [task.folds[fold][1] for fold in folds]
+    with ThreadPoolExecutor(most()) as pool:
+        fitted = [
+            [pool.submit(_fitted, task, how, task.folds[fold][0], features, 1.0) for fold in folds]
+            for how in names(task)
+        ]
+        models = [[one.result().eval() for one in each] for each in fitted]
+    for how, each in zip(names(task), models, strict=True):
+        outputs = [predict(net, task.x[torch.as_tensor(rows)]) for net, rows in zip(each, valid, strict=True)]
+        by = _temperature(task, outputs, valid)
+        candidate = Candidate(Recipe(()), 0.0, OPTIONS, {"linear": how, "temperature": by})
+        trial = Trial(-len(found) - 1, candidate, "complete")
+        trial.outputs = [out / by for out in outputs]
+        trial.tensors = [_tensors(net, by) for net in each]
+        trial.scores = task.scores(trial.outputs, valid)
+        found.append(trial)
+    return sorted(found, key=lambda trial: trial.score)
+
+
+def _fitted(
+    task: Task, how: str, rows: np.ndarray, features: Any = None, temperature: float | None = None
+) -> nets.TextBag:
+    network = task.make(dict(OPTIONS))
+    assert isinstance(network, nets.TextBag), "which is what the options name"
+    index = torch.as_tensor(rows)
+    return fit_linear(
+        network,
+        task.x[index],
+        task.y[index],
+        how=how,
+        weight=None if task.weight is None else task.weight[index],
+        seed=task.seed,
+        features=None if features is None else features[rows],
+        temperature=temperature,
+    )
+
+
+def _features(task: Task) -> Any:
+    """The features of all rows, which every fold and model shares; None where they would take too much memory."""
+    network = task.make(dict(OPTIONS))
+    assert isinstance(network, nets.TextBag), "which is what the options name"
+    drawn = np.random.default_rng(task.seed).permutation(len(task.x))[:SAMPLED]
+    some = sparse_features(network, task.x[torch.from_numpy(drawn)])
+    return None if some.nnz / some.shape[0] * len(task.x) > MOST else sparse_features(network, task.x)
+
+
+def _temperature(task: Task, outputs: Sequence[Tensor], valid: Sequence[np.ndarray]) -> float:
+    if not task.classes:
+        return 1.0
+    rows = np.concatenate(list(valid))
+    y = task.y[torch.as_tensor(rows)].numpy()
+    return fit_temperature(torch.cat(list(outputs)).double().numpy(), y, weight=task.weights(rows))
+
+
+def _tensors(network: nets.TextBag, temperature: float) -> dict[str, Tensor]:
+    """Its state but for the tables of the lexicon, which every network of the task has."""
+    state = {name: t.clone() for name, t in network.state_dict().items() if not name.startswith("tables.")}
+    return {name: t / temperature if name.partition(".")[0] in ("linear", "bias") else t for name, t in state.items()}
