@@ -10,7 +10,9 @@ from torch.nn import functional
 
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.fields.domains import check_whole
+from dashpot.nets.text_memory import Bags, Memory
 from dashpot.nets.text_rows import LexiconTables
+from dashpot.nets.text_sums import WeightedSums
 from dashpot.texts.grams import BITS
 from dashpot.texts.lexicon import Lexicon
 
@@ -80,12 +82,13 @@ class TextBag(nn.Module):
         self.features, self.width, self.scale = words + pieces + grams, width, float(scale)
         self.tables = LexiconTables(words, links, grams)
         self.register_buffer("frequency", torch.ones(self.features))
-        self.linear = nn.EmbeddingBag(self.features, outputs, mode="sum")
+        self.linear = WeightedSums(self.features, outputs)
         nn.init.zeros_(self.linear.weight)
         self.bias = nn.Parameter(torch.zeros(outputs))
+        self._memory = Memory()
         self.keep = nn.Dropout(0.0)
         if width:
-            self.embedding = nn.EmbeddingBag(self.features, width, mode="sum")
+            self.embedding = WeightedSums(self.features, width)
             nn.init.normal_(self.embedding.weight, std=0.1 / GAIN)  # the norm makes their scale that of their steps
             self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(0.0)
             self.head = nn.Linear(width, outputs)
@@ -114,10 +117,15 @@ class TextBag(nn.Module):
             out = out + self.head(self.dropout(hidden))
         return GAIN * out
 
-    def bags(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def bags(self, x: Tensor) -> Bags:
         """The features of each text: their numbers, sorted, int64 [k]; where those of each text start, int64 [batch];
-        and their weights, float32 [k].
+        and their weights, float32 [k]. On the CPU the features of a row are remembered.
         """
+        tables = (self.tables.links, self.tables.starts, self.tables.grams, self.frequency)
+        remembered = self._memory.of(tables) if len(x) and x.device.type == "cpu" else None
+        return self._bags(x) if remembered is None else remembered.bags(x, self._bags)
+
+    def _bags(self, x: Tensor) -> Bags:
         keys, counts = self._counted(x)
         row = torch.div(keys, self.features, rounding_mode="floor")
         ids = keys - row * self.features
