@@ -12,6 +12,7 @@ from sklearn.svm import LinearSVC
 
 from dashpot.core.errors import ConfigError, DataError, UnknownNameError
 from dashpot.nets import text_linear
+from dashpot.nets.margins import INTERPOLATION
 from dashpot.nets.text_bag import TextBag
 from dashpot.nets.text_linear import fit_linear, sparse_features
 from dashpot.texts.lexicon import Lexicon
@@ -57,14 +58,14 @@ def words_only() -> Lexicon:
     return Lexicon.fit(TEXTS, most={"pieces": 0, "grams": 0})
 
 
-def by_scikit_learn(lexicon: Lexicon, texts: list[list[str]]) -> np.ndarray:
+def by_scikit_learn(lexicon: Lexicon, texts: list[list[str]], idf: bool = True) -> np.ndarray:
     """The features of words alone, [texts, entries of the lexicon]."""
     known = {word: i for i, word in enumerate(["<nothing>", "<unknown>", "<edge>", *lexicon.words])}
 
     def named(tokens: list[str]) -> list[str]:
         return ["<edge>", *(t if t in known else "<unknown>" for t in tokens), "<edge>"]
 
-    vectorizer = TfidfVectorizer(analyzer=named, vocabulary=known, sublinear_tf=True).fit(TEXTS)
+    vectorizer = TfidfVectorizer(analyzer=named, vocabulary=known, sublinear_tf=True, use_idf=idf).fit(TEXTS)
     return np.asarray(vectorizer.transform(texts).toarray())
 
 
@@ -109,14 +110,14 @@ def scikit_learns(how: str, x: np.ndarray, yes: np.ndarray, C: float, weight: np
     ratio = share[1] - share[0]
     model = LinearSVC(C=C, tol=1e-8, max_iter=100_000).fit(x * ratio, yes, sample_weight=weight)
     w = model.coef_.ravel()
-    return np.append(ratio * (0.75 * np.abs(w).mean() + 0.25 * w), model.intercept_)
+    return np.append(ratio * ((1 - INTERPOLATION) * np.abs(w).mean() + INTERPOLATION * w), model.intercept_)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("how", ["logistic", "svm", "nb-svm"])
 def test_classes_are_told_apart_as_by_scikit_learn(how: str, weighted: bool) -> None:
     words = words_only()
-    dense, new = by_scikit_learn(words, TEXTS), by_scikit_learn(words, NEW)
+    dense, new = (by_scikit_learn(words, texts, idf=how != "nb-svm") for texts in (TEXTS, NEW))
     weight = WEIGHT if weighted else None
     for y, labels in ((TWO, [1]), (THREE, [0, 1, 2])):
         net = TextBag.of(words, len(labels) + (len(labels) == 1), width=0)
@@ -130,6 +131,30 @@ def test_classes_are_told_apart_as_by_scikit_learn(how: str, weighted: bool) -> 
         temperature = (wanted * wanted).sum() / (wanted * found).sum()
         assert 0.049 < temperature < 20.01  # which small sets want as near to none as may be
         assert np.allclose(found * temperature, wanted, atol=2e-3)
+
+
+@pytest.mark.parametrize("how", ["svm", "nb-svm"])
+def test_linear_models_weigh_pieces_more(lexicon: Lexicon, how: str) -> None:
+    net = fit_linear(TextBag.of(lexicon, 2, width=0), rows(lexicon, TEXTS), TWO, how=how, C=2.0)
+    dense = sparse_features(net, rows(lexicon, TEXTS)).toarray()
+    factor = np.ones(net.features)
+    first = 3 + len(lexicon.words)
+    factor[first : first + len(lexicon.pieces)] = text_linear.PIECES
+    w = scikit_learns(how, dense * factor, TWO.numpy() == 1, 2.0, None)
+    wanted = dense * factor @ w[:-1] + w[-1]
+    found = np.diff(logits_of(net, rows(lexicon, TEXTS)), axis=1)[:, 0]
+    assert np.allclose(found * (wanted[0] / found[0]), wanted, atol=2e-3)
+
+
+def test_held_out_rows_choose_among_strengths() -> None:
+    texts, y = noisy(400, 5)
+    lexicon = Lexicon.fit(texts, most={"pieces": 0, "grams": 0})
+    x = rows(lexicon, texts)
+    nets = {
+        C: logits_of(fit_linear(TextBag.of(lexicon, 3, width=0), x, torch.from_numpy(y), C=C), x) for C in (0.1, 1e3)
+    }
+    several = fit_linear(TextBag.of(lexicon, 3, width=0), x, torch.from_numpy(y), C=[1e3, 0.1])
+    assert np.array_equal(logits_of(several, x), nets[0.1])
 
 
 def test_values_are_those_of_the_normal_equations() -> None:
@@ -208,6 +233,8 @@ def test_what_cannot_be_fitted_is_refused(lexicon: Lexicon) -> None:
         fit_linear(net, x, TWO, how="ridge")
     with pytest.raises(ConfigError, match="C must be"):
         fit_linear(net, x, TWO, C=0.0)
+    with pytest.raises(ConfigError, match="C must be one number, or for classes several"):
+        fit_linear(TextBag.of(lexicon, 1, width=0), x, TWO.float(), how="ridge", C=[1.0, 2.0])
     with pytest.raises(DataError, match="from 0 to 1"):
         fit_linear(net, x, THREE)
     with pytest.raises(DataError, match="7 rows and 6 targets"):

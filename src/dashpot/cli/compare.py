@@ -70,7 +70,7 @@ def compare(
             problem.kind, problem.inputs.shape[1:], 2
         )  # refuses images that are too small, before each arm would
     if not chosen:
-        chosen = default_recipe(problem.task)
+        chosen = default_recipe(problem.task, problem.kind)
         typer.echo(f"no technique was named; comparing {chosen}", err=True)
     folder = open_folder(out or next_folder("compare"))
     latest: list[CompareRecord] = []

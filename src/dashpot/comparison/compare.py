@@ -14,12 +14,19 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from dashpot.comparison.reference_models import fit_reference, reference_scores, reference_zeros, references
+from dashpot.comparison.reference_models import (
+    fit_reference,
+    reference_inputs,
+    reference_scores,
+    reference_zeros,
+    references,
+)
 from dashpot.core.digits import digits
 from dashpot.core.environment import machine, versions
 from dashpot.core.errors import DashpotError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
+from dashpot.core.technique import Technique
 from dashpot.data import Prepared, Problem, Split
 from dashpot.data.kinds import KINDS
 from dashpot.evaluation.metrics import DEFAULT
@@ -28,6 +35,7 @@ from dashpot.population.population import Population
 from dashpot.report.compare.record import ALL, BASELINE, Arm, ArmRun, CompareRecord
 from dashpot.techniques.augment.mixing.mixup import Mixup
 from dashpot.techniques.dropout.dropout import Dropout
+from dashpot.techniques.labels.label_smoothing import LabelSmoothing
 from dashpot.techniques.penalties.l1 import L1
 from dashpot.techniques.penalties.strengths import resolve_strengths
 from dashpot.techniques.penalties.weight_decay import WeightDecay
@@ -37,11 +45,15 @@ from dashpot.training.loop import DivergenceWarning
 from dashpot.training.setup import pick_device
 
 
-def default_recipe(task: str) -> Recipe:
-    """The techniques that are compared when none is named."""
-    return (
-        WeightDecay(strength=0.05) | Dropout(p=0.2) | Mixup(alpha=0.2) | L1(strength=1e-4) | EarlyStopping(patience=20)
-    )
+def default_recipe(task: str, kind: str = "table") -> Recipe:
+    """The techniques that are compared when none is named. Rows of words cannot be mixed, so of texts labels are
+    smoothed instead.
+    """
+    if kind == "text":
+        fourth: Technique | Recipe = LabelSmoothing(smoothing=0.05) if task == "classification" else Recipe()
+    else:
+        fourth = Mixup(alpha=0.2)
+    return WeightDecay(strength=0.05) | Dropout(p=0.2) | fourth | L1(strength=1e-4) | EarlyStopping(patience=20)
 
 
 def arms_of(recipe: Recipe) -> dict[str, Recipe]:
@@ -167,7 +179,7 @@ def compare(
     for pair in alternatives(recipe):
         note(f"{' and '.join(pair)} are alternatives, so there is no arm with all techniques.")
     arms = [Arm(name, "network", str(part)) for name, part in recipes.items()]
-    arms += [Arm(name, "reference") for name in references(problem.task)]
+    arms += [Arm(name, "reference") for name in references(problem.task, kind=problem.kind)]
     record: CompareRecord | None = None
     for repeat in range(repeats):
         split = problem.split(seed + repeat)
@@ -202,7 +214,7 @@ def compare(
                 elif arm.kind == "network":
                     run = _network_run(problem, prepared, split, recipes[arm.name], length, seed + repeat, device)
                 else:
-                    run = _reference_run(references(problem.task)[arm.name], prepared, split)
+                    run = _reference_run(problem, arm.name, prepared, split)
             except Exception as error:  # whatever a technique or a library raises ends its own arm only
                 run = {"error": str(error) if isinstance(error, DashpotError | ValueError) else repr(error)}
             seconds = time.perf_counter() - started + (trained.seconds if trained is not None else 0.0)
@@ -229,10 +241,10 @@ def _network_run(
     return _measured(result.model, len(result.history), result.diverged, prepared, split)
 
 
-def _reference_run(make: Callable[[int], Any], prepared: Prepared, split: Split) -> dict[str, Any]:
-    x, y = prepared.standardized().flatten(1).numpy().astype("float64"), prepared.y.numpy()
+def _reference_run(problem: Problem, name: str, prepared: Prepared, split: Split) -> dict[str, Any]:
+    x, y = reference_inputs(problem, prepared), prepared.y.numpy()
     classes = len(prepared.target.classes)
-    model = make(len(split.train) * x.shape[1] * max(classes, 1))
+    model = references(problem.task, kind=problem.kind)[name](len(split.train) * x.shape[1] * max(classes, 1))
     w = None if prepared.weight is None else prepared.weight.numpy().astype("float64")
 
     def part(rows: np.ndarray) -> tuple[Any, ...]:

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from dashpot.comparison.text_references import text_references
 from dashpot.core.threads import most
+from dashpot.data import Prepared, Problem
 from dashpot.evaluation.losses import metrics_of
 
 Model = Any
@@ -23,7 +25,7 @@ SLOW = ("logistic regression, L1",)
 """References that may take minutes."""
 
 
-def references(task: str, *, quick: bool = False) -> dict[str, Callable[[int], Model]]:
+def references(task: str, *, quick: bool = False, kind: str = "table") -> dict[str, Callable[[int], Model]]:
     """Name -> function from the size of the problem (rows x features x outputs) to an unfitted model.
 
     Strengths are chosen by cross-validation inside the training rows. Large problems get fewer folds and a coarser
@@ -31,7 +33,10 @@ def references(task: str, *, quick: bool = False) -> dict[str, Callable[[int], M
 
     Args:
         quick: leave out those that may take minutes.
+        kind: of data; those of ``"text"`` are for raw texts (:mod:`dashpot.comparison.text_references`).
     """
+    if kind == "text":
+        return text_references(task, quick=quick)
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.linear_model import LassoCV, LogisticRegressionCV, RidgeCV
 
@@ -66,6 +71,13 @@ def references(task: str, *, quick: bool = False) -> dict[str, Callable[[int], M
     }
 
 
+def reference_inputs(problem: Problem, prepared: Prepared) -> np.ndarray:
+    """What references learn from: standardized numbers float64 [n, features], or raw texts, objects [n, columns]."""
+    if problem.kind == "text":
+        return np.asarray(problem.inputs, dtype=object)
+    return np.asarray(prepared.standardized().flatten(1).numpy().astype(np.float64))
+
+
 def seconds_at_most(model: Model, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Estimated seconds of boosted trees, from their first rounds: with hundreds of columns and several classes it may
     be minutes. 0 for other models.
@@ -92,7 +104,8 @@ def fit_reference(model: Model, x: np.ndarray, y: np.ndarray, weight: np.ndarray
         warnings.simplefilter("always")
         model.fit(x, y, sample_weight=weight)
     short = any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-    return "the solver stopped short of its tolerance for some strengths" if short else ""
+    note = "the solver stopped short of its tolerance for some strengths" if short else ""
+    return "; ".join(filter(None, (note, getattr(model, "note", ""))))
 
 
 def log_probabilities(model: Model, x: np.ndarray, classes: int) -> np.ndarray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,37 +13,18 @@ from torch import Tensor
 from dashpot.core.errors import ConfigError, DataError, UnknownNameError
 from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.weights import as_counts, checked_weights
-from dashpot.evaluation.calibration import fit_temperature
+from dashpot.nets.margins import LINEAR, RIDGE, SparseRows, fit_margins, fit_ridge
 from dashpot.nets.text_bag import TextBag
 
-LINEAR = ("logistic", "svm", "nb-svm")
-"""Of classes: logistic regression with L2, a linear support vector machine with squared hinge loss, and that machine on
-features times their naive Bayes log-count ratios.
-"""
-RIDGE = "ridge"
-"""Of values: least squares with L2."""
-DEFAULT_C = {"logistic": 10.0, "svm": 0.3, "nb-svm": 1.0, RIDGE: 1.0}
-SMOOTHING, INTERPOLATION = 1.0, 0.25
-"""Of naive Bayes counts, and between the mean strength of a class (0) and the machine's own weights (1)."""
-FOLDS, ENOUGH = 10, 2000
-"""By which margins find their temperature, and how many held-out rows tell it."""
+__all__ = ["DEFAULT_C", "LINEAR", "RIDGE", "fit_linear", "sparse_features"]
+
+
+DEFAULT_C = {"logistic": 10.0, "svm": 0.5, "nb-svm": 1.0, RIDGE: 1.0}
+PIECES = 2.0
+"""How much more pieces of words weigh here than in the bag: a linear model has no other way to see what words share."""
 MOST = 20_000_000
-"""Features of texts at once: 240 MB, and twice that within a solver. Of more texts a drawn part is fitted."""
+"""Features of texts at once: 240 MB, and up to four times that within a solver. Of more a drawn part is fitted."""
 _CHUNK = 512
-
-Solved = tuple[np.ndarray, np.ndarray]
-"""Weights [features, outputs] and bias [outputs]."""
-
-
-class _Rows(NamedTuple):
-    """Features (csr), classes or values, and counts of rows."""
-
-    x: Any
-    y: np.ndarray
-    weight: np.ndarray | None
-
-    def part(self, rows: np.ndarray) -> _Rows:
-        return _Rows(self.x[rows], self.y[rows], None if self.weight is None else self.weight[rows])
 
 
 def fit_linear(
@@ -51,7 +33,7 @@ def fit_linear(
     y: Tensor,
     *,
     how: str = "svm",
-    C: float | None = None,
+    C: float | Sequence[float] | None = None,
     weight: Tensor | None = None,
     seed: int = 0,
     features: Any = None,
@@ -62,25 +44,26 @@ def fit_linear(
     ``"logistic"`` minimises :math:`\|w\|^2 / 2 + C \sum_i \log(1 + e^{-m_i})` and ``"svm"`` :math:`\|w\|^2 / 2 + C
     \sum_i \max(0, 1 - m_i)^2`, one class against the rest, with ``m_i`` the margin of row i. ``"nb-svm"`` is the
     latter on features times :math:`r_f`, the logarithm of how much more of the class's features than of the rest's are
-    feature f, each counted once for a text, plus 1; its weights become 3/4 their mean size and 1/4 themselves.
+    feature f, each counted once for a text, plus 1; its weights become 1/4 their mean size and 3/4 themselves.
     ``"ridge"`` minimises :math:`\|w\|^2 / 2 + C/2 \sum_i (w \cdot x_i + b - y_i)^2`.
     The margins of classes are then divided by one temperature, so that their softmax has the smallest log loss on
     rows that a machine has not seen, of up to 10 folds inside the training rows.
 
-    Memory is about 36 bytes for each feature of each text; where the texts have more than 20 million together, a
+    Memory is about 60 bytes for each feature of each text; where the texts have more than 20 million together, a
     drawn part of them is fitted, with a warning. Not for texts whose order of words matters beyond triples.
 
     Args:
-        net: with ``width=0`` and the tables of its lexicon; its frequencies are learned, its weights replaced.
+        net: with ``width=0`` and the tables of its lexicon. Its weights are replaced; for ``"nb-svm"`` its
+            frequencies become 1, since the ratios say what a feature is worth.
         x: rows int32 [n, length], of training.
         y: classes int64 [n] below the outputs of ``net``, of which at least 2 are there; of ``"ridge"`` values
             float [n] or [n, 1].
         how: ``"logistic"``, ``"svm"``, ``"nb-svm"``, or ``"ridge"`` for values.
         C: how much the rows weigh against the weights, above 0; by default a value that suits texts of any length,
-            since the features of a text have a length of their own.
+            since the features of a text have a length of their own. Of several, for classes, held-out rows choose.
         weight: of the rows [n]; 2 counts as two rows, 0 as none.
         seed: of the folds, and of the part where there are too many texts.
-        features: those of ``x`` by :func:`sparse_features`, where they are known.
+        features: those of ``x`` by :func:`sparse_features`, where they are known; they are not changed.
         temperature: of the margins of classes; None: found as said.
 
     Returns:
@@ -104,7 +87,7 @@ def fit_linear(
     al., "LIBLINEAR: A Library for Large Linear Classification", JMLR 2008.
     """
     _check(net, x, y, how)
-    C = DEFAULT_C[how] if C is None else check_number("C", C, Range(0.0, np.inf, open="both", fixed=True))
+    strengths = _strengths(how, C)
     seed = check_whole("seed", seed, low=0)
     counts = None if weight is None else checked_weights("weight", weight, len(x))
     if counts is not None:
@@ -117,15 +100,41 @@ def fit_linear(
     else:
         features, kept = (features if counts is None else features[there.numpy()]), np.arange(len(x))
     target = y.detach().cpu().numpy().reshape(-1)[kept]
-    rows = _Rows(features, target, None if counts is None else counts[kept])
+    features, factor = _weighed(net, features, how)
+    rows = SparseRows(features, target, None if counts is None else counts[kept])
     if how == RIDGE:
-        found = _ridge(rows, C)
+        w, b = fit_ridge(rows, strengths[0])
     else:
-        classes = net.linear.embedding_dim
-        found = _classes(how, rows, C, classes)
-        temperature = _temperature(how, rows, C, classes, seed) if temperature is None else temperature
-        found = (found[0] / temperature, found[1] / temperature)
-    return net.set_linear(*(torch.from_numpy(one).float() for one in found))
+        w, b = fit_margins(how, rows, net.linear.embedding_dim, strengths, seed, temperature)
+    return net.set_linear(torch.from_numpy(factor[:, None] * w).float(), torch.from_numpy(b).float())
+
+
+def _strengths(how: str, C: float | Sequence[float] | None) -> list[float]:
+    given = [DEFAULT_C[how]] if C is None else list(C) if isinstance(C, Sequence) else [C]
+    if not given or (how == RIDGE and len(given) > 1):
+        raise ConfigError("C", "one number, or for classes several", C)
+    return [check_number("C", value, Range(0.0, np.inf, open="both", fixed=True)) for value in given]
+
+
+def _weighed(net: TextBag, features: Any, how: str) -> tuple[Any, np.ndarray]:
+    """Features as a model wants them, and by what its weights are to be multiplied. That of naive Bayes weighs them
+    without their frequencies, as ``net`` does from now on.
+    """
+    from scipy.sparse import csr_matrix
+
+    data, place = features.data, features.indices
+    piece = np.zeros(net.features, dtype=bool)
+    piece[net.tables.first_piece : net.features - len(net.tables.grams)] = True
+    if how == "nb-svm":
+        data = data / net.frequency.numpy(force=True)[place]
+        # Words and pieces of a text each keep the length that they have.
+        part = 2 * np.repeat(np.arange(features.shape[0]), np.diff(features.indptr)) + piece[place]
+        length = np.sqrt(np.bincount(part, features.data**2) / np.bincount(part, data**2).clip(1e-30))
+        data = data * length[part]
+        with torch.no_grad():
+            net.frequency.fill_(1.0)
+    factor = np.where(piece, PIECES, 1.0)
+    return csr_matrix((data * factor[place], place, features.indptr), shape=features.shape), factor
 
 
 def sparse_features(net: TextBag, x: Tensor) -> Any:
@@ -178,79 +187,3 @@ def _bounded(net: TextBag, x: Tensor, seed: int) -> tuple[Any, np.ndarray]:
         stacklevel=3,
     )
     return sparse_features(net, x[torch.from_numpy(kept)]), kept
-
-
-def _classes(how: str, rows: _Rows, C: float, classes: int) -> Solved:
-    """One class against the rest; of two classes one model, whose margin is the difference of the logits."""
-    if classes == 2:
-        w, b = _against(how, rows, rows.y == 1, C)
-        return np.stack([-w / 2, w / 2], axis=1), np.array([-b / 2, b / 2])
-    each = [_against(how, rows, rows.y == label, C) for label in range(classes)]
-    return np.stack([w for w, _ in each], axis=1), np.array([b for _, b in each])
-
-
-def _against(how: str, rows: _Rows, yes: np.ndarray, C: float) -> tuple[np.ndarray, float]:
-    """Weights [features] and bias of the margin of ``yes`` [rows]."""
-    from scipy.sparse import csr_matrix
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.svm import LinearSVC
-
-    x = rows.x
-    if yes.all() or not yes.any():  # a class that no row has, or all
-        return np.zeros(x.shape[1]), 1.0 if yes.all() else -1.0
-    ratio = None
-    if how == "nb-svm":
-        ratio = log_count_ratios(x, yes, rows.weight)
-        x = csr_matrix((x.data * ratio[x.indices], x.indices, x.indptr), shape=x.shape)
-    solver = (
-        LogisticRegression(C=C, solver="liblinear", max_iter=300)
-        if how == "logistic"
-        else LinearSVC(C=C, dual=False, max_iter=1000)
-    )
-    solver.fit(x, yes, sample_weight=rows.weight)
-    w, b = solver.coef_.ravel(), float(solver.intercept_[0])
-    if ratio is None:
-        return w, b
-    return ratio * ((1 - INTERPOLATION) * np.abs(w).mean() + INTERPOLATION * w), b
-
-
-def log_count_ratios(x: Any, yes: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-    """Of each feature: the logarithm of its share of all features of rows ``yes``, less that of the others; each counts
-    once for a row, and 1 is added to its count.
-    """
-    from scipy.sparse import csr_matrix
-
-    there = csr_matrix((np.ones(x.nnz), x.indices, x.indptr), shape=x.shape)
-    each = np.ones(len(yes)) if weight is None else weight
-    own, other = (SMOOTHING + there.T @ (each * part) for part in (yes, ~yes))
-    return np.asarray(np.log(own / own.sum()) - np.log(other / other.sum()))
-
-
-def _temperature(how: str, rows: _Rows, C: float, classes: int, seed: int) -> float:
-    """By which margins of rows that are held out become log-odds; 1 where there are too few rows to tell."""
-    place = np.random.default_rng(seed).permutation(len(rows.y))
-    # By class, so that each part has its share of every one.
-    part = np.empty(len(rows.y), dtype=np.int64)
-    part[place[np.argsort(rows.y[place], kind="stable")]] = np.arange(len(rows.y)) % FOLDS
-    margins, held = [], []
-    for fold in range(FOLDS):
-        inside, out = np.flatnonzero(part != fold), np.flatnonzero(part == fold)
-        if len(np.unique(rows.y[inside])) < 2 or not len(out):
-            continue
-        w, b = _classes(how, rows.part(inside), C, classes)
-        margins.append(rows.x[out] @ w + b)
-        held.append(out)
-        if sum(map(len, held)) >= ENOUGH:
-            break
-    if not held:
-        return 1.0
-    seen = np.concatenate(held)
-    weight = None if rows.weight is None else rows.weight[seen]
-    return fit_temperature(np.concatenate(margins), rows.y[seen], weight=weight)
-
-
-def _ridge(rows: _Rows, C: float) -> Solved:
-    from sklearn.linear_model import Ridge
-
-    solver = Ridge(alpha=1 / C, solver="sparse_cg", tol=1e-6).fit(rows.x, rows.y, sample_weight=rows.weight)
-    return solver.coef_.reshape(-1, 1), np.array([float(solver.intercept_)])
