@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from dashpot.imaging import kernels, matrices, pairs, warp
 from dashpot.imaging.draws import Size
 
 SMALL, WIDE = (5, 3, 9, 7), (3, 3, 700, 702)
-CAN = kernels._library("pairs") is not None
+CAN = kernels.library("pairs") is not None
 pytestmark = pytest.mark.skipif(not CAN, reason="there is no C++ compiler")
 
 
@@ -74,3 +76,17 @@ def test_whole_moves_past_the_caches_are_exact(dtype: torch.dtype, last: bool, b
 def mirrored(at: torch.Tensor, length: int) -> torch.Tensor:
     at = at.long().remainder(2 * (length - 1))
     return torch.minimum(at, 2 * (length - 1) - at)
+
+
+def test_boxes_have_the_area_that_the_share_leaves() -> None:
+    generator, (h, w) = torch.Generator().manual_seed(0), (9, 14)
+    share, centres = torch.rand(3, 40, generator=generator), torch.rand(3, 40, 2, generator=generator)
+    share[0, :2] = torch.tensor([0.0, 1.0])
+    found = pairs.boxes(share, centres, h, w)
+    assert found is not None
+    for k, (one, (y, x)) in enumerate(zip(share.flatten().tolist(), centres.reshape(-1, 2).tolist(), strict=True)):
+        tall, wide = round(math.sqrt(1 - one) * h), round(math.sqrt(1 - one) * w)
+        top, left = math.floor(y * h) - tall // 2, math.floor(x * w) - wide // 2
+        bottom, right, top, left = min(top + tall, h), min(left + wide, w), max(top, 0), max(left, 0)
+        assert found[0].reshape(-1, 4)[k].tolist() == [top, bottom, left, right]
+        assert float(found[1].flatten()[k]) == pytest.approx(1 - (bottom - top) * (right - left) / (h * w), abs=1e-7)

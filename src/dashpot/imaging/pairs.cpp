@@ -1,5 +1,6 @@
 // Each image of a batch mixed with another one of it.
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "layout.h"
@@ -91,4 +92,23 @@ extern "C" void dashpot_blended(int threads, int, int64_t images, int64_t channe
         }
         if (large) dashpot::settle();
     });
+}
+
+// Of each image: the box whose area is what `share` leaves, about a centre in [0, 1), clipped; and the share outside.
+extern "C" void dashpot_boxes(int64_t images, int64_t height, int64_t width, const float *share, const float *centres,
+    int64_t *boxes, float *left) {
+    const int64_t whole[2] = {height, width};
+    for (int64_t i = 0; i < images; ++i) {
+        const double side = std::sqrt(1.0 - (double)share[i]);
+        int64_t area = 1;
+        for (int axis = 0; axis < 2; ++axis) {
+            const int64_t length = (int64_t)std::nearbyint(side * whole[axis]);
+            const int64_t start = (int64_t)((double)centres[2 * i + axis] * whole[axis]) - length / 2;
+            int64_t *ends = boxes + 4 * i + 2 * axis;
+            ends[0] = std::max<int64_t>(start, 0);
+            ends[1] = std::min(start + length, whole[axis]);
+            area *= ends[1] - ends[0];
+        }
+        left[i] = (float)(1.0 - (double)area / (double)(height * width));
+    }
 }

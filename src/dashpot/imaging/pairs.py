@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,6 +21,34 @@ def pasted(x: Tensor, place: Tensor, boxes: Tensor) -> Tensor | None:
         boxes: top, bottom, left and right, the second and last excluded, within the image, int64 [n, 4] on the CPU.
     """
     return kernels.run("pairs", "pasted", x, False, False, place, boxes)
+
+
+def boxes(share: Tensor, centres: Tensor, height: int, width: int) -> tuple[Tensor, Tensor] | None:
+    """Boxes of the images' shape with an area of ``1 - share``, clipped at the edges, and the shares outside of them.
+
+    Args:
+        share: float32 [...] on the CPU.
+        centres: of the boxes, in [0, 1), float32 [..., 2] (vertical, horizontal).
+    """
+    call = _boxes()
+    if call is None or share.dtype != torch.float32 or centres.dtype != torch.float32:
+        return None
+    share, centres = share.contiguous(), centres.contiguous()
+    found = torch.empty(*share.shape, 4, dtype=torch.int64, device="cpu")
+    left = torch.empty_like(share)
+    pointers = (share.data_ptr(), centres.data_ptr(), found.data_ptr(), left.data_ptr())
+    call(share.numel(), height, width, *pointers)
+    return found, left
+
+
+@functools.cache
+def _boxes() -> Any:
+    library = kernels.library("pairs")
+    if library is None:
+        return None
+    call = library["dashpot_boxes"]
+    call.argtypes, call.restype = [ctypes.c_int64] * 3 + [ctypes.c_void_p] * 4, None
+    return call
 
 
 def blended(x: Tensor, place: Tensor, share: Tensor) -> Tensor | None:

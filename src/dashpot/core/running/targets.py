@@ -143,10 +143,13 @@ def demand_codes(y: Tensor, classes: int, name: str, of: str = "") -> None:
     Raises:
         DataError: a code outside 0 to ``classes`` - 1.
     """
-    if y.device.type == "cpu" and y.numel() and not (int(y.min()) >= 0 and int(y.max()) < classes):
+    if y.device.type != "cpu" or not y.numel():
+        return
+    low, high = (int(end) for end in torch.aminmax(y))
+    if low < 0 or high >= classes:
         raise DataError(
-            f"{name} must be classes 0 to {classes - 1}{of}, got {int(y.min())} to {int(y.max())}. Number them from 0,"
-            " with torch.unique(y, return_inverse=True)[1]."
+            f"{name} must be classes 0 to {classes - 1}{of}, got {low} to {high}. Number them from 0, with"
+            " torch.unique(y, return_inverse=True)[1]."
         )
 
 

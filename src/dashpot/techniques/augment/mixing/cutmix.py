@@ -38,6 +38,8 @@ def clipped_boxes(share: Tensor, centres: Tensor, height: int, width: int) -> tu
     """Boxes of the images' shape with an area of ``1 - share``, about pixels at ``centres`` (in [0, 1)), clipped at the
     edges; and the shares [...] that are left outside of them.
     """
+    if (found := pairs.boxes(share, centres, height, width)) is not None:
+        return found
     whole = np.array([height, width])
     lengths = np.rint(np.sqrt(1 - share.double().numpy())[..., None] * whole).astype(np.int64)
     start = (centres.double().numpy() * whole).astype(np.int64) - lengths // 2

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from dashpot.core.draws import kernel
 from dashpot.core.errors import DataError, UsageError
 from dashpot.core.running.context import Context
 from dashpot.core.running.nested import told
@@ -59,6 +60,27 @@ def classes_of(y: Tensor, axes: int, technique: str) -> Tensor:
         f"{technique} chooses partners by class and needs one class per sample, got targets {list(y.shape)} of"
         f" {str(y.dtype).removeprefix('torch.')}. Say partner='any'."
     )
+
+
+def plain_codes(y: Any, ctx: Context, technique: str) -> bool:
+    """Whether targets are whole numbers of known classes that C++ mixes in one call (:func:`mix_rows`), as
+    :func:`blendable` and :func:`blend` do in ten.
+
+    Raises:
+        DataError: a number that is no class, with the technique named.
+    """
+    if (
+        not isinstance(y, Tensor)
+        or y.dtype != torch.int64
+        or y.ndim != 1
+        or y.device.type != "cpu"
+        or ctx.classes is None
+        or ctx.targets in ("multilabel", "values")
+        or kernel() is None
+    ):
+        return False
+    demand_codes(y, ctx.classes, f"the target of {technique}")
+    return True
 
 
 def blendable(y: Any, ctx: Context, technique: str) -> Tensor:
