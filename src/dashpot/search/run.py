@@ -24,6 +24,7 @@ from dashpot.search.measurements import Measurements
 from dashpot.search.outcome import tested
 from dashpot.search.outcome.finish import FINALISTS, finish
 from dashpot.search.outcome.result import TuneResult
+from dashpot.search.race_plan import race_plan
 from dashpot.search.racing import budget as budgets
 from dashpot.search.racing import memory
 from dashpot.search.racing.task import Factory, Task
@@ -156,6 +157,8 @@ class Search:
         found = store.turn("training budget")
         # Widths, depths and techniques cost differently: a mixture, as the race will be.
         some = [*self.first_candidates(), *self._random(3)]
+        if texts.of_texts(self.task):
+            some = texts.one_of_each(some)
         batch = default_batch_size(self.space, self.config.batch_size, self._rows())
         self.task = self.measurements.take(self.task, store, some, batch, self.config, self.note)
         if found is not None:
@@ -168,24 +171,21 @@ class Search:
             pace = budgets.pace(self.task, some[: max(1, members // budgets.SAMPLED_FOLDS)], batch)
             pace = budgets.Pace(pace.seconds / self.measurements.gain)
         spent = time.monotonic() - self.started
-        own, kind = self.whole is not None or texts.of_texts(self.task), KINDS.get(self.task.modality or "")
-        race = images.race_share(spent, self.config.budget) if self.whole is not None else self.config.race
-        if texts.of_texts(self.task):
-            race = texts.race_share(spent, self.config.budget)
+        plan = race_plan(self.task, self.config, spent, apart=self.whole is not None)
         training = budgets.fit_budget(
             self._rows(),
-            1 if own else self.cv,
+            plan.folds,
             pace,
             self.config.budget,
             epochs=self.config.epochs,
             batch_size=batch,
-            race=race,
+            race=plan.share,
             spent=spent,
             schedule=self.config.schedule,
             members=members,
-            last=texts.LAST if texts.of_texts(self.task) else images.LAST if own else (),
-            bracket=images.bracket(self.config) if own else 0,
-            steps=kind.steps if kind is not None and texts.of_texts(self.task) else None,
+            last=plan.last,
+            bracket=plan.bracket,
+            steps=plan.steps,
         )
         if members < self.cv * budgets.PARALLEL and members < (training.parallel + 1) * training.folds:
             self.note(
@@ -193,16 +193,16 @@ class Search:
                 f" on {training.folds} fold{'s' * (training.folds > 1)}"
             )
         # Where races are few, all that is good most often is raced by some worker.
-        first = max(2, training.parallel - 1) if self.whole is None else training.parallel * self.processes
+        first = training.parallel * self.processes if plan.kept else max(2, training.parallel - 1)
         for candidate in self.first_candidates()[: min(first, self.config.trials or first)]:
             store.enqueue(candidate.params)
         store.set("pace", pace.seconds)
         if (budget := self.config.budget) is not None:
-            explain, least = self.config.explain, self.config.race
+            explain = self.config.explain
             share = budgets.race_share(
-                training, pace, self.cv, budget, least=least, explain=explain, finalists=FINALISTS
+                training, pace, self.cv, budget, least=plan.share, explain=explain, finalists=FINALISTS
             )
-            store.set("share", race if own else share)
+            store.set("share", plan.share if plan.kept else share)
         store.set("training budget", budgets.to_dict(training))
         return training
 

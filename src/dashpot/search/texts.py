@@ -17,8 +17,9 @@ from dashpot.core.threads import most
 from dashpot.evaluation.calibration import fit_temperature
 from dashpot.evaluation.losses import predict
 from dashpot.nets.text_linear import LINEAR, MOST, RIDGE, fit_linear, sparse_features
+from dashpot.search.config import SearchConfig
 from dashpot.search.racing.task import Task
-from dashpot.search.racing.trial import TrainingBudget, Trial
+from dashpot.search.racing.trial import HALVING, TrainingBudget, Trial
 from dashpot.search.space.space import Candidate
 
 RACE = 0.28
@@ -49,6 +50,19 @@ def of_texts(task: Task) -> bool:
 def race_share(spent: float, budget: float | None) -> float:
     """The share of the budget by which the race ends: its own of what setting up has left."""
     return RACE if budget is None else min(1.0, RACE + (1 - RACE) * spent / budget)
+
+
+def bracket(config: SearchConfig) -> int:
+    """The rungs that are left out, both: a bag that overfits is ahead early, and a training takes seconds."""
+    return 2 if config.schedule == HALVING else 0
+
+
+def one_of_each(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The first candidate with each network: they are trained one by one, so these tell the pace of all."""
+    first: dict[str, Candidate] = {}
+    for candidate in candidates:
+        first.setdefault(str(candidate.net.get("net")), candidate)
+    return list(first.values())
 
 
 def kinds_first(trials: Sequence[Trial], then: Trial | None = None) -> list[Trial]:

@@ -76,7 +76,8 @@ class Many:
 
     def before(self, chosen: np.ndarray) -> np.ndarray:
         """How many of the chosen tokens (bool [m]) are in the texts before each text, and in all; int64 [n + 1]."""
-        return np.concatenate([[0], np.cumsum(chosen)])[self.starts]
+        found: np.ndarray = np.concatenate([[0], np.cumsum(chosen)])[self.starts]
+        return found
 
     def kept(self, chosen: np.ndarray) -> Many:
         """Only the chosen tokens, bool [m]; a text starts after the space that it started after."""

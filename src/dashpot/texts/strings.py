@@ -54,7 +54,7 @@ class Strings:
         if len(answers) < len(self._strings):
             more = np.full(len(self._strings) - len(answers), -1, dtype=np.int32)
             answers = self._answers[question] = np.concatenate([answers, more])
-        found = answers[numbers]
+        found: np.ndarray = answers[numbers]
         if len(found) and found.min() < 0:
             missing = np.unique(numbers[found < 0])
             answers[missing] = [question(one) for one in self.of(missing)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -99,3 +100,5 @@ def in_groups(
         size = min(size, math.ceil((task.populations or most()) / max(len(folds), 1)))
     for at in range(0, len(trials), size):
         Race(task, training, trials[at : at + size], folds=folds, deadline=deadline, say=say).run(rungs=())
+        # A race and its networks refer to each other: until they are collected, they hold their moments and gradients.
+        gc.collect()

@@ -14,14 +14,15 @@ NETWORKS = frozenset(("textconv", "textbag"))
 LR, LR_DEFAULT = Numeric(5e-4, 8e-3, log=True), 2e-3
 SMOOTH: Fields = {"label-smoothing": {"smoothing": 0.05}}
 DROPPED: Fields = {"dropout": {"p": 0.5}}
-DECAY: Fields = {"weight-decay": {"strength": 0.05}}
+LESS: Fields = {"dropout": {"p": 0.3}}
+DECAY: Fields = {"weight-decay": {"strength": 0.1}}
 EMA: Fields = {"ema": {"decay": 0.98}}
-CONV, BAG = {"net.net": "textconv"}, {"net.net": "textbag"}
+CONV, BAG = {"net.net": "textconv"}, {"net.net": "textbag", "lr": 8e-4}
 COMBINATIONS: Mapping[str, tuple[Fields, Mapping[str, Any]]] = {
-    "convolutions, dropout, smoothed": ({**DROPPED, **SMOOTH}, CONV),
+    "convolutions, some dropout, smoothed": ({**LESS, **SMOOTH}, CONV),
     "bag, dropout, smoothed": ({**DROPPED, **SMOOTH}, BAG),
-    "convolutions, dropout, decayed, averaged": ({**DROPPED, **SMOOTH, **DECAY, **EMA}, CONV),
-    "bag, dropout, decayed, averaged": ({**DROPPED, **SMOOTH, **DECAY, **EMA}, BAG),
+    "convolutions, dropout, smoothed, averaged": ({**DROPPED, **SMOOTH, **EMA}, CONV),
+    "bag, dropout, smoothed, decayed, averaged": ({**DROPPED, **SMOOTH, **DECAY, **EMA}, BAG),
 }
 """As :data:`dashpot.search.space.defaults.COMBINATIONS`: the two kinds of networks in turn, since the mean of both is
 better than either.

@@ -1,0 +1,45 @@
+"""How the race of a kind of data differs from that of tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dashpot.data.kinds import KINDS
+from dashpot.search import images, texts
+from dashpot.search.config import SearchConfig
+from dashpot.search.racing.budget import Steps
+from dashpot.search.racing.task import Task
+
+
+@dataclass(frozen=True)
+class RacePlan:
+    """What the training budget of a race is planned with.
+
+    Attributes:
+        folds: on which it is raced at most.
+        share: of the budget, by which it ends; ``kept``: also where what follows needs less.
+        last, bracket, steps: as for :func:`dashpot.search.racing.budget.fit_budget`.
+    """
+
+    folds: int
+    share: float
+    kept: bool = True
+    last: Steps = ()
+    bracket: int = 0
+    steps: int | None = None
+
+
+def race_plan(task: Task, config: SearchConfig, spent: float, *, apart: bool) -> RacePlan:
+    """The plan for a kind of data.
+
+    Args:
+        spent: seconds that setting up took.
+        apart: the final network is trained apart from the race.
+    """
+    if apart:
+        share = images.race_share(spent, config.budget)
+        return RacePlan(1, share, last=images.LAST, bracket=images.bracket(config))
+    if texts.of_texts(task):
+        share = texts.race_share(spent, config.budget)
+        return RacePlan(1, share, last=texts.LAST, bracket=texts.bracket(config), steps=KINDS["text"].steps)
+    return RacePlan(len(task.folds), config.race, kept=False)
