@@ -1,0 +1,45 @@
+"""What the race of a kind of data is planned with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dashpot.evaluation.metrics import METRICS
+from dashpot.search import images, texts
+from dashpot.search.config import SearchConfig
+from dashpot.search.race_plan import race_plan
+from dashpot.search.racing.budget import Pace, fit_budget
+from dashpot.search.racing.task import Task
+
+ROWS = np.arange(4)
+TASK = Task(
+    torch.zeros(4, 3), torch.tensor([0, 1, 0, 1]), [(ROWS, ROWS)] * 5, torch.nn.Identity, METRICS["accuracy"], 2, 0
+)
+CONFIG = SearchConfig(budget=100.0)
+
+
+def test_tables_are_raced_on_all_folds_for_their_share_and_more() -> None:
+    plan = race_plan(replace(TASK, modality="table"), CONFIG, 10.0, apart=False)
+    assert (plan.folds, plan.share, plan.kept, plan.bracket, plan.steps) == (5, CONFIG.race, False, 0, None)
+
+
+def test_images_are_raced_on_one_fold() -> None:
+    plan = race_plan(replace(TASK, modality="image"), CONFIG, 10.0, apart=True)
+    assert (plan.folds, plan.kept, plan.last) == (1, True, images.LAST)
+    assert plan.share == pytest.approx(0.25 + 0.75 * 0.1)
+
+
+def test_texts_are_raced_on_one_fold_for_their_own_steps_and_none_is_pruned() -> None:
+    plan = race_plan(replace(TASK, modality="text"), CONFIG, 10.0, apart=False)
+    assert (plan.folds, plan.kept, plan.last, plan.bracket) == (1, True, texts.LAST, 2)
+    assert plan.share == pytest.approx(texts.RACE + (1 - texts.RACE) * 0.1)
+    # 800 steps of 64 in 4,000 rows are 12.8 epochs; of a table it would be 3,000 steps.
+    training = fit_budget(4000, 1, Pace(1e-9), 100.0, batch_size=64, steps=plan.steps, bracket=plan.bracket)
+    assert (training.epochs, training.rungs) == (13, ())
+    assert fit_budget(4000, 1, Pace(1e-9), 100.0, batch_size=64).epochs == 48
+    hyperband = race_plan(replace(TASK, modality="text"), replace(CONFIG, schedule="hyperband"), 0.0, apart=False)
+    assert hyperband.bracket == 0
