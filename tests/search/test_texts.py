@@ -12,11 +12,13 @@ from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.recipe import Recipe
 from dashpot.data import Problem
 from dashpot.nets import TextBag
+from dashpot.nets.text_linear import fit_linear
 from dashpot.search import texts
 from dashpot.search.config import SearchConfig
 from dashpot.search.networks import network_space
 from dashpot.search.racing.planning import rungs_for
 from dashpot.search.racing.pruning import staying
+from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import TrainingBudget, Trial
 from dashpot.search.run import Search, run
 from dashpot.search.space.space import Candidate
@@ -42,39 +44,45 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
     return Search(problem, SearchConfig(trials=2, cv=3), tmp_path_factory.mktemp("search"))
 
 
-def test_linear_models_are_complete_trials_that_no_fold_has_seen(search: Search) -> None:
-    found = texts.linear_trials(search.task, [0, 2])
+def test_linear_models_are_judged_on_folds_that_they_have_not_seen_and_fitted_to_all_rows(search: Search) -> None:
+    task, pool = search.task, search.pool
+    found = texts.linear_trials(task, [0, 2], pool)
     assert sorted(trial.number for trial in found) == [-3, -2, -1]
     assert [trial.score for trial in found] == sorted(trial.score for trial in found)
     for trial in found:
-        assert trial.state == "complete"
-        assert len(trial.tensors) == 2
+        how, by = trial.candidate.params["linear"], trial.candidate.params["temperature"]
+        assert (trial.state, len(trial.tensors), len(trial.outputs)) == ("complete", 1, 2)
         for place, fold in enumerate((0, 2)):
-            network = search.task.make(dict(trial.candidate.net))
-            network.load_state_dict(dict(trial.tensors[place]), strict=False)
-            rows = torch.as_tensor(search.task.folds[fold][1])
-            # What is saved gives the outputs, temperature included.
-            assert torch.allclose(network.eval()(search.task.x[rows]), trial.outputs[place], atol=1e-4)
-            assert (trial.outputs[place].argmax(1) == search.task.y[rows]).float().mean() > 0.75
+            train, valid = map(torch.as_tensor, task.folds[fold])
+            own = fit_linear(bag(task), task.x[train], task.y[train], how=how, temperature=1.0)
+            assert torch.allclose(own(task.x[valid]) / by, trial.outputs[place], atol=1e-3)
+            assert (trial.outputs[place].argmax(1) == task.y[valid]).float().mean() > 0.75
+        whole = task.make(dict(trial.candidate.net))
+        whole.load_state_dict(dict(trial.tensors[0]), strict=False)
+        rows = torch.as_tensor(pool)
+        own = fit_linear(bag(task), task.x[rows], task.y[rows], how=how, temperature=1.0)
+        assert torch.allclose(whole.eval()(task.x[:9]), own(task.x[:9]) / by, atol=1e-3)
+    models = texts.linear_models(task, found)
+    assert set(models) == {texts.TITLES[name] for name in ("logistic", "svm", "nb-svm")}
 
 
 def test_the_temperature_of_a_linear_model_is_the_best_on_held_out_rows(search: Search) -> None:
-    trial = texts.linear_trials(search.task, [0, 1, 2])[0]
+    trial = texts.linear_trials(search.task, [0, 1, 2], search.pool)[0]
     y = torch.cat([search.task.y[torch.as_tensor(search.task.folds[fold][1])] for fold in range(3)])
     out = torch.cat(list(trial.outputs)).double()
     losses = [float(torch.nn.functional.cross_entropy(out / t, y)) for t in (0.8, 1.0, 1.25)]
     assert losses[1] == min(losses)
 
 
-def test_linear_models_of_all_rows_have_titles_and_the_temperature_of_the_folds(search: Search) -> None:
-    trials = texts.linear_trials(search.task, [0, 1])
-    found = dict(texts.linear_models(search.task, search.pool, trials))
-    assert set(found) == {texts.TITLES[name] for name in ("logistic", "svm", "nb-svm")}
-    assert all(isinstance(model, TextBag) and model.width == 0 for model in found.values())
-
-
 def test_one_linear_model_answers_first(search: Search) -> None:
     assert texts.first_answer(search.task).startswith("linear SVM on words: accuracy ")
+
+
+def bag(task: Task) -> TextBag:
+    """An empty linear model."""
+    network = task.make(dict(texts.OPTIONS))
+    assert isinstance(network, TextBag)
+    return network
 
 
 def trial(number: int, net: str, score: float) -> Trial:
@@ -95,7 +103,7 @@ def test_the_best_of_each_kind_stays_at_a_rung() -> None:
 
 
 def test_folds_are_as_many_as_there_is_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr("dashpot.search.texts.time.monotonic", lambda: 100.0)
     training = TrainingBudget(10, 64, rungs_for(TrainingBudget(10, 64, (), 1, 4), 10), 1, 4)
     trials = [trial(0, "textbag", 0.9), trial(1, "textconv", 0.2)]
     # 1.15 * 1 s * 10 epochs * 2 kinds = 23 s for each further fold.

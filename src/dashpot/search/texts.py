@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dashpot import nets
 from dashpot.core.recipe import Recipe
@@ -105,45 +105,40 @@ def first_answer(task: Task) -> str:
     return f"{TITLES[how]}: accuracy {right:.3f} on the held-out rows of one fold"
 
 
-def linear_models(task: Task, rows: np.ndarray, trials: Sequence[Trial]) -> Iterator[tuple[str, nets.TextBag]]:
-    """Each linear model of bags of words, by its title, fitted to some rows; its temperature is that of the folds.
+def linear_trials(task: Task, folds: Sequence[int], pool: np.ndarray) -> list[Trial]:
+    """Each linear model of bags of words, as a complete trial whose number is below 0.
 
-    Args:
-        trials: by :func:`linear_trials`; none: the models find their temperatures themselves.
-    """
-    features = _features(task)
-    by = {trial.candidate.params["linear"]: trial.candidate.params["temperature"] for trial in trials}
-    with ThreadPoolExecutor(min(most(), len(names(task)))) as pool:
-        found = {how: pool.submit(_fitted, task, how, rows, features, by.get(how)) for how in names(task)}
-        for how, one in found.items():
-            yield TITLES[how], one.result().eval()
-
-
-def linear_trials(task: Task, folds: Sequence[int]) -> list[Trial]:
-    """Each linear model, fitted on each of the folds: a complete trial, whose number is below 0.
-
-    They take part in the final model, and are never chosen as a recipe. The margins of a model have one temperature,
-    which suits the rows of all folds that it has not seen.
+    It is fitted to each of the folds, for what it says of rows that it has not seen, by which its margins find one
+    temperature; its network is fitted to the whole pool, which takes seconds. It takes part in the final model, and is
+    never chosen as a recipe.
     """
     found: list[Trial] = []
     features = _features(task)
-    valid = [task.folds[fold][1] for fold in folds]
-    with ThreadPoolExecutor(most()) as pool:
-        fitted = [
-            [pool.submit(_fitted, task, how, task.folds[fold][0], features, 1.0) for fold in folds]
-            for how in names(task)
-        ]
-        models = [[one.result().eval() for one in each] for each in fitted]
-    for how, each in zip(names(task), models, strict=True):
+    train, valid = [*(task.folds[fold][0] for fold in folds), pool], [task.folds[fold][1] for fold in folds]
+    with ThreadPoolExecutor(most()) as threads:
+        fitted = {
+            how: [threads.submit(_fitted, task, how, rows, features, 1.0) for rows in train] for how in names(task)
+        }
+        models = {how: [one.result().eval() for one in each] for how, each in fitted.items()}
+    for how, (*each, whole) in models.items():
         outputs = [predict(net, task.x[torch.as_tensor(rows)]) for net, rows in zip(each, valid, strict=True)]
         by = _temperature(task, outputs, valid)
         candidate = Candidate(Recipe(()), 0.0, OPTIONS, {"linear": how, "temperature": by})
         trial = Trial(-len(found) - 1, candidate, "complete")
-        trial.outputs = [out / by for out in outputs]
-        trial.tensors = [_tensors(net, by) for net in each]
+        trial.outputs, trial.tensors = [out / by for out in outputs], [_tensors(whole, by)]
         trial.scores = task.scores(trial.outputs, valid)
         found.append(trial)
     return sorted(found, key=lambda trial: trial.score)
+
+
+def linear_models(task: Task, trials: Sequence[Trial]) -> dict[str, nn.Module]:
+    """The models of :func:`linear_trials`, fitted to the whole pool, by their titles."""
+    found: dict[str, nn.Module] = {}
+    for trial in trials:
+        network = task.make(dict(trial.candidate.net))
+        network.load_state_dict(dict(trial.tensors[0]), strict=False)
+        found[TITLES[str(trial.candidate.params["linear"])]] = network.eval()
+    return found
 
 
 def _fitted(

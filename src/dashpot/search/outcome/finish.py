@@ -127,9 +127,10 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         found = contributions(setup, store, training, once, folds, until.explained, seconds, over)
     finalists = [*finalists, *again]
     kind = "folds" if config.ensemble == "refit" or setup.whole is not None else config.ensemble
-    linear = texts.linear_trials(task, every) if text and kind == "finalists" else []
-    more = seeds.more(finalists, choice, linear) if setup.whole is None else []
-    made = ensemble.assemble(task, [*finalists, *more, *linear], choice, every, kind, calibrate=config.calibrate)
+    linear = texts.linear_trials(task, every, setup.pool) if text else []
+    beside = linear if kind == "finalists" else []
+    more = seeds.more(finalists, choice, beside) if setup.whole is None else []
+    made = ensemble.assemble(task, [*finalists, *more, *beside], choice, every, kind, calibrate=config.calibrate)
     if setup.whole is not None:
         race = {"trials": len(trials), "folds": len(every)}
         made = final_network(setup, setup.whole, training, store, choice.chosen.candidate, made, race)

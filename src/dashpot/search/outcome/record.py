@@ -234,11 +234,8 @@ def _linear_of_texts(
     rows = torch.as_tensor(setup.test)
     y, weight = setup.prepared.y[rows].numpy(), setup.task.weights(setup.test)
     found: dict[str, dict[str, float]] = {}
-    for name, model in texts.linear_models(setup.task, setup.pool, linear):
+    for name, model in texts.linear_models(setup.task, linear).items():
         out = predict(model, setup.prepared.x[rows])
         decision = Decision() if setup.task.classes else None
         found[name] = ensemble.metric_values(out, y, setup.task.scale, decision, metrics, weight)
-        if setup.config.budget is not None and time.monotonic() - setup.started > LATE * setup.config.budget:
-            setup.note("the budget left no time for further linear models.")
-            break
     return found
