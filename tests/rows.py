@@ -24,7 +24,9 @@ from dashpot.techniques.augment.signal.time_mask import time_mask
 from dashpot.techniques.augment.signal.time_shift import time_shift
 from dashpot.techniques.augment.signal.time_stretch import time_stretch
 from dashpot.techniques.dropout.dropout import dropout
+from dashpot.techniques.dropout.embedding_dropout import embedding_dropout
 from dashpot.techniques.dropout.stochastic_depth import stochastic_depth
+from dashpot.techniques.dropout.variational_dropout import variational_dropout
 from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
 from dashpot.techniques.labels.label_smoothing import binary_label_smoothing, label_smoothing
 from dashpot.techniques.penalties.elastic_net import elastic_net_prox, elastic_net_stationarity, elastic_net_value
@@ -181,6 +183,13 @@ ROWS: dict[type[Technique], Row] = {
                     lambda d: (normal(5, 2, 3, dtype=d), normal(5, 2, 3, dtype=d, seed=1), uniform(5, dtype=d)),
                     lambda x, p, s: s[:, None, None] * x + (1 - s[:, None, None]) * p,
                 ),
+            ),
+        ),
+        Row(
+            dashpot.augment.ManifoldMixup(alpha=1.0),
+            others=(
+                dashpot.augment.ManifoldMixup(alpha="1to0.1"),
+                dashpot.augment.ManifoldMixup(alpha=1.0, partner="other-class", on="linears & ~name:5"),
             ),
         ),
         Row(
@@ -360,6 +369,41 @@ ROWS: dict[type[Technique], Row] = {
                     dropout,
                     lambda d: (normal(6, 7, dtype=d), uniform(6, 7), scalar(0.5, torch.float32)),
                     lambda x, u, p: np.where(u < p, 0.0, x / (1 - p)),
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.dropout.EmbeddingDropout(p=0.5),
+            toy=Toy(modality="text"),
+            others=(dashpot.dropout.EmbeddingDropout(p="0.5to0"),),
+            functions=(
+                Pure(
+                    embedding_dropout,
+                    lambda d: (
+                        normal(5, 3, 2, dtype=d),
+                        torch.arange(15).reshape(5, 3) % 4,
+                        uniform(4),
+                        scalar(0.5, torch.float32),
+                    ),
+                    lambda x, ids, u, p: np.stack(
+                        [[x[i, j] * 0 if u[ids[i, j]] < p else x[i, j] / (1 - p) for j in range(3)] for i in range(5)]
+                    ),
+                    strength=3,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.dropout.VariationalDropout(p=0.5),
+            others=(
+                dashpot.dropout.VariationalDropout(p=0.8, on="activations & ~name:2", axis=2),
+                dashpot.dropout.VariationalDropout(p="0.5to0@cosine"),
+            ),
+            functions=(
+                Pure(
+                    variational_dropout,
+                    lambda d: (normal(2, 5, 3, dtype=d), uniform(2, 1, 3), scalar(0.4, torch.float32)),
+                    lambda x, u, p: np.stack([x[:, t] * (u[:, 0] >= p) / (1 - p) for t in range(5)], axis=1),
                     strength=2,
                 ),
             ),
@@ -827,11 +871,15 @@ ROWS: dict[type[Technique], Row] = {
     )
 }
 POLICIES = (dashpot.augment.RandAugment, dashpot.augment.TrivialAugment, dashpot.augment.AugMix)
-ONE_OF_EACH = (dashpot.EMA, dashpot.EarlyStopping, dashpot.SAM, dashpot.Dropout, dashpot.dropout.StochasticDepth)
+DROPOUTS = (dashpot.Dropout, dashpot.dropout.VariationalDropout)
+ONE_OF_EACH = (
+    *(dashpot.EMA, dashpot.EarlyStopping, dashpot.SAM, dashpot.dropout.StochasticDepth),
+    *(dashpot.dropout.EmbeddingDropout, dashpot.augment.ManifoldMixup),
+)
 """Of which a recipe may hold one: one average, one set of best weights, one second gradient, one mask per place."""
 
 
 def collide(one: type[Technique], other: type[Technique]) -> bool:
     """By hand: two maps of the same weights, or twice what there can be once."""
-    alike = any(issubclass(one, kind) and issubclass(other, kind) for kind in (Proximal, POLICIES))
+    alike = any(issubclass(one, kind) and issubclass(other, kind) for kind in (Proximal, POLICIES, DROPOUTS))
     return alike or (one is other and one in ONE_OF_EACH)

@@ -19,7 +19,10 @@ from dashpot.techniques.augment.picture import PictureTechnique
 FLOATS, BYTES = torch.rand(6, 3, 8, 8), torch.randint(256, (6, 3, 8, 8), dtype=torch.uint8)
 LABELS = torch.arange(6) % 3
 PICTURES = [cls for cls in registry().values() if issubclass(cls, PictureTechnique) and "dashpot." in cls.__module__]
-MIXERS = [cls for cls in registry().values() if issubclass(cls, Mixing) and "dashpot." in cls.__module__]
+MIXERS = [
+    cls for cls in registry().values() if issubclass(cls, Mixing) and "dashpot." in cls.__module__ and cls.stacked
+]
+"""Those that blend inputs, not what a network makes of them."""
 
 
 def batch(technique: Technique, x: Any, y: Any = None, **options: Any) -> Any:

@@ -30,7 +30,7 @@ FORMS: dict[str, tuple[int, Tensor, Tensor | None]] = {
     "labels": (3, (X.float().mean((2, 3)) > 127).to(torch.uint8), None),
     "values": (1, X.float().mean((1, 2, 3))[:, None] / 255, None),
 }
-PICTURES = [row.technique for cls, row in ROWS.items() if issubclass(cls, PictureTechnique | Mixing)]
+PICTURES = [row.technique for cls, row in ROWS.items() if issubclass(cls, PictureTechnique | Mixing) and cls.stacked]
 OTHERS: list[Technique] = [
     dashpot.EMA(decay=0.7),
     dashpot.SAM(rho=0.02),

@@ -27,6 +27,7 @@ from dashpot.techniques.augment.geometry.translation import Translation
 from dashpot.techniques.augment.geometry.vertical_flip import VerticalFlip
 from dashpot.techniques.augment.geometry.zoom import Zoom
 from dashpot.techniques.augment.mixing.cutmix import CutMix
+from dashpot.techniques.augment.mixing.manifold_mixup import ManifoldMixup
 from dashpot.techniques.augment.mixing.mixup import Mixup
 from dashpot.techniques.augment.mixing.random_mix import RandomMix
 from dashpot.techniques.augment.mixing.resize_mix import ResizeMix
@@ -66,6 +67,7 @@ __all__ = [
     "Hue",
     "InputNoise",
     "Invert",
+    "ManifoldMixup",
     "Mixup",
     "Perspective",
     "PixelNoise",

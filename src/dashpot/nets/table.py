@@ -130,6 +130,8 @@ class TableNet(nn.Module):
         linears = [_Linear(columns if i == 0 else width, width, members, first=i == 0) for i in range(depth)]
         acts = [_Act(width, activation, norm, dropout=norm != "batch" or i == depth - 1) for i in range(depth)]
         self.linears, self.acts = nn.ModuleList(linears), nn.ModuleList(acts)
+        if self.skip:
+            self.mixes_at = ((f"acts.{depth - 1}",),)  # all others have a sum beside them
         last = width if depth else columns
         self.head: nn.Module = MemberHeads(members, last, outputs) if members > 1 else nn.Linear(last, outputs)
         with torch.no_grad():

@@ -54,6 +54,7 @@ class TextBag(nn.Module):
     """
 
     frequency: Tensor
+    mixes_at = (("linear", "embedding"),)
 
     def __init__(
         self, words: int, outputs: int, *, pieces: int, grams: int, links: int, width: int = 32, scale: int = 4

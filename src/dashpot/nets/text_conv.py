@@ -46,6 +46,8 @@ class TextConv(nn.Module):
     Paper: Kim, "Convolutional Neural Networks for Sentence Classification", EMNLP 2014.
     """
 
+    mixes_at = (("dropout",),)
+
     def __init__(
         self,
         words: int,

@@ -67,6 +67,7 @@ def module_role(module: nn.Module) -> str:
         ("activations", _ACTIVATIONS),
         ("linears", (nn.Linear, nn.Bilinear)),
         ("convolutions", _CONVOLUTIONS),
+        ("embeddings", _EMBEDDINGS),
     ):
         if isinstance(module, types):
             return role
@@ -125,9 +126,10 @@ class Where:
       one-dimensional ones of unknown modules.
     - ``reparametrized``: parameters that a weight is computed from, such as direction and length under weight
       normalization. They are no ``weights``.
-    - ``activations``, ``dropouts``, ``linears``, ``convolutions``: modules by kind. ``hidden``: the model's dropouts
-      where it has any, else its activations. ``branches``: the last modules of residual branches, which say so by an
-      attribute ``ends_branch = True``, and torchvision's ``StochasticDepth`` and timm's ``DropPath``.
+    - ``activations``, ``dropouts``, ``linears``, ``convolutions``, ``embeddings``: modules by kind. ``hidden``: the
+      model's dropouts where it has any, else its activations. ``branches``: the last modules of residual branches,
+      which say so by an attribute ``ends_branch = True``, and torchvision's ``StochasticDepth`` and timm's
+      ``DropPath``.
     - ``everything``: all parameters, or all modules without parts.
     - ``name:GLOB``: by the full dotted name, with ``*`` and ``?``.
     - ``type:CLASS``: by the class of the module (of the owning module, for parameters), base classes included.

@@ -3,14 +3,13 @@
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 
 from dashpot.core.draws import dropped_by, uniform_by
 from dashpot.core.errors import ConflictError
@@ -19,11 +18,11 @@ from dashpot.core.fields.select import Where, hidden
 from dashpot.core.preset import Preset
 from dashpot.core.rng import derive_all, stream, uniform_at
 from dashpot.core.running.context import Context
-from dashpot.core.running.copies import ABSENT, Guest
+from dashpot.core.running.copies import Guest
 from dashpot.core.running.view import ModelView
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Handle, Technique
-from dashpot.techniques.dropout.hook import DropHook, place_key
+from dashpot.techniques.dropout.hook import After, DropHook, place_key, put_back
 
 
 class DropoutOrderWarning(UserWarning):
@@ -159,7 +158,7 @@ class Dropout(Technique):
         return [
             _Inside(module, ctx)
             if view.drops_inside(module)
-            else _After(module, place_key(ctx.key, name, ctx.rank), ctx)
+            else After(module, _Hook(place_key(ctx.key, name, ctx.rank), ctx.clock(), ctx.scalar("p")), ctx)
             for name, module in view.places(self.on).items()
         ]
 
@@ -178,33 +177,6 @@ class _Hook(DropHook):
         return dropout(out, uniform_at(self.key, self.clock, out.shape, out.device), self.rate)
 
 
-def _passed(x: Tensor) -> Tensor:
-    """The ``forward`` of a dropout module that is taken over: the hook drops."""
-    return x
-
-
-class _After:
-    """A hook after a module. A dropout module shows our rate as its own ``p``, for attention that reads it there and
-    never calls the module, and drops nothing itself.
-    """
-
-    def __init__(self, module: nn.Module, key: int, ctx: Context) -> None:
-        self._module, self._hook = module, _Hook(key, ctx.clock(), ctx.scalar("p"))
-        self._handle = module.register_forward_hook(self._hook)
-        self._own: dict[str, Any] = {}
-        if isinstance(module, _DropoutNd):
-            self._own = {"p": module.p, "forward": module.__dict__.get("forward", ABSENT)}
-            ctx.show("p", lambda rate: setattr(module, "p", rate))
-            module.__dict__["forward"] = _passed
-        self._guest = Guest(module, [self._handle.id], self._own)
-
-    def remove(self) -> None:
-        self._guest.remove()
-        self._hook.rate.zero_()  # code compiled with the hook inside keeps it; at rate 0 it is the identity
-        self._handle.remove()
-        _put_back(self._module, self._own)
-
-
 class _Inside:
     """Our rate in a module that drops by itself, by torch's draws: attention drops its weights, and a recurrent stack
     what goes from layer to layer.
@@ -217,13 +189,4 @@ class _Inside:
 
     def remove(self) -> None:
         self._guest.remove()
-        _put_back(self._module, self._own)
-
-
-def _put_back(module: nn.Module, attributes: dict[str, Any]) -> None:
-    """The module's own attributes."""
-    for name, value in attributes.items():
-        if value is ABSENT:
-            module.__dict__.pop(name, None)
-        else:
-            setattr(module, name, value)
+        put_back(self._module, self._own)

@@ -6,9 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from dashpot.core.errors import UsageError
 from dashpot.core.rng import derive, stream
+from dashpot.core.running.context import Context
+from dashpot.core.running.copies import ABSENT, Guest
 
 
 def place_key(key: int, name: str, rank: int) -> int:
@@ -17,8 +20,48 @@ def place_key(key: int, name: str, rank: int) -> int:
     return derive(place, rank) if rank else place
 
 
+def _passed(x: Tensor) -> Tensor:
+    """The ``forward`` of a dropout module that is taken over: the hook drops."""
+    return x
+
+
+class After:
+    """A hook after a module, until it is removed. A dropout module shows our rate as its own ``p``, for attention that
+    reads it there and never calls the module, and drops nothing itself.
+    """
+
+    def __init__(self, module: nn.Module, hook: DropHook, ctx: Context) -> None:
+        self._module, self._hook = module, hook
+        self._handle = module.register_forward_hook(hook)
+        self._own: dict[str, Any] = {}
+        if isinstance(module, _DropoutNd):
+            self._own = {"p": module.p, "forward": module.__dict__.get("forward", ABSENT)}
+            ctx.show("p", lambda rate: setattr(module, "p", rate))
+            module.__dict__["forward"] = _passed
+        self._guest = Guest(module, [self._handle.id], self._own)
+
+    def remove(self) -> None:
+        self._guest.remove()
+        self._hook.rate.zero_()  # code compiled with the hook inside keeps it; at rate 0 it is the identity
+        self._handle.remove()
+        put_back(self._module, self._own)
+
+
+def put_back(module: nn.Module, attributes: dict[str, Any]) -> None:
+    """The module's own attributes."""
+    for name, value in attributes.items():
+        if value is ABSENT:
+            module.__dict__.pop(name, None)
+        else:
+            setattr(module, name, value)
+
+
 class DropHook:
     """Changes what a module returns in training mode. A class, not a closure, so that it can be compiled.
+
+    Class attributes:
+        technique: its name, for errors.
+        first: of a tuple, such as a recurrent layer's output and state, the first is changed.
 
     Args:
         key: of the place's random stream.
@@ -27,6 +70,7 @@ class DropHook:
     """
 
     technique = ""
+    first = False
 
     def __init__(self, key: int, clock: Tensor, rate: Tensor) -> None:
         self.key, self.clock, self.rate = key, clock, rate
@@ -36,9 +80,15 @@ class DropHook:
         """What passes."""
         raise NotImplementedError  # each technique says it
 
-    def __call__(self, module: nn.Module, args: Any, out: Any) -> Tensor | None:
+    def passed(self, module: nn.Module, args: Any, out: Tensor) -> Tensor:
+        """What passes, where it depends on more than what the module returned."""
+        return self.drop(out)
+
+    def __call__(self, module: nn.Module, args: Any, out: Any) -> Any:
         if not module.training:
             return None
+        if self.first and type(out) is tuple and out:  # a packed sequence is a tuple of another type
+            return (self(module, args, out[0]), *out[1:])
         if not isinstance(out, Tensor):
             raise UsageError(
                 f"{self.technique} acts on tensors, but {type(module).__name__} returns {type(out).__name__}. Choose"
@@ -49,6 +99,6 @@ class DropHook:
                 f"{self.technique} cannot act inside activation checkpointing: the mask of the second forward pass"
                 " would differ. Choose other modules with on=."
             )
-        dropped = self.drop(out)
+        dropped = self.passed(module, args, out)
         self.clock.add_(self.tick)
         return dropped

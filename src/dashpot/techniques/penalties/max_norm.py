@@ -22,7 +22,8 @@ class MaxNorm(Constraint):
 
     Args:
         maximum: c >= 0; infinity is off.
-        groups: as for :class:`GroupLasso`; ``"rows"``, the weights into one neuron, is the usual one.
+        groups: as for :class:`GroupLasso`; ``"rows"``, the weights into one neuron, is the usual one; of an embedding
+            (``on="embeddings"``) a row is the vector of one word.
         scaling: ``"decoupled"`` (default) projects to the nearest point, as the paper does; ``"adaptive"`` projects in
             the optimizer's own metric, which keeps minimizers of the loss under the constraint where they are.
         on: as for :class:`L1`.

@@ -70,6 +70,10 @@ class Mixing(Technique):
         """The input, or a UsageError where it cannot be mixed."""
         raise NotImplementedError  # each mixer defines it
 
+    def of_session(self, x: Tensor, place: Tensor, drawn: Drawn, ctx: Context) -> tuple[Tensor, Tensor]:
+        """:meth:`paired` in a session."""
+        return type(self).paired(x, place, drawn)
+
     @classmethod
     def drawn(cls, keys: np.ndarray, numbers: Mapping[str, np.ndarray], n: int, *, lots: bool) -> Drawn:
         """All draws of the keys, [keys, n, ...]."""
@@ -142,7 +146,7 @@ class Mixing(Technique):
             place = _by_class(self, codes, drawn["lots"].to(codes.device, non_blocking=True), classes)
         place = place[0].to(x.device, non_blocking=True)
         alone = {name: part[0] for name, part in drawn.items()}
-        mixed, share = cls.paired(x, place, alone)
+        mixed, share = self.of_session(x, place, alone, ctx)
         if moved:
             return batch.replace(x=mixed, y=_positions(cls, y, place, alone))
         if quick:
