@@ -14,7 +14,10 @@ from dashpot.core.recipe import Recipe
 Data = Annotated[
     Path | None,
     typer.Argument(
-        help="CSV, CSV.gz, Parquet, .npz, or a folder of class folders of images. Without it: scikit-learn's digits.",
+        help=(
+            "CSV, CSV.gz, JSON lines, Parquet, .npz, or a folder of class folders of images or texts. Without it:"
+            " scikit-learn's digits."
+        ),
         show_default=False,
     ),
 ]

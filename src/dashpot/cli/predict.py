@@ -32,6 +32,14 @@ def predict(
     tta: Tta = None,
     tta_draws: TtaDraws = None,
     model: Model = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            "--tokenizer",
+            help="Of a run with a tokenizer of your own: MODULE:FUNCTION, as in training.",
+            metavar="FUNCTION",
+        ),
+    ] = None,
 ) -> None:
     """Predict for DATA with the network in RUN."""
     from dashpot.core.files import write_atomic
@@ -41,7 +49,7 @@ def predict(
 
     said = tta is not None or tta_draws is not None
     network, preprocessing, target = load_run(
-        run, read_tta(tta, tta_draws) if said else SAVED, load_factory(model) if model else None
+        run, read_tta(tta, tta_draws) if said else SAVED, load_factory(model) if model else None, tokenizer
     )
     x, names = load_rows(data, preprocessing, target.name, target.weight, encoding=encoding, separator=separator)
     columns = {"row": names, **predictions(network, x, target, load_decision(run))}

@@ -34,7 +34,16 @@ Kind = Annotated[
         "--kind", help="table, image, signal (columns or the last axis are steps in time) or text; mostly seen."
     ),
 ]
-
+Tokenizer = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        help=(
+            "Of texts: words, characters, a tokenizer.json of Hugging Face's tokenizers, or MODULE:FUNCTION, a"
+            " function of a text that gives its tokens. [default: words]"
+        ),
+    ),
+]
 
 OPTIONS: Mapping[str, Any] = {
     "numeric": Numeric,
@@ -45,6 +54,7 @@ OPTIONS: Mapping[str, Any] = {
     "encoding": Encoding,
     "separator": Separator,
     "kind": Kind,
+    "tokenizer": Tokenizer,
 }
 
 

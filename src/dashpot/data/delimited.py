@@ -101,7 +101,7 @@ def read_delimited(
 
 def _opened(path: Path, encoding: str | None, separator: str | None) -> _File:
     source: Path | bytes = path
-    data = _bytes(path)
+    data = bytes_of(path)
     if not isinstance(data, mmap.mmap):
         source = data
     seen = scan(np.frombuffer(data, dtype=np.uint8))
@@ -130,7 +130,7 @@ def _opened(path: Path, encoding: str | None, separator: str | None) -> _File:
     return _File(path.name, source, data, mark, regular, space, _checked(path.name, header))
 
 
-def _bytes(path: Path) -> Bytes:
+def bytes_of(path: Path) -> Bytes:
     """All bytes; of a large file as a view of it that takes no memory."""
     try:
         if path.name.lower().endswith(".gz"):

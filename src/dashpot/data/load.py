@@ -1,4 +1,4 @@
-"""Reading data: tables, arrays and folders of images."""
+"""Reading data: tables, arrays, and folders of images or texts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dashpot.data.arrays import read_labelled
 from dashpot.data.columnar import DataWarning
 from dashpot.data.delimited import read_delimited
 from dashpot.data.dialects import check_separator
+from dashpot.data.documents import document_files, holds_documents, read_documents
 from dashpot.data.encodings import check_encoding
 from dashpot.data.images import existing, image_files
 from dashpot.data.kinds import KINDS
@@ -26,8 +27,9 @@ from dashpot.data.rows import Rows, decided_frame
 from dashpot.data.signals import signals_of
 from dashpot.data.tables import read_table, row_numbers
 from dashpot.data.targets import demand_present, target_of
-from dashpot.data.text_rows import texts_in
+from dashpot.data.text_rows import how_of, texts_in
 from dashpot.data.words import all_texts
+from dashpot.texts.cutting import tokenizer_of
 
 if TYPE_CHECKING:
     import polars
@@ -54,13 +56,14 @@ def load_problem(
     encoding: str | None = None,
     separator: str | None = None,
     kind: str | None = None,
+    tokenizer: Any = None,
 ) -> Problem:
     """Read data with a target.
 
     Args:
-        source: a table (CSV, TSV, CSV.gz, Parquet, Feather, Excel, ARFF) with ``target`` naming a column, ``.npz``
-            (``X_train y_train X_test y_test``, or ``X y``), or a folder of class folders of images; ``None`` is
-            scikit-learn's digits as a table of 64 features.
+        source: a table (CSV, TSV, CSV.gz, JSON lines, Parquet, Feather, Excel, ARFF) with ``target`` naming a column,
+            ``.npz`` (``X_train y_train X_test y_test``, or ``X y``), or a folder of class folders of images or of
+            texts (``.txt``); ``None`` is scikit-learn's digits as a table of 64 features.
         target: the target column of a table. Class labels are what the file says, to the letter.
         task: ``"classification"`` or ``"regression"``; guessed from the target by default.
         weights: the column of a table that says how much each row counts, which is no input: a row of weight 0 is
@@ -73,11 +76,14 @@ def load_problem(
         separator: of a text file; comma, semicolon, tab and ``|`` are found.
         kind: of the inputs, ``"table"``, ``"image"``, ``"signal"`` or ``"text"``; by default the source tells
             (:func:`dashpot.data.arrays.as_inputs`). The columns of a table may be the steps of a signal. A table whose
-            columns all hold sentences (:func:`dashpot.data.text.reads_as_text`) is of kind ``"text"``.
+            columns all hold sentences (:func:`dashpot.data.text.reads_as_text`) is of kind ``"text"``; where it is said
+            of another one, its numbers and names are words beside those of its texts.
+        tokenizer: of texts, ``"words"`` (the default), ``"characters"``, a function or a file
+            (:func:`dashpot.texts.cutting.tokenizer_of`).
 
     A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test
-    rows are the test part. So are the images in ``test``, where the folder holds nothing but folders of these names
-    with class folders in them.
+    rows are the test part. So are the images or texts in ``test``, where the folder holds nothing but folders of these
+    names with class folders in them.
 
     Raises:
         ConfigError: a target without data, weights without a table, or a column that is not there.
@@ -88,6 +94,7 @@ def load_problem(
         DataWarning: what was read from a column ``split`` or from folders, row numbers that were left out, and a column
             of which it is not certain what it holds.
     """
+    cut = None if tokenizer is None else tokenizer_of(tokenizer)
     if weights is not None and (source is None or Path(source).is_dir() or Path(source).suffix == ".npz"):
         raise ConfigError("weights", "None where data are no table", weights, "Only a table has columns.")
     reading = Reading.of(numeric, dates, categorical, decimal, day_first)
@@ -95,6 +102,24 @@ def load_problem(
     form: TextForm = {"encoding": encoding, "separator": check_separator(separator)}
     if kind not in (None, *KINDS):
         raise UnknownNameError("kind", str(kind), KINDS)
+    problem = _problem(source, target, task, weights, reading, form, kind)
+    if cut is not None:
+        if problem.kind != "text":
+            way = "Say kind='text' (--kind text) if its columns are texts."
+            raise ConfigError("tokenizer", "None for other data than texts", tokenizer, way)
+        problem.how["tokenizer"] = cut
+    return problem
+
+
+def _problem(
+    source: str | Path | None,
+    target: str | None,
+    task: str | None,
+    weights: str | None,
+    reading: Reading,
+    form: TextForm,
+    kind: str | None,
+) -> Problem:
     if source is None:
         from sklearn.datasets import load_digits
 
@@ -111,20 +136,29 @@ def load_problem(
         return Problem("digits", rows, digits.target, task or "classification")
     path = existing(Path(source))
     if path.is_dir():
-        _demand_table(reading, form, "a folder of images", kind, "image")
-        files = image_files(path)
-        labels, test = class_folders(path, files)
-        if len(set(labels)) < 2:
-            one = f"got only {labels[0]!r}"
-            raise DataError(f"folder {path} must hold images of at least 2 classes, one folder each, {one}.")
-        warn_of_others(path, files)
-        return Problem(path.resolve().name, read_images(files), np.array(labels, dtype=object), task, test)
+        return _folder_problem(path, task, reading, form, kind)
     if path.suffix == ".npz":
-        _demand_table(reading, form, "an .npz file", kind, *KINDS)
+        _demand_table(reading, form, "an .npz file", kind, "table", "image", "signal")
         inputs, values, test = read_labelled(path, kind)
         return Problem(path.stem, inputs, values, task, test)
     _demand_kind(kind, path.name, "table", "signal", "text")
     return _table_problem(path, target, task, weights, reading, form, kind)
+
+
+def _folder_problem(path: Path, task: str | None, reading: Reading, form: TextForm, kind: str | None) -> Problem:
+    """Images or texts in class folders."""
+    texts = kind == "text" or (kind is None and holds_documents(path))
+    what, encoding = ("text", form["encoding"]) if texts else ("image", None)
+    _demand_table(reading, {**form, "encoding": None} if texts else form, f"a folder of {what}s", kind, what)
+    files = document_files(path) if texts else image_files(path)
+    labels, test = class_folders(path, files, what)
+    if len(set(labels)) < 2:
+        one = f"got only {labels[0]!r}"
+        raise DataError(f"folder {path} must hold {what}s of at least 2 classes, one folder each, {one}.")
+    warn_of_others(path, files, what)
+    inputs = read_documents(files, encoding) if texts else read_images(files)
+    how = {"columns": ("text",)} if texts else {}
+    return Problem(path.resolve().name, inputs, np.array(labels, dtype=object), task, test, how=how)
 
 
 def _demand_table(reading: Reading, form: TextForm, what: str, kind: str | None, *known: str) -> None:
@@ -169,7 +203,7 @@ def _table_problem(
     rows = decided_frame(frame, reading, comma)
     del frame
     for name in row_numbers(rows):
-        warnings.warn(f"column {name!r} is not an input: it numbers the rows.", DataWarning, stacklevel=3)
+        warnings.warn(f"column {name!r} is not an input: it numbers the rows.", DataWarning, stacklevel=4)
         rows = rows.without(name)
     if not rows.names:
         raise DataError(f"{path.name} must have a column besides the target.")
@@ -183,16 +217,16 @@ def _table_problem(
         warnings.warn(
             f"column 'split' is not an input: {told}, the other {len(rows) - len(test)} rows are to train on.",
             DataWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         rows = rows.without("split")
         if not rows.names:
             raise DataError(f"{path.name} must have a column besides the target and 'split'.")
     fixed = test if test is not None and len(test) else None
     inputs: Rows | np.ndarray = signals_of(path.name, rows) if kind == "signal" else rows
-    how = {}
+    how: dict[str, Any] = {}
     if kind == "text" or (kind is None and all_texts(rows, reading.categorical)):
-        inputs, how = texts_in(rows), {"columns": rows.names}
+        inputs, how = texts_in(rows), how_of(rows, reading.categorical)
     return Problem(path.name.split(".")[0], inputs, values, task, fixed, target, weight, weights or "", how)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from dashpot.core.errors import DataError
 from dashpot.data.arrays import as_rows, read_inputs
+from dashpot.data.documents import document_files, read_documents
 from dashpot.data.images import ImagePreprocessing, as_pixels, existing, image_files
 from dashpot.data.kinds import Prepares
 from dashpot.data.parts import named_test
@@ -50,9 +51,19 @@ def load_rows(
         arrays = path.suffix == ".npz" or isinstance(preprocessing, ImagePreprocessing)
         new = read_inputs(path) if arrays else read_table(path, encoding=encoding, separator=separator).frame
         return torch.from_numpy(new_inputs(new, preprocessing, target, weight)), [str(i) for i in range(len(new))]
+    if isinstance(preprocessing, TextPreprocessing) and path.is_dir():
+        files = document_files(path)
+        if len(preprocessing.columns) > 1:
+            raise DataError(
+                f"data must be a table with {', '.join(preprocessing.columns)}, as in training, got {path}."
+            )
+        x = preprocessing.transform(read_documents(files, encoding))
+        return torch.from_numpy(x), [str(file.relative_to(path)) for file in files]
     if isinstance(preprocessing, TextPreprocessing):
-        frame = read_table(path, preprocessing.columns, encoding=encoding, separator=separator).frame
-        texts = columns_for(path.name, frame_rows(frame), preprocessing.columns)
+        fields = preprocessing.fields
+        text = [name for name in preprocessing.columns if name not in fields.limits or name in fields.formats]
+        rows = frame_rows(read_table(path, text, encoding=encoding, separator=separator).frame)
+        texts = columns_for(path.name, rows, preprocessing.columns, fields)
         return torch.from_numpy(preprocessing.transform(texts)), [str(i) for i in range(len(texts))]
     assert isinstance(preprocessing, Preprocessing)
     # Of these the new rows alone may read as numbers.
@@ -78,7 +89,7 @@ def new_inputs(x: Any, preprocessing: Prepares, target: str = "", weight: str = 
         DataError: they do not fit ``preprocessing``.
     """
     if isinstance(preprocessing, TextPreprocessing):
-        return preprocessing.transform(as_texts("X", x, preprocessing.columns))
+        return preprocessing.transform(as_texts("X", x, preprocessing.columns, preprocessing.fields))
     given = x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x) if isinstance(x, list) else x
     if isinstance(preprocessing, ImagePreprocessing):
         return preprocessing.transform(as_pixels("X", np.asarray(given)))

@@ -11,7 +11,8 @@ import numpy as np
 
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.data.columnar import Rows
-from dashpot.data.delimited import read_delimited
+from dashpot.data.delimited import bytes_of, read_delimited
+from dashpot.data.json_lines import read_json_lines
 
 if TYPE_CHECKING:
     import polars
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 TEXT = tuple(f".{kind}{packed}" for kind in ("csv", "tsv", "txt") for packed in ("", ".gz"))
 PARQUET, ARROW, EXCEL = (".parquet", ".pq"), (".feather", ".arrow", ".ipc"), (".xlsx", ".xls", ".xlsb", ".ods")
 ARFF = (".arff",)
+JSON_LINES = tuple(f"{kind}{packed}" for kind in (".jsonl", ".ndjson") for packed in ("", ".gz"))
 FORMATS = (
-    "data must be .csv, .tsv or .txt (also with .gz), .parquet, .feather, .xlsx, .arff, .npz or a folder of images"
+    "data must be .csv, .tsv, .txt or .jsonl (also with .gz), .parquet, .feather, .xlsx, .arff, .npz, or a folder of"
+    " images or texts"
 )
 _ROW_NUMBERS = re.compile(r"|Unnamed: 0|__index_level_\d+__")
 
@@ -45,7 +48,8 @@ def read_table(
     separator: str | None = None,
     decimal: str | None = None,
 ) -> Table:
-    """A table from a text file (CSV, TSV), Parquet, Feather (Arrow IPC), Excel or ARFF file.
+    """A table from a text file (CSV, TSV), Parquet, Feather (Arrow IPC), Excel or ARFF file, or JSON
+    lines.
 
     Args:
         text: columns of a text file that are text even where all of it reads as numbers.
@@ -61,7 +65,7 @@ def read_table(
         table = Table(*found)
     else:
         for option, value in (("encoding", encoding), ("separator", separator)):
-            if value is not None and not (option == "encoding" and name.endswith(ARFF)):
+            if value is not None and not (option == "encoding" and name.endswith(ARFF + JSON_LINES)):
                 raise ConfigError(option, "given for a text file, such as .csv", value, f"Leave it out for {name}.")
         table = Table(_binary(path, name, encoding), None)
     if table.frame.height == 0:
@@ -77,6 +81,7 @@ def _binary(path: Path, name: str, encoding: str | None) -> polars.DataFrame:
         (ARROW, lambda: polars.read_ipc(path.read_bytes())),
         (EXCEL, lambda: _excel(path)),
         (ARFF, lambda: _arff(path, encoding)),
+        (JSON_LINES, lambda: read_json_lines(path.name, bytes(bytes_of(path)), encoding)),
     )
     reader = next((reader for endings, reader in readers if name.endswith(endings)), None)
     if reader is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from dashpot.core.errors import DataError
 from dashpot.data.columnar import Rows, is_missing
 from dashpot.data.rows import frame_rows
+from dashpot.data.text_fields import Fields
 
 FORMS = "texts: a list or array of strings [n] or [n, columns], a series, or a data frame"
 
@@ -22,11 +23,23 @@ def texts_in(rows: Rows) -> np.ndarray:
     return out
 
 
-def columns_for(source: str, rows: Rows, columns: Sequence[str]) -> np.ndarray:
+def how_of(rows: Rows, names: Collection[str] = ()) -> dict[str, Any]:
+    """What :meth:`dashpot.data.texts.TextPreprocessing.fit` takes beside the texts of a table.
+
+    Args:
+        names: columns that hold names, as the caller says.
+    """
+    return {"columns": rows.names, "names": tuple({*names, *rows.declared}), "formats": rows.formats}
+
+
+def columns_for(source: str, rows: Rows, columns: Sequence[str], fields: Fields) -> np.ndarray:
     """The columns that training had, by name and in its order; others are passed over.
 
+    Args:
+        fields: which of them hold no texts; numbers are read as those of training were.
+
     Raises:
-        DataError: some are missing.
+        DataError: some are missing, or a text in a column of numbers.
     """
     absent = [name for name in columns if name not in rows.names]
     if absent:
@@ -38,17 +51,19 @@ def columns_for(source: str, rows: Rows, columns: Sequence[str]) -> np.ndarray:
     out = np.empty((len(rows), len(columns)), dtype=object)
     for i, name in enumerate(columns):
         column = rows.column(name)
+        if name in fields.limits:
+            column = rows.numeric([name], fields.formats)[:, 0]
         # A column in which every new text is missing came as numbers.
         out[:, i] = None if column.dtype != object and np.isnan(column).all() else column
     return out
 
 
-def as_texts(name: str, x: Any, columns: Sequence[str] | None = None) -> np.ndarray:
+def as_texts(name: str, x: Any, columns: Sequence[str] | None = None, fields: Fields | None = None) -> np.ndarray:
     """What a caller gives as texts, as objects [n, columns].
 
     Args:
         name: of ``x`` in errors.
-        columns: of training; those of a data frame are found by these names.
+        columns, fields: of training; those of a data frame are found by these names.
 
     Raises:
         DataError: something else, or bytes that are no UTF-8.
@@ -58,7 +73,7 @@ def as_texts(name: str, x: Any, columns: Sequence[str] | None = None) -> np.ndar
     """
     if hasattr(x, "columns"):
         rows = frame_rows(x)
-        return texts_in(rows) if columns is None else columns_for(name, rows, columns)
+        return texts_in(rows) if columns is None else columns_for(name, rows, columns, fields or Fields())
     if hasattr(x, "to_list"):
         x = x.to_list()
     if isinstance(x, np.ndarray):

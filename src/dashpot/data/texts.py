@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from dashpot.core.errors import DataError
-from dashpot.texts.lexicon import MOST_TOKENS, Lexicon
-from dashpot.texts.protecting import NONE
-from dashpot.texts.tokens import PATTERNS, Tokenizer, splitter
+from dashpot.data.columnar import is_missing
+from dashpot.data.formats import Format
+from dashpot.data.text_fields import Fields
+from dashpot.texts.cutting import cutter, tokenizer_dict, tokenizer_from, tokenizer_of
+from dashpot.texts.lexicon import FIELD, MOST_TOKENS, Lexicon
+from dashpot.texts.tokens import PATTERNS
 
 
 @dataclass(frozen=True)
 class TextPreprocessing:
     """Texts cut into tokens, and the lexicon of the training rows.
 
+    A row begins with the words for columns of names and of numbers (:class:`~dashpot.data.text_fields.Fields`); the
+    texts follow, with a token between them. Where a row has more tokens than the network takes, long texts are cut, all
+    to the same length. A text that is empty or missing has no tokens, and a row of such texts is a row all the same.
+    Nothing is taken out of a text: marks of HTML, emoji and marks of direction are tokens as others are.
+
     Attributes:
-        columns: their names; the tokens of a further column follow behind an edge.
+        columns: their names, in the order of the inputs.
         lexicon: words, pieces and grams.
-        tokenizer: ``"words"``, ``"characters"``, or a function of a text that gives its tokens, or its name.
+        tokenizer: ``"words"``, ``"characters"``, a function or a file (:func:`dashpot.texts.cutting.tokenizer_of`); of
+            a saved run the name of a function, until the user has named it again.
+        fields: columns that hold no texts.
     """
 
     columns: tuple[str, ...]
     lexicon: Lexicon
     tokenizer: Any = "words"
     kind: str = "text"
+    fields: Fields = field(default_factory=Fields)
 
     @staticmethod
     def fit(
@@ -38,22 +49,32 @@ class TextPreprocessing:
         scaling: str = "standard",
         weight: np.ndarray | None = None,
         columns: Sequence[str] = (),
-        tokenizer: str | Tokenizer = "words",
+        tokenizer: Any = "words",
         length: int = MOST_TOKENS,
+        names: Collection[str] = (),
+        formats: Mapping[str, Format] | None = None,
     ) -> TextPreprocessing:
         """Learn from the rows ``train`` of ``texts``, objects [n, columns]; their targets take no part. ``scaling`` is
         for tables, and a text counts once, whatever its ``weight``.
 
+        Args:
+            columns: their names.
+            tokenizer: see :func:`dashpot.texts.cutting.tokenizer_of`.
+            length: of a row, at most.
+            names, formats: see :meth:`dashpot.data.text_fields.Fields.fit`.
+
         Raises:
             DataError: no training row has a token.
+            ConfigError: an unknown tokenizer.
         """
-        names = tuple(columns) or tuple(f"text {i}" for i in range(texts.shape[1]))
-        tokens = tokens_of(texts[train], tokenizer)
-        if not any(tokens):
+        known = tuple(columns) or tuple(f"text {i}" for i in range(texts.shape[1]))
+        how, fields = tokenizer_of(tokenizer), Fields.fit(texts, train, known, names, formats)
+        tokens = tokens_of(texts[train], how, known, fields, length - 2)
+        if not any(set(row) - {BETWEEN} for row in tokens):
             raise DataError(
                 "texts must have a token in some training row, got none. Choose another column, or another tokenizer."
             )
-        return TextPreprocessing(names, Lexicon.fit(tokens, length=length), tokenizer)
+        return TextPreprocessing(known, Lexicon.fit(tokens, length=length), how, fields=fields)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -83,8 +104,11 @@ class TextPreprocessing:
 
     def check(self) -> None:
         """Raise ValueError where values from a file do not fit together."""
-        if not self.columns or (isinstance(self.tokenizer, str) and self.tokenizer not in PATTERNS):
+        known = not isinstance(self.tokenizer, str) or self.tokenizer in PATTERNS or ":" in self.tokenizer
+        others = {*self.fields.names, *self.fields.limits} - set(self.columns)
+        if not self.columns or not known or others:
             raise ValueError("texts must have columns and a tokenizer that is known")
+        self.fields.check()
         self.lexicon.check()
 
     def transform(self, texts: np.ndarray) -> np.ndarray:
@@ -98,31 +122,48 @@ class TextPreprocessing:
                 f"texts must have {len(self.columns)} columns ({', '.join(self.columns)}), as in training, got shape"
                 f" {list(texts.shape)}."
             )
-        return self.lexicon.transform(tokens_of(texts, self.tokenizer))
+        room = self.lexicon.length - 2
+        return self.lexicon.transform(tokens_of(texts, self.tokenizer, self.columns, self.fields, room))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         return {
             "columns": list(self.columns),
             "lexicon": self.lexicon.to_dict(),
-            "tokenizer": str(self.tokenizer),
+            "tokenizer": tokenizer_dict(self.tokenizer),
             "kind": self.kind,
+            "fields": self.fields.to_dict(),
         }
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> TextPreprocessing:
         """The inverse of :meth:`to_dict`."""
         return TextPreprocessing(
-            tuple(data["columns"]), Lexicon.from_dict(data["lexicon"]), str(data["tokenizer"]), str(data["kind"])
+            tuple(data["columns"]),
+            Lexicon.from_dict(data["lexicon"]),
+            tokenizer_from(data["tokenizer"]),
+            str(data["kind"]),
+            Fields.from_dict(data.get("fields", {})),
         )
 
 
-BETWEEN = "\x1f"
-"""A token between the texts of two columns; a control character, which no tokenizer of ours leaves in a text."""
+BETWEEN = FIELD
+"""A token between the texts of two columns."""
 
 
-def tokens_of(texts: np.ndarray, tokenizer: str | Tokenizer) -> list[list[str]]:
+def tokens_of(
+    texts: np.ndarray,
+    tokenizer: Any,
+    columns: Sequence[str] = (),
+    fields: Fields | None = None,
+    room: int | None = None,
+) -> list[list[str]]:
     """The tokens of each row of ``texts`` [n, columns]; missing texts have none.
+
+    Args:
+        tokenizer: as :func:`dashpot.texts.cutting.tokenizer_of` gives it.
+        columns, fields: the names of the columns, and which of them hold no texts.
+        room: tokens of a row at most.
 
     Raises:
         DataError: a value that is neither a text nor missing.
@@ -130,17 +171,31 @@ def tokens_of(texts: np.ndarray, tokenizer: str | Tokenizer) -> list[list[str]]:
     >>> tokens_of(np.array([["How are you?", None], ["我很好", "ok"]], dtype=object), "words")
     [['How', 'are', 'you', '?', '\\x1f'], ['我', '很', '好', '\\x1f', 'ok']]
     """
-    split = splitter(tokenizer, NONE)
-    found = []
-    for place, row in enumerate(texts):
-        tokens: list[str] = []
-        for i, text in enumerate(row):
-            if i:
-                tokens.append(BETWEEN)
-            if text is None or (isinstance(text, float) and np.isnan(text)):
-                continue
-            if not isinstance(text, str):
+    cut, fields = cutter(tokenizer), fields or Fields()
+    first: list[list[str]] = [[] for _ in texts]
+    parts: list[list[list[str]]] = [[] for _ in texts]
+    for i in range(texts.shape[1]):
+        name = columns[i] if columns else ""
+        if name in fields:
+            for row, words in zip(first, fields.words(name, texts[:, i]), strict=True):
+                row += words
+            continue
+        for place, text in enumerate(texts[:, i]):
+            if not isinstance(text, str) and not is_missing(text):
                 raise DataError(f"row {place} must hold a text, got {text!r}. Name a column of texts.")
-            tokens += split(text).tokens
-        found.append(tokens)
-    return found
+            parts[place].append(cut(text.replace(FIELD, " ")) if isinstance(text, str) else [])
+    return [_joined(words, own, room) for words, own in zip(first, parts, strict=True)]
+
+
+def _joined(words: list[str], parts: list[list[str]], room: int | None) -> list[str]:
+    """Words for columns, then texts; of long ones as many tokens as there is room for."""
+    between = len(parts) - 1 + bool(words and parts)
+    if room is not None and len(words) + between + sum(map(len, parts)) > room:
+        left, order = max(room - len(words) - between, 0), sorted(range(len(parts)), key=lambda i: len(parts[i]))
+        for done, i in enumerate(order):
+            parts[i] = parts[i][: left // (len(parts) - done)]
+            left -= len(parts[i])
+    out = list(words)
+    for i, tokens in enumerate(parts):
+        out += [BETWEEN, *tokens] if i or words else tokens
+    return out

@@ -1,4 +1,4 @@
-"""What the estimators share: tables, images or signals in, a trained network behind."""
+"""What the estimators share: tables, images, signals or texts in, a trained network behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dashpot.core.technique import Technique
 from dashpot.data import Problem, Target
 from dashpot.data.reading import Reading
 from dashpot.data.rows import Rows
-from dashpot.estimators.inputs import array_of, arrays, arrays_as, kind_name, table
+from dashpot.estimators.inputs import arrays_as, inputs_of, kind_name, table, texts_as
 from dashpot.estimators.preparing import prepared_by, transformed, usual_length
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
@@ -30,6 +30,7 @@ from dashpot.search.fixed import checked_options, fixed_network
 from dashpot.search.outcome.tested import AUTO as TTA_AUTO
 from dashpot.search.tune import tune
 from dashpot.techniques.stopping.early_stopping import EarlyStopping
+from dashpot.texts.cutting import tokenizer_of
 from dashpot.training.loop import fit
 from dashpot.training.versions import TTA
 
@@ -38,10 +39,11 @@ AUTO = "auto"
 
 
 class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """The base class of both estimators: tables, images or signals in, a trained network inside."""
+    """The base class of both estimators: tables, images, signals or texts in, a trained network inside."""
 
     _kind: str
     _columns: tuple[str, ...]
+    _how: dict[str, Any]
 
     def __init__(
         self,
@@ -66,6 +68,8 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         numeric: Iterable[str] | None = None,
         dates: Iterable[str] | None = None,
         categorical: Iterable[str] | None = None,
+        kind: str | None = None,
+        tokenizer: Any = "words",
     ) -> None:
         self.recipe = recipe
         self.budget = budget
@@ -87,6 +91,8 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         self.numeric = numeric
         self.dates = dates
         self.categorical = categorical
+        self.kind = kind
+        self.tokenizer = tokenizer
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -98,17 +104,23 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         return tags
 
     def _inputs(self, x: Any, *, reset: bool) -> Rows | np.ndarray:
-        """The rows of a table, images [n, channels, height, width] or signals [n, channels, steps]."""
+        """The rows of a table, images [n, channels, height, width], signals [n, channels, steps], or texts
+        [n, columns].
+        """
         if not reset:
             if self._kind == "table":
                 return table(self, x, reset=False, columns=self._columns, reading=None)
+            if self._kind == "text":
+                return texts_as(self, x, self._columns, self.preprocessing_.fields)
             return arrays_as(self, x, self._kind, self.preprocessing_.shape)
-        found = array_of(x)
-        reading = Reading.of(self.numeric, self.dates, self.categorical)
-        inputs = table(self, x, reset=True, columns=(), reading=reading) if found is None else arrays(self, found)
-        if found is not None and reading != Reading():
-            raise ConfigError("numeric, dates and categorical", "None where X is no table", list(found.shape))
-        self._kind, self._columns = kind_name(inputs), inputs.names if isinstance(inputs, Rows) else ()
+        inputs, how = inputs_of(self, x, self.kind, Reading.of(self.numeric, self.dates, self.categorical))
+        self._kind = kind_name(inputs)
+        self._columns = inputs.names if isinstance(inputs, Rows) else how.get("columns", ())
+        if self._kind == "text":
+            how["tokenizer"] = tokenizer_of(self.tokenizer)
+        elif self.tokenizer != "words":
+            raise ConfigError("tokenizer", "'words' for other data than texts", self.tokenizer, "Leave it out.")
+        self._how = how
         return inputs
 
     def _seed(self) -> int:
@@ -150,7 +162,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
                 np.sort(part)
                 for part in train_test_split(train, test_size=fraction, random_state=seed, stratify=stratify)
             )
-        self.preprocessing_: Any = prepared_by(inputs, train, counts, self.pictures)
+        self.preprocessing_: Any = prepared_by(inputs, train, counts, self.pictures, self._how)
         x = torch.from_numpy(transformed(self.preprocessing_, inputs))
         with initial_weights(seed):
             network = fixed_network(self.preprocessing_, x, train, outputs, options, classes=strata is not None)
@@ -185,8 +197,10 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         """Of the network, those that were given.
 
         Raises:
-            ConfigError: one that is given twice, or ``net`` that is no mapping.
+            ConfigError: one that is given twice, ``net`` that is no mapping, or a depth of a network for texts.
         """
+        if self._kind == "text" and self.depth is not None:
+            raise ConfigError("depth", "None for texts", self.depth, "Leave it out: their network has one hidden part.")
         found: dict[str, Any] = {
             name: check_whole(name, value, low)
             for name, value, low in (("width", self.width, 1), ("depth", self.depth, 0))
@@ -221,7 +235,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             tta=self.tta if self.tta is not None else "none",
         )
         result = tune(
-            Problem("data", inputs, y, task, weight=weight),
+            Problem("data", inputs, y, task, weight=weight, how=self._how),
             net=self._options() or None,
             budget=None if self.trials is not None else self.budget,
             trials=self.trials,

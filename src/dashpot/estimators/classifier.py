@@ -20,11 +20,12 @@ from dashpot.evaluation.decision import Decision
 
 
 class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """A network for tables, images or signals, trained with a recipe of regularizers.
+    """A network for tables, images, signals or texts, trained with a recipe of regularizers.
 
     Tables get a multilayer perceptron. Images [n, h, w], [n, h, w, c] or [n, c, h, w] with 1 or 3 channels, bytes or
     floats, and signals [n, channels, steps] with fewer than 8 channels get a convolutional network
-    (:class:`dashpot.nets.ConvNet`, :class:`dashpot.nets.ConvNet1d`). Images are standardized inside the network, after
+    (:class:`dashpot.nets.ConvNet`, :class:`dashpot.nets.ConvNet1d`), lists of strings one over words
+    (:class:`dashpot.nets.TextConv`). Images are standardized inside the network, after
     all augmentation, so a recipe may hold any technique on images.
 
     Parameters
@@ -51,8 +52,8 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         ``{"kernel": 7}`` for signals. A search takes several values, ``{"activation": ("relu", "gelu")}``, of the
         options of ``dashpot tune --net``.
     epochs : int or None, default=None
-        None: 100, or about 3,000 steps in a search. Of images about 1,000 steps, of signals about 1,500, in 10 to 100
-        epochs.
+        None: 100, or about 3,000 steps in a search. Of images about 1,000 steps, of signals about 1,500, of texts
+        about 800, in 10 to 100 epochs.
     batch_size : int or "auto", default="auto"
         ``"auto"``: about a fiftieth of the rows; 64 images or signals.
     lr : float or None, default=None
@@ -77,13 +78,19 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
     numeric, dates, categorical : list of str or None, default=None
         Columns of numbers, of dates and of names; by default what :func:`dashpot.data.reading.decide` finds. Columns
         without a name are x0, x1, ...
+    kind : "text" or None, default=None
+        ``"text"``: columns are texts, also short ones, and numbers and names beside them are words of their row.
+        None: lists and series of strings are texts, and so is a table whose columns all hold sentences.
+    tokenizer : "words", "characters", callable or path, default="words"
+        How texts are cut: at spaces and marks (single characters in scripts without spaces); into characters; by a
+        function of a text that gives its tokens; or by a file of Hugging Face's ``tokenizers``.
 
     Attributes
     ----------
     classes_ : ndarray
     model_ : torch.nn.Module
         The trained network, without hooks, on the CPU; of a search, the ensemble of its finalists.
-    preprocessing_ : Preprocessing, ImagePreprocessing or SignalPreprocessing
+    preprocessing_ : Preprocessing, ImagePreprocessing, SignalPreprocessing or TextPreprocessing
         How columns became features: standardized numbers, one-hot levels, indicators of missing values; of images size,
         mean and scale.
     history_ : list of dict
@@ -119,6 +126,13 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
     >>> model = DashpotClassifier("translation:fraction=0.1", width=8, epochs=10, random_state=0)
     >>> bool(model.fit(images, digit[:300]).score(images, digit[:300]) > 0.8)
     True
+
+    Texts:
+
+    >>> texts = ["what a lovely day", "a dull and rainy day"] * 20
+    >>> model = DashpotClassifier(epochs=10, random_state=0).fit(texts, ["good", "bad"] * 20)
+    >>> model.predict(["lovely", "rainy"]).tolist()
+    ['good', 'bad']
     """
 
     def __init__(
@@ -145,6 +159,8 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         numeric: Iterable[str] | None = None,
         dates: Iterable[str] | None = None,
         categorical: Iterable[str] | None = None,
+        kind: str | None = None,
+        tokenizer: Any = "words",
     ) -> None:
         super().__init__(
             recipe,
@@ -167,12 +183,14 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
             numeric=numeric,
             dates=dates,
             categorical=categorical,
+            kind=kind,
+            tokenizer=tokenizer,
         )
         self.class_weight = class_weight
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train on ``X``, a table (NumPy, SciPy sparse, pandas, polars), images or signals (arrays or tensors), and
-        class labels ``y``.
+        """Train on ``X``, a table (NumPy, SciPy sparse, pandas, polars), images or signals (arrays or tensors), or
+        texts (lists, arrays, series, columns), and class labels ``y``.
 
         ``sample_weight`` [rows]: a row of weight 0 is absent, its class too; one of weight 2 counts as two in the loss,
         the scaling of columns and the score that early stopping watches. Mini-batches hold single rows.

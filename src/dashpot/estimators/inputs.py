@@ -9,15 +9,20 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_feature_names, _check_n_features, _check_sample_weight, check_array
 
-from dashpot.core.errors import DataError
+from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.weights import as_counts, checked_weights
 from dashpot.data.arrays import as_inputs
 from dashpot.data.columnar import is_missing
 from dashpot.data.kinds import kind_of
 from dashpot.data.reading import Reading
 from dashpot.data.rows import Rows, decided, to_rows
+from dashpot.data.text_fields import Fields
+from dashpot.data.text_rows import as_texts, columns_for, how_of, texts_in
+from dashpot.data.words import all_texts
 
 FORMS = "a table [n, features], images [n, h, w], [n, h, w, c] or [n, c, h, w], or signals [n, channels, steps]"
+KINDS = (None, "text")
+"""What ``kind`` of an estimator may be."""
 
 
 def is_frame(x: Any) -> bool:
@@ -52,6 +57,43 @@ def array_of(x: Any) -> np.ndarray | None:
     if x.dtype.kind not in "fiub":
         raise DataError(f"X must hold numbers where it has {x.ndim} axes, got {x.dtype}. Convert it.")
     return x
+
+
+def is_texts(x: Any) -> bool:
+    """Whether X is a list, an array [n] or a series of texts, some of which may be missing."""
+    if is_frame(x) and not hasattr(x, "to_list"):
+        return False
+    if isinstance(x, np.ndarray) and x.ndim != 1:
+        return False
+    values = x.to_list() if hasattr(x, "to_list") else x.tolist() if isinstance(x, np.ndarray) else x
+    if not isinstance(values, list | tuple):
+        return False
+    return any(isinstance(v, str) for v in values) and all(isinstance(v, str) or is_missing(v) for v in values)
+
+
+def texts_as(estimator: BaseEstimator, x: Any, columns: tuple[str, ...], fields: Fields) -> np.ndarray:
+    """Texts [n, columns] of a prediction, in any form: columns of a frame as scikit-learn has them, others by position.
+
+    Args:
+        estimator: named in errors.
+        columns, fields: of training.
+
+    Raises:
+        DataError: no texts.
+        ValueError: no rows, or other columns, in the words of scikit-learn.
+    """
+    if is_frame(x) and hasattr(x, "columns"):
+        rows = table(estimator, x, reset=False, columns=columns, reading=None)
+        found = columns_for("X", rows, columns, fields)
+    else:
+        found = as_texts("X", x, columns, fields)
+        _demand_rows(estimator, found)
+        if found.shape[1] != len(columns):
+            raise ValueError(
+                f"X has {found.shape[1]} features, but {type(estimator).__name__} is expecting {len(columns)} features"
+                " as input."
+            )
+    return found
 
 
 def _refuse_sizes(parts: Any) -> None:
@@ -139,8 +181,43 @@ def table(estimator: BaseEstimator, x: Any, *, reset: bool, columns: Any, readin
     return decided(rows, reading) if reading is not None else rows.renamed(columns)
 
 
+def inputs_of(
+    estimator: BaseEstimator, x: Any, kind: str | None, reading: Reading
+) -> tuple[Rows | np.ndarray, dict[str, Any]]:
+    """The inputs of a training, and of texts what else their preprocessing is fitted with.
+
+    Args:
+        estimator: named in errors; the number of columns and their names are set there.
+        kind: ``"text"``: the columns are texts, or stand beside them; None: as found.
+        reading: how columns are read.
+
+    Raises:
+        ConfigError: another kind, or a reading of what is no table.
+        DataError: X cannot be used.
+    """
+    if kind not in KINDS:
+        raise ConfigError("kind", "'text' or None", kind, "None finds tables, images, signals and sentences.")
+    if is_texts(x):
+        if reading != Reading():
+            raise ConfigError("numeric, dates and categorical", "None where X is no table", type(x).__name__)
+        _check_feature_names(estimator, None, reset=True)  # of an earlier training on a table
+        texts = as_texts("X", x)
+        estimator.n_features_in_ = 1
+        return texts, {"columns": ("text",)}
+    found = array_of(x)
+    if found is not None:
+        if reading != Reading() or kind is not None:
+            option = "kind" if kind is not None else "numeric, dates and categorical"
+            raise ConfigError(option, "None where X is no table", list(found.shape))
+        return arrays(estimator, found), {}
+    rows = table(estimator, x, reset=True, columns=(), reading=reading)
+    if kind == "text" or all_texts(rows, reading.categorical):
+        return texts_in(rows), how_of(rows, reading.categorical)
+    return rows, {}
+
+
 def kind_name(inputs: Rows | np.ndarray) -> str:
-    """``"table"``, ``"image"`` or ``"signal"``."""
+    """``"table"``, ``"image"``, ``"signal"`` or ``"text"``."""
     return kind_of(inputs).name
 
 

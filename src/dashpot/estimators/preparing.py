@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +17,18 @@ from dashpot.training.builtin import TrainingLength
 from dashpot.training.defaults import LARGEST, MOST_EPOCHS, SMALLEST_FIXED_EPOCHS, batch_size_for
 
 
-def prepared_by(inputs: Rows | np.ndarray, train: np.ndarray, weight: np.ndarray | None, pictures: str | None) -> Any:
+def prepared_by(
+    inputs: Rows | np.ndarray,
+    train: np.ndarray,
+    weight: np.ndarray | None,
+    pictures: str | None,
+    texts: Mapping[str, Any],
+) -> Any:
     """What is learned of the rows ``train``, by the weight of all rows.
 
     Args:
         pictures: what images are; None: as found.
+        texts: of texts the columns and the tokenizer; else empty.
 
     Raises:
         ConfigError: ``pictures`` of other data, or of an unknown name.
@@ -31,7 +39,7 @@ def prepared_by(inputs: Rows | np.ndarray, train: np.ndarray, weight: np.ndarray
     if isinstance(inputs, Rows):
         how: Any = Preprocessing.fit(inputs, train, strict=False, weight=weight)
     else:
-        how = KINDS[kind_of(inputs).name].preprocessing.fit(inputs, train, weight=weight)
+        how = KINDS[kind_of(inputs).name].preprocessing.fit(inputs, train, weight=weight, **texts)
     if pictures is None:
         return how
     if not isinstance(how, ImagePreprocessing):
@@ -40,14 +48,16 @@ def prepared_by(inputs: Rows | np.ndarray, train: np.ndarray, weight: np.ndarray
 
 
 def transformed(how: Any, inputs: Rows | np.ndarray) -> np.ndarray:
-    """What a network takes: features, pixels in their own range (bytes stay bytes), or standardized signals."""
+    """What a network takes: features, pixels in their own range (bytes stay bytes), standardized signals, or rows of
+    words.
+    """
     found = how.transform(inputs, strict=False) if isinstance(inputs, Rows) else how.transform(inputs)
     return np.asarray(found)
 
 
 def usual_length(kind: str, rows: int) -> TrainingLength:
-    """Of a training where nothing is said. Tables have 100 epochs, so that few rows have smaller batches; images and
-    signals about as many steps as ``dashpot fit`` gives them.
+    """Of a training where nothing is said. Tables have 100 epochs, so that few rows have smaller batches; images,
+    signals and texts about as many steps as ``dashpot fit`` gives them.
     """
     if kind != "table":
         return TrainingLength.default(kind, rows)

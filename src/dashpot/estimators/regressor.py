@@ -15,7 +15,7 @@ from dashpot.estimators.inputs import present
 
 
 class DashpotRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """A network for tables, images or signals with numbers to predict, trained with a recipe of regularizers.
+    """A network for tables, images, signals or texts with numbers to predict, trained with a recipe of regularizers.
 
     The target is standardized inside, so strengths mean the same whatever its units. Parameters and attributes are
     those of :class:`DashpotClassifier`, without classes and decisions; ``metric`` of a search is r2 (None), rmse or
@@ -32,7 +32,7 @@ class DashpotRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc] 
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train on a table, images or signals ``X``, and values ``y`` [rows] or [rows, outputs].
+        """Train on a table, images, signals or texts ``X``, and values ``y`` [rows] or [rows, outputs].
 
         ``sample_weight`` [rows]: a row of weight 0 is absent; one of weight 2 counts as two in the loss, the scaling of
         columns and of ``y``, and the score that early stopping watches. Mini-batches hold single rows.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from dashpot.core.files import write_atomic
 from dashpot.core.recipe import Recipe
 from dashpot.data import Prepared, Target
 from dashpot.data.kinds import KINDS, Prepares
+from dashpot.data.texts import TextPreprocessing
 from dashpot.evaluation.decision import Decision
 from dashpot.runs.factories import describe, from_description, holds_own
+from dashpot.texts.cutting import again
 from dashpot.training.checkpoint import FILE as CHECKPOINT
 from dashpot.training.versions import TTA, demand_images
 
@@ -113,7 +116,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def load_run(
-    folder: str | Path, tta: Any = SAVED, make: Callable[..., nn.Module] | None = None
+    folder: str | Path, tta: Any = SAVED, make: Callable[..., nn.Module] | None = None, tokenizer: Any = None
 ) -> tuple[nn.Module, Prepares, Target]:
     """The network of a finished run, in evaluation mode, with how to prepare its inputs and read its outputs.
 
@@ -121,10 +124,11 @@ def load_run(
         tta: test-time augmentation in any form that :meth:`dashpot.TTA.of` reads, or None; by default the run's own.
             With one the network is a :class:`~dashpot.training.versions.TTANetwork` around the trained one.
         make: of a run whose network is the user's own the function that made it.
+        tokenizer: of a run whose tokenizer is a function of the user's own that function, or its name.
 
     Raises:
-        ConfigError: ``tta`` that is none, or is given for a table; or ``make`` that is missing, is not the one that
-            made the network, or is given where the network is built in.
+        ConfigError: ``tta`` that is none, or is given for a table; or ``make`` or ``tokenizer`` that is missing, is
+            not that of the run, or is given where the run needs none.
         StorageError: a file is missing or damaged.
     """
     from safetensors import SafetensorError
@@ -143,6 +147,7 @@ def load_run(
         setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
         kind = setup["inputs"]["kind"]
         preprocessing: Prepares = KINDS[kind].preprocessing.from_dict(setup["inputs"])
+        preprocessing = _cutting(preprocessing, tokenizer)
         target = Target(**{**setup["target"], "classes": tuple(setup["target"]["classes"])})
         own_network = holds_own(setup["network"])
         _demand_make(make, own_network)
@@ -164,7 +169,19 @@ def load_run(
 
 
 class MakeError(ConfigError):
-    """``--model`` is missing, superfluous or not the one that made the run's network."""
+    """``--model`` or ``--tokenizer`` is missing, superfluous or not that of the run."""
+
+
+def _cutting(preprocessing: Prepares, tokenizer: Any) -> Prepares:
+    """With the user's tokenizer, where the run has one."""
+    if not isinstance(preprocessing, TextPreprocessing):
+        if tokenizer is not None:
+            raise MakeError("tokenizer", "left out for a run on other data than texts", tokenizer)
+        return preprocessing
+    try:
+        return replace(preprocessing, tokenizer=again(preprocessing.tokenizer, tokenizer))
+    except ConfigError as error:
+        raise MakeError(error.parameter, error.rule, error.value, error.remedy) from None
 
 
 def _demand_make(make: Any, wanted: bool) -> None:

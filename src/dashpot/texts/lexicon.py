@@ -23,6 +23,12 @@ MOST_WORDS, MOST_PIECES, MOST_GRAMS, MOST_TOKENS = 50_000, 30_000, 50_000, 512
 LEAST = 2
 """Texts that hold a word or a gram, and words that hold a piece, at least: what is there once teaches nothing."""
 PIECES = (3, 4, 5)
+LONGEST = 100
+"""Characters of a word that count: what has more is no word that anybody writes twice."""
+FIELD = "\x1f"
+"""Begins words that stand for a column (``colour=red``): they are kept as they are and have no pieces, and an unknown
+one is left out. No text holds this control character, and it alone stands between the texts of two columns.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Lexicon:
             most: words, pieces and grams at most, under these names.
         """
         most = {"words": MOST_WORDS, "pieces": MOST_PIECES, "grams": MOST_GRAMS, **(most or {})}
-        lowered = [[token.lower() for token in tokens] for tokens in texts]
+        lowered = [[key_of(token) for token in tokens] for tokens in texts]
         every = Counter(word for tokens in lowered for word in set(tokens))
         words = _first(every, most["words"])
         # Of each word once: a piece of one frequent word says no more than the word.
@@ -141,15 +147,18 @@ class Lexicon:
         return out
 
     def _numbers(self, token: str) -> list[int]:
-        lowered = token.lower()
+        lowered = key_of(token)
         entry = self._entry.get(lowered)
         if entry is not None:
             return [SHAPES * entry + shape_of(token)]
+        if token.startswith(FIELD):
+            return []
         return [SHAPES * UNKNOWN + shape_of(token), *(SHAPES * piece for piece in self.pieces_in(lowered))]
 
     def names(self, row: Iterable[int]) -> list[str]:
         """The entries of a row, to read; pieces begin with ``#``."""
-        every = ["", "<unknown>", "<edge>", *self.words, *(f"#{piece}" for piece in self.pieces)]
+        words = (word.lstrip(FIELD) or "<next>" for word in self.words)
+        every = ["", "<unknown>", "<edge>", *words, *(f"#{piece}" for piece in self.pieces)]
         return [every[number // SHAPES] for number in row if number]
 
     def check(self) -> None:
@@ -178,12 +187,23 @@ class Lexicon:
         )
 
 
+def key_of(token: str) -> str:
+    """A token as the lexicon has it.
+
+    >>> key_of("Red"), len(key_of("ha" * 1000))
+    ('red', 100)
+    """
+    return token if token.startswith(FIELD) else token[:LONGEST].lower()
+
+
 def pieces_of(word: str) -> list[str]:
-    """All runs of 3 to 5 characters of a word between ``<`` and ``>``.
+    """All runs of 3 to 5 characters of a word between ``<`` and ``>``; none of a word for a column.
 
     >>> pieces_of("car")
     ['<ca', 'car', 'ar>', '<car', 'car>', '<car>']
     """
+    if word.startswith(FIELD):
+        return []
     marked = f"<{word}>"
     return [marked[i : i + n] for n in PIECES for i in range(len(marked) - n + 1)]
 
