@@ -29,7 +29,7 @@ def fitted() -> DashpotClassifier:
 
 def test_texts_in_any_form_are_the_same(fitted: DashpotClassifier) -> None:
     assert isinstance(fitted.preprocessing_, TextPreprocessing)
-    assert (fitted.n_features_in_, fitted.model_.__class__.__name__) == (1, "TextConv")
+    assert fitted.n_features_in_ == 1
     want = fitted.predict_proba(TEXTS)
     assert (fitted.predict(TEXTS) == Y).mean() > 0.9
     forms = (np.array(TEXTS), np.array(TEXTS, dtype=object), pandas.Series(TEXTS), polars.Series(TEXTS), tuple(TEXTS))

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Bytes = bytes | mmap.mmap
 INFER_ROWS = 5000
 TRIES = 4
+LONGEST_FIELD = 1 << 27
+"""Characters of a field; the csv module's own limit is 131,072."""
 
 
 class Delimited(NamedTuple):
@@ -252,6 +254,7 @@ def _split(file: _File) -> list[list[str]]:
         DataError: a row with more fields than the header, or a quote that is never closed.
     """
     text = bytes(file.data).decode()
+    csv.field_size_limit(LONGEST_FIELD)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=file.separator, skipinitialspace=file.spaced)
     rows: list[list[str]] = []
     width, begin = len(file.header), 1

@@ -21,7 +21,7 @@ def read_json_lines(name: str, data: bytes, encoding: str | None = None) -> pola
         encoding: UTF-8 and UTF-16 are found.
 
     Raises:
-        DataError: a line that is no object, or holds lists or objects; with its number.
+        DataError: a line that is no object, or holds lists, objects or halves of characters; with its number.
 
     >>> read_json_lines("a.jsonl", b'{"text": "so", "stars": 5}\\n\\n{"text": null, "stars": 3.5}\\n').rows()
     [('so', 5.0), (None, 3.5)]
@@ -61,6 +61,10 @@ def _row(name: str, number: int, line: str) -> dict[str, Any]:
                 f"{name} must hold texts, numbers and truth values, got {type(value).__name__} in {key!r} of line"
                 f" {number}. Convert or remove it."
             )
+        try:
+            f"{key}{value}".encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{name} must hold whole characters, got {error} in line {number}. Correct it.") from None
     return row
 
 

@@ -93,9 +93,9 @@ def as_texts(name: str, x: Any, columns: Sequence[str] | None = None, fields: Fi
 def _text(name: str, row: int, value: Any) -> Any:
     if is_missing(value):
         return None
-    if not isinstance(value, bytes):
-        return value
     try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError as error:
+        if isinstance(value, str):
+            value.encode()  # halves of characters cannot be saved
+        return value.decode("utf-8") if isinstance(value, bytes) else value
+    except UnicodeError as error:
         raise DataError(f"{name} must hold text in UTF-8, got {error} in row {row}. Decode it first.") from None

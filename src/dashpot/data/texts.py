@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from dashpot.core.errors import DataError
-from dashpot.data.columnar import is_missing
+from dashpot.data.columnar import DataWarning, is_missing
 from dashpot.data.formats import Format
 from dashpot.data.text_fields import Fields
-from dashpot.texts.cutting import cutter, tokenizer_dict, tokenizer_from, tokenizer_of
+from dashpot.texts.cutting import again, cutter, tokenizer_dict, tokenizer_from, tokenizer_of
 from dashpot.texts.lexicon import FIELD, MOST_TOKENS, Lexicon
 from dashpot.texts.tokens import PATTERNS
 
@@ -66,6 +67,9 @@ class TextPreprocessing:
         Raises:
             DataError: no training row has a token.
             ConfigError: an unknown tokenizer.
+
+        Warns:
+            DataWarning: no two rows share a word.
         """
         known = tuple(columns) or tuple(f"text {i}" for i in range(texts.shape[1]))
         how, fields = tokenizer_of(tokenizer), Fields.fit(texts, train, known, names, formats)
@@ -74,7 +78,15 @@ class TextPreprocessing:
             raise DataError(
                 "texts must have a token in some training row, got none. Choose another column, or another tokenizer."
             )
-        return TextPreprocessing(known, Lexicon.fit(tokens, length=length), how, fields=fields)
+        lexicon = Lexicon.fit(tokens, length=length)
+        if not set(lexicon.words) - {BETWEEN}:
+            warnings.warn(
+                f"no word is in two training rows of {', '.join(known[:8])}: they hold ids, or too few texts to learn"
+                " from.",
+                DataWarning,
+                stacklevel=3,
+            )
+        return TextPreprocessing(known, lexicon, how, fields=fields)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -124,6 +136,14 @@ class TextPreprocessing:
             )
         room = self.lexicon.length - 2
         return self.lexicon.transform(tokens_of(texts, self.tokenizer, self.columns, self.fields, room))
+
+    def named_again(self, tokenizer: Any) -> TextPreprocessing:
+        """What was saved, with the function that the user has named again; None where none is needed.
+
+        Raises:
+            ConfigError: it is needed, or another one than that of the run.
+        """
+        return replace(self, tokenizer=again(self.tokenizer, tokenizer))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""

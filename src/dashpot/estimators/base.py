@@ -30,7 +30,6 @@ from dashpot.search.fixed import checked_options, fixed_network
 from dashpot.search.outcome.tested import AUTO as TTA_AUTO
 from dashpot.search.tune import tune
 from dashpot.techniques.stopping.early_stopping import EarlyStopping
-from dashpot.texts.cutting import tokenizer_of
 from dashpot.training.loop import fit
 from dashpot.training.versions import TTA
 
@@ -117,7 +116,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         self._kind = kind_name(inputs)
         self._columns = inputs.names if isinstance(inputs, Rows) else how.get("columns", ())
         if self._kind == "text":
-            how["tokenizer"] = tokenizer_of(self.tokenizer)
+            how["tokenizer"] = self.tokenizer
         elif self.tokenizer != "words":
             raise ConfigError("tokenizer", "'words' for other data than texts", self.tokenizer, "Leave it out.")
         self._how = how

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from dashpot.data.kinds import KINDS, Prepares
 from dashpot.data.texts import TextPreprocessing
 from dashpot.evaluation.decision import Decision
 from dashpot.runs.factories import describe, from_description, holds_own
-from dashpot.texts.cutting import again
 from dashpot.training.checkpoint import FILE as CHECKPOINT
 from dashpot.training.versions import TTA, demand_images
 
@@ -179,7 +177,7 @@ def _cutting(preprocessing: Prepares, tokenizer: Any) -> Prepares:
             raise MakeError("tokenizer", "left out for a run on other data than texts", tokenizer)
         return preprocessing
     try:
-        return replace(preprocessing, tokenizer=again(preprocessing.tokenizer, tokenizer))
+        return preprocessing.named_again(tokenizer)
     except ConfigError as error:
         raise MakeError(error.parameter, error.rule, error.value, error.remedy) from None
 
