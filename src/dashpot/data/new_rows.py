@@ -61,8 +61,8 @@ def load_rows(
         return torch.from_numpy(x), [str(file.relative_to(path)) for file in files]
     if isinstance(preprocessing, TextPreprocessing):
         fields = preprocessing.fields
-        text = [name for name in preprocessing.columns if name not in fields.limits or name in fields.formats]
-        rows = frame_rows(read_table(path, text, encoding=encoding, separator=separator).frame)
+        own = [name for name in preprocessing.columns if name not in fields.limits or name in fields.formats]
+        rows = frame_rows(read_table(path, own, encoding=encoding, separator=separator).frame)
         texts = columns_for(path.name, rows, preprocessing.columns, fields)
         return torch.from_numpy(preprocessing.transform(texts)), [str(i) for i in range(len(texts))]
     assert isinstance(preprocessing, Preprocessing)
