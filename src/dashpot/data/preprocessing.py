@@ -24,7 +24,7 @@ from dashpot.data.columns import (
 from dashpot.data.formats import Format
 from dashpot.data.rows import Rows, decided
 from dashpot.data.stage import Staged
-from dashpot.data.text import CELLS, MAX_TERMS, Corpus, TextColumn
+from dashpot.data.text import CELLS, MAX_TOPICS, Corpus, TextColumn
 from dashpot.data.words import columns_of_text
 
 SCALINGS = ("standard", "robust")
@@ -36,7 +36,7 @@ class Layout(NamedTuple):
     Attributes:
         numeric: how many come first: the numeric ones and, behind them, the indicators (0 or 1) of missing values.
         nominal: start and stop of each nominal column's one-hot block.
-        text: start and stop of the TF-IDF columns of all text columns; both are the number of features where there are
+        text: start and stop of the features of all text columns; both are the number of features where there are
             none.
     """
 
@@ -54,8 +54,8 @@ class Preprocessing(Staged):
     subtracts the median, divides by the distance of the quartiles (half the range where that is 0), and bends what lies
     far out: ``x / sqrt(1 + (x / 3)^2)``, which stays within -3 and 3. Nominal columns: one column per level seen in
     training (the 100 most frequent ones, the rest is one level ``(other)``), with an own level for missing where the
-    training rows have any; an unseen level is all zeros. Text columns (:func:`dashpot.data.text.reads_as_text`): TF-IDF
-    of words, pairs of words and pieces of words.
+    training rows have any; an unseen level is all zeros. Text columns (:func:`dashpot.data.text.reads_as_text`): the
+    topics of their TF-IDF (:class:`dashpot.data.text.TextColumn`), at most 256 for all of them.
 
     Attributes:
         numeric: their names, in order.
@@ -63,7 +63,7 @@ class Preprocessing(Staged):
         indicated: the numeric columns with an indicator of missing values.
         nominal: name -> levels.
         dropped: columns without information in the training rows.
-        text: name -> terms and their weights.
+        text: name -> terms, their weights, and topics.
         scaling: ``"standard"`` or ``"robust"``.
         formats: name -> how texts of a column become numbers, where they are more than plain numbers.
 
@@ -113,7 +113,7 @@ class Preprocessing(Staged):
             (self.numeric, part) for part in (self.median, self.mean, self.scale)
         ]
         for text in self.text.values():
-            pairs += [(text.words, text.word_weights), (text.pieces, text.piece_weights)]
+            text.check()
         fits = self.scaling in SCALINGS
         for names, part in pairs:
             numbers = np.asarray(part)
@@ -177,10 +177,9 @@ class Preprocessing(Staged):
         constant += same
         text: dict[str, TextColumn] = {}
         for name in sentences:
-            room = min(MAX_TERMS, CELLS // len(rows)) // len(sentences)
-            text[name] = TextColumn.fit(
-                Corpus.of_column(rows, name), rows.levels(name).codes[picked], max(room, 50), counts
-            )
+            most = max(min(MAX_TOPICS, CELLS // len(rows)) // len(sentences), 8)
+            codes = rows.levels(name).codes[picked]
+            text[name] = TextColumn.fit(Corpus.of_column(rows, name), codes, weight=counts, topics=most)
         keep = [i for i in range(len(numeric)) if not flat[i]]
         indicated = [name for name, gaps in zip(numeric, some_missing, strict=True) if gaps]
         if not keep and not nominal and not indicated and not text:
@@ -268,8 +267,7 @@ class Preprocessing(Staged):
             seen = np.flatnonzero(codes >= 0)
             out[seen, left + codes[seen]] = 1
         for name, text in self.text.items():
-            features = text.of_column(rows, name).tocoo()
-            out[features.row, start + features.col] = features.data
+            text.fill(out[:, start : start + len(text)], rows, name)
             start += len(text)
         return out
 

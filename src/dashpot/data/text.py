@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dashpot.data.columnar import MISSING, Levels, Rows
+from dashpot.data.topics import Topics
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 MAX_TERMS = 4000
+"""Terms of a text column; they stay sparse."""
+MAX_TOPICS = 256
 """Features of all text columns of a table together."""
 CELLS = 1 << 28
 """Features are dense float32: a longer table gets fewer of them, so that they stay within 1 GiB."""
+CHUNK = 8192
 LEAST_VALUES, LEAST_WORDS, MANY_VALUES = 10, 3, 100
 PIECES_SHARE = 0.25
 PIECES_WEIGHT = 0.5
@@ -87,7 +91,8 @@ class Corpus:
 
 @dataclass(frozen=True)
 class TextColumn:
-    """TF-IDF features of a text column: words and pairs of words, and pieces of 2 to 4 characters within words.
+    """TF-IDF of a text column, of words and pairs of words, and pieces of 2 to 4 characters within words; and what a
+    network takes of it: topics (:class:`dashpot.data.topics.Topics`), or the TF-IDF itself where there are few terms.
 
     Counts are logarithmic (``1 + log(count)``) and weighted by ``log((1 + rows) / (1 + rows with the term)) + 1``;
     words and pieces are brought to length 1 each, pieces count half, and each row is brought to the length
@@ -97,6 +102,7 @@ class TextColumn:
     Attributes:
         words, pieces: the terms, each set sorted.
         word_weights, piece_weights: of each term, from the training rows.
+        topics: None where the features are the TF-IDF itself.
 
     Example:
         >>> column = TextColumn.fit(Corpus.of(["a red car", "a blue car", "the red house", ""]), np.arange(4), room=6)
@@ -110,29 +116,62 @@ class TextColumn:
     word_weights: tuple[float, ...]
     pieces: tuple[str, ...]
     piece_weights: tuple[float, ...]
+    topics: Topics | None = None
 
     @staticmethod
-    def fit(corpus: Corpus, codes: np.ndarray, room: int = MAX_TERMS, weight: np.ndarray | None = None) -> TextColumn:
+    def fit(
+        corpus: Corpus,
+        codes: np.ndarray,
+        room: int = MAX_TERMS,
+        weight: np.ndarray | None = None,
+        *,
+        topics: int | None = None,
+    ) -> TextColumn:
         """Learn from the training rows: the terms that most of them hold (at least 2 of them, where there are such),
         ``room`` in all.
 
         Args:
             codes: for each training row the number of its text in ``corpus``.
             weight: of each training row, by default 1.
+            topics: at most so many, and one for two different texts, where there are more terms; None keeps the terms.
         """
         for_pieces = int(PIECES_SHARE * room)
         words = _frequent(corpus.words, corpus.word_counts, codes, room - for_pieces, weight)
-        return TextColumn(*words, *_frequent(corpus.pieces, corpus.piece_counts, codes, for_pieces, weight))
+        terms = TextColumn(*words, *_frequent(corpus.pieces, corpus.piece_counts, codes, for_pieces, weight))
+        repeats = np.bincount(codes, weights=weight, minlength=corpus.word_counts.shape[0])
+        distinct = np.flatnonzero(repeats)
+        most = None if topics is None else max(1, min(topics, len(distinct) // 2))
+        if most is None or len(terms) <= most:
+            return terms
+        return replace(terms, topics=Topics.fit(terms.transform(corpus)[distinct], repeats[distinct], most))
 
     def __len__(self) -> int:
-        return len(self.words) + len(self.pieces)
+        """Features."""
+        return len(self.words) + len(self.pieces) if self.topics is None else len(self.topics)
 
     def names(self, column: str) -> tuple[str, ...]:
-        """Feature names: ``"note: how many"``, and ``"note: piece 'ing '"``."""
+        """Feature names: ``"note: topic 3 (late, train, the train)"``, or ``"note: how many"`` and
+        ``"note: piece 'ing '"``.
+        """
+        if self.topics is not None:
+            return tuple(f"{column}: {name}" for name in self.topics.names(self.words, self.pieces))
         return (*(f"{column}: {word}" for word in self.words), *(f"{column}: piece {piece!r}" for piece in self.pieces))
 
+    def check(self) -> None:
+        """Raise ValueError where values from a file do not fit together."""
+        fits = True
+        for terms, weights in ((self.words, self.word_weights), (self.pieces, self.piece_weights)):
+            numbers = np.asarray(weights)
+            fits &= isinstance(terms, tuple) and len(terms) == len(numbers)
+            fits &= numbers.dtype.kind in "fi" and bool(np.isfinite(numbers).all())
+        if fits and self.topics is not None and len(self.topics):
+            fits &= self.topics.numbers.shape[1:] == (len(self.words) + len(self.pieces),)
+            fits &= bool(np.isfinite(self.topics.unit))
+        if not fits:
+            raise ValueError("a column of texts must have a finite weight for each term, and one in each topic")
+
     def transform(self, texts: Sequence[str] | Corpus) -> csr_matrix:
-        """Sparse features, float32 [texts, terms]."""
+        """Sparse TF-IDF, float32 [texts, terms]."""
         import scipy.sparse
         from sklearn.feature_extraction.text import TfidfTransformer
         from sklearn.preprocessing import normalize
@@ -155,25 +194,28 @@ class TextColumn:
                 parts.append(made.transform(part) * share)
         if not parts:
             return _no_counts(counts[0].shape[0], 0)
-        result: csr_matrix = (normalize(scipy.sparse.hstack(parts, format="csr")) * np.sqrt(len(self))).astype(
-            np.float32
-        )
+        terms = len(self.words) + len(self.pieces)
+        result: csr_matrix = (normalize(scipy.sparse.hstack(parts, format="csr")) * np.sqrt(terms)).astype(np.float32)
         return result
 
-    def of_column(self, rows: Rows, name: str) -> csr_matrix:
-        """Sparse features of a column, float32 [rows, terms]; from its counts where they are there already."""
+    def fill(self, out: np.ndarray, rows: Rows, name: str) -> None:
+        """Write the features of a column to ``out`` [rows, features]; from its counts where they are there already."""
         corpus: Corpus | None = rows.memo.get(("corpus", name))
         known = (
             corpus is not None and corpus.words.keys() >= set(self.words) and corpus.pieces.keys() >= set(self.pieces)
         )
         distinct = self.transform(corpus if corpus is not None and known else distinct_texts(rows.levels(name)))
-        picked: csr_matrix = distinct[rows.levels(name).codes]
-        return picked
+        codes = rows.levels(name).codes
+        for start in range(0, len(codes), CHUNK):
+            part = distinct[codes[start : start + CHUNK]]
+            out[start : start + CHUNK] = part.toarray() if self.topics is None else self.topics.transform(part)
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> TextColumn:
-        """From plain JSON, as ``dataclasses.asdict`` gives it."""
-        return TextColumn(**{name: tuple(values) for name, values in data.items()})
+        """From plain JSON, as ``dataclasses.asdict`` gives it; what was saved before there were topics loads too."""
+        terms = {name: tuple(values) for name, values in data.items() if name != "topics"}
+        saved = data.get("topics")
+        return TextColumn(**terms, topics=saved and Topics(saved["unit"], tuple(saved["weights"])))
 
 
 def distinct_texts(column: Levels) -> list[str]:
