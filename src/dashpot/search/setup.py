@@ -223,6 +223,8 @@ def make_task(
         scale=prepared.target.scale,
         device=device,
         bfloat16=bfloat16,
+        # Bags of words have no stacked form, and none was faster by vmap.
+        stack=prepared.modality != "text",
         modality=prepared.modality,
         weight=prepared.weight,
     )

@@ -93,7 +93,9 @@ def record(setup: Setup, outcome: Outcome, answers: Judged | None = None) -> Tun
         rows=setup.problem.n,
         train_rows=len(setup.pool),
         test_rows=len(setup.test),
-        features=int(setup.prepared.x[0].numel()) if setup.prepared.x.ndim == 2 else None,
+        features=int(setup.prepared.x[0].numel())
+        if setup.prepared.x.ndim == 2 and setup.problem.kind != "text"
+        else None,
         classes=len(setup.problem.classes),
         folds=len(setup.task.folds),
         epochs=outcome.training.epochs,

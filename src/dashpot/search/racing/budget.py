@@ -105,6 +105,7 @@ def _epoch(task: Task, candidates: Sequence[Candidate], batch_size: int, rows: i
         loss=task.loss,
         device=task.device,
         bfloat16=task.bfloat16,
+        stack=task.stack,
         cache=task.known,
         modality=task.modality,
         weight=task.weight,
