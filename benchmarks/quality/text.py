@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import RESULTS, write_result
@@ -107,18 +108,11 @@ def linear(how: str) -> Callable[[Path, float, int], dict[str, Any]]:
     return run
 
 
-class NaiveBayesSVM:
+class NaiveBayesSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Wang and Manning's machine, by scikit-learn's parts: one class against the rest, on features times log ratios."""
 
     def __init__(self, C: float = 1.0) -> None:
         self.C = C
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        return {"C": self.C}
-
-    def set_params(self, **params: Any) -> NaiveBayesSVM:
-        self.C = params.get("C", self.C)
-        return self
 
     def fit(self, x: Any, y: np.ndarray) -> NaiveBayesSVM:
         from sklearn.svm import LinearSVC
@@ -137,9 +131,6 @@ class NaiveBayesSVM:
         pairs = zip(self.ratios, self.machines, strict=True)
         margins = [machine.decision_function(x.multiply(ratio).tocsr()) for ratio, machine in pairs]
         return self.classes_[np.argmax(margins, axis=0)]
-
-    def score(self, x: Any, y: np.ndarray) -> float:
-        return float((self.predict(x) == y).mean())
 
 
 def lines() -> list[dict[str, Any]]:
