@@ -65,8 +65,18 @@ class Function(Domain):
         if not callable(found):
             module = name.partition(":")[0]
             remedy = f"There is no such function in {module}." if ":" in name else ""
+            if remedy and not _is_there(module):
+                remedy = f"There is no module {module} here. Install its package, or write another name."
             raise ConfigError(parameter, self.rule, name, remedy)
         return Named(found)
+
+
+def _is_there(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except (ImportError, ValueError):
+        return False
+    return True
 
 
 def _found(name: str) -> Any:

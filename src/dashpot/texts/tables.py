@@ -11,6 +11,7 @@ from typing import Any
 from dashpot.core.errors import ConfigError, DataError, StorageError
 from dashpot.core.fields.domains import Domain
 from dashpot.texts.functions import Function, Named
+from dashpot.texts.wordnet import WordNet
 
 _MOST_KNOWN = 100_000  # answers of a function that are remembered
 
@@ -129,12 +130,14 @@ def _read(path: str, changed: int) -> Replacements:
 
 class Source(Domain):
     """Replacements of words: a dict, a function of a word (or its name ``module:function``), the path of a file of two
-    columns, or None.
+    columns, ``wordnet`` or ``wordnet:LEXICON``, or None.
     """
 
     @property
     def rule(self) -> str:
-        return "a dict, a function or its name module:function, the path of a file of two columns, or None"
+        return (
+            "None, a dict, a function or its name module:function, the path of a file of two columns, wordnet:LEXICON"
+        )
 
     def check(self, parameter: str, value: Any) -> Replacements | None:
         if value is None or isinstance(value, Replacements):
@@ -149,6 +152,8 @@ class Source(Domain):
         path = Path(value)
         if path.is_file():
             return _read(str(value), path.stat().st_mtime_ns)
+        if (words := WordNet.read(parameter, str(value))) is not None:
+            return Replacements(words, str(words))
         try:
             named = Function("a function").check(parameter, str(value))
         except ConfigError:

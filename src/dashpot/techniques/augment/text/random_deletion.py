@@ -41,7 +41,8 @@ class RandomDeletion(IdTechnique):
     Args:
         rate: probability of each word, in [0, 1]; 0 is off. 0.1 is usual.
         tokenizer: ``"words"`` (by space and punctuation, and character by character in scripts without spaces, such as
-            Chinese), ``"characters"``, or a function of a text that gives its tokens, such as ``jieba.lcut``.
+            Chinese), ``"characters"``, or a function of a text that gives its tokens, such as ``jieba.lcut``,
+            or its name: ``"jieba:lcut"`` (``pip install jieba``).
         protect: ``"none"``, or a regular expression of what stays as it is; ``numbers``, ``negations`` and
             ``placeholders`` may stand in it for built-in ones.
         padding_id: of ids, the one that fills short texts.

@@ -16,14 +16,16 @@ class SynonymReplacement(EachWord):
 
     A word with a capital, or in capitals, is looked up in small letters where the table lacks it, and its replacement
     is written likewise. A table of characters that sound or look alike makes of it an augmentation of Chinese. For
-    words of several characters give a ``tokenizer`` that finds them, such as ``jieba.lcut``.
+    words of several characters give a ``tokenizer`` that finds them, such as ``"jieba:lcut"``.
 
     Args:
         rate: probability of each word, in [0, 1]; 0 is off. 0.1 to 0.3 is usual.
-        synonyms: a dict from words to their replacements; a function of a word that gives some; or the path of a file
-            of two columns: a word, a tab or comma, and its replacements with ``|`` between them. There is none by
-            default. A function, such as a language model or the WordNet of the package ``wn``, is asked once for each
-            word. In a recipe file write a path, or ``module:function``.
+        synonyms: a dict from words to their replacements; a function of a word that gives some; the path of a file of
+            two columns: a word, a tab or comma, and its replacements with ``|`` between them; or ``"wordnet:LEXICON"``:
+            the other words of all its meanings in a lexicon of the package ``wn``, such as ``wordnet:oewn:2024``
+            (``pip install "dashpot[wn]"``, then ``python -m wn download oewn:2024`` once). There is none by default. A
+            function, such as a language model, is asked once for each word. In a recipe file write a path, or
+            ``module:function``.
         tokenizer: see :class:`RandomDeletion`.
         protect: see :class:`RandomDeletion`.
 
