@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 import dashpot
 from dashpot.cli import fit, predict
-from dashpot.data import load_rows
+from dashpot.core.digits import digits
+from dashpot.data import load_problem, load_rows
 from dashpot.runs.saved import load_run
 from dashpot.training.versions import TTANetwork
 
@@ -100,3 +101,31 @@ def test_a_table_has_no_versions(tmp_path: Path) -> None:
     damaged.write_text(json.dumps({**json.loads(damaged.read_text()), "tta": {"recipe": ["nothing"], "draws": 2}}))
     with pytest.raises(dashpot.StorageError, match="is damaged: technique must be one of"):
         load_run(tmp_path / "run")
+
+
+def log_loss(network: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
+    with torch.no_grad():
+        return float(torch.nn.functional.cross_entropy(network(x), y))
+
+
+@pytest.mark.parametrize(("technique", "helps"), [("vertical-flip", True), ("horizontal-flip", False)])
+def test_auto_averages_where_the_validation_rows_gain(
+    folder: Path, tmp_path: Path, technique: str, helps: bool
+) -> None:
+    # Mirrored left and right, the classes change places.
+    options = ("--with", f"{technique}:p=0.01", "--epochs", 12, "--seed", 1)
+    said = run("fit", folder / "images", *options, "--tta", "auto", "--out", tmp_path / "run")
+    saved = json.loads((tmp_path / "run" / "preprocessing.json").read_text())
+    problem = load_problem(folder / "images")
+    split = problem.split(1)
+    x, y = problem.prepare(split.train).part(split.valid)
+    plain = load_run(tmp_path / "run", None)[0]
+    alone, both = (log_loss(net, x, y) for net in (plain, load_run(tmp_path / "run", technique)[0]))
+    assert (both < alone) == helps == ("tta" in saved)
+    assert f"log loss on the validation rows {digits(both)}, without {digits(alone)}" in said
+    assert ("are the mean over 2 mirror images" in said) == helps
+
+
+def test_auto_without_flips_says_so(folder: Path, tmp_path: Path) -> None:
+    said = run("fit", folder / "images", "--epochs", 1, "--tta", "auto", "--out", tmp_path / "run")
+    assert "the recipe has no flips to average over" in said

@@ -79,6 +79,7 @@ def fit(
     from dashpot.report.fit.curves import curves_figure
     from dashpot.report.fit.record import FitRecord
     from dashpot.report.images.figures import image_figures
+    from dashpot.runs.flip_choice import flips_that_help
     from dashpot.runs.judged import judged_images
     from dashpot.runs.saved import (
         discarded_unless_started,
@@ -89,11 +90,13 @@ def fit(
         write_json,
     )
     from dashpot.search.fixed import fixed_network, options_of_texts
+    from dashpot.search.outcome.tested import tta_of
     from dashpot.search.own import LR_DEFAULT, own_network
     from dashpot.training.builtin import TrainingLength, exact_zeros, split_scores, train
     from dashpot.training.checkpoint import FILE as CHECKPOINT
 
-    chosen, averaging = read_recipe(recipe, with_), read_tta(tta, tta_draws)
+    chosen, auto = read_recipe(recipe, with_), tta == ["auto"]
+    averaging = read_tta(None if auto else tta, tta_draws)
     if resume and out is None:
         raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")
     limit = None if budget is None else seconds(budget, "--budget")
@@ -137,10 +140,18 @@ def fit(
             make=make,
         )
     save_model(folder, result.model)
-    measured = split_scores(result.predictor, prepared, split)
+    predictor, said = result.predictor, ""
+    if auto:
+        valid = prepared.subset(split.valid)
+        averaging, said = flips_that_help(result.model, tta_of("auto", chosen), valid, problem.task)
+        if averaging is not None:
+            targets = "classes" if problem.classes else "values"
+            predictor = averaging.network(result.model, targets).eval()
+            save_setup(folder, result.model, prepared, chosen, averaging)
+    measured = split_scores(predictor, prepared, split)
     metric = DEFAULT[problem.task]
     share, layers = exact_zeros(result.model)
-    answers = judged_images(result.predictor, prepared, split.test) if problem.kind == "image" else None
+    answers = judged_images(predictor, prepared, split.test) if problem.kind == "image" else None
     record = FitRecord(
         **measured,
         gaps={f"train - {part}": measured["train"][metric] - measured[part][metric] for part in ("valid", "test")},
@@ -162,8 +173,10 @@ def fit(
     figures = image_figures(answers, folder, problem.name) if answers is not None else {}
     figures |= recipe_figure(chosen, prepared, split.train, folder, problem.name, seed)
     result.raise_if_diverged()
-    if averaging is not None:
-        typer.echo(f"predictions are the mean over {averaging.versions} versions of each image: {averaging}")
+    if averaging is not None and not auto:
+        said = f"predictions are the mean over {averaging.versions} versions of each image: {averaging}"
+    if said:
+        typer.echo(said)
     _print(result.plan, measured, share, str(folder), problem.task)
     if figures:
         typer.echo("figures: " + ", ".join(str(png) for png, _ in figures.values()))

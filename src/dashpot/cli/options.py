@@ -47,8 +47,8 @@ Tta = Annotated[
         "--tta",
         help=(
             "Of images: predict by the mean over versions of each: flip (both mirror images), or techniques such as"
-            " translation; repeat for more. none: without. For tune also auto, the default: flip where the recipe"
-            " does."
+            " translation; repeat for more. none: without. auto, of tune the default: flip where the recipe does;"
+            " for fit, if the loss on the validation rows is lower with it."
         ),
         metavar="TECHNIQUE",
     ),
