@@ -8,19 +8,26 @@ import numpy as np
 
 from dashpot.core.errors import DataError, StorageError
 from dashpot.data.images import as_pixels
+from dashpot.data.large_arrays import LargeImages
 from dashpot.data.rows import Rows
 from dashpot.data.signals import as_signals, demand_finite, looks_like_signals
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an ``.npz``; pickled objects in it are never loaded."""
+def read_npz(path: Path, large: LargeImages | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz``; pickled objects in it are never loaded.
+
+    Args:
+        large: some of them, which are not read but stood in for.
+    """
+    unread = large.shapes if large is not None else {}
     try:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            held = {name: file[name] for name in file.files if name not in unread}
     except ValueError as error:
         raise DataError(f"{path.name} must hold plain arrays of numbers, got: {error}") from None
     except Exception as error:  # numpy raises many kinds for a damaged zip
         raise StorageError(f"{path.name} must be a readable .npz, got: {error}.") from None
+    return held | {name: large.stand_in(name) for name in unread if large is not None}
 
 
 def read_labelled(path: Path, kind: str | None = None) -> tuple[Rows | np.ndarray, np.ndarray, np.ndarray | None]:
@@ -32,7 +39,8 @@ def read_labelled(path: Path, kind: str | None = None) -> tuple[Rows | np.ndarra
     Raises:
         DataError: the arrays are not of one form, or do not fit each other.
     """
-    arrays = read_npz(path)
+    large = LargeImages.of(path, kind)
+    arrays = read_npz(path, large)
     fixed = None
     if {"X_train", "y_train", "X_test", "y_test"} <= set(arrays):
         for part in ("train", "test"):
@@ -48,8 +56,9 @@ def read_labelled(path: Path, kind: str | None = None) -> tuple[Rows | np.ndarra
             raise DataError(
                 f"{path.name}: y_train and y_test must both be numbers or both be text, got {kinds[0]} and {kinds[1]}."
             )
-        x, y = np.concatenate([one, other]), np.concatenate([arrays["y_train"], arrays["y_test"]])
-        fixed = np.arange(len(one), len(x))
+        x = np.concatenate([one, other]) if large is None else one
+        y = np.concatenate([arrays["y_train"], arrays["y_test"]])
+        fixed = np.arange(len(one), len(one) + len(other))
     elif {"X", "y"} <= set(arrays):
         x, y = arrays["X"], arrays["y"]
         _check_pair(path, "X", x, "y", y)
@@ -63,7 +72,7 @@ def read_labelled(path: Path, kind: str | None = None) -> tuple[Rows | np.ndarra
             y = np.char.decode(y, "utf-8")
         except UnicodeDecodeError as error:
             raise DataError(f"{path.name}: y must be text in UTF-8, got: {error}.") from None
-    return as_inputs(f"{path.name}: X", x, kind), y, fixed
+    return large.read() if large is not None else as_inputs(f"{path.name}: X", x, kind), y, fixed
 
 
 def read_inputs(path: Path) -> np.ndarray:

@@ -61,6 +61,16 @@ class Name:
         form = f"{FORMAT} {pillow} {shape}"
         return Name(_short(str(root)), content.hexdigest()[:24], _short(form))
 
+    @staticmethod
+    def of_file(path: Path) -> Name:
+        """Of the images in one file, by its path, size and time of change.
+
+        Raises:
+            StorageError: it is not there any more.
+        """
+        found = Name.of([path], None)
+        return Name(_short(str(path.resolve())), found.content, _short(f"{FORMAT} {path.suffix}"))
+
     @property
     def path(self) -> Path | None:
         """None where the user has no home."""
@@ -120,6 +130,8 @@ def written(
                 decode(lambda i, pixels: _put(file, np.ascontiguousarray(pixels), HEAD + i * each))
             _remove_others(path)
             found = mapped(path)
+    except StorageError:
+        raise  # which the source of the images has said
     except OSError as error:
         raise StorageError(
             f"the decoded images take {size / 1e9:.1f} GB, more than a quarter of the free memory, and"

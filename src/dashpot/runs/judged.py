@@ -6,10 +6,21 @@ import numpy as np
 import torch
 from torch import nn
 
+from dashpot.core.running.tensor_rows import TensorRows
 from dashpot.data import Prepared
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
 from dashpot.report.images.cases import Judged
+
+
+class _Pictures:
+    """Rows of a tensor as arrays, one by one."""
+
+    def __init__(self, rows: TensorRows) -> None:
+        self.rows = rows
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return np.asarray(self.rows[i : i + 1][0])
 
 
 def judged_images(
@@ -26,10 +37,11 @@ def judged_images(
         outputs: for the rows, where they are known.
     """
     index = torch.as_tensor(rows)
-    x, y = prepared.x[index], prepared.y[index]
+    # Of all images only batches are copied, and later those few that a figure shows.
+    x, y = TensorRows(prepared.x, index), prepared.y[index]
     out = predict(network, x) if outputs is None else outputs
     return Judged.of(
-        x.numpy(),
+        _Pictures(x),
         y.numpy(),
         out.detach().double().cpu().numpy(),
         rows,

@@ -17,7 +17,7 @@ from dashpot.core.running.arrays import as_tensor
 from dashpot.core.running.batch import Batch, unit_range
 from dashpot.core.running.nested import leaves, map_tensors, moved, told
 from dashpot.core.running.sizes import at_once
-from dashpot.core.running.tensor_rows import TensorRows
+from dashpot.core.running.tensor_rows import TensorRows, UnitRows
 from dashpot.core.weights import checked_weights
 from dashpot.training.loaders import RowBatches, length_of, smallest_of
 
@@ -197,16 +197,25 @@ class Batches:
             y = y.long()  # classes of any whole type, and of bool
         return Batch(unit_range(x) if self.pixels and not keep_bytes else x, y, y, weight[0] if weight else None)
 
-    def whole(self) -> tuple[Tensor, ...]:
-        """All inputs and targets, and weights where there are any, as batches have them.
+    def whole(self) -> tuple[Any, ...]:
+        """All inputs and targets, and weights where there are any, as batches have them; images that are held as bytes
+        become numbers where they are read (:class:`UnitRows`), a few at a time.
 
         Raises:
             DataError: they are no tensors.
         """
-        batches = list(self.in_order())
+        held, first = self._parts[0] if self._parts is not None else None, self.first().x
+        bytes_held = self.pixels and isinstance(held, Tensor | TensorRows) and held.dtype == torch.uint8
+        lazy = bytes_held and isinstance(first, Tensor) and (first.dtype, first.device.type) == (torch.float32, "cpu")
+        batches = [batch.replace(x=first[:0]) if lazy else batch for batch in self.in_order()]
         if not all(isinstance(part, Tensor) for batch in batches for part in (batch.x, batch.truth)):
             raise DataError("a relative strength needs inputs and targets that are one tensor each. Give strength=.")
-        found = torch.cat([batch.x for batch in batches]), torch.cat([batch.truth for batch in batches])
+        x: Any = torch.cat([batch.x for batch in batches])
+        if lazy:
+            assert held is not None, "bytes are in memory"
+            own = isinstance(held, TensorRows)
+            x = UnitRows(held.tensor, held.rows) if own else UnitRows(held, torch.arange(len(held), device="cpu"))
+        found = x, torch.cat([batch.truth for batch in batches])
         weights = [batch.weight for batch in batches if batch.weight is not None]
         return (*found, torch.cat(weights)) if weights else found
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dashpot.core.memory import free_memory
+from dashpot.core.running.batch import unit_range
 
 SHARE = 0.5
 """Of an accelerator's free memory that rows may take; of more, batches are moved one by one."""
@@ -44,6 +45,10 @@ class TensorRows:
         """Some of these rows."""
         return TensorRows(self.tensor, self.rows[which.cpu()], self.device)
 
+    def flatten(self, start: int) -> Tensor:
+        """All of them in memory, for a model that takes nothing else."""
+        return self[:].flatten(start)
+
     def on(self, device: torch.device) -> Tensor | TensorRows:
         """For batches on ``device``: on an accelerator all rows, where half of its free memory holds them."""
         if device.type == "cpu":
@@ -52,3 +57,19 @@ class TensorRows:
         if self.tensor[:1].nbytes * len(self) <= SHARE * free:
             return self[:].to(device)
         return TensorRows(self.tensor, self.rows, device)
+
+
+class UnitRows(TensorRows):
+    """Rows of bytes, which come as float32 in [0, 1].
+
+    >>> UnitRows(torch.tensor([[0], [51], [255]], dtype=torch.uint8), [2, 1])[:].flatten()
+    tensor([1.0000, 0.2000])
+    """
+
+    def __init__(self, tensor: Tensor, rows: Any) -> None:
+        super().__init__(tensor, rows)
+        self.dtype = torch.float32
+
+    def __getitem__(self, which: slice | Tensor) -> Tensor:
+        found: Tensor = unit_range(super().__getitem__(which))
+        return found

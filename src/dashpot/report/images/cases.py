@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,12 +14,18 @@ CASES = 24
 """Pictures of a figure."""
 
 
+class Pictures(Protocol):
+    """Images by their number: an array, or what reads each where it is."""
+
+    def __getitem__(self, i: int, /) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Judged:
     """A model's answers on some images.
 
     Attributes:
-        pixels: [n, channels, height, width], uint8 or in [0, 1].
+        pixels: each [channels, height, width], uint8 or in [0, 1].
         truth: class codes [n], or values [n].
         predicted: the same, by the model.
         probabilities: [n, classes]; None for values.
@@ -28,7 +34,7 @@ class Judged:
         weight: how often each counts, or None.
     """
 
-    pixels: np.ndarray = field(repr=False)
+    pixels: Pictures = field(repr=False)
     truth: np.ndarray = field(repr=False)
     predicted: np.ndarray = field(repr=False)
     probabilities: np.ndarray | None = field(repr=False)
@@ -39,7 +45,7 @@ class Judged:
     @classmethod
     def of(
         cls,
-        pixels: np.ndarray,
+        pixels: Pictures,
         truth: np.ndarray,
         outputs: np.ndarray,
         rows: np.ndarray,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.rng import mix, stream
+from dashpot.core.running.tensor_rows import TensorRows
 from dashpot.evaluation.calibration import fit_temperature
 from dashpot.evaluation.losses import Criterion
 from dashpot.evaluation.metrics import Metric
@@ -96,7 +97,8 @@ class Task:
             return member
         # Relative to what this fold's training rows give at the member's own initial weights, as in dashpot.fit.
         index = torch.as_tensor(train)
-        rows = (self.x[index], self.y[index], *(() if self.weight is None else (self.weight[index],)))
+        x = TensorRows(self.x, index) if self.x.ndim > 2 else self.x[index]  # of images no copy is made
+        rows = (x, self.y[index], *(() if self.weight is None else (self.weight[index],)))
         return replace(member, recipe=resolve_strengths(candidate.recipe, initial(member), rows, self.loss))
 
     def proper(self, out: Tensor, rows: np.ndarray) -> float:

@@ -18,6 +18,7 @@ from dashpot.core.fields.schedule import Schedule
 from dashpot.core.recipe import Recipe
 from dashpot.core.running.criteria import own_number, samples_of
 from dashpot.core.running.modes import evaluating
+from dashpot.core.running.sizes import at_once
 from dashpot.core.running.view import ModelView, Params, unwrap
 from dashpot.core.technique import Technique
 from dashpot.core.weights import checked_weights
@@ -242,6 +243,7 @@ def _gradients(
 ) -> Iterator[Tensor]:
     """For each parameter the gradient of the mean loss with that parameter at zero."""
     place = params.tensors[0]
+    step = min(CHUNK, at_once(x, place.device))
     with evaluating(model):
         for w in params.tensors:
             kept = w.detach().clone()
@@ -250,8 +252,8 @@ def _gradients(
                 with torch.no_grad():
                     w.zero_()
                 with torch.enable_grad():
-                    for start in range(0, len(x), CHUNK):
-                        rows = slice(start, start + CHUNK)
+                    for start in range(0, len(x), step):
+                        rows = slice(start, start + step)
                         part = x[rows].to(place.device)
                         out = model(part.to(place.dtype) if part.is_floating_point() else part)
                         target = y[rows].to(place.device)

@@ -11,19 +11,21 @@ from torch.utils.data import DataLoader, Dataset
 
 from dashpot.core.errors import DataError
 from dashpot.core.running.arrays import as_tensor
+from dashpot.core.running.tensor_rows import TensorRows
 
 CHUNK = 4096
 """Rows at a time."""
 
 
-def tensors(x: Any, y: Any) -> tuple[Tensor, Tensor]:
-    """Tensors, arrays or frames of one length above 0, as tensors. Whole numbers in y, of any type, are int64 classes
+def tensors(x: Any, y: Any) -> tuple[Any, Tensor]:
+    """Tensors, arrays or frames of one length above 0, as tensors; rows of a tensor that stays where it is
+    (:class:`TensorRows`) are left there. Whole numbers in y, of any type, are int64 classes
     [rows].
 
     Raises:
         DataError: they are not.
     """
-    x, y = as_tensor("x", x), as_tensor("y", y)
+    x, y = x if isinstance(x, TensorRows) else as_tensor("x", x), as_tensor("y", y)
     if len({len(part) if part.ndim else 0 for part in (x, y)}) > 1 or not x.ndim or not len(x):
         raise DataError(f"x and y must have one length above 0, got shapes {[list(part.shape) for part in (x, y)]}.")
     if not y.is_floating_point():
