@@ -12,10 +12,13 @@ from torch.nn import functional
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.fields.domains import check_whole
 from dashpot.nets.text_rows import LexiconTables, Words
+from dashpot.nets.text_sums import WeightedSums
 from dashpot.texts.lexicon import SHAPES, Lexicon
 
 POOLS = ("max", "attention")
 SHAPE_WIDTH = 8
+START = 0.1
+"""The standard deviation of vectors before training."""
 
 
 class TextConv(nn.Module):
@@ -95,10 +98,10 @@ class TextConv(nn.Module):
         }
         self.tables = LexiconTables(words, links, grams)
         self.word = nn.Embedding(words, width)
-        self.piece = nn.EmbeddingBag(max(pieces, 1), width, mode="sum")
+        self.piece = WeightedSums(max(pieces, 1), width)
         self.shape = nn.Embedding(SHAPES, SHAPE_WIDTH)
         for layer in (self.word, self.piece, self.shape):
-            nn.init.normal_(layer.weight, std=0.1)
+            nn.init.normal_(layer.weight, std=START)
         self.keep = nn.Dropout(0.0)
         self.kernels = kernels
         self.convolutions = nn.ModuleList(nn.Conv1d(width + SHAPE_WIDTH, filters, kernel) for kernel in kernels)
@@ -122,32 +125,35 @@ class TextConv(nn.Module):
         """Rows [batch, length] to [batch, outputs]."""
         words = self.tables.words(x)
         there = words.entries > 0
-        # Zeros around and behind a text, as before its first word.
-        vectors = self.keep(self.vectors(words)) * there[..., None]
-        over_time = vectors.transpose(1, 2)
-        maps = []
-        for size, layer in zip(self.kernels, self.convolutions, strict=True):
-            padded = functional.pad(over_time, (size // 2, size - 1 - size // 2))
-            maps.append(functional.relu(layer(padded)))
+        over_time = self.keep(self.vectors(words)).transpose(1, 2)
+        # Zeros around a text, as behind it.
+        maps = [
+            layer(functional.pad(over_time, (size // 2, size - 1 - size // 2)))
+            for size, layer in zip(self.kernels, self.convolutions, strict=True)
+        ]
         found = torch.cat(maps, dim=1)
         if self.score is None:
-            pooled = found.masked_fill(~there[:, None], 0).amax(dim=2)  # a ReLU's values are never below 0
+            # The ReLU of the strongest is the strongest ReLU, of far fewer numbers.
+            strongest, _ = found.masked_fill(~there[:, None], 0).max(dim=2)
+            pooled = functional.relu(strongest)
         else:
+            found = functional.relu(found)
             scores = self.score(found.transpose(1, 2)).masked_fill(~there[..., None], -1e9).softmax(dim=1)
             pooled = torch.einsum("bfl,blh->bhf", found, scores).flatten(1)
         result: Tensor = self.head(self.dropout(pooled))
         return result
 
     def vectors(self, words: Words) -> Tensor:
-        """[batch, words, width + 8]."""
+        """[batch, words, width + 8]; zeros where there is no word."""
         distinct, where = torch.unique(words.entries, return_inverse=True)
         links, count = self.tables.pieces_of(distinct)
-        own = self.word(distinct) + self._mean(links, count)
-        out = own[where]
+        own = (self.word(distinct) + self._mean(links, count)) * (distinct > 0)[:, None]
+        out = own.index_select(0, where.flatten())
         if len(words.piece):
             at, count = torch.unique_consecutive(words.at, return_counts=True)
-            out = out.flatten(0, 1).index_add(0, at, self._mean(words.piece, count)).view_as(out)
-        return torch.cat([out, self.shape(words.shapes)], dim=-1)
+            out = out.index_add(0, at, self._mean(words.piece, count))
+        shapes = self.shape(words.shapes) * (words.entries > 0)[..., None]
+        return torch.cat([out.view(*where.shape, -1), shapes], dim=-1)
 
     def _mean(self, entries: Tensor, count: Tensor) -> Tensor:
         """The sum of pieces' vectors over the square root of their number, for each word."""
