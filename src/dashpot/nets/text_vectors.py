@@ -1,0 +1,74 @@
+"""A network for texts that starts from vectors of words which were learned from other texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from dashpot.core.errors import ConfigError, DataError
+from dashpot.nets.text_conv import START, TextConv
+from dashpot.texts.lexicon import SPECIAL, Lexicon
+from dashpot.texts.vectors import WordVectors
+
+
+@torch.no_grad()
+def start_from(net: TextConv, lexicon: Lexicon, vectors: WordVectors, *, frozen: bool = False) -> float:
+    """Give the words of a lexicon that are known the vectors from a file.
+
+    All vectors are multiplied by one number, so that theirs have the root mean square of those that the network starts
+    with, and its learning rate suits them.
+
+    Args:
+        net: whose width is that of the vectors.
+        lexicon: the network's.
+        vectors: of :func:`dashpot.texts.vectors.read_vectors`.
+        frozen: the vectors of words stay as they are; words that the file does not know start at 0 and are told by
+            their pieces, which are trained. Otherwise all are trained, from where they start.
+
+    Returns:
+        The share of the lexicon's words that the file knows.
+
+    Raises:
+        ConfigError: the network is of another width.
+        DataError: the lexicon is of other sizes than the network, or the file knows none of its words.
+
+    Example:
+        >>> lexicon = Lexicon.fit([["a", "red", "car"], ["a", "red", "house"], ["the", "car"]])
+        >>> vectors = WordVectors(("red", "car"), np.eye(2, 4, dtype=np.float32), 4)
+        >>> net = TextConv.of(lexicon, outputs=2, width=4)
+        >>> round(start_from(net, lexicon, vectors), 3)
+        0.667
+
+    Paper: Kim, "Convolutional Neural Networks for Sentence Classification", EMNLP 2014 ("static" and "non-static").
+    """
+    weight = net.word.weight
+    if weight.shape[1] != vectors.width:
+        raise ConfigError(
+            "width", f"{vectors.width}, as the vectors of words are wide", weight.shape[1], "Set width to that number."
+        )
+    if len(weight) != lexicon.first_piece:
+        raise DataError(f"a lexicon must have the {len(weight)} entries of the network, got {lexicon.first_piece}.")
+    known, found = vectors.of(lexicon.words)
+    if not known.any():
+        raise DataError(
+            f"vectors must be of words that the texts have, got none of {len(known)} words. Choose a file of the same"
+            " language."
+        )
+    size = float(np.sqrt(np.square(found, dtype=np.float64).mean()))
+    if frozen:
+        weight[SPECIAL:] = 0
+    place = SPECIAL + torch.from_numpy(np.flatnonzero(known))
+    weight[place] = torch.from_numpy(found * (START / size if size else 1.0)).to(weight)
+    weight.requires_grad_(not frozen)
+    return float(known.mean())
+
+
+def with_vectors(
+    lexicon: Lexicon, outputs: int, vectors: WordVectors, *, frozen: bool = False, **options: Any
+) -> TextConv:
+    """A network of the width of the vectors, with the tables of a lexicon; see :func:`start_from`."""
+    net = TextConv.of(lexicon, outputs, **{"width": vectors.width, **options})
+    start_from(net, lexicon, vectors, frozen=frozen)
+    return net
