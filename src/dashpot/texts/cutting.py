@@ -143,11 +143,11 @@ def cutter(tokenizer: Any) -> Callable[[str], list[str]]:
         ConfigError: the name of a function, of a saved run: it has to be named again.
 
     >>> cutter("words")("I paid 3.50, 很好!")
-    ['I', 'paid', '3.50', ',', '很', '好', '!']
+    ['I', 'paid', '3', '.', '50', ',', '很', '好', '!']
     """
     if isinstance(tokenizer, str):
         if tokenizer not in PATTERNS:
-            way = "No code is run because a folder says so."
+            way = "No code is run because a folder says so: pass tokenizer= (--tokenizer)."
             raise ConfigError("tokenizer", f"named again for a run with one of your own: {tokenizer}", None, way)
         split = splitter(tokenizer, NONE)
         return lambda text: split(text).tokens
