@@ -89,6 +89,7 @@ def fit(
         save_setup,
         write_json,
     )
+    from dashpot.runs.text_report import text_report
     from dashpot.search.fixed import fixed_network, options_of_texts
     from dashpot.search.outcome.tested import tta_of
     from dashpot.search.own import LR_DEFAULT, own_network
@@ -172,12 +173,15 @@ def fit(
         curves_figure(result.history, folder / "curves", f"{problem.name}: {chosen}", result.best_epoch)
     figures = image_figures(answers, folder, problem.name) if answers is not None else {}
     figures |= recipe_figure(chosen, prepared, split.train, folder, problem.name, seed)
+    words = text_report(folder, problem, prepared, split, result.predictor)
     result.raise_if_diverged()
     if averaging is not None and not auto:
         said = f"predictions are the mean over {averaging.versions} versions of each image: {averaging}"
     if said:
         typer.echo(said)
     _print(result.plan, measured, share, str(folder), problem.task)
+    if words:
+        typer.echo(f"words that count, of a linear model (and the surest mistakes, in {folder}):\n{words}")
     if figures:
         typer.echo("figures: " + ", ".join(str(png) for png, _ in figures.values()))
 

@@ -161,6 +161,10 @@ class TextBag(nn.Module):
         self.bias.copy_(bias / GAIN)
         return self
 
+    def linear_weight(self) -> Tensor:
+        """Of the linear part: [features, outputs], in the units of :meth:`set_linear`."""
+        return GAIN * self.scale * self.linear.weight.detach()
+
     def _counted(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``text * features + feature`` of all that is there, sorted, and how often it is."""
         words = self.tables.words(x)

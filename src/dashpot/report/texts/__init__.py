@@ -1,0 +1,1 @@
+"""Of texts: the words that count for each class, and the most confident mistakes."""

@@ -1,0 +1,79 @@
+"""What a run on texts writes of words and mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import dashpot
+from dashpot.data import Problem
+from dashpot.data.rows import Rows
+from dashpot.nets.text_bag import TextBag
+from dashpot.runs.text_report import text_report
+from dashpot.sparsity.words import kept_words
+from dashpot.training.builtin import TrainingLength, train
+
+
+def texts(n: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    y = random.integers(0, 2, n)
+    said = [f"film {random.integers(9)} is {('awful', 'great')[label]}\nand long" for label in y]
+    return np.array([[text, None] for text in said], dtype=object), y
+
+
+def test_words_and_mistakes_are_written_by_name(tmp_path: Path) -> None:
+    x, y = texts(60)
+    problem = Problem("films", x, np.where(y, "good", "bad").astype(object))
+    split = problem.split(0)
+    prepared = problem.prepare(split.train)
+    network = TextBag.of(prepared.preprocessing.lexicon, 2, width=0)  # type: ignore[attr-defined]  # of texts
+    network.bias.data[1] = 1.0  # all are good
+    table = text_report(tmp_path, problem, prepared, split, network)
+    found = json.loads((tmp_path / "texts.json").read_text(encoding="utf-8"))
+    assert "great" in dict(found["words"]["good"])
+    assert "awful" in dict(found["words"]["bad"])
+    assert not any(word.startswith("#") for words in found["words"].values() for word, _ in words)
+    wrong = [int(row) for row in split.test if y[row] == 0]
+    assert sorted(case["row"] for case in found["mistakes"]) == sorted(wrong)
+    assert all(case["text"] == x[case["row"], 0] for case in found["mistakes"])
+    shown = (tmp_path / "texts.txt").read_text(encoding="utf-8")
+    assert table in shown
+    assert f"row {wrong[0]}: bad taken for good " in shown
+    assert "awful\\nand long" in shown
+
+
+def test_of_values_words_raise_or_lower_and_tables_have_none(tmp_path: Path) -> None:
+    x, y = texts(60)
+    problem = Problem("films", x, y + 0.01 * np.arange(60), task="regression")
+    split = problem.split(0)
+    prepared = problem.prepare(split.train)
+    network = TextBag.of(prepared.preprocessing.lexicon, 1, width=0)  # type: ignore[attr-defined]  # of texts
+    text_report(tmp_path, problem, prepared, split, network)
+    words = json.loads((tmp_path / "texts.json").read_text(encoding="utf-8"))["words"]
+    assert any("great" in word for word, _ in words["higher"])
+    assert any("awful" in word for word, _ in words["lower"])
+    table = Problem("numbers", Rows(("a",), matrix=np.arange(30.0)[:, None]), np.arange(30) % 2)
+    assert text_report(tmp_path / "none", table, table.prepare(np.arange(20)), table.split(0), network) == ""
+
+
+def test_l1_keeps_some_words_of_a_linear_bag_by_name() -> None:
+    x, y = texts(120)
+    problem = Problem("films", x, np.where(y, "good", "bad").astype(object))
+    split = problem.split(0)
+    prepared = problem.prepare(split.train)
+    lexicon = prepared.preprocessing.lexicon  # type: ignore[attr-defined]  # of texts
+    recipe = dashpot.Recipe((dashpot.L1(strength=3e-2, on="name:linear.*"),))
+    plan = TrainingLength(epochs=12, batch_size=16, lr=5e-3)
+    make = lambda: TextBag.of(lexicon, 2, width=0)  # noqa: E731
+    network = train(problem, prepared, split, recipe, plan, seed=0, progress=False, make=make).model
+    assert isinstance(network, TextBag)
+    weight = network.linear.weight.detach()
+    kept = kept_words(network, lexicon)
+    assert 0 < len(kept) == int((weight != 0).any(dim=1).sum()) < len(weight) / 2
+    assert {"great", "awful"} <= set(kept)
+    best = max(kept, key=lambda name: max(map(abs, kept[name])))
+    assert "great" in best or "awful" in best
+    assert torch.isclose(torch.tensor(max(map(abs, kept[best]))), 5 * 4 * weight.abs().max(), rtol=1e-5)
