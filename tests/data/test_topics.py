@@ -167,6 +167,31 @@ def test_saved_topics_are_small() -> None:
     assert len(json.dumps(column.topics.weights)) < 3.5 * 100 * terms
 
 
+def test_of_a_large_column_terms_come_from_a_sample_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"row {i} of the house {i % 11}" + " and more" * (i % 50 == 0) * 40 for i in range(400)]
+    rows = Rows(("note",), columns={"note": np.array(texts, dtype=object)})
+    whole = Preprocessing.fit(rows)
+    monkeypatch.setattr("dashpot.data.text.COUNTED", 10_000)
+    monkeypatch.setattr("dashpot.data.text.CHUNK", 16)
+    large = Rows(("note",), columns={"note": np.array(texts, dtype=object)})
+    corpus = Corpus.of_column(large, "note")
+    assert corpus.places is not None
+    some = np.flatnonzero(corpus.places >= 0)
+    sampled = Preprocessing.fit(large, np.arange(300))
+    # By hand: distinct texts in their order, each cut to the length that keeps all of them within 10,000 characters.
+    distinct = list(dict.fromkeys(texts))
+    longest = max(n for n in range(500) if sum(len(text[:n]) for text in distinct) <= 10_000)
+    cut = {text: text[:longest] for text in distinct}
+    assert len(some) == len(distinct)
+    other = Rows(("note",), columns={"note": np.array([cut[text] for text in texts[:300]], dtype=object)})
+    monkeypatch.setattr("dashpot.data.text.COUNTED", 1 << 20)
+    expected = Preprocessing.fit(other).text["note"]
+    assert (sampled.text["note"].words, sampled.text["note"].pieces) == (expected.words, expected.pieces)
+    np.testing.assert_allclose(sampled.text["note"].word_weights, expected.word_weights)
+    # Features are of whole texts, whichever way they are counted.
+    np.testing.assert_allclose(whole.transform(large), whole.transform(rows), rtol=1e-5, atol=1e-6)
+
+
 def test_topics_come_from_the_training_rows_only() -> None:
     data = pl.concat([frame(60), frame(60).with_columns(note=pl.lit("a leak of other words ") + pl.col("note"))])
     train = np.arange(60)

@@ -22,6 +22,10 @@ MAX_TOPICS = 256
 CELLS = 1 << 28
 """Features are dense float32: a longer table gets fewer of them, so that they stay within 1 GiB."""
 CHUNK = 8192
+COUNTED, COUNTED_TEXTS = 8 << 20, 20_000
+"""Of a column with more characters, the terms are picked from so many, of so many texts at most: all that there is in
+some hundred million characters would take tens of GiB.
+"""
 LEAST_VALUES, LEAST_WORDS, MANY_VALUES = 10, 3, 100
 PIECES_SHARE = 0.25
 PIECES_WEIGHT = 0.5
@@ -68,12 +72,14 @@ class Corpus:
     Attributes:
         words, pieces: term -> column of its counts.
         word_counts, piece_counts: sparse float32 [texts, terms].
+        places: of a sample, the row of each text of the column, -1 for those that are not in it; else None.
     """
 
     words: dict[str, int]
     word_counts: csr_matrix
     pieces: dict[str, int]
     piece_counts: csr_matrix
+    places: np.ndarray | None = None
 
     @staticmethod
     def of(texts: Sequence[str]) -> Corpus:
@@ -82,9 +88,13 @@ class Corpus:
 
     @staticmethod
     def of_column(rows: Rows, name: str) -> Corpus:
-        """The distinct texts of a column, in the order of ``rows.levels(name)``, where a missing one is empty."""
+        """The distinct texts of a column, in the order of ``rows.levels(name)``, where a missing one is empty. Of more
+        than 8 million characters a sample: at most 20,000 texts, evenly spread, and of the longest ones the beginning.
+        """
         if ("corpus", name) not in rows.memo:
-            rows.memo["corpus", name] = Corpus.of(distinct_texts(rows.levels(name)))
+            texts = distinct_texts(rows.levels(name))
+            large = sum(map(len, texts)) > COUNTED
+            rows.memo["corpus", name] = _sample(texts) if large else Corpus.of(texts)
         found: Corpus = rows.memo["corpus", name]
         return found
 
@@ -135,6 +145,9 @@ class TextColumn:
             weight: of each training row, by default 1.
             topics: at most so many, and one for two different texts, where there are more terms; None keeps the terms.
         """
+        if corpus.places is not None:
+            codes = corpus.places[codes]
+            weight, codes = None if weight is None else weight[codes >= 0], codes[codes >= 0]
         for_pieces = int(PIECES_SHARE * room)
         words = _frequent(corpus.words, corpus.word_counts, codes, room - for_pieces, weight)
         terms = TextColumn(*words, *_frequent(corpus.pieces, corpus.piece_counts, codes, for_pieces, weight))
@@ -202,13 +215,21 @@ class TextColumn:
         """Write the features of a column to ``out`` [rows, features]; from its counts where they are there already."""
         corpus: Corpus | None = rows.memo.get(("corpus", name))
         known = (
-            corpus is not None and corpus.words.keys() >= set(self.words) and corpus.pieces.keys() >= set(self.pieces)
+            corpus is not None
+            and corpus.places is None
+            and corpus.words.keys() >= set(self.words)
+            and corpus.pieces.keys() >= set(self.pieces)
         )
-        distinct = self.transform(corpus if corpus is not None and known else distinct_texts(rows.levels(name)))
-        codes = rows.levels(name).codes
-        for start in range(0, len(codes), CHUNK):
-            part = distinct[codes[start : start + CHUNK]]
-            out[start : start + CHUNK] = part.toarray() if self.topics is None else self.topics.transform(part)
+        texts, codes = distinct_texts(rows.levels(name)), rows.levels(name).codes
+        counted = self.transform(corpus) if corpus is not None and known else None
+        order = np.argsort(codes, kind="stable")
+        edges = np.searchsorted(codes[order], np.arange(0, len(texts) + CHUNK, CHUNK))
+        for i, start in enumerate(range(0, len(texts), CHUNK)):
+            stop = start + CHUNK
+            part = self.transform(texts[start:stop]) if counted is None else counted[start:stop]
+            features = part.toarray() if self.topics is None else self.topics.transform(part)
+            at = order[edges[i] : edges[i + 1]]
+            out[at] = features[codes[at] - start]
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> TextColumn:
@@ -221,6 +242,18 @@ class TextColumn:
 def distinct_texts(column: Levels) -> list[str]:
     """The distinct values of a column; missing is empty."""
     return ["" if name == MISSING else name for name in column.names]
+
+
+def _sample(texts: Sequence[str]) -> Corpus:
+    picked = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), COUNTED_TEXTS)).astype(np.int64))
+    some = [texts[i] for i in picked]
+    lengths = np.sort([len(text) for text in some])
+    # The longest that a text may be for all of them together: those below it are whole.
+    left = COUNTED - np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    longest = int(max(left // np.arange(len(some), 0, -1)))
+    places = np.full(len(texts), -1)
+    places[picked] = np.arange(len(picked))
+    return replace(Corpus.of([text[:longest] for text in some]), places=places)
 
 
 def _count_words(text: str) -> int:
