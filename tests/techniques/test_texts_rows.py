@@ -13,7 +13,7 @@ import dashpot
 from dashpot.augment import text
 from dashpot.nets import TextBag, TextConv
 from dashpot.techniques.augment.text.base import WordTechnique
-from dashpot.texts.lexicon import EDGE, SHAPES, UNKNOWN, Lexicon, shape_of
+from dashpot.texts.lexicon import EDGE, FIELD, SHAPES, UNKNOWN, Lexicon, shape_of
 
 TEXTS = [
     ["The", "film", "was", "not", "good", ",", "but", "3.50", "is", "cheap", "!"],
@@ -179,3 +179,15 @@ def test_equal_texts_of_a_batch_are_changed_apart() -> None:
     model = net(WORDS)
     x = torch.from_numpy(WORDS.transform([TEXTS[0]] * 50))
     assert len({tuple(row) for row in through(text.RandomDeletion(0.5), model, x).tolist()}) > 20
+
+
+def test_values_of_other_columns_stay() -> None:
+    texts = [[f"{FIELD}colour=red", "good", "film", f"{FIELD}price>a"], [f"{FIELD}colour=blue", "film", "good"]] * 2
+    lexicon = Lexicon.fit(texts)
+    found = through(text.RandomDeletion(1.0), net(lexicon), torch.from_numpy(lexicon.transform(texts)))
+    for old, new in zip(texts, found, strict=True):
+        names = [name for name in lexicon.names(new.tolist()) if name != "<edge>"]
+        assert [name for name in names if "colour" in name or "price" in name] == [
+            name.lstrip(FIELD) for name in old if name.startswith(FIELD)
+        ]
+        assert len(names) == sum(name.startswith(FIELD) for name in old) + 1

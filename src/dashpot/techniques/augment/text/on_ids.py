@@ -17,7 +17,7 @@ from dashpot.core.fields.domains import Domain, Range
 from dashpot.core.running.view import ModelView
 from dashpot.techniques.augment.text.base import WordTechnique
 from dashpot.techniques.augment.text.units import Change, Units, put_back
-from dashpot.texts.lexicon import DIGITS, EDGE, MARK, MIXED, NOTHING, SHAPES, SPECIAL, UNKNOWN
+from dashpot.texts.lexicon import DIGITS, EDGE, FIELD, MARK, MIXED, NOTHING, SHAPES, SPECIAL, UNKNOWN
 from dashpot.texts.tokens import splitter
 
 
@@ -51,7 +51,8 @@ class IdTechnique(WordTechnique):
     (:class:`dashpot.texts.lexicon.Lexicon`) are known by the model: a module of it has the attribute ``first_piece``,
     as those of networks for texts have. A word moves with its pieces, and edges and marks stay. What is protected is
     known by the words of the lexicon, where that module has them in ``vocabulary``, and by their shape: numbers among
-    unknown words are protected, too. What is longer than a word, such as an address, is not known in a row.
+    unknown words are protected, too. What is longer than a word, such as an address, is not known in a row. The values
+    of other columns that stand in a row stay.
     """
 
     on_ids: ClassVar[bool] = True
@@ -121,5 +122,7 @@ def _free(same: _Same, tokenizer: Any, protect: str) -> Tensor:
     """Which entries may change, bool [entries of words and of what is none]."""
     free = torch.zeros(SPECIAL + len(same.words), dtype=torch.bool, device="cpu")
     free[UNKNOWN] = True
-    free[[SPECIAL + i for i in splitter(tokenizer, protect).listed(same.words).places]] = True
+    places = splitter(tokenizer, protect).listed(same.words).places
+    # The value of another column is no word of a text.
+    free[[SPECIAL + i for i in places if not same.words[i].startswith(FIELD)]] = True
     return free
