@@ -37,7 +37,9 @@ def explained_on(
     """
     arms = sum(name.startswith("without") for name in ablation.arms(setup.space, chosen.candidate))
     ends = time.monotonic() + _seconds(setup, training, pace, arms * len(folds))
-    if len(folds) > 1 and (deadline is None or ends <= deadline):
+    # Where not even the finalists have all folds, the time is better spent on the final model.
+    few = setup.whole is None and len(folds) < len(setup.task.folds)
+    if len(folds) > 1 and not few and (deadline is None or ends <= deadline):
         return folds, FOLDS
     return folds[:1], over_rows(setup.task, folds[0])
 

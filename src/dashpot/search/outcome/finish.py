@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from dashpot.core.errors import ConfigError
 from dashpot.evaluation.losses import predict
 from dashpot.search import images, texts
@@ -143,7 +141,8 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         unit = setup.prepared.modality == "image"
         predictor = tta.network(made.network, "classes" if task.classes else "values", unit=unit).eval()
         made = replace(made, text=f"{made.text}; {in_words(tta)}")
-    outputs = predict(predictor, setup.prepared.x[torch.as_tensor(setup.test)]) if len(setup.test) else None
+    # Of images only batches are copied.
+    outputs = predict(predictor, setup.prepared.subset(setup.test)[0]) if len(setup.test) else None
     outcome = Outcome(trials, finalists, choice, made, training, found, baseline, steps, every, outputs, folds, linear)
     answers = judged(setup, made, outputs)
     measured = record(setup, outcome, answers)
