@@ -30,8 +30,9 @@ class WeightedSums(nn.EmbeddingBag):
     def __init__(self, rows: int, width: int) -> None:
         super().__init__(rows, width, mode="sum")
 
-    # The arguments that are meant here, under the names of this room.
-    def forward(self, ids: Tensor, starts: Tensor, weights: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]  # the arguments that are meant here, under the names of this room
+        self, ids: Tensor, starts: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Ids int64 [k], where those of each sum start, int64 [sums], and weights [k]; to [sums, width]."""
         weights = weights if weights is None else weights.to(self.weight.dtype)
         out: Tensor = _Sums.apply(self.weight, ids, starts, weights)  # type: ignore[no-untyped-call]  # torch's own
