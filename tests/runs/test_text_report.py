@@ -11,9 +11,11 @@ import torch
 import dashpot
 from dashpot.data import Problem
 from dashpot.data.rows import Rows
+from dashpot.nets.ensemble import Ensemble
 from dashpot.nets.text_bag import TextBag
-from dashpot.runs.text_report import text_report
+from dashpot.runs.text_report import TextAnswers, text_answers, text_report
 from dashpot.sparsity.words import kept_words
+from dashpot.texts.names import feature_names
 from dashpot.training.builtin import TrainingLength, train
 
 
@@ -77,3 +79,32 @@ def test_l1_keeps_some_words_of_a_linear_bag_by_name() -> None:
     best = max(kept, key=lambda name: max(map(abs, kept[name])))
     assert "great" in best or "awful" in best
     assert torch.isclose(torch.tensor(max(map(abs, kept[best]))), 5 * 4 * weight.abs().max(), rtol=1e-5)
+
+
+def test_a_final_model_shows_the_words_of_its_heaviest_linear_model_else_of_a_bag() -> None:
+    x, y = texts(60)
+    problem = Problem("films", x, np.where(y, "good", "bad").astype(object))
+    split = problem.split(0)
+    prepared = problem.prepare(split.train)
+    lexicon = prepared.preprocessing.lexicon  # type: ignore[attr-defined]  # of texts
+    bags = [TextBag.of(lexicon, 2, width=width) for width in (4, 0, 0)]
+    for i, word in enumerate(("film", "awful", "great")):
+        place = feature_names(lexicon).index(word)
+        bags[i].linear.weight.data[place, 1] = 1.0
+    outputs = torch.zeros(len(split.test), 2)
+    for weights, kept, word in (([9.0, 1, 2], bags, "great"), ([9.0, 2, 1], bags, "awful"), ([1.0], bags[:1], "film")):
+        found = text_answers(problem, prepared, split.test, Ensemble(kept, weights, classes=True), None, outputs)
+        assert found is not None
+        assert [name for name, _ in found.words["good"]] == [word]
+        assert ("linear part" in found.source) == (word == "film")
+    none = text_answers(problem, prepared, split.test, torch.nn.Identity(), None, outputs * torch.nan)
+    assert none is not None
+    assert (none.words, list(none.mistakes)) == ({}, [])
+
+
+def test_what_was_written_is_read_again_and_shown(tmp_path: Path) -> None:
+    assert TextAnswers.read(tmp_path) is None
+    TextAnswers({"good": [("great", 1.5)], "bad": []}, [], "a model").write(tmp_path)
+    found = TextAnswers.read(tmp_path)
+    assert found is not None
+    assert (found.table, found.source) == ("good  great\nbad   none", "a model")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,9 @@ def test_a_search_ends_with_networks_and_linear_models(tmp_path: Path) -> None:
     result = run(problem, config, tmp_path)
     assert result.record["test"]["chosen"]["accuracy"] > 0.8
     assert "linear model" in result.record["final"]
+    result.save(tmp_path / "saved")
+    words = json.loads((tmp_path / "saved" / "texts.json").read_text(encoding="utf-8"))["words"]
+    assert {word for word, _ in words["good"]} & {"great", "lovely", "superb", "fine"}
     assert set(result.record["test"]["references"]) == set(list(texts.TITLES.values())[:3])
     assert {c["params"]["net.net"] for c in result.record["candidates"]} == {"textbag", "textconv"}
 

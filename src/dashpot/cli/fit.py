@@ -173,7 +173,7 @@ def fit(
         curves_figure(result.history, folder / "curves", f"{problem.name}: {chosen}", result.best_epoch)
     figures = image_figures(answers, folder, problem.name) if answers is not None else {}
     figures |= recipe_figure(chosen, prepared, split.train, folder, problem.name, seed)
-    words = text_report(folder, problem, prepared, split, result.predictor)
+    words = "" if result.diverged else text_report(folder, problem, prepared, split, result.predictor)
     result.raise_if_diverged()
     if averaging is not None and not auto:
         said = f"predictions are the mean over {averaging.versions} versions of each image: {averaging}"

@@ -12,6 +12,8 @@ import typer
 
 LONG = {"moved": "data"}
 """Options that are called otherwise than their parameter."""
+CLASSES = 12
+"""Of so many at most the words are shown."""
 
 
 def show(record: Any, figures: list[str], folder: Path) -> None:
@@ -19,9 +21,16 @@ def show(record: Any, figures: list[str], folder: Path) -> None:
     from rich.console import Console
 
     from dashpot.report.tune.table import print_report
+    from dashpot.runs.text_report import TABLE, TextAnswers
 
     console = Console() if sys.stdout.isatty() else Console(width=110)
     print_report(record, console)
+    if (found := TextAnswers.read(folder)) is not None:
+        words = found.table if len(found.words) <= CLASSES else ""
+        shown = f"words that count, of {found.source}:\n{words}\n" if words else ""
+        typer.echo(
+            f"{shown}{'all words and ' if found.words and not words else ''}the surest mistakes: {folder / TABLE}"
+        )
     typer.echo("figures: " + ", ".join(figures))
     typer.echo(f"saved in {folder}: `dashpot predict {folder} DATA --out predictions.csv` uses the model")
 

@@ -2,22 +2,64 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dashpot.data import Prepared, Problem, Split
 from dashpot.data.texts import TextPreprocessing
+from dashpot.evaluation.decision import Decision
+from dashpot.nets.ensemble import Ensemble
 from dashpot.nets.text_bag import TextBag
 from dashpot.nets.text_linear import RIDGE, fit_linear
-from dashpot.report.texts.words import mistakes_table, words_table, words_that_count
+from dashpot.report.texts.words import Counting, mistakes_table, words_table, words_that_count
 from dashpot.runs.judged import judged_images
 from dashpot.runs.saved import write_json
 from dashpot.texts.names import feature_names
 
 FILE, TABLE = "texts.json", "texts.txt"
+OWN = "a linear model on the same rows"
+
+
+@dataclass(frozen=True)
+class TextAnswers:
+    """The words that count for each class, and the most confident mistakes.
+
+    Attributes:
+        words: of each class, with their weights; empty where no part of the model has a weight of a word.
+        mistakes: as :meth:`dashpot.report.images.cases.Judged.to_dict` has them, with their texts.
+        source: the model that the weights are of, in words.
+    """
+
+    words: Counting
+    mistakes: Sequence[Mapping[str, Any]]
+    source: str = OWN
+
+    @property
+    def table(self) -> str:
+        """A line for each class; empty where there are no words."""
+        return words_table(self.words)
+
+    def write(self, folder: Path) -> None:
+        """``texts.json`` and ``texts.txt`` in the folder of a run."""
+        write_json(folder / FILE, {"words": self.words, "mistakes": list(self.mistakes), "source": self.source})
+        shown = f"Words that count for each class, of {self.source}\n\n{self.table}\n\n" if self.words else ""
+        (folder / TABLE).write_text(
+            f"{shown}The most confident mistakes on test rows\n\n{mistakes_table(self.mistakes)}\n", encoding="utf-8"
+        )
+
+    @staticmethod
+    def read(folder: Path) -> TextAnswers | None:
+        """What :meth:`write` wrote; None where there is nothing."""
+        if not (folder / FILE).exists():
+            return None
+        return TextAnswers(**json.loads((folder / FILE).read_text(encoding="utf-8")))
 
 
 def text_report(folder: Path, problem: Problem, prepared: Prepared, split: Split, network: nn.Module) -> str:
@@ -34,19 +76,68 @@ def text_report(folder: Path, problem: Problem, prepared: Prepared, split: Split
     rows = torch.as_tensor(split.train)
     weight = None if prepared.weight is None else prepared.weight[rows]
     fit_linear(bag, prepared.x[rows], prepared.y[rows], how="logistic" if classes else RIDGE, weight=weight)
+    found = TextAnswers(_words(bag, how, classes), _mistakes(problem, prepared, split.test, network))
+    found.write(folder)
+    return found.table
+
+
+def text_answers(
+    problem: Problem,
+    prepared: Prepared,
+    rows: np.ndarray,
+    network: nn.Module,
+    decision: Decision | None = None,
+    outputs: Tensor | None = None,
+) -> TextAnswers | None:
+    """Of a search's final model; None for other data. The words are those of its own part that :func:`weighing` finds.
+
+    Args:
+        rows: of the test.
+        decision: from outputs to classes.
+        outputs: of the network for the rows; None where there are no rows.
+    """
+    how = prepared.preprocessing
+    if problem.kind != "text" or not isinstance(how, TextPreprocessing):
+        return None
+    bag = weighing(network)
+    words: Counting = {} if bag is None else _words(bag, how, problem.classes)
+    known = outputs is not None and bool(outputs.isfinite().all())
+    mistakes = _mistakes(problem, prepared, rows, network, decision, outputs) if known else []
+    kind = "the linear model" if bag is not None and not bag.width else "the linear part of a bag of words"
+    return TextAnswers(words, mistakes, f"{kind} that counts most in the final model")
+
+
+def weighing(network: nn.Module) -> TextBag | None:
+    """The linear model with the largest weight in an ensemble; without one the linear part of a bag of words; None
+    where there is neither.
+
+    >>> bags = [TextBag(9, 2, pieces=0, grams=0, links=0, width=width) for width in (4, 0, 0)]
+    >>> weighing(Ensemble(bags, [5.0, 1.0, 2.0], classes=True)) is bags[2], weighing(bags[0]) is bags[0]
+    (True, True)
+    """
+    parts: list[tuple[nn.Module, float]] = [(network, 1.0)]
+    if isinstance(network, Ensemble):
+        parts = list(zip(network.networks, network.weights, strict=True))
+    bags = [(part.width == 0, weight, part) for part, weight in parts if isinstance(part, TextBag)]
+    return max(bags, key=lambda bag: bag[:2])[2] if bags else None
+
+
+def _words(bag: TextBag, how: TextPreprocessing, classes: Sequence[str]) -> Counting:
     # What a word adds, but for the length of its text: a rare one weighs more.
     weights = (bag.linear_weight() * bag.frequency[:, None]).double().numpy()
-    words = words_that_count(weights, feature_names(how.lexicon), classes)
+    return words_that_count(weights, feature_names(how.lexicon), classes)
+
+
+def _mistakes(
+    problem: Problem,
+    prepared: Prepared,
+    rows: np.ndarray,
+    network: nn.Module,
+    decision: Decision | None = None,
+    outputs: Tensor | None = None,
+) -> list[dict[str, Any]]:
     texts = np.asarray(problem.inputs, dtype=object)
-    mistakes = [
+    return [
         {**case, "text": " | ".join(str(part) for part in texts[case["row"]] if part is not None)}
-        for case in judged_images(network, prepared, split.test).to_dict()["mistakes"]
+        for case in judged_images(network, prepared, rows, decision, outputs).to_dict()["mistakes"]
     ]
-    write_json(folder / FILE, {"words": words, "mistakes": mistakes})
-    table = words_table(words)
-    (folder / TABLE).write_text(
-        f"Words that count for each class, of a linear model on the same rows\n\n{table}\n\n"
-        f"The most confident mistakes on test rows\n\n{mistakes_table(mistakes)}\n",
-        encoding="utf-8",
-    )
-    return table

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from dashpot.core.errors import ConfigError
 from dashpot.evaluation.losses import predict
+from dashpot.runs.text_report import text_answers
 from dashpot.search import images, texts
 from dashpot.search.outcome import ablation, brief, ensemble
 from dashpot.search.outcome.final import final_network, key_of, planned
@@ -158,6 +159,7 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         setup.test,
         judged=answers,
         tta=tta,
+        texts=text_answers(setup.problem, setup.prepared, setup.test, made.network, made.decision, outputs),
     )
 
 

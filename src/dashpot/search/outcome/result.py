@@ -22,6 +22,7 @@ from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
 from dashpot.report.images.cases import Judged
 from dashpot.report.tune.record import TuneRecord
+from dashpot.runs.text_report import TextAnswers
 from dashpot.search.outcome.folder import REPORT
 from dashpot.training.versions import TTA
 
@@ -76,6 +77,7 @@ class TuneResult:
         labels: the classes as the target held them, in the order of the probabilities; by default their names.
         judged: the model's answers on test images, for figures; None for other data.
         tta: how predictions are averaged over versions of each image; None where they are not.
+        texts: the words that count and the most confident mistakes on test texts; None for other data.
 
     Example:
         >>> import dashpot, numpy
@@ -96,6 +98,7 @@ class TuneResult:
     labels: np.ndarray | None = field(default=None, repr=False)
     judged: Judged | None = field(default=None, repr=False)
     tta: TTA | None = None
+    texts: TextAnswers | None = field(default=None, repr=False)
 
     @property
     def predictor(self) -> nn.Module:
@@ -189,6 +192,8 @@ class TuneResult:
         write_atomic(folder / RECIPE, dumps(self.recipe))
         save_model(folder, self.network)
         write_json(folder / REPORT, self.record)
+        if self.texts is not None:
+            self.texts.write(folder)
 
     @property
     def is_run(self) -> bool:
