@@ -24,8 +24,8 @@ from dashpot.search.space.space import Candidate
 
 RACE = 0.28
 """The share of the budget for the race, beside what setting up takes."""
-ENDS = (0.68, 0.8, 0.93)
-"""Shares of the budget by which finalists are trained, contributions measured, and further seeds trained."""
+ENDS = (0.6, 0.72, 0.93)
+"""Shares of the budget by which finalists are trained, contributions measured, and networks trained on all rows."""
 LAST = (("epochs", 6, None), ("parallel", 3, 1), ("epochs", 4, None))
 """What shrinks where the smallest race of tables does not fit."""
 OPTIONS = {"net": "textbag", "width": 0}

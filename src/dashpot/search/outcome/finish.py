@@ -14,6 +14,7 @@ from dashpot.evaluation.losses import predict
 from dashpot.runs.text_report import text_answers
 from dashpot.search import images, texts
 from dashpot.search.outcome import ablation, brief, ensemble
+from dashpot.search.outcome.all_rows import with_all_rows
 from dashpot.search.outcome.final import final_network, key_of, planned
 from dashpot.search.outcome.gains import FOLDS, Over
 from dashpot.search.outcome.record import Outcome, judged, record
@@ -128,8 +129,16 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
     kind = "folds" if config.ensemble == "refit" or setup.whole is not None else config.ensemble
     linear = texts.linear_trials(task, every, setup.pool) if text else []
     beside = linear if kind == "finalists" else []
-    more = seeds.more(finalists, choice, beside) if setup.whole is None else []
-    made = ensemble.assemble(task, [*finalists, *more, *beside], choice, every, kind, calibrate=config.calibrate)
+    members: list[Trial] = [*finalists, *beside]
+    if text and kind == "finalists" and not setup.hurried:
+        counts = ensemble.picked(task, members, choice, every, kind)
+        wanted_most = sorted(counts, key=lambda number: -counts[number])
+        members = with_all_rows(
+            task, training, setup.pool, members, wanted_most, pace=pace, deadline=until.end, say=setup.say
+        )
+    elif setup.whole is None:
+        members += seeds.more(finalists, choice)
+    made = ensemble.assemble(task, members, choice, every, kind, calibrate=config.calibrate)
     if setup.whole is not None:
         race = {"trials": len(trials), "folds": len(every)}
         made = final_network(setup, setup.whole, training, store, choice.chosen.candidate, made, race)

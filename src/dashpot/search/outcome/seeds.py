@@ -64,19 +64,16 @@ class Seeds:
         whole = self._trained(wanted, 1)
         return whole if len(whole) > 1 else []
 
-    def more(self, finalists: Sequence[Trial], choice: ensemble.Choice, beside: Sequence[Trial] = ()) -> list[Trial]:
+    def more(self, finalists: Sequence[Trial], choice: ensemble.Choice) -> list[Trial]:
         """Further seeds of the candidates in the final model while time is left: they reduce the variance of the final
         model, and change no comparison.
-
-        Args:
-            beside: models that are in the final model, too, and have no seeds.
         """
         found: list[Trial] = []
         if self.setup.hurried or self.end is None or self.setup.config.ensemble == "refit":
             return found
-        counts = ensemble.picked(self.setup.task, [*finalists, *beside], choice, self.every, self.setup.config.ensemble)
+        counts = ensemble.picked(self.setup.task, finalists, choice, self.every, self.setup.config.ensemble)
         first = {r.number: r for r in reversed(finalists)}
-        wanted = [first[number] for number in sorted(counts, key=lambda number: -counts[number]) if number in first]
+        wanted = [first[number] for number in sorted(counts, key=lambda number: -counts[number])]
         begin = 1 + max(r.repeat for r in finalists)
         each = 1.3 * self.pace * len(self.every)  # a few members in a stack are slower than many
         for repeat in range(begin, begin + SEEDS):
