@@ -15,6 +15,23 @@ from dashpot.data.text_fields import Fields
 FORMS = "texts: a list or array of strings [n] or [n, columns], a series, or a data frame"
 
 
+def is_frame(x: Any) -> bool:
+    """Whether X has named columns."""
+    return hasattr(x, "columns") or hasattr(x, "__dataframe__") or hasattr(x, "get_column")
+
+
+def is_texts(x: Any) -> bool:
+    """Whether X is a list, an array [n] or a series of texts, some of which may be missing."""
+    if is_frame(x) and not hasattr(x, "to_list"):
+        return False
+    if isinstance(x, np.ndarray) and x.ndim != 1:
+        return False
+    values = x.to_list() if hasattr(x, "to_list") else x.tolist() if isinstance(x, np.ndarray) else x
+    if not isinstance(values, list | tuple):
+        return False
+    return any(isinstance(v, str) for v in values) and all(isinstance(v, str) or is_missing(v) for v in values)
+
+
 def texts_in(rows: Rows) -> np.ndarray:
     """All columns of a table side by side: texts, None for missing ones, and floats in columns of numbers."""
     out = np.empty((len(rows), len(rows.names)), dtype=object)

@@ -17,17 +17,12 @@ from dashpot.data.kinds import kind_of
 from dashpot.data.reading import Reading
 from dashpot.data.rows import Rows, decided, to_rows
 from dashpot.data.text_fields import Fields
-from dashpot.data.text_rows import as_texts, columns_for, how_of, texts_in
+from dashpot.data.text_rows import as_texts, columns_for, how_of, is_frame, is_texts, texts_in
 from dashpot.data.words import all_texts
 
 FORMS = "a table [n, features], images [n, h, w], [n, h, w, c] or [n, c, h, w], or signals [n, channels, steps]"
 KINDS = (None, "text")
 """What ``kind`` of an estimator may be."""
-
-
-def is_frame(x: Any) -> bool:
-    """Whether X has named columns."""
-    return hasattr(x, "columns") or hasattr(x, "__dataframe__") or hasattr(x, "get_column")
 
 
 def array_of(x: Any) -> np.ndarray | None:
@@ -57,18 +52,6 @@ def array_of(x: Any) -> np.ndarray | None:
     if x.dtype.kind not in "fiub":
         raise DataError(f"X must hold numbers where it has {x.ndim} axes, got {x.dtype}. Convert it.")
     return x
-
-
-def is_texts(x: Any) -> bool:
-    """Whether X is a list, an array [n] or a series of texts, some of which may be missing."""
-    if is_frame(x) and not hasattr(x, "to_list"):
-        return False
-    if isinstance(x, np.ndarray) and x.ndim != 1:
-        return False
-    values = x.to_list() if hasattr(x, "to_list") else x.tolist() if isinstance(x, np.ndarray) else x
-    if not isinstance(values, list | tuple):
-        return False
-    return any(isinstance(v, str) for v in values) and all(isinstance(v, str) or is_missing(v) for v in values)
 
 
 def texts_as(estimator: BaseEstimator, x: Any, columns: tuple[str, ...], fields: Fields) -> np.ndarray:

@@ -17,13 +17,16 @@ from dashpot.core.errors import ConfigError, DataError
 from dashpot.data import Prepared, Problem, load_problem
 from dashpot.data.arrays import as_inputs
 from dashpot.data.reading import Reading
-from dashpot.data.rows import decided, is_missing, to_rows
+from dashpot.data.rows import Rows, decided, is_missing, to_rows
+from dashpot.data.text_rows import as_texts, how_of, is_texts, texts_in
+from dashpot.data.words import all_texts
 from dashpot.nets.standardize import standardized
 from dashpot.population.members import built
 from dashpot.runs.factories import made_with
 from dashpot.search.arguments import name_of
 from dashpot.search.racing.task import Factory
 from dashpot.search.tensor_problem import TensorProblem
+from dashpot.texts.cutting import tokenizer_of
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ def problem_of(
     own: bool,
     weight: Any = None,
     columns: tuple[Iterable[str] | None, Iterable[str] | None, Iterable[str] | None] = (None, None, None),
+    kind: str | None = None,
+    tokenizer: Any = None,
 ) -> Inputs:
     """A problem from a path, from (X, y), or from a problem.
 
@@ -48,6 +53,8 @@ def problem_of(
         weight: of the rows of (X, y), or the column of a table that holds them.
         own: whether the network is the caller's: arrays and tensors are then used as they are.
         columns: those of numbers, of dates and of names in a table, as the caller says.
+        kind: of the inputs; of (X, y) ``"text"`` or None, of a problem None.
+        tokenizer: of texts; None is the default one.
 
     Raises:
         ConfigError: something else.
@@ -59,12 +66,14 @@ def problem_of(
             raise ConfigError("sample_weight", "None with a Problem", type(weight).__name__, "Give it to the Problem.")
         if reading != Reading():
             raise ConfigError("data", "a path or (X, y) with numeric, dates or categorical", "a Problem")
+        if kind is not None or tokenizer is not None:
+            raise ConfigError("data", "a path or (X, y) with kind or tokenizer", "a Problem")
         return Inputs(data)
     if isinstance(data, str | Path):
         if weight is not None and not isinstance(weight, str):
             rule = "the name of a column where data are a path"
             raise ConfigError("sample_weight", rule, type(weight).__name__)
-        return Inputs(load_problem(data, target, task, weight, **vars(reading)))
+        return Inputs(load_problem(data, target, task, weight, kind=kind, tokenizer=tokenizer, **vars(reading)))
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ConfigError("data", "a path, a pair (X, y) or a dashpot.data.Problem", type(data).__name__)
     x, y = data
@@ -78,6 +87,8 @@ def problem_of(
     if own and numbers and reading != Reading():
         raise ConfigError("data", "a table with numeric, dates or categorical", "numbers for a model of your own")
     if own and numbers:
+        if kind is not None or tokenizer is not None:
+            raise ConfigError("kind and tokenizer", "None for numbers for a model of your own", kind or tokenizer)
         tensor = torch.as_tensor(x).detach().cpu()
         tensor = tensor.float() if tensor.is_floating_point() else tensor
         if not torch.isfinite(tensor).all():
@@ -92,22 +103,40 @@ def problem_of(
                 f"y must have one dimension for a built-in network, got {list(values.shape)}. Give a model of your own"
                 " for several outputs."
             )
-        plain = x.detach().cpu().numpy() if isinstance(x, Tensor) else x
-        images = isinstance(plain, np.ndarray) and plain.ndim > 2
-        if images and reading != Reading():
-            raise ConfigError("data", "a table with numeric, dates or categorical", "images or signals")
-        problem = Problem(
-            "data",
-            as_inputs("X", plain)
-            if images
-            else decided(to_rows(_listed(plain) if isinstance(plain, list) else plain), reading),
-            values,
-            task,
-            weight=weight,
-            weight_name="sample_weight",
-        )
+        inputs, how = _prepared_inputs(x, reading, kind, tokenizer)
+        problem = Problem("data", inputs, values, task, weight=weight, weight_name="sample_weight", how=how)
     values = values if problem.kept is None else values[problem.kept]
     return Inputs(problem, originals(values, problem.classes) if problem.task == "classification" else None)
+
+
+def _prepared_inputs(
+    x: Any, reading: Reading, kind: str | None, tokenizer: Any
+) -> tuple[Rows | np.ndarray, dict[str, Any]]:
+    """Inputs that Dashpot prepares, and of texts what else their preprocessing is fitted with."""
+    if kind not in (None, "text"):
+        raise ConfigError("kind", "'text' or None where data are (X, y)", kind, "None finds tables, images and texts.")
+    plain = x.detach().cpu().numpy() if isinstance(x, Tensor) else x
+    how: dict[str, Any] = {}
+    inputs: Rows | np.ndarray
+    if is_texts(plain):
+        if reading != Reading():
+            raise ConfigError("data", "a table with numeric, dates or categorical", "texts")
+        inputs, how = as_texts("X", plain), {"columns": ("text",)}
+    elif isinstance(plain, np.ndarray) and plain.ndim > 2:
+        if reading != Reading() or kind is not None:
+            option = "kind" if kind is not None else "numeric, dates or categorical"
+            raise ConfigError("data", f"a table with {option}", "images or signals")
+        inputs = as_inputs("X", plain)
+    else:
+        inputs = decided(to_rows(_listed(plain) if isinstance(plain, list) else plain), reading)
+        if kind == "text" or all_texts(inputs, reading.categorical):
+            inputs, how = texts_in(inputs), how_of(inputs, reading.categorical)
+    if tokenizer is not None:
+        if not how:
+            way = "Say kind='text' if its columns are texts."
+            raise ConfigError("tokenizer", "None for other data than texts", tokenizer, way)
+        how["tokenizer"] = tokenizer_of(tokenizer)
+    return inputs, how
 
 
 def _listed(rows: list[Any]) -> np.ndarray:

@@ -59,6 +59,8 @@ def tune(
     numeric: Iterable[str] | None = None,
     dates: Iterable[str] | None = None,
     categorical: Iterable[str] | None = None,
+    kind: str | None = None,
+    tokenizer: Any = None,
 ) -> TuneResult:
     """Search the combination of regularizers and their strengths, on all folds of a cross-validation at once, and say
     the contribution of each.
@@ -69,10 +71,11 @@ def tune(
 
     Args:
         data: ``(X, y)``; a path as for ``dashpot tune``; or a :class:`dashpot.data.Problem`. Without ``model``, X is a
-            table (array, sparse matrix, data frame) or images [n, h, w], [n, h, w, c] or [n, c, h, w], which are
-            prepared for the built-in network. With ``model``, X may be a tensor or an array of any shape (images,
-            sequences, numbers of tokens): it is used as it is, and so is a ``y`` of values. Data frames and paths are
-            prepared either way; of images of a path the network gets standardized channels.
+            table (array, sparse matrix, data frame), texts (a list, array [n] or series of strings, or a data frame
+            of sentences) or images [n, h, w], [n, h, w, c] or [n, c, h, w], which are prepared for the built-in
+            network. With ``model``, X may be a tensor or an array of any shape (images,
+            sequences, numbers of tokens): it is used as it is, and so is a ``y`` of values. Texts, data
+            frames and paths are prepared either way; of images of a path the network gets standardized channels.
         target: the target column, for a path to a table.
         task: ``"classification"`` or ``"regression"``. By default guessed; where X is used as it is, integers and text
             are classes and floats values.
@@ -105,6 +108,10 @@ def tune(
         progress: lines on standard error.
         numeric, dates, categorical: columns of numbers, of dates and of names in a table; by default what
             :func:`dashpot.data.reading.decide` finds. For more (decimal marks, encodings) give ``load_problem(...)``.
+        kind: ``"text"``: the columns of a table are texts, or stand beside them; of a path also ``"table"``,
+            ``"image"`` or ``"signal"``. By default found.
+        tokenizer: of texts, ``"words"`` (the default), ``"characters"``, a function or a file
+            (:func:`dashpot.texts.cutting.tokenizer_of`).
 
     Returns:
         The result: ``predict``, ``predict_proba``, ``save``, ``summary``.
@@ -152,7 +159,7 @@ def tune(
         texts = [*config.networks, *(as_text(name, d) for name, d in distributions.items())]
         config = replace(config, networks=texts)
     columns = numeric, dates, categorical
-    inputs = problem_of(data, target, task, make is not None, sample_weight, columns)
+    inputs = problem_of(data, target, task, make is not None, sample_weight, columns, kind, tokenizer)
     problem, interrupts = inputs.problem, Interrupts()
     say = ProgressLines(progress, config.budget, interrupts.check)
 
