@@ -77,6 +77,10 @@ def path(
 
     if network not in (None, "linear", "mlp"):
         raise ConfigError("--network", "linear or mlp", network)
+    if "vectors" in reading:
+        raise ConfigError(
+            "--vectors", "left out of a path", reading["vectors"], "No network of a path starts from them."
+        )
     penalty = check_technique(technique)
     problem = load_problem(data, target, task, weights, **reading)
     tell()

@@ -44,6 +44,14 @@ Tokenizer = Annotated[
         ),
     ),
 ]
+Vectors = Annotated[
+    str | None,
+    typer.Option(
+        "--vectors",
+        help="Of texts: a file of vectors of words (.vec, .txt, .npy) from which a convolutional network starts.",
+        metavar="FILE",
+    ),
+]
 
 OPTIONS: Mapping[str, Any] = {
     "numeric": Numeric,
@@ -55,6 +63,7 @@ OPTIONS: Mapping[str, Any] = {
     "separator": Separator,
     "kind": Kind,
     "tokenizer": Tokenizer,
+    "vectors": Vectors,
 }
 
 

@@ -57,6 +57,7 @@ def load_problem(
     separator: str | None = None,
     kind: str | None = None,
     tokenizer: Any = None,
+    vectors: str | Path | None = None,
 ) -> Problem:
     """Read data with a target.
 
@@ -80,6 +81,8 @@ def load_problem(
             of another one, its numbers and names are words beside those of its texts.
         tokenizer: of texts, ``"words"`` (the default), ``"characters"``, a function or a file
             (:func:`dashpot.texts.cutting.tokenizer_of`).
+        vectors: of texts, a file of vectors of words from which a convolutional network starts
+            (:func:`dashpot.texts.vectors.read_vectors`).
 
     A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test
     rows are the test part. So are the images or texts in ``test``, where the folder holds nothing but folders of these
@@ -108,6 +111,11 @@ def load_problem(
             way = "Say kind='text' (--kind text) if its columns are texts."
             raise ConfigError("tokenizer", "None for other data than texts", tokenizer, way)
         problem.how["tokenizer"] = cut
+    if vectors is not None:
+        if problem.kind != "text":
+            way = "Say kind='text' (--kind text) if its columns are texts."
+            raise ConfigError("vectors", "None for other data than texts", str(vectors), way)
+        problem.how["vectors"] = vectors
     return problem
 
 

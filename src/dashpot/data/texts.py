@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from dashpot.data.text_fields import Fields
 from dashpot.texts.cutting import again, cutter, tokenizer_dict, tokenizer_from, tokenizer_of
 from dashpot.texts.lexicon import FIELD, MOST_TOKENS, Lexicon
 from dashpot.texts.tokens import PATTERNS
+from dashpot.texts.vectors import WordVectors, read_vectors
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class TextPreprocessing:
         tokenizer: ``"words"``, ``"characters"``, a function or a file (:func:`dashpot.texts.cutting.tokenizer_of`); of
             a saved run the name of a function, until the user has named it again.
         fields: columns that hold no texts.
+        vectors: of words of the lexicon, from which networks start; not saved, as networks are saved with theirs.
     """
 
     columns: tuple[str, ...]
@@ -41,6 +44,7 @@ class TextPreprocessing:
     tokenizer: Any = "words"
     kind: str = "text"
     fields: Fields = field(default_factory=Fields)
+    vectors: WordVectors | None = field(default=None, repr=False, compare=False)
 
     @staticmethod
     def fit(
@@ -54,6 +58,7 @@ class TextPreprocessing:
         length: int = MOST_TOKENS,
         names: Collection[str] = (),
         formats: Mapping[str, Format] | None = None,
+        vectors: str | Path | None = None,
     ) -> TextPreprocessing:
         """Learn from the rows ``train`` of ``texts``, objects [n, columns]; their targets take no part. ``scaling`` is
         for tables, and a text counts once, whatever its ``weight``.
@@ -63,9 +68,10 @@ class TextPreprocessing:
             tokenizer: see :func:`dashpot.texts.cutting.tokenizer_of`.
             length: of a row, at most.
             names, formats: see :meth:`dashpot.data.text_fields.Fields.fit`.
+            vectors: a file of vectors of words; see :func:`dashpot.texts.vectors.read_vectors`.
 
         Raises:
-            DataError: no training row has a token.
+            DataError: no training row has a token, or vectors that are of none of the words.
             ConfigError: an unknown tokenizer.
 
         Warns:
@@ -86,7 +92,13 @@ class TextPreprocessing:
                 DataWarning,
                 stacklevel=3,
             )
-        return TextPreprocessing(known, lexicon, how, fields=fields)
+        found = None if vectors is None else read_vectors(vectors, lexicon.words)
+        if found is not None and not found.words:
+            raise DataError(
+                f"vectors must be of words that the texts have, got none of {len(lexicon.words)} words in {vectors}."
+                " Choose a file of the same language."
+            )
+        return TextPreprocessing(known, lexicon, how, fields=fields, vectors=found)
 
     @property
     def shape(self) -> tuple[int, ...]:

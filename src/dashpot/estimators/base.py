@@ -69,6 +69,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         categorical: Iterable[str] | None = None,
         kind: str | None = None,
         tokenizer: Any = "words",
+        vectors: Any = None,
     ) -> None:
         self.recipe = recipe
         self.budget = budget
@@ -92,6 +93,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         self.categorical = categorical
         self.kind = kind
         self.tokenizer = tokenizer
+        self.vectors = vectors
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -119,6 +121,10 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             how["tokenizer"] = self.tokenizer
         elif self.tokenizer != "words":
             raise ConfigError("tokenizer", "'words' for other data than texts", self.tokenizer, "Leave it out.")
+        if self.vectors is not None:
+            if self._kind != "text":
+                raise ConfigError("vectors", "None for other data than texts", str(self.vectors), "Leave it out.")
+            how["vectors"] = self.vectors
         self._how = how
         return inputs
 

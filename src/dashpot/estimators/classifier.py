@@ -84,6 +84,8 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
     tokenizer : "words", "characters", callable or path, default="words"
         How texts are cut: at spaces and marks (single characters in scripts without spaces); into characters; by a
         function of a text that gives its tokens; or by a file of Hugging Face's ``tokenizers``.
+    vectors : path or None, default=None
+        Of texts, a file of vectors of words from which a convolutional network starts; it is then as wide as they are.
 
     Attributes
     ----------
@@ -161,6 +163,7 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         categorical: Iterable[str] | None = None,
         kind: str | None = None,
         tokenizer: Any = "words",
+        vectors: Any = None,
     ) -> None:
         super().__init__(
             recipe,
@@ -185,6 +188,7 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
             categorical=categorical,
             kind=kind,
             tokenizer=tokenizer,
+            vectors=vectors,
         )
         self.class_weight = class_weight
 

@@ -16,6 +16,7 @@ from dashpot.data.kinds import Prepares
 from dashpot.nets import TableNet
 from dashpot.search.networks import BINS, FEW_BINS, LARGE_BLOCK, MANY_ROWS, OPTIONS, TABLE_OPTIONS, chosen_networks
 from dashpot.search.space.distributions import Categorical
+from dashpot.training.builtin import built_in
 
 NET = "net"
 NETWORKS: Mapping[str, Mapping[str, Sequence[str]]] = {
@@ -104,9 +105,9 @@ def fixed_network(
         ConfigError: a value that the network does not allow.
     """
     if options.get(NET) != "tablenet":
-        network = nets.build(how.kind, x.shape[1:], outputs, **{**how.sizes, **options})
-        how.ready(network)
-        return network
+        if getattr(how, "vectors", None) is not None and options.get(NET) == "textbag":
+            raise ConfigError("vectors", "None where no network starts from them", "net=textbag", "Name net=textconv.")
+        return built_in(how, x.shape[1:], outputs, **options)
     assert isinstance(how, Preprocessing)
     blocks = [(a, b) for a, b in how.layout().nominal if b - a > LARGE_BLOCK]
     own = {name: value for name, value in options.items() if name != NET}

@@ -46,6 +46,7 @@ def problem_of(
     columns: tuple[Iterable[str] | None, Iterable[str] | None, Iterable[str] | None] = (None, None, None),
     kind: str | None = None,
     tokenizer: Any = None,
+    vectors: str | Path | None = None,
 ) -> Inputs:
     """A problem from a path, from (X, y), or from a problem.
 
@@ -55,25 +56,28 @@ def problem_of(
         columns: those of numbers, of dates and of names in a table, as the caller says.
         kind: of the inputs; of (X, y) ``"text"`` or None, of a problem None.
         tokenizer: of texts; None is the default one.
+        vectors: of texts, a file of vectors of words.
 
     Raises:
         ConfigError: something else.
         DataError, StorageError: data that cannot be used.
     """
     reading = Reading.of(*columns)
+    given: dict[str, Any] = {"kind": kind, "tokenizer": tokenizer, "vectors": vectors}
+    said = " and ".join(name for name, value in given.items() if value is not None)
     if isinstance(data, Problem):
         if weight is not None:
             raise ConfigError("sample_weight", "None with a Problem", type(weight).__name__, "Give it to the Problem.")
         if reading != Reading():
             raise ConfigError("data", "a path or (X, y) with numeric, dates or categorical", "a Problem")
-        if kind is not None or tokenizer is not None:
-            raise ConfigError("data", "a path or (X, y) with kind or tokenizer", "a Problem")
+        if said:
+            raise ConfigError("data", f"a path or (X, y) with {said}", "a Problem")
         return Inputs(data)
     if isinstance(data, str | Path):
         if weight is not None and not isinstance(weight, str):
             rule = "the name of a column where data are a path"
             raise ConfigError("sample_weight", rule, type(weight).__name__)
-        return Inputs(load_problem(data, target, task, weight, kind=kind, tokenizer=tokenizer, **vars(reading)))
+        return Inputs(load_problem(data, target, task, weight, **given, **vars(reading)))
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ConfigError("data", "a path, a pair (X, y) or a dashpot.data.Problem", type(data).__name__)
     x, y = data
@@ -87,8 +91,8 @@ def problem_of(
     if own and numbers and reading != Reading():
         raise ConfigError("data", "a table with numeric, dates or categorical", "numbers for a model of your own")
     if own and numbers:
-        if kind is not None or tokenizer is not None:
-            raise ConfigError("kind and tokenizer", "None for numbers for a model of your own", kind or tokenizer)
+        if said:
+            raise ConfigError(said, "None where numbers are given to a model of your own", "a value")
         tensor = torch.as_tensor(x).detach().cpu()
         tensor = tensor.float() if tensor.is_floating_point() else tensor
         if not torch.isfinite(tensor).all():
@@ -103,14 +107,14 @@ def problem_of(
                 f"y must have one dimension for a built-in network, got {list(values.shape)}. Give a model of your own"
                 " for several outputs."
             )
-        inputs, how = _prepared_inputs(x, reading, kind, tokenizer)
+        inputs, how = _prepared_inputs(x, reading, kind, tokenizer=tokenizer, vectors=vectors)
         problem = Problem("data", inputs, values, task, weight=weight, weight_name="sample_weight", how=how)
     values = values if problem.kept is None else values[problem.kept]
     return Inputs(problem, originals(values, problem.classes) if problem.task == "classification" else None)
 
 
 def _prepared_inputs(
-    x: Any, reading: Reading, kind: str | None, tokenizer: Any
+    x: Any, reading: Reading, kind: str | None, **of_texts: Any
 ) -> tuple[Rows | np.ndarray, dict[str, Any]]:
     """Inputs that Dashpot prepares, and of texts what else their preprocessing is fitted with."""
     if kind not in (None, "text"):
@@ -131,11 +135,12 @@ def _prepared_inputs(
         inputs = decided(to_rows(_listed(plain) if isinstance(plain, list) else plain), reading)
         if kind == "text" or all_texts(inputs, reading.categorical):
             inputs, how = texts_in(inputs), how_of(inputs, reading.categorical)
-    if tokenizer is not None:
-        if not how:
+    for name, value in of_texts.items():
+        if value is not None and not how:
             way = "Say kind='text' if its columns are texts."
-            raise ConfigError("tokenizer", "None for other data than texts", tokenizer, way)
-        how["tokenizer"] = tokenizer_of(tokenizer)
+            raise ConfigError(name, "None for other data than texts", str(value), way)
+        if value is not None:
+            how[name] = tokenizer_of(value) if name == "tokenizer" else value
     return inputs, how
 
 

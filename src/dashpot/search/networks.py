@@ -14,6 +14,7 @@ from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.data import Prepared, Preprocessing, Problem
 from dashpot.nets import TableNet
 from dashpot.search.space.distributions import Categorical, Distribution, clipped
+from dashpot.training.builtin import built_in
 
 TABLE_OPTIONS = ("width", "depth", "embedding", "embedding_size", "activation", "norm", "skip", "scaling", "members")
 OPTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
@@ -58,7 +59,12 @@ def chosen_networks(texts: Sequence[str], known: Sequence[str] | None) -> dict[s
 
 
 def network_space(
-    kind: str, shape: Sequence[int], outputs: int, texts: Sequence[str], sizes: Mapping[str, Any] | None = None
+    kind: str,
+    shape: Sequence[int],
+    outputs: int,
+    texts: Sequence[str],
+    sizes: Mapping[str, Any] | None = None,
+    vectors: int | None = None,
 ) -> tuple[dict[str, Distribution], dict[str, Any]]:
     """What of a network for images, signals or texts is searched, and its default.
 
@@ -69,6 +75,7 @@ def network_space(
             network's own default, except the width, of which two are searched. For texts, where nothing is named, the
             networks are what is searched, each as it is by default: the mean of several kinds is better than one.
         sizes: what a network is built with beside its options.
+        vectors: how wide vectors of words are, from which convolutions over words start; None where there are none.
 
     Raises:
         ConfigError: two networks at once, or a value that the network does not allow.
@@ -85,10 +92,17 @@ def network_space(
     if len(networks) > 1:
         raise ConfigError("--net net", "one network, as the options of several differ", ",".join(map(str, networks)))
     name = str(networks[0]).lower()
-    space: dict[str, Distribution] = {"width": Categorical(tuple(WIDTHS.get(name, CONVOLUTIONS)))}
+    if vectors is not None and name != "textconv":
+        raise ConfigError("vectors", "None where no network starts from them", f"net={name}", "Name net=textconv.")
+    widths = WIDTHS.get(name, CONVOLUTIONS) if vectors is None else (vectors,)
+    space: dict[str, Distribution] = {"width": Categorical(tuple(widths))}
     space |= chosen_networks(texts, options.get(name, next(iter(options.values()))))
     default = {option: clipped(_values(found)[0], found) for option, found in space.items()}
     for option, found in space.items():
+        if vectors is not None and option == "width" and set(_values(found)) != {vectors}:
+            raise ConfigError(
+                "--net width", f"{vectors}, as the vectors of words are wide", str(found), "Leave it out."
+            )
         for value in _values(found):  # each must be one that the network allows: refused now, not during a race
             nets.build(kind, shape, outputs, **{**(sizes or {}), **default, option: value})
     return space, default
@@ -127,10 +141,7 @@ def factory(problem: Problem, prepared: Prepared, rows: np.ndarray) -> Callable[
 
     def make(options: Mapping[str, Any]) -> nn.Module:
         if problem.kind != "table":
-            how = prepared.preprocessing
-            other = nets.build(problem.kind, prepared.x.shape[1:], outputs, **{**how.sizes, **options})
-            how.ready(other)
-            return other
+            return built_in(prepared.preprocessing, prepared.x.shape[1:], outputs, **options)
         numbers, blocks = layout(prepared)
         net = TableNet(prepared.x.shape[1], outputs, numeric=numbers, nominal=blocks, **{"bins": count, **options})
         if options.get("embedding") == "piecewise":

@@ -61,6 +61,7 @@ def tune(
     categorical: Iterable[str] | None = None,
     kind: str | None = None,
     tokenizer: Any = None,
+    vectors: str | Path | None = None,
 ) -> TuneResult:
     """Search the combination of regularizers and their strengths, on all folds of a cross-validation at once, and say
     the contribution of each.
@@ -112,6 +113,8 @@ def tune(
             ``"image"`` or ``"signal"``. By default found.
         tokenizer: of texts, ``"words"`` (the default), ``"characters"``, a function or a file
             (:func:`dashpot.texts.cutting.tokenizer_of`).
+        vectors: of texts, a file of vectors of words from which convolutional networks start; see
+            :func:`dashpot.texts.vectors.read_vectors`. What is saved needs nothing of it.
 
     Returns:
         The result: ``predict``, ``predict_proba``, ``save``, ``summary``.
@@ -159,7 +162,7 @@ def tune(
         texts = [*config.networks, *(as_text(name, d) for name, d in distributions.items())]
         config = replace(config, networks=texts)
     columns = numeric, dates, categorical
-    inputs = problem_of(data, target, task, make is not None, sample_weight, columns, kind, tokenizer)
+    inputs = problem_of(data, target, task, make is not None, sample_weight, columns, kind, tokenizer, vectors)
     problem, interrupts = inputs.problem, Interrupts()
     say = ProgressLines(progress, config.budget, interrupts.check)
 

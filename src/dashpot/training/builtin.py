@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -12,8 +13,11 @@ from dashpot import nets
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
 from dashpot.data import Prepared, Problem, Split
-from dashpot.data.kinds import KINDS
+from dashpot.data.kinds import KINDS, Prepares
+from dashpot.data.texts import TextPreprocessing
 from dashpot.evaluation.losses import scores
+from dashpot.nets import TextConv
+from dashpot.nets.text_vectors import start_from
 from dashpot.training.defaults import LARGEST, MOST_EPOCHS, batch_size_for, epochs_for
 from dashpot.training.loop import FitResult, fit
 from dashpot.training.versions import TTA
@@ -53,12 +57,32 @@ class TrainingLength:
         return TrainingLength(epochs, batch_size, usual.lr, usual.schedule, budget)
 
 
+def built_in(how: Prepares, shape: Sequence[int], outputs: int, **options: Any) -> nets.Net:
+    """A built-in network with random weights and the tables of its data; one of convolutions over words starts from the
+    vectors of words that the user has, and is as wide as they are.
+
+    Args:
+        how: the data are prepared.
+        shape: of one row.
+        options: of the network.
+
+    Raises:
+        ConfigError: a value that the network does not allow.
+    """
+    vectors = how.vectors if isinstance(how, TextPreprocessing) else None
+    known = {**how.sizes, **options}
+    if vectors is not None and str(options.get("net", TextConv.__name__)).lower() == TextConv.__name__.lower():
+        known.setdefault("width", vectors.width)
+    network = nets.build(how.kind, shape, outputs, **known)
+    how.ready(network)
+    if vectors is not None and isinstance(how, TextPreprocessing) and isinstance(network, TextConv):
+        start_from(network, how.lexicon, vectors)
+    return network
+
+
 def network_for(problem: Problem, prepared: Prepared) -> nets.Net:
     """The built-in network for prepared data, with random weights; it takes them as they are held."""
-    how = prepared.preprocessing
-    network = nets.build(problem.kind, prepared.x.shape[1:], max(len(problem.classes), 1), **how.sizes)
-    how.ready(network)
-    return network
+    return built_in(prepared.preprocessing, prepared.x.shape[1:], max(len(problem.classes), 1))
 
 
 def train(

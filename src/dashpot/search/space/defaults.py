@@ -154,7 +154,9 @@ def default_space(
         net, default = network_space("signal", shape, outputs, networks)
         return Space(parts, lr=Numeric(5e-4, 2e-2, log=True), net=net, lr_default=3e-3, net_default=default)
     if problem.kind == "text":
-        net, default = network_space("text", shape, outputs, networks, prepared.preprocessing.sizes)
+        vectors = getattr(prepared.preprocessing, "vectors", None)
+        width = None if vectors is None else vectors.width
+        net, default = network_space("text", shape, outputs, networks, prepared.preprocessing.sizes, width)
         return Space(parts, lr=texts.LR, net=net, lr_default=texts.LR_DEFAULT, net_default=default)
     if problem.kind != "table":
         net, default = network_space("image", shape, outputs, networks)
