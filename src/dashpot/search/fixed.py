@@ -20,9 +20,9 @@ from dashpot.training.builtin import built_in
 
 NET = "net"
 NETWORKS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    **OPTIONS,
     "table": {"mlp": ("width", "depth", "norm"), "tablenet": TABLE_OPTIONS},
     "text": {"textconv": ("width", "filters", "pool", "heads"), "textbag": ("width", "scale")},
-    **OPTIONS,
 }
 """Options of each kind's networks, the default network first."""
 

@@ -132,9 +132,9 @@ def _prepared_inputs(
             raise ConfigError("data", f"a table with {option}", "images or signals")
         inputs = as_inputs("X", plain)
     else:
-        inputs = decided(to_rows(_listed(plain) if isinstance(plain, list) else plain), reading)
-        if kind == "text" or all_texts(inputs, reading.categorical):
-            inputs, how = texts_in(inputs), how_of(inputs, reading.categorical)
+        inputs = rows = decided(to_rows(_listed(plain) if isinstance(plain, list) else plain), reading)
+        if kind == "text" or all_texts(rows, reading.categorical):
+            inputs, how = texts_in(rows), how_of(rows, reading.categorical)
     for name, value in of_texts.items():
         if value is not None and not how:
             way = "Say kind='text' if its columns are texts."
