@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import signal
 
+import hypothesis
 import pytest
 
+# No test fails because a machine is slow.
+hypothesis.settings.register_profile("dashpot", deadline=None)
+hypothesis.settings.load_profile("dashpot")
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
 """``scripts/test`` runs what computes with two, too."""
 

@@ -153,7 +153,7 @@ class TextConv(nn.Module):
             at, count = torch.unique_consecutive(words.at, return_counts=True)
             out = out.index_add(0, at, self._mean(words.piece, count))
         shapes = self.shape(words.shapes) * (words.entries > 0)[..., None]
-        return torch.cat([out.view(*where.shape, -1), shapes], dim=-1)
+        return torch.cat([out.view(*where.shape, self.word.embedding_dim), shapes], dim=-1)
 
     def _mean(self, entries: Tensor, count: Tensor) -> Tensor:
         """The sum of pieces' vectors over the square root of their number, for each word."""

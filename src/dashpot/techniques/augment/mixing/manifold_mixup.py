@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Annotated, Any
 
@@ -121,7 +121,7 @@ class ManifoldMixup(Mixing):
         blends = Blends(ctx, places)
         _blends[ctx] = blends
         return [
-            _Hooked(view.model, view.model.register_forward_pre_hook(blends.begin)),
+            _Hooked(view.model, view.model.register_forward_pre_hook(_eager(blends.begin))),
             *(
                 _Hooked(view.modules[name], view.modules[name].register_forward_hook(blends.of(number, name)))
                 for number, names in enumerate(places)
@@ -159,7 +159,6 @@ class Blends:
         key = self._ctx.draws().key
         self._drawn = key, derive(key, LAYER) % self._count, order, share
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch has no types here
     def begin(self, module: nn.Module, args: Any) -> None:
         """A pass of the model begins."""
         self._done.clear()
@@ -169,7 +168,6 @@ class Blends:
     def of(self, number: int, name: str) -> Any:
         """The hook of a module."""
 
-        @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch has no types here
         def hook(module: nn.Module, args: Any, out: Any) -> Any:
             drawn = self._drawn
             if not self._left or drawn is None or drawn[1] != number or name in self._done:
@@ -185,7 +183,15 @@ class Blends:
             order, share = (part.to(out.device, non_blocking=True) for part in (order, share))
             return blend(out, out.index_select(0, order), share)
 
-        return hook
+        return _eager(hook)
+
+
+def _eager(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook that torch.compile leaves out. Only here, where the technique is attached, is the compiler imported, which
+    takes seconds.
+    """
+    found: Callable[..., Any] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]  # torch has none
+    return found
 
 
 _blends: weakref.WeakKeyDictionary[Context, Blends] = weakref.WeakKeyDictionary()

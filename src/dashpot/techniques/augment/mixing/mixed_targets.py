@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from dashpot.core.draws import kernel
+from dashpot.core import draws
 from dashpot.core.errors import DataError, UsageError
 from dashpot.core.running.context import Context
 from dashpot.core.running.nested import told
@@ -76,7 +76,7 @@ def plain_codes(y: Any, ctx: Context, technique: str) -> bool:
         or y.device.type != "cpu"
         or ctx.classes is None
         or ctx.targets in ("multilabel", "values")
-        or kernel() is None
+        or draws.kernel() is None
     ):
         return False
     demand_codes(y, ctx.classes, f"the target of {technique}")
