@@ -67,7 +67,7 @@ def test_a_saved_run_has_its_options(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     run(place, str(place / "images.npz"), "--epochs", "1", "--out", str(out), "--net", "width=4", "--net", "se=true")
     network, _, _ = load_run(out)
-    assert (network.options["width"], network.options["se"]) == (4, True)  # type: ignore[index]  # a ConvNet has options
+    assert (network.options["width"], network.options["se"]) == (4, True)  # type: ignore[index]  # a ConvNet has them
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from dashpot.data.texts import TextPreprocessing
 from dashpot.training.builtin import TrainingLength, split_scores, train
 
 TEXTS = np.array(
-    [["Who wrote the Iliad?", "history"], ["Who wrote Hamlet?", None], ["我今天很高兴", ""], ["", "my own history"]],
+    [["Who wrote the Iliad?", "history"], ["Who wrote Hamlet?", None], ["我今天很高兴", ""], ["", "own history"]],
     dtype=object,
 )
 

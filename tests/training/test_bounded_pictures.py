@@ -36,10 +36,10 @@ def test_a_relative_strength_of_bytes_is_that_of_numbers(rows: np.ndarray, of_ro
     recipe = dashpot.L1(relative=0.5)
     plain = resolve_strengths(recipe, network(), (X[rows].float() / 255, Y[rows], *weight))
     found = resolve_strengths(recipe, network(), held)
-    assert found[0].strength == pytest.approx(plain[0].strength, rel=1e-5)  # type: ignore[attr-defined]  # an L1 has one
+    assert found[0].strength == pytest.approx(plain[0].strength, rel=1e-5)  # type: ignore[attr-defined]  # an L1 has it
     linear = nn.Sequential(nn.Flatten(), nn.Linear(72, 3))
     plain = resolve_strengths(recipe, linear, (X[rows].float() / 255, Y[rows], *weight))
-    assert resolve_strengths(recipe, linear, held)[0].strength == pytest.approx(  # type: ignore[attr-defined]  # as above
+    assert resolve_strengths(recipe, linear, held)[0].strength == pytest.approx(  # type: ignore[attr-defined]  # too
         plain[0].strength,  # type: ignore[attr-defined]  # as above
         rel=1e-5,
     )
