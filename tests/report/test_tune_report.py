@@ -238,6 +238,19 @@ def test_the_race_draws_what_the_histories_say(monkeypatch: pytest.MonkeyPatch) 
             assert any(text.startswith(f"#{c['number']} ") and text.endswith(f"\n{ring(c)}") for text in texts)
 
 
+def test_the_race_says_on_how_many_folds_the_finalists_were_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = searched(20)
+    most = max(c["folds"] or 0 for c in data["candidates"])
+    assert f"in all: over {most} folds and all seeds" in " ".join(check_layout(draw_race(data), monkeypatch)).replace(
+        "\n", " "
+    )
+    for c in data["candidates"]:
+        c["folds"] = min(c["folds"] or 0, 3)
+    assert "in all: over 3 folds and all seeds" in " ".join(check_layout(draw_race(data), monkeypatch)).replace(
+        "\n", " "
+    )
+
+
 def test_strengths_stand_where_their_values_are() -> None:
     values = {1: 1e-6, 2: 1e-4, 3: 1e-2}
     off = candidate(0, params={"l1": False, "lr": 0.1}, score=0.9)

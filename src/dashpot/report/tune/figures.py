@@ -124,9 +124,10 @@ def _race_note(record: TuneRecord, candidates: Sequence[RankedTrial], cut: bool)
         note += " A finished line that ends before the others had only become worse."
     if any("in all" in _score(candidate, digits_of(candidates)) for candidate in candidates if candidate.roles):
         folds = record.race.get("folds", record.folds)
+        every = max((row.folds or 0 for row in record.candidates), default=0)
         note += (
-            f" Lines are means over the {folds} fold{'s' * (folds > 1)} of the race; in all: over all"
-            f" {record.folds} folds and all seeds."
+            f" Lines are means over the {folds} fold{'s' * (folds > 1)} of the race; in all: over {every}"
+            f" fold{'s' * (every > 1)} and all seeds."
         )
     chosen = by_role(candidates, "chosen")
     return note + (f" Chosen: {_short(chosen.recipe, 240)}" if chosen is not None and chosen.recipe else "")
