@@ -13,6 +13,7 @@ import torch
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.recipe import Recipe
 from dashpot.data import Problem, load_problem, load_rows
+from dashpot.data.columnar import DataWarning
 from dashpot.data.new_rows import new_inputs
 from dashpot.runs.saved import load_run, predictions, save_model, save_setup
 from dashpot.training.builtin import network_for
@@ -126,3 +127,15 @@ def test_new_texts_in_any_form() -> None:
 def test_texts_are_no_pictures(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="table or signal or text"):
         load_problem(written(tmp_path / "a.csv", reviews()), "label", kind="image")
+
+
+def test_a_column_of_one_value_beside_texts_is_left_out(tmp_path: Path) -> None:
+    lines = [f"what a {word} day it was in town {i},all,{i % 2}" for i, word in enumerate(["fine", "dull", "long"] * 4)]
+    path = tmp_path / "days.csv"
+    path.write_text("\n".join(["text,part,y", *lines]), encoding="utf-8")
+    with pytest.warns(DataWarning, match="left out, since they have one value in all rows: 'part'"):
+        problem = load_problem(path, "y")
+    assert problem.kind == "text"
+    assert problem.inputs.shape == (12, 1)
+    path.write_text("\n".join(["text,part,y", *lines[:-1], lines[-1].replace(",all,", ",some,")]), encoding="utf-8")
+    assert load_problem(path, "y").kind == "table"

@@ -231,11 +231,25 @@ def _table_problem(
         if not rows.names:
             raise DataError(f"{path.name} must have a column besides the target and 'split'.")
     fixed = test if test is not None and len(test) else None
+    rows = _only_texts(rows, reading) if kind is None else rows
     inputs: Rows | np.ndarray = signals_of(path.name, rows) if kind == "signal" else rows
     how: dict[str, Any] = {}
     if kind == "text" or (kind is None and all_texts(rows, reading.categorical)):
         inputs, how = texts_in(rows), how_of(rows, reading.categorical)
     return Problem(path.name.split(".")[0], inputs, values, task, fixed, target, weight, weights or "", how)
+
+
+def _only_texts(rows: Rows, reading: Reading) -> Rows:
+    """Without columns of a single value, where all others hold sentences: they would make a mixed table of texts."""
+    same = [name for name in rows.names if rows.column(name).dtype == object and len(rows.levels(name).names) < 2]
+    rest = rows
+    for name in same:
+        rest = rest.without(name)
+    if not same or not rest.names or not all_texts(rest, reading.categorical):
+        return rows
+    shown = ", ".join(map(repr, same))
+    warnings.warn(f"left out, since they have one value in all rows: {shown}.", DataWarning, stacklevel=5)
+    return rest
 
 
 def _target(
