@@ -104,11 +104,11 @@ def scikit_learns(how: str, x: np.ndarray, yes: np.ndarray, C: float, weight: np
         model = LogisticRegression(C=C, solver="liblinear", tol=1e-8).fit(x, yes, sample_weight=weight)
         return np.append(model.coef_, model.intercept_)
     if how == "svm":
-        model = LinearSVC(C=C, tol=1e-8, max_iter=100_000).fit(x, yes, sample_weight=weight)
+        model = LinearSVC(C=C, dual=False, tol=1e-8, max_iter=100_000).fit(x, yes, sample_weight=weight)
         return np.append(model.coef_, model.intercept_)
     share = MultinomialNB(alpha=1.0).fit(x > 0, yes, sample_weight=weight).feature_log_prob_
     ratio = share[1] - share[0]
-    model = LinearSVC(C=C, tol=1e-8, max_iter=100_000).fit(x * ratio, yes, sample_weight=weight)
+    model = LinearSVC(C=C, dual=False, tol=1e-8, max_iter=100_000).fit(x * ratio, yes, sample_weight=weight)
     w = model.coef_.ravel()
     return np.append(ratio * ((1 - INTERPOLATION) * np.abs(w).mean() + INTERPOLATION * w), model.intercept_)
 
