@@ -80,6 +80,19 @@ def test_a_second_reading_opens_no_image_and_warns_again(tmp_path: Path, cache: 
     assert first.fingerprint == second.fingerprint
 
 
+@pytest.mark.parametrize("named", ["images", "./images", "images/../images", "link"])
+def test_a_folder_has_the_same_file_however_it_is_named(
+    tmp_path: Path, cache: Path, decoded: list[Path], monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    read_images(image_files(folder(tmp_path / "images")))
+    (tmp_path / "link").symlink_to("images")
+    monkeypatch.chdir(tmp_path)
+    decoded.clear()
+    read_images(image_files(Path(named)))
+    assert decoded == []
+    assert len(list(cache.glob("*.pixels"))) == 1
+
+
 def test_what_is_written_into_mapped_images_reaches_neither_file_nor_others(tmp_path: Path, cache: Path) -> None:
     files = image_files(folder(tmp_path / "images"))
     one, other = read_images(files), read_images(files)

@@ -43,23 +43,25 @@ class Name:
 
     @staticmethod
     def of(files: Sequence[Path], shape: tuple[int, int, int] | None) -> Name:
-        """By paths, sizes and times of change of all files, the wanted shape, and the version of the decoder.
+        """By paths inside of their folder, sizes and times of change of all files, the wanted shape, and the version of
+        the decoder: however the folder is named, the name is the same.
 
         Raises:
             StorageError: a file that is not there any more.
         """
         from PIL import __version__ as pillow
 
-        root = Path(os.path.commonpath([path.parent for path in files])).resolve()
+        common = Path(os.path.commonpath([path.parent for path in files]))
         content = hashlib.sha256()
         for path in files:
             try:
                 found = path.stat()
             except OSError as error:
                 raise StorageError(f"image {path} cannot be read: {error.strerror}. Read the folder again.") from error
-            content.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\n".encode(errors="surrogateescape"))
+            line = f"{path.relative_to(common)}\0{found.st_size}\0{found.st_mtime_ns}\n"
+            content.update(line.encode(errors="surrogateescape"))
         form = f"{FORMAT} {pillow} {shape}"
-        return Name(_short(str(root)), content.hexdigest()[:24], _short(form))
+        return Name(_short(str(common.resolve())), content.hexdigest()[:24], _short(form))
 
     @staticmethod
     def of_file(path: Path) -> Name:
