@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.evaluation.losses import metrics_of, predict
-from dashpot.population.members import RANDOM, Data, Member, Plan, initial
+from dashpot.population.members import Data, Member, Plan, initial
+from dashpot.population.own_random import own_random
 from dashpot.training.batches import Batches
 from dashpot.training.clock import Clock
 from dashpot.training.epoch import train_epoch
@@ -62,7 +63,6 @@ class SequentialTrainer:
     def train_epoch(self) -> None:
         """One epoch of every member."""
         self.epoch += 1
-        devices = [self.data.device] if self.data.device.type == "cuda" else []
         for k, member in enumerate(self.members):
             if self.done[k] or self.failed[k]:
                 continue
@@ -74,8 +74,8 @@ class SequentialTrainer:
                 self.plan.loss,
                 self.plan.schedule,
             )
-            with RANDOM, torch.random.fork_rng(devices=devices):
-                steps = train_epoch(*args, self.epoch, Clock(self.plan.epochs), self.data.device)
+            with own_random(self.data.device) as stepped:
+                steps = train_epoch(*args, self.epoch, Clock(self.plan.epochs), self.data.device, stepped)
             self.objective[k] = float(steps.total) / len(self._batches[k])
             self.failed[k] = not np.isfinite(self.objective[k])
             if member.watch is not None and not self.failed[k]:

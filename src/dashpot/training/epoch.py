@@ -50,9 +50,10 @@ def train_epoch(
     epoch: int,
     clock: Clock,
     place: torch.device,
+    stepped: Callable[[], None] = lambda: None,
 ) -> Steps:
     """One epoch of steps, or as many as there is time for, at least one; ``factor`` is the schedule, and the first
-    epoch is 1.
+    epoch is 1. ``stepped`` is called after the first step.
     """
     closure_needed = any(t.evaluations > 1 for t in session.recipe)
     seed_global(derive(stream(session.seed, "model"), epoch) >> 1, place)
@@ -83,6 +84,8 @@ def train_epoch(
         # On a GPU, asking after every step would wait for it; there the epoch's sum tells.
         if place.type == "cpu" and not math.isfinite(objective):
             return Steps(total, done, progress, bad=True)
+        if done == 1:
+            stepped()
     return Steps(total, done, progress)
 
 

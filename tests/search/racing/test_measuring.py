@@ -90,6 +90,32 @@ def test_a_race_has_as_many_populations_as_its_task_says(monkeypatch: pytest.Mon
     assert race(small_task(), SOME)[0].state == "complete"
 
 
+def test_networks_that_gain_nothing_together_wait_in_one_queue_the_slowest_first() -> None:
+    from dashpot.search.racing.race import Race
+    from dashpot.search.racing.trial import Trial
+    from tests.search.helpers import TRAINING
+
+    task = replace(small_task(), populations=2, modality="text", stack=False)
+    race = Race(task, TRAINING, [Trial(i, c) for i, c in enumerate(SOME)], folds=range(3))
+    executor = race.executor
+    count = 3 * len(SOME)
+    assert [len(p.members) for p in executor._populations] == [1] * count
+    order: list[int] = []
+    busy: list[int] = []
+
+    def seen(part: int, population: object) -> int:
+        busy.append(part)
+        order.append(part)
+        assert len(busy) <= 2  # as many at once as there are threads
+        busy.remove(part)
+        return part
+
+    executor._took = [float(part == 4) + 2 * float(part == 1) for part in range(count)]
+    assert executor._each(seen) == list(range(count))
+    assert set(order[:2]) == {1, 4}
+    assert all(trial.state == "complete" for trial in race.run(rungs=()))
+
+
 def test_the_first_worker_measures_the_precision_and_others_and_later_lives_take_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

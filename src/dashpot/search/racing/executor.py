@@ -20,7 +20,9 @@ from dashpot.population.members import Member
 from dashpot.population.population import Population
 
 FEWEST = 3
-"""Members of a population at least, where they train faster together: fewer are not worth a thread of their own."""
+"""Members of a population at least, where they train faster together: fewer are not worth a thread of their own. Where
+they do not, each has a population, and threads take whichever waits, so that none idles beside slower networks.
+"""
 APART = "trained one by one, since together they raised an error"
 Place = tuple[int, int]
 """(trial, position among the trial's members)."""
@@ -72,8 +74,13 @@ class ParallelTrials:
         flat = [place for i, own in enumerate(members) for k in range(len(own)) if (place := (i, k)) not in without]
         self._kept = set(flat)
         kind = KINDS.get(self._options.get("modality") or "")
-        fewest = FEWEST if kind is None or kind.faster_together else 1
-        count = len(members) if apart else max(1, min(threads, len(flat) // fewest))
+        together = kind is None or kind.faster_together
+        if apart:
+            count = len(members)
+        elif together:
+            count = max(1, min(threads, len(flat) // FEWEST))
+        else:
+            count = max(1, len(flat) if threads > 1 else 1)
         # Members of one shape stay together, so that stacks stay large.
         if not apart:
             flat.sort(key=lambda place: (str((own := members[place[0]][place[1]]).shape), own.batch_size or 0))
@@ -86,6 +93,7 @@ class ParallelTrials:
         self._populations = [self._make(part) for part in parts]
         many = min(threads, len(self._populations))
         self._pool = ThreadPoolExecutor(many) if many > 1 else None
+        self._took = [0.0] * len(self._populations)
         self.notes = list(dict.fromkeys(note for p in self._populations for note in p.notes))
 
     @property
@@ -251,17 +259,21 @@ class ParallelTrials:
         torch.set_num_threads(self._before)
 
     def _each(self, action: Any) -> list[Any]:
+        """What ``action(part, population)`` says of each; with threads, what took longest before begins first."""
         if self._pool is None:
             return [action(part, p) for part, p in enumerate(self._populations)]
-        return [
-            f.result()
-            for f in [self._pool.submit(self._alone, action, part, p) for part, p in enumerate(self._populations)]
-        ]
+        self._took += [0.0] * (len(self._populations) - len(self._took))
+        order = sorted(range(len(self._populations)), key=lambda part: -self._took[part])
+        waiting = {part: self._pool.submit(self._alone, action, part, self._populations[part]) for part in order}
+        return [waiting[part].result() for part in range(len(self._populations))]
 
-    @staticmethod
-    def _alone(action: Any, part: int, population: Population) -> Any:
+    def _alone(self, action: Any, part: int, population: Population) -> Any:
         torch.set_num_threads(1)
-        return action(part, population)
+        began = time.monotonic()
+        try:
+            return action(part, population)
+        finally:
+            self._took[part] = time.monotonic() - began
 
 
 def reason(error: BaseException) -> str:
