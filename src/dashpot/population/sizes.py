@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import gc
 import itertools
 import sys
 from collections.abc import Sequence
@@ -82,3 +84,12 @@ def keep_memory() -> None:
         library.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
     except (OSError, AttributeError):
         return
+
+
+def return_memory() -> None:
+    """Give the system what :func:`keep_memory` has kept, after networks that will not be used again."""
+    gc.collect()  # networks and their sessions refer to each other
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dashpot.population.sizes import return_memory
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import Say, TrainingBudget, Trial
@@ -54,4 +55,5 @@ def with_all_rows(
         Race(whole, own, fresh, folds=[0], deadline=deadline, say=say).run(rungs=(), only=epochs)
         tensors = [one.tensors[0] for one in fresh if one.state == "complete" and one.epochs >= epochs]
         found[trial.number] = replace(trial, tensors=[*trial.tensors, *tensors])
+        return_memory()
     return [trial if trial.repeat else found.get(trial.number, trial) for trial in trials]

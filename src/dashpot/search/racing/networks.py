@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from dashpot.core.threads import most
 from dashpot.data.kinds import KINDS
+from dashpot.population.sizes import return_memory
 from dashpot.search.racing import checkpoints
 from dashpot.search.racing.memory import most_members
 from dashpot.search.racing.race import Race
@@ -92,13 +92,14 @@ def in_groups(
     say: Say,
 ) -> None:
     """Train trials to their end, without rungs, as many at once as memory holds on all ``folds``; where they gain
-    nothing from being trained together, as many as there are populations, so that a deadline cuts off only the last.
+    nothing from being trained together, the fewest that keep all threads busy, so that a deadline cuts off only the
+    last.
     """
     size = max(1, most_members(task, [r.candidate for r in trials]) // max(len(folds), 1))
     kind = KINDS.get(task.modality or "")
     if kind is not None and not kind.faster_together:
-        size = min(size, math.ceil((task.populations or most()) / max(len(folds), 1)))
+        threads = task.populations or most()
+        size = min(size, threads // math.gcd(threads, len(folds) or 1))
     for at in range(0, len(trials), size):
         Race(task, training, trials[at : at + size], folds=folds, deadline=deadline, say=say).run(rungs=())
-        # A race and its networks refer to each other: until they are collected, they hold their moments and gradients.
-        gc.collect()
+        return_memory()

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from dashpot.core.errors import StorageError
+from dashpot.population.sizes import return_memory
 from dashpot.report.tune.trial_record import TrialRecord
 from dashpot.search.racing import checkpoints
 from dashpot.search.racing.failures import hopeless, none_trains
@@ -131,6 +132,8 @@ class Worker:
         self._slowest = max(
             self._slowest, (time.monotonic() - started) / len(trials) * training.parallel / self.training.parallel
         )
+        del race
+        return_memory()
 
     def _rung(self, training: TrainingBudget) -> float:
         """Seconds until a race has its first scores, by the pace that was measured before the first one."""
