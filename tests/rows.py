@@ -23,8 +23,12 @@ from dashpot.techniques.augment.signal.drift import drift
 from dashpot.techniques.augment.signal.time_mask import time_mask
 from dashpot.techniques.augment.signal.time_shift import time_shift
 from dashpot.techniques.augment.signal.time_stretch import time_stretch
+from dashpot.techniques.dropout.alpha_dropout import alpha_dropout
+from dashpot.techniques.dropout.channel_dropout import channel_dropout
+from dashpot.techniques.dropout.drop_block import drop_block
 from dashpot.techniques.dropout.dropout import dropout
 from dashpot.techniques.dropout.embedding_dropout import embedding_dropout
+from dashpot.techniques.dropout.gaussian_dropout import gaussian_dropout
 from dashpot.techniques.dropout.stochastic_depth import stochastic_depth
 from dashpot.techniques.dropout.variational_dropout import variational_dropout
 from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
@@ -50,6 +54,24 @@ from dashpot.techniques.penalties.unit_norm import sphere
 from dashpot.techniques.penalties.weight_decay import weight_decay
 from dashpot.techniques.sharpness.sam import sam_ascent
 from dashpot.testing import Pure, Row, Toy
+
+
+def selu_dropped(x: np.ndarray, u: np.ndarray, p: float) -> np.ndarray:
+    """What is dropped is SELU's limit; then mean and variance of a standard normal are put back."""
+    low = -1.0507009873554805 * 1.6732632423543772
+    mean, square = p * low, (1 - p) + p * low**2
+    return (np.where(u < p, low, x) - mean) / np.sqrt(square - mean**2)
+
+
+def without_blocks(x: np.ndarray, u: np.ndarray, p: float, block: int) -> np.ndarray:
+    """Block by block: each begins at a corner, up to ``block - 1`` places outside, and takes what lies inside."""
+    out, space = x / (1 - p), x.shape[2:]
+    rate = 1 - (1 - p) ** (1 / block ** len(space))
+    for at in zip(*np.nonzero(u < rate), strict=True):
+        spans = [slice(max(0, i - block + 1), i + 1) for i in at[2:]]
+        out[(*at[:2], *spans)] = 0
+    return out
+
 
 T9 = np.arange(9.0)
 """Steps of the signals below."""
@@ -369,6 +391,64 @@ ROWS: dict[type[Technique], Row] = {
                     dropout,
                     lambda d: (normal(6, 7, dtype=d), uniform(6, 7), scalar(0.5, torch.float32)),
                     lambda x, u, p: np.where(u < p, 0.0, x / (1 - p)),
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.dropout.ChannelDropout(p=0.5),
+            toy=Toy(modality="image"),
+            others=(dashpot.dropout.ChannelDropout(p="0.5to0@cosine"),),
+            functions=(
+                Pure(
+                    channel_dropout,
+                    lambda d: (normal(5, 3, 4, 2, dtype=d), uniform(5, 3), scalar(0.4, torch.float32)),
+                    lambda x, u, p: np.stack(
+                        [[x[i, c] * 0 if u[i, c] < p else x[i, c] / (1 - p) for c in range(3)] for i in range(5)]
+                    ),
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.dropout.GaussianDropout(p=0.3),
+            others=(dashpot.dropout.GaussianDropout(p="0to0.5"),),
+            functions=(
+                Pure(
+                    gaussian_dropout,
+                    lambda d: (normal(5, 3, dtype=d), normal(5, 3, dtype=d, seed=1), scalar(0.3, d)),
+                    lambda x, n, p: x + x * n * np.sqrt(1 / (1 / p - 1)),
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.dropout.AlphaDropout(p=0.3),
+            others=(dashpot.dropout.AlphaDropout(p="0.3to0", features=True),),
+            functions=(
+                Pure(
+                    alpha_dropout,
+                    lambda d: (normal(5, 3, dtype=d), uniform(5, 3), scalar(0.25, torch.float32)),
+                    selu_dropped,
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.dropout.DropBlock(p=0.4, block=2),
+            toy=Toy(modality="image"),
+            others=(dashpot.dropout.DropBlock(p="0to0.4", block=3),),
+            functions=(
+                Pure(
+                    drop_block,
+                    lambda d: (normal(2, 3, 5, 4, dtype=d), uniform(2, 3, 7, 6), scalar(0.5, torch.float32), 3),
+                    without_blocks,
+                    strength=2,
+                ),
+                Pure(
+                    drop_block,
+                    lambda d: (normal(2, 3, 6, dtype=d), uniform(2, 3, 7), scalar(0.3, torch.float32), 2),
+                    without_blocks,
                     strength=2,
                 ),
             ),
@@ -871,7 +951,10 @@ ROWS: dict[type[Technique], Row] = {
     )
 }
 POLICIES = (dashpot.augment.RandAugment, dashpot.augment.TrivialAugment, dashpot.augment.AugMix)
-DROPOUTS = (dashpot.Dropout, dashpot.dropout.VariationalDropout)
+DROPOUTS = (
+    *(dashpot.Dropout, dashpot.dropout.VariationalDropout, dashpot.dropout.ChannelDropout, dashpot.dropout.DropBlock),
+    *(dashpot.dropout.AlphaDropout, dashpot.dropout.GaussianDropout),
+)
 ONE_OF_EACH = (
     *(dashpot.EMA, dashpot.EarlyStopping, dashpot.SAM, dashpot.dropout.StochasticDepth),
     *(dashpot.dropout.EmbeddingDropout, dashpot.augment.ManifoldMixup),

@@ -11,7 +11,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 import dashpot
-from dashpot.techniques.dropout.dropout import DropoutOrderWarning, dropout
+from dashpot.dropout import DropoutOrderWarning
+from dashpot.techniques.dropout.dropout import dropout
 
 
 def sgd(model: nn.Module) -> torch.optim.Optimizer:

@@ -50,6 +50,16 @@ class Context:
         return self._run.epochs
 
     @property
+    def steps(self) -> int | None:
+        """The length of the run in optimizer steps, where the loop has said it."""
+        return self._run.steps
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """The length of an epoch in optimizer steps, where the loop has said it."""
+        return self._run.steps_per_epoch
+
+    @property
     def optimizer(self) -> torch.optim.Optimizer:
         return self._run.optimizer
 

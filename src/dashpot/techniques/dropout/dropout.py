@@ -1,6 +1,5 @@
 """Dropout: zero random activations while training, in any model."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import field
 from typing import Annotated
@@ -9,24 +8,18 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from dashpot.core.draws import dropped_by, uniform_by
-from dashpot.core.errors import ConflictError
 from dashpot.core.fields.domains import Range, Selection
 from dashpot.core.fields.select import Where, hidden
 from dashpot.core.preset import Preset
-from dashpot.core.rng import derive_all, stream, uniform_at
+from dashpot.core.rng import derive_all, uniform_at
 from dashpot.core.running.context import Context
 from dashpot.core.running.copies import Guest
 from dashpot.core.running.view import ModelView
-from dashpot.core.stacks.stacked import StackedTechnique
-from dashpot.core.technique import Handle, Technique
+from dashpot.core.technique import Handle
+from dashpot.techniques.dropout.activation import ActivationDropout, StackedActivationDropout
 from dashpot.techniques.dropout.hook import After, DropHook, place_key, put_back
-
-
-class DropoutOrderWarning(UserWarning):
-    """Dropout stands before a batch normalization."""
 
 
 def dropout(
@@ -41,33 +34,20 @@ def dropout(
     return x * ((uniform >= rate) * scale).to(x.dtype)
 
 
-class StackedDropout(StackedTechnique):
+class StackedDropout(StackedActivationDropout):
     """Dropout after the same modules as in one network, each member with its own rates and masks."""
 
     _drawn_for: np.ndarray | None = None
 
-    def sites(self) -> Sequence[str]:
-        return list(self.rates)
-
     def read(self) -> None:
-        members = len(self.techniques)
-        rates: dict[str, np.ndarray] = {}
-        for k, (technique, now) in enumerate(zip(self.declared, self.techniques, strict=True)):
-            if technique is not None and technique.p != 0:  # a schedule may be 0 now and then
-                for name in self.stack.places(technique.on):
-                    rates.setdefault(name, np.zeros(members, dtype=np.float32))[k] = now.p
-        self.rates = rates
-        self.place_keys = {
-            name: np.array([stream(int(key), name) for key in self.keys], dtype=np.uint64) for name in rates
-        }
+        super().read()
         self._table: np.ndarray | None = None
 
-    def on_activation(self, site: str, x: Tensor, call: int) -> Tensor:
-        rates, now = self.rates[site], derive_all(self.place_keys[site], self.stack.step, call)
-        out = dropped_by(x, now, rates)
+    def drop(self, x: Tensor, keys: np.ndarray, rates: np.ndarray) -> Tensor:
+        out = dropped_by(x, keys, rates)
         if out is not None:
             return out
-        return dropout(x, uniform_by(now, x[0].numel(), x.device).view(x.shape), self.wide(rates, x.ndim))
+        return dropout(x, uniform_by(keys, x[0].numel(), x.device).view(x.shape), self.wide(rates, x.ndim))
 
     def by_program(self) -> bool:
         return True
@@ -83,7 +63,7 @@ class StackedDropout(StackedTechnique):
         return self._drawn.now(), self._table
 
 
-class Dropout(Technique):
+class Dropout(ActivationDropout):
     r"""Zero random activations while training; the rest is scaled up so that the mean stays.
 
     .. math:: \tilde h = \frac{m}{1-p} h, \quad m \sim \mathrm{Bernoulli}(1-p)
@@ -108,6 +88,8 @@ class Dropout(Technique):
     Warns:
         DropoutOrderWarning: a batch normalization follows. Dropout shifts the variance between training and evaluation
             (Li et al., CVPR 2019).
+        SingleEpochWarning: the run is of one epoch, in which nothing is seen twice ("Drop Dropout on Single-Epoch
+            Language Model Pretraining", arXiv 2505.24788).
 
     Example:
         >>> import torch, dashpot
@@ -125,49 +107,26 @@ class Dropout(Technique):
 
     summary = "zeroes random activations"
     stacked = StackedDropout
-    exclusive = ("dropout",)
     preset = Preset("p=0.05..0.5", order=20)
 
     p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.6), off=0.0)] = field(default=0.1, kw_only=False)
     on: Annotated[Where, Selection()] = hidden
 
-    def acts_on(self, view: ModelView) -> Iterable[str]:
-        return view.places(self.on)
-
-    def check(self, view: ModelView, ctx: Context) -> None:
-        places = view.places(self.on)
-        if not places:
-            raise ConflictError(
-                f"Dropout.on ({self.on}) matches no module of {type(view.model).__name__}. Name modules by type or"
-                " glob, such as on='type:Linear'; the model has"
-                f" {', '.join(sorted({type(m).__name__ for m in view.modules.values()}))}."
-            )
-        names = list(view.modules)
-        for place in places:
-            after = next((n for n in names[names.index(place) + 1 :] if isinstance(view.modules[n], _NormBase)), None)
-            if after is not None and self.p != 0:
-                warnings.warn(
-                    f"Dropout at {place!r} stands before the batch normalization {after!r}, whose statistics it shifts"
-                    " between training and evaluation. Place it after the last one with on=.",
-                    DropoutOrderWarning,
-                    stacklevel=6,
-                )
-                return
+    def hook(self, key: int, clock: Tensor, rate: Tensor) -> DropHook:
+        return _Hook(key, clock, rate)
 
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
         return [
             _Inside(module, ctx)
             if view.drops_inside(module)
-            else After(module, _Hook(place_key(ctx.key, name, ctx.rank), ctx.clock(), ctx.scalar("p")), ctx)
+            else After(module, self.hook(place_key(ctx.key, name, ctx.rank), ctx.clock(), ctx.scalar("p")), ctx)
             for name, module in view.places(self.on).items()
         ]
 
     def describe(self, view: ModelView) -> str:
-        places = list(view.places(self.on))
-        shown = ", ".join(places[:4]) + (f", ... {len(places) - 4} more" if len(places) > 4 else "")
-        inside = [name for name in places if view.drops_inside(view.modules[name])]
+        inside = [name for name, module in view.places(self.on).items() if view.drops_inside(module)]
         own = f"; by the draws of torch inside {', '.join(inside)}" if inside else ""
-        return f"{self.summary} with p={self.p:g} after {len(places)} modules: {shown}{own}"
+        return super().describe(view) + own
 
 
 class _Hook(DropHook):

@@ -113,6 +113,7 @@ def _tables(on: Where, view: ModelView) -> dict[str, nn.Module]:
 
 class _Hook(DropHook):
     technique = "EmbeddingDropout"
+    whole_batch = True
 
     def passed(self, module: nn.Module, args: Any, out: Tensor) -> Tensor:
         weight = module.weight

@@ -62,6 +62,8 @@ class DropHook:
     Class attributes:
         technique: its name, for errors.
         first: of a tuple, such as a recurrent layer's output and state, the first is changed.
+        whole_batch: one mask holds for all rows of a batch.
+        sampling: it acts in evaluation mode, too; set on an instance while a model is sampled from.
 
     Args:
         key: of the place's random stream.
@@ -71,6 +73,8 @@ class DropHook:
 
     technique = ""
     first = False
+    whole_batch = False
+    sampling = False
 
     def __init__(self, key: int, clock: Tensor, rate: Tensor) -> None:
         self.key, self.clock, self.rate = key, clock, rate
@@ -85,7 +89,7 @@ class DropHook:
         return self.drop(out)
 
     def __call__(self, module: nn.Module, args: Any, out: Any) -> Any:
-        if not module.training:
+        if not (module.training or self.sampling):
             return None
         if self.first and type(out) is tuple and out:  # a packed sequence is a tuple of another type
             return (self(module, args, out[0]), *out[1:])
