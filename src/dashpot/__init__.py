@@ -52,7 +52,9 @@ if TYPE_CHECKING:
     from dashpot.sparsity.selection import selected_features, stability_selection
     from dashpot.stopping import EarlyStopping
     from dashpot.techniques.penalties.strengths import max_strength, resolve_strengths
+    from dashpot.training.ensemble_gap import EnsembleGap, dropout_ensemble_gap
     from dashpot.training.loop import FitResult, fit
+    from dashpot.training.mc_dropout import MCResult, mc_predict
     from dashpot.training.tta import TTAResult, tta_predict
 
 __version__ = "0.1.0"
@@ -76,11 +78,13 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "ElasticNet",
+    "EnsembleGap",
     "FitResult",
     "GradientClipping",
     "GroupLasso",
     "InputNoise",
     "LabelSmoothing",
+    "MCResult",
     "Mixup",
     "PathResult",
     "RandAugment",
@@ -99,6 +103,7 @@ __all__ = [
     "augment",
     "averaging",
     "dropout",
+    "dropout_ensemble_gap",
     "finetune_groups",
     "fit",
     "freeze",
@@ -106,6 +111,7 @@ __all__ = [
     "inspect",
     "labels",
     "max_strength",
+    "mc_predict",
     "optim",
     "path",
     "penalties",
@@ -136,6 +142,10 @@ _HOMES = {
     "Dropout": "dashpot.dropout",
     "EMA": "dashpot.averaging",
     "EarlyStopping": "dashpot.stopping",
+    "EnsembleGap": "dashpot.training.ensemble_gap",
+    "MCResult": "dashpot.training.mc_dropout",
+    "dropout_ensemble_gap": "dashpot.training.ensemble_gap",
+    "mc_predict": "dashpot.training.mc_dropout",
     "ElasticNet": "dashpot.penalties",
     "FitResult": "dashpot.training.loop",
     "GradientClipping": "dashpot.gradient",
