@@ -33,6 +33,36 @@ def test_the_kernel_and_torch_give_the_same(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @needs_kernel
+@pytest.mark.parametrize("chance", [None, 0.0, 0.3, 1.0])
+@pytest.mark.parametrize("centres", [False, True])
+def test_all_draws_of_a_mixture_in_one_call_are_those_of_each(chance: float | None, centres: bool) -> None:
+    keys, n, streams = np.array(KEYS + EDGES, dtype=np.uint64), 37, np.array([5, 9, 2, 7], dtype=np.uint64)
+    shapes = np.linspace(0.1, 3, len(keys))
+    chances = None if chance is None else np.full(len(keys), chance)
+    found = draws.pairs_by(keys, shapes, chances, streams, n, centres=centres)
+    assert found is not None
+    shares, chosen, places, corners = (derive_all(keys, int(stream)) for stream in streams)
+    share = beta_by(shares, shapes, n)
+    if chance is not None:
+        share = torch.where(uniform_by(chosen, n) < chance, share, 1.0)
+    assert torch.equal(found[0], share)
+    assert torch.equal(found[1], permutation_by(places, n))
+    if centres:
+        assert found[2] is not None
+        assert torch.equal(found[2], uniform_by(corners, 2 * n).view(len(keys), n, 2))
+    else:
+        assert found[2] is None
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ("numbers", "expected"), [([0, 2, 1], True), ([0, 3], False), ([-1, 1], False), ([1 << 62], False), ([], True)]
+)
+def test_codes_of_classes(numbers: list[int], expected: bool) -> None:
+    assert draws.within(torch.tensor(numbers, dtype=torch.int64), 3) is expected
+
+
+@needs_kernel
 @pytest.mark.parametrize("a", [1e-3, 0.1, 0.5, 1.0, 1.0001, 2.5, 50.0, 1e4])
 def test_the_kernel_and_numpy_give_the_same_shares(a: float, monkeypatch: pytest.MonkeyPatch) -> None:
     def draw() -> Any:

@@ -49,6 +49,14 @@ extern "C" void dashpot_permutation(const uint64_t *keys, int64_t members, int64
     }
 }
 
+// Folds a counter into a key, as `mix` in rng.py.
+static uint64_t folded(uint64_t key, uint64_t counter) {
+    uint64_t z = (key ^ counter) + 0x9E3779B97F4A7C15ull;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+    return z ^ (z >> 31);
+}
+
 // Beta(a, a): see `beta_by` in draws.py, which tells the methods. Numbers of trial r are hashed at r * n + i and under
 // the key's complement.
 extern "C" void dashpot_beta(const uint64_t *keys, const double *shapes, int64_t members, int64_t n, float *out) {
@@ -79,4 +87,27 @@ extern "C" void dashpot_beta(const uint64_t *keys, const double *shapes, int64_t
             out[k * n + i] = (float)share;
         }
     }
+}
+
+// All that techniques which mix samples draw: shares of Beta(a, a), which are 1 where a sample is not chosen, the places
+// of the partners, and centres of boxes where `centres` is not null. `streams`: the counters of the four.
+extern "C" void dashpot_pairs(const uint64_t *keys, const double *shapes, const float *chances, const uint64_t *streams,
+    int64_t members, int64_t n, float *share, int64_t *order, float *centres) {
+    for (int64_t k = 0; k < members; ++k) {
+        const uint64_t shares = folded(keys[k], streams[0]), chosen = folded(keys[k], streams[1]),
+                       places = folded(keys[k], streams[2]), corners = folded(keys[k], streams[3]);
+        dashpot_beta(&shares, shapes + k, 1, n, share + k * n);
+        if (chances[k] < 1.0f)
+            for (int64_t i = 0; i < n; ++i)
+                if (uniform((uint32_t)i, (uint32_t)chosen, (uint32_t)(chosen >> 32)) >= chances[k]) share[k * n + i] = 1;
+        dashpot_permutation(&places, 1, n, order + k * n);
+        if (centres) dashpot_uniform(&corners, 1, 2 * n, centres + k * 2 * n);
+    }
+}
+
+// Whether all of n numbers are from 0 to `count` - 1.
+extern "C" int dashpot_within(const int64_t *numbers, int64_t n, int64_t count) {
+    uint64_t largest = 0;
+    for (int64_t i = 0; i < n; ++i) largest = std::max(largest, (uint64_t)numbers[i]);
+    return largest < (uint64_t)count;
 }

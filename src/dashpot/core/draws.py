@@ -26,6 +26,8 @@ def kernel() -> Any:
         found.dashpot_uniform.argtypes = [pointer, size, size, pointer]
         found.dashpot_permutation.argtypes = [pointer, size, size, pointer]
         found.dashpot_beta.argtypes = [pointer, pointer, size, size, pointer]
+        found.dashpot_pairs.argtypes = [pointer] * 4 + [size] * 2 + [pointer] * 3
+        found.dashpot_within.argtypes, found.dashpot_within.restype = [pointer, size, size], ctypes.c_int
         found.dashpot_dropout.argtypes = [pointer, pointer, pointer, size, size, pointer, pointer]
         for name in ("dashpot_mix", "dashpot_mix_classes"):
             getattr(found, name).argtypes = [size] * 3 + [pointer] * 4
@@ -104,6 +106,49 @@ def beta_by(keys: Sequence[int] | np.ndarray, shapes: Sequence[float] | np.ndarr
         )
         share[left] = _beta_trial(u, v, np.broadcast_to(a[:, None], share.shape)[left])
     return torch.from_numpy(np.nan_to_num(share, nan=0.5).astype(np.float32))
+
+
+def pairs_by(
+    keys: np.ndarray, shapes: np.ndarray, chances: np.ndarray | None, streams: np.ndarray, n: int, *, centres: bool
+) -> tuple[Tensor, Tensor, Tensor | None] | None:
+    """What is drawn to mix each of ``n`` samples with another one, in one call: what :func:`beta_by`,
+    :func:`uniform_by` and :func:`permutation_by` draw under the keys with each stream's number folded in. None where
+    C++ cannot.
+
+    Args:
+        keys: uint64 [keys].
+        shapes: of the Beta distributions, float64 [keys], above 0.
+        chances: that a sample is mixed, float64 [keys]; None: all are.
+        streams: numbers of the streams of shares, chances, partners and centres, uint64 [4].
+        centres: whether they are drawn.
+
+    Returns:
+        Shares, 1 of samples that are not chosen, float32 [keys, n]; places of the partners, int64 [keys, n]; centres,
+        float32 [keys, n, 2], or None.
+    """
+    if (library := kernel()) is None:
+        return None
+    sets = len(keys)
+    chance = np.ones(sets, dtype=np.float32) if chances is None else chances.astype(np.float32)
+    share = np.empty((sets, n), dtype=np.float32)
+    order = np.empty((sets, n), dtype=np.int64)
+    places = np.empty((sets, n, 2), dtype=np.float32) if centres else None
+    arrays = (keys, shapes, chance, streams)
+    outs = (share, order, places)
+    library.dashpot_pairs(*map(_address, arrays), sets, n, *map(_address, outs))
+    return torch.from_numpy(share), torch.from_numpy(order), None if places is None else torch.from_numpy(places)
+
+
+def _address(array: np.ndarray | None) -> int | None:
+    """Of its first number; NumPy's ``ctypes`` takes five times as long."""
+    return None if array is None else int(array.__array_interface__["data"][0])
+
+
+def within(numbers: Tensor, count: int) -> bool:
+    """Whether whole numbers (int64 [n], contiguous, on the CPU) are all from 0 to ``count`` - 1; only where there is a
+    :func:`kernel`.
+    """
+    return bool(kernel().dashpot_within(numbers.data_ptr(), len(numbers), count))
 
 
 def dropped_by(x: Tensor, keys: np.ndarray, rates: np.ndarray) -> Tensor | None:

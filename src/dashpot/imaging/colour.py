@@ -6,6 +6,7 @@ image; two in turn are one again (:func:`composed`), and the result is clipped t
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +27,11 @@ class Linear(Operation):
 
     Attributes:
         matrix: float64 [n, c, c + 1]; its last column is added.
-        about: float64 [n, c, c], times the mean of each channel over the image; zeros where that does not count.
+        about: float64 [n, c, c], times the mean of each channel over the image; None: means do not count.
     """
 
     matrix: Tensor
-    about: Tensor
+    about: Tensor | None = None
 
     def apply(self, x: Tensor, unit: bool = False, owned: bool = False) -> Tensor:
         return linear(x, self.matrix, self.about, unit=unit, owned=owned)
@@ -39,21 +40,25 @@ class Linear(Operation):
         return composed(self, later) if isinstance(later, Linear) else None
 
 
-def linear(x: Tensor, matrix: Tensor, about: Tensor, *, unit: bool = False, owned: bool = False) -> Tensor:
+def linear(
+    x: Tensor, matrix: Tensor, about: Tensor | None = None, *, unit: bool = False, owned: bool = False
+) -> Tensor:
     """``clip(matrix @ (x, 1) + about @ mean(x), 0, 1)`` for each pixel; an image whose map is the identity stays as it
     is, bit for bit.
 
     Args:
         x: [n, c, h, w], uint8 or floating point.
         matrix: [n, c, c + 1].
-        about: [n, c, c].
+        about: [n, c, c], or None.
         unit: of bytes make float32 in [0, 1].
         owned: ``x`` may be written over.
     """
-    found = kernels.run("colour", "linear", x, unit, owned, matrix.float(), about.float())
+    found = kernels.run("colour", "linear", x, unit, owned, matrix.float(), 0 if about is None else about.float())
     if found is not None:
         return found
     c, v = x.shape[1], kernels.values(x)
+    if about is None:
+        about = torch.zeros(len(x), c, c, device="cpu")
     same = ((matrix == identity(len(x), c).matrix) & (about == 0).all(2, keepdim=True)).flatten(1).all(1)
     pixels, m, a = v.flatten(2), *(t.to(v.dtype).to(x.device, non_blocking=True) for t in (matrix, about))
     offset = torch.baddbmm(m[:, :, c:], a, pixels.mean(2, keepdim=True))
@@ -64,20 +69,23 @@ def linear(x: Tensor, matrix: Tensor, about: Tensor, *, unit: bool = False, owne
 def composed(first: Linear, later: Linear) -> Linear:
     """The map that does ``first`` and then ``later``, without a clip between."""
     c = first.matrix.shape[1]
-    one, p, two, q = (t.numpy() for t in (first.matrix, first.about, later.matrix, later.about))
+    one, two = first.matrix.numpy(), later.matrix.numpy()
     a, m = one[:, :, :c], two[:, :, :c]
     matrix = np.matmul(m, one)
     matrix[:, :, c:] += two[:, :, c:]
-    about = np.matmul(m, p) if p.any() else np.zeros_like(p)
-    if q.any():  # most maps do not ask for means
+    about = None if first.about is None else np.matmul(m, first.about.numpy())
+    if later.about is not None:  # most maps do not ask for means
+        q = later.about.numpy()
         matrix[:, :, c:] += np.matmul(q, one[:, :, c:])
-        about += np.matmul(q, a + p)
+        if first.about is None:
+            about = np.matmul(q, a)
+        else:
+            about += np.matmul(q, a + first.about.numpy())
     return _linear(matrix, about)
 
 
 def _linear(matrix: np.ndarray, about: np.ndarray | None = None) -> Linear:
-    about = np.zeros((len(matrix), matrix.shape[1], matrix.shape[1])) if about is None else about
-    return Linear(torch.from_numpy(matrix), torch.from_numpy(about))
+    return Linear(torch.from_numpy(matrix), None if about is None else torch.from_numpy(about))
 
 
 def identity(n: int, channels: int) -> Linear:
@@ -128,10 +136,14 @@ def grayscale(chosen: Tensor, channels: int) -> Linear:
 
 def invert(chosen: Tensor, channels: int) -> Linear:
     """``1 - x`` where ``chosen`` [n]."""
-    on = chosen.double().numpy()
-    matrix = _scaled(1 - 2 * on, channels)
-    matrix[:, :, channels] = on[:, None]
-    return _linear(matrix)
+    return _linear(np.where(chosen.numpy()[:, None, None], _negative(channels), np.eye(channels, channels + 1)))
+
+
+@functools.cache
+def _negative(channels: int) -> np.ndarray:
+    matrix = -np.eye(channels, channels + 1)
+    matrix[:, channels] = 1
+    return matrix
 
 
 def hue(turn: Tensor, channels: int) -> Linear:

@@ -67,6 +67,9 @@ class SampleDraws:
 
     def chosen(self, p: float) -> np.ndarray:
         """Which samples an operation of probability ``p`` acts on, bool [n]."""
+        if p >= 1:  # all of them, whatever would be drawn
+            self._calls += 1
+            return np.ones(self.n, dtype=bool)
         drawn: np.ndarray = self.uniform(1).numpy()[:, 0] < p
         return drawn
 

@@ -32,9 +32,9 @@ def execute(x: Tensor, operations: Sequence[Operation], unit: bool = False) -> T
     Returns:
         Images of the type and memory format of ``x``; ``x`` itself where there is no operation.
     """
-    stages, given = joined(operations), x.untyped_storage()
+    stages, given = joined(operations), x
     for number, stage in enumerate(stages, 1):
-        owned = x.untyped_storage().data_ptr() != given.data_ptr()
+        owned = x is not given and x.untyped_storage().data_ptr() != given.untyped_storage().data_ptr()
         x = stage.apply(x, unit and number == len(stages), owned=owned)
     found: Tensor = unit_range(x) if unit else x
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -59,7 +59,7 @@ class Batch:
 
     def replace(self, **changes: Any) -> Batch:
         """A copy with some fields changed; ``truth`` cannot be."""
-        return replace(self, **changes)
+        return type(self)(**{**vars(self), **changes})
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same on ``device``, however deep its tensors lie."""

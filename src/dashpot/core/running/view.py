@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Collection, Iterator
+from operator import is_
 from typing import Any
 
 import torch
@@ -103,10 +104,11 @@ class ModelView:
 
     def changed(self) -> bool:
         """Whether modules or parameters came, went or were replaced since the last :meth:`look`."""
-        return any(
-            len(parts) != len(now := self._parts(module)) or any(a is not b for a, b in zip(parts, now, strict=True))
-            for module, parts in self._made_of
-        )
+        for module, parts in self._made_of:
+            now = self._parts(module)
+            if len(parts) != len(now) or not all(map(is_, parts, now)):
+                return True
+        return False
 
     def seek_wrapper(self) -> None:
         """Find the DistributedDataParallel that was put around the model after attach: it knows how to leave gradients

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dashpot.core.draws import permutation_by, uniform_by
+from dashpot.core.draws import pairs_by, permutation_by, uniform_by
 from dashpot.core.errors import ConflictError, UsageError
 from dashpot.core.rng import derive_all
 from dashpot.core.running.batch import Batch
@@ -35,6 +35,9 @@ SHARES, ORDER, CHOSEN, CORNERS, MIXERS, SCALES = range(1, 7)
 """The draws of a step, by their place in a technique's stream."""
 
 
+STREAMS = np.array([SHARES, CHOSEN, ORDER, CORNERS], dtype=np.uint64)
+
+
 class Mixing(Technique):
     """The base of techniques that mix each sample with a partner: what is drawn, and what happens to targets and
     weights. A subclass says how shares are drawn (:meth:`draw`) and how inputs are mixed (:meth:`mixed`).
@@ -43,10 +46,13 @@ class Mixing(Technique):
         numbers: the fields that :meth:`draw` reads.
         moves: each position of the result is one of the sample's or of the partner's, so that a target of each position
             goes with it.
+        centred: where :meth:`draw` draws shares of Beta(alpha, alpha) and nothing else, or centres of boxes too, which
+            of both; C++ then draws all at once. None: something else.
     """
 
     numbers: ClassVar[tuple[str, ...]] = ()
     moves: ClassVar[bool] = False
+    centred: ClassVar[bool | None] = None
 
     @classmethod
     def draw(cls, keys: np.ndarray, numbers: Mapping[str, np.ndarray], n: int) -> Drawn:
@@ -77,6 +83,17 @@ class Mixing(Technique):
     @classmethod
     def drawn(cls, keys: np.ndarray, numbers: Mapping[str, np.ndarray], n: int, *, lots: bool) -> Drawn:
         """All draws of the keys, [keys, n, ...]."""
+        if cls.centred is not None:
+            quick = pairs_by(keys, numbers["alpha"], numbers.get("p"), STREAMS, n, centres=cls.centred)
+            if quick is not None:
+                found = {
+                    name: part
+                    for name, part in zip(("share", "order", "corners"), quick, strict=True)
+                    if part is not None
+                }
+                if lots:
+                    found["lots"] = uniform_by(derive_all(keys, ORDER), n + 1)
+                return found
         found = cls.draw(keys, numbers, n)
         if "p" in numbers and (numbers["p"] < 1).any():
             # In NumPy, which takes a fraction of torch's time for so few numbers.

@@ -99,6 +99,7 @@ class CutMix(Mixing):
     preset = Preset("p=0.2..1.0", modalities=("image",), pictures=("photo",), order=41)
     numbers = ("alpha", "p")
     moves = True
+    centred = True
 
     alpha: Annotated[float, Range(0.0, float("inf"), open="low")] = field(default=1.0, kw_only=False)
     p: Annotated[float, Range(0.0, 1.0, search=(0.1, 1.0), off=0.0)] = 0.5

@@ -79,7 +79,8 @@ def plain_codes(y: Any, ctx: Context, technique: str) -> bool:
         or draws.kernel() is None
     ):
         return False
-    demand_codes(y, ctx.classes, f"the target of {technique}")
+    if not (y.is_contiguous() and draws.within(y, ctx.classes)):
+        demand_codes(y, ctx.classes, f"the target of {technique}")
     return True
 
 

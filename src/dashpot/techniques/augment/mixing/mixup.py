@@ -78,6 +78,7 @@ class Mixup(Mixing):
     stacked = StackedMixup
     preset = Preset(modalities=("table", "image", "signal", "tensor"), order=40)
     numbers = ("alpha",)
+    centred = False
 
     alpha: Annotated[float, Range(0.0, float("inf"), search=(0.05, 2.0), log=True, off=0.0)] = field(
         default=0.2, kw_only=False
