@@ -137,11 +137,13 @@ def test_a_bag_begins_from_naive_bayes(lexicon: Lexicon) -> None:
 def test_a_text_has_the_same_answer_in_any_batch(lexicon: Lexicon) -> None:
     torch.manual_seed(0)
     x = rows(lexicon)
+    x = torch.cat([x[:7], torch.zeros_like(x[:1]), x[7:]])  # one of which nothing is left
     wide = torch.cat([x, torch.zeros(len(x), 7, dtype=x.dtype)], dim=1)
     for net in (
         TextBag.of(lexicon, 3).begin(x[:7], LABELS),
         TextConv.of(lexicon, 3),
         TextConv.of(lexicon, 3, pool="attention"),
+        TextConv.of(lexicon, 3, pool="attention", kernels=(2, 5)),
     ):
         net.eval()
         together = net(x)

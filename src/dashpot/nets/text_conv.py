@@ -125,33 +125,48 @@ class TextConv(nn.Module):
         """Rows [batch, length] to [batch, outputs]."""
         words = self.tables.words(x)
         there = words.entries > 0
-        over_time = self.keep(self.vectors(words)).transpose(1, 2)
-        # Zeros around a text, as behind it.
+        found = self._maps(self.keep(self.vectors(words)), there)
+        if self.score is None:
+            # The ReLU of the strongest is the strongest ReLU, of far fewer numbers.
+            pooled = functional.relu(found.max(dim=1).values)
+        else:
+            found = functional.relu(found)
+            scores = self.score(found).masked_fill(~there[..., None], -1e9).softmax(dim=1)
+            pooled = torch.einsum("blf,blh->bhf", found, scores).flatten(1)
+        result: Tensor = self.head(self.dropout(pooled))
+        return result
+
+    def _maps(self, vectors: Tensor, there: Tensor) -> Tensor:
+        """What the convolutions find: [batch, words, width] to [batch, words, filters]; 0 where no word is.
+
+        All texts are one row, with zeros around each as for a text alone: a batch as wide as its longest text has two
+        to three times as many places.
+        """
+        gap = max(self.kernels) // 2
+        length = there.sum(dim=1)
+        begin = (length + gap).cumsum(0) - length
+        place = begin[:, None] + torch.arange(there.shape[1], device=there.device)
+        known = there.flatten().nonzero()[:, 0]
+        row = vectors.new_zeros(int(length.sum()) + gap * (len(there) + 1), vectors.shape[-1])
+        row = row.index_copy(0, place.flatten()[known], vectors.flatten(0, 1)[known])
+        over_time = row.t()[None]
         maps = [
             layer(functional.pad(over_time, (size // 2, size - 1 - size // 2)))
             for size, layer in zip(self.kernels, self.convolutions, strict=True)
         ]
-        found = torch.cat(maps, dim=1)
-        if self.score is None:
-            # The ReLU of the strongest is the strongest ReLU, of far fewer numbers.
-            strongest, _ = found.masked_fill(~there[:, None], 0).max(dim=2)
-            pooled = functional.relu(strongest)
-        else:
-            found = functional.relu(found)
-            scores = self.score(found.transpose(1, 2)).masked_fill(~there[..., None], -1e9).softmax(dim=1)
-            pooled = torch.einsum("bfl,blh->bhf", found, scores).flatten(1)
-        result: Tensor = self.head(self.dropout(pooled))
-        return result
+        found = torch.cat(maps, dim=1)[0].t()
+        own = found.index_select(0, (place * there).flatten()).view(*there.shape, found.shape[1])
+        return own.masked_fill(~there[..., None], 0)
 
     def vectors(self, words: Words) -> Tensor:
         """[batch, words, width + 8]; zeros where there is no word."""
         distinct, where = torch.unique(words.entries, return_inverse=True)
         links, count = self.tables.pieces_of(distinct)
-        own = (self.word(distinct) + self._mean(links, count)) * (distinct > 0)[:, None]
-        out = own.index_select(0, where.flatten())
-        if len(words.piece):
-            at, count = torch.unique_consecutive(words.at, return_counts=True)
-            out = out.index_add(0, at, self._mean(words.piece, count))
+        at, unknown = torch.unique_consecutive(words.at, return_counts=True)
+        # Pieces of both kinds at once: each look into the table costs a gradient as large as the table.
+        means = self._mean(torch.cat([links, words.piece]), torch.cat([count, unknown]))
+        own = (self.word(distinct) + means[: len(distinct)]) * (distinct > 0)[:, None]
+        out = own.index_select(0, where.flatten()).index_add(0, at, means[len(distinct) :])
         shapes = self.shape(words.shapes) * (words.entries > 0)[..., None]
         return torch.cat([out.view(*where.shape, self.word.embedding_dim), shapes], dim=-1)
 
