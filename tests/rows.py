@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy import stats
 from scipy.integrate import quad
 from scipy.optimize import lsq_linear
 from scipy.special import log_softmax
@@ -32,7 +33,17 @@ from dashpot.techniques.dropout.gaussian_dropout import gaussian_dropout
 from dashpot.techniques.dropout.stochastic_depth import stochastic_depth
 from dashpot.techniques.dropout.variational_dropout import variational_dropout
 from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
+from dashpot.techniques.labels.label_noise import replaced
 from dashpot.techniques.labels.label_smoothing import binary_label_smoothing, label_smoothing
+from dashpot.techniques.noise.activation_noise import activation_noise
+from dashpot.techniques.noise.gradient_noise import gradient_noise
+from dashpot.techniques.outputs.confidence_penalty import binary_entropy, confidence_penalty, entropy
+from dashpot.techniques.outputs.flooding import flooded
+from dashpot.techniques.outputs.focal_loss import focal_change
+from dashpot.techniques.outputs.judged import binary_divergence, divergence
+from dashpot.techniques.outputs.poly_loss import poly_term
+from dashpot.techniques.outputs.r_drop import r_drop
+from dashpot.techniques.outputs.self_distillation import consistency
 from dashpot.techniques.penalties.elastic_net import elastic_net_prox, elastic_net_stationarity, elastic_net_value
 from dashpot.techniques.penalties.group_elastic_net import group_elastic_net_prox
 from dashpot.techniques.penalties.group_lasso import group_lasso_value
@@ -521,6 +532,142 @@ ROWS: dict[type[Technique], Row] = {
             ),
         ),
         Row(
+            dashpot.labels.LabelNoise(p=0.5),
+            others=(dashpot.labels.LabelNoise(p="0to0.5"),),
+            functions=(
+                Pure(
+                    replaced,
+                    lambda d: (normal(6, 4, dtype=d), normal(6, 4, dtype=d, seed=1), uniform(6, 4), scalar(0.4, d)),
+                    lambda y, o, u, p: (u >= p) * y + (u < p) * o,
+                    strength=3,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.noise.ActivationNoise(std=0.5),
+            others=(dashpot.noise.ActivationNoise(std="0to0.5", on="linears"),),
+            functions=(
+                Pure(
+                    activation_noise,
+                    lambda d: (normal(4, 3, dtype=d), normal(4, 3, dtype=d, seed=1), scalar(0.5, d)),
+                    lambda x, n, s: x + s * n,
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.noise.GradientNoise(std=0.5),
+            others=(dashpot.noise.GradientNoise(std="0to0.5", decay=0.0, on="biases | norms"),),
+            functions=(
+                Pure(
+                    gradient_noise,
+                    lambda d: (normal(4, 3, dtype=d), normal(4, 3, dtype=d, seed=1), scalar(0.5, d)),
+                    lambda g, n, s: g + s * n,
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.outputs.ConfidencePenalty(strength=0.5),
+            others=(dashpot.outputs.ConfidencePenalty(strength="0to0.5"),),
+            functions=(
+                Pure(
+                    entropy,
+                    lambda d: (normal(6, 4, 3, dtype=d),),
+                    lambda z: stats.entropy(np.exp(z), axis=1),
+                ),
+                Pure(
+                    binary_entropy,
+                    lambda d: (normal(6, 4, dtype=d),),
+                    lambda z: stats.entropy([1 / (1 + np.exp(z)), 1 / (1 + np.exp(-z))], axis=0),
+                ),
+                Pure(
+                    confidence_penalty,
+                    lambda d: (normal(6, dtype=d), normal(6, dtype=d, seed=1).abs(), scalar(0.3, d)),
+                    lambda loss, h, s: loss - s * h,
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.outputs.FocalLoss(gamma=2.0),
+            others=(dashpot.outputs.FocalLoss(gamma="0to3"), dashpot.outputs.FocalLoss(gamma=0.5)),
+            functions=(
+                Pure(
+                    focal_change,
+                    lambda d: (3 * uniform(6, 4, dtype=d), scalar(1.5, d)),
+                    lambda nll, g: ((1 - np.exp(-nll)) ** g - 1) * nll,
+                    strength=1,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.outputs.PolyLoss(epsilon=2.0),
+            others=(dashpot.outputs.PolyLoss(epsilon=-1.0),),
+            functions=(
+                Pure(
+                    poly_term,
+                    lambda d: (3 * uniform(6, 4, dtype=d), scalar(1.5, d)),
+                    lambda nll, e: e - e * np.exp(-nll),
+                    strength=1,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.outputs.Flooding(level=1.5),
+            others=(dashpot.outputs.Flooding(level=1.0, by="sample"), dashpot.outputs.Flooding(level="0to2")),
+            functions=(
+                Pure(
+                    flooded,
+                    lambda d: (normal(6, dtype=d), scalar(0.2, d), scalar(0.3, d)),
+                    lambda loss, m, b: np.sign(m - b) * (loss - b) + b,
+                    strength=2,
+                ),
+                Pure(
+                    flooded,
+                    lambda d: (normal(6, dtype=d), normal(6, dtype=d), scalar(0.3, d)),
+                    lambda loss, m, b: np.abs(loss - b) + b,
+                    strength=2,
+                    differentiable=False,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.outputs.RDrop(strength=2.0),
+            toy=Toy(dropout=0.5),
+            others=(dashpot.outputs.RDrop(strength="0to2"),),
+            functions=(
+                Pure(
+                    divergence,
+                    lambda d: (normal(6, 4, 3, dtype=d), normal(6, 4, 3, dtype=d, seed=1)),
+                    lambda p, q: stats.entropy(np.exp(p), np.exp(q), axis=1),
+                ),
+                Pure(
+                    binary_divergence,
+                    lambda d: (normal(6, 4, dtype=d), normal(6, 4, dtype=d, seed=1)),
+                    lambda p, q: stats.entropy([np.exp(p), np.ones_like(p)], [np.exp(q), np.ones_like(q)], axis=0),
+                ),
+                Pure(
+                    r_drop,
+                    lambda d: (*(normal(6, dtype=d, seed=k) for k in range(3)), scalar(2.0, d)),
+                    lambda loss, a, b, s: loss + s * np.mean([a, b], axis=0),
+                    strength=3,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.outputs.SelfDistillation(strength=2.0, decay=0.9),
+            others=(dashpot.outputs.SelfDistillation(strength="0to2", temperature=3.0),),
+            functions=(
+                Pure(
+                    consistency,
+                    lambda d: (normal(6, dtype=d), normal(6, dtype=d, seed=1), scalar(2.0, d)),
+                    lambda loss, a, s: loss + s * a,
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
             dashpot.L2(strength=0.1),
             step=lambda w, grad, lr: w - lr * (grad(w) + 0.1 * w),
             others=(dashpot.L2(strength=0.5, on="biases | norms"), dashpot.L2(strength="0.5@until=50%")),
@@ -957,7 +1104,7 @@ DROPOUTS = (
 )
 ONE_OF_EACH = (
     *(dashpot.EMA, dashpot.EarlyStopping, dashpot.SAM, dashpot.dropout.StochasticDepth),
-    *(dashpot.dropout.EmbeddingDropout, dashpot.augment.ManifoldMixup),
+    *(dashpot.dropout.EmbeddingDropout, dashpot.augment.ManifoldMixup, dashpot.outputs.Flooding),
 )
 """Of which a recipe may hold one: one average, one set of best weights, one second gradient, one mask per place."""
 

@@ -43,6 +43,8 @@ NAMESPACES = [
     "dropout",
     "gradient",
     "labels",
+    "noise",
+    "outputs",
     "penalties",
     "schedules",
     "sharpness",

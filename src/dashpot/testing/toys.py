@@ -4,6 +4,7 @@ convolutions, embeddings, padding.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,11 +30,13 @@ Modality = Literal["table", "image", "signal", "text"]
 class Reader(nn.Module):
     """Tokens to classes: embedding, one head of attention that does not see padding, and the mean over what is none."""
 
-    def __init__(self, tokens: int, outputs: int) -> None:
+    def __init__(self, tokens: int, outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.embedding = nn.Embedding(tokens, 8, padding_idx=0)
         self.query, self.key, self.value = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
-        self.norm, self.act, self.head = nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, outputs)
+        self.norm, self.act = nn.LayerNorm(8), nn.ReLU()
+        head = nn.Linear(8, outputs)
+        self.head: nn.Module = nn.Sequential(nn.Dropout(dropout), head) if dropout else head
 
     def forward(self, x: Tensor) -> Tensor:
         padding = x == 0
@@ -74,6 +77,7 @@ class Toy:
         device: where network and data are.
         channels: of images and signals.
         strings: of text: strings of some sentences in place of ids, which the network turns into ids by itself.
+        dropout: the rate of a dropout of the network's own, before its head; 0: it has none.
     """
 
     task: Literal["classification", "regression"] = "classification"
@@ -81,34 +85,44 @@ class Toy:
     device: str = "cpu"
     channels: int = 2
     strings: bool = False
+    dropout: float = 0.0
 
     def network(self) -> nn.Module:
         """The same initial weights each time. The batch normalization stands before every activation."""
         with seeded(0):
             return self._network(3 if self.task == "classification" else 1).to(self.device)
 
+    def randomness(self, number: int = 0) -> contextlib.AbstractContextManager[None]:
+        """Of the network's own dropout, which draws from torch's global state; that is else left as it is, so that a
+        technique that draws from it is found out.
+        """
+        return seeded(number) if self.dropout else contextlib.nullcontext()
+
     def data(self) -> tuple[Any, Tensor]:
         x, y = self._data()
         return moved(x, self.device), y.to(self.device)
 
     def _network(self, outputs: int) -> nn.Module:
+        drops = [nn.Dropout(self.dropout)] if self.dropout else []
         if self.modality == "image":
             first = nn.Conv2d(self.channels, 4, 3, padding=1, bias=False)
             parts = [first, nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(3)]
-            return nn.Sequential(*parts, nn.Flatten(), nn.Linear(16, outputs))
+            return nn.Sequential(*parts, nn.Flatten(), *drops, nn.Linear(16, outputs))
         if self.modality == "signal":
             line = nn.Conv1d(self.channels, 4, 3, padding=1, bias=False)
             return nn.Sequential(
-                line, nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(3), nn.Flatten(), nn.Linear(12, outputs)
+                line, nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(3), nn.Flatten(), *drops, nn.Linear(12, outputs)
             )
         if self.modality == "text":
-            return StringReader(97, outputs) if self.strings else Reader(9, outputs)
+            kind, tokens = (StringReader, 97) if self.strings else (Reader, 9)
+            return kind(tokens, outputs, self.dropout)
         return nn.Sequential(
             nn.Linear(6, 8),
             nn.BatchNorm1d(8),
             nn.ReLU(),
             nn.Linear(8, 8),
             nn.ReLU(),
+            *drops,
             nn.Linear(8, outputs),
         )
 
@@ -169,15 +183,16 @@ def start(
     return model, optimizer, toy.attach(recipe, model, optimizer, seed)
 
 
-def step(toy: Toy, model: nn.Module, optimizer: Optimizer, session: Session, micro: int = 1) -> None:
-    """One optimizer step on all samples, with a closure."""
+def step(toy: Toy, model: nn.Module, optimizer: Optimizer, session: Session, micro: int = 1, number: int = 0) -> None:
+    """One optimizer step on all samples, with a closure; its ``number`` seeds the network's own dropout."""
     x, y = toy.data()
 
     def closure() -> Any:
         optimizer.zero_grad()
         for part in range(micro):
             batch = session.batch(x[part::micro], y[part::micro])
-            out = model(batch.x)
+            with toy.randomness(number):
+                out = model(batch.x)
             loss = session.loss(toy.loss(out, batch.y), out) / micro
             loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         return loss.detach()
@@ -229,7 +244,7 @@ def train(
             at_work[2].close()
             at_work = start(toy, recipe, seed=seed)
             load(saved, *at_work)
-        step(toy, *at_work, micro)
+        step(toy, *at_work, micro, number)
     return state(at_work[0]), at_work[2]
 
 

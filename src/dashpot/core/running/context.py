@@ -103,6 +103,11 @@ class Context:
         return self._run.samples
 
     @property
+    def extra(self) -> bool:
+        """Whether a pass is under way that a technique asked for, by :meth:`forward`."""
+        return self._run.extra
+
+    @property
     def sparse(self) -> frozenset[str]:
         """The parameters that a proximal step keeps exactly sparse."""
         return self._run.sparse

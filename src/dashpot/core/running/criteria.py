@@ -8,11 +8,12 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dashpot.core.errors import ConfigError, UsageError
 from dashpot.core.running.batch import reduced
@@ -37,6 +38,8 @@ class Samples:
         even: gives the losses against targets of one half, where the criterion is one of yes/no targets.
         smoothing: the label smoothing that ``values`` contain already.
         target: what the outputs are held against, where that is known.
+        probabilities: the outputs are probabilities of yes, and no logits.
+        weight: of each position in the one number, of the shape of ``values``, or None: all are equal.
     """
 
     values: Tensor
@@ -47,6 +50,12 @@ class Samples:
     even: Callable[[], Tensor] | None = None
     smoothing: float = 0.0
     target: Any = None
+    probabilities: bool = False
+    weight: Tensor | None = None
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of ``values``, these or what became of them, over what counts; whatever the reduction is."""
+        return replace(self, reduction="mean").reduce(values, self.weight)
 
     def reduce(self, values: Tensor, weight: Tensor | None, total: float | Tensor | None = None) -> Tensor:
         """``values``, these or what became of them, as one number, with ``weight`` for each position."""
@@ -81,6 +90,7 @@ def samples_of(criterion: Criterion, out: Any, target: Any) -> Samples:
         each = _with(criterion, reduction="none")
         even = (lambda: each(out, torch.full_like(out, 0.5))) if is_one_of(criterion, BY_LABEL) else None
         found = Samples(each(out, target), "mean" if reduction == "none" else reduction, even=even)
+        found = replace(found, probabilities=is_one_of(criterion, (nn.BCELoss, functional.binary_cross_entropy)))
     demand_samples(found.values, out, target)
     if reduction != "none":
         _compare(criterion, found, out, target)

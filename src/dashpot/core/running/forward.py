@@ -54,6 +54,8 @@ class Forward:
         watch.resting = True
         with contextlib.ExitStack() as stack:
             stack.callback(setattr, watch, "resting", False)
+            stack.callback(setattr, run, "extra", run.extra)
+            run.extra = True
             stack.callback(run.set_clocks, clocks)
             stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
             stack.enter_context(frozen_statistics(model))

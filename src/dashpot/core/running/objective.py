@@ -32,8 +32,8 @@ def objective(
         return _scalar(run, acting, loss, batch, total)
     demand_samples(loss, out, truth)
     y = target if target is not None else batch.y if batch is not None else None
-    values = _acted(run, acting, Samples(loss, target=y), out)
-    return reduced(values, weights_for(values, batch, truth, run.ignore_index), total=total)
+    weight = weights_for(loss, batch, truth, run.ignore_index)
+    return reduced(_acted(run, acting, Samples(loss, target=y, weight=weight), out), weight, total=total)
 
 
 def _by_criterion(
@@ -58,11 +58,11 @@ def _by_criterion(
     values = found.values
     if values.ndim == 0:
         return _scalar(run, acting, values, batch, total)
-    values = _acted(run, acting, replace(found, target=y), out)
     weight = weights_for(values, batch, truth, run.ignore_index)
     if found.ignore_index is not None and found.ignore_index != run.ignore_index:
         left = weights_for(values, None, truth, found.ignore_index)
         weight = left if weight is None or left is None else weight * left
+    values = _acted(run, acting, replace(found, target=y, weight=weight), out)
     return found.reduce(values, weight, total)
 
 

@@ -37,6 +37,7 @@ class Run:
         evaluated: the batch of the evaluation that is under way.
         samples: the losses that a criterion gave, while techniques act on them.
         again: runs the model once more, where a technique asks for it.
+        extra: whether such a pass is under way.
         snapshot: gives a deep copy of the tensors that evaluation sees.
         steps, steps_per_epoch: the length of the run and of an epoch in optimizer steps, where the loop has said them.
         called: which of the calls that a recipe may need were made since the last optimizer step.
@@ -65,6 +66,7 @@ class Run:
     evaluated: Batch | None = None
     samples: Samples | None = None
     again: Callable[..., Any] | None = None
+    extra: bool = False
     called: set[str] = field(default_factory=set)
     _next: int = 0
     _clocks: list[Tensor] = field(default_factory=list)

@@ -3,10 +3,9 @@
 from dataclasses import field
 from typing import Annotated, Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, softplus
+from torch.nn.functional import log_softmax, softplus
 
 from dashpot.core.errors import UsageError
 from dashpot.core.fields.domains import Range
@@ -19,6 +18,7 @@ from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.evaluation.losses import cross_entropy
 from dashpot.techniques.augment.mixing.mixed_targets import class_probabilities
+from dashpot.techniques.outputs.judged import in_shape_of, is_of_labels
 
 
 def label_smoothing(
@@ -50,53 +50,6 @@ def even_loss(logits: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return (softplus(logits) + softplus(-logits)) / 2
 
 
-def is_of_labels(loss: Tensor, out: Tensor, y: Any, targets: str | None) -> bool:
-    """Whether a loss is of yes/no labels, each with an output of its own, and not of classes.
-
-    So it is by what the loop says of the targets; where a loss has the shape of the outputs, or there is one output for
-    each sample; and where the target has the shape of the outputs and is no distribution over classes.
-    """
-    if targets == "multilabel" or out.shape == loss.shape or out.ndim < 2 or out.shape[1] == 1:
-        return True
-    if targets is not None or not isinstance(y, Tensor) or y.shape != out.shape:
-        return False
-    return not y.is_floating_point() or not bool(((y.sum(dim=1) - 1).abs() < 1e-3).all())
-
-
-def even_in_shape(each: Tensor, loss: Tensor, logits: Tensor, y: Any) -> Tensor:
-    """The losses of labels against one half, made of each sample as its loss is: one by one, or their mean or sum.
-
-    Args:
-        each: of each label, of the shape of the logits.
-        loss: of each label, or of each sample.
-        y: the target, or None where it is not known; then a loss that can be the mean is taken for it.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    if each.numel() == loss.numel() and len(each) == len(loss):
-        return each.reshape(loss.shape)
-    rest = tuple(range(loss.ndim, each.ndim))
-    if not rest or each.shape[: loss.ndim] != loss.shape:
-        rest = ()
-    elif isinstance(y, Tensor) and y.numel() == logits.numel():
-        labels = y.reshape(logits.shape).to(logits.dtype)
-        plain = binary_cross_entropy_with_logits(logits, labels, reduction="none").detach()
-        for made in (Tensor.mean, Tensor.sum):
-            if torch.allclose(made(plain, dim=rest), loss.detach().to(plain.dtype), rtol=1e-3, atol=1e-5):
-                return made(each, dim=rest)
-    else:
-        least, most = (softplus(sign * logits.detach().abs()).mean(dim=rest) for sign in (-1, 1))
-        room = 1e-3 * most + 1e-5
-        if bool(((loss >= least - room) & (loss <= most + room)).all()):
-            return each.mean(dim=rest)
-    raise UsageError(
-        f"LabelSmoothing needs the loss of each label, of the shape of the logits {list(logits.shape)}, or their mean"
-        f' or sum, got {list(loss.shape)}. Compute it with reduction="none", or pass the criterion itself:'
-        " session.loss(criterion, out)."
-    )
-
-
 class StackedLabelSmoothing(StackedTechnique):
     """Cross entropy is linear in the target: there the target is smoothed, which saves a second pass over the outputs;
     another loss is smoothed itself.
@@ -118,7 +71,7 @@ class StackedLabelSmoothing(StackedTechnique):
             return loss
         share = self._share(len(loss)).reshape(-1, *[1] * (loss.ndim - 1))
         if is_of_labels(loss, out, None, self.stack.targets):
-            even = even_in_shape(even_loss(out), loss, out, None)
+            even = in_shape_of(loss, even_loss(out), out, None, "LabelSmoothing")
             return (1 - share) * loss + share * even.to(loss.dtype)
         return label_smoothing(loss, out, share)
 
@@ -195,7 +148,7 @@ class LabelSmoothing(Technique):
                     y if ctx.ignore_index is None else y[y != ctx.ignore_index], "the target of LabelSmoothing"
                 )
             each = even_loss(out) if samples.even is None else samples.even()
-            even = even_in_shape(each, loss, out, samples.target)
+            even = in_shape_of(loss, each, out, samples.target, "LabelSmoothing")
             return (1 - self.smoothing) * loss + self.smoothing * even.to(loss.dtype)
         if (out.shape[0], *out.shape[2:]) != tuple(loss.shape):
             raise UsageError(

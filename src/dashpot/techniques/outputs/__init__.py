@@ -1,0 +1,1 @@
+"""Techniques on outputs and losses."""

@@ -1,0 +1,77 @@
+"""R-Drop: two passes with masks of their own must agree."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from dashpot.core.errors import UsageError
+from dashpot.core.fields.domains import Range
+from dashpot.core.running.context import Context
+from dashpot.core.technique import Technique
+from dashpot.techniques.outputs.judged import Judged, judged
+
+
+def r_drop(
+    loss: Float[Tensor, "*shape"],
+    forth: Float[Tensor, "*shape"],
+    back: Float[Tensor, "*shape"],
+    strength: float | Float[Tensor, ""],
+) -> Float[Tensor, "*shape"]:
+    """``loss + strength * (forth + back) / 2``, of the divergences of two passes from each other."""
+    return loss + strength * (forth + back) / 2
+
+
+class RDrop(Technique):
+    r"""Run each batch twice, with dropout masks of its own, and draw the two outputs together.
+
+    .. math:: \ell_r = \ell + \alpha \cdot \tfrac12 \big( \mathrm{KL}(p_1 \Vert p_2) + \mathrm{KL}(p_2 \Vert p_1) \big)
+
+    Gradients flow through both passes; the second leaves running statistics alone. Of yes/no labels it is the
+    divergence of each label, of values the squared difference. The paper adds the cross entropies of both passes, which
+    have the same mean: here the loss is that of the first, so that α is half of the paper's. It needs
+    ``session.batch(x, y)`` in the loop, and costs a second pass. Mixed and augmented batches are the same in both.
+
+    Args:
+        strength: α >= 0. 0 is off; 0.5 to 5 is usual.
+
+    Raises:
+        UsageError: ``session.loss`` got no ``out``, or ``session.batch`` was not called; or the loop has not said
+            whether floating-point targets are values or labels.
+
+    Example:
+        >>> import torch, dashpot
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+        >>> session = dashpot.outputs.RDrop(1.0).attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> x, y = session.batch(torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2]))
+        >>> out = model(x)
+        >>> bool(session.loss(nn.CrossEntropyLoss(), out) > nn.functional.cross_entropy(out, y))
+        True
+
+    Paper: Liang et al., "R-Drop: Regularized Dropout for Neural Networks", NeurIPS 2021, arXiv 2106.14448.
+
+    When not to use it: without dropout or other noise in the network, where both passes agree and it costs time only;
+    where the doubled time buys more as twice the epochs.
+    """
+
+    summary = "draws the outputs of two dropout masks together (a second pass)"
+    forwards = 1
+    order = 10  # after what blends the plain loss with something else
+
+    strength: Annotated[float, Range(0.0, float("inf"), search=(0.1, 5.0), log=True, off=0.0)] = field(
+        default=1.0, kw_only=False
+    )
+
+    def on_loss(self, loss: Tensor, out: Any, ctx: Context) -> Tensor:
+        if self.strength == 0:
+            return loss
+        if ctx.batch is None:
+            raise UsageError("RDrop runs the batch once more: call session.batch(x, y) before session.loss.")
+        found = judged("RDrop", loss, out, ctx, target=False, values=True)
+        again = found.taken(ctx.forward(ctx.batch), "the second pass")
+        turned = Judged(found.technique, found.kind, found.loss, again, found.target, found.probabilities)
+        return r_drop(loss, found.from_other(again), turned.from_other(found.out), self.strength)
