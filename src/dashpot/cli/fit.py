@@ -102,7 +102,7 @@ def fit(
         raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")
     limit = None if budget is None else seconds(budget, "--budget")
     problem = load_problem(data, target, task, weights, **reading)
-    options = options_of_texts(net or (), problem.kind if model is None else None)
+    options = options_of_texts(net or (), problem.kind if model is None else None, encoder="encoder" in reading)
     tell()
     split = problem.split(seed)
     prepared = problem.prepare(split.train)

@@ -77,10 +77,9 @@ def path(
 
     if network not in (None, "linear", "mlp"):
         raise ConfigError("--network", "linear or mlp", network)
-    if "vectors" in reading:
-        raise ConfigError(
-            "--vectors", "left out of a path", reading["vectors"], "No network of a path starts from them."
-        )
+    for name in ("vectors", "encoder"):
+        if name in reading:
+            raise ConfigError(f"--{name}", "left out of a path", reading[name], "No network of a path uses it.")
     penalty = check_technique(technique)
     problem = load_problem(data, target, task, weights, **reading)
     tell()

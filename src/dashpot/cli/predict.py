@@ -40,6 +40,10 @@ def predict(
             metavar="FUNCTION",
         ),
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", help="Of a run with an encoder: its folder, if it was moved.", metavar="DIR"),
+    ] = None,
 ) -> None:
     """Predict for DATA with the network in RUN."""
     from dashpot.core.files import write_atomic
@@ -49,7 +53,7 @@ def predict(
 
     said = tta is not None or tta_draws is not None
     network, preprocessing, target = load_run(
-        run, read_tta(tta, tta_draws) if said else SAVED, load_factory(model) if model else None, tokenizer
+        run, read_tta(tta, tta_draws) if said else SAVED, load_factory(model) if model else None, tokenizer, encoder
     )
     x, names = load_rows(data, preprocessing, target.name, target.weight, encoding=encoding, separator=separator)
     columns = {"row": names, **predictions(network, x, target, load_decision(run))}

@@ -52,6 +52,17 @@ Vectors = Annotated[
         metavar="FILE",
     ),
 ]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        help=(
+            "Of texts: a folder of a model of Hugging Face's transformers with its tokenizer, whose vectors a small"
+            " network learns from; options behind a colon, as DIR:pool=cls,length=128."
+        ),
+        metavar="DIR",
+    ),
+]
 
 OPTIONS: Mapping[str, Any] = {
     "numeric": Numeric,
@@ -64,6 +75,7 @@ OPTIONS: Mapping[str, Any] = {
     "kind": Kind,
     "tokenizer": Tokenizer,
     "vectors": Vectors,
+    "encoder": Encoder,
 }
 
 

@@ -30,6 +30,7 @@ from dashpot.data.targets import demand_present, target_of
 from dashpot.data.text_rows import how_of, texts_in
 from dashpot.data.words import all_texts
 from dashpot.texts.cutting import tokenizer_of
+from dashpot.texts.encoder import encoder_of
 
 if TYPE_CHECKING:
     import polars
@@ -58,6 +59,7 @@ def load_problem(
     kind: str | None = None,
     tokenizer: Any = None,
     vectors: str | Path | None = None,
+    encoder: Any = None,
 ) -> Problem:
     """Read data with a target.
 
@@ -83,6 +85,8 @@ def load_problem(
             (:func:`dashpot.texts.cutting.tokenizer_of`).
         vectors: of texts, a file of vectors of words from which a convolutional network starts
             (:func:`dashpot.texts.vectors.read_vectors`).
+        encoder: of texts, a folder of a model whose vectors networks learn from
+            (:func:`dashpot.texts.encoder.encoder_of`).
 
     A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test
     rows are the test part. So are the images or texts in ``test``, where the folder holds nothing but folders of these
@@ -98,6 +102,7 @@ def load_problem(
             of which it is not certain what it holds.
     """
     cut = None if tokenizer is None else tokenizer_of(tokenizer)
+    reader = None if encoder is None else encoder_of(encoder)
     if weights is not None and (source is None or Path(source).is_dir() or Path(source).suffix == ".npz"):
         raise ConfigError("weights", "None where data are no table", weights, "Only a table has columns.")
     reading = Reading.of(numeric, dates, categorical, decimal, day_first)
@@ -111,11 +116,13 @@ def load_problem(
             way = "Say kind='text' (--kind text) if its columns are texts."
             raise ConfigError("tokenizer", "None for other data than texts", tokenizer, way)
         problem.how["tokenizer"] = cut
-    if vectors is not None:
+    for name, given in (("vectors", vectors), ("encoder", reader)):
+        if given is None:
+            continue
         if problem.kind != "text":
             way = "Say kind='text' (--kind text) if its columns are texts."
-            raise ConfigError("vectors", "None for other data than texts", str(vectors), way)
-        problem.how["vectors"] = vectors
+            raise ConfigError(name, "None for other data than texts", str(given), way)
+        problem.how[name] = given
     return problem
 
 

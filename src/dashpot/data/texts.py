@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from dashpot.core.errors import DataError
+from dashpot.core.errors import ConfigError, DataError
 from dashpot.data.columnar import DataWarning, is_missing
+from dashpot.data.encoded import Encoded, whole_texts
 from dashpot.data.formats import Format
 from dashpot.data.text_fields import Fields
 from dashpot.texts.cutting import again, cutter, tokenizer_dict, tokenizer_from, tokenizer_of
+from dashpot.texts.encoder import encoder_of
 from dashpot.texts.lexicon import FIELD, MOST_TOKENS, Lexicon
 from dashpot.texts.tokens import PATTERNS
 from dashpot.texts.vectors import WordVectors, read_vectors
@@ -37,6 +39,7 @@ class TextPreprocessing:
             a saved run the name of a function, until the user has named it again.
         fields: columns that hold no texts.
         vectors: of words of the lexicon, from which networks start; not saved, as networks are saved with theirs.
+        encoded: what an encoder says of each text, in front of its row.
     """
 
     columns: tuple[str, ...]
@@ -45,6 +48,7 @@ class TextPreprocessing:
     kind: str = "text"
     fields: Fields = field(default_factory=Fields)
     vectors: WordVectors | None = field(default=None, repr=False, compare=False)
+    encoded: Encoded | None = field(default=None, repr=False)
 
     @staticmethod
     def fit(
@@ -59,6 +63,7 @@ class TextPreprocessing:
         names: Collection[str] = (),
         formats: Mapping[str, Format] | None = None,
         vectors: str | Path | None = None,
+        encoder: Any = None,
     ) -> TextPreprocessing:
         """Learn from the rows ``train`` of ``texts``, objects [n, columns]; their targets take no part. ``scaling`` is
         for tables, and a text counts once, whatever its ``weight``.
@@ -69,10 +74,11 @@ class TextPreprocessing:
             length: of a row, at most.
             names, formats: see :meth:`dashpot.data.text_fields.Fields.fit`.
             vectors: a file of vectors of words; see :func:`dashpot.texts.vectors.read_vectors`.
+            encoder: a folder of a model; see :func:`dashpot.texts.encoder.encoder_of`.
 
         Raises:
             DataError: no training row has a token, or vectors that are of none of the words.
-            ConfigError: an unknown tokenizer.
+            ConfigError: an unknown tokenizer, or an encoder that is none.
 
         Warns:
             DataWarning: no two rows share a word.
@@ -98,12 +104,20 @@ class TextPreprocessing:
                 f"vectors must be of words that the texts have, got none of {len(lexicon.words)} words in {vectors}."
                 " Choose a file of the same language."
             )
-        return TextPreprocessing(known, lexicon, how, fields=fields, vectors=found)
+        made = TextPreprocessing(known, lexicon, how, fields=fields, vectors=found)
+        if encoder is None:
+            return made
+        return replace(made, encoded=Encoded.fit(encoder_of(encoder), whole_texts(texts[train], known, fields)))
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one row."""
-        return (self.lexicon.length,)
+        return (self.before + self.lexicon.length,)
+
+    @property
+    def before(self) -> int:
+        """Numbers of an encoder in front of a row."""
+        return 0 if self.encoded is None else self.encoded.width
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -117,8 +131,8 @@ class TextPreprocessing:
 
     @property
     def sizes(self) -> Mapping[str, Any]:
-        """Of the lexicon, for a network's tables."""
-        return self.lexicon.sizes
+        """Of the lexicon, for a network's tables, and ``before``."""
+        return {**self.lexicon.sizes, **({"before": self.before} if self.before else {})}
 
     def ready(self, network: nn.Module) -> None:
         """Give the tables of the lexicon to a network for texts."""
@@ -134,9 +148,11 @@ class TextPreprocessing:
             raise ValueError("texts must have columns and a tokenizer that is known")
         self.fields.check()
         self.lexicon.check()
+        if self.encoded is not None:
+            self.encoded.check()
 
     def transform(self, texts: np.ndarray) -> np.ndarray:
-        """Texts [n, columns] as rows, int32 [n, length].
+        """Texts [n, columns] as rows, int32 [n, before + length].
 
         Raises:
             DataError: other columns, or a value that is no text.
@@ -147,15 +163,25 @@ class TextPreprocessing:
                 f" {list(texts.shape)}."
             )
         room = self.lexicon.length - 2
-        return self.lexicon.transform(tokens_of(texts, self.tokenizer, self.columns, self.fields, room))
+        rows = self.lexicon.transform(tokens_of(texts, self.tokenizer, self.columns, self.fields, room))
+        if self.encoded is None:
+            return rows
+        return np.hstack([self.encoded.rows(whole_texts(texts, self.columns, self.fields)), rows])
 
-    def named_again(self, tokenizer: Any) -> TextPreprocessing:
+    def named_again(self, tokenizer: Any, encoder: Any = None) -> TextPreprocessing:
         """What was saved, with the function that the user has named again; None where none is needed.
 
+        Args:
+            encoder: the folder of the run's encoder; None: where it was in training.
+
         Raises:
-            ConfigError: it is needed, or another one than that of the run.
+            ConfigError: one is needed, or is another one than that of the run.
+            StorageError: the folder cannot be read.
         """
-        return replace(self, tokenizer=again(self.tokenizer, tokenizer))
+        if self.encoded is None and encoder is not None:
+            raise ConfigError("encoder", "None for a run without one", str(encoder), "Leave it out.")
+        encoded = None if self.encoded is None else self.encoded.at(encoder)
+        return replace(self, tokenizer=again(self.tokenizer, tokenizer), encoded=encoded)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -165,6 +191,7 @@ class TextPreprocessing:
             "tokenizer": tokenizer_dict(self.tokenizer),
             "kind": self.kind,
             "fields": self.fields.to_dict(),
+            **({} if self.encoded is None else {"encoded": self.encoded.to_dict()}),
         }
 
     @staticmethod
@@ -176,6 +203,7 @@ class TextPreprocessing:
             tokenizer_from(data["tokenizer"]),
             str(data["kind"]),
             Fields.from_dict(data.get("fields", {})),
+            encoded=Encoded.from_dict(data["encoded"]) if "encoded" in data else None,
         )
 
 

@@ -70,6 +70,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         kind: str | None = None,
         tokenizer: Any = "words",
         vectors: Any = None,
+        encoder: Any = None,
     ) -> None:
         self.recipe = recipe
         self.budget = budget
@@ -94,6 +95,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         self.kind = kind
         self.tokenizer = tokenizer
         self.vectors = vectors
+        self.encoder = encoder
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -121,10 +123,12 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             how["tokenizer"] = self.tokenizer
         elif self.tokenizer != "words":
             raise ConfigError("tokenizer", "'words' for other data than texts", self.tokenizer, "Leave it out.")
-        if self.vectors is not None:
+        for name, given in (("vectors", self.vectors), ("encoder", self.encoder)):
+            if given is None:
+                continue
             if self._kind != "text":
-                raise ConfigError("vectors", "None for other data than texts", str(self.vectors), "Leave it out.")
-            how["vectors"] = self.vectors
+                raise ConfigError(name, "None for other data than texts", str(given), "Leave it out.")
+            how[name] = given
         self._how = how
         return inputs
 
@@ -149,7 +153,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         """
         kind, asked = self._kind, self._options()
         usual_size: dict[str, Any] = {"width": 128, "depth": 2} if kind == "table" else {}
-        options = checked_options({**usual_size, **asked}, kind)
+        options = checked_options({**usual_size, **asked}, kind, encoder=self.encoder is not None)
         fraction = check_number("validation_fraction", self.validation_fraction, Range(0.0, 1.0, open="both"))
         seed, averaging = self._seed(), None if self.tta == TTA_AUTO else TTA.of(self.tta)
         self.recipe_ = Recipe.coerce(self.recipe)

@@ -86,6 +86,9 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         function of a text that gives its tokens; or by a file of Hugging Face's ``tokenizers``.
     vectors : path or None, default=None
         Of texts, a file of vectors of words from which a convolutional network starts; it is then as wide as they are.
+    encoder : path or None, default=None
+        Of texts, a folder of a model of ``transformers`` with its tokenizer, over whose vectors a small network is
+        trained; :func:`dashpot.texts.encoder.encoder_of` says what may be given.
 
     Attributes
     ----------
@@ -164,6 +167,7 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         kind: str | None = None,
         tokenizer: Any = "words",
         vectors: Any = None,
+        encoder: Any = None,
     ) -> None:
         super().__init__(
             recipe,
@@ -189,6 +193,7 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
             kind=kind,
             tokenizer=tokenizer,
             vectors=vectors,
+            encoder=encoder,
         )
         self.class_weight = class_weight
 

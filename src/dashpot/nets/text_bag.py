@@ -40,6 +40,7 @@ class TextBag(nn.Module):
         outputs: logits.
         width: of the vectors; 0 is the linear model alone.
         scale: factor of both sums: weights of length 1 make small logits.
+        before: numbers in front of a row that are not looked at.
 
     Example:
         >>> import torch
@@ -57,11 +58,20 @@ class TextBag(nn.Module):
     mixes_at = (("linear", "embedding"),)
 
     def __init__(
-        self, words: int, outputs: int, *, pieces: int, grams: int, links: int, width: int = 32, scale: int = 4
+        self,
+        words: int,
+        outputs: int,
+        *,
+        pieces: int,
+        grams: int,
+        links: int,
+        width: int = 32,
+        scale: int = 4,
+        before: int = 0,
     ) -> None:
         super().__init__()
         words, outputs = check_whole("words", words, low=3), check_whole("outputs", outputs)
-        pieces, grams, links, width, scale = (
+        pieces, grams, links, width, scale, before = (
             check_whole(name, value, low=low)
             for name, value, low in (
                 ("pieces", pieces, 0),
@@ -69,6 +79,7 @@ class TextBag(nn.Module):
                 ("links", links, 0),
                 ("width", width, 0),
                 ("scale", scale, 1),
+                ("before", before, 0),
             )
         )
         self.options: dict[str, Any] = {
@@ -79,9 +90,10 @@ class TextBag(nn.Module):
             "links": links,
             "width": width,
             "scale": scale,
+            **({"before": before} if before else {}),
         }
         self.features, self.width, self.scale = words + pieces + grams, width, float(scale)
-        self.tables = LexiconTables(words, links, grams)
+        self.tables = LexiconTables(words, links, grams, before)
         self.register_buffer("frequency", torch.ones(self.features))
         self.linear = WeightedSums(self.features, outputs)
         nn.init.zeros_(self.linear.weight)
@@ -122,6 +134,7 @@ class TextBag(nn.Module):
         """The features of each text: their numbers, sorted, int64 [k]; where those of each text start, int64 [batch];
         and their weights, float32 [k]. On the CPU the features of a row are remembered.
         """
+        x = self.tables.rows(x)
         tables = (self.tables.links, self.tables.starts, self.tables.grams, self.frequency)
         remembered = self._memory.of(tables) if len(x) and x.device.type == "cpu" else None
         return self._bags(x) if remembered is None else remembered.bags(x, self._bags)
@@ -216,7 +229,7 @@ class TextBag(nn.Module):
         there = torch.zeros(self.features, classes, dtype=torch.float64)
         label = y.long() if classes > 1 else torch.zeros(len(x), dtype=torch.int64)
         for start in range(0, len(x), _CHUNK):
-            keys, _ = self._counted(x[start : start + _CHUNK])
+            keys, _ = self._counted(self.tables.rows(x[start : start + _CHUNK]))
             row = torch.div(keys, self.features, rounding_mode="floor")
             which = (keys - row * self.features) * classes + label[start : start + _CHUNK][row]
             there.view(-1).index_add_(0, which.cpu(), torch.ones(len(which), dtype=torch.float64))

@@ -38,6 +38,7 @@ class TextConv(nn.Module):
         kernels: words that a convolution sees, one number for each.
         pool: max or attention.
         heads: of the attention.
+        before: numbers in front of a row that are not looked at.
 
     Example:
         >>> import torch
@@ -64,9 +65,10 @@ class TextConv(nn.Module):
         kernels: Sequence[int] = (1, 2, 3, 4),
         pool: str = "max",
         heads: int = 4,
+        before: int = 0,
     ) -> None:
         super().__init__()
-        words, outputs, pieces, grams, links, width, filters, heads = (
+        words, outputs, pieces, grams, links, width, filters, heads, before = (
             check_whole(name, value, low=low)
             for name, value, low in (
                 ("words", words, 3),
@@ -77,6 +79,7 @@ class TextConv(nn.Module):
                 ("width", width, 1),
                 ("filters", filters, 1),
                 ("heads", heads, 1),
+                ("before", before, 0),
             )
         )
         kernels = [check_whole("kernels", kernel) for kernel in kernels]
@@ -95,8 +98,9 @@ class TextConv(nn.Module):
             "kernels": kernels,
             "pool": pool,
             "heads": heads,
+            **({"before": before} if before else {}),
         }
-        self.tables = LexiconTables(words, links, grams)
+        self.tables = LexiconTables(words, links, grams, before)
         self.word = nn.Embedding(words, width)
         self.piece = WeightedSums(max(pieces, 1), width)
         self.shape = nn.Embedding(SHAPES, SHAPE_WIDTH)
@@ -123,7 +127,7 @@ class TextConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Rows [batch, length] to [batch, outputs]."""
-        words = self.tables.words(x)
+        words = self.tables.words(self.tables.rows(x))
         there = words.entries > 0
         found = self._maps(self.keep(self.vectors(words)), there)
         if self.score is None:

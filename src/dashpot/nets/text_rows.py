@@ -34,6 +34,7 @@ class LexiconTables(nn.Module):
         first_piece: entries of words and of what is no word.
         links: of words to pieces, all together.
         grams: pairs and triples.
+        before: numbers in front of each row that are no words, such as those of an encoder.
 
     Attributes:
         vocabulary: the words of the lexicon that was read, by which techniques know what is protected; not saved.
@@ -43,9 +44,9 @@ class LexiconTables(nn.Module):
     starts: Tensor
     grams: Tensor
 
-    def __init__(self, first_piece: int, links: int, grams: int) -> None:
+    def __init__(self, first_piece: int, links: int, grams: int, before: int = 0) -> None:
         super().__init__()
-        self.first_piece = first_piece
+        self.first_piece, self.before = first_piece, before
         self.vocabulary: tuple[str, ...] = ()
         self.register_buffer("links", torch.zeros(links, dtype=torch.int64))
         self.register_buffer("starts", torch.zeros(first_piece + 1, dtype=torch.int64))
@@ -73,6 +74,10 @@ class LexiconTables(nn.Module):
         ends = count.cumsum(0)
         place = torch.arange(int(ends[-1]) if len(ends) else 0, device=entries.device)
         return self.links[place + torch.repeat_interleave(first - (ends - count), count)], count
+
+    def rows(self, x: Tensor) -> Tensor:
+        """Rows without what stands in front of them."""
+        return x[:, self.before :] if self.before else x
 
     def words(self, x: Tensor) -> Words:
         """Rows [batch, length] as words."""

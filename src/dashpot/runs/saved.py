@@ -114,7 +114,11 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def load_run(
-    folder: str | Path, tta: Any = SAVED, make: Callable[..., nn.Module] | None = None, tokenizer: Any = None
+    folder: str | Path,
+    tta: Any = SAVED,
+    make: Callable[..., nn.Module] | None = None,
+    tokenizer: Any = None,
+    encoder: Any = None,
 ) -> tuple[nn.Module, Prepares, Target]:
     """The network of a finished run, in evaluation mode, with how to prepare its inputs and read its outputs.
 
@@ -123,10 +127,11 @@ def load_run(
             With one the network is a :class:`~dashpot.training.versions.TTANetwork` around the trained one.
         make: of a run whose network is the user's own the function that made it.
         tokenizer: of a run whose tokenizer is a function of the user's own that function, or its name.
+        encoder: of a run with an encoder its folder, where it has been moved since training.
 
     Raises:
-        ConfigError: ``tta`` that is none, or is given for a table; or ``make`` or ``tokenizer`` that is missing, is
-            not that of the run, or is given where the run needs none.
+        ConfigError: ``tta`` that is none, or is given for a table; or ``make``, ``tokenizer`` or ``encoder`` that is
+            missing, is not that of the run, or is given where the run needs none.
         StorageError: a file is missing or damaged.
     """
     from safetensors import SafetensorError
@@ -145,7 +150,7 @@ def load_run(
         setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
         kind = setup["inputs"]["kind"]
         preprocessing: Prepares = KINDS[kind].preprocessing.from_dict(setup["inputs"])
-        preprocessing = _cutting(preprocessing, tokenizer)
+        preprocessing = _reading(preprocessing, tokenizer, encoder)
         target = Target(**{**setup["target"], "classes": tuple(setup["target"]["classes"])})
         own_network = holds_own(setup["network"])
         _demand_make(make, own_network)
@@ -157,7 +162,7 @@ def load_run(
         _load(network, weights, own_network)
         _demand_fit(network, preprocessing, target)
         own = TTA.of(setup.get("tta"))
-    except MakeError:
+    except (MakeError, FolderError):
         raise
     except (
         *(OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, ConfigError),
@@ -167,17 +172,24 @@ def load_run(
 
 
 class MakeError(ConfigError):
-    """``--model`` or ``--tokenizer`` is missing, superfluous or not that of the run."""
+    """``--model``, ``--tokenizer`` or ``--encoder`` is missing, superfluous or not that of the run."""
 
 
-def _cutting(preprocessing: Prepares, tokenizer: Any) -> Prepares:
-    """With the user's tokenizer, where the run has one."""
+class FolderError(StorageError):
+    """The folder of the run's encoder is not there."""
+
+
+def _reading(preprocessing: Prepares, tokenizer: Any, encoder: Any) -> Prepares:
+    """With the user's tokenizer and encoder, where the run has them."""
     if not isinstance(preprocessing, TextPreprocessing):
-        if tokenizer is not None:
-            raise MakeError("tokenizer", "left out for a run on other data than texts", tokenizer)
+        for name, given in (("tokenizer", tokenizer), ("encoder", encoder)):
+            if given is not None:
+                raise MakeError(name, "left out for a run on other data than texts", str(given))
         return preprocessing
     try:
-        return preprocessing.named_again(tokenizer)
+        return preprocessing.named_again(tokenizer, encoder)
+    except StorageError as error:
+        raise FolderError(f"{error} Its place now can be named with encoder= (--encoder).") from None
     except ConfigError as error:
         raise MakeError(error.parameter, error.rule, error.value, error.remedy) from None
 

@@ -72,7 +72,7 @@ def text_report(folder: Path, problem: Problem, prepared: Prepared, split: Split
     if problem.kind != "text" or not isinstance(how, TextPreprocessing):
         return ""
     classes = problem.classes
-    bag = TextBag.of(how.lexicon, max(len(classes), 1), width=0)
+    bag = TextBag.of(how.lexicon, max(len(classes), 1), width=0, before=how.before)
     rows = torch.as_tensor(split.train)
     weight = None if prepared.weight is None else prepared.weight[rows]
     fit_linear(bag, prepared.x[rows], prepared.y[rows], how="logistic" if classes else RIDGE, weight=weight)

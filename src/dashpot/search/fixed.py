@@ -14,7 +14,16 @@ from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.data import Preprocessing
 from dashpot.data.kinds import Prepares
 from dashpot.nets import TableNet
-from dashpot.search.networks import BINS, FEW_BINS, LARGE_BLOCK, MANY_ROWS, OPTIONS, TABLE_OPTIONS, chosen_networks
+from dashpot.search.networks import (
+    BINS,
+    ENCODED,
+    FEW_BINS,
+    LARGE_BLOCK,
+    MANY_ROWS,
+    OPTIONS,
+    TABLE_OPTIONS,
+    chosen_networks,
+)
 from dashpot.search.space.distributions import Categorical
 from dashpot.training.builtin import built_in
 
@@ -27,11 +36,12 @@ NETWORKS: Mapping[str, Mapping[str, Sequence[str]]] = {
 """Options of each kind's networks, the default network first."""
 
 
-def options_of_texts(texts: Sequence[str], kind: str | None) -> dict[str, Any]:
+def options_of_texts(texts: Sequence[str], kind: str | None, *, encoder: bool = False) -> dict[str, Any]:
     """Options from ``name=value``, as on the command line.
 
     Args:
         kind: of the data; None where the network is the user's own, which has any options.
+        encoder: whether one has read the texts.
 
     Raises:
         ConfigError: text that is no ``name=value``, several values, or an option twice.
@@ -50,21 +60,22 @@ def options_of_texts(texts: Sequence[str], kind: str | None) -> dict[str, Any]:
         if len(found.values) > 1:
             raise ConfigError("--net", "one value for each option", text, "`dashpot tune` searches several.")
         chosen[name] = found.values[0]
-    return chosen if kind is None else checked_options(chosen, kind, "--net")
+    return chosen if kind is None else checked_options(chosen, kind, "--net", encoder=encoder)
 
 
-def checked_options(chosen: Mapping[str, Any], kind: str, where: str = NET) -> dict[str, Any]:
+def checked_options(chosen: Mapping[str, Any], kind: str, where: str = NET, *, encoder: bool = False) -> dict[str, Any]:
     """Options that one network of a kind of data has, that network's name among them: the one that ``net`` names, else
     the first that has them all. Their values are checked where the network is built.
 
     Args:
         where: how errors call them.
+        encoder: whether one has read the texts; the network over its vectors is then the default.
 
     Raises:
         UnknownNameError: no such network or option.
         ConfigError: options of several networks.
     """
-    networks = NETWORKS[kind]
+    networks = {**(ENCODED if encoder else {}), **NETWORKS[kind]}
     for option, value in chosen.items():
         if not isinstance(value, bool | int | str):
             rule = "one whole number, text or boolean, where nothing is searched"

@@ -27,6 +27,7 @@ from dashpot.search.arguments import name_of
 from dashpot.search.racing.task import Factory
 from dashpot.search.tensor_problem import TensorProblem
 from dashpot.texts.cutting import tokenizer_of
+from dashpot.texts.encoder import encoder_of
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def problem_of(
     kind: str | None = None,
     tokenizer: Any = None,
     vectors: str | Path | None = None,
+    encoder: Any = None,
 ) -> Inputs:
     """A problem from a path, from (X, y), or from a problem.
 
@@ -57,13 +59,14 @@ def problem_of(
         kind: of the inputs; of (X, y) ``"text"`` or None, of a problem None.
         tokenizer: of texts; None is the default one.
         vectors: of texts, a file of vectors of words.
+        encoder: of texts, a folder of a model; see :func:`dashpot.texts.encoder.encoder_of`.
 
     Raises:
         ConfigError: something else.
         DataError, StorageError: data that cannot be used.
     """
     reading = Reading.of(*columns)
-    given: dict[str, Any] = {"kind": kind, "tokenizer": tokenizer, "vectors": vectors}
+    given: dict[str, Any] = {"kind": kind, "tokenizer": tokenizer, "vectors": vectors, "encoder": encoder}
     said = " and ".join(name for name, value in given.items() if value is not None)
     if isinstance(data, Problem):
         if weight is not None:
@@ -107,7 +110,7 @@ def problem_of(
                 f"y must have one dimension for a built-in network, got {list(values.shape)}. Give a model of your own"
                 " for several outputs."
             )
-        inputs, how = _prepared_inputs(x, reading, kind, tokenizer=tokenizer, vectors=vectors)
+        inputs, how = _prepared_inputs(x, reading, kind, tokenizer=tokenizer, vectors=vectors, encoder=encoder)
         problem = Problem("data", inputs, values, task, weight=weight, weight_name="sample_weight", how=how)
     values = values if problem.kept is None else values[problem.kept]
     return Inputs(problem, originals(values, problem.classes) if problem.task == "classification" else None)
@@ -140,7 +143,7 @@ def _prepared_inputs(
             way = "Say kind='text' if its columns are texts."
             raise ConfigError(name, "None for other data than texts", str(value), way)
         if value is not None:
-            how[name] = tokenizer_of(value) if name == "tokenizer" else value
+            how[name] = {"tokenizer": tokenizer_of, "encoder": encoder_of}.get(name, lambda given: given)(value)
     return inputs, how
 
 

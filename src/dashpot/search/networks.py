@@ -26,7 +26,14 @@ OPTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "text": {"textbag": ("net", "width"), "textconv": ("net", "width", "filters", "pool")},
 }
 """Of each network for images, signals and texts, the default network first."""
-WIDTHS: Mapping[str, Sequence[int]] = {"mlp": (256, 512), "textconv": (64, 128), "textbag": (32, 64)}
+WIDTHS: Mapping[str, Sequence[int]] = {
+    "mlp": (256, 512),
+    "textconv": (64, 128),
+    "textbag": (32, 64),
+    "textfeatures": (128, 0),
+}
+ENCODED: Mapping[str, Sequence[str]] = {"textfeatures": ("net", "width")}
+"""Beside those for texts, where an encoder has read them."""
 CONVOLUTIONS = (RACED := 16, 32)
 """Widths of the others. The narrow one is that of a race whose final network is trained apart."""
 LARGE_BLOCK = 9
@@ -81,7 +88,7 @@ def network_space(
         ConfigError: two networks at once, or a value that the network does not allow.
         UnknownNameError: no such option.
     """
-    options = OPTIONS[kind]
+    options = {**OPTIONS[kind], **(ENCODED if (sizes or {}).get("before") else {})}
     named = [text for text in texts if text.partition("=")[0] == "net"]
     networks = _values(chosen_networks(named, ("net",)).get("net")) or (next(iter(options)),)
     if kind == "text" and len(named) == len(texts) and (len(networks) > 1 or not named):

@@ -136,10 +136,10 @@ def demand_fit(
     Raises:
         ConfigError: it does not take the inputs, or gives something else than one logit per class or the values.
     """
-    if getattr(prepared.preprocessing, "vectors", None) is not None:
-        raise ConfigError(
-            "vectors", "None with a model of your own", "a file", "Read them in the function that makes it."
-        )
+    for name, held in (("vectors", "vectors"), ("encoder", "encoded")):
+        if getattr(prepared.preprocessing, held, None) is not None:
+            rule, way = "None with a model of your own", "Read it in the function that makes the model."
+            raise ConfigError(name, rule, "a path", way)
     network, way = built(make).eval(), "" if named is None else f"It is made by {name_of(named)}."
     if not any(p.requires_grad for p in network.parameters()):
         raise ConfigError("model", "a module with trainable parameters", type(network).__name__, way)

@@ -62,6 +62,7 @@ def tune(
     kind: str | None = None,
     tokenizer: Any = None,
     vectors: str | Path | None = None,
+    encoder: Any = None,
 ) -> TuneResult:
     """Search the combination of regularizers and their strengths, on all folds of a cross-validation at once, and say
     the contribution of each.
@@ -115,6 +116,8 @@ def tune(
             (:func:`dashpot.texts.cutting.tokenizer_of`).
         vectors: of texts, a file of vectors of words from which convolutional networks start; see
             :func:`dashpot.texts.vectors.read_vectors`. What is saved needs nothing of it.
+        encoder: of texts, a folder of a model of ``transformers``, over whose vectors a small network is searched
+            beside the others; see :func:`dashpot.texts.encoder.encoder_of`. What is saved needs it again.
 
     Returns:
         The result: ``predict``, ``predict_proba``, ``save``, ``summary``.
@@ -162,7 +165,7 @@ def tune(
         texts = [*config.networks, *(as_text(name, d) for name, d in distributions.items())]
         config = replace(config, networks=texts)
     columns = numeric, dates, categorical
-    inputs = problem_of(data, target, task, make is not None, sample_weight, columns, kind, tokenizer, vectors)
+    inputs = problem_of(data, target, task, make is not None, sample_weight, columns, kind, tokenizer, vectors, encoder)
     problem, interrupts = inputs.problem, Interrupts()
     say = ProgressLines(progress, config.budget, interrupts.check)
 

@@ -16,7 +16,7 @@ from dashpot.data import Prepared, Problem, Split
 from dashpot.data.kinds import KINDS, Prepares
 from dashpot.data.texts import TextPreprocessing
 from dashpot.evaluation.losses import scores
-from dashpot.nets import TextConv
+from dashpot.nets import TextConv, TextFeatures
 from dashpot.nets.text_vectors import start_from
 from dashpot.training.defaults import LARGEST, MOST_EPOCHS, batch_size_for, epochs_for
 from dashpot.training.loop import FitResult, fit
@@ -59,7 +59,8 @@ class TrainingLength:
 
 def built_in(how: Prepares, shape: Sequence[int], outputs: int, **options: Any) -> nets.Net:
     """A built-in network with random weights and the tables of its data; one of convolutions over words starts from the
-    vectors of words that the user has, and is as wide as they are.
+    vectors of words that the user has, and is as wide as they are. Where an encoder has read the texts, the network
+    over its vectors is the default.
 
     Args:
         how: the data are prepared.
@@ -71,7 +72,9 @@ def built_in(how: Prepares, shape: Sequence[int], outputs: int, **options: Any) 
     """
     vectors = how.vectors if isinstance(how, TextPreprocessing) else None
     known = {**how.sizes, **options}
-    if vectors is not None and str(options.get("net", TextConv.__name__)).lower() == TextConv.__name__.lower():
+    if isinstance(how, TextPreprocessing) and how.before:
+        known.setdefault("net", TextFeatures.__name__)
+    if vectors is not None and str(known.get("net", TextConv.__name__)).lower() == TextConv.__name__.lower():
         known.setdefault("width", vectors.width)
     network = nets.build(how.kind, shape, outputs, **known)
     how.ready(network)

@@ -82,8 +82,9 @@ def starting_points(space: Space) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     names = {part.name for part in space.techniques}
     usual = signals.COMBINATIONS if "time-shift" in names else images.combinations_for(names) or COMBINATIONS
-    if texts.NETWORKS & set(getattr(space.net.get("net"), "values", ())):
-        usual = texts.COMBINATIONS
+    named = set(getattr(space.net.get("net"), "values", ()))
+    if texts.NETWORKS & named:
+        usual = texts.combinations_for(named)
     for title, (techniques, settings) in usual.items():
         point: dict[str, Any] = {}
         for name, fields in techniques.items():

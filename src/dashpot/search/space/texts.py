@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from dashpot.search.space.distributions import Numeric
 
 Fields = Mapping[str, Mapping[str, Any]]
 
-NETWORKS = frozenset(("textconv", "textbag"))
+NETWORKS = frozenset(("textconv", "textbag", "textfeatures"))
 """By which a space for texts is known."""
 LR, LR_DEFAULT = Numeric(5e-4, 8e-3, log=True), 2e-3
 SMOOTH: Fields = {"label-smoothing": {"smoothing": 0.05}}
@@ -27,3 +27,14 @@ COMBINATIONS: Mapping[str, tuple[Fields, Mapping[str, Any]]] = {
 """As :data:`dashpot.search.space.defaults.COMBINATIONS`: the two kinds of networks in turn, since the mean of both is
 better than either.
 """
+ENCODED = {"net.net": "textfeatures"}
+OF_ENCODER: Mapping[str, tuple[Fields, Mapping[str, Any]]] = {
+    "vectors of the encoder, dropout, smoothed": ({**LESS, **SMOOTH}, ENCODED),
+    "vectors of the encoder, dropout, decayed, averaged": ({**DROPPED, **DECAY, **EMA}, ENCODED),
+}
+"""Where an encoder has read the texts, before the others."""
+
+
+def combinations_for(networks: Collection[str]) -> Mapping[str, tuple[Fields, Mapping[str, Any]]]:
+    """Those of a space with these networks."""
+    return {**OF_ENCODER, **COMBINATIONS} if ENCODED["net.net"] in networks else COMBINATIONS

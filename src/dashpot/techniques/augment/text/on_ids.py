@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from dashpot.core.draws import uniform_by
-from dashpot.core.errors import ConfigError
+from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.core.fields.domains import Domain, Range
+from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView
 from dashpot.techniques.augment.text.base import WordTechnique
 from dashpot.techniques.augment.text.units import Change, Units, put_back
@@ -69,6 +70,16 @@ class IdTechnique(WordTechnique):
         """
         raise NotImplementedError  # each technique defines it
 
+    def check(self, view: ModelView, ctx: Context) -> None:
+        super().check(view, ctx)
+        for module in view.modules.values():
+            if why := getattr(module, "wordless", None):
+                name = type(self).__name__
+                raise ConflictError(
+                    f"{name} changes words, and the network takes {why}. Leave {name} out, or change the texts before:"
+                    " `dashpot augment-text`."
+                )
+
     def ids(self, x: Tensor, mask: Tensor | None, keys: np.ndarray, view: ModelView) -> Tensor:
         if not x.numel():
             return x
@@ -78,9 +89,11 @@ class IdTechnique(WordTechnique):
             kept = torch.tensor(self.protected_ids, dtype=x.dtype, device=x.device)
             units = Units.of(x, there, there, there, there & ~torch.isin(x, kept))
             return put_back(x, there, self._drawn(units, keys, vars(self).get("mask_id", 0), self.padding_id))
-        there = x != NOTHING if mask is None else mask & (x != NOTHING)
+        before, x = x[:, : getattr(tables, "before", 0)], x[:, getattr(tables, "before", 0) :]
+        there = x != NOTHING if mask is None else mask[:, before.shape[1] :] & (x != NOTHING)
         units = self._rows(x, there, tables)
-        return put_back(x, there, self._drawn(units, keys, SHAPES * UNKNOWN, NOTHING))
+        found = put_back(x, there, self._drawn(units, keys, SHAPES * UNKNOWN, NOTHING))
+        return torch.cat([before, found], dim=1) if before.shape[1] else found
 
     def _drawn(self, units: Units, keys: np.ndarray, mask: int, padding: int) -> Tensor:
         each = self.numbers[0]
