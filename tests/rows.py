@@ -63,6 +63,9 @@ from dashpot.techniques.penalties.sparse_group_lasso import sparse_group_prox, s
 from dashpot.techniques.penalties.total_variation import total_variation_prox, total_variation_value
 from dashpot.techniques.penalties.unit_norm import sphere
 from dashpot.techniques.penalties.weight_decay import weight_decay
+from dashpot.techniques.sharpness.asam import in_own_units
+from dashpot.techniques.sharpness.gsam import gsam_gradient, without_part_along
+from dashpot.techniques.sharpness.looksam import looksam_gradient
 from dashpot.techniques.sharpness.sam import sam_ascent
 from dashpot.testing import Pure, Row, Toy
 
@@ -167,6 +170,18 @@ def smoothed_by_the_dual(w: np.ndarray, step: np.ndarray, strength: float) -> np
         z = lsq_linear((d * np.sqrt(s)).T, row / np.sqrt(s), (-strength, strength), tol=1e-15, method="bvls").x
         out.append(row - s * (d.T @ z))
     return np.stack(out)
+
+
+def own_units(x: np.ndarray, w: np.ndarray, gradient: np.ndarray | None = None) -> np.ndarray:
+    """Times the size of each weight and 0.1 more; with a gradient, over its length in these units."""
+    size = np.sqrt(w * w) + 0.1
+    return size * x if gradient is None else size * x / np.sqrt(((size * gradient) ** 2).sum())
+
+
+def least_squares_rest(x: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """What is left of x once its best multiple of the axis is taken away."""
+    found = lsq_linear(axis.reshape(-1, 1), x.ravel(), tol=1e-15).x
+    return x - found[0] * axis
 
 
 def integral(slope: Callable[[float], float], upper: float, kinks: tuple[float, ...]) -> float:
@@ -754,6 +769,62 @@ ROWS: dict[type[Technique], Row] = {
             ),
         ),
         Row(
+            dashpot.sharpness.ASAM(rho=0.5, eta=0.1),
+            others=(dashpot.sharpness.ASAM(rho="0.5@from=50%"),),
+            step=lambda w, grad, lr: w - lr * grad(w + 0.5 * own_units(own_units(grad(w), w), w, grad(w))),
+            functions=(
+                Pure(
+                    in_own_units,
+                    lambda d: (normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=1), scalar(0.1, d)),
+                    lambda x, w, eta: np.where(w > 0, x * w, -x * w) + x * eta,
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.sharpness.GSAM(rho=0.5, alpha=0.8),
+            others=(dashpot.sharpness.GSAM(rho="0.5to0.1@cosine", alpha="0to0.9"),),
+            # Of this loss both gradients have one direction, so that nothing lies across.
+            step=lambda w, grad, lr: w - lr * grad(w + 0.5 * grad(w) / np.linalg.norm(grad(w))),
+            functions=(
+                Pure(
+                    gsam_gradient,
+                    lambda d: (normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=1), scalar(0.4, d)),
+                    lambda top, across, alpha: top - alpha * across,
+                    strength=2,
+                ),
+                Pure(
+                    without_part_along,
+                    lambda d: (
+                        normal(3, 4, dtype=d),
+                        normal(3, 4, dtype=d, seed=1),
+                        (normal(3, 4, dtype=d) * normal(3, 4, dtype=d, seed=1)).sum(),
+                        normal(3, 4, dtype=d, seed=1).square().sum(),
+                    ),
+                    lambda x, axis, product, square: least_squares_rest(x, axis),
+                ),
+            ),
+        ),
+        Row(
+            dashpot.sharpness.LookSAM(rho=0.5, every=2),
+            others=(dashpot.sharpness.LookSAM(rho="0.5@from=34%", every=2, alpha="1to0.2"),),
+            step=lambda w, grad, lr: w - lr * grad(w + 0.5 * grad(w) / np.linalg.norm(grad(w))),
+            functions=(
+                Pure(
+                    looksam_gradient,
+                    lambda d: (
+                        normal(3, 4, dtype=d),
+                        normal(3, 4, dtype=d, seed=1),
+                        scalar(2.0, d),
+                        scalar(3.0, d),
+                        scalar(0.7, d),
+                    ),
+                    lambda g, aside, norm, aside_norm, alpha: g + alpha * norm / aside_norm * aside,
+                    strength=4,
+                ),
+            ),
+        ),
+        Row(
             dashpot.L1(strength=0.05),
             step=lambda w, grad, lr: soft(w - lr * grad(w), lr * 0.05),
             others=(
@@ -1102,14 +1173,16 @@ DROPOUTS = (
     *(dashpot.Dropout, dashpot.dropout.VariationalDropout, dashpot.dropout.ChannelDropout, dashpot.dropout.DropBlock),
     *(dashpot.dropout.AlphaDropout, dashpot.dropout.GaussianDropout),
 )
+SECOND_GRADIENTS = (dashpot.SAM, dashpot.sharpness.ASAM, dashpot.sharpness.GSAM, dashpot.sharpness.LookSAM)
+ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS)
 ONE_OF_EACH = (
-    *(dashpot.EMA, dashpot.EarlyStopping, dashpot.SAM, dashpot.dropout.StochasticDepth),
+    *(dashpot.EMA, dashpot.EarlyStopping, dashpot.dropout.StochasticDepth),
     *(dashpot.dropout.EmbeddingDropout, dashpot.augment.ManifoldMixup, dashpot.outputs.Flooding),
 )
-"""Of which a recipe may hold one: one average, one set of best weights, one second gradient, one mask per place."""
+"""Of which a recipe may hold one: one average, one set of best weights, one mask per place."""
 
 
 def collide(one: type[Technique], other: type[Technique]) -> bool:
     """By hand: two maps of the same weights, or twice what there can be once."""
-    alike = any(issubclass(one, kind) and issubclass(other, kind) for kind in (Proximal, POLICIES, DROPOUTS))
+    alike = any(issubclass(one, kind) and issubclass(other, kind) for kind in ALIKE)
     return alike or (one is other and one in ONE_OF_EACH)

@@ -145,8 +145,10 @@ class Configured(Points):
             if getattr(spec.domain, "search", None) and spec.name not in self._schedules
         }
 
-    def asks(self) -> int:
-        """Gradients it asks for in a step, with its present numbers: at most ``evaluations``."""
+    def asks(self, step: int) -> int:
+        """Gradients it asks for in this optimizer step (0 is the first), with its present numbers: at most
+        ``evaluations``.
+        """
         return self.evaluations
 
     def describe(self, view: ModelView) -> str:

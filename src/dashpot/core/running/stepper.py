@@ -61,7 +61,7 @@ class Stepper:
             if self._skipped:
                 return None
             self._demand_calls()
-            needy = next((ctx.technique for _, ctx in self._gradient if ctx.technique.asks() > 1), None)
+            needy = next((ctx.technique for _, ctx in self._gradient if ctx.technique.asks(ctx.step) > 1), None)
             if needy is not None:
                 raise UsageError(
                     f"{type(needy).__name__} needs a second gradient, but optimizer.step() was called without a"
@@ -77,8 +77,8 @@ class Stepper:
         rest = {k: v for k, v in kwargs.items() if k != "closure"}
         if not (self._gradient or self._update):
             return (optimizer, _Checked(self._run, closure, self._evaluated), *args[2:]), rest
-        again = [type(t).__name__ for t, ctx in self._gradient if ctx.technique.asks() > 1]
-        expected = sum(ctx.technique.asks() - 1 for _, ctx in self._gradient) + 1
+        again = [type(t).__name__ for t, ctx in self._gradient if ctx.technique.asks(ctx.step) > 1]
+        expected = sum(ctx.technique.asks(ctx.step) - 1 for _, ctx in self._gradient) + 1
         passes = _Passes(self._run, closure, expected, again)
         self._gradients(len(self._gradient), passes)
         self._evaluated()

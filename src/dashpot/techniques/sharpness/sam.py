@@ -1,6 +1,7 @@
 """SAM: step by the gradient at the worst nearby point."""
 
-from collections.abc import Generator, Iterator
+import contextlib
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import field
 from typing import Annotated
 
@@ -33,6 +34,32 @@ def sam_ascent(
     return w + share.to(w.dtype) * gradient
 
 
+def worst_point(params: Params, grads: list[Tensor], rho: float) -> Iterable[Tensor]:
+    """Where each parameter stands after the ascent along these gradients, one after the other."""
+    norm = total_norm(grads)
+    for (_, w, group), g in zip(params, grads, strict=True):
+        # Under maximize=True the worst point is where what is maximized is lowest.
+        yield sam_ascent(w, g, norm.to(w.device), rho * direction(group))
+
+
+@contextlib.contextmanager
+def displaced(params: Params, there: Iterable[Tensor]) -> Iterator[None]:
+    """The parameters stand there for a while; their own values are back afterwards, bit for bit."""
+    start = [w.detach().clone() for w in params.tensors]
+    try:
+        for w, point in zip(params.tensors, there, strict=True):
+            w.copy_(point)
+        yield
+    finally:
+        for w, begun in zip(params.tensors, start, strict=True):
+            w.copy_(begun)
+
+
+def each(numbers: Float[Tensor, " member"], ndim: int) -> Tensor:
+    """Numbers per member, to be multiplied with [member, ...] of ``ndim`` axes."""
+    return numbers.reshape(-1, *[1] * (ndim - 1))
+
+
 class StackedSAM(StackedTechnique):
     """All members climb together. A radius of 0 adds exactly nothing: such members see the same gradient twice."""
 
@@ -44,12 +71,16 @@ class StackedSAM(StackedTechnique):
 
     def _climb(self, grads: list[Tensor]) -> Iterator[None]:
         block = self.stack.block
-        start, norm = block.values.clone(), member_norms(grads)
-        for p, g in zip(block.parameters, grads, strict=True):
-            wide = (-1, *[1] * (g.ndim - 1))
-            p.detach().copy_(sam_ascent(p.detach(), g, norm.reshape(wide), self.wide(self.rho, g.ndim)))
+        start = block.values.clone()
+        self.ascend(grads, self.rho)
         yield
         block.values.copy_(start)
+
+    def ascend(self, grads: list[Tensor], rho: Sequence[float]) -> None:
+        """Each member climbs within its radius."""
+        norm = member_norms(grads)
+        for p, g in zip(self.stack.block.parameters, grads, strict=True):
+            p.detach().copy_(sam_ascent(p.detach(), g, each(norm, g.ndim), self.wide(rho, g.ndim)))
 
 
 class SAM(Technique):
@@ -98,20 +129,11 @@ class SAM(Technique):
         default=0.05, kw_only=False
     )
 
-    def asks(self) -> int:
+    def asks(self, step: int) -> int:
         return self.evaluations if self.rho else 1
 
     def on_gradient(self, params: Params, ctx: Context) -> Generator[None, None, None]:
         if not len(params) or self.rho == 0:
             return
-        start = [w.detach().clone() for w in params.tensors]
-        grads = params.grads
-        norm = total_norm(grads)
-        try:
-            for (_, w, group), g in zip(params, grads, strict=True):
-                # Under maximize=True the worst point is where what is maximized is lowest.
-                w.copy_(sam_ascent(w, g, norm.to(w.device), self.rho * direction(group)))
+        with displaced(params, worst_point(params, params.grads, self.rho)):
             yield
-        finally:
-            for w, begun in zip(params.tensors, start, strict=True):
-                w.copy_(begun)
