@@ -79,8 +79,8 @@ class GSAM(Technique):
         w \leftarrow w - \eta\,(g_p - \alpha\, g_\perp), \qquad g = \nabla \mathrm{loss}(w)
 
     The step descends the loss at the worst point as SAM does; across that direction it climbs the plain loss, which
-    lessens the gap of the two without raising the worst one (to first order). α = 0 is SAM. The paper lets ρ follow the
-    learning rate: ``rho="0.1to0.02@cosine"`` does so beside a cosine schedule. All else is as in :class:`SAM`.
+    lessens the gap of the two without raising the worst one (to first order). α = 0 is SAM. The paper lets ρ follow
+    the learning rate: ``rho="0.1to0.02@cosine"`` does so beside a cosine schedule. All else is as in :class:`SAM`.
 
     Args:
         rho: radius ρ >= 0, in the units of the weights' 2-norm. 0 is off.
