@@ -16,7 +16,9 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from augment_peers import CLASSES, ROWS, ours, peers
 from common import done, interleave, options, write_result
 
+Clock = Callable[[], float]
 SLOW = 20
 """A peer that takes so many times as long is measured in three rounds."""
 SHAPES = ((128, 3, 32, 32), (64, 3, 224, 224))
@@ -42,16 +45,16 @@ def batch(shape: tuple[int, ...], byte: bool, device: str) -> Tensor:
     return (x if byte else x.float() / 255).to(device)
 
 
-def measured(name: str, x: Tensor, rounds: int, device: str) -> dict[str, Any]:
+def measured(name: str, x: Tensor, rounds: int, device: str, clock: Clock = time.perf_counter) -> dict[str, Any]:
     """One operation: our time in seconds, in copies, and each peer's over it."""
     there, y = torch.empty_like(x), torch.arange(len(x), device=device) % CLASSES
     others = peers(name, x, y)
     own = {"ours": ours(name, x, y)}
-    first = interleave({**own, **others}, 1, device)
+    first = interleave({**own, **others}, 1, device, clock)
     slow = [peer for peer in others if first[peer][0] > SLOW * first["ours"][0]]
     near = {peer: call for peer, call in others.items() if peer not in slow}
-    times = interleave({**own, "copy": lambda: there.copy_(x), **near}, rounds, device)
-    again = interleave({**own, **{peer: others[peer] for peer in slow}}, 3, device) if slow else {}
+    times = interleave({**own, "copy": lambda: there.copy_(x), **near}, rounds, device, clock)
+    again = interleave({**own, **{peer: others[peer] for peer in slow}}, 3, device, clock) if slow else {}
 
     def over(key: str, to: str, of: dict[str, list[float]]) -> float:
         return statistics.median(a / b for a, b in zip(of[key], of[to], strict=True))
@@ -67,11 +70,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--busy", action="store_true", help="count processor time, beside other work; for one thread")
     parser.add_argument("--only", nargs="+", choices=list(ROWS), default=list(ROWS))
     args = options(parser)
+    if args.busy and args.threads > 1:
+        parser.error("--busy counts the time of this process, and is for one thread")
+    clock = time.process_time if args.busy else time.perf_counter
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")
-    record: dict[str, Any] = {}
+    record: dict[str, Any] = {"clock": "processor time" if args.busy else "wall time"}
     for shape in SHAPES:
         for byte in (True, False):
             x = batch(shape, byte, args.device)
@@ -79,9 +86,12 @@ def main() -> None:
             record[key] = {}
             for name in (n for n in args.only if not (byte and ROWS[n].mixes)):  # weighted means are of floats
                 rounds = 3 if args.quick else args.rounds
-                record[key][name] = found = measured(name, x, rounds, args.device)
+                record[key][name] = found = measured(name, x, rounds, args.device, clock)
                 ratios = "  ".join(f"{peer} {ratio:.2f}" for peer, ratio in found["ratios"].items())
-                print(f"{key:24} {name:16} {1e3 * found['seconds']:8.2f} ms {found['copies']:6.1f} copies  {ratios}")
+                print(
+                    f"{key:24} {name:16} {1e3 * found['seconds']:8.2f} ms {found['copies']:6.1f} copies  {ratios}",
+                    flush=True,
+                )
             done(args.device)
     name = "augment" if args.device == "cpu" else f"augment-{args.device}"
     write_result(f"{name}-{args.threads}-thread{'s' if args.threads > 1 else ''}", record, args.result)

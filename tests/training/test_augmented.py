@@ -13,8 +13,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import dashpot
 from dashpot.augment import Augmented, SampleTransform
+from dashpot.core.registry import registry
+from dashpot.techniques.augment.picture import PictureTechnique
 
 RECIPE = "rotation:degrees=20 | horizontal-flip | pixel-noise:std=0.1"
+
+
+PICTURES = [cls for cls in registry().values() if issubclass(cls, PictureTechnique) and "dashpot." in cls.__module__]
 
 
 def pixels(*shape: int) -> np.ndarray:
@@ -77,6 +82,32 @@ class TestSamples:
         """The draws are those of any batch: a flip of probability 1 is the mirrored image."""
         image = pixels(5, 6, 3)
         np.testing.assert_array_equal(SampleTransform("horizontal-flip:p=1")(image, index=0), image[:, ::-1])
+
+    @pytest.mark.parametrize("cls", PICTURES, ids=lambda cls: cls.kind())
+    def test_each_image_of_a_batch_is_as_alone(self, cls: Any) -> None:
+        technique = cls(p=0.6) if "p" in cls.fields() else cls()
+        transform, images = SampleTransform(technique, seed=4), torch.from_numpy(pixels(7, 3, 10, 12))
+        for kind in (images, images.float() / 255):
+            found = transform.batch(list(kind), index=range(5, 12), epoch=1)
+            alone = [transform(image, index=5 + k, epoch=1) for k, image in enumerate(kind)]
+            assert all(torch.equal(a, b) for a, b in zip(found, alone, strict=True))
+
+    def test_a_batch_of_images_of_several_kinds_and_sizes(self) -> None:
+        transform = SampleTransform(RECIPE, seed=1)
+        images = [pixels(6, 7, 3), Image.fromarray(pixels(6, 7, 3)), torch.from_numpy(pixels(3, 5, 5)), pixels(6, 7)]
+        found = transform.batch(images, index=[3, 0, 8, 2])
+        for k, (image, place) in enumerate(zip(images, [3, 0, 8, 2], strict=True)):
+            assert type(found[k]) is type(image)
+            np.testing.assert_array_equal(np.asarray(found[k]), np.asarray(transform(image, index=place)))
+        with pytest.raises(dashpot.DataError, match="one whole number for each of the 4 images"):
+            transform.batch(images, index=[3])
+
+    def test_a_loader_augments_the_images_of_a_batch_in_one_call(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        made, calls = data(), []
+        original = made.transform.batch
+        monkeypatch.setattr(made.transform, "batch", lambda *a, **k: calls.append(len(a[0])) or original(*a, **k))
+        list(DataLoader(made, batch_size=5))
+        assert calls == [5, 5, 2]
 
     def test_fit_resumes_and_counts_epochs(self, tmp_path: Any) -> None:
         def run(**options: Any) -> dict[str, Tensor]:

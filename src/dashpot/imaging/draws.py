@@ -96,3 +96,38 @@ class SampleDraws:
                 " datasets and loaders."
             )
         return hashed_at(self.own, self.index.cpu()).numpy()
+
+
+class KeyedDraws(SampleDraws):
+    """The draws of several batches of one image each, side by side: each image has a key, and what it is given is what
+    ``SampleDraws(key, 1)`` gives.
+
+    Args:
+        keys: of the images, uint64 [n].
+        own, index, epoch: as for :class:`SampleDraws`.
+
+    Example:
+        >>> keys = np.array([3, 8], dtype=np.uint64)
+        >>> bool((KeyedDraws(keys).uniform(2)[1] == SampleDraws(8, 1).uniform(2)[0]).all())
+        True
+    """
+
+    def __init__(self, keys: np.ndarray, *, own: int = 0, index: Tensor | None = None, epoch: int = 0) -> None:
+        super().__init__(own, len(keys), own=own, index=index, epoch=epoch)
+        self._keys = keys
+
+    def _next_keys(self) -> np.ndarray:
+        self._calls += 1
+        return derive_all(self._keys, self._calls)
+
+    def image_keys(self) -> np.ndarray:
+        return derive_all(self._next_keys(), 0)
+
+    def uniform(self, k: int = 1) -> Tensor:
+        return uniform_by(self._next_keys(), k).view(self.n, k)
+
+    def normal(self, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+        count = math.prod(shape[1:])
+        u, v = (uniform_by(self._next_keys(), count, device) for _ in range(2))
+        radius = torch.sqrt(-2 * torch.log1p(-u))
+        return (radius * torch.cos(v * (2 * math.pi))).view(tuple(shape))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -113,6 +113,10 @@ class PictureTechnique(Technique):
     Where the loop says ``modality="image"``, bytes are read once and come out as float32 in [0, 1]; else bytes stay
     bytes. Without ``modality`` values of floating-point images are taken to be in [0, 1] where that matters.
 
+    Class attributes:
+        by_itself: what becomes of an image never depends on the others of its batch. It does a little where some images
+            have operations that others have not, which then stand between those that are one elsewhere.
+
     Example:
         >>> import torch, dashpot
         >>> from dashpot.techniques.augment.picture import PictureTechnique
@@ -132,6 +136,7 @@ class PictureTechnique(Technique):
     together = staticmethod(apply_pictures)
     takes_bytes = True
     stacked = StackedPictures
+    by_itself: ClassVar[bool] = True
 
     def operations(self, draws: SampleDraws, size: Size) -> Sequence[Operation]:
         """What is done to each of ``size.n`` images of this size, in turn; nothing where it is off.

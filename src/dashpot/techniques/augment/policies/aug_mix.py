@@ -56,6 +56,7 @@ class AugMix(PictureTechnique):
     summary = "blends each image with chains of random operations on it"
     exclusive = ("augmentation policy",)
     order = -45
+    by_itself = False
 
     severity: Annotated[float, Range(0.1, 10.0, search=(1.0, 5.0))] = field(default=3.0, kw_only=False)
     chains: Annotated[int, Range(1, 16, integer=True)] = 3

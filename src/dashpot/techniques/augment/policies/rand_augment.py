@@ -53,6 +53,7 @@ class RandAugment(PictureTechnique):
     exclusive = ("augmentation policy",)
     preset = Preset("count=1,magnitude=1..8", modalities=("image",), pictures=("photo",), order=37)
     order = -45
+    by_itself = False
 
     count: Annotated[int, Range(0, 16, search=(1, 3), integer=True, off=0)] = field(default=2, kw_only=False)
     magnitude: Annotated[float, Range(0.0, 10.0, search=(1.0, 10.0))] = 5.0

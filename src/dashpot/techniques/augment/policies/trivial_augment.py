@@ -48,6 +48,7 @@ class TrivialAugment(PictureTechnique):
     summary = "does one random operation of random strength to each image"
     exclusive = ("augmentation policy",)
     order = -45
+    by_itself = False
 
     p: Annotated[float, Range(0.0, 1.0, search=(0.3, 1.0), off=0.0)] = field(default=1.0, kw_only=False)
     border: Annotated[Border, Choice(("reflect", "zero", "replicate"))] = "reflect"
