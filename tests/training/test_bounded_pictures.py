@@ -11,7 +11,7 @@ import dashpot
 from dashpot.core.running.tensor_rows import TensorRows, UnitRows
 from dashpot.data import Problem
 from dashpot.evaluation.losses import predict
-from dashpot.runs.judged import judged_images
+from dashpot.runs.judged import judged_rows
 from dashpot.techniques.penalties.strengths import resolve_strengths
 from dashpot.training.batches import Batches
 from dashpot.training.builtin import network_for
@@ -66,7 +66,7 @@ def test_answers_on_images_copy_no_more_than_batches(monkeypatch: pytest.MonkeyP
         return found
 
     monkeypatch.setattr(TensorRows, "__getitem__", seen)
-    judged = judged_images(net, prepared, rows)
+    judged = judged_rows(net, prepared, rows)
     assert max(asked) == 1
     np.testing.assert_array_equal(np.stack([judged.pixels[i] for i in range(4)]), X.numpy()[rows])
     assert judged.predicted.tolist() == predict(net, prepared.x[torch.as_tensor(rows)]).argmax(dim=1).tolist()

@@ -80,7 +80,7 @@ def fit(
     from dashpot.report.fit.record import FitRecord
     from dashpot.report.images.figures import image_figures
     from dashpot.runs.flip_choice import flips_that_help
-    from dashpot.runs.judged import judged_images
+    from dashpot.runs.judged import judged_rows
     from dashpot.runs.saved import (
         discarded_unless_started,
         next_folder,
@@ -152,7 +152,7 @@ def fit(
     measured = split_scores(predictor, prepared, split)
     metric = DEFAULT[problem.task]
     share, layers = exact_zeros(result.model)
-    answers = judged_images(predictor, prepared, split.test) if problem.kind == "image" else None
+    answers = judged_rows(predictor, prepared, split.test) if problem.kind == "image" else None
     record = FitRecord(
         **measured,
         gaps={f"train - {part}": measured["train"][metric] - measured[part][metric] for part in ("valid", "test")},

@@ -1,4 +1,4 @@
-"""A network's answers on images whose truth is known."""
+"""A network's answers on rows whose truth is known."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class _Pictures:
         return np.asarray(self.rows[i : i + 1][0])
 
 
-def judged_images(
+def judged_rows(
     network: nn.Module,
     prepared: Prepared,
     rows: np.ndarray,
     decision: Decision | None = None,
     outputs: torch.Tensor | None = None,
 ) -> Judged:
-    """The answers of a network for some images.
+    """The answers of a network for some rows.
 
     Args:
         decision: from outputs to classes; by default the most probable one.

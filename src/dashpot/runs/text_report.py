@@ -19,7 +19,7 @@ from dashpot.nets.ensemble import Ensemble
 from dashpot.nets.text_bag import TextBag
 from dashpot.nets.text_linear import RIDGE, fit_linear
 from dashpot.report.texts.words import Counting, mistakes_table, words_table, words_that_count
-from dashpot.runs.judged import judged_images
+from dashpot.runs.judged import judged_rows
 from dashpot.runs.saved import write_json
 from dashpot.texts.names import feature_names
 
@@ -139,5 +139,5 @@ def _mistakes(
     texts = np.asarray(problem.inputs, dtype=object)
     return [
         {**case, "text": " | ".join(str(part) for part in texts[case["row"]] if part is not None)}
-        for case in judged_images(network, prepared, rows, decision, outputs).to_dict()["mistakes"]
+        for case in judged_rows(network, prepared, rows, decision, outputs).to_dict()["mistakes"]
     ]

@@ -18,7 +18,7 @@ from dashpot.evaluation.losses import predict
 from dashpot.evaluation.metrics import METRICS, Metric, proper_of, with_positive
 from dashpot.report.images.cases import Judged
 from dashpot.report.tune.record import EffectRecord, TestScores, TuneRecord
-from dashpot.runs.judged import judged_images
+from dashpot.runs.judged import judged_rows
 from dashpot.search import texts
 from dashpot.search.outcome import ablation, ensemble
 from dashpot.search.outcome.importance import importance
@@ -70,7 +70,7 @@ def judged(setup: Setup, made: ensemble.Final, outputs: Tensor | None) -> Judged
     rows, prepared = setup.test, setup.prepared
     if prepared.modality != "image" or outputs is None:
         return None
-    return judged_images(made.network, prepared, rows, made.decision, outputs)
+    return judged_rows(made.network, prepared, rows, made.decision, outputs)
 
 
 def record(setup: Setup, outcome: Outcome, answers: Judged | None = None) -> TuneRecord:
