@@ -24,6 +24,7 @@ from dashpot.techniques.augment.signal.drift import drift
 from dashpot.techniques.augment.signal.time_mask import time_mask
 from dashpot.techniques.augment.signal.time_shift import time_shift
 from dashpot.techniques.augment.signal.time_stretch import time_stretch
+from dashpot.techniques.averaging.lookahead import lookahead
 from dashpot.techniques.dropout.alpha_dropout import alpha_dropout
 from dashpot.techniques.dropout.channel_dropout import channel_dropout
 from dashpot.techniques.dropout.drop_block import drop_block
@@ -884,7 +885,30 @@ ROWS: dict[type[Technique], Row] = {
         Row(
             dashpot.EMA(decay=0.7, warmup=False),
             step=lambda w, grad, lr: 0.7 * w + 0.3 * (w - lr * grad(w)),
-            others=(dashpot.EMA(decay=0.9, warmup=True),),
+            others=(dashpot.EMA(decay=0.9, warmup=True), dashpot.EMA(half_life=0.5)),
+        ),
+        Row(
+            dashpot.averaging.SWA(start="0steps", every="1steps"),
+            step=lambda w, grad, lr: w - lr * grad(w),
+            others=(dashpot.averaging.SWA(start="50%"), dashpot.averaging.SWA(start="1epochs", every="20%")),
+        ),
+        Row(
+            dashpot.averaging.LAWA(last=3, every="1steps"),
+            step=lambda w, grad, lr: w - lr * grad(w),
+            others=(dashpot.averaging.LAWA(last=2),),
+        ),
+        Row(
+            dashpot.averaging.Lookahead(alpha=0.4, every=1),
+            step=lambda w, grad, lr: w - 0.4 * lr * grad(w),
+            others=(dashpot.averaging.Lookahead(every=2), dashpot.averaging.Lookahead(alpha="0.9to0.2", every=2)),
+            functions=(
+                Pure(
+                    lookahead,
+                    lambda d: (normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=1), scalar(0.3, d)),
+                    lambda slow, fast, alpha: (1 - alpha) * slow + alpha * fast,
+                    strength=2,
+                ),
+            ),
         ),
         Row(
             dashpot.EarlyStopping(patience=1),
@@ -1174,12 +1198,13 @@ DROPOUTS = (
     *(dashpot.dropout.AlphaDropout, dashpot.dropout.GaussianDropout),
 )
 SECOND_GRADIENTS = (dashpot.SAM, dashpot.sharpness.ASAM, dashpot.sharpness.GSAM, dashpot.sharpness.LookSAM)
-ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS)
+AVERAGES = (dashpot.EMA, dashpot.averaging.SWA, dashpot.averaging.LAWA)
+ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS, AVERAGES)
 ONE_OF_EACH = (
-    *(dashpot.EMA, dashpot.EarlyStopping, dashpot.dropout.StochasticDepth),
+    *(dashpot.averaging.Lookahead, dashpot.EarlyStopping, dashpot.dropout.StochasticDepth),
     *(dashpot.dropout.EmbeddingDropout, dashpot.augment.ManifoldMixup, dashpot.outputs.Flooding),
 )
-"""Of which a recipe may hold one: one average, one set of best weights, one mask per place."""
+"""Of which a recipe may hold one: one set of slow weights, one of best weights, one mask per place."""
 
 
 def collide(one: type[Technique], other: type[Technique]) -> bool:

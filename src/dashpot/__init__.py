@@ -55,8 +55,11 @@ if TYPE_CHECKING:
     from dashpot.stopping import EarlyStopping
     from dashpot.techniques.penalties.strengths import max_strength, resolve_strengths
     from dashpot.training.ensemble_gap import EnsembleGap, dropout_ensemble_gap
+    from dashpot.training.folding import fold_batch_norm
     from dashpot.training.loop import FitResult, fit
     from dashpot.training.mc_dropout import MCResult, mc_predict
+    from dashpot.training.recalibrate import recalibrate
+    from dashpot.training.soups import greedy_soup, interpolate, soup
     from dashpot.training.tta import TTAResult, tta_predict
 
 __version__ = "0.1.0"
@@ -108,9 +111,12 @@ __all__ = [
     "dropout_ensemble_gap",
     "finetune_groups",
     "fit",
+    "fold_batch_norm",
     "freeze",
     "gradient",
+    "greedy_soup",
     "inspect",
+    "interpolate",
     "labels",
     "max_strength",
     "mc_predict",
@@ -119,12 +125,14 @@ __all__ = [
     "outputs",
     "path",
     "penalties",
+    "recalibrate",
     "replace_head",
     "resolve_strengths",
     "schedules",
     "scores",
     "selected_features",
     "sharpness",
+    "soup",
     "stability_selection",
     "stationarity",
     "stopping",
@@ -148,8 +156,6 @@ _HOMES = {
     "EarlyStopping": "dashpot.stopping",
     "EnsembleGap": "dashpot.training.ensemble_gap",
     "MCResult": "dashpot.training.mc_dropout",
-    "dropout_ensemble_gap": "dashpot.training.ensemble_gap",
-    "mc_predict": "dashpot.training.mc_dropout",
     "ElasticNet": "dashpot.penalties",
     "FitResult": "dashpot.training.loop",
     "GradientClipping": "dashpot.gradient",
@@ -175,16 +181,23 @@ _HOMES = {
     "Verdict": "dashpot.core.technique",
     "WeightDecay": "dashpot.penalties",
     "Where": "dashpot.core.fields.select",
+    "dropout_ensemble_gap": "dashpot.training.ensemble_gap",
     "finetune_groups": "dashpot.training.finetune",
     "fit": "dashpot.training.loop",
+    "fold_batch_norm": "dashpot.training.folding",
     "freeze": "dashpot.training.finetune",
+    "greedy_soup": "dashpot.training.soups",
     "inspect": "dashpot.sparsity.inspect",
+    "interpolate": "dashpot.training.soups",
     "max_strength": "dashpot.techniques.penalties.strengths",
+    "mc_predict": "dashpot.training.mc_dropout",
     "path": "dashpot.sparsity.path",
+    "recalibrate": "dashpot.training.recalibrate",
     "replace_head": "dashpot.training.finetune",
     "resolve_strengths": "dashpot.techniques.penalties.strengths",
     "scores": "dashpot.evaluation.losses",
     "selected_features": "dashpot.sparsity.selection",
+    "soup": "dashpot.training.soups",
     "stability_selection": "dashpot.sparsity.selection",
     "stationarity": "dashpot.sparsity.inspect",
     "tta_predict": "dashpot.training.tta",

@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from dashpot.techniques.averaging.ema import EMA
+from dashpot.techniques.averaging.lawa import LAWA
+from dashpot.techniques.averaging.lookahead import Lookahead
+from dashpot.techniques.averaging.swa import SWA
 
-__all__ = ["EMA"]
+__all__ = ["EMA", "LAWA", "SWA", "Lookahead"]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dashpot.core.fields.domains import Choice, Domain, Flag, Name, Range, Selection
+from dashpot.core.fields.domains import Choice, Domain, Flag, Name, Range, Selection, When
 from dashpot.core.technique import Technique
 from dashpot.techniques.augment.text.base import TextTechnique
 from dashpot.techniques.augment.text.on_ids import Ids
@@ -126,6 +126,8 @@ def bad_values(domain: Domain) -> list[Any]:
         return ["", "(", "a*", "(a)b", 3, None]
     if isinstance(domain, Ids):
         return [(-1,), "a word", 3.5, None]
+    if isinstance(domain, When):
+        return ["", "a word", "-1steps", "101%", "5", 3, 0.75, None]
     if isinstance(domain, Name):
         return ["", 3, None]
     raise AssertionError(f"no bad values known for {domain}")

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from dashpot.core.errors import ConfigError
 from dashpot.core.fields.schedule import RULE as SCHEDULE_RULE
-from dashpot.core.fields.schedule import Schedule
+from dashpot.core.fields.schedule import Moment, Schedule
 from dashpot.core.fields.select import Where
 
 
@@ -204,6 +204,26 @@ class Name(Domain):
         if not isinstance(value, str) or not value.strip():
             raise ConfigError(parameter, self.rule, value)
         return value
+
+    def parse(self, parameter: str, text: str) -> str:
+        return self.check(parameter, text)
+
+
+@dataclass(frozen=True)
+class When(Domain):
+    """A moment of a run, or a time between two, as text: ``"75%"``, ``"5epochs"`` or ``"500steps"``."""
+
+    off: str | None = None
+
+    @property
+    def rule(self) -> str:
+        return "a share of the run such as 75%, or a count such as 5epochs or 500steps, >= 0 and finite"
+
+    def check(self, parameter: str, value: Any) -> str:
+        try:
+            return str(Moment.parse(parameter, value))
+        except ConfigError:
+            raise ConfigError(parameter, self.rule, value) from None
 
     def parse(self, parameter: str, text: str) -> str:
         return self.check(parameter, text)

@@ -1,5 +1,6 @@
 """EMA: evaluate and keep an exponential moving average of the weights."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Annotated
@@ -7,17 +8,26 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from dashpot.core.fields.domains import Flag, Range
+from dashpot.core.errors import ConfigError, ConflictError
+from dashpot.core.fields.domains import Domain, Flag, Range
 from dashpot.core.preset import Preset
 from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import State, Technique
+from dashpot.techniques.averaging.averaged import averaged_tensors, begun, endless, move, with_zeros
+
+DECAY = 0.999
 
 
 def warmed_up(decay: float, step: int) -> float:
     """``min(decay, (1 + step) / (10 + step))``: short at first, while the weights change fast."""
     return min(decay, (1 + step) / (10 + step))
+
+
+def decay_of(half_life: float) -> float:
+    """The decay at which what is ``half_life`` steps old counts half: ``2 ** (-1 / half_life)``."""
+    return float(2.0 ** (-1.0 / half_life))
 
 
 class StackedEMA(StackedTechnique):
@@ -32,12 +42,9 @@ class StackedEMA(StackedTechnique):
 
     def on_step(self) -> None:
         # In place, and only for members with an average: it is a pass over all weights.
-        block, step = self.stack.block, self.stack.step
-        share = {
-            k: 1 - (warmed_up(t.decay, step) if t.warmup else t.decay)
-            for k, t in enumerate(self.techniques)
-            if t is not None
-        }
+        block = self.stack.block
+        moment = self.stack.step, self.stack.steps_per_epoch
+        share = {k: 1 - t.decay_at(*moment) for k, t in enumerate(self.techniques) if t is not None}
         self._average(share, [(a, block.buffers[name] if name else block.values) for name, a in self.state.items()])
         for name in self.endless:  # inf - inf is no number
             average = self.state[name]
@@ -71,10 +78,12 @@ class EMA(Technique):
         decay: d in [0, 1). 0 is off (the average is the weights); 0.99 to 0.9999 is usual: about 1 / (1 - d) steps are
             remembered.
         warmup: start with ``min(decay, (1 + t) / (10 + t))`` at step t, so that the first weights are forgotten fast.
+        half_life: in place of ``decay``, after how many epochs weights count half, > 0: ``d = 2 ** (-1 / (half_life x
+            steps per epoch))``. It means the same for any batch size and number of rows.
 
     Raises:
-        ConfigError: ``decay`` outside [0, 1).
-        ConflictError: at attach, another average in the recipe.
+        ConfigError: ``decay`` outside [0, 1), or both ``decay`` and ``half_life``.
+        ConflictError: at attach, another average in the recipe; a ``half_life`` without ``steps_per_epoch=``.
 
     Example:
         >>> import torch, dashpot
@@ -102,45 +111,43 @@ class EMA(Technique):
     order = 10  # after proximal steps, so that it averages what the model really is
 
     decay: Annotated[float, Range(0.0, 1.0, search=(0.9, 0.9999), off=0.0, open="high")] = field(
-        default=0.999, kw_only=False
+        default=DECAY, kw_only=False
     )
     warmup: Annotated[bool, Flag()] = True
+    half_life: Annotated[float | None, Range(0.0, math.inf, open="low", optional=True)] = None
+
+    def validate(self) -> None:
+        if self.half_life is not None and self.decay not in (0.0, DECAY):  # a decay of 0 still switches it off
+            raise ConfigError("EMA.half_life", "None where a decay is given", self.half_life, "Give one of the two.")
+
+    def space(self) -> dict[str, Domain]:
+        space = super().space()
+        if self.half_life is not None:  # it takes the decay's place
+            space.pop("decay", None)
+        return space
+
+    def check(self, view: ModelView, ctx: Context) -> None:
+        if self.half_life is not None and ctx.steps_per_epoch is None:
+            raise ConflictError(
+                f"EMA(half_life={self.half_life}) needs the length of an epoch. Attach with steps_per_epoch=, or"
+                " give decay=."
+            )
+
+    def decay_at(self, step: int, steps_per_epoch: float | None) -> float:
+        """The decay at an optimizer step."""
+        decay = self.decay
+        if self.half_life is not None and steps_per_epoch is not None and decay:
+            decay = decay_of(self.half_life * steps_per_epoch)
+        return warmed_up(decay, step) if self.warmup else decay
 
     def init(self, view: ModelView, ctx: Context) -> State:
         # At least float32: in bfloat16 a share of 1 - 0.999 of most differences rounds to nothing, and the average
         # would stand still.
-        average = {name: _begun(t) for name, t in _averaged_tensors(view).items()}
-        # A mask of -inf has no average: inf - inf. Found once, since to ask at each step would make a GPU wait.
-        return {
-            "average": average,
-            "endless": [name for name, _ in view.buffers() if name in average and not average[name].isfinite().all()],
-        }
+        average = {name: begun(t) for name, t in averaged_tensors(view).items()}
+        return {"average": average, "endless": endless(view, average)}
 
     def on_step(self, params: Params, ctx: Context) -> None:
-        current = _averaged_tensors(ctx.view)
-        for name in current.keys() - ctx.state["average"].keys():  # unfrozen since: its average begins here
-            ctx.state["average"][name] = _begun(current[name])
-        averages = [ctx.state["average"][name] for name in current]
-        decay = warmed_up(self.decay, ctx.step) if self.warmup else self.decay
-        torch._foreach_lerp_(
-            averages, [t.to(a.dtype) for a, t in zip(averages, current.values(), strict=True)], 1 - decay
-        )
-        for name in ctx.state.get("endless", ()):
-            average = ctx.state["average"][name]
-            average.copy_(torch.where(average.isfinite(), average, current[name]))
+        move(ctx, 1 - self.decay_at(ctx.step, ctx.steps_per_epoch))
 
     def weights(self, ctx: Context) -> Mapping[str, Tensor]:
-        average: dict[str, Tensor] = ctx.state["average"]
-        raw = ctx.view.parameters
-        return {
-            name: tensor * (raw[name].detach() != 0) if name in ctx.sparse else tensor
-            for name, tensor in average.items()
-        }
-
-
-def _begun(tensor: Tensor) -> Tensor:
-    return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32), copy=True)
-
-
-def _averaged_tensors(view: ModelView) -> dict[str, Tensor]:
-    return {**view.parameters, **{name: buffer for name, buffer in view.buffers() if buffer.is_floating_point()}}
+        return with_zeros(ctx.state["average"], ctx)
