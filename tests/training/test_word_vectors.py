@@ -13,6 +13,7 @@ import dashpot
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.data import Prepared, Problem, load_problem
 from dashpot.nets import TextBag, TextConv
+from dashpot.runs.saved import load_run
 from dashpot.search.fixed import fixed_network
 from dashpot.search.inputs import problem_of
 from dashpot.search.networks import factory
@@ -65,6 +66,30 @@ def test_every_way_to_a_built_in_network_starts_from_them(file: Path) -> None:
     assert prepared(None)[1].preprocessing.vectors is None  # type: ignore[attr-defined]  # of texts
 
 
+@pytest.mark.parametrize(("option", "frozen"), [("", False), (":frozen=false", False), (":frozen=true", True)])
+def test_frozen_vectors_stay_as_they_are_and_others_are_trained(file: Path, option: str, frozen: bool) -> None:
+    model = dashpot.DashpotClassifier(vectors=f"{file}{option}", epochs=3, random_state=0, recipe="weight-decay")
+    model.fit(TEXTS, Y)
+    words = model.preprocessing_.lexicon.words
+    great, film = (model.model_.word.weight[SPECIAL + words.index(word)] for word in ("great", "film"))
+    assert torch.allclose(great, torch.tensor(GREAT) * SCALE, atol=1e-6) == frozen
+    assert bool(film.any()) != frozen  # what the file does not know is known by its pieces alone
+    assert model.score(TEXTS, Y) > 0.6
+
+
+def test_a_search_keeps_frozen_vectors_and_its_run_needs_no_file(file: Path, tmp_path: Path) -> None:
+    found = dashpot.tune(
+        (TEXTS * 2, np.tile(Y, 2)), vectors=f"{file}:frozen=true", net={"net": "textconv"}, trials=2, epochs=2
+    )
+    saved = found.save(tmp_path / "run")
+    file.unlink()
+    network, how, _ = load_run(saved)
+    parts = [part for part in network.modules() if isinstance(part, TextConv)]
+    assert parts
+    for part in parts:
+        demand_vectors(part, how)
+
+
 def test_a_search_has_networks_of_their_width(file: Path) -> None:
     problem, data = prepared(file)
     space = default_space(problem, data, None, (), ("net=textconv",))
@@ -95,6 +120,9 @@ def test_what_cannot_be_is_said_at_once(file: Path, tmp_path: Path) -> None:
     other.write_text("maison 1 2\n")
     with pytest.raises(DataError, match="none of .* words in .*other.vec"):
         prepared(other)
+    for text, message in ((":fixed=true", "option of vectors must be one of frozen"), (":frozen=7", "vectors frozen")):
+        with pytest.raises(ConfigError, match=message):
+            prepared(f"{file}{text}")  # type: ignore[arg-type]  # as on the command line
     problem, data = prepared(file)
     with pytest.raises(ConfigError, match="None with a model of your own"):
         demand_fit(lambda: torch.nn.Linear(2, 2), data, 2, None)

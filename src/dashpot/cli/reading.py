@@ -48,7 +48,10 @@ Vectors = Annotated[
     str | None,
     typer.Option(
         "--vectors",
-        help="Of texts: a file of vectors of words (.vec, .txt, .npy) from which a convolutional network starts.",
+        help=(
+            "Of texts: a file of vectors of words (.vec, .txt, .npy) from which a convolutional network starts;"
+            " FILE:frozen=true keeps them as they are."
+        ),
         metavar="FILE",
     ),
 ]

@@ -84,7 +84,7 @@ def load_problem(
         tokenizer: of texts, ``"words"`` (the default), ``"characters"``, a function or a file
             (:func:`dashpot.texts.cutting.tokenizer_of`).
         vectors: of texts, a file of vectors of words from which a convolutional network starts
-            (:func:`dashpot.texts.vectors.read_vectors`).
+            (:func:`dashpot.texts.vectors.vectors_of`).
         encoder: of texts, a folder of a model whose vectors networks learn from
             (:func:`dashpot.texts.encoder.encoder_of`).
 

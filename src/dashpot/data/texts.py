@@ -20,7 +20,7 @@ from dashpot.texts.cutting import again, cutter, tokenizer_dict, tokenizer_from,
 from dashpot.texts.encoder import encoder_of
 from dashpot.texts.lexicon import FIELD, MOST_TOKENS, Lexicon
 from dashpot.texts.tokens import PATTERNS
-from dashpot.texts.vectors import WordVectors, read_vectors
+from dashpot.texts.vectors import WordVectors, vectors_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class TextPreprocessing:
             tokenizer: see :func:`dashpot.texts.cutting.tokenizer_of`.
             length: of a row, at most.
             names, formats: see :meth:`dashpot.data.text_fields.Fields.fit`.
-            vectors: a file of vectors of words; see :func:`dashpot.texts.vectors.read_vectors`.
+            vectors: a file of vectors of words; see :func:`dashpot.texts.vectors.vectors_of`.
             encoder: a folder of a model; see :func:`dashpot.texts.encoder.encoder_of`.
 
         Raises:
@@ -98,7 +98,7 @@ class TextPreprocessing:
                 DataWarning,
                 stacklevel=3,
             )
-        found = None if vectors is None else read_vectors(vectors, lexicon.words)
+        found = None if vectors is None else vectors_of(vectors, lexicon.words)
         if found is not None and not found.words:
             raise DataError(
                 f"vectors must be of words that the texts have, got none of {len(lexicon.words)} words in {vectors}."

@@ -86,6 +86,7 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         function of a text that gives its tokens; or by a file of Hugging Face's ``tokenizers``.
     vectors : path or None, default=None
         Of texts, a file of vectors of words from which a convolutional network starts; it is then as wide as they are.
+        ``"FILE:frozen=true"`` keeps them as they are.
     encoder : path or None, default=None
         Of texts, a folder of a model of ``transformers`` with its tokenizer, over whose vectors a small network is
         trained; :func:`dashpot.texts.encoder.encoder_of` says what may be given.

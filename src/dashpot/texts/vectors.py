@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from dashpot.core.errors import DataError, StorageError
+from dashpot.core.fields.domains import Flag
+from dashpot.texts.path_options import path_and_options
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,13 @@ class WordVectors:
         words: as they are written in the file, each once.
         table: float32 [words, width].
         width: of a vector.
+        frozen: networks keep them as they are.
     """
 
     words: tuple[str, ...]
     table: np.ndarray
     width: int
+    frozen: bool = False
 
     def of(self, words: Collection[str]) -> tuple[np.ndarray, np.ndarray]:
         """Which of the words, in lower case, are known, bool [words], and the vectors of those, float32 [known, width].
@@ -41,6 +45,23 @@ class WordVectors:
         place |= {word: i for i, word in enumerate(self.words) if word == word.lower()}
         at = np.array([place.get(word, -1) for word in words], dtype=np.int64)
         return at >= 0, self.table[at[at >= 0]]
+
+
+def vectors_of(given: str | Path, words: Collection[str] | None = None) -> WordVectors:
+    """Vectors from what a user gives: the path of a file, or path and options in one text.
+
+    Args:
+        given: such as ``"glove.txt"``, or ``"glove.txt:frozen=true"`` for vectors that are not trained further.
+        words: see :func:`read_vectors`, also for what is raised.
+
+    Raises:
+        ConfigError: an option with another value.
+        UnknownNameError: no such option.
+    """
+    if isinstance(given, Path):
+        return read_vectors(given, words)
+    path, options = path_and_options("vectors", given, {"frozen": Flag()})
+    return replace(read_vectors(path, words), **options)
 
 
 def read_vectors(path: str | Path, words: Collection[str] | None = None) -> WordVectors:

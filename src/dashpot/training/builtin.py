@@ -79,7 +79,7 @@ def built_in(how: Prepares, shape: Sequence[int], outputs: int, **options: Any) 
     network = nets.build(how.kind, shape, outputs, **known)
     how.ready(network)
     if vectors is not None and isinstance(how, TextPreprocessing) and isinstance(network, TextConv):
-        start_from(network, how.lexicon, vectors)
+        start_from(network, how.lexicon, vectors, frozen=vectors.frozen)
     return network
 
 
