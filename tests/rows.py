@@ -37,11 +37,19 @@ from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
 from dashpot.techniques.labels.label_noise import replaced
 from dashpot.techniques.labels.label_smoothing import binary_label_smoothing, label_smoothing
 from dashpot.techniques.noise.activation_noise import activation_noise
+from dashpot.techniques.noise.adversarial_examples import ascend_length, ascend_max
 from dashpot.techniques.noise.gradient_noise import gradient_noise
+from dashpot.techniques.noise.virtual_adversarial import smoothness
+from dashpot.techniques.noise.weight_noise import weight_noise
+from dashpot.techniques.outputs.activity_penalty import absolute_sum, square_sum
 from dashpot.techniques.outputs.confidence_penalty import binary_entropy, confidence_penalty, entropy
+from dashpot.techniques.outputs.distillation import distilled
 from dashpot.techniques.outputs.flooding import flooded
 from dashpot.techniques.outputs.focal_loss import focal_change
+from dashpot.techniques.outputs.gradient_penalty import gradient_square
+from dashpot.techniques.outputs.jacobian_penalty import jacobian_estimate
 from dashpot.techniques.outputs.judged import binary_divergence, divergence
+from dashpot.techniques.outputs.logit_norm import logit_norm
 from dashpot.techniques.outputs.poly_loss import poly_term
 from dashpot.techniques.outputs.r_drop import r_drop
 from dashpot.techniques.outputs.self_distillation import consistency
@@ -183,6 +191,11 @@ def least_squares_rest(x: np.ndarray, axis: np.ndarray) -> np.ndarray:
     """What is left of x once its best multiple of the axis is taken away."""
     found = lsq_linear(axis.reshape(-1, 1), x.ravel(), tol=1e-15).x
     return x - found[0] * axis
+
+
+def within(x: np.ndarray, radius: float) -> np.ndarray:
+    """The nearest point of the ball."""
+    return x if np.linalg.norm(x) <= radius else x * radius / np.linalg.norm(x)
 
 
 def integral(slope: Callable[[float], float], upper: float, kinks: tuple[float, ...]) -> float:
@@ -645,6 +658,118 @@ ROWS: dict[type[Technique], Row] = {
                     lambda loss, m, b: np.abs(loss - b) + b,
                     strength=2,
                     differentiable=False,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.outputs.LogitNorm(temperature=0.5),
+            others=(dashpot.outputs.LogitNorm(temperature="0to0.5"),),
+            functions=(
+                Pure(
+                    logit_norm,
+                    lambda d: (normal(6, 4, dtype=d), scalar(0.5, d)),
+                    lambda z, t: z / t / np.sqrt((z**2).sum(axis=1, keepdims=True)),
+                ),
+            ),
+        ),
+        Row(
+            dashpot.outputs.ActivityPenalty(strength=0.1),
+            others=(dashpot.outputs.ActivityPenalty(strength="0to0.1", norm="l2", on="linears"),),
+            functions=(
+                Pure(
+                    absolute_sum,
+                    lambda d: (normal(6, 4, 3, dtype=d), scalar(0.5, d)),
+                    lambda h, s: s * np.linalg.norm(h.reshape(6, -1), 1, axis=1),
+                    strength=1,
+                ),
+                Pure(
+                    square_sum,
+                    lambda d: (normal(6, 4, 3, dtype=d), scalar(0.5, d)),
+                    lambda h, s: s * np.linalg.norm(h.reshape(6, -1), axis=1) ** 2 / 2,
+                    strength=1,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.outputs.JacobianPenalty(strength=1.0),
+            others=(dashpot.outputs.JacobianPenalty(strength="0to1", projections=2),),
+            functions=(
+                Pure(
+                    jacobian_estimate,
+                    lambda d: (normal(6, 4, 3, dtype=d), 5, scalar(0.5, d)),
+                    lambda g, c, s: s * c * np.linalg.norm(g.reshape(6, -1), axis=1) ** 2 / 2,
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.outputs.GradientPenalty(strength=1.0),
+            others=(dashpot.outputs.GradientPenalty(strength="0to1"),),
+            functions=(
+                Pure(
+                    gradient_square,
+                    lambda d: (normal(6, 4, 3, dtype=d), scalar(0.5, d)),
+                    lambda g, s: s * np.linalg.norm(g.reshape(6, -1), axis=1) ** 2 / 2,
+                    strength=1,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.outputs.Distillation("dashpot.testing.toys:teacher", weight=0.8),
+            others=(dashpot.outputs.Distillation("dashpot.testing.toys:teacher", weight="0to1", temperature=4.0),),
+            functions=(
+                Pure(
+                    distilled,
+                    lambda d: (normal(6, dtype=d), normal(6, dtype=d, seed=1), scalar(0.3, d)),
+                    lambda loss, a, w: np.average([loss, a], axis=0, weights=[1 - w, w]),
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.noise.AdversarialExamples(epsilon=0.3),
+            others=(
+                dashpot.noise.AdversarialExamples(epsilon="0to0.3", norm="length", steps=2, p=0.5),
+                dashpot.noise.AdversarialExamples(epsilon=0.3, start=False),
+            ),
+            functions=(
+                Pure(
+                    ascend_max,
+                    lambda d: (normal(4, 3, dtype=d), normal(4, 3, dtype=d, seed=1), 0.7, scalar(0.5, d)),
+                    lambda r, g, a, e: np.minimum(np.maximum(r + a * np.sign(g), -e), e),
+                    strength=3,
+                ),
+                Pure(
+                    ascend_length,
+                    lambda d: (normal(4, 3, dtype=d), normal(4, 3, dtype=d, seed=1), 0.7, scalar(1.5, d)),
+                    lambda r, g, a, e: np.stack(
+                        [within(x + a * y / np.linalg.norm(y), e) for x, y in zip(r, g, strict=True)]
+                    ),
+                    strength=3,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.noise.VirtualAdversarial(strength=2.0),
+            others=(dashpot.noise.VirtualAdversarial(strength="0to2", epsilon=0.5, iterations=2),),
+            functions=(
+                Pure(
+                    smoothness,
+                    lambda d: (normal(6, dtype=d), normal(6, dtype=d, seed=1), scalar(2.0, d)),
+                    lambda loss, a, s: loss + s * a,
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.noise.WeightNoise(std=0.1),
+            others=(dashpot.noise.WeightNoise(std="0to0.1", on="biases | norms"),),
+            functions=(
+                Pure(
+                    weight_noise,
+                    lambda d: (normal(4, 3, dtype=d), normal(4, 3, dtype=d, seed=1), scalar(0.5, d)),
+                    lambda w, n, s: w + s * n,
+                    strength=2,
                 ),
             ),
         ),
@@ -1203,6 +1328,7 @@ ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS, AVERAGES)
 ONE_OF_EACH = (
     *(dashpot.averaging.Lookahead, dashpot.EarlyStopping, dashpot.dropout.StochasticDepth),
     *(dashpot.dropout.EmbeddingDropout, dashpot.augment.ManifoldMixup, dashpot.outputs.Flooding),
+    *(dashpot.outputs.LogitNorm, dashpot.outputs.Distillation, dashpot.noise.WeightNoise),
 )
 """Of which a recipe may hold one: one set of slow weights, one of best weights, one mask per place."""
 

@@ -163,3 +163,43 @@ class TestGradientNoise:
         model = nn.Linear(3, 2, dtype=torch.complex64)
         with pytest.raises(ConflictError, match="GradientNoise"):
             attached(dashpot.noise.GradientNoise(0.1), model)
+
+
+class TestWeightNoise:
+    def test_a_pass_sees_noise_and_the_weights_get_the_gradient(self) -> None:
+        model = nn.Linear(50, 40, bias=False)
+        attached(dashpot.noise.WeightNoise(0.2), model)
+        before = model.weight.detach().clone()
+        one, other = model(torch.eye(50)).T, model(torch.eye(50)).T
+        noise = torch.cat([one, other]).detach() - torch.cat([before, before])
+        assert stats.kstest(noise.flatten().double().numpy() / 0.2, "norm").pvalue > ALARM
+        assert not torch.equal(one, other)
+        (one.sum() + other.sum()).backward()
+        assert torch.equal(model.weight.detach(), before)
+        torch.testing.assert_close(model.weight.grad, torch.full((40, 50), 2.0))
+        assert isinstance(model._parameters["weight"], nn.Parameter)
+        assert torch.equal(model.eval()(torch.eye(50)).T, before)
+
+    def test_weights_are_back_where_a_pass_fails(self) -> None:
+        model = network()
+        attached(dashpot.noise.WeightNoise(0.2), model)
+        with pytest.raises(RuntimeError):
+            model(torch.zeros(4, 7))
+        assert all(isinstance(p, nn.Parameter) for m in model for p in m._parameters.values())
+
+    def test_attention_and_shared_weights(self) -> None:
+        attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        attached(dashpot.noise.WeightNoise(0.2, on="name:out_proj.weight"), attention)
+        x = torch.randn(2, 3, 8)
+        assert not torch.equal(attention(x, x, x)[0], attention(x, x, x)[0])
+        model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+        model[1].weight = model[0].weight
+        attached(dashpot.noise.WeightNoise(0.2), model)
+        both = torch.eye(4)
+        assert not torch.equal(model[1](both), model[1](both))
+
+    def test_what_it_cannot_act_on_is_refused_by_name(self) -> None:
+        with pytest.raises(ConflictError, match="WeightNoise cannot act on .*LSTM"):
+            attached(dashpot.noise.WeightNoise(0.1), nn.LSTM(3, 3))
+        with pytest.raises(ConflictError, match="complex"):
+            attached(dashpot.noise.WeightNoise(0.1), nn.Linear(3, 2, dtype=torch.complex64))

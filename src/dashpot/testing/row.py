@@ -14,6 +14,7 @@ from dashpot.core.fields.domains import Choice, Domain, Flag, Name, Range, Selec
 from dashpot.core.technique import Technique
 from dashpot.techniques.augment.text.base import TextTechnique
 from dashpot.techniques.augment.text.on_ids import Ids
+from dashpot.techniques.outputs.distillation import Network
 from dashpot.techniques.penalties.grouping import Groups
 from dashpot.testing.toys import Modality, Toy
 from dashpot.texts.functions import Function
@@ -118,6 +119,8 @@ def bad_values(domain: Domain) -> list[Any]:
         return [3, "a word", "name:", None]
     if isinstance(domain, Groups):
         return [3, "a word", "heads:0", "block:2x", "index:", None]
+    if isinstance(domain, Network):
+        return ["nowhere:nothing", 3]
     if isinstance(domain, Function):
         return ["nowhere:nothing", 3, *([] if domain.optional else [None])]
     if isinstance(domain, Source):

@@ -170,6 +170,27 @@ class Toy:
         )
 
 
+class Teacher(nn.Module):
+    """Inputs of any toy to classes, far from their truth: by the first six numbers or characters of each sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Any) -> Tensor:
+        if not isinstance(x, Tensor):
+            x = torch.tensor([[ord(c) % 7 for c in text[:6].ljust(6)] for text in x], device="cpu")
+        weight = self.head.weight
+        out: Tensor = self.head(x.reshape(len(x), -1)[:, :6].to(weight.device, weight.dtype))
+        return out
+
+
+def teacher() -> nn.Module:
+    """Always the same."""
+    with seeded(1):
+        return Teacher()
+
+
 def adam(model: nn.Module) -> Optimizer:
     return torch.optim.Adam(model.parameters(), lr=0.02)
 
