@@ -114,7 +114,7 @@ class TestVirtualAdversarial:
         added = float((session.loss(nn.CrossEntropyLoss(), out) - plain).detach())
         p = out.detach().softmax(1)
         fisher = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
-        jacobian = torch.func.vmap(torch.func.jacrev(model))(x)
+        jacobian = torch.func.vmap(torch.func.jacrev(model))(x).detach()
         metric = jacobian.transpose(1, 2) @ fisher @ jacobian
         best = float(torch.linalg.eigvalsh(metric)[:, -1].mean()) * 0.01**2 / 2
         assert 0.97 * best < added < 1.05 * best
