@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 import dashpot
@@ -15,6 +17,7 @@ from dashpot.nets.ensemble import Ensemble
 from dashpot.nets.text_bag import TextBag
 from dashpot.runs.text_report import TextAnswers, text_answers, text_report
 from dashpot.sparsity.words import kept_words
+from dashpot.texts.lexicon import Lexicon
 from dashpot.texts.names import feature_names
 from dashpot.training.builtin import TrainingLength, train
 
@@ -61,13 +64,14 @@ def test_of_values_words_raise_or_lower_and_tables_have_none(tmp_path: Path) -> 
     assert text_report(tmp_path / "none", table, table.prepare(np.arange(20)), table.split(0), network) == ""
 
 
-def test_l1_keeps_some_words_of_a_linear_bag_by_name() -> None:
+@pytest.mark.parametrize("penalty", [dashpot.L1(strength=3e-2), dashpot.GroupLasso(strength=3e-2)])
+def test_penalties_keep_some_words_of_a_linear_bag_by_name(penalty: Any, tmp_path: Path) -> None:
     x, y = texts(120)
     problem = Problem("films", x, np.where(y, "good", "bad").astype(object))
     split = problem.split(0)
     prepared = problem.prepare(split.train)
     lexicon = prepared.preprocessing.lexicon  # type: ignore[attr-defined]  # of texts
-    recipe = dashpot.Recipe((dashpot.L1(strength=3e-2, on="name:linear.*"),))
+    recipe = dashpot.Recipe((penalty,))
     plan = TrainingLength(epochs=12, batch_size=16, lr=5e-3)
     make = lambda: TextBag.of(lexicon, 2, width=0)  # noqa: E731
     network = train(problem, prepared, split, recipe, plan, seed=0, progress=False, make=make).model
@@ -79,6 +83,28 @@ def test_l1_keeps_some_words_of_a_linear_bag_by_name() -> None:
     best = max(kept, key=lambda name: max(map(abs, kept[name])))
     assert "great" in best or "awful" in best
     assert torch.isclose(torch.tensor(max(map(abs, kept[best]))), 5 * 4 * weight.abs().max(), rtol=1e-5)
+    line = text_report(tmp_path, problem, prepared, split, network).splitlines()[-1]
+    assert line.startswith(f"{len(kept)} of {len(weight):,} words, pieces and grams are kept: {best}")
+    found = TextAnswers.read(tmp_path)
+    assert found is not None
+    assert set(found.kept) == set(kept)
+    answers = text_answers(problem, prepared, split.test, network, None, torch.zeros(len(split.test), 2))
+    assert answers is not None
+    assert answers.kept == found.kept
+
+
+def test_l1_acts_on_the_words_of_a_bag_and_not_on_its_vectors() -> None:
+    lexicon = Lexicon.fit([["a", "red", "car"], ["a", "red", "house"], ["the", "car"]])
+    net = TextBag.of(lexicon, outputs=2, width=4)
+    net.linear.weight.data.fill_(1e-6)
+    net.embedding.weight.data.fill_(1e-6)
+    x = torch.from_numpy(lexicon.transform([["red", "cars"], ["the", "house"]]))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    with dashpot.L1(strength=1.0).attach(net, optimizer):
+        net(x).sum().mul(0).backward()
+        optimizer.step()
+    assert not net.linear.weight.any()
+    assert bool((net.embedding.weight == 1e-6).all())
 
 
 def test_a_final_model_shows_the_words_of_its_heaviest_linear_model_else_of_a_bag() -> None:

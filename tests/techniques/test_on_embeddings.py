@@ -35,9 +35,7 @@ def test_max_norm_is_of_each_row_of_a_table(kind: Any) -> None:
     assert torch.equal(model["head"].weight, other)
 
 
-@pytest.mark.parametrize(
-    "penalty", [dashpot.GroupLasso(strength=0.05, on="embeddings"), dashpot.L1(strength=0.05, on="embeddings")]
-)
+@pytest.mark.parametrize("penalty", [dashpot.GroupLasso(strength=0.05), dashpot.L1(strength=0.05)])
 def test_one_step_on_a_bag_of_words_is_the_threshold_of_each_feature(penalty: Any) -> None:
     """A group is one feature over all classes; a feature that no text of the batch has shrinks, too."""
     net = TextBag.of(LEXICON, outputs=3, width=0)
@@ -63,7 +61,7 @@ def test_group_lasso_keeps_the_words_that_tell_the_classes() -> None:
     net = TextBag.of(LEXICON, outputs=2, width=0)
     x, y = torch.from_numpy(LEXICON.transform(TEXTS)), torch.tensor([0] * 6 + [1] * 6)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
-    with dashpot.GroupLasso(strength=0.03, on="name:linear.*").attach(net, optimizer) as session:
+    with dashpot.GroupLasso(strength=0.03).attach(net, optimizer) as session:
         for _ in range(150):
             optimizer.zero_grad()
             session.loss(cross_entropy(net(session.batch(x, y).x), y, reduction="none")).backward()

@@ -12,7 +12,7 @@ from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.fields.domains import check_whole
 from dashpot.nets.text_memory import Bags, Memory
 from dashpot.nets.text_rows import LexiconTables
-from dashpot.nets.text_sums import WeightedSums
+from dashpot.nets.text_sums import LinearSums, WeightedSums
 from dashpot.texts.grams import BITS
 from dashpot.texts.lexicon import Lexicon
 
@@ -33,6 +33,9 @@ class TextBag(nn.Module):
     rate 0 until a recipe sets it) and a linear head that starts at 0. The factor 5 makes one learning rate of AdamW,
     about 2e-3 in batches of 64, right for bags and for convolutions. No array is as wide as the vocabulary for each
     text.
+
+    ``L`` are weights of a linear layer to techniques, ``E`` embeddings: ``L1()`` selects features, and
+    ``GroupLasso()`` those of all outputs together (a row of the table is a feature).
 
     Args:
         words: entries of a lexicon below its pieces.
@@ -95,7 +98,7 @@ class TextBag(nn.Module):
         self.features, self.width, self.scale = words + pieces + grams, width, float(scale)
         self.tables = LexiconTables(words, links, grams, before)
         self.register_buffer("frequency", torch.ones(self.features))
-        self.linear = WeightedSums(self.features, outputs)
+        self.linear = LinearSums(self.features, outputs)
         nn.init.zeros_(self.linear.weight)
         self.bias = nn.Parameter(torch.zeros(outputs))
         self._memory = Memory()

@@ -39,6 +39,14 @@ class WeightedSums(nn.EmbeddingBag):
         return out
 
 
+class LinearSums(WeightedSums):
+    """The same as a linear layer over features of which few are not zero: its table holds weights of features, which
+    decay and penalties act on as on those of other linear layers, and no vectors.
+    """
+
+    parameter_role = "weights"
+
+
 class _Sums(torch.autograd.Function):
     @staticmethod
     def forward(table: Tensor, ids: Tensor, starts: Tensor, weights: Tensor | None) -> Tensor:

@@ -18,7 +18,7 @@ from dashpot.evaluation.decision import Decision
 from dashpot.nets.ensemble import Ensemble
 from dashpot.nets.text_bag import TextBag
 from dashpot.nets.text_linear import RIDGE, fit_linear
-from dashpot.report.texts.words import Counting, mistakes_table, words_table, words_that_count
+from dashpot.report.texts.words import Counting, kept_line, mistakes_table, words_table, words_that_count
 from dashpot.runs.judged import judged_rows
 from dashpot.runs.saved import write_json
 from dashpot.texts.names import feature_names
@@ -35,20 +35,26 @@ class TextAnswers:
         words: of each class, with their weights; empty where no part of the model has a weight of a word.
         mistakes: as :meth:`dashpot.report.images.cases.Judged.to_dict` has them, with their texts.
         source: the model that the weights are of, in words.
+        kept: the words, pieces and grams that a penalty has left in a bag of words, the largest weights first; empty
+            where it has not zeroed most of them.
+        features: of how many.
     """
 
     words: Counting
     mistakes: Sequence[Mapping[str, Any]]
     source: str = OWN
+    kept: Sequence[str] = ()
+    features: int = 0
 
     @property
     def table(self) -> str:
-        """A line for each class; empty where there are no words."""
-        return words_table(self.words)
+        """A line for each class, and one of what was kept; empty where there are no words."""
+        return "\n".join(filter(None, (words_table(self.words), kept_line(self.kept, self.features))))
 
     def write(self, folder: Path) -> None:
         """``texts.json`` and ``texts.txt`` in the folder of a run."""
-        write_json(folder / FILE, {"words": self.words, "mistakes": list(self.mistakes), "source": self.source})
+        every = {"words": self.words, "mistakes": list(self.mistakes), "source": self.source}
+        write_json(folder / FILE, {**every, "kept": list(self.kept), "features": self.features})
         shown = f"Words that count for each class, of {self.source}\n\n{self.table}\n\n" if self.words else ""
         (folder / TABLE).write_text(
             f"{shown}The most confident mistakes on test rows\n\n{mistakes_table(self.mistakes)}\n", encoding="utf-8"
@@ -76,7 +82,9 @@ def text_report(folder: Path, problem: Problem, prepared: Prepared, split: Split
     rows = torch.as_tensor(split.train)
     weight = None if prepared.weight is None else prepared.weight[rows]
     fit_linear(bag, prepared.x[rows], prepared.y[rows], how="logistic" if classes else RIDGE, weight=weight)
-    found = TextAnswers(_words(bag, how, classes), _mistakes(problem, prepared, split.test, network))
+    mistakes = _mistakes(problem, prepared, split.test, network)
+    kept = _kept(weighing(network), how)
+    found = TextAnswers(_words(bag, how, classes), mistakes, kept=kept, features=bag.features if kept else 0)
     found.write(folder)
     return found.table
 
@@ -104,7 +112,9 @@ def text_answers(
     known = outputs is not None and bool(outputs.isfinite().all())
     mistakes = _mistakes(problem, prepared, rows, network, decision, outputs) if known else []
     kind = "the linear model" if bag is not None and not bag.width else "the linear part of a bag of words"
-    return TextAnswers(words, mistakes, f"{kind} that counts most in the final model")
+    kept = _kept(bag, how)
+    features = bag.features if bag is not None and kept else 0
+    return TextAnswers(words, mistakes, f"{kind} that counts most in the final model", kept, features)
 
 
 def weighing(network: nn.Module) -> TextBag | None:
@@ -126,6 +136,22 @@ def _words(bag: TextBag, how: TextPreprocessing, classes: Sequence[str]) -> Coun
     # What a word adds, but for the length of its text: a rare one weighs more.
     weights = (bag.linear_weight() * bag.frequency[:, None]).double().numpy()
     return words_that_count(weights, feature_names(how.lexicon), classes)
+
+
+def _kept(bag: TextBag | None, how: TextPreprocessing) -> list[str]:
+    """What a penalty has left; nothing where more than half is left, since no penalty did that: a network of a fold
+    has zeros for what only its held-out rows hold.
+    """
+    if bag is None:
+        return []
+    weight = bag.linear_weight().abs().amax(dim=1)
+    kept = int((weight != 0).sum())
+    names = feature_names(how.lexicon)
+    return (
+        [names[i] for i in weight.argsort(descending=True, stable=True)[:kept].tolist()]
+        if 2 * kept < len(weight)
+        else []
+    )
 
 
 def _mistakes(

@@ -12,7 +12,7 @@ def kept_words(net: TextBag, lexicon: Lexicon) -> dict[str, list[float]]:
     """The features whose weight in the linear part of a bag is not zero: name -> weight of each output, the largest
     first. Pieces of words begin with ``#``.
 
-    After ``L1(on="name:linear.*")``, or a group lasso there, the others are exactly zero. Of a bag with ``width`` the
+    After ``L1()`` or a group lasso the others are exactly zero. Of a bag with ``width`` the
     vectors may still use what its linear part does not.
 
     Args:

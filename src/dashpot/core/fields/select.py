@@ -47,12 +47,12 @@ def parameter_role(module: nn.Module, name: str, parameter: Tensor) -> str:
     """The role of ``module``'s own parameter ``name``."""
     if isinstance(module, NORMS):
         return "norms"
-    if isinstance(module, _EMBEDDINGS):
+    declared = getattr(type(module), "parameter_role", "")  # a module of one's own may say what its parameters are
+    if isinstance(module, _EMBEDDINGS) and declared not in PARAMETER_ROLES:
         return "embeddings"
     leaf = name.removeprefix("in_proj_")
     if leaf.startswith("bias") or leaf.endswith("_bias"):
         return "biases"
-    declared = getattr(type(module), "parameter_role", "")  # a module of one's own may say what its parameters are
     if declared in PARAMETER_ROLES:
         return str(declared)
     if isinstance(module, _WEIGHTED) or parameter.ndim >= 2:

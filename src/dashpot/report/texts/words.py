@@ -51,6 +51,19 @@ def words_table(words: Counting) -> str:
     )
 
 
+def kept_line(kept: Sequence[str], features: int, most: int = 2 * WORDS) -> str:
+    """What is left of how many, by name; empty where nothing is said to be left.
+
+    >>> kept_line(["good", "bad"], 1000)
+    '2 of 1,000 words, pieces and grams are kept: good, bad'
+    """
+    if not kept:
+        return ""
+    more = ", ..." if len(kept) > most else ""
+    named = ", ".join(as_shown(name) for name in kept[:most])
+    return f"{len(kept):,} of {features:,} words, pieces and grams are kept: {named}{more}"
+
+
 def as_shown(text: str, longest: int = LONGEST) -> str:
     """A text in one line: control characters, marks of direction and line breaks are escaped, and it is cut.
 

@@ -55,7 +55,9 @@ class L1(Penalty):
             * strength / (sqrt(v_hat) + eps)`` for Adam or ``lr * strength / (1 - momentum)`` for SGD, which solves the
             problem above. ``"decoupled"``: ``lr * strength`` in AdamW's spirit, another problem under Adam, on a scale
             about a thousand times larger.
-        on: which parameters. Weights by default: no biases, norms or embeddings.
+        on: which parameters. Weights by default: no biases, norms or embeddings. Of a bag of words they are the weights
+            of its words, pieces and grams (:func:`dashpot.sparsity.words.kept_words` names those that are kept), and
+            not its vectors.
 
     Raises:
         ConfigError: both ``strength`` and ``relative``.
