@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.naive_bayes import ComplementNB
 from sklearn.pipeline import make_pipeline, make_union
 
 import dashpot
@@ -16,6 +18,7 @@ from dashpot.comparison.compare import compare, default_recipe
 from dashpot.comparison.reference_models import reference_inputs, references
 from dashpot.comparison.text_references import TextReference, one_text_each
 from dashpot.data import Problem
+from dashpot.nets.margins import COMPLEMENT, SparseRows, complement_bayes, fit_margins
 
 
 def made(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +40,7 @@ def vectors() -> Any:
     )
 
 
-@pytest.mark.parametrize("name", ["logistic regression, L2", "linear SVM", "naive Bayes SVM"])
+@pytest.mark.parametrize("name", ["logistic regression, L2", "linear SVM", "naive Bayes SVM", "complement naive Bayes"])
 def test_references_of_texts_learn_and_give_probabilities(name: str) -> None:
     x, y = made(150, 0)
     new, truth = made(150, 1)
@@ -58,6 +61,26 @@ def test_logistic_regression_ranks_as_a_pipeline_of_scikit_learn() -> None:
     margin = theirs.fit(one_text_each(x), y).decision_function(one_text_each(new))
     ours = np.diff(np.log(model.predict_proba(new)), axis=1)[:, 0]
     assert np.allclose(ours * (margin @ margin) / (ours @ margin), margin, atol=0.02)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("weighed", [False, True])
+def test_complement_naive_bayes_is_that_of_scikit_learn(classes: int, weighed: bool) -> None:
+    random = np.random.default_rng(0)
+    x = csr_matrix(random.poisson(0.5, (60, 12)).astype(np.float64))
+    y, weight = random.integers(0, classes, 60), random.integers(1, 4, 60).astype(np.float64) if weighed else None
+    for smoothing in (0.1, 1.0):
+        w, b = complement_bayes(SparseRows(x, y, weight), smoothing, classes)
+        theirs = ComplementNB(alpha=smoothing).fit(x, y, sample_weight=weight)
+        assert np.allclose(x @ w + b, theirs._joint_log_likelihood(x), atol=1e-9)
+
+
+def test_complement_naive_bayes_gives_a_class_without_rows_no_chance() -> None:
+    x, y = csr_matrix(np.eye(4)), np.array([0, 0, 2, 2])
+    w, b = fit_margins(COMPLEMENT, SparseRows(x, y), 3, (1.0,), 0)
+    assert ((x @ w + b).argmax(axis=1) == y).all()
+    counted = TextReference(COMPLEMENT, quick=True).fit(np.array([["a a b"], ["b c"], ["c c"]], dtype=object), y[1:])
+    assert counted.terms.transform(["a a b"]).max() == 2
 
 
 def test_values_and_weights() -> None:
@@ -88,7 +111,14 @@ def test_texts_are_compared_with_linear_models_of_raw_texts() -> None:
     notes: list[Any] = []
     record = compare(problem, dashpot.Dropout(p=0.2) | dashpot.Recipe(), repeats=1, epochs=1, note=notes.append)
     scores = {arm.name: arm.runs[0] for arm in record.arms}
-    assert list(scores) == ["baseline", "dropout", "logistic regression, L2", "linear SVM", "naive Bayes SVM"]
+    assert list(scores) == [
+        "baseline",
+        "dropout",
+        "logistic regression, L2",
+        "linear SVM",
+        "naive Bayes SVM",
+        "complement naive Bayes",
+    ]
     assert not any(run.error for run in scores.values()), notes
     assert all(run.test["accuracy"] > 0.7 for name, run in scores.items() if name not in ("baseline", "dropout"))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dashpot.nets.margins import RIDGE, Solved, SparseRows, fit_margins, fit_ridge
+from dashpot.nets.margins import COMPLEMENT, RIDGE, Solved, SparseRows, fit_margins, fit_ridge
 
 MOST_CHARACTERS = 15_000_000
 """Of training texts: to count and fit takes some 60 bytes for each. Of more a drawn part is learned from."""
@@ -17,7 +17,12 @@ MOST_WORDS, MOST_PIECES = 200_000, 100_000
 LONGEST = 20_000
 """Characters that are read of a text."""
 _WORD = r"(?u)\w+|[^\w\s]"
-STRENGTHS = {"logistic": (3.0, 10.0, 30.0), "svm": (0.1, 0.3, 1.0), "nb-svm": (0.03, 0.1, 0.3)}
+STRENGTHS = {
+    "logistic": (3.0, 10.0, 30.0),
+    "svm": (0.1, 0.3, 1.0),
+    "nb-svm": (0.03, 0.1, 0.3),
+    COMPLEMENT: (1.0, 3.0, 10.0),
+}
 PENALTIES = (0.1, 1.0, 10.0)
 
 
@@ -26,11 +31,12 @@ class TextReference:
     """A linear model of raw texts, objects [n, columns], with the methods of a scikit-learn model.
 
     TF-IDF is of words and pairs of words, and of 3 to 5 characters within words, with sublinear counts and a length
-    of 1 for each; for naive Bayes a term is there or not. Nothing is dense. Held-out parts of the training rows choose
+    of 1 for each; for the naive Bayes SVM a term is there or not, and for complement naive Bayes it is counted. Nothing
+    is dense. Held-out parts of the training rows choose
     the strength.
 
     Args:
-        how: a name in :data:`dashpot.nets.margins.LINEAR`, or ``"ridge"``.
+        how: a name in :data:`dashpot.nets.margins.LINEAR`, ``"complement-nb"``, or ``"ridge"``.
         quick: take one strength that mostly suits, of classes.
     """
 
@@ -85,6 +91,7 @@ def text_references(task: str, *, quick: bool = False) -> dict[str, Callable[[in
         "logistic regression, L2": lambda size: TextReference("logistic", quick),
         "linear SVM": lambda size: TextReference("svm", quick),
         "naive Bayes SVM": lambda size: TextReference("nb-svm", quick),
+        "complement naive Bayes": lambda size: TextReference(COMPLEMENT, quick),
     }
 
 
@@ -113,8 +120,9 @@ def _vectorizer(how: str) -> Any:
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     from sklearn.pipeline import make_union
 
-    options: dict[str, Any] = {"binary": True, "dtype": np.float64} if how == "nb-svm" else {"sublinear_tf": True}
-    make = CountVectorizer if how == "nb-svm" else TfidfVectorizer
+    counted = how in ("nb-svm", COMPLEMENT)
+    options: dict[str, Any] = {"binary": how == "nb-svm", "dtype": np.float64} if counted else {"sublinear_tf": True}
+    make = CountVectorizer if counted else TfidfVectorizer
     return make_union(
         make(ngram_range=(1, 2), token_pattern=_WORD, max_features=MOST_WORDS, **options),
         make(analyzer="char_wb", ngram_range=(3, 5), max_features=MOST_PIECES, **options),
