@@ -133,7 +133,7 @@ class EMA(Technique):
                 " give decay=."
             )
 
-    def decay_at(self, step: int, steps_per_epoch: float | None) -> float:
+    def decay_at(self, step: int, steps_per_epoch: int | None) -> float:
         """The decay at an optimizer step."""
         decay = self.decay
         if self.half_life is not None and steps_per_epoch is not None and decay:
