@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dashpot.core import draws
-from dashpot.core.draws import beta_by, permutation_by, uniform_by
-from dashpot.core.rng import Draws, derive, derive_all, mix, stream, uniform_at
+from dashpot.core.draws import SIDE_BY_SIDE, beta_by, permutation_by, uniform_by
+from dashpot.core.rng import Draws, derive, derive_all, kept_at, mix, stream, uniform_at
 
 KEYS = [stream(k, "test") for k in range(6)]
 EDGES = [0, 1, (1 << 32) - 1, 1 << 32, (1 << 64) - 1]
@@ -171,6 +171,22 @@ def test_compiled_code_draws_the_same() -> None:
     )(clock)
     assert torch.equal(eager, compiled)
     assert torch.equal(eager, uniform_by([derive(KEYS[0], 3, 1)], 20).view(4, 5))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("key", [KEYS[0], (1 << 64) - 1])
+def test_masks_are_those_of_the_numbers(key: int, rate: float) -> None:
+    """The same bits as by comparing, on one thread and on several, at any step and call."""
+    p, threads = torch.tensor(rate), torch.get_num_threads()
+    scale = 1 / torch.clamp(1 - p, min=torch.finfo(torch.float32).tiny)
+    for step, call, n in ((3, 1, 77), (0, 5 << 32, 1), (-4, 0, SIDE_BY_SIDE + 3), (2**40, 2, 0)):
+        clock = torch.tensor([step, call])
+        uniform = uniform_at(key, clock, (n,), torch.device("cpu"))
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            kept = kept_at(key, clock, (n,), p)
+            torch.set_num_threads(threads)
+            assert kept is None or torch.equal(kept, (uniform >= p) * scale)
 
 
 def test_draws_do_not_depend_on_torch_s_default_type() -> None:

@@ -25,6 +25,7 @@ from dashpot.dropout import (
 from dashpot.techniques.dropout.alpha_dropout import alpha_dropout
 from dashpot.techniques.dropout.channel_dropout import channel_dropout
 from dashpot.techniques.dropout.drop_block import drop_block
+from dashpot.techniques.dropout.dropout import dropout
 from tests.population.helpers import demand_as_alone, member, table
 
 FALSE_ALARM = 1e-9
@@ -84,6 +85,25 @@ def test_what_passes_is_what_the_functions_say_of_the_numbers_of_the_place() -> 
     u = numbers(ALL[3], (2, 6, 4, 5, 3)).double()
     noise = (-2 * (1 - u[0]).log()).sqrt() * (2 * math.pi * u[1]).cos()
     torch.testing.assert_close(passed(ALL[3], x).double(), x * (1 + math.sqrt(3 / 7) * noise), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("large", [1, 1 << 18])
+def test_dropout_is_its_function_with_gradients_of_any_order(large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashpot.techniques.dropout.dropout.LARGE", large)
+    technique, x = dashpot.Dropout(0.3), torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        expected = dropout(x.to(dtype), numbers(technique, (6, 5)), 0.3)
+        assert torch.equal(passed(technique, x.to(dtype)), expected)
+    model = nn.Sequential(nn.Tanh(), nn.Linear(2, 2))
+    with technique.attach(model.train(), sgd(model), seed=5):
+        a = x.clone().requires_grad_()
+        (first,) = torch.autograd.grad(model[0](a).sum(), a, create_graph=True)
+        (second,) = torch.autograd.grad(first.sum(), a)
+        rows = torch.func.vmap(model[0])(x)  # one mask for all rows, as one call draws one
+    kept = dropout(torch.ones(6, 5), numbers(technique, (6, 5)), 0.3)
+    torch.testing.assert_close(first.detach(), kept * (1 - x.tanh() ** 2))
+    torch.testing.assert_close(second, -2 * kept * x.tanh() * (1 - x.tanh() ** 2))
+    assert torch.equal(rows == 0, (rows == 0)[:1].expand(6, 5))
 
 
 def test_each_place_is_dropped_at_the_rate_edges_too() -> None:

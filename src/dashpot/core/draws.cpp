@@ -2,11 +2,13 @@
 // The bits are those of `_hashed` in draws.py; a test says so.
 #include <algorithm>
 #include <cmath>
+#include <cfloat>
 #include <cstdint>
 #include <vector>
 
 #include "hash.h"
 #include "mixing.h"
+#include "pool.h"
 
 using dashpot::hashed;
 using dashpot::uniform;
@@ -35,6 +37,48 @@ extern "C" void dashpot_dropout(const uint64_t *keys, const float *rates, const 
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) to[i] = from[i] * (uniform((uint32_t)i, low, high) >= rate ? scale : 0.0f);
     }
+}
+
+// `mix` in rng.py.
+static uint64_t mixed(uint64_t key, int64_t value) {
+    uint64_t z = (key ^ (uint64_t)value) + 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+static void kept_part(int64_t start, int64_t end, uint32_t low, uint32_t high, float below, float scale,
+    float *__restrict out) {
+#pragma omp simd
+    for (int64_t i = start; i < end; ++i) out[i] = uniform((uint32_t)i, low, high) >= below ? scale : 0.0f;
+}
+
+static void drop_part(int64_t start, int64_t end, uint32_t low, uint32_t high, float below, float scale,
+    const float *__restrict x, float *__restrict out) {
+#pragma omp simd
+    for (int64_t i = start; i < end; ++i) out[i] = x[i] * (uniform((uint32_t)i, low, high) >= below ? scale : 0.0f);
+}
+
+// What dropout multiplies with, at the step and call that the clock shows: 0, or 1 / (1 - rate).
+extern "C" void dashpot_kept(
+    uint64_t key, const int64_t *clock, const float *rate, int64_t n, float *out, int threads) {
+    const uint64_t now = mixed(mixed(key, clock[0]), clock[1]);
+    const uint32_t low = (uint32_t)now, high = (uint32_t)(now >> 32);
+    const float below = *rate, scale = 1.0f / std::max(1.0f - below, FLT_MIN);
+    dashpot::parallel(threads, [=](int k, int all) {
+        kept_part(n * k / all, n * (k + 1) / all, low, high, below, scale, out);
+    });
+}
+
+// x times that, at a step and call.
+extern "C" void dashpot_drop_at(uint64_t key, int64_t step, int64_t call, float below, int64_t n, const float *x,
+    float *out, int threads) {
+    const uint64_t now = mixed(mixed(key, step), call);
+    const uint32_t low = (uint32_t)now, high = (uint32_t)(now >> 32);
+    const float scale = 1.0f / std::max(1.0f - below, FLT_MIN);
+    dashpot::parallel(threads, [=](int k, int all) {
+        drop_part(n * k / all, n * (k + 1) / all, low, high, below, scale, x, out);
+    });
 }
 
 // The order of the hashed numbers, ties by position.

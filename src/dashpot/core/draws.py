@@ -16,6 +16,9 @@ from torch import Tensor
 
 from dashpot.core import native
 
+SIDE_BY_SIDE = 1 << 16
+"""So many numbers are worth a second thread."""
+
 
 @functools.cache
 def kernel() -> Any:
@@ -29,6 +32,11 @@ def kernel() -> Any:
         found.dashpot_pairs.argtypes = [pointer] * 4 + [size] * 2 + [pointer] * 3
         found.dashpot_within.argtypes, found.dashpot_within.restype = [pointer, size, size], ctypes.c_int
         found.dashpot_dropout.argtypes = [pointer, pointer, pointer, size, size, pointer, pointer]
+        found.dashpot_kept.argtypes = [ctypes.c_uint64, pointer, pointer, size, pointer, ctypes.c_int]
+        found.dashpot_kept.restype = None
+        word, number = ctypes.c_int64, ctypes.c_float
+        found.dashpot_drop_at.argtypes = [ctypes.c_uint64, word, word, number, size, pointer, pointer, ctypes.c_int]
+        found.dashpot_drop_at.restype = None
         for name in ("dashpot_mix", "dashpot_mix_classes"):
             getattr(found, name).argtypes = [size] * 3 + [pointer] * 4
             getattr(found, name).restype = None
@@ -170,6 +178,37 @@ class _Dropped(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         return _drop(grads[0].contiguous(), *ctx.plan), None, None
+
+
+def dropped_at(x: Tensor, key: int, step: int, call: int, rate: float) -> Tensor | None:
+    """``x`` with zeros where the uniform numbers of a key at a step and call are below ``rate`` (a float32 number), and
+    the rest times 1 / (1 - rate): without a mask in memory, and with gradients of any order. None where C++ cannot, or
+    inside a transformation of ``torch.func``.
+    """
+    if (
+        x.device.type != "cpu"
+        or x.dtype != torch.float32
+        or not x.is_contiguous()
+        or torch._C._are_functorch_transforms_active()
+        or kernel() is None
+    ):
+        return None
+    result: Tensor = _DroppedAt.apply(x, (key, step, call, rate))  # type: ignore[no-untyped-call]  # no types
+    return result
+
+
+class _DroppedAt(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, now: tuple[int, int, int, float]) -> Tensor:
+        ctx.now, out, n = now, torch.empty_like(x), x.numel()
+        threads = torch.get_num_threads() if n >= SIDE_BY_SIDE else 1
+        kernel().dashpot_drop_at(*now, n, x.data_ptr(), out.data_ptr(), threads)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        # It is linear: its gradient is itself, of the gradient.
+        return _DroppedAt.apply(grads[0].contiguous(), ctx.now), None  # type: ignore[no-untyped-call]  # no types
 
 
 def _drop(x: Tensor, keys: np.ndarray, rates: np.ndarray, scales: np.ndarray) -> Tensor:

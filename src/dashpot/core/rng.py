@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dashpot.core.draws import beta_by, permutation_by, uniform_by
+from dashpot.core.draws import SIDE_BY_SIDE, beta_by, kernel, permutation_by, uniform_by
 
 _MASK = (1 << 64) - 1
 
@@ -175,6 +175,20 @@ def uniform_at(key: int, clock: Tensor, size: Sequence[int], device: torch.devic
         draws: Tensor = _uniform_op(clock, key - (1 << 63), list(size), device)
         return draws
     return _uniform(clock, key, size, device)
+
+
+def kept_at(key: int, clock: Tensor, size: Sequence[int], rate: Tensor) -> Tensor | None:
+    """What dropout multiplies with, float32 on the CPU, in one pass and without the numbers in memory: 0 where
+    :func:`uniform_at` is below ``rate`` (float32, 0-d, on the CPU), else 1 / (1 - rate). None where C++ cannot, and in
+    compiled code.
+    """
+    if torch.compiler.is_compiling() or (library := kernel()) is None:
+        return None
+    out = torch.empty(tuple(size), dtype=torch.float32, device="cpu")
+    n = out.numel()
+    threads = torch.get_num_threads() if n >= SIDE_BY_SIDE else 1
+    library.dashpot_kept(key, clock.data_ptr(), rate.data_ptr(), n, out.data_ptr(), threads)
+    return out
 
 
 def _uniform(clock: Tensor, key: int, size: Sequence[int], device: torch.device) -> Tensor:

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from dashpot.core.errors import ConflictError
 from dashpot.core.fields.domains import Range, Selection
 from dashpot.core.fields.select import Where, hidden
-from dashpot.core.rng import uniform_at
 from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView
 from dashpot.core.technique import Handle, Technique
-from dashpot.techniques.dropout.dropout import dropout
+from dashpot.techniques.dropout.dropout import dropout, dropped_at
 from dashpot.techniques.dropout.hook import After, DropHook, place_key
 
 
@@ -111,4 +110,4 @@ class _Hook(DropHook):
         size = list(out.shape)
         if out.ndim > 2 and axis < out.ndim:
             size[axis] = 1
-        return variational_dropout(out, uniform_at(self.key, self.clock, size, out.device), self.rate)
+        return dropped_at(self, out, size)
