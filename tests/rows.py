@@ -28,6 +28,7 @@ from dashpot.techniques.averaging.lookahead import lookahead
 from dashpot.techniques.dropout.alpha_dropout import alpha_dropout
 from dashpot.techniques.dropout.channel_dropout import channel_dropout
 from dashpot.techniques.dropout.drop_block import drop_block
+from dashpot.techniques.dropout.drop_connect import drop_connect
 from dashpot.techniques.dropout.dropout import dropout
 from dashpot.techniques.dropout.embedding_dropout import embedding_dropout
 from dashpot.techniques.dropout.gaussian_dropout import gaussian_dropout
@@ -489,6 +490,21 @@ ROWS: dict[type[Technique], Row] = {
                     drop_block,
                     lambda d: (normal(2, 3, 6, dtype=d), uniform(2, 3, 7), scalar(0.3, torch.float32), 2),
                     without_blocks,
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.dropout.DropConnect(p=0.5),
+            others=(
+                dashpot.dropout.DropConnect(p=0.3, on="type:Linear | convolutions"),
+                dashpot.dropout.DropConnect(p="0.5to0@cosine", on="type:Linear"),
+            ),
+            functions=(
+                Pure(
+                    drop_connect,
+                    lambda d: (normal(4, 3, dtype=d), uniform(4, 3), scalar(0.4, torch.float32)),
+                    lambda w, u, p: w * (u >= p) / (1 - p),
                     strength=2,
                 ),
             ),
@@ -1329,6 +1345,7 @@ ONE_OF_EACH = (
     *(dashpot.averaging.Lookahead, dashpot.EarlyStopping, dashpot.dropout.StochasticDepth),
     *(dashpot.dropout.EmbeddingDropout, dashpot.augment.ManifoldMixup, dashpot.outputs.Flooding),
     *(dashpot.outputs.LogitNorm, dashpot.outputs.Distillation, dashpot.noise.WeightNoise),
+    dashpot.dropout.DropConnect,
 )
 """Of which a recipe may hold one: one set of slow weights, one of best weights, one mask per place."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dashpot.techniques.dropout.alpha_dropout import AlphaDropout
 from dashpot.techniques.dropout.channel_dropout import ChannelDropout
 from dashpot.techniques.dropout.drop_block import DropBlock
+from dashpot.techniques.dropout.drop_connect import DropConnect
 from dashpot.techniques.dropout.dropout import Dropout
 from dashpot.techniques.dropout.embedding_dropout import EmbeddingDropout
 from dashpot.techniques.dropout.gaussian_dropout import GaussianDropout
@@ -16,6 +17,7 @@ __all__ = [
     "AlphaDropout",
     "ChannelDropout",
     "DropBlock",
+    "DropConnect",
     "Dropout",
     "DropoutOrderWarning",
     "EmbeddingDropout",
