@@ -59,7 +59,8 @@ class GradientNoise(Technique):
     It acts once per optimizer step t, on the accumulated and unscaled gradient; all ranks add the same noise.
 
     Args:
-        std: σ >= 0, at the first step, in the units of the gradient. 0 is off; 0.01 to 1 is usual.
+        std: σ >= 0, at the first step, in the units of the gradient. 0 is off; 0.001 to 0.1 is usual: compare it with
+            the size of the gradient's own values.
         decay: γ >= 0, the power with which the variance falls. 0 keeps it; the paper has 0.55.
         on: which parameters; all by default.
 
@@ -86,7 +87,7 @@ class GradientNoise(Technique):
     stacked = StackedGradientNoise
 
     std: Annotated[float, Range(0.0, float("inf"), search=(1e-3, 1.0), log=True, off=0.0)] = field(
-        default=0.1, kw_only=False
+        default=0.01, kw_only=False
     )
     decay: Annotated[float, Range(0.0, float("inf"), search=(0.2, 1.0))] = 0.55
     on: Annotated[Where, Selection()] = Where.role("everything")
