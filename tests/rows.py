@@ -1029,6 +1029,10 @@ ROWS: dict[type[Technique], Row] = {
             others=(dashpot.EMA(decay=0.9, warmup=True), dashpot.EMA(half_life=0.5)),
         ),
         Row(
+            dashpot.normalization.GhostBatchNorm(size=4),
+            others=(dashpot.normalization.GhostBatchNorm(size=7, on="name:1"),),
+        ),
+        Row(
             dashpot.averaging.SWA(start="0steps", every="1steps"),
             step=lambda w, grad, lr: w - lr * grad(w),
             others=(dashpot.averaging.SWA(start="50%"), dashpot.averaging.SWA(start="1epochs", every="20%")),
@@ -1342,7 +1346,8 @@ SECOND_GRADIENTS = (dashpot.SAM, dashpot.sharpness.ASAM, dashpot.sharpness.GSAM,
 AVERAGES = (dashpot.EMA, dashpot.averaging.SWA, dashpot.averaging.LAWA)
 ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS, AVERAGES)
 ONE_OF_EACH = (
-    *(dashpot.averaging.Lookahead, dashpot.EarlyStopping, dashpot.dropout.StochasticDepth),
+    *(dashpot.normalization.GhostBatchNorm, dashpot.averaging.Lookahead),
+    *(dashpot.EarlyStopping, dashpot.dropout.StochasticDepth),
     *(dashpot.dropout.EmbeddingDropout, dashpot.augment.ManifoldMixup, dashpot.outputs.Flooding),
     *(dashpot.outputs.LogitNorm, dashpot.outputs.Distillation, dashpot.noise.WeightNoise),
     dashpot.dropout.DropConnect,

@@ -44,6 +44,7 @@ NAMESPACES = [
     "gradient",
     "labels",
     "noise",
+    "normalization",
     "outputs",
     "penalties",
     "schedules",

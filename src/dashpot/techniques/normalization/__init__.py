@@ -1,0 +1,1 @@
+"""Techniques that add noise within the network or to its gradients."""
