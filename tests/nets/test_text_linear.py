@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.naive_bayes import MultinomialNB
+from sklearn.naive_bayes import ComplementNB, MultinomialNB
 from sklearn.svm import LinearSVC
 
 from dashpot.core.errors import ConfigError, DataError, UnknownNameError
@@ -146,6 +146,20 @@ def test_linear_models_weigh_pieces_more(lexicon: Lexicon, how: str) -> None:
     assert np.allclose(found * (wanted[0] / found[0]), wanted, atol=2e-3)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_complement_naive_bayes_is_that_of_scikit_learn(lexicon: Lexicon, weighted: bool) -> None:
+    x, weight = rows(lexicon, TEXTS), WEIGHT if weighted else None
+    given = None if weight is None else torch.from_numpy(weight)
+    for y in (TWO, THREE):
+        net = TextBag.of(lexicon, int(y.max()) + 1, width=0)
+        fit_linear(net, x, y, how="complement-nb", C=2.0, weight=given, temperature=1.0)
+        factor = np.ones(net.features)
+        factor[3 + len(lexicon.words) : 3 + len(lexicon.words) + len(lexicon.pieces)] = text_linear.PIECES
+        features, new = (sparse_features(net, one).toarray() * factor for one in (x, rows(lexicon, NEW)))
+        theirs = ComplementNB(alpha=0.5).fit(features, y.numpy(), sample_weight=weight)
+        assert np.allclose(logits_of(net, rows(lexicon, NEW)), theirs._joint_log_likelihood(new), atol=1e-3)
+
+
 def test_held_out_rows_choose_among_strengths() -> None:
     texts, y = noisy(400, 5)
     lexicon = Lexicon.fit(texts, most={"pieces": 0, "grams": 0})
@@ -189,7 +203,7 @@ def log_loss(z: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(y)), y]))
 
 
-@pytest.mark.parametrize("how", ["logistic", "svm", "nb-svm"])
+@pytest.mark.parametrize("how", ["logistic", "svm", "nb-svm", "complement-nb"])
 def test_logits_are_log_odds_of_new_rows(how: str) -> None:
     texts, y = noisy(600, 5)
     new, truth = noisy(2000, 6)
@@ -223,7 +237,9 @@ def test_too_many_texts_for_memory_are_drawn_from(monkeypatch: pytest.MonkeyPatc
 
 def test_what_cannot_be_fitted_is_refused(lexicon: Lexicon) -> None:
     x, net = rows(lexicon, TEXTS), TextBag.of(lexicon, 2, width=0)
-    with pytest.raises(UnknownNameError, match="how must be one of logistic, svm, nb-svm, ridge, got 'svn'"):
+    with pytest.raises(
+        UnknownNameError, match="how must be one of logistic, svm, nb-svm, complement-nb, ridge, got 'svn'"
+    ):
         fit_linear(net, x, TWO, how="svn")
     with pytest.raises(ConfigError, match="width of the bag must be 0"):
         fit_linear(TextBag.of(lexicon, 2, width=4), x, TWO)

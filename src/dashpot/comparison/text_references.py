@@ -36,7 +36,7 @@ class TextReference:
     the strength.
 
     Args:
-        how: a name in :data:`dashpot.nets.margins.LINEAR`, ``"complement-nb"``, or ``"ridge"``.
+        how: a name in :data:`dashpot.nets.margins.LINEAR`, or ``"ridge"``.
         quick: take one strength that mostly suits, of classes.
     """
 

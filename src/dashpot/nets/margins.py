@@ -10,12 +10,12 @@ import numpy as np
 
 from dashpot.evaluation.calibration import fit_temperature
 
-LINEAR = ("logistic", "svm", "nb-svm")
-"""Of classes: logistic regression with L2, a linear support vector machine with squared hinge loss, and that machine on
-features times their naive Bayes log-count ratios.
-"""
 COMPLEMENT = "complement-nb"
-"""Of classes, too: complement naive Bayes, whose strength is 1 over what is added to a count."""
+LINEAR = ("logistic", "svm", "nb-svm", COMPLEMENT)
+"""Of classes: logistic regression with L2, a linear support vector machine with squared hinge loss, and that machine on
+features times their naive Bayes log-count ratios; and complement naive Bayes, whose strength is 1 over what is added
+to a count.
+"""
 RIDGE = "ridge"
 """Of values: least squares with L2."""
 SMOOTHING, INTERPOLATION = 1.0, 0.75
@@ -58,7 +58,7 @@ def fit_margins(
     out of ``rows``, which also choose one of several ``C``.
 
     Args:
-        how: of :data:`LINEAR`, or :data:`COMPLEMENT`.
+        how: of :data:`LINEAR`.
         rows: of two classes at least.
         classes: how many outputs; the margin of a class that no row has is -1.
         strengths: values of ``C``.
@@ -125,7 +125,8 @@ def complement_bayes(rows: SparseRows, smoothing: float, classes: int) -> Solved
     others = smoothing + counts.sum(axis=1, keepdims=True) - counts
     w = -np.log(others / others.sum(axis=0))
     absent = np.bincount(rows.y, minlength=classes)[:classes] == 0
-    return np.where(absent, 0.0, w), np.where(absent, -1e3, 0.0)
+    least = w[:, ~absent].min(axis=1, keepdims=True)
+    return np.where(absent, least, w), np.where(absent, -1.0, 0.0)
 
 
 def log_count_ratios(x: Any, yes: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:

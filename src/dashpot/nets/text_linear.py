@@ -13,13 +13,13 @@ from torch import Tensor
 from dashpot.core.errors import ConfigError, DataError, UnknownNameError
 from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.weights import as_counts, checked_weights
-from dashpot.nets.margins import LINEAR, RIDGE, SparseRows, fit_margins, fit_ridge
+from dashpot.nets.margins import COMPLEMENT, LINEAR, RIDGE, SparseRows, fit_margins, fit_ridge
 from dashpot.nets.text_bag import TextBag
 
 __all__ = ["DEFAULT_C", "LINEAR", "RIDGE", "fit_linear", "sparse_features"]
 
 
-DEFAULT_C = {"logistic": 10.0, "svm": 0.5, "nb-svm": 1.0, RIDGE: 1.0}
+DEFAULT_C = {"logistic": 10.0, "svm": 0.5, "nb-svm": 1.0, COMPLEMENT: 3.0, RIDGE: 1.0}
 PIECES = 2.0
 """How much more pieces of words weigh here than in the bag: a linear model has no other way to see what words share."""
 MOST = 20_000_000
@@ -45,6 +45,8 @@ def fit_linear(
     \sum_i \max(0, 1 - m_i)^2`, one class against the rest, with ``m_i`` the margin of row i. ``"nb-svm"`` is the
     latter on features times :math:`r_f`, the logarithm of how much more of the class's features than of the rest's are
     feature f, each counted once for a text, plus 1; its weights become 1/4 their mean size and 3/4 themselves.
+    ``"complement-nb"`` is less the logarithm of a feature's share of the weights of all features in the rows of other
+    classes, with ``1 / C`` added to each.
     ``"ridge"`` minimises :math:`\|w\|^2 / 2 + C/2 \sum_i (w \cdot x_i + b - y_i)^2`.
     The margins of classes are then divided by one temperature, so that their softmax has the smallest log loss on
     rows that a machine has not seen, of up to 10 folds inside the training rows.
@@ -84,7 +86,8 @@ def fit_linear(
         1
 
     Papers: Wang and Manning, "Baselines and Bigrams: Simple, Good Sentiment and Topic Classification", ACL 2012; Fan et
-    al., "LIBLINEAR: A Library for Large Linear Classification", JMLR 2008.
+    al., "LIBLINEAR: A Library for Large Linear Classification", JMLR 2008; Rennie et al., "Tackling the Poor
+    Assumptions of Naive Bayes Text Classifiers", ICML 2003.
     """
     _check(net, x, y, how)
     strengths = _strengths(how, C)

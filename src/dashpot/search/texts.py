@@ -34,6 +34,7 @@ TITLES = {
     "logistic": "logistic regression on words, L2",
     "svm": "linear SVM on words",
     "nb-svm": "naive Bayes SVM on words",
+    "complement-nb": "complement naive Bayes on words",
     RIDGE: "ridge regression on words",
 }
 SAMPLED = 256
