@@ -131,17 +131,18 @@ class TextConv(nn.Module):
         there = words.entries > 0
         found = self._maps(self.keep(self.vectors(words)), there)
         if self.score is None:
-            # The ReLU of the strongest is the strongest ReLU, of far fewer numbers.
-            pooled = functional.relu(found.max(dim=1).values)
+            # Above 0, so that no ReLU is needed. Without zeros up to the longest text this takes a fifth of the time.
+            pooled = torch.segment_reduce(found, "max", lengths=there.sum(dim=1), initial=0.0)
         else:
-            found = functional.relu(found)
-            scores = self.score(found).masked_fill(~there[..., None], -1e9).softmax(dim=1)
-            pooled = torch.einsum("blf,blh->bhf", found, scores).flatten(1)
+            wide = found.new_zeros(*there.shape, found.shape[1])
+            wide[there] = functional.relu(found)
+            scores = self.score(wide).masked_fill(~there[..., None], -1e9).softmax(dim=1)
+            pooled = torch.einsum("blf,blh->bhf", wide, scores).flatten(1)
         result: Tensor = self.head(self.dropout(pooled))
         return result
 
     def _maps(self, vectors: Tensor, there: Tensor) -> Tensor:
-        """What the convolutions find: [batch, words, width] to [batch, words, filters]; 0 where no word is.
+        """What the convolutions find at each word: [batch, words, width] to [all words, filters].
 
         All texts are one row, with zeros around each as for a text alone: a batch as wide as its longest text has two
         to three times as many places.
@@ -149,18 +150,14 @@ class TextConv(nn.Module):
         gap = max(self.kernels) // 2
         length = there.sum(dim=1)
         begin = (length + gap).cumsum(0) - length
-        place = begin[:, None] + torch.arange(there.shape[1], device=there.device)
-        known = there.flatten().nonzero()[:, 0]
+        place = (begin[:, None] + torch.arange(there.shape[1], device=there.device))[there]
         row = vectors.new_zeros(int(length.sum()) + gap * (len(there) + 1), vectors.shape[-1])
-        row = row.index_copy(0, place.flatten()[known], vectors.flatten(0, 1)[known])
-        over_time = row.t()[None]
+        over_time = row.index_copy(0, place, vectors[there]).t()[None]
         maps = [
             layer(functional.pad(over_time, (size // 2, size - 1 - size // 2)))
             for size, layer in zip(self.kernels, self.convolutions, strict=True)
         ]
-        found = torch.cat(maps, dim=1)[0].t()
-        own = found.index_select(0, (place * there).flatten()).view(*there.shape, found.shape[1])
-        return own.masked_fill(~there[..., None], 0)
+        return torch.cat(maps, dim=1)[0].t()[place]
 
     def vectors(self, words: Words) -> Tensor:
         """[batch, words, width + 8]; zeros where there is no word."""
@@ -178,4 +175,4 @@ class TextConv(nn.Module):
         """The sum of pieces' vectors over the square root of their number, for each word."""
         starts = count.cumsum(0) - count
         summed: Tensor = self.piece(entries - self.tables.first_piece, starts)
-        return summed / count.clamp_min(1).sqrt()[:, None]
+        return summed / count.clamp_min(1).to(summed.dtype).sqrt()[:, None]

@@ -18,15 +18,22 @@ class RacePlan:
     Attributes:
         folds: on which it is raced at most.
         share: of the budget, by which it ends; ``kept``: also where what follows needs less.
-        last, bracket, steps: as for :func:`dashpot.search.racing.budget.fit_budget`.
+        most, last, bracket, steps: as for :func:`dashpot.search.racing.budget.fit_budget`.
     """
 
     folds: int
     share: float
     kept: bool = True
+    most: float | None = None
     last: Steps = ()
     bracket: int = 0
     steps: int | None = None
+
+    def lasting(self, seconds: float, budget: float) -> float:
+        """The share by which a race ends that takes until so many seconds are gone: of long texts the smallest may
+        take longer than its own share.
+        """
+        return max(self.share, min(self.most or self.share, seconds / budget))
 
 
 def race_plan(task: Task, config: SearchConfig, spent: float, *, apart: bool) -> RacePlan:
@@ -41,5 +48,6 @@ def race_plan(task: Task, config: SearchConfig, spent: float, *, apart: bool) ->
         return RacePlan(1, share, last=images.LAST, bracket=images.bracket(config))
     if texts.of_texts(task):
         share = texts.race_share(spent, config.budget)
-        return RacePlan(1, share, last=texts.LAST, bracket=texts.bracket(config), steps=KINDS["text"].steps)
+        most = max(share, texts.ENDS[0])
+        return RacePlan(1, share, most=most, last=texts.LAST, bracket=texts.bracket(config), steps=KINDS["text"].steps)
     return RacePlan(len(task.folds), config.race, kept=False)

@@ -186,6 +186,7 @@ class Search:
             last=plan.last,
             bracket=plan.bracket,
             steps=plan.steps,
+            most=plan.most,
         )
         if members < self.cv * budgets.PARALLEL and members < (training.parallel + 1) * training.folds:
             self.note(
@@ -202,7 +203,8 @@ class Search:
             share = budgets.race_share(
                 training, pace, self.cv, budget, least=plan.share, explain=explain, finalists=FINALISTS
             )
-            store.set("share", plan.share if plan.kept else share)
+            kept = plan.lasting(spent + texts.SLACK * budgets.seconds_of(training, pace), budget)
+            store.set("share", kept if plan.kept else share)
         store.set("training budget", budgets.to_dict(training))
         return training
 

@@ -26,8 +26,8 @@ RACE = 0.28
 """The share of the budget for the race, beside what setting up takes."""
 ENDS = (0.6, 0.72, 0.93)
 """Shares of the budget by which finalists are trained, contributions measured, and networks trained on all rows."""
-LAST = (("epochs", 6, None), ("parallel", 3, 1), ("epochs", 4, None))
-"""What shrinks where the smallest race of tables does not fit."""
+LAST = (("epochs", 6, None), ("parallel", 2, 1), ("epochs", 3, None))
+"""What shrinks where the smallest race of tables does not fit: to one candidate with each network."""
 OPTIONS = {"net": "textbag", "width": 0}
 """The network that a linear model is."""
 TITLES = {

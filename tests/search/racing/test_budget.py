@@ -14,12 +14,14 @@ import torch
 
 from dashpot.core.errors import ConfigError
 from dashpot.evaluation.cross_validation import enough_rows
+from dashpot.search.race_plan import RacePlan
 from dashpot.search.racing import budget as budgets
 from dashpot.search.racing.budget import (
     Pace,
     fit_budget,
     from_dict,
     race_share,
+    seconds_of,
     to_dict,
 )
 from dashpot.search.racing.planning import member_epochs
@@ -140,6 +142,22 @@ def test_too_small_a_budget_is_told_what_would_do() -> None:
         fit_budget(ROWS, 5, Pace(0.5), named - 1.0, spent=2.0)
     takes = float(re.findall(r"takes ([\d.]+) s", text)[0])
     assert takes == pytest.approx(0.5 * member_epochs(4, 2, 1, 10), abs=0.06)
+
+
+def test_the_smallest_race_may_take_a_larger_share_where_none_fits() -> None:
+    last = (("epochs", 6, None), ("parallel", 2, 1), ("epochs", 3, None))
+    options: dict[str, Any] = {"race": 0.3, "last": last, "bracket": 2, "spent": 10.0}
+    for pace in (2.0, 4.0, 8.0):
+        found = fit_budget(ROWS, 1, Pace(pace), 100.0, most=0.6, **options)
+        assert seconds_of(found, Pace(pace)) <= 0.6 * 100 - 10
+    assert (found.parallel, found.epochs) == (2, 3)
+    with pytest.raises(ConfigError, match="at least 97 s"):  # (10 + 2 candidates x 3 epochs x 8 s) / 0.6
+        fit_budget(ROWS, 1, Pace(8.0), 96.0, most=0.6, **options)
+    with pytest.raises(ConfigError, match="at least 194 s"):
+        fit_budget(ROWS, 1, Pace(8.0), 100.0, **options)
+    plan = RacePlan(1, 0.3, most=0.6)
+    assert [plan.lasting(seconds, 100.0) for seconds in (10, 45, 90)] == [0.3, 0.45, 0.6]
+    assert RacePlan(1, 0.3).lasting(90, 100.0) == 0.3
 
 
 def test_time_that_is_gone_counts() -> None:

@@ -137,6 +137,7 @@ def fit_budget(
     last: Steps = (),
     bracket: int = 0,
     steps: int | None = None,
+    most: float | None = None,
 ) -> TrainingBudget:
     """The longest training budget of which at least one race fits into its share of the budget.
 
@@ -151,6 +152,7 @@ def fit_budget(
         last: what may shrink further where not even one race fits.
         bracket: rungs that are left out, the first ones.
         steps: of the longest training; None: as usual.
+        most: the share that the smallest race may take; None: ``race``.
 
     Raises:
         ConfigError: not even the smallest race fits; it says what would.
@@ -162,8 +164,7 @@ def fit_budget(
     )
 
     def cost() -> float:
-        plan = rungs_for(training, training.epochs)
-        return member_epochs(training.parallel, 2, training.folds, training.epochs, plan) * pace.seconds
+        return seconds_of(training, pace)
 
     while members is not None and training.parallel * training.folds > members:
         if (smaller := _smaller(training, FOR_MEMORY, fixed)) is None:
@@ -176,9 +177,17 @@ def fit_budget(
             training = smaller
         while cost() > share:
             if (smaller := _smaller(training, (*FOR_ONE, *last), fixed)) is None:
-                raise _too_short(training, pace, budget, cost(), (cost() + spent) / race, spent)
+                if cost() <= (most or race) * budget - spent:
+                    break
+                raise _too_short(training, pace, budget, cost(), (cost() + spent) / (most or race), spent)
             training = smaller
     return replace(training, rungs=rungs_for(training, training.epochs))
+
+
+def seconds_of(training: TrainingBudget, pace: Pace) -> float:
+    """What one race takes."""
+    plan = rungs_for(training, training.epochs)
+    return member_epochs(training.parallel, 2, training.folds, training.epochs, plan) * pace.seconds
 
 
 def _smaller(training: TrainingBudget, steps: Steps, fixed: Sequence[str]) -> TrainingBudget | None:
