@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
 
+import pytest
+from torch import nn
+
+import dashpot
 from dashpot.core.technique import Technique
-from tests.population.helpers import demand_equal_alone, member, population
+from tests.population.helpers import demand_equal_alone, member, mlp, normed, population
 from tests.rows import ROWS, collide
 
 TECHNIQUES = {cls: row.technique for cls, row in ROWS.items() if row.technique.requires.fits("table")}
+
+
+def network(*classes: type[Technique]) -> Callable[[], nn.Module]:
+    """One with batch normalization for what acts on it alone."""
+    return normed if dashpot.normalization.GhostBatchNorm in classes else mlp
 
 
 @pytest.mark.parametrize("first", TECHNIQUES, ids=lambda cls: cls.kind())
@@ -16,8 +25,10 @@ def test_beside_every_other(first: type[Technique]) -> None:
     """Members with one technique in common, each with another one beside it, and one with none."""
     names = list(TECHNIQUES)
     others = [cls for cls in names[names.index(first) + 1 :] if not collide(first, cls)]
-    members = [member(techniques=(TECHNIQUES[first],))]
-    members += [member(techniques=(TECHNIQUES[first], TECHNIQUES[cls]), seed=k) for k, cls in enumerate(others)]
+    members = [member(network(first), (TECHNIQUES[first],))]
+    members += [
+        member(network(first, cls), (TECHNIQUES[first], TECHNIQUES[cls]), seed=k) for k, cls in enumerate(others)
+    ]
     together = population(members, epochs=2)
     together.train(2)
     for i, m in enumerate(members):
