@@ -163,6 +163,8 @@ def tidy(folder: Path) -> None:
             rest.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             folder.rmdir()
+            if folder.parent == Path("runs"):  # made for it, if it is empty
+                folder.parent.rmdir()
 
 
 def tell_unfinished(live: Any, store: Any, lost: int, processes: int, log: Path) -> None:
