@@ -9,8 +9,7 @@ import pytest
 
 from dashpot.search.racing import networks
 from dashpot.search.racing.trial import Trial
-from tests.search.helpers import TRAINING
-from tests.search.racing.test_measuring import SOME, small_task
+from tests.search.helpers import TRAINING, candidate, small_task
 
 
 @pytest.mark.parametrize(
@@ -29,6 +28,6 @@ def test_groups(monkeypatch: pytest.MonkeyPatch, populations: int, folds: int, s
 
     monkeypatch.setattr(networks, "Race", Counted)
     task = replace(small_task(), populations=populations, modality="text")
-    trials = [Trial(i, SOME[0]) for i in range(5)]
+    trials = [Trial(i, candidate()) for i in range(5)]
     networks.in_groups(task, TRAINING, trials, folds=range(folds), deadline=None, say=lambda *args: None)
     assert seen == sizes
