@@ -30,7 +30,7 @@ def show_augment(
     column: Annotated[str | None, typer.Option("--column", help="Of a file of texts: the column with them.")] = None,
 ) -> None:
     """Draw a contact sheet: some images of DATA, each beside what training would see of it. Without techniques: one
-    line for each technique on images, at its defaults.
+    line for each technique on images, at its defaults, but acting on every image.
 
     Of a file of texts (.txt, .csv, .tsv, .jsonl) print some, each above its draws.
     """
@@ -72,11 +72,12 @@ def show_augment(
         lines = [("originals", list(x.numpy()))]
         for name, kind in registry().items():
             if issubclass(kind, PictureTechnique):
+                technique = kind(p=1.0) if "p" in kind.fields() else kind()  # what it does, not how often
                 try:
-                    lines.append((name, list(draws_of(Recipe((kind(),)), x, y, classes, 1, seed)[0].x.numpy())))
+                    lines.append((name, list(draws_of(Recipe((technique,)), x, y, classes, 1, seed)[0].x.numpy())))
                 except DataError:  # not for these images, such as hue for grey ones
                     continue
-        figure = draw_sheet(lines, "Techniques on images, at their defaults", note, marked=False)
+        figure = draw_sheet(lines, "Techniques on images, at their defaults, on every image", note, marked=False)
     png, svg = save(figure, out.with_suffix(""))
     typer.echo(f"{png} and {svg.name}")
 
