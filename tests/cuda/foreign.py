@@ -75,4 +75,8 @@ def without_generators(patch: Any) -> None:
     def normal(self: Draws, shape: Sequence[int], device: Any = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(tuple(shape), device=device, dtype=dtype)
 
+    def uniform(self: Draws, shape: Sequence[int], device: Any = "cpu") -> Tensor:
+        return torch.empty(tuple(shape), device=device, dtype=torch.float32)
+
     patch.setattr(Draws, "normal", normal)
+    patch.setattr(Draws, "uniform", uniform)

@@ -132,7 +132,8 @@ class TextConv(nn.Module):
         found = self._maps(self.keep(self.vectors(words)), there)
         if self.score is None:
             # Above 0, so that no ReLU is needed. Without zeros up to the longest text this takes a fifth of the time.
-            pooled = torch.segment_reduce(found, "max", lengths=there.sum(dim=1), initial=0.0)
+            lengths = there.sum(dim=1)
+            pooled = torch.segment_reduce(found, "max", lengths=lengths, initial=0.0) if len(x) else found[:0]
         else:
             wide = found.new_zeros(*there.shape, found.shape[1])
             wide[there] = functional.relu(found)

@@ -42,8 +42,11 @@ def test_a_course_for_little_memory() -> None:
     [
         (None, 2, 1, [5]),
         ("image", 2, 1, [2, 2, 1]),
-        ("image", 2, 3, [1, 1, 1, 1, 1]),
-        ("image", 4, 3, [2, 2, 1]),
+        ("image", 2, 2, [1, 1, 1, 1, 1]),
+        ("image", 2, 3, [2, 2, 1]),  # three folds of one would leave a thread idle for a third of the time
+        ("image", 4, 3, [4, 1]),
+        ("text", 4, 2, [2, 2, 1]),
+        ("text", 1, 3, [1, 1, 1, 1, 1]),
     ],
 )
 def test_networks_that_gain_nothing_together_are_trained_one_after_another(

@@ -78,7 +78,8 @@ class _Seen:
     def __init__(self, run: Run, model: nn.Module) -> None:
         self.moment, self.clocks, self.randomness = (run.step, run.micro), run.clocks(), GlobalRandomness(model)
         kind = next((p.device.type for p in model.parameters()), "cpu")
-        self.autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        known = torch.amp.is_autocast_available(kind)
+        self.autocast = torch.get_autocast_dtype(kind) if known and torch.is_autocast_enabled(kind) else None
 
 
 class _Watch:

@@ -68,7 +68,7 @@ class SWA(Technique):
     the first of them; where a run may end early, EMA has an average at any time.
     """
 
-    summary = "averages weights of the last part of training; evaluation and the final model use the mean"
+    summary = "averages the weights of the last part; evaluation and the final model use it"
     exclusive = ("averaged weights",)
     order = 10  # after proximal steps, so that it averages what the model really is
 

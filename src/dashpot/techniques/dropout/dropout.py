@@ -27,10 +27,10 @@ LARGE = 1 << 18
 
 
 def dropout(
-    x: Float[Tensor, "*shape"], uniform: Float[Tensor, "*shape"], p: float | Float[Tensor, ""]
+    x: Float[Tensor, "*shape"], uniform: Float[Tensor, "..."], p: float | Float[Tensor, "..."]
 ) -> Float[Tensor, "*shape"]:
-    """Zero where ``uniform < p``, scale the rest by ``1 / (1 - p)``. ``p = 0`` is the identity and ``p = 1`` gives
-    zeros, gradients included.
+    """Zero where ``uniform < p``, scale the rest by ``1 / (1 - p)``; both broadcast to x. ``p = 0`` is the identity and
+    ``p = 1`` gives zeros, gradients included.
     """
     # A number stays on the CPU, from where any device takes it without a copy.
     rate = p.float() if isinstance(p, Tensor) else torch.tensor(p, dtype=torch.float32, device="cpu")

@@ -86,7 +86,7 @@ class AdversarialExamples(Technique):
     """
 
     requires = Requires(float_input=True)
-    summary = "moves inputs to where the loss is larger (a pass forward and back per step)"
+    summary = "moves inputs to where the loss is larger (a pass more per step)"
     forwards = 1
     order = 70  # after augmentation and mixing
 

@@ -77,7 +77,7 @@ class VirtualAdversarial(Technique):
     them.
     """
 
-    summary = "keeps outputs where inputs or hidden vectors change (two more passes, and one back)"
+    summary = "keeps outputs where inputs or hidden vectors change (3 passes more)"
     forwards = 2
     order = 10  # after what blends the plain loss with something else
 
@@ -151,8 +151,8 @@ def _places(view: ModelView) -> Sequence[str]:
 
 def _unit(change: Mapping[str, Tensor], otherwise: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     """Of length 1 for each sample, over all places together; ``otherwise`` where the length is 0."""
-    square = sum(t.reshape(len(t), -1).float().square().sum(dim=1) for t in change.values())
-    length = torch.as_tensor(square).sqrt()
+    squares = [t.reshape(len(t), -1).float().square().sum(dim=1) for t in change.values()]
+    length = torch.stack(squares).sum(dim=0).sqrt()
     found = {}
     for name, t in change.items():
         wide = length.reshape(-1, *[1] * (t.ndim - 1))

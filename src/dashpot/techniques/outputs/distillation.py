@@ -161,7 +161,8 @@ class Distillation(Technique):
                     "Distillation needs a teacher: a trained torch.nn.Module, or the name module:function of a function"
                     " that makes one."
                 )
-            made = self.teacher()
+            with torch.device("cpu"):  # from where it is moved to its batches
+                made = self.teacher()
             if not isinstance(made, nn.Module):
                 raise ConfigError(
                     "Distillation.teacher", "a function that makes a torch.nn.Module", type(made).__name__

@@ -60,7 +60,7 @@ class GradientPenalty(InputGradient):
     gradient left; with fused attention, which has no second derivative in torch.
     """
 
-    summary = "penalizes how much the loss changes with the input (a double backward pass)"
+    summary = "penalizes how much the loss changes with the input (two passes back)"
 
     strength: Annotated[float, Range(0.0, float("inf"), search=(1e-3, 10.0), log=True, off=0.0)] = field(
         default=0.1, kw_only=False

@@ -62,7 +62,7 @@ class JacobianPenalty(InputGradient):
     torch (use the plain one: ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``).
     """
 
-    summary = "penalizes how much outputs change with the input (a double backward pass)"
+    summary = "penalizes how much outputs change with the input (two passes back)"
 
     strength: Annotated[float, Range(0.0, float("inf"), search=(1e-4, 1.0), log=True, off=0.0)] = field(
         default=0.01, kw_only=False

@@ -89,7 +89,7 @@ class ASAM(Technique):
     move by η only.
     """
 
-    summary = "steps by the gradient at the worst point nearby, in units of each weight's size (two gradients per step)"
+    summary = "steps by the worst gradient nearby, relative to weights (two gradients per step)"
     exclusive = ("second gradient",)
     stacked = StackedASAM
     evaluations = 2

@@ -109,7 +109,7 @@ class GSAM(Technique):
     then climbs the loss.
     """
 
-    summary = "steps by the gradient at the worst point nearby, and lessens its gap (two gradients per step)"
+    summary = "steps by the worst gradient nearby, lessening its gap (two gradients per step)"
     exclusive = ("second gradient",)
     stacked = StackedGSAM
     evaluations = 2

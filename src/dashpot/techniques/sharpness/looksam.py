@@ -116,7 +116,7 @@ class LookSAM(Technique):
     that is k steps old is another one. SAM in the last part of the run only (``SAM(rho="0.05@from=90%")``) costs less.
     """
 
-    summary = "steps by the gradient at the worst point nearby, looked at in every k-th step (two gradients there)"
+    summary = "steps by the worst gradient nearby, found at every k-th step"
     exclusive = ("second gradient",)
     stacked = StackedLookSAM
     evaluations = 2
