@@ -72,7 +72,8 @@ def show_augment(
         lines = [("originals", list(x.numpy()))]
         for name, kind in registry().items():
             if issubclass(kind, PictureTechnique):
-                technique = kind(p=1.0) if "p" in kind.fields() else kind()  # what it does, not how often
+                # What it does, not how often.
+                technique = kind(**({"p": 1.0} if "p" in kind.fields() else {}))
                 try:
                     lines.append((name, list(draws_of(Recipe((technique,)), x, y, classes, 1, seed)[0].x.numpy())))
                 except DataError:  # not for these images, such as hue for grey ones
