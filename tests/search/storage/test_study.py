@@ -374,7 +374,8 @@ def test_nobody_there(scheme: str, nobody_there: int, monkeypatch: pytest.Monkey
 
 
 def test_a_server_that_restarts_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter(["the database system is starting up", "server closed the connection unexpectedly"])
+    tables = 'duplicate key value violates unique constraint "pg_type_typname_nsp_index"'
+    answers = iter(["the database system is starting up", "server closed the connection unexpectedly", tables])
     there = opening.open_storage
 
     def open_storage(url: str) -> Any:

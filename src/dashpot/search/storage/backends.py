@@ -146,11 +146,16 @@ RESTARTING = (
     "recovery",
     "terminating connection",
     "gone away",
+    # Workers that make the tables at the same time get in each other's way.
+    "duplicate key value",
+    "already exists",
 )
 
 
 def restarting(error: BaseException) -> bool:
-    """Whether a server is there, and ends or begins: it will answer soon, where a wrong address never does."""
+    """Whether a server is there, and ends, begins or makes its tables: it will answer soon, where a wrong address never
+    does.
+    """
     return any(words in str(part) for part in _chain(error) for words in RESTARTING)
 
 

@@ -21,7 +21,7 @@ from dashpot.search.storage.backends import (
 OPENING = 5.0
 """Seconds for which a first connection is tried again; a wrong address is likelier then than a restart."""
 RESTART = 60.0
-"""Seconds for which it is tried again after a server has shown that it is about to end or to begin."""
+"""Seconds for which it is tried again after a server has shown that it is there, and busy with itself."""
 
 
 def open_study(
@@ -50,7 +50,6 @@ def open_study(
         except DashpotError:
             raise
         except Exception as error:  # every backend has errors of its own
-            # Every backend has errors of its own; workers that make the tables at once also get in each other's way.
             if not patient and restarting(error):
                 patient, limit = True, time.monotonic() + RESTART
             if time.monotonic() > limit or (isinstance(error, OSError) and not passing(error)):
