@@ -124,7 +124,8 @@ class _Swap:
             own: Any = owner._parameters[leaf]
             noise = normal_of(uniform_at(key, self.clock, own.shape, own.device))
             self.held[-1].append((owner, leaf, own))
-            owner._parameters[leaf] = weight_noise(own, noise, float(self.std))  # type: ignore[assignment]  # for a call
+            noisy = weight_noise(own, noise, float(self.std))
+            owner._parameters[leaf] = noisy  # type: ignore[assignment]  # for a call
         self.clock.add_(torch.tensor([0, 1], device="cpu"))
 
     def after(self, module: nn.Module, args: Any, out: Any) -> None:

@@ -27,7 +27,7 @@ class GradientPenalty(InputGradient):
 
     .. math:: \ell_g = \ell + \frac{\lambda}{2} \Big\lVert \frac{\partial \ell}{\partial x} \Big\rVert^2
 
-    for each sample, with the plain loss ℓ that the loop gives (of several positions their mean over those that count).
+    for each sample, with the plain loss ℓ of the loop (of several positions their mean over those that count).
     To first order it is training on the worst inputs within a small ball, as adversarial examples are, at the cost of
     one more backward pass and its derivative. The input is the batch as the network gets it, after augmentation. Where
     samples share statistics (batch normalization in training mode) the gradient is that of the sum over the batch.
