@@ -86,7 +86,9 @@ def test_r_drop_under_accumulation(micro: int) -> None:
     assert len({float(out.detach().sum()) for out in model.gave}) == 2 * micro
     before = [p.detach().clone() for p in model.parameters()]
     optimizer.step()
-    assert all(not torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True) if p.grad.abs().max() > 0)
+    # The bias in front of a batch norm has a gradient of rounding only, too small to move it.
+    moved = [not torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True) if p.grad.abs().max() > 1e-4]
+    assert len(moved) == 5 and all(moved)
     assert session.step == 1
 
 
