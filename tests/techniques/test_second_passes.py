@@ -87,8 +87,11 @@ def test_r_drop_under_accumulation(micro: int) -> None:
     before = [p.detach().clone() for p in model.parameters()]
     optimizer.step()
     # The bias in front of a batch norm has a gradient of rounding only, too small to move it.
-    moved = [not torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True) if p.grad.abs().max() > 1e-4]
-    assert len(moved) == 5 and all(moved)
+    moved = [
+        not torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True) if p.grad.abs().max() > 1e-4
+    ]
+    assert len(moved) == 5
+    assert all(moved)
     assert session.step == 1
 
 

@@ -18,6 +18,7 @@ from dashpot.core.points import Verdict as Verdict
 from dashpot.core.preset import Preset
 from dashpot.core.registry import kind_of, register
 from dashpot.core.requires import Requires
+from dashpot.core.rules import Rule
 from dashpot.core.running.context import State as State
 from dashpot.core.stacks.stacked import StackedTechnique
 
@@ -41,6 +42,7 @@ class Configured(Points):
     waivers: ClassVar[Mapping[str, str]] = {}
     replaced: ClassVar[Mapping[str, str]] = {}
     preset: ClassVar[Preset | tuple[Preset, ...] | None] = None
+    rules: ClassVar[tuple[Rule, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -45,6 +45,7 @@ class Technique(Configured):
         waivers: laws that do not hold for it, each with the reason, which its card prints.
         replaced: fields of earlier versions, each with what to write now.
         preset: its place in the default search space; None: it is searched only where it is named.
+        rules: what it does not go with, and what is done about it.
 
     Raises:
         ConfigError: a field's value is not in its domain.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dashpot.core.fields.domains import Domain, FieldSpec, Range
+from dashpot.core.rules import sentence
 from dashpot.core.technique import Technique
 
 
@@ -42,6 +43,14 @@ def card(cls: type[Technique], width: int = 100) -> str:
         lines.append("  none")
     if cls.evaluations > 1:
         lines.append(f"Gradients per step: {cls.evaluations}; the optimizer is stepped with a closure.")
+    if cls.rules:
+        lines += ["", "In combination:"]
+    for rule in cls.rules:
+        lines += textwrap.wrap(
+            f"  With {rule.meets}: {sentence(rule.trouble)} {sentence(rule.outcome)}: {sentence(rule.way)}",
+            width,
+            subsequent_indent="      ",
+        )
     for law, reason in cls.waivers.items():
         lines += textwrap.wrap(f"Law not kept, {law}: {reason}", width, subsequent_indent="    ")
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from dashpot.core.errors import ConfigError, UsageError
 from dashpot.core.running.batch import reduced
-from dashpot.core.running.targets import BY_CLASS, BY_LABEL, aligned, demand_samples, is_one_of
+from dashpot.core.running.targets import BY_CLASS, BY_LABEL, BY_NUMBER, aligned, demand_samples, is_one_of
 
 Criterion = Callable[..., Any]
 _REDUCTIONS = ("mean", "sum", "batchmean", "none")
@@ -84,6 +84,10 @@ def samples_of(criterion: Criterion, out: Any, target: Any) -> Samples:
     reduction = options["reduction"]
     if reduction not in _REDUCTIONS:
         raise ConfigError("criterion.reduction", f"one of {', '.join(_REDUCTIONS)}", reduction)
+    if _blended(criterion, target):
+        found = Samples(_expected(criterion, out, target), "mean" if reduction == "none" else reduction)
+        demand_samples(found.values, out, target)
+        return found
     if is_one_of(criterion, BY_CLASS):
         found = _cross_entropies(criterion, options, out, target)
     else:
@@ -95,6 +99,21 @@ def samples_of(criterion: Criterion, out: Any, target: Any) -> Samples:
     if reduction != "none":
         _compare(criterion, found, out, target)
     return found
+
+
+def _blended(criterion: Criterion, target: Any) -> bool:
+    """Whether the targets are probabilities of classes, and the criterion takes the number of one class."""
+    return isinstance(target, Tensor) and target.is_floating_point() and is_one_of(criterion, BY_NUMBER)
+
+
+def _expected(criterion: Criterion, out: Tensor, target: Tensor) -> Tensor:
+    """The mean of each sample's losses against all classes, by its probabilities [batch, classes, ...] of these: what
+    the blend of two samples' losses is, for any loss.
+    """
+    each, columns = _with(criterion, reduction="none"), target.unbind(1)
+    number = torch.zeros_like(columns[0], dtype=torch.long)
+    losses = [share * each(out, number + k) for k, share in enumerate(columns)]
+    return torch.stack(losses).sum(0)
 
 
 def _cross_entropies(criterion: Criterion, options: dict[str, Any], out: Any, target: Tensor) -> Samples:
@@ -120,6 +139,11 @@ def own_number(criterion: Criterion, out: Any, target: Any) -> Any:
         UsageError: it compares every output with every target.
     """
     target = aligned(criterion, out, target)
+    if _blended(criterion, target) and _options(criterion) is not None:
+        found = samples_of(criterion, out, target)
+        return (
+            found.values if (_options(criterion) or {}).get("reduction") == "none" else found.reduce(found.values, None)
+        )
     value = criterion(out, target)
     if isinstance(value, Tensor):
         demand_samples(value, out, target)

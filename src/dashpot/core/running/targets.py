@@ -14,6 +14,8 @@ from dashpot.core.fields.domains import check_whole
 
 BY_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, functional.cross_entropy, functional.nll_loss)
 """torch's losses of logits or log-probabilities [batch, classes, ...] against classes or class probabilities."""
+BY_NUMBER = (nn.NLLLoss, nn.MultiMarginLoss, functional.nll_loss, functional.multi_margin_loss)
+"""torch's losses of classes that take the number of one class, and no probabilities."""
 BY_LABEL = (
     *(nn.BCEWithLogitsLoss, nn.BCELoss),
     *(functional.binary_cross_entropy_with_logits, functional.binary_cross_entropy),

@@ -11,8 +11,33 @@ from torch import Tensor
 
 from dashpot.core.errors import ConflictError
 from dashpot.core.fields.schedule import Moment, plain
+from dashpot.core.rules import Rule
 from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView
+
+RULES = (
+    Rule(
+        "average-with-exact-zeros",
+        "L1 and other penalties that make exact zeros",
+        "a mean of weights that were zero at some steps and not at others is not zero.",
+        "handled",
+        "the average is zero wherever the weight itself is.",
+    ),
+    Rule(
+        "average-with-batch-norm",
+        "batch normalization",
+        "means of running statistics are not the statistics of the averaged weights.",
+        "up to you",
+        "call dashpot.recalibrate(model, data) on the averaged model.",
+    ),
+    Rule(
+        "average-with-best-weights",
+        "early stopping",
+        "the raw weights of the best epoch are not what was scored.",
+        "handled",
+        "the weights that early stopping keeps and puts back are the average.",
+    ),
+)
 
 
 def begun(tensor: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import State, Technique
-from dashpot.techniques.averaging.averaged import averaged_tensors, begun, endless, move, with_zeros
+from dashpot.techniques.averaging.averaged import RULES, averaged_tensors, begun, endless, move, with_zeros
 
 DECAY = 0.999
 
@@ -107,6 +107,7 @@ class EMA(Technique):
     summary = "averages the weights; evaluation and the final model use the average"
     preset = Preset(order=70)
     exclusive = ("averaged weights",)
+    rules = RULES
     stacked = StackedEMA
     order = 10  # after proximal steps, so that it averages what the model really is
 

@@ -10,7 +10,7 @@ from dashpot.core.fields.domains import Range, When
 from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.technique import State, Technique
-from dashpot.techniques.averaging.averaged import averaged_tensors, begun, first_and_period, is_taken, with_zeros
+from dashpot.techniques.averaging.averaged import RULES, averaged_tensors, begun, first_and_period, is_taken, with_zeros
 
 
 class LAWA(Technique):
@@ -55,6 +55,7 @@ class LAWA(Technique):
 
     summary = "averages the latest checkpoints; evaluation and the final model use the mean"
     exclusive = ("averaged weights",)
+    rules = RULES
     order = 10  # after proximal steps, so that it averages what the model really is
 
     last: Annotated[int, Range(1, float("inf"), off=1, integer=True)] = field(default=5, kw_only=False)

@@ -11,6 +11,7 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.technique import State, Technique
 from dashpot.techniques.averaging.averaged import (
+    RULES,
     averaged_tensors,
     begun,
     endless,
@@ -70,6 +71,7 @@ class SWA(Technique):
 
     summary = "averages the weights of the last part; evaluation and the final model use it"
     exclusive = ("averaged weights",)
+    rules = RULES
     order = 10  # after proximal steps, so that it averages what the model really is
 
     start: Annotated[str, When(off=OFF)] = field(default="75%", kw_only=False)

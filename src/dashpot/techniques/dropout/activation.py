@@ -17,7 +17,7 @@ from dashpot.core.running.view import ModelView
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Handle, Technique
 from dashpot.techniques.dropout.hook import After, DropHook, place_key
-from dashpot.techniques.dropout.places import refuse_nowhere, shown, warn_before_norm, warn_single_epoch
+from dashpot.techniques.dropout.places import BEFORE_NORM, refuse_nowhere, shown, warn_before_norm, warn_single_epoch
 
 
 class StackedActivationDropout(StackedTechnique):
@@ -56,6 +56,7 @@ class ActivationDropout(Technique):
     """A dropout that acts after modules, by a hook that ``hook`` makes."""
 
     exclusive = ("dropout",)
+    rules = (BEFORE_NORM,)
 
     p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.6), off=0.0)] = field(default=0.1, kw_only=False)
     on: Annotated[Where, Selection()] = hidden

@@ -12,8 +12,18 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dashpot.core.errors import ConflictError
 from dashpot.core.fields.select import Where
+from dashpot.core.rules import Rule
 from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView
+
+BEFORE_NORM = Rule(
+    "dropout-before-batch-norm",
+    "a batch normalization behind it",
+    "dropped values have a larger variance in training than all of them in evaluation, where the normalization uses the"
+    " statistics of training (Li et al., CVPR 2019).",
+    "warned",
+    "place it behind the last batch normalization with on=.",
+)
 
 
 class DropoutOrderWarning(UserWarning):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError, ConflictError, UsageError
 from dashpot.core.fields.domains import Domain, Range
+from dashpot.core.rules import Rule
 from dashpot.core.running.context import Context
 from dashpot.core.running.nested import called
 from dashpot.core.running.view import ModelView
@@ -110,6 +111,15 @@ class Distillation(Technique):
 
     summary = "imitates a trained network"
     exclusive = ("teacher",)
+    rules = (
+        Rule(
+            "smoothing-with-distillation",
+            "label smoothing",
+            "smoothing what the teacher says makes it flatter still, and tells less of how classes are alike.",
+            "handled",
+            "whatever the recipe's order, labels are smoothed first, and the teacher's share stays as it is.",
+        ),
+    )
     order = 5  # after label smoothing, before what is added to the loss
 
     teacher: Annotated[Any, Network()] = field(default=None, kw_only=False)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.fields.domains import Choice, Range
+from dashpot.core.rules import Rule
 from dashpot.core.running.context import Context
 from dashpot.core.running.criteria import Samples
 from dashpot.core.stacks.stacked import StackedTechnique
@@ -95,6 +96,15 @@ class Flooding(Technique):
     summary = "keeps the training loss from falling below a level"
     stacked = StackedFlooding
     exclusive = ("level of the loss",)
+    rules = (
+        Rule(
+            "flooding-with-other-terms",
+            "label smoothing and whatever else is in the loss",
+            "a level for one part of the loss would let the others go on falling, and the order would decide.",
+            "handled",
+            "whatever the recipe's order, it judges the whole loss: choose the level above the entropy of the targets.",
+        ),
+    )
     order = 90  # it judges the whole loss
 
     level: Annotated[float, Range(0.0, float("inf"), search=(0.01, 0.3), log=True, off=0.0)] = field(

@@ -5,7 +5,24 @@ from __future__ import annotations
 import warnings
 
 from dashpot.core.fields.select import Where
+from dashpot.core.rules import Rule
 from dashpot.core.running.view import ModelView
+
+TWICE = Rule(
+    "decay-twice",
+    "weight_decay of the optimizer",
+    "weights shrink by both.",
+    "warned",
+    "give the optimizer weight_decay=0.",
+)
+OF_COMPUTED = Rule(
+    "penalty-of-computed-weights",
+    "weight norm, spectral norm and other parametrizations",
+    "the penalty would act on what the weight is computed from: shrinking the direction of a weight norm leaves the"
+    " weight as it is.",
+    "refused",
+    "remove the parametrization, or name what is meant by on=.",
+)
 
 
 class DoubleDecayWarning(UserWarning):

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from dashpot.core.fields.domains import Range, Selection
 from dashpot.core.fields.select import Where, weights
+from dashpot.core.rules import Rule
 from dashpot.core.running.context import Context
 from dashpot.core.running.direction import by_direction
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
-from dashpot.techniques.penalties.decay import warn_double_decay
+from dashpot.techniques.penalties.decay import OF_COMPUTED, TWICE, warn_double_decay
 from dashpot.techniques.penalties.selected import refuse_computed
 
 
@@ -84,6 +85,18 @@ class L2(Technique):
 
     summary = "adds strength x weight to the gradient"
     stacked = StackedL2
+    rules = (
+        TWICE,
+        OF_COMPUTED,
+        Rule(
+            "l2-with-adam",
+            "Adam and other adaptive optimizers",
+            "the penalty's gradient is divided by the gradient's own size: where gradients are large, weights hardly"
+            " shrink (Loshchilov and Hutter, ICLR 2019).",
+            "up to you",
+            "use WeightDecay, unless the minimum of the penalized loss is wanted.",
+        ),
+    )
 
     strength: Annotated[float, Range(0.0, float("inf"), search=(1e-6, 1e-1), log=True, off=0.0)] = field(
         default=1e-4, kw_only=False

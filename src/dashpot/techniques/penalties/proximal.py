@@ -22,6 +22,7 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
+from dashpot.techniques.penalties.decay import OF_COMPUTED
 from dashpot.techniques.penalties.fast import PLAIN, KernelTerms, Runs, map_by_kernel
 from dashpot.techniques.penalties.selected import refuse_computed, warn_coarse
 from dashpot.techniques.penalties.step_rules import (
@@ -69,6 +70,7 @@ class Proximal(Technique):
 
     stacked = StackedProximal
     exclusive = (PROXIMAL,)
+    rules = (OF_COMPUTED,)
     version = 2
     replaced = {"metric": "It is called scaling now: scaling=decoupled."}  # noqa: RUF012
     separable: ClassVar[bool] = False

@@ -15,7 +15,7 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
-from dashpot.techniques.penalties.decay import warn_double_decay
+from dashpot.techniques.penalties.decay import OF_COMPUTED, TWICE, warn_double_decay
 from dashpot.techniques.penalties.selected import refuse_computed
 
 
@@ -72,6 +72,7 @@ class WeightDecay(Technique):
 
     summary = "shrinks weights by lr x strength"
     stacked = StackedWeightDecay
+    rules = (TWICE, OF_COMPUTED)
     preset = Preset("strength=0.002..1", order=10)
 
     strength: Annotated[float, Range(0.0, float("inf"), search=(1e-4, 1.0), log=True, off=0.0)] = field(

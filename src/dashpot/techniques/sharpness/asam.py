@@ -15,7 +15,7 @@ from dashpot.core.running.view import Params
 from dashpot.core.stacks.stack import member_norms
 from dashpot.core.technique import Technique
 from dashpot.techniques.gradient.clipping import total_norm
-from dashpot.techniques.sharpness.sam import StackedSAM, displaced, each, sam_ascent
+from dashpot.techniques.sharpness.sam import IN_ORDER, NO_SCALER, StackedSAM, displaced, each, sam_ascent
 
 PLAIN = "biases"
 """The role of parameters that are not measured by their own size, as in the paper's experiments."""
@@ -91,6 +91,7 @@ class ASAM(Technique):
 
     summary = "steps by the worst gradient nearby, relative to weights (two gradients per step)"
     exclusive = ("second gradient",)
+    rules = (NO_SCALER, IN_ORDER)
     stacked = StackedASAM
     evaluations = 2
 

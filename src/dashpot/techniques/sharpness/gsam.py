@@ -12,7 +12,7 @@ from dashpot.core.fields.domains import Range
 from dashpot.core.running.context import Context
 from dashpot.core.running.view import Params
 from dashpot.core.technique import Technique
-from dashpot.techniques.sharpness.sam import StackedSAM, displaced, each, worst_point
+from dashpot.techniques.sharpness.sam import IN_ORDER, NO_SCALER, StackedSAM, displaced, each, worst_point
 
 TINY = 1e-30
 """Keeps 0/0 away where a gradient vanishes."""
@@ -111,6 +111,7 @@ class GSAM(Technique):
 
     summary = "steps by the worst gradient nearby, lessening its gap (two gradients per step)"
     exclusive = ("second gradient",)
+    rules = (NO_SCALER, IN_ORDER)
     stacked = StackedGSAM
     evaluations = 2
 

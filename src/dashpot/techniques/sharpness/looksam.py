@@ -15,7 +15,7 @@ from dashpot.core.stacks.stack import member_norms
 from dashpot.core.technique import State, Technique
 from dashpot.techniques.gradient.clipping import total_norm
 from dashpot.techniques.sharpness.gsam import member_products, total_product, without_part_along
-from dashpot.techniques.sharpness.sam import StackedSAM, displaced, each, worst_point
+from dashpot.techniques.sharpness.sam import IN_ORDER, NO_SCALER, StackedSAM, displaced, each, worst_point
 
 
 def looksam_gradient(
@@ -118,6 +118,7 @@ class LookSAM(Technique):
 
     summary = "steps by the worst gradient nearby, found at every k-th step"
     exclusive = ("second gradient",)
+    rules = (NO_SCALER, IN_ORDER)
     stacked = StackedLookSAM
     evaluations = 2
 

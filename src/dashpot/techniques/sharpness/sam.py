@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dashpot.core.fields.domains import Range
+from dashpot.core.rules import Rule
 from dashpot.core.running.context import Context
 from dashpot.core.running.direction import direction
 from dashpot.core.running.view import Params
@@ -58,6 +59,22 @@ def displaced(params: Params, there: Iterable[Tensor]) -> Iterator[None]:
 def each(numbers: Float[Tensor, " member"], ndim: int) -> Tensor:
     """Numbers per member, to be multiplied with [member, ...] of ``ndim`` axes."""
     return numbers.reshape(-1, *[1] * (ndim - 1))
+
+
+NO_SCALER = Rule(
+    "second-gradient-with-grad-scaler",
+    "torch.amp.GradScaler",
+    "a scaler takes no closure, and without one there is no second gradient.",
+    "refused",
+    "use bfloat16 autocast without a scaler.",
+)
+IN_ORDER = Rule(
+    "clipping-with-second-gradient",
+    "gradient clipping",
+    "behind it only the last gradient is bounded, in front of it both are, and the way to the worst point is another.",
+    "up to you",
+    "techniques on the gradient act in the recipe's order: GradientClipping() | SAM() bounds both gradients.",
+)
 
 
 class StackedSAM(StackedTechnique):
@@ -122,6 +139,7 @@ class SAM(Technique):
     sparse_gradients = True
     summary = "steps by the gradient at the worst point nearby (two gradients per step)"
     exclusive = ("second gradient",)
+    rules = (NO_SCALER, IN_ORDER)
     stacked = StackedSAM
     evaluations = 2
 

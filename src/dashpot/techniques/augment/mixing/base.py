@@ -12,6 +12,7 @@ from torch import Tensor
 from dashpot.core.draws import pairs_by, permutation_by, uniform_by
 from dashpot.core.errors import ConflictError, UsageError
 from dashpot.core.rng import derive_all
+from dashpot.core.rules import Rule
 from dashpot.core.running.batch import Batch
 from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView
@@ -50,6 +51,16 @@ class Mixing(Technique):
             of both; C++ then draws all at once. None: something else.
     """
 
+    rules = (
+        Rule(
+            "mixing-with-losses-of-one-class",
+            "losses that take the number of one class, such as torch.nn.NLLLoss",
+            "a blend is no number of a class, and torch refuses it.",
+            "handled",
+            "session.loss takes torch's own against each class by its share. A loss of your own gets blends: write it"
+            " for them, or pass both targets' losses mixed.",
+        ),
+    )
     numbers: ClassVar[tuple[str, ...]] = ()
     moves: ClassVar[bool] = False
     centred: ClassVar[bool | None] = None
