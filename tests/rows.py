@@ -51,6 +51,7 @@ from dashpot.techniques.outputs.gradient_penalty import gradient_square
 from dashpot.techniques.outputs.jacobian_penalty import jacobian_estimate
 from dashpot.techniques.outputs.judged import binary_divergence, divergence
 from dashpot.techniques.outputs.logit_norm import logit_norm
+from dashpot.techniques.outputs.margin import margin_term
 from dashpot.techniques.outputs.poly_loss import poly_term
 from dashpot.techniques.outputs.r_drop import r_drop
 from dashpot.techniques.outputs.self_distillation import consistency
@@ -561,7 +562,17 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.LabelSmoothing(smoothing=0.3),
+            others=(dashpot.LabelSmoothing(smoothing=0.3, prior=(0.7, 0.2, 0.1)),),
             functions=(
+                Pure(
+                    label_smoothing,
+                    lambda d: (
+                        *(normal(6, dtype=d).abs(), normal(6, 4, dtype=d, seed=1), scalar(0.3, d)),
+                        torch.tensor([[0.5, 0.3, 0.2, 0.0]], dtype=d),
+                    ),
+                    lambda loss, z, s, prior: (1 - s) * loss - s * (prior * log_softmax(z, axis=1)).sum(axis=1),
+                    strength=2,
+                ),
                 Pure(
                     label_smoothing,
                     lambda d: (normal(6, dtype=d).abs(), normal(6, 4, dtype=d, seed=1), scalar(0.3, d)),
@@ -642,6 +653,18 @@ ROWS: dict[type[Technique], Row] = {
                     focal_change,
                     lambda d: (3 * uniform(6, 4, dtype=d), scalar(1.5, d)),
                     lambda nll, g: ((1 - np.exp(-nll)) ** g - 1) * nll,
+                    strength=1,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.outputs.Margin(margin=1.0),
+            functions=(
+                Pure(
+                    margin_term,
+                    lambda d: (3 * uniform(6, 4, dtype=d), scalar(1.5, d)),
+                    # By two classes whose logits are those of p and 1 - p, one of them lower by the margin.
+                    lambda nll, m: -np.log(np.exp(-nll - m) / (np.exp(-nll - m) + 1 - np.exp(-nll))) - nll,
                     strength=1,
                 ),
             ),

@@ -10,6 +10,7 @@ from dashpot.techniques.outputs.focal_loss import FocalLoss
 from dashpot.techniques.outputs.gradient_penalty import GradientPenalty
 from dashpot.techniques.outputs.jacobian_penalty import JacobianPenalty
 from dashpot.techniques.outputs.logit_norm import LogitNorm
+from dashpot.techniques.outputs.margin import Margin
 from dashpot.techniques.outputs.poly_loss import PolyLoss
 from dashpot.techniques.outputs.r_drop import RDrop
 from dashpot.techniques.outputs.self_distillation import SelfDistillation
@@ -23,6 +24,7 @@ __all__ = [
     "GradientPenalty",
     "JacobianPenalty",
     "LogitNorm",
+    "Margin",
     "PolyLoss",
     "RDrop",
     "SelfDistillation",

@@ -48,12 +48,16 @@ def of_classes(kind: str, p: np.ndarray, y: int) -> float:
         return float((1 - p[y]) ** 2 * plain)
     if kind == "poly":
         return float(plain + 1.5 * (1 - p[y]))
+    if kind == "margin":
+        odds = [p[c] / p[y] for c in range(len(p)) if c != y]
+        return float(np.log(1 + np.exp(0.8) * np.sum(odds)))
     return float(plain - 0.3 * -(p * np.log(p)).sum())
 
 
 TECHNIQUES = {
     "focal": dashpot.outputs.FocalLoss(2.0),
     "poly": dashpot.outputs.PolyLoss(1.5),
+    "margin": dashpot.outputs.Margin(0.8),
     "confidence": dashpot.outputs.ConfidencePenalty(0.3),
 }
 

@@ -14,6 +14,7 @@ from dashpot.core.fields.domains import Choice, Domain, Flag, Name, Range, Selec
 from dashpot.core.technique import Technique
 from dashpot.techniques.augment.text.base import TextTechnique
 from dashpot.techniques.augment.text.on_ids import Ids
+from dashpot.techniques.labels.prior import Shares
 from dashpot.techniques.outputs.distillation import Network
 from dashpot.techniques.penalties.grouping import Groups
 from dashpot.testing.toys import Modality, Toy
@@ -127,6 +128,8 @@ def bad_values(domain: Domain) -> list[Any]:
         return ["nowhere.tsv", 3, {}, {"a": [""]}, {3: ["a"]}]
     if isinstance(domain, Protect):
         return ["", "(", "a*", "(a)b", 3, None]
+    if isinstance(domain, Shares):
+        return [(0.5, 0.6), (1.5, -0.5), (1.0,), "a word", 3, True]
     if isinstance(domain, Ids):
         return [(-1,), "a word", 3.5, None]
     if isinstance(domain, When):

@@ -3,6 +3,7 @@
 from dataclasses import field
 from typing import Annotated, Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import log_softmax, softplus
@@ -18,6 +19,7 @@ from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
 from dashpot.evaluation.losses import cross_entropy
 from dashpot.techniques.augment.mixing.mixed_targets import class_probabilities
+from dashpot.techniques.labels.prior import Shares, demand_classes
 from dashpot.techniques.outputs.judged import in_shape_of, is_of_labels
 
 
@@ -25,17 +27,28 @@ def label_smoothing(
     loss: Float[Tensor, "batch *rest"],
     logits: Float[Tensor, "batch classes *rest"],
     smoothing: float | Float[Tensor, ""],
+    prior: Float[Tensor, "#batch classes"] | None = None,
 ) -> Float[Tensor, "batch *rest"]:
-    """``(1 - smoothing) * loss + smoothing * (cross entropy against the uniform distribution)``."""
-    uniform = -log_softmax(logits, dim=1).mean(dim=1)
-    return (1 - smoothing) * loss + smoothing * uniform.to(loss.dtype)
+    """``(1 - smoothing) * loss + smoothing * (cross entropy against the prior)``, which is uniform where it is None."""
+    against = -log_softmax(logits, dim=1)
+    if prior is None:
+        even = against.mean(dim=1)
+    else:
+        even = (against * prior.to(against).reshape(*prior.shape, *[1] * (logits.ndim - 2))).sum(dim=1)
+    return (1 - smoothing) * loss + smoothing * even.to(loss.dtype)
 
 
 def smoothed_target(
-    target: Float[Tensor, "batch classes"], smoothing: float | Float[Tensor, "#batch 1"]
+    target: Float[Tensor, "batch classes"],
+    smoothing: float | Float[Tensor, "#batch 1"],
+    prior: Float[Tensor, "#batch classes"] | None = None,
 ) -> Float[Tensor, "batch classes"]:
-    """``(1 - smoothing) * target + smoothing / classes``: cross entropy against it is the smoothed cross entropy."""
-    return (1 - smoothing) * target + smoothing / target.shape[1]
+    """``(1 - smoothing) * target + smoothing * prior``, by default ``1 / classes``: cross entropy against it is the
+    smoothed one.
+    """
+    if prior is None:
+        return (1 - smoothing) * target + smoothing / target.shape[1]
+    return (1 - smoothing) * target + smoothing * prior.reshape(*prior.shape, *[1] * (target.ndim - 2))
 
 
 def binary_label_smoothing(
@@ -59,21 +72,25 @@ class StackedLabelSmoothing(StackedTechnique):
         self.smoothing = self.values("smoothing", 0.0)
         self.acts = any(self.smoothing)
         self.shares: dict[int, Tensor] = {}
+        self.priors: dict[int, Tensor] = {}
+        self.informed = any(t is not None and t.prior is not None for t in self.techniques)
 
     def on_target(self, y: Tensor) -> Tensor:
         if not self.acts or self.stack.plan.loss is not cross_entropy:
             return y
         y = y if y.is_floating_point() else class_probabilities(y, self.stack.outputs_count)
-        return smoothed_target(y, self._share(len(y)).reshape(-1, *[1] * (y.ndim - 1)))
+        return smoothed_target(y, self._share(len(y)).reshape(-1, *[1] * (y.ndim - 1)), self._prior(len(y), y.shape[1]))
 
     def on_loss(self, loss: Tensor, out: Tensor) -> Tensor:
         if not self.acts or self.stack.plan.loss is cross_entropy:
             return loss
         share = self._share(len(loss)).reshape(-1, *[1] * (loss.ndim - 1))
         if is_of_labels(loss, out, None, self.stack.targets):
+            if self.informed:
+                raise UsageError(NO_PRIOR)
             even = in_shape_of(loss, even_loss(out), out, None, "LabelSmoothing")
             return (1 - share) * loss + share * even.to(loss.dtype)
-        return label_smoothing(loss, out, share)
+        return label_smoothing(loss, out, share, self._prior(len(loss), out.shape[1]))
 
     def by_program(self) -> bool:
         return self.stack.plan.loss is cross_entropy
@@ -84,11 +101,30 @@ class StackedLabelSmoothing(StackedTechnique):
             self.shares[rows] = self.wide(self.smoothing, 1).repeat_interleave(rows // len(self.smoothing))
         return self.shares[rows]
 
+    def _prior(self, rows: int, classes: int) -> Tensor | None:
+        """What the target of each of the rows of all members moves to, [rows, classes]; None: all classes alike."""
+        if not self.informed:
+            return None
+        if rows not in self.priors:
+            each = [1 / classes] * classes
+            found = [each if t is None or t.prior is None else t.prior for t in self.techniques]
+            for shares in found:
+                demand_classes(tuple(shares), classes, "LabelSmoothing")
+            table = torch.tensor(found, dtype=torch.float32, device=self.stack.device)
+            self.priors[rows] = table.repeat_interleave(rows // len(found), dim=0)
+        return self.priors[rows]
+
+
+NO_PRIOR = (
+    "LabelSmoothing.prior is of classes, and the targets are yes/no labels, which move towards one half. Leave prior"
+    " out."
+)
+
 
 class LabelSmoothing(Technique):
     r"""Give every class a small share of the target.
 
-    .. math:: \ell_s = (1-s)\,\ell + s \cdot \frac1C \sum_c -\log p_c
+    .. math:: \ell_s = (1-s)\,\ell + s \sum_c \pi_c \cdot (-\log p_c), \qquad \pi_c = \frac1C \text{ or the prior}
 
     It works on the loss, not on the target, so it smooths once whatever the target is: integer classes, mixed (Mixup)
     or soft ones. ``out`` must be logits (or log-probabilities) [batch, classes, ...]. Class weights are given as sample
@@ -101,11 +137,13 @@ class LabelSmoothing(Technique):
 
     Args:
         smoothing: s in [0, 1]. 0 is off, 0.1 usual.
+        prior: the shares of the classes that the target moves to, as :func:`dashpot.labels.class_prior` counts them in
+            training targets, numbers >= 0 that sum to 1; None: all alike. With it rare classes stay rare.
 
     Raises:
         ConflictError: targets that are values.
         UsageError: ``session.loss`` got no ``out``, or one whose shape does not fit the loss; or the criterion smooths
-            labels itself.
+            labels itself; or a prior of another number of classes, or of yes/no labels.
         DataError: yes/no targets outside [0, 1].
 
     Example:
@@ -120,8 +158,8 @@ class LabelSmoothing(Technique):
 
     Paper: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016.
 
-    When not to use it: where probabilities of rare classes matter (every class gets at least about s/C), or before
-    distillation from this network.
+    When not to use it: where probabilities of rare classes matter (every class gets at least about s/C; give the
+    prior), or before distillation from this network.
     """
 
     requires = Requires(task=("classification", "multilabel"))
@@ -132,6 +170,7 @@ class LabelSmoothing(Technique):
     smoothing: Annotated[float, Range(0.0, 1.0, search=(0.01, 0.3), log=True, off=0.0)] = field(
         default=0.1, kw_only=False
     )
+    prior: Annotated[tuple[float, ...] | None, Shares()] = None
 
     def on_loss(self, loss: Tensor, out: Any, ctx: Context) -> Tensor:
         if not isinstance(out, Tensor):
@@ -143,6 +182,8 @@ class LabelSmoothing(Technique):
                 " would smooth them twice. Leave one of the two out."
             )
         if is_of_labels(loss, out, samples.target, ctx.targets):
+            if self.prior is not None:
+                raise UsageError(NO_PRIOR)
             if isinstance(y := samples.target, Tensor):
                 demand_labels(
                     y if ctx.ignore_index is None else y[y != ctx.ignore_index], "the target of LabelSmoothing"
@@ -155,4 +196,7 @@ class LabelSmoothing(Technique):
                 f"LabelSmoothing needs logits [batch, classes, ...] for a loss of shape {list(loss.shape)}, got"
                 f" {list(out.shape)}."
             )
-        return label_smoothing(loss, out, self.smoothing)
+        if self.prior is None:
+            return label_smoothing(loss, out, self.smoothing)
+        demand_classes(self.prior, out.shape[1], "LabelSmoothing")
+        return label_smoothing(loss, out, self.smoothing, torch.tensor([self.prior], device=out.device))
