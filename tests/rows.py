@@ -42,6 +42,9 @@ from dashpot.techniques.noise.adversarial_examples import ascend_length, ascend_
 from dashpot.techniques.noise.gradient_noise import gradient_noise
 from dashpot.techniques.noise.virtual_adversarial import smoothness
 from dashpot.techniques.noise.weight_noise import weight_noise
+from dashpot.techniques.normalization.spectral_norm import power_iteration, singular_value
+from dashpot.techniques.normalization.weight_norm import lengths, weight_norm
+from dashpot.techniques.normalization.weight_standardization import weight_standardization
 from dashpot.techniques.outputs.activity_penalty import absolute_sum, square_sum
 from dashpot.techniques.outputs.confidence_penalty import binary_entropy, confidence_penalty, entropy
 from dashpot.techniques.outputs.distillation import distilled
@@ -1056,6 +1059,54 @@ ROWS: dict[type[Technique], Row] = {
             others=(dashpot.normalization.GhostBatchNorm(size=7, on="name:1"),),
         ),
         Row(
+            dashpot.normalization.WeightNorm(),
+            others=(dashpot.normalization.WeightNorm(on="name:0"),),
+            functions=(
+                Pure(
+                    weight_norm,
+                    lambda d: (normal(3, 4, dtype=d), uniform(3, 1, dtype=d), (1,)),
+                    lambda v, g, dims: np.stack([g[i] * v[i] / np.sqrt(v[i] @ v[i]) for i in range(3)]),
+                ),
+                Pure(
+                    lengths,
+                    lambda d: (normal(2, 3, 4, dtype=d), (1,)),
+                    lambda v, dims: np.linalg.norm(v, axis=1, keepdims=True),
+                ),
+            ),
+        ),
+        Row(
+            dashpot.normalization.WeightStandardization(),
+            others=(dashpot.normalization.WeightStandardization(gain="1to2", on="linears | convolutions"),),
+            functions=(
+                Pure(
+                    weight_standardization,
+                    lambda d: (normal(3, 40, dtype=d), scalar(1.5, d), (1,)),
+                    lambda w, gain, dims: np.stack(
+                        [gain * (r - r.mean()) / np.sqrt(r.size * r.var() + 1e-6) for r in w]
+                    ),
+                    strength=1,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.normalization.SpectralNorm(),
+            others=(dashpot.normalization.SpectralNorm(norm=2.0, iterations=3),),
+            functions=(
+                Pure(
+                    singular_value,
+                    lambda d: (normal(3, 4, dtype=d), normal(3, dtype=d, seed=1), normal(4, dtype=d, seed=2)),
+                    lambda w, u, v: np.einsum("i,ij,j", u, w, v) / np.sqrt((u**2).sum() * (v**2).sum()),
+                ),
+                Pure(
+                    lambda w, v: torch.cat(power_iteration(w, v)),
+                    lambda d: (normal(3, 4, dtype=d), normal(4, dtype=d, seed=2)),
+                    lambda w, v: np.concatenate(
+                        [w @ v / np.linalg.norm(w @ v), w.T @ w @ v / np.linalg.norm(w.T @ w @ v)]
+                    ),
+                ),
+            ),
+        ),
+        Row(
             dashpot.averaging.SWA(start="0steps", every="1steps"),
             step=lambda w, grad, lr: w - lr * grad(w),
             others=(dashpot.averaging.SWA(start="50%"), dashpot.averaging.SWA(start="1epochs", every="20%")),
@@ -1367,7 +1418,16 @@ DROPOUTS = (
 )
 SECOND_GRADIENTS = (dashpot.SAM, dashpot.sharpness.ASAM, dashpot.sharpness.GSAM, dashpot.sharpness.LookSAM)
 AVERAGES = (dashpot.EMA, dashpot.averaging.SWA, dashpot.averaging.LAWA)
-ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS, AVERAGES)
+COMPUTED = (
+    *(dashpot.normalization.WeightNorm, dashpot.normalization.WeightStandardization),
+    dashpot.normalization.SpectralNorm,
+)
+ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS, AVERAGES, COMPUTED)
+ON_WEIGHTS = (
+    *(Proximal, dashpot.L2, dashpot.WeightDecay, dashpot.penalties.Orthogonality),
+    *(dashpot.noise.WeightNoise, dashpot.dropout.DropConnect),
+)
+"""What acts on weights cannot act on those that are computed from others."""
 ONE_OF_EACH = (
     *(dashpot.normalization.GhostBatchNorm, dashpot.averaging.Lookahead),
     *(dashpot.EarlyStopping, dashpot.dropout.StochasticDepth),
@@ -1380,5 +1440,6 @@ ONE_OF_EACH = (
 
 def collide(one: type[Technique], other: type[Technique]) -> bool:
     """By hand: two maps of the same weights, or twice what there can be once."""
-    alike = any(issubclass(one, kind) and issubclass(other, kind) for kind in ALIKE)
+    apart = any(issubclass(a, COMPUTED) and issubclass(b, ON_WEIGHTS) for a, b in ((one, other), (other, one)))
+    alike = apart or any(issubclass(one, kind) and issubclass(other, kind) for kind in ALIKE)
     return alike or (one is other and one in ONE_OF_EACH)

@@ -137,7 +137,11 @@ def test_the_output_layer_is_left_out_unless_it_is_named() -> None:
         (nn.Sequential(nn.Linear(4, 2)), "linears", "matches no module.*unless `on` names it"),
         (nn.Sequential(nn.Linear(4, 2), nn.ReLU()), "type:ReLU", r"cannot act on '1' \(ReLU\)"),
         (nn.Sequential(nn.Linear(4, 2), nn.ReLU()), "type:Linaer", "Did you mean type:Linear"),
-        (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))), "name:0", "computed from other"),
+        (
+            nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))),
+            "name:0",
+            "WeightNorm computes its weight from other",
+        ),
     ],
 )
 def test_what_it_cannot_act_on_is_refused(model: nn.Module, on: Any, told: str) -> None:

@@ -14,7 +14,7 @@ from dashpot.core.technique import Technique
 from dashpot.techniques.augment.text.base import TextTechnique
 from dashpot.techniques.penalties.penalty import Proximal
 from dashpot.testing import Toy, refused_by_name, stand_together
-from tests.rows import ROWS, collide
+from tests.rows import COMPUTED, ROWS, collide
 
 Optimize = Callable[[nn.Module], torch.optim.Optimizer]
 TOY, PICTURES, SIGNALS = Toy(), Toy(modality="image"), Toy(modality="signal")
@@ -65,7 +65,7 @@ def test_beside_a_penalty_of_the_optimizer(
     cls: type[Technique], optimize: Callable[..., torch.optim.Optimizer]
 ) -> None:
     recipe = Recipe((TECHNIQUES[cls],))
-    if issubclass(cls, Proximal):
+    if issubclass(cls, (Proximal, *COMPUTED)):
         refused_by_name(TOY, recipe, optimize=optimize, names=("L1",) if optimize is adamw else ("GroupLasso",))
     else:
         common = toy(cls)

@@ -86,10 +86,15 @@ class Points:
         attach, before everything else.
 
         ``close()`` puts the originals back, and ``export()`` contains them. What must survive that lives in tensors
-        or modules that the new module shares with the original. Parameters that go leave the optimizer, new ones join
-        it.
+        or modules that the new module shares with the original, or is written there by :meth:`settle`. Parameters that
+        go leave the optimizer, new ones join it.
         """
         raise NotImplementedError  # the session calls only what a class overrides
+
+    def settle(self, original: nn.Module, new: nn.Module) -> None:
+        """Write into a module that comes back what the one in its place by :meth:`on_build` has learned; at
+        ``close()``, and in each export.
+        """
 
     def init(self, view: ModelView, ctx: Context) -> State:
         """Named tensors and numbers to keep between steps; tensors are keyed by parameter name."""

@@ -63,7 +63,7 @@ _CASES: list[tuple[Callable[[Row], None], Callable[[Row], bool]]] = [
     (work.resume_is_exact, _always),
     (work.close_leaves_no_trace, _always),
     (work.evaluation_untouched, _at("on_batch", "on_loss", "on_model")),
-    (work.export_is_plain, _at("on_model", "weights", "final")),
+    (work.export_is_plain, _at("on_build", "on_model", "weights", "final")),
     (work.steps_as_reference, lambda row: row.step is not None),
     (codec_round_trip, _always),
     (fields_refuse, _always),

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from dashpot.core.errors import ConflictError
 from dashpot.core.recipe import Recipe
+from dashpot.core.running.modes import evaluating
 from dashpot.core.running.session import Session
 from dashpot.testing.toys import Toy, adam, load, same, save, start, state, step
 
@@ -74,12 +75,16 @@ def _hooks(model: nn.Module, optimizer: Any) -> list[Any]:
 
 
 def _demand_plain(toy: Toy, model: nn.Module, optimizer: Optimizer, session: Session, recipe: Recipe) -> None:
-    before = state(model)
+    before, x = state(model), toy.data()[0]
+    with evaluating(model):
+        expected = model(x)
     session.close()
     assert not _hooks(model, optimizer), f"{recipe} leaves hooks behind"
     plain = toy.network()
     assert list(model.state_dict()) == list(plain.state_dict()), f"{recipe} changes the keys of the state"
-    same(state(model), before, f"{recipe} moves weights when it is closed")
-    plain.load_state_dict(before)
-    x = toy.data()[0]
+    after = state(model)
+    same(after, {name: t for name, t in before.items() if name in after}, f"{recipe} moves weights when it is closed")
+    with evaluating(model):
+        assert torch.equal(model(x), expected), f"{recipe} evaluates otherwise when it is closed"
+    plain.load_state_dict(after)
     assert torch.equal(pickle.loads(pickle.dumps(model))(x), plain(x)), f"{recipe} leaves a model that acts otherwise"

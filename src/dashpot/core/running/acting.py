@@ -83,7 +83,7 @@ class Acting:
         conflicts.check_wrapper(view, self.at)
         for _, ctx in self.at["on_build"]:
             for name, module in ctx.technique.on_build(view, ctx).items():
-                self._replaced.append(Replaced(view, name, module))
+                self._replaced.append(Replaced(view, name, module, ctx.technique.settle))
                 self._handles.append(self._replaced[-1])
 
         def check() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
+from torch.nn.utils import parametrize
 
 ABSENT = object()
 """What an attribute was that the module did not have."""
@@ -25,6 +27,8 @@ class Guest:
         self.hooks, self.attributes = frozenset(hooks), dict(attributes)
         _guests.setdefault(module, []).append(self)
         module.__dict__["__getstate__"] = functools.partial(_state, weakref.ref(module))
+        if parametrize.is_parametrized(module):  # torch gives these a way of their own into deep copies
+            module.__dict__["__deepcopy__"] = functools.partial(_deep_copy, weakref.ref(module))
 
     def remove(self) -> None:
         """Nothing is kept out any more; hooks and attributes are for the caller to take away."""
@@ -35,6 +39,7 @@ class Guest:
         left.remove(self)
         if not left:
             del _guests[module], module.__dict__["__getstate__"]
+            module.__dict__.pop("__deepcopy__", None)
 
 
 def hooks_of(model: nn.Module) -> dict[nn.Module, set[int]]:
@@ -61,9 +66,24 @@ def _state(held: weakref.ref[nn.Module]) -> Any:
     module = held()
     assert module is not None
     state = type(module).__getstate__(module)  # type: ignore[no-untyped-call]  # of object
-    if not isinstance(state, dict):
-        return state
-    state = {name: value for name, value in state.items() if name != "__getstate__"}
+    return _without_guests(module, state) if isinstance(state, dict) else state
+
+
+def _deep_copy(held: weakref.ref[nn.Module], memo: dict[int, Any]) -> nn.Module:
+    """A deep copy of a module without its guests."""
+    module = held()
+    assert module is not None
+    if id(module) in memo:
+        known: nn.Module = memo[id(module)]
+        return known
+    made: nn.Module = type(module).__new__(type(module))
+    memo[id(module)] = made
+    made.__dict__ = copy.deepcopy(_without_guests(module, vars(module)), memo)
+    return made
+
+
+def _without_guests(module: nn.Module, state: dict[str, Any]) -> dict[str, Any]:
+    state = {name: value for name, value in state.items() if name not in ("__getstate__", "__deepcopy__")}
     for guest in _guests.get(module, ()):
         for name, value in state.items():
             if "_hooks" in name and isinstance(value, dict) and not guest.hooks.isdisjoint(value):

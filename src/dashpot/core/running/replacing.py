@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
+from dashpot.core.axes import STANDARD
 from dashpot.core.errors import ConflictError
 from dashpot.core.running.tensors import put, tensors
 from dashpot.core.running.view import ModelView
@@ -19,17 +20,22 @@ class Replaced:
     Parameters that the model no longer has leave their optimizer group with their state; those that it now has join the
     group of the ones that left (else of the module that was there).
 
+    Args:
+        settle: writes into the original, before it comes back, what its replacement has learned.
+
     Raises:
         ConflictError: the model has no such module.
     """
 
-    def __init__(self, view: ModelView, name: str, new: nn.Module) -> None:
+    def __init__(
+        self, view: ModelView, name: str, new: nn.Module, settle: Callable[[nn.Module, nn.Module], None]
+    ) -> None:
         if not name or name not in view.modules:
             raise ConflictError(
                 f"there is no module {name!r} to replace in {type(view.model).__name__}, which has"
                 f" {', '.join(filter(None, view.modules))}."
             )
-        self._view, self.original, self.new = view, view.modules[name], new
+        self._view, self.original, self.new, self.settle = view, view.modules[name], new, settle
         device = next((p.device for p in self.original.parameters()), None)
         new.to(device) if device is not None else None
         new.train(self.original.training)
@@ -47,6 +53,7 @@ class Replaced:
     def _change_groups(self, gone: set[int], owned: set[int]) -> None:
         optimizer = self._view.optimizer
         self._groups = [(group, list(group["params"])) for group in optimizer.param_groups]
+        self._beside = [{name: list(group[name]) for name in _BESIDE if name in group} for group, _ in self._groups]
         self._state: dict[Tensor, Any] = {}
         home = next((g for wanted in (gone, owned) for g, ps in self._groups if any(id(p) in wanted for p in ps)), None)
         if home is None and not owned:
@@ -55,23 +62,28 @@ class Replaced:
             for p in params:
                 if id(p) in gone and p in optimizer.state:
                     self._state[p] = optimizer.state.pop(p)
-            group["params"][:] = [p for p in params if id(p) not in gone]
+            _refill(group, [p for p in params if id(p) not in gone])
         if home is not None:
-            home["params"].extend(self._joined)
+            _refill(home, [*home["params"], *self._joined])
 
     def remove(self) -> None:
         """The original is back, and in the optimizer what was there before; groups and parameters that came since
         stay.
         """
+        self.settle(self.original, self.new)
         for parent, key in self._places:
             parent._modules[key] = self.original
         self.original.train(self.new.training)
         optimizer, joined = self._view.optimizer, {id(p) for p in self._joined}
         for p in self._joined:
             optimizer.state.pop(p, None)
-        for group, params in self._groups:
+        for (group, params), beside in zip(self._groups, self._beside, strict=True):
             known = joined | {id(p) for p in params}
-            group["params"][:] = [*params, *(p for p in group["params"] if id(p) not in known)]
+            later = [p for p in group["params"] if id(p) not in known]
+            for name, values in beside.items():
+                told = {id(p): value for p, value in zip(group["params"], group[name], strict=True)}
+                group[name][:] = [*values, *(told[id(p)] for p in later)]
+            group["params"][:] = [*params, *later]
         optimizer.state.update(self._state)
         self._view.look()
 
@@ -82,10 +94,24 @@ def plain_copy(model: nn.Module, replaced: Sequence[Replaced], final: dict[str, 
     """
     twin, pairs = copy.deepcopy((model, [(one.original, one.new) for one in replaced]))
     put(tensors(twin), final)
-    for original, new in reversed(pairs):
+    for (original, new), one in zip(reversed(pairs), reversed(replaced), strict=True):
+        one.settle(original, new)
         for parent, key in _places(twin, new):
             parent._modules[key] = original
     return twin
+
+
+_BESIDE: dict[str, Any] = {"penalized": False, "axes": STANDARD}
+"""What an optimizer of ours keeps in a group for each of its parameters, and what it keeps for one that joins."""
+
+
+def _refill(group: dict[str, Any], params: list[Tensor]) -> None:
+    """The group with these parameters in place of its own."""
+    for name, joined in _BESIDE.items():
+        if name in group:
+            told = {id(p): value for p, value in zip(group["params"], group[name], strict=True)}
+            group[name][:] = [told.get(id(p), joined) for p in params]
+    group["params"][:] = params
 
 
 def _places(model: nn.Module, module: nn.Module) -> list[tuple[nn.Module, str]]:

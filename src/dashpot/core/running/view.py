@@ -225,7 +225,10 @@ class ModelView:
             if (
                 name
                 and any(on.matches(alias, name, module) for alias in aliases)
-                and not (on.names_role("everything") and any(module.children()))
+                and not (
+                    on.names_role("everything") and any(n != "parametrizations" for n, _ in module.named_children())
+                )
+                and "parametrizations" not in name.split(".")
             ):
                 chosen[name] = module
         return chosen

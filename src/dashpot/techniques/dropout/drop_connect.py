@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dashpot.core.errors import ConflictError
 from dashpot.core.fields.domains import Range, Selection
 from dashpot.core.fields.select import Where
+from dashpot.core.running.computed import computed
 from dashpot.core.running.context import Context
 from dashpot.core.running.copies import Guest
 from dashpot.core.running.view import ModelView
@@ -92,11 +93,12 @@ class DropConnect(Technique):
                 f"DropConnect cannot act on {wrong!r} ({type(chosen[wrong]).__name__}): it drops the weights of linear,"
                 " bilinear, convolutional and recurrent layers. Choose such layers with on=."
             )
-        computed = next((n for n, m in chosen.items() if getattr(m, "parametrizations", None) is not None), None)
-        if computed is not None:
+        made = computed(view.modules)
+        found = next(((n, c.how) for n, m in chosen.items() for c in made.values() if c.module is m), None)
+        if found is not None:
             raise ConflictError(
-                f"DropConnect cannot act on {computed!r}: its weight is computed from other parameters. Leave it out"
-                " with on=."
+                f"DropConnect cannot act on {found[0]!r}: {found[1]} computes its weight from other"
+                " parameters. Leave it out with on=."
             )
         warn_single_epoch(self, ctx)
 

@@ -18,6 +18,7 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView
 from dashpot.core.technique import Handle, Technique
 from dashpot.techniques.dropout.hook import place_key
+from dashpot.techniques.penalties.selected import refuse_computed
 
 
 def weight_noise(
@@ -43,7 +44,7 @@ class WeightNoise(Technique):
 
     Raises:
         ConflictError: no parameter matches ``on``; a compiled model; parameters of ``nn.LSTM`` and its like, which keep
-            them in a list of their own; complex ones; a model that FSDP2 shards.
+            them in a list of their own; complex ones; weights that are computed from others; a model that FSDP2 shards.
 
     Example:
         >>> import torch, dashpot
@@ -74,6 +75,7 @@ class WeightNoise(Technique):
     def check(self, view: ModelView, ctx: Context) -> None:
         if view.sharded:
             raise ConflictError("WeightNoise cannot act on weights that FSDP2 shards. Leave it out.")
+        refuse_computed("WeightNoise", self.on, view)
         for name in view.names(self.on):
             owner = view.modules[name.rpartition(".")[0]]
             if isinstance(owner, nn.RNNBase):
