@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +60,7 @@ class ComputedWeight(Technique):
     """
 
     exclusive = ("computed weights",)
-    head = True
+    head: ClassVar[bool] = True
     on: Annotated[Where, Selection()] = Where.role("linears") | Where.role("convolutions")
 
     def rule(self, layer: nn.Module, weight: Tensor, key: int, ctx: Context) -> Rule:

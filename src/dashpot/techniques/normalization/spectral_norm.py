@@ -22,7 +22,8 @@ def singular_value(
     w: Float[Tensor, "outputs inputs"], u: Float[Tensor, " outputs"], v: Float[Tensor, " inputs"]
 ) -> Float[Tensor, ""]:
     """``u w v`` for vectors of any length, scaled to length 1: averages of them are shorter."""
-    return (u / u.norm()) @ w @ (v / v.norm())
+    value: Tensor = (u / u.norm()) @ w @ (v / v.norm())
+    return value
 
 
 def power_iteration(
