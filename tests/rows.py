@@ -1111,6 +1111,7 @@ ROWS: dict[type[Technique], Row] = {
             step=lambda w, grad, lr: w - lr * grad(w),
             others=(dashpot.averaging.SWA(start="50%"), dashpot.averaging.SWA(start="1epochs", every="20%")),
         ),
+        Row(dashpot.averaging.Snapshots(cycles=3), others=(dashpot.averaging.Snapshots(cycles=1),)),
         Row(
             dashpot.averaging.LAWA(last=3, every="1steps"),
             step=lambda w, grad, lr: w - lr * grad(w),
@@ -1425,11 +1426,11 @@ COMPUTED = (
 ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS, AVERAGES, COMPUTED)
 ON_WEIGHTS = (
     *(Proximal, dashpot.L2, dashpot.WeightDecay, dashpot.penalties.Orthogonality),
-    *(dashpot.noise.WeightNoise, dashpot.dropout.DropConnect),
+    *(dashpot.noise.WeightNoise, dashpot.dropout.DropConnect, dashpot.averaging.Snapshots),
 )
-"""What acts on weights cannot act on those that are computed from others."""
+"""What acts on weights, or keeps them by name, cannot do so with those that are computed from others."""
 ONE_OF_EACH = (
-    *(dashpot.normalization.GhostBatchNorm, dashpot.averaging.Lookahead),
+    *(dashpot.normalization.GhostBatchNorm, dashpot.averaging.Lookahead, dashpot.averaging.Snapshots),
     *(dashpot.EarlyStopping, dashpot.dropout.StochasticDepth),
     *(dashpot.dropout.EmbeddingDropout, dashpot.augment.ManifoldMixup, dashpot.outputs.Flooding),
     *(dashpot.outputs.LogitNorm, dashpot.outputs.Distillation, dashpot.noise.WeightNoise),
@@ -1440,6 +1441,9 @@ ONE_OF_EACH = (
 
 def collide(one: type[Technique], other: type[Technique]) -> bool:
     """By hand: two maps of the same weights, or twice what there can be once."""
-    apart = any(issubclass(a, COMPUTED) and issubclass(b, ON_WEIGHTS) for a, b in ((one, other), (other, one)))
+    apart = any(
+        issubclass(a, COMPUTED) and issubclass(b, (*ON_WEIGHTS, dashpot.averaging.Snapshots))
+        for a, b in ((one, other), (other, one))
+    )
     alike = apart or any(issubclass(one, kind) and issubclass(other, kind) for kind in ALIKE)
     return alike or (one is other and one in ONE_OF_EACH)

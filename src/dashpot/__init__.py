@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from dashpot.stopping import EarlyStopping
     from dashpot.techniques.penalties.strengths import max_strength, resolve_strengths
     from dashpot.training.ensemble_gap import EnsembleGap, dropout_ensemble_gap
+    from dashpot.training.ensembles import ensemble_predict
     from dashpot.training.folding import fold_batch_norm
     from dashpot.training.loop import FitResult, fit
     from dashpot.training.mc_dropout import MCResult, mc_predict
@@ -110,6 +111,7 @@ __all__ = [
     "averaging",
     "dropout",
     "dropout_ensemble_gap",
+    "ensemble_predict",
     "finetune_groups",
     "fit",
     "fold_batch_norm",
@@ -184,6 +186,7 @@ _HOMES = {
     "WeightDecay": "dashpot.penalties",
     "Where": "dashpot.core.fields.select",
     "dropout_ensemble_gap": "dashpot.training.ensemble_gap",
+    "ensemble_predict": "dashpot.training.ensembles",
     "finetune_groups": "dashpot.training.finetune",
     "fit": "dashpot.training.loop",
     "fold_batch_norm": "dashpot.training.folding",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dashpot.core.errors import ConflictError, DivergedError, UnknownNameError
@@ -22,6 +22,7 @@ from dashpot.core.running.nested import rows as rows_of
 from dashpot.core.technique import Technique
 from dashpot.core.threads import scoped
 from dashpot.evaluation.losses import SCORES, Criterion
+from dashpot.techniques.averaging.snapshots import Snapshots, snapshots
 from dashpot.techniques.penalties.strengths import resolve_strengths
 from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.batches import Batches
@@ -58,6 +59,7 @@ class FitResult:
         tta: how answers are averaged over versions of each image, or ``None``.
         targets: what it averages: probabilities of ``"classes"`` or ``"multilabel"``, or ``"values"``.
         modality: of the inputs, as it was said.
+        snapshots: what :class:`~dashpot.averaging.Snapshots` has kept, the oldest first, for ``ensemble_predict``.
         predictor: what to predict with: ``model``, with its test-time augmentation where there is one.
 
     Example:
@@ -78,6 +80,7 @@ class FitResult:
     tta: TTA | None = None
     targets: str | None = field(default=None, repr=False)
     modality: str | None = field(default=None, repr=False)
+    snapshots: tuple[dict[str, Tensor], ...] = field(default=(), repr=False)
 
     @property
     def predictor(self) -> nn.Module:
@@ -254,7 +257,8 @@ def fit(
     model.eval()
     took = time.perf_counter() - started
     ended = training.stopped, plan, training.best_epoch, training.diverged
-    return FitResult(model, training.history, *ended, took, averaging, averaged_as(task), modality)
+    kept = snapshots(session) if any(isinstance(t, Snapshots) for t in recipe) else ()
+    return FitResult(model, training.history, *ended, took, averaging, averaged_as(task), modality, kept)
 
 
 def _check_monitors(recipe: Recipe, held_out: Batches | None, targets: str | None = None, single: bool = False) -> None:
