@@ -1131,6 +1131,23 @@ ROWS: dict[type[Technique], Row] = {
             ),
         ),
         Row(
+            dashpot.stopping.DivergenceStopping(factor=3.0),
+            others=(dashpot.stopping.DivergenceStopping(monitor="val_loss", factor=2.0, restore=False),),
+            scores=("train_loss", "val_loss"),
+        ),
+        Row(
+            dashpot.stopping.MultiMetricStopping("val_loss,val_rmse:min", patience=1),
+            others=(dashpot.stopping.MultiMetricStopping("val_loss", when="any", restore=False),),
+            scores=("val_loss", "val_rmse"),
+        ),
+        Row(
+            dashpot.stopping.PrecheltStopping(alpha=5.0),
+            others=(dashpot.stopping.PrecheltStopping(criterion="pq", alpha=0.5, strip=3, restore=False),),
+            scores=("val_loss", "train_loss"),
+        ),
+        Row(dashpot.stopping.TimeLimit("1h")),
+        Row(dashpot.stopping.StopFile("no-such-file-here")),
+        Row(
             dashpot.EarlyStopping(patience=1),
             others=(dashpot.EarlyStopping(monitor="val_loss", patience=3, restore=False),),
         ),
@@ -1423,7 +1440,8 @@ COMPUTED = (
     *(dashpot.normalization.WeightNorm, dashpot.normalization.WeightStandardization),
     dashpot.normalization.SpectralNorm,
 )
-ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS, AVERAGES, COMPUTED)
+BEST_WEIGHTS = (dashpot.EarlyStopping, dashpot.stopping.MultiMetricStopping, dashpot.stopping.PrecheltStopping)
+ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS, AVERAGES, COMPUTED, BEST_WEIGHTS)
 ON_WEIGHTS = (
     *(Proximal, dashpot.L2, dashpot.WeightDecay, dashpot.penalties.Orthogonality),
     *(dashpot.noise.WeightNoise, dashpot.dropout.DropConnect, dashpot.averaging.Snapshots),

@@ -13,8 +13,20 @@ from typing import Any
 from dashpot.core.errors import ConfigError
 from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.fields.schedule import SHAPES, Moment, Schedule
+from dashpot.training.plateau import Plateau, reduce_on_plateau
 
-__all__ = ["Moment", "Rate", "Schedule", "cosine", "cyclic", "linear", "swa", "window"]
+__all__ = [
+    "Moment",
+    "Plateau",
+    "Rate",
+    "Schedule",
+    "cosine",
+    "cyclic",
+    "linear",
+    "reduce_on_plateau",
+    "swa",
+    "window",
+]
 
 STEPS = 10**6
 """Into so many a run is divided where only its progress is known."""

@@ -39,6 +39,7 @@ from dashpot.techniques.labels.label_smoothing import LabelSmoothing
 from dashpot.techniques.penalties.l1 import L1
 from dashpot.techniques.penalties.strengths import resolve_strengths
 from dashpot.techniques.penalties.weight_decay import WeightDecay
+from dashpot.techniques.stopping.best_weights import watches_held_out, watches_more
 from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.builtin import TrainingLength, exact_zeros, in_units, network_for, split_scores, train
 from dashpot.training.loop import DivergenceWarning
@@ -108,11 +109,7 @@ def train_together(
     if slow or length.epochs is None or length.budget is not None:
         return {}
     started = time.perf_counter()
-    alone = {
-        name
-        for name, recipe in recipes.items()
-        if any(isinstance(t, EarlyStopping) and not t.monitor.startswith("val_") for t in recipe)
-    }
+    alone = {name for name, recipe in recipes.items() if watches_more(recipe)}
 
     def make() -> nn.Module:
         return network_for(problem, prepared)
@@ -120,7 +117,7 @@ def train_together(
     def member(recipe: Recipe) -> Member:
         with initial_weights(seed):
             known = resolve_strengths(recipe, make(), prepared.part(split.train))
-        watch = split.valid if any(isinstance(t, EarlyStopping) for t in recipe) else None
+        watch = split.valid if watches_held_out(recipe) else None
         return Member(make=make, recipe=known, lr=length.lr, seed=seed, rows=split.train, watch=watch)
 
     together = [name for name in recipes if name not in alone]

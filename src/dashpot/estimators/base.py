@@ -29,7 +29,7 @@ from dashpot.search.config import SearchConfig
 from dashpot.search.fixed import checked_options, fixed_network
 from dashpot.search.outcome.tested import AUTO as TTA_AUTO
 from dashpot.search.tune import tune
-from dashpot.techniques.stopping.early_stopping import EarlyStopping
+from dashpot.techniques.stopping.best_weights import watches_held_out
 from dashpot.training.loop import fit
 from dashpot.training.versions import TTA
 
@@ -160,7 +160,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         n = len(inputs)
         train, valid = np.arange(n), None
         # Rows are held out only where something watches them.
-        if any(isinstance(t, EarlyStopping) for t in self.recipe_) and n >= 5:
+        if watches_held_out(self.recipe_) and n >= 5:
             groups = np.unique(strata, return_counts=True)[1] if strata is not None else np.array([n])
             stratify = (
                 strata

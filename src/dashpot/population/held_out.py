@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dashpot.core.running.criteria import own_number
 from dashpot.evaluation.losses import Criterion, metrics_of
+from dashpot.evaluation.refined import REFINED, refinable, refined_loss
 from dashpot.population.members import Data
 
 
@@ -27,10 +28,13 @@ class HeldOutScores(Mapping[str, float]):
     def __getitem__(self, name: str) -> float:
         if name == "val_loss" and self._weight is None:
             return float(own_number(self._loss, self._out, self._y).double().mean())
+        if name == f"val_{REFINED}" and refinable(self._y, self._targets):
+            return refined_loss(self._out, self._y, weight=self._weight, targets=self._targets)
         return self._all[name]
 
     def __contains__(self, name: object) -> bool:
-        return name == "val_loss" or name in self._all
+        refined = name == f"val_{REFINED}" and refinable(self._y, self._targets)
+        return name == "val_loss" or refined or name in self._all
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._all)

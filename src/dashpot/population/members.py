@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashpot.core.errors import ConfigError, DataError
+from dashpot.core.errors import ConfigError, ConflictError, DataError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights, seeded
 from dashpot.core.running.batch import Batch, unit_range
 from dashpot.core.running.criteria import reduces
 from dashpot.evaluation.losses import Criterion, default_criterion, is_classification
+from dashpot.techniques.stopping.best_weights import Stopping
 from dashpot.training.task import check_targets, task_of
 
 Make = Callable[[], nn.Module]
@@ -40,6 +41,9 @@ class Member:
         shape: members of one shape (with as many rows and batches as large) are trained together; anything hashable
             that names the architecture.
         batch_size: rows per step; None: the plan's.
+
+    Raises:
+        ConflictError: a technique that ends one training by a clock or a file.
     """
 
     make: Make = field(repr=False)
@@ -54,6 +58,8 @@ class Member:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "recipe", Recipe.coerce(self.recipe))
+        for one in (t for t in self.recipe if isinstance(t, Stopping) and not t.watching):
+            raise ConflictError(f"{one} ends one training, and a population has many side by side. Leave it out.")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from dashpot.evaluation.losses import metrics_of, predict
+from dashpot.evaluation.losses import predict
+from dashpot.population.held_out import HeldOutScores
 from dashpot.population.members import Data, Member, Plan, initial
 from dashpot.population.own_random import own_random
 from dashpot.training.batches import Batches
@@ -78,16 +79,14 @@ class SequentialTrainer:
             self.objective[k] = float(steps.total) / len(self._batches[k])
             self.failed[k] = not np.isfinite(self.objective[k])
             if member.watch is not None and not self.failed[k]:
-                measured = self._measured(k, self.data.index(member, member.watch), member.watch)
-                scores = {f"val_{name}": value for name, value in measured.items()}
+                scores = self._measured(k, self.data.index(member, member.watch), member.watch)
                 verdict = self._sessions[k].epoch(scores)
                 self.done[k] = verdict.stop
                 self.best_epochs[k] = self.epoch if verdict.best else self.best_epochs[k]
         self.step += len(self._batches[0]) if self._batches else 0
 
-    def _measured(self, k: int, places: Tensor, rows: np.ndarray) -> dict[str, float]:
-        y, weight = self.data.y[places], self.data.weights(places)
-        return metrics_of(self._outputs(k, rows), y, self.plan.loss, weight=weight, targets=self.data.targets)
+    def _measured(self, k: int, places: Tensor, rows: np.ndarray) -> HeldOutScores:
+        return HeldOutScores(self._outputs(k, rows), self.data, places, self.plan.loss)
 
     def outputs(self, rows: Sequence[np.ndarray]) -> list[Tensor]:
         """Each member's outputs for its rows, in evaluation mode."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dashpot.core.errors import ConfigError, DashpotError, UnknownNameError
+from dashpot.core.errors import ConfigError, ConflictError, DashpotError, UnknownNameError
 from dashpot.core.recipe import Recipe
 from dashpot.core.running.view import ModelView
 from dashpot.core.technique import Technique
@@ -22,13 +22,14 @@ from dashpot.evaluation.cross_validation import enough_rows
 from dashpot.evaluation.cross_validation import folds as split_folds
 from dashpot.evaluation.losses import SCORES
 from dashpot.evaluation.metrics import Metric, find_metric, positive_of, rarer_class, with_positive
+from dashpot.evaluation.refined import REFINED
 from dashpot.population.members import built
 from dashpot.search.config import SearchConfig
 from dashpot.search.networks import factory
 from dashpot.search.racing.task import Task, equal_folds
 from dashpot.search.racing.trial import POPULATION, Say
 from dashpot.search.space.space import Space
-from dashpot.techniques.stopping.early_stopping import EarlyStopping
+from dashpot.techniques.stopping.best_weights import Stopping
 from dashpot.training.setup import adamw_for
 
 Note = Callable[[str], None]
@@ -98,11 +99,15 @@ def demand_searchable(space: Space, task: Task, schedule: str, *, named: bool) -
             where the network that it is relative to changes.
         ConflictError: a technique that the network cannot have.
     """
-    stopping = [(part.name, part.base) for part in space.techniques if isinstance(part.base, EarlyStopping)]
+    stopping = [(part.name, part.base) for part in space.techniques if isinstance(part.base, Stopping)]
     known = watched(task)
     for name, base in stopping:
-        if base.monitor not in known:
-            raise UnknownNameError(f"{name}.monitor", base.monitor, known, "A race scores held-out rows only.")
+        if not base.watching:
+            way = "Leave it out; --budget (budget=) ends a search in time, and Ctrl-C at any time."
+            raise ConflictError(f"{name} ends one training, and a search trains many side by side. {way}")
+        for monitor in base.watching:
+            if monitor not in known:
+                raise UnknownNameError(f"{name}.monitor", monitor, known, "A race scores held-out rows only.")
     for part in space.techniques:
         relative = getattr(part.base, "relative", None)
         if schedule == POPULATION and relative is not None:
@@ -118,7 +123,8 @@ def demand_searchable(space: Space, task: Task, schedule: str, *, named: bool) -
 
 def watched(task: Task) -> tuple[str, ...]:
     """The scores that early stopping can watch in a race."""
-    return tuple(f"val_{name}" for name in SCORES["classes" if task.classes else "values"])
+    refined = (REFINED,) if task.classes else ()
+    return tuple(f"val_{name}" for name in (*SCORES["classes" if task.classes else "values"], *refined))
 
 
 def conflicts(space: Space, task: Task) -> set[frozenset[str]]:

@@ -17,6 +17,8 @@ from dashpot.techniques.augment.text.on_ids import Ids
 from dashpot.techniques.labels.prior import Shares
 from dashpot.techniques.outputs.distillation import Network
 from dashpot.techniques.penalties.grouping import Groups
+from dashpot.techniques.stopping.multi_metric_stopping import Monitors
+from dashpot.techniques.stopping.time_limit import Duration
 from dashpot.testing.toys import Modality, Toy
 from dashpot.texts.functions import Function
 from dashpot.texts.protecting import Protect
@@ -132,6 +134,10 @@ def bad_values(domain: Domain) -> list[Any]:
         return [(0.5, 0.6), (1.5, -0.5), (1.0,), "a word", 3, True]
     if isinstance(domain, Ids):
         return [(-1,), "a word", 3.5, None]
+    if isinstance(domain, Duration):
+        return ["", "a word", "-1s", 0, math.inf, True, None]
+    if isinstance(domain, Monitors):
+        return ["", "val_accuracy", "val_loss:up", "val_loss,val_loss:max", 3, None]
     if isinstance(domain, When):
         return ["", "a word", "-1steps", "101%", "5", 3, 0.75, None]
     if isinstance(domain, Name):

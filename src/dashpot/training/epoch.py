@@ -19,6 +19,7 @@ from dashpot.core.running.nested import called
 from dashpot.core.running.session import Session
 from dashpot.core.running.targets import class_codes
 from dashpot.evaluation.losses import Criterion, metrics_of, targets_of
+from dashpot.evaluation.refined import REFINED, refined_loss
 from dashpot.training.batches import Batches
 from dashpot.training.clock import Clock
 
@@ -97,10 +98,11 @@ def measure(
     targets: str | None,
     limit: int | None = None,
     ignore_index: int | None = None,
+    refined: bool = False,
 ) -> dict[str, float]:
     """Scores on the untouched truth, as :func:`~dashpot.evaluation.losses.metrics_of` gives them: weighted by the rows'
     weights, without positions that a mask or ``ignore_index`` leaves out. Where outputs or targets are no tensors, or
-    outputs are something else than the targets, the loss alone.
+    outputs are something else than the targets, the loss alone. ``refined``: with the log loss after temperature.
     """
     # Inputs are not kept: as floats, images take more memory than all else.
     pairs = [(called(model, batch.x), batch.replace(x=None)) for batch in batches.in_order(limit)]
@@ -112,13 +114,11 @@ def measure(
         measured["loss"] = _loss(pairs, criterion)
         pairs = [_kept(out, batch, ignore_index if ignored else None) for out, batch in pairs]
     weights = [batch.weight for _, batch in pairs if batch.weight is not None]
-    found = metrics_of(
-        torch.cat([out for out, _ in pairs]),
-        torch.cat([batch.truth for _, batch in pairs]),
-        criterion,
-        weight=torch.cat(weights) if weights else None,
-        targets=targets,
-    )
+    out, y = torch.cat([out for out, _ in pairs]), torch.cat([batch.truth for _, batch in pairs])
+    weight = torch.cat(weights) if weights else None
+    found = metrics_of(out, y, criterion, weight=weight, targets=targets)
+    if refined:
+        found[REFINED] = refined_loss(out, y, weight=weight, targets=targets)
     return {f"{name}_{key}": value for key, value in {**found, **measured}.items()}
 
 

@@ -14,20 +14,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dashpot.core.errors import ConflictError, DivergedError, UnknownNameError
+from dashpot.core.errors import DivergedError
 from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.recipe import Recipe
 from dashpot.core.requires import check_modality
 from dashpot.core.running.nested import rows as rows_of
 from dashpot.core.technique import Technique
 from dashpot.core.threads import scoped
-from dashpot.evaluation.losses import SCORES, Criterion
+from dashpot.evaluation.losses import Criterion
 from dashpot.techniques.averaging.snapshots import Snapshots, snapshots
 from dashpot.techniques.penalties.strengths import resolve_strengths
-from dashpot.techniques.stopping.early_stopping import EarlyStopping
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.clock import clock_of, demand_length
+from dashpot.training.monitors import check_monitors
+from dashpot.training.plateau import Plateau
 from dashpot.training.prepare import prepared
 from dashpot.training.progress import Progress
 from dashpot.training.resuming import loss_in_words, options_of
@@ -102,7 +103,7 @@ def fit(
     recipe: Recipe | Technique | str | Sequence[Any] | None = None,
     loss: Criterion | None = None,
     optimizer: Optimizer | Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
-    schedule: str | Callable[[float], float] = "cosine",
+    schedule: str | Callable[[float], float] | Plateau = "cosine",
     epochs: int | None = None,
     budget: str | float | None = None,
     batch_size: int = 128,
@@ -137,7 +138,8 @@ def fit(
             ``lr``.
         schedule: ``"cosine"`` to zero over all epochs, ``"one-cycle"`` (from zero up to ``lr`` in a quarter of the
             run, and down to zero), ``"constant"``, or a function from progress in [0, 1] to a factor of the learning
-            rate. With a budget, progress is the share of the epochs or of the time, whichever is larger.
+            rate. With a budget, progress is the share of the epochs or of the time, whichever is larger. By the scores
+            so far: :func:`dashpot.schedules.reduce_on_plateau`.
         epochs: at least 1; by default 50, with a budget as many as there is time for.
         budget: the time that training may take, in seconds or as text such as ``"90s"``, ``"10m"`` or ``"2h"``, all
             lives of a resumed run together. It ends within a step, and an evaluation, of it, with the learning rate
@@ -198,7 +200,7 @@ def fit(
     dtype = torch.float64 if next(model.parameters(), torch.empty(0)).dtype == torch.float64 else torch.float32
     train = Batches("data", data, batch_size, seed, place, modality, dtype)
     held_out = Batches("valid", valid, batch_size, seed, place, modality, dtype) if valid is not None else None
-    _check_monitors(recipe, held_out)
+    check_monitors(recipe, held_out, schedule)
     parts = {"data[1]": train} if held_out is None else {"data[1]": train, "valid[1]": held_out}
     # What is looked into draws from the caller's random state: a loader, and a model that is never in evaluation mode.
     with torch.random.fork_rng(devices=[]):
@@ -209,10 +211,9 @@ def fit(
         if any(getattr(t, "relative", None) is not None for t in recipe):
             told = task.criterion if task.targets == "multilabel" else loss
             recipe = resolve_strengths(recipe, model, train.whole(), told)
-    single = isinstance(first.y, torch.Tensor) and first.y.numel() == len(first.y)
-    _check_monitors(recipe, held_out, task.targets, single)
+    check_monitors(recipe, held_out, schedule, task.targets, first.y)
     optimizer = adamw_for(model, optimizer, lr, lr_decay)
-    factor = schedule_of(schedule)
+    factor = schedule if isinstance(schedule, Plateau) else schedule_of(schedule)
     settings = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -221,7 +222,8 @@ def fit(
         "optimizer": type(optimizer).__name__,
         "valid": held_out.fingerprint() if checkpoint and held_out is not None else "",
         "loss": loss_in_words(task.criterion),
-        **({"schedule": schedule} if isinstance(schedule, str) else {}),  # a function is known by its rates so far
+        # A function is known by its rates so far.
+        **({"schedule": str(schedule)} if isinstance(schedule, str | Plateau) else {}),
         **options_of(optimizer),
         "tta": "none" if averaging is None else str(averaging),
     }
@@ -259,22 +261,3 @@ def fit(
     ended = training.stopped, plan, training.best_epoch, training.diverged
     kept = snapshots(session) if any(isinstance(t, Snapshots) for t in recipe) else ()
     return FitResult(model, training.history, *ended, took, averaging, averaged_as(task), modality, kept)
-
-
-def _check_monitors(recipe: Recipe, held_out: Batches | None, targets: str | None = None, single: bool = False) -> None:
-    """Refuse to monitor a score that is not computed; once the ``targets`` are known (and whether there is a ``single``
-    one in a row), any other name.
-    """
-    parts = ("train", "val") if held_out is not None else ("train",)
-    scores = (
-        (*SCORES[targets], *(["balanced_accuracy"] if targets == "multilabel" and single else [])) if targets else ()
-    )
-    known = ["objective", *(f"{part}_{name}" for part in parts for name in scores)] if targets else []
-    for technique in recipe:
-        if known and isinstance(technique, EarlyStopping) and technique.monitor not in known:
-            raise UnknownNameError("EarlyStopping.monitor", technique.monitor, known)
-        if held_out is None and str(getattr(technique, "monitor", "")).startswith("val_"):
-            raise ConflictError(
-                f"{technique} watches a validation score, but there are no validation data. Pass valid=, or"
-                " monitor='train_loss'."
-            )

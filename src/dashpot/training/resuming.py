@@ -143,7 +143,7 @@ def check_optimizer(saved: Mapping[str, Any], optimizer: Optimizer) -> None:
 def check_schedule(
     history: list[dict[str, float]],
     optimizer: Optimizer,
-    factor: Callable[[float], float],
+    factor: Callable[[list[dict[str, float]]], Callable[[float], float]],
     epochs: int | None,
     steps: int,
 ) -> None:
@@ -152,16 +152,18 @@ def check_schedule(
     Args:
         history: the saved run's, with the learning rate of the last step of each epoch, and, where it had a budget, the
             progress at which it was.
+        factor: the schedule in the epoch after those that it gets.
         steps: of an epoch.
 
     Raises:
         ConfigError: with the first epoch that differs.
     """
     first = optimizer.param_groups[0]["initial_lr"]
-    for row in history:
+    for number, row in enumerate(history):
         if "lr_progress" not in row and epochs is None:
             continue  # begun without a budget
-        rate = first * factor(row.get("lr_progress", (row["epoch"] - 1 + (steps - 1) / steps) / (epochs or 1)))
+        last = (row["epoch"] - 1 + (steps - 1) / steps) / (epochs or 1)
+        rate = first * factor(history[:number])(row.get("lr_progress", last))
         if "lr" in row and not math.isclose(rate, row["lr"], rel_tol=1e-6, abs_tol=1e-12):
             raise ConfigError(
                 "schedule",

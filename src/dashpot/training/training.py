@@ -15,10 +15,13 @@ from torch.optim import Optimizer
 from dashpot.core.running.session import Session
 from dashpot.core.running.tensors import put, tensors
 from dashpot.core.threads import cores
+from dashpot.evaluation.refined import REFINED
+from dashpot.techniques.stopping.best_weights import Stopping
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.clock import Clock
 from dashpot.training.epoch import measure, train_epoch
+from dashpot.training.plateau import Plateau
 from dashpot.training.resuming import check_schedule
 from dashpot.training.task import Task, averaged_as
 from dashpot.training.versions import TTA
@@ -37,7 +40,7 @@ class Training:
     train: Batches
     held_out: Batches | None
     task: Task
-    factor: Callable[[float], float]
+    factor: Callable[[float], float] | Plateau
     clock: Clock
     place: torch.device
     tta: TTA | None = None
@@ -53,7 +56,7 @@ class Training:
             return "nothing was saved yet: starting from the beginning"
 
         def check(history: History) -> None:
-            check_schedule(history, self.optimizer, self.factor, self.clock.epochs, len(self.train))
+            check_schedule(history, self.optimizer, self._factor, self.clock.epochs, len(self.train))
 
         self.history, self.stopped = saved.load(self.model, self.optimizer, self.session, check)
         if saved.threads is not None and self.place.type == "cpu":  # fit puts back what was before
@@ -75,8 +78,8 @@ class Training:
         """One epoch; whether the loss stayed finite."""
         number, started = len(self.history) + 1, time.perf_counter()
         steps = train_epoch(
-            *(self.session, self.model, self.optimizer, self.train, self.task.criterion, self.factor),
-            *(number, self.clock, self.place),
+            *(self.session, self.model, self.optimizer, self.train, self.task.criterion),
+            *(self._factor(self.history), number, self.clock, self.place),
         )
         if not math.isfinite(steps.total):
             where = f"step {steps.done} of {len(self.train)}" if steps.bad else "some step"
@@ -104,7 +107,15 @@ class Training:
 
     @property
     def best_epoch(self) -> int | None:
-        return next((ctx.state.get("best_epoch") for t, ctx in self.session.attached if t.defines("final")), None)
+        kept = (ctx.state.get("best_epoch") for t, ctx in self.session.attached if t.defines("final"))
+        return next((epoch for epoch in kept if epoch is not None), None)
+
+    def _factor(self, history: History) -> Callable[[float], float]:
+        """The schedule of the learning rate in the epoch after these."""
+        if not isinstance(self.factor, Plateau):
+            return self.factor
+        factor = self.factor.after(history)
+        return lambda progress: factor
 
     def _scores(self) -> dict[str, float]:
         with self.session.evaluate(), torch.no_grad():
@@ -114,10 +125,16 @@ class Training:
             # As many training rows as validation rows, in the same mode, so that the gap compares like with like.
             limit = self.held_out.rows if self.held_out is not None else None if self.clock.budget is None else SCORED
             task = self.task.criterion, self.task.targets
-            row = measure("train", model, self.train, *task, limit, self.task.ignore_index)
+            row = measure("train", model, self.train, *task, limit, self.task.ignore_index, self._asked("train"))
             if self.held_out is not None:
-                row |= measure("val", model, self.held_out, *task, None, self.task.ignore_index)
+                row |= measure("val", model, self.held_out, *task, None, self.task.ignore_index, self._asked("val"))
         return row
+
+    def _asked(self, part: str) -> bool:
+        """Whether the log loss after temperature is watched on this part."""
+        watching = [t.watching for t in self.session.recipe if isinstance(t, Stopping)]
+        watching += [(self.factor.monitor,)] if isinstance(self.factor, Plateau) else []
+        return any(f"{part}_{REFINED}" in names for names in watching)
 
     def _diverge(self, what: str) -> bool:
         rate = max(group["initial_lr"] for group in self.optimizer.param_groups)

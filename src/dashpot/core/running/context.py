@@ -14,6 +14,7 @@ from dashpot.core.rng import Draws, derive
 from dashpot.core.running.batch import Batch
 from dashpot.core.running.criteria import Samples
 from dashpot.core.running.guarded import guarded
+from dashpot.core.running.passes import mean_over_ranks
 from dashpot.core.running.run import Run
 from dashpot.core.running.view import ModelView
 
@@ -183,6 +184,17 @@ class Context:
         self.technique = technique
         for field, shown in self._shown:
             shown(getattr(technique, field))
+
+    @property
+    def attached_at(self) -> float:
+        """The time of the monotonic clock (``time.monotonic()``) at which the session was attached."""
+        return self._run.attached_at
+
+    def over_ranks(self, value: float) -> float:
+        """The mean of a number over the ranks of a distributed model, by which all decide alike; elsewhere the number.
+        Every rank must call it, in ``on_epoch``.
+        """
+        return mean_over_ranks({"": value}, self._run.view.wrapper)[""]
 
     def snapshot(self) -> dict[str, Tensor]:
         """A deep copy of the weights and buffers that evaluation sees now (averages, if the recipe keeps any)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,7 @@ class Run:
         extra: whether such a pass is under way.
         snapshot: gives a deep copy of the tensors that evaluation sees.
         steps, steps_per_epoch: the length of the run and of an epoch in optimizer steps, where the loop has said them.
+        attached_at: the time of the monotonic clock at which the session began.
         called: which of the calls that a recipe may need were made since the last optimizer step.
     """
 
@@ -67,6 +69,7 @@ class Run:
     samples: Samples | None = None
     again: Callable[..., Any] | None = None
     extra: bool = False
+    attached_at: float = field(default_factory=lambda: time.monotonic())  # looked up at each call
     called: set[str] = field(default_factory=set)
     _next: int = 0
     _clocks: list[Tensor] = field(default_factory=list)

@@ -23,7 +23,7 @@ from dashpot.search.racing.trial import TrainingBudget, Trial
 from dashpot.search.setup import Setup
 from dashpot.search.space.space import Candidate
 from dashpot.search.storage.study import Store
-from dashpot.techniques.stopping.early_stopping import EarlyStopping
+from dashpot.techniques.stopping.best_weights import watches_held_out
 from dashpot.training.checkpoint import FILE, HISTORY
 from dashpot.training.loop import FitResult, fit
 
@@ -164,7 +164,7 @@ def _fit(
     **options: Any,
 ) -> FitResult:
     # No row is left that early stopping could watch, and the learning rate falls to zero.
-    recipe = Recipe(t for t in chosen.recipe if not isinstance(t, EarlyStopping))
+    recipe = Recipe(t for t in chosen.recipe if not watches_held_out([t]))
     with initial_weights(setup.config.seed):
         network: nn.Module = whole.make(dict(chosen.net))
     return fit(

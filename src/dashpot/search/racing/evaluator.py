@@ -14,7 +14,7 @@ from dashpot.population.sequential import rebuilt
 from dashpot.search.racing.executor import ParallelTrials, Place
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import Trial
-from dashpot.techniques.stopping.early_stopping import EarlyStopping
+from dashpot.techniques.stopping.best_weights import Stopping
 
 
 class Evaluator:
@@ -69,7 +69,7 @@ class Evaluator:
         trains on with.
         """
         fold, best = self.folds[place[1]], self.executor.best_epoch(place)
-        if not best or not any(isinstance(t, EarlyStopping) and t.restore for t in trial.candidate.recipe):
+        if not best or not any(isinstance(t, Stopping) and t.keeps_best for t in trial.candidate.recipe):
             return now
         if best != epoch:
             before, out = self._stopped.get(place, (0, now))

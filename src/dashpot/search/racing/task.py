@@ -19,7 +19,7 @@ from dashpot.population.cache import ArchitectureCache
 from dashpot.population.members import Member, initial
 from dashpot.search.space.space import Candidate
 from dashpot.techniques.penalties.strengths import resolve_strengths
-from dashpot.techniques.stopping.early_stopping import EarlyStopping
+from dashpot.techniques.stopping.best_weights import watches_held_out
 
 Factory = Callable[[Mapping[str, Any]], nn.Module]
 ENOUGH = 10_000
@@ -79,7 +79,7 @@ class Task:
     def member(self, candidate: Candidate, fold: int, repeat: int = 0) -> Member:
         """A candidate on a fold. All candidates share a fold's seed, so that they are compared in pairs."""
         train, watch = self.folds[fold][0], None
-        if any(isinstance(t, EarlyStopping) for t in candidate.recipe):
+        if watches_held_out(candidate.recipe):
             train, watch = held_out(train, self.y, mix(stream(self.seed, "watched"), fold))
         seed = mix(stream(self.seed, "fold"), fold + 1000 * repeat) >> 33
         net = dict(candidate.net)
