@@ -1,5 +1,6 @@
 """Weight normalization: length and direction of each output's weights are trained apart."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -16,7 +17,8 @@ def weight_norm(
 
 def lengths(v: Float[Tensor, "*shape"], dims: tuple[int, ...]) -> Float[Tensor, "*#shape"]:
     """Euclidean, along ``dims``, which stay as axes of size 1."""
-    return v.square().sum(dims, keepdim=True).sqrt()
+    found: Tensor = torch.linalg.vector_norm(v, dim=dims, keepdim=True)
+    return found
 
 
 class WeightNorm(ComputedWeight):
@@ -71,6 +73,9 @@ class WeightNorm(ComputedWeight):
 
 class _WeightNorm(Rule):
     def forward(self, g: Tensor, v: Tensor) -> Tensor:
+        if self.axes.outputs == (0,):
+            made: Tensor = torch._weight_norm(v, g, 0)  # the same in one pass, as torch's own uses it
+            return made
         return weight_norm(self.split(v), g, self.dims).reshape(v.shape)
 
     def sources(self, weight: Tensor) -> tuple[Tensor, ...]:
