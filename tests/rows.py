@@ -29,7 +29,7 @@ from dashpot.techniques.dropout.alpha_dropout import alpha_dropout
 from dashpot.techniques.dropout.channel_dropout import channel_dropout
 from dashpot.techniques.dropout.drop_block import drop_block
 from dashpot.techniques.dropout.drop_connect import drop_connect
-from dashpot.techniques.dropout.dropout import dropout
+from dashpot.techniques.dropout.dropout import dropout, unscaled_dropout
 from dashpot.techniques.dropout.embedding_dropout import embedding_dropout
 from dashpot.techniques.dropout.gaussian_dropout import gaussian_dropout
 from dashpot.techniques.dropout.stochastic_depth import stochastic_depth
@@ -430,8 +430,18 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.Dropout(p=0.5),
-            others=(dashpot.Dropout(p=0.3, on="name:4"), dashpot.Dropout(p="0.5to0@cosine")),
+            others=(
+                dashpot.Dropout(p=0.3, on="name:4"),
+                dashpot.Dropout(p="0.5to0@cosine"),
+                dashpot.Dropout(p=0.4, scaling="evaluation"),
+            ),
             functions=(
+                Pure(
+                    unscaled_dropout,
+                    lambda d: (normal(6, 7, dtype=d), uniform(6, 7), scalar(0.5, torch.float32)),
+                    lambda x, u, p: np.where(u < p, 0.0, x),
+                    strength=2,
+                ),
                 Pure(
                     dropout,
                     lambda d: (normal(6, 7, dtype=d), uniform(6, 7), scalar(0.5, torch.float32)),

@@ -124,6 +124,6 @@ def test_a_part_of_a_model_cannot_have_a_session_of_its_own_beside_the_whole() -
             dashpot.L1().attach(part, sgd(part))
     part = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     whole = nn.Sequential(part, nn.Linear(2, 1))
-    dashpot.Dropout(p=0.5).attach(part, sgd(part))
+    dashpot.Dropout(p=0.5, on="activations").attach(part, sgd(part))
     with pytest.raises(dashpot.ConflictError, match="this model's '0' .* already carries an open session"):
         dashpot.Dropout(p=0.5).attach(whole, sgd(whole))

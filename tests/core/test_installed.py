@@ -184,7 +184,7 @@ def test_an_encoder_layer_drops_everywhere() -> None:
 
 
 def test_attention_without_dropout_of_its_own_is_left_alone_unless_it_is_named() -> None:
-    model = nn.Sequential(nn.MultiheadAttention(4, 1), nn.ReLU())
+    model = nn.Sequential(nn.MultiheadAttention(4, 1), nn.ReLU(), nn.Linear(4, 4))
     with dashpot.Dropout(p=0.5).attach(model, sgd(model)) as session:
         assert "after 1 modules: 1" in session.plan()
         assert model[0].dropout == 0.0

@@ -197,7 +197,7 @@ def test_ranks_draw_masks_of_their_own() -> None:
             mock.patch("torch.distributed.is_initialized", return_value=True),
             mock.patch("torch.distributed.get_rank", return_value=rank),
         ):
-            dashpot.Dropout(p=0.5).attach(model, sgd(model))
+            dashpot.Dropout(p=0.5, on="activations").attach(model, sgd(model))
         return model(X) == 0
 
     masks = [mask(rank) for rank in (0, 1, 2, 1)]

@@ -108,7 +108,7 @@ def test_dropout_drops_at_the_rate_of_each_step(backend: str | None) -> None:
     model = nn.Sequential(nn.Linear(1, 50_000, bias=False), nn.ReLU())
     nn.init.ones_(model[0].weight)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    session = dashpot.Dropout(p="0.8to0@until=4steps").attach(model, optimizer)
+    session = dashpot.Dropout(p="0.8to0@until=4steps", on="activations").attach(model, optimizer)
     forward: Any = model if backend is None else torch.compile(model, backend=backend)
     dropped = []
     for _ in range(6):

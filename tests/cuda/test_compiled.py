@@ -90,7 +90,7 @@ def test_dropout_draws_new_masks_without_compiling_again() -> None:
     model = nn.Sequential(nn.Linear(6, 32), nn.ReLU()).to(network()[0].weight.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     x, _ = table()
-    with D.Dropout(p=0.5).attach(model, optimizer):
+    with D.Dropout(p=0.5, on="activations").attach(model, optimizer):
         forward = torch.compile(model, fullgraph=True)
         first = forward(x)
         before = counters["stats"]["unique_graphs"]

@@ -139,7 +139,7 @@ class TestDropout:
         with pytest.raises(dashpot.ConflictError, match="matches no module"):
             dashpot.Dropout().attach(model, sgd(model))
         model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
-        dashpot.Dropout(p=0.5).attach(model, sgd(model))
+        dashpot.Dropout(p=0.5, on="activations").attach(model, sgd(model))
         out = checkpoint(model, torch.ones(2, 4), use_reentrant=False)
         with pytest.raises(dashpot.UsageError, match="checkpointing"):
             out.sum().backward()

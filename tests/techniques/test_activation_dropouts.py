@@ -193,6 +193,10 @@ def test_a_run_of_one_epoch_warns() -> None:
     for technique in (dashpot.Dropout(0.1), GaussianDropout(0.1)):
         with pytest.warns(SingleEpochWarning, match=r"Dropout in a run of one epoch \(50 steps\)"):
             technique.attach(model, sgd(model), steps=50, steps_per_epoch=50).close()
+    x, y = torch.ones(64, 2), torch.zeros(64, dtype=torch.int64)
+    with pytest.warns(SingleEpochWarning) as told:
+        dashpot.fit(model, (x, y), recipe=dashpot.Dropout(0.1), epochs=1, batch_size=16, progress=False)
+    assert sum(issubclass(one.category, SingleEpochWarning) for one in told) == 1
     dashpot.Dropout(0.0).attach(model, sgd(model), steps=50, steps_per_epoch=50).close()
     dashpot.Dropout(0.1).attach(model, sgd(model), steps=51, steps_per_epoch=50).close()
 

@@ -200,3 +200,37 @@ def test_losses_are_those_of_all_sub_networks() -> None:
         dropout_ensemble_gap(model, (x, y[:3]))
     with pytest.raises(dashpot.DataError, match="class numbers"):
         dropout_ensemble_gap(model, (x, y.float()))
+
+
+def test_random_weights_have_the_spread_of_the_closed_form() -> None:
+    """A linear layer whose weights are dropped: one mask for all rows of a pass."""
+    model, x, p, samples = nn.Sequential(nn.Linear(5, 2)), numbers(3, 5), 0.3, 1000
+    found = mc_predict(model, x, samples, recipe=f"drop-connect:p={p},on=type:Linear", targets="values")
+    w, b = model[0].weight.detach().double().numpy(), model[0].bias.detach().double().numpy()
+    terms = (x.double().numpy()[:, None] * w) ** 2 * p / (1 - p)
+    std, mean = np.sqrt(terms.sum(2)), x.double().numpy() @ w.T + b
+    assert (np.abs(found.mean.numpy() - mean) < SIGMAS * std / samples**0.5).all()
+    kurtosis = (terms**2).sum(2) * ((1 - 2 * p) ** 2 / (p * (1 - p)) - 2)
+    error = np.sqrt((2 * std**4 + kurtosis) / samples)
+    assert (np.abs(found.std.numpy() ** 2 - std**2) < SIGMAS * error).all()
+
+
+FAMILY = (
+    *("dropout:p=0.5", "channel-dropout:p=0.5", "drop-block:p=0.5,block=2", "gaussian-dropout:p=0.5"),
+    *(
+        "alpha-dropout:p=0.5",
+        "drop-connect:p=0.5",
+        "variational-dropout:p=0.5",
+        "stochastic-depth:p=0.5,on=activations",
+    ),
+)
+
+
+@pytest.mark.parametrize("recipe", FAMILY)
+def test_every_dropout_is_sampled(recipe: str) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(64, 2)).train()
+    x = numbers(5, 1, 6, 6)
+    found = mc_predict(model, x, 12, recipe=recipe, targets="values")
+    assert bool((found.std > 1e-4).all())
+    assert model.training
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())

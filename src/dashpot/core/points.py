@@ -148,6 +148,12 @@ class Points:
         """Where it acts, for :meth:`Session.plan`."""
         return self.summary
 
+    def alone(self) -> str:
+        """Why networks with it are trained one by one in a population, though its class has a form for stacks; ``""``:
+        they are not.
+        """
+        return ""
+
     def defines(self, method: str) -> bool:
         """Whether this class defines one of the ``on_*`` methods."""
         return getattr(type(self), method) is not getattr(Points, method)

@@ -23,7 +23,9 @@ Column = tuple[str, type[Configured], type[StackedTechnique], list[Configured | 
 
 def why_not(technique: Configured) -> str | None:
     """Why a technique cannot act on a stack, or None."""
-    return None if form_of(type(technique)) is not None else f"{type(technique).__name__} has no stacked form"
+    if form_of(type(technique)) is None:
+        return f"{type(technique).__name__} has no stacked form"
+    return technique.alone() or None
 
 
 def columns(members: Sequence[Member]) -> Iterator[Column]:

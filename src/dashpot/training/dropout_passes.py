@@ -17,7 +17,7 @@ from dashpot.core.recipe import Recipe
 from dashpot.core.rng import derive, seeded, stream
 from dashpot.core.running.modes import evaluating
 from dashpot.core.running.nested import called, map_tensors, moved, rows, told
-from dashpot.techniques.dropout.hook import DropHook
+from dashpot.techniques.dropout.hook import drop_hooks
 
 KINDS = ("classes", "multilabel", "values")
 Targets = Literal["classes", "multilabel", "values"]
@@ -90,7 +90,9 @@ def sampling(model: nn.Module, recipe: Any = None, seed: int = 0) -> Iterator[bo
     with contextlib.ExitStack() as stack:
         if recipe is not None:
             stack.enter_context(_attached(model, recipe))
-        hooks = [hook for m in model.modules() for hook in m._forward_hooks.values() if isinstance(hook, DropHook)]
+        hooks = drop_hooks(model)
+        if refused := next((hook.refuses_sampling for hook in hooks if hook.refuses_sampling), ""):
+            raise ConflictError(refused)
         own = [m for m in model.modules() if _drops(m)]
         if not hooks and not own:
             raise ConflictError(
@@ -131,6 +133,12 @@ def _attached(model: nn.Module, recipe: Any) -> Iterator[None]:
     for technique in chosen:
         if not type(technique).__module__.startswith("dashpot.techniques.dropout."):
             raise ConfigError("recipe", "dropouts only", technique.name, "Leave out what acts in training alone.")
+        if technique.defines("weights"):
+            way = "A finished model has its weights scaled already: leave scaling='training'."
+            raise ConfigError("recipe", "dropouts that leave weights as they are", str(technique), way)
+        if technique.defines("on_build"):
+            way = "Its rates are those that it learns: sample inside the session in which it did."
+            raise ConfigError("recipe", "dropouts whose rates are given", str(technique), way)
     spare = nn.Parameter(torch.zeros((), device="cpu"))
     parameters = list(model.parameters()) or [spare]
     with chosen.attach(model, torch.optim.SGD(parameters, lr=0.0)):

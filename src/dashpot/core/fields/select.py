@@ -127,9 +127,9 @@ class Where:
     - ``reparametrized``: parameters that a weight is computed from, such as direction and length under weight
       normalization. They are no ``weights``.
     - ``activations``, ``dropouts``, ``linears``, ``convolutions``, ``embeddings``: modules by kind. ``hidden``: the
-      model's dropouts where it has any, else its activations. ``branches``: the last modules of residual branches,
-      which say so by an attribute ``ends_branch = True``, and torchvision's ``StochasticDepth`` and timm's
-      ``DropPath``.
+      model's dropouts where it has any, else its activations, without one at the end of an ``nn.Sequential`` that is
+      the network or its end. ``branches``: the last modules of residual branches, which say so by an attribute
+      ``ends_branch = True``, and torchvision's ``StochasticDepth`` and timm's ``DropPath``.
     - ``everything``: all parameters, or all modules without parts.
     - ``name:GLOB``: by the full dotted name, with ``*`` and ``?``.
     - ``type:CLASS``: by the class of the module (of the owning module, for parameters), base classes included.

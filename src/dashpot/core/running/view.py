@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from dashpot.core.axes import Axes, axes_of
 from dashpot.core.fields.select import Where, ends_branch, module_role
 from dashpot.core.running.computed import role_of
+from dashpot.core.running.ending import ending
 
 Group = dict[str, Any]
 
@@ -68,6 +69,7 @@ class ModelView:
         roles: the role of each of them.
         modules: all submodules by name.
         sharded: those that FSDP2 shards.
+        ending: the names of activations whose output is the network's output, where that is known.
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
@@ -87,6 +89,8 @@ class ModelView:
         # What drops by itself at attach stays a place of dropout, whatever rate it has by then.
         inside = {id(module) for module in self.modules.values() if _own_rate(module) > 0}
         self._dropping = inside | getattr(self, "_dropping", set())
+        last = ending(self.model)
+        self.ending = [name for name, module in self.modules.items() if id(module) in last]
         self.sharded: list[Any] = [module for module in self.modules.values() if is_sharded(module)]
         self._made_of = [(module, self._parts(module)) for module in self.modules.values()]
         self._everything = dict(self.model.named_parameters(remove_duplicate=False))
@@ -215,13 +219,14 @@ class ModelView:
 
     def places(self, on: Where) -> dict[str, nn.Module]:
         """The modules that ``on`` selects. The role ``hidden`` means: existing dropout modules where the model has any,
-        else its activations.
+        else its activations, without those whose output is the network's output.
         """
         fallback = "dropouts" if any(self._role(m) == "dropouts" for m in self.modules.values()) else "activations"
         chosen: dict[str, nn.Module] = {}
         for name, module in self.modules.items():
             role = self._role(module)
-            aliases = (role, *["hidden"] * (role == fallback), *["branches"] * ends_branch(module))
+            is_hidden = role == fallback and name not in self.ending
+            aliases = (role, *["hidden"] * is_hidden, *["branches"] * ends_branch(module))
             if (
                 name
                 and any(on.matches(alias, name, module) for alias in aliases)

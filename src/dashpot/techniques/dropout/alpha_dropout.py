@@ -70,7 +70,7 @@ class AlphaDropout(ActivationDropout):
     Args:
         p: probability of *dropping*, in [0, 1]; 0 is off. 0.05 to 0.2 are usual.
         on: after which modules, by role, type or name. ``hidden`` (the default): the model's own dropout modules where
-            it has any, else its activations.
+            it has any, else its activations, without one whose output is the network's.
         features: drop whole maps of [batch, channels, ...].
 
     Raises:

@@ -51,7 +51,7 @@ class ChannelDropout(ActivationDropout):
     Args:
         p: probability of *dropping* a map, in [0, 1]; 0 is off. 0.05 to 0.3 are usual.
         on: after which modules, by role, type or name. ``hidden`` (the default): the model's own dropout modules where
-            it has any, else its activations.
+            it has any, else its activations, without one whose output is the network's.
 
     Raises:
         ConflictError: no module matches ``on``.

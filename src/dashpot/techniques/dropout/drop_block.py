@@ -82,7 +82,8 @@ class DropBlock(ActivationDropout):
         p: probability of *dropping* a place, in [0, 1]; 0 is off. 0.05 to 0.15 are usual, on a ramp such as
             ``"0to0.1"``.
         on: after which modules, by role, type or name, such as ``name:layer4.*`` (the paper: the last two groups of a
-            ResNet). ``hidden`` (the default): the model's own dropout modules where it has any, else its activations.
+            ResNet). ``hidden`` (the default): the model's own dropout modules where it has any, else its activations,
+            without one whose output is the network's.
         block: its length, a whole number >= 1; 1 is dropout.
 
     Raises:

@@ -161,7 +161,7 @@ class _Masked:
 
 class _Before:
     def __init__(self, hooks: list[tuple[str, _Hook]]) -> None:
-        self.hooks = hooks
+        self.hooks, self.drops = hooks, [hook for _, hook in hooks]
 
     def __call__(self, module: nn.Module, args: Any) -> None:
         masked = {leaf: hook(module, args, getattr(module, leaf)) for leaf, hook in self.hooks}

@@ -1,8 +1,8 @@
 """Dropout: zero random activations while training, in any model."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from dashpot.core import draws
 from dashpot.core.draws import dropped_by, uniform_by
-from dashpot.core.fields.domains import Range, Selection
+from dashpot.core.errors import ConflictError
+from dashpot.core.fields.domains import Choice, Range, Selection
 from dashpot.core.fields.select import Where, hidden
 from dashpot.core.preset import Preset
 from dashpot.core.rng import derive_all, kept_at, uniform_at
@@ -20,6 +21,7 @@ from dashpot.core.running.copies import Guest
 from dashpot.core.running.view import ModelView
 from dashpot.core.technique import Handle
 from dashpot.techniques.dropout.activation import ActivationDropout, StackedActivationDropout
+from dashpot.techniques.dropout.behind import layers_behind
 from dashpot.techniques.dropout.hook import After, DropHook, place_key, put_back
 
 LARGE = 1 << 18
@@ -36,6 +38,14 @@ def dropout(
     rate = p.float() if isinstance(p, Tensor) else torch.tensor(p, dtype=torch.float32, device="cpu")
     scale = 1 / torch.clamp(1 - rate, min=torch.finfo(torch.float32).tiny)
     return x * ((uniform >= rate) * scale).to(x.dtype)
+
+
+def unscaled_dropout(
+    x: Float[Tensor, "*shape"], uniform: Float[Tensor, "..."], p: float | Float[Tensor, "..."]
+) -> Float[Tensor, "*shape"]:
+    """Zero where ``uniform < p``, the rest as it is; both broadcast to x. ``p = 0`` is the identity."""
+    rate = p.float() if isinstance(p, Tensor) else torch.tensor(p, dtype=torch.float32, device="cpu")
+    return x * (uniform >= rate).to(x.dtype)
 
 
 def dropped_at(hook: DropHook, x: Tensor, size: Sequence[int]) -> Tensor:
@@ -99,11 +109,20 @@ class Dropout(ActivationDropout):
         p: probability of *dropping* an activation, in [0, 1], as in PyTorch (the first paper writes p for keeping). 0
             is off.
         on: after which modules, by role, type or name. ``hidden`` (the default): the model's own dropout modules where
-            it has any, else its activations.
+            it has any, else its activations, without one at the end of the network: the output is never dropped, as far
+            as the structure tells (the end of an ``nn.Sequential``; of a network with a ``forward`` of its own name the
+            modules). An explicit ``on``, such as ``activations``, takes that one too.
+        scaling: ``"training"`` scales what is kept by ``1 / (1 - p)``, so that evaluation is the plain network.
+            ``"evaluation"`` is the first papers' form: nothing is scaled while training, and inside
+            ``session.evaluate()``, after ``finish()`` and in ``export()`` the weights of the layer behind are times
+            ``1 - p``, with the present p. That layer must be known: a linear or convolutional one in the same
+            ``nn.Sequential``, with nothing but flattening, pooling, dropout or ReLU between, whose weight nothing else
+            uses. With Adam and its like the two forms train alike up to the scale of that layer's weights.
 
     Raises:
         ConflictError: no module matches ``on`` (a model with functional activations only: name its modules), or a
-            compiled model.
+            compiled model; with ``scaling="evaluation"`` a place without such a layer, or an average of weights (EMA,
+            SWA, LAWA) in the recipe, since both say what evaluation sees.
 
     Warns:
         DropoutOrderWarning: a batch normalization follows. Dropout shifts the variance between training and evaluation
@@ -119,10 +138,13 @@ class Dropout(ActivationDropout):
         ...     bool((model(x) == model(x)).all())
         False
 
-    Paper: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014.
+    Papers: Hinton et al., "Improving neural networks by preventing co-adaptation of feature detectors", 2012, arXiv
+    1207.0580; Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 2014.
 
     When not to use it: before batch normalization; in convolutions, whose neighbours carry the same information; in
     small networks that underfit. Inside activation checkpointing it is refused, as the recomputed mask would differ.
+    ``scaling="evaluation"``: where the learning rate was tuned for the usual form, and where others evaluate the model
+    outside ``session.evaluate()`` before the end.
     """
 
     summary = "zeroes random activations"
@@ -131,9 +153,47 @@ class Dropout(ActivationDropout):
 
     p: Annotated[float, Range(0.0, 1.0, search=(0.05, 0.6), off=0.0)] = field(default=0.1, kw_only=False)
     on: Annotated[Where, Selection()] = hidden
+    scaling: Annotated[Literal["training", "evaluation"], Choice(("training", "evaluation"))] = "training"
 
     def hook(self, key: int, clock: Tensor, rate: Tensor) -> DropHook:
-        return _Hook(key, clock, rate)
+        return (_Unscaled if self._at_evaluation else _Hook)(key, clock, rate)
+
+    @property
+    def _at_evaluation(self) -> bool:
+        return self.scaling == "evaluation"
+
+    def defines(self, method: str) -> bool:
+        return super().defines(method) and (method != "weights" or self._at_evaluation)
+
+    def alone(self) -> str:
+        return "Dropout(scaling='evaluation') changes weights at evaluation" if self._at_evaluation else ""
+
+    def slots(self) -> frozenset[tuple[str, str]]:
+        return super().slots() | ({("averaged weights", "")} if self._at_evaluation else set())
+
+    def claims(self, view: ModelView) -> Iterable[tuple[str, str]]:
+        evaluation = [("averaged weights", "")] if self._at_evaluation else []
+        return [*super().claims(view), *evaluation]
+
+    def check(self, view: ModelView, ctx: Context) -> None:
+        super().check(view, ctx)
+        if not self._at_evaluation:
+            return
+        inside = next((name for name, module in view.places(self.on).items() if view.drops_inside(module)), None)
+        if inside is not None:
+            raise ConflictError(
+                f"Dropout(scaling='evaluation') cannot act inside {inside!r} ({type(view.modules[inside]).__name__}),"
+                " which scales while training. Choose other modules with on=, or leave scaling='training'."
+            )
+        layers_behind(self, view)
+
+    def weights(self, ctx: Context) -> Mapping[str, Tensor]:
+        kept = 1 - ctx.technique.p
+        scaled: dict[str, Tensor] = {}
+        for layer in layers_behind(self, ctx.view).values():
+            name = f"{layer}.weight"
+            scaled[name] = scaled.get(name, ctx.view.modules[layer].get_parameter("weight").detach()) * kept
+        return scaled
 
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
         return [
@@ -146,6 +206,9 @@ class Dropout(ActivationDropout):
     def describe(self, view: ModelView) -> str:
         inside = [name for name, module in view.places(self.on).items() if view.drops_inside(module)]
         own = f"; by the draws of torch inside {', '.join(inside)}" if inside else ""
+        if self._at_evaluation:
+            behind = dict.fromkeys(layers_behind(self, view).values())
+            own = f"; evaluation scales the weights of {', '.join(behind)} by 1 - p"
         return super().describe(view) + own
 
 
@@ -154,6 +217,17 @@ class _Hook(DropHook):
 
     def drop(self, out: Tensor) -> Tensor:
         return dropped_at(self, out, out.shape)
+
+
+class _Unscaled(DropHook):
+    technique = "Dropout"
+    refuses_sampling = (
+        "Dropout(scaling='evaluation') has weights for training and others for evaluation. Call finish() and close()"
+        " first, and name the usual form, such as recipe='dropout:p=0.2', which gives the same answers then."
+    )
+
+    def drop(self, out: Tensor) -> Tensor:
+        return unscaled_dropout(out, uniform_at(self.key, self.clock, out.shape, out.device), self.rate)
 
 
 class _Inside:

@@ -55,7 +55,7 @@ class GaussianDropout(ActivationDropout):
     Args:
         p: rate of the :class:`Dropout` that adds as much variance, in [0, 1). 0 is off; 0.1 to 0.5 are usual.
         on: after which modules, by role, type or name. ``hidden`` (the default): the model's own dropout modules where
-            it has any, else its activations.
+            it has any, else its activations, without one whose output is the network's.
 
     Raises:
         ConflictError: no module matches ``on``.

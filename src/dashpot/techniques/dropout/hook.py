@@ -56,6 +56,18 @@ def put_back(module: nn.Module, attributes: dict[str, Any]) -> None:
             setattr(module, name, value)
 
 
+def drop_hooks(model: nn.Module) -> list[DropHook]:
+    """What drops in a model by techniques of ours: hooks, and those that a hook or a ``forward`` of ours has as its
+    ``drops``.
+    """
+    found: list[DropHook] = []
+    for module in model.modules():
+        ours = (*module._forward_pre_hooks.values(), *module._forward_hooks.values(), module.__dict__.get("forward"))
+        for one in ours:
+            found += [one] if isinstance(one, DropHook) else getattr(one, "drops", ())
+    return found
+
+
 class DropHook:
     """Changes what a module returns in training mode. A class, not a closure, so that it can be compiled.
 
@@ -64,6 +76,7 @@ class DropHook:
         first: of a tuple, such as a recurrent layer's output and state, the first is changed.
         whole_batch: one mask holds for all rows of a batch.
         sampling: it acts in evaluation mode, too; set on an instance while a model is sampled from.
+        refuses_sampling: why a model with it cannot be sampled from, and the way out.
 
     Args:
         key: of the place's random stream.
@@ -75,6 +88,7 @@ class DropHook:
     first = False
     whole_batch = False
     sampling = False
+    refuses_sampling = ""
 
     def __init__(self, key: int, clock: Tensor, rate: Tensor) -> None:
         self.key, self.clock, self.rate = key, clock, rate

@@ -40,9 +40,12 @@ def refuse_nowhere(technique: Any, view: ModelView, way: str) -> None:
     Raises:
         ConflictError: with the nearest name or type, and the way out.
     """
+    last = ""
+    if technique.on.names_role("hidden") and view.ending:
+        last = f" The output of {shown(view.ending)} is the network's, which `hidden` leaves out; name it to drop it."
     raise ConflictError(
         f"{type(technique).__name__}.on ({technique.on}) matches no module of {type(view.model).__name__}."
-        f"{_nearest(technique.on, view)} {way}"
+        f"{_nearest(technique.on, view)}{last} {way}"
     )
 
 

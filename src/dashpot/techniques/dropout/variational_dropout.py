@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dashpot.core.errors import ConflictError
 from dashpot.core.fields.domains import Range, Selection
 from dashpot.core.fields.select import Where, hidden
 from dashpot.core.running.context import Context
@@ -15,6 +14,7 @@ from dashpot.core.running.view import ModelView
 from dashpot.core.technique import Handle, Technique
 from dashpot.techniques.dropout.dropout import dropout, dropped_at
 from dashpot.techniques.dropout.hook import After, DropHook, place_key
+from dashpot.techniques.dropout.places import refuse_nowhere, warn_single_epoch
 
 
 def variational_dropout(
@@ -40,13 +40,17 @@ class VariationalDropout(Technique):
     Args:
         p: probability of *dropping* a feature, in [0, 1]; 0 is off. 0.1 to 0.5 is usual.
         on: after which modules, by role, type or name, such as ``type:LSTM`` or ``embeddings``. ``hidden`` (the
-            default): the model's own dropout modules where it has any, else its activations.
+            default): the model's own dropout modules where it has any, else its activations, without one whose output
+            is the network's.
         axis: of the steps; 1 for [batch, steps, features], 0 for [steps, batch, features], 2 for [batch, channels,
             steps].
 
     Raises:
         ConflictError: no module matches ``on``.
         UsageError: a module that returns no tensor, such as a packed sequence.
+
+    Warns:
+        SingleEpochWarning: the run is of one epoch.
 
     Example:
         >>> import torch, dashpot
@@ -75,10 +79,8 @@ class VariationalDropout(Technique):
 
     def check(self, view: ModelView, ctx: Context) -> None:
         if not self._places(view):
-            raise ConflictError(
-                f"VariationalDropout.on ({self.on}) matches no module of {type(view.model).__name__}. Name modules by"
-                " type or glob, such as on='type:LSTM' or on='embeddings'."
-            )
+            refuse_nowhere(self, view, "Name modules by type or glob, such as on='type:LSTM' or on='embeddings'.")
+        warn_single_epoch(self, ctx)
 
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
         return [

@@ -47,8 +47,9 @@ class ManifoldMixup(Mixing):
         alpha: shape of the Beta distribution, >= 0. 0 is off; the paper has 2 for images.
         partner: as for :class:`Mixup`.
         on: after which modules, by role, type or name. ``hidden`` (the default): as the model says, else the model's
-            own dropout modules where it has any, else its activations. Each must return a tensor [batch, ...] through
-            which all passes that the model knows of a sample: no module within a residual branch.
+            own dropout modules where it has any, else its activations, without one whose output is the network's. Each
+            must return a tensor [batch, ...] through which all passes that the model knows of a sample: no module
+            within a residual branch.
 
     Raises:
         ConflictError: no module matches ``on``, or ``hidden`` would be within residual branches; and as for
