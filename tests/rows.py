@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 from scipy.integrate import quad
 from scipy.optimize import lsq_linear
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 from torch import Tensor
 
 import dashpot
@@ -26,7 +26,9 @@ from dashpot.techniques.augment.signal.time_shift import time_shift
 from dashpot.techniques.augment.signal.time_stretch import time_stretch
 from dashpot.techniques.averaging.lookahead import lookahead
 from dashpot.techniques.dropout.alpha_dropout import alpha_dropout
+from dashpot.techniques.dropout.attention_dropout import attention_dropout
 from dashpot.techniques.dropout.channel_dropout import channel_dropout
+from dashpot.techniques.dropout.concrete_dropout import concrete_dropout, concrete_penalty
 from dashpot.techniques.dropout.drop_block import drop_block
 from dashpot.techniques.dropout.drop_connect import drop_connect
 from dashpot.techniques.dropout.dropout import dropout, unscaled_dropout
@@ -89,6 +91,13 @@ def selu_dropped(x: np.ndarray, u: np.ndarray, p: float) -> np.ndarray:
     low = -1.0507009873554805 * 1.6732632423543772
     mean, square = p * low, (1 - p) + p * low**2
     return (np.where(u < p, low, x) - mean) / np.sqrt(square - mean**2)
+
+
+def relaxed_dropped(x: np.ndarray, u: np.ndarray, a: float, t: float) -> np.ndarray:
+    """By the rate itself, as the paper writes it; numbers are the middles of intervals of length 2^-24."""
+    p, u = 1 / (1 + np.exp(-a)), u + 2.0**-25
+    z = 1 / (1 + np.exp(-(np.log(p) - np.log(1 - p) + np.log(u) - np.log(1 - u)) / t))
+    return x * (1 - z) / (1 - p)
 
 
 def without_blocks(x: np.ndarray, u: np.ndarray, p: float, block: int) -> np.ndarray:
@@ -520,6 +529,46 @@ ROWS: dict[type[Technique], Row] = {
                     lambda d: (normal(4, 3, dtype=d), uniform(4, 3), scalar(0.4, torch.float32)),
                     lambda w, u, p: w * (u >= p) / (1 - p),
                     strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.dropout.AttentionDropout(p=0.5),
+            toy=Toy(modality="text"),
+            only=("text",),
+            others=(
+                dashpot.dropout.AttentionDropout(p=0.3, on="type:Reader"),
+                dashpot.dropout.AttentionDropout(p="0.5to0@cosine"),
+            ),
+            functions=(
+                Pure(
+                    attention_dropout,
+                    lambda d: (normal(2, 3, 4, dtype=d).softmax(-1), uniform(2, 3, 4), scalar(0.4, torch.float32)),
+                    lambda w, u, p: np.where(u < p, 0.0, w / (1 - p)),
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.dropout.ConcreteDropout(p=0.3, decay=0.01, entropy=0.1),
+            others=(
+                dashpot.dropout.ConcreteDropout(p=0.5, entropy=0.5, on="type:Linear"),
+                dashpot.dropout.ConcreteDropout(decay="1to0", temperature=0.5, on="linears"),
+            ),
+            functions=(
+                Pure(
+                    concrete_dropout,
+                    lambda d: (normal(4, 3, dtype=d), uniform(4, 3), scalar(-1.5, d), 0.3),
+                    relaxed_dropped,
+                    strength=2,
+                ),
+                Pure(
+                    concrete_penalty,
+                    lambda d: (normal(4, 3, dtype=d), scalar(-1.5, d), 0.3, 0.2, 3),
+                    lambda w, a, decay, entropy, k: (
+                        decay * (w**2).sum() / (2 * expit(-a)) - entropy * k * stats.bernoulli(expit(a)).entropy()
+                    ),
+                    strength=1,
                 ),
             ),
         ),
@@ -1454,7 +1503,8 @@ BEST_WEIGHTS = (dashpot.EarlyStopping, dashpot.stopping.MultiMetricStopping, das
 ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS, AVERAGES, COMPUTED, BEST_WEIGHTS)
 ON_WEIGHTS = (
     *(Proximal, dashpot.L2, dashpot.WeightDecay, dashpot.penalties.Orthogonality),
-    *(dashpot.noise.WeightNoise, dashpot.dropout.DropConnect, dashpot.averaging.Snapshots),
+    *(dashpot.noise.WeightNoise, dashpot.dropout.DropConnect, dashpot.dropout.ConcreteDropout),
+    dashpot.averaging.Snapshots,
 )
 """What acts on weights, or keeps them by name, cannot do so with those that are computed from others."""
 ONE_OF_EACH = (
@@ -1462,7 +1512,7 @@ ONE_OF_EACH = (
     *(dashpot.EarlyStopping, dashpot.dropout.StochasticDepth),
     *(dashpot.dropout.EmbeddingDropout, dashpot.augment.ManifoldMixup, dashpot.outputs.Flooding),
     *(dashpot.outputs.LogitNorm, dashpot.outputs.Distillation, dashpot.noise.WeightNoise),
-    dashpot.dropout.DropConnect,
+    *(dashpot.dropout.DropConnect, dashpot.dropout.AttentionDropout, dashpot.dropout.ConcreteDropout),
 )
 """Of which a recipe may hold one: one set of slow weights, one of best weights, one mask per place."""
 

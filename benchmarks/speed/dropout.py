@@ -1,8 +1,9 @@
 """Dropout's forward and backward pass beside ``torch.nn.Dropout`` at the same rate, on the CPU.
 
 Both act on the output of a module, [rows, features], with gradients: ours by its hook on an ``nn.ReLU``, torch's as
-the module after it. On [rows, channels, height, width] ``ChannelDropout`` stands beside ``torch.nn.Dropout2d``. A ratio is of our whole time, forward or forward and backward, to torch's in the same round; the
-ReLU is in both. ``apart`` is of what dropout adds: the time of the ReLU alone is taken off both.
+the module after it. On [rows, channels, height, width] ``ChannelDropout`` stands beside ``torch.nn.Dropout2d``. A ratio
+is of our whole time, forward or forward and backward, to torch's in the same round; the ReLU is in both. ``apart`` is
+of what dropout adds: the time of the ReLU alone is taken off both.
 
     python benchmarks/speed/dropout.py --threads 1
 """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dashpot.techniques.dropout.alpha_dropout import AlphaDropout
+from dashpot.techniques.dropout.attention_dropout import AttentionDropout
 from dashpot.techniques.dropout.channel_dropout import ChannelDropout
+from dashpot.techniques.dropout.concrete_dropout import ConcreteDropout, learned_rates
 from dashpot.techniques.dropout.drop_block import DropBlock
 from dashpot.techniques.dropout.drop_connect import DropConnect
 from dashpot.techniques.dropout.dropout import Dropout
@@ -15,7 +17,9 @@ from dashpot.techniques.dropout.variational_dropout import VariationalDropout
 
 __all__ = [
     "AlphaDropout",
+    "AttentionDropout",
     "ChannelDropout",
+    "ConcreteDropout",
     "DropBlock",
     "DropConnect",
     "Dropout",
@@ -25,4 +29,5 @@ __all__ = [
     "SingleEpochWarning",
     "StochasticDepth",
     "VariationalDropout",
+    "learned_rates",
 ]

@@ -21,6 +21,7 @@ from dashpot.dropout import (
     DropoutOrderWarning,
     GaussianDropout,
     SingleEpochWarning,
+    VariationalDropout,
 )
 from dashpot.techniques.dropout.alpha_dropout import alpha_dropout
 from dashpot.techniques.dropout.channel_dropout import channel_dropout
@@ -201,12 +202,13 @@ def test_a_run_of_one_epoch_warns() -> None:
     dashpot.Dropout(0.1).attach(model, sgd(model), steps=51, steps_per_epoch=50).close()
 
 
+@pytest.mark.parametrize("technique", [DropBlock, ChannelDropout, dashpot.Dropout, VariationalDropout])
 @pytest.mark.parametrize("schedule", ["0.6@until=50%", "0to0.6", "0.6@from=50%"])
-def test_rates_follow_schedules(schedule: str) -> None:
+def test_rates_follow_schedules(schedule: str, technique: Any) -> None:
     """Early dropout is off in the second half, late dropout in the first, and a ramp grows."""
     model = nn.Sequential(nn.ReLU(), nn.Linear(50, 2)).train()
     optimizer, x, gone = sgd(model), torch.ones(40, 50), []
-    with DropBlock(schedule).attach(model, optimizer, steps=10):
+    with technique(schedule).attach(model, optimizer, steps=10):
         for _ in range(10):
             hidden = model[0](x)
             gone.append(int((hidden == 0).sum()))

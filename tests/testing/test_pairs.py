@@ -31,7 +31,8 @@ def toy(*classes: type[Technique]) -> Toy | None:
 def learns(cls: type[Technique], kind: Toy) -> bool:
     """Whether a technique can learn from it: of inputs that are strings only those on texts take some."""
     on_inputs = TECHNIQUES[cls].defines("on_batch") and not issubclass(cls, TextTechnique)
-    return cls.requires.fits(kind.modality) and not (kind == TEXTS and on_inputs)
+    there = not ROWS[cls].only or kind.modality in ROWS[cls].only
+    return there and cls.requires.fits(kind.modality) and not (kind == TEXTS and on_inputs)
 
 
 @pytest.mark.parametrize("first", TECHNIQUES, ids=lambda cls: cls.kind())

@@ -55,7 +55,11 @@ def test_learns_from_whatever_data_come_in(kind: str) -> None:
     assert not result.model.training
 
 
-@pytest.mark.parametrize("recipe", [None, RECIPE, dashpot.SAM() | dashpot.Dropout(p=0.2)], ids=str)
+@pytest.mark.parametrize(
+    "recipe",
+    [None, RECIPE, dashpot.SAM() | dashpot.Dropout(p=0.2), dashpot.dropout.ConcreteDropout() | dashpot.EarlyStopping()],
+    ids=str,
+)
 @pytest.mark.parametrize("loader", [False, True])
 def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, recipe: Any, loader: bool) -> None:
     class Stop(Exception):

@@ -107,8 +107,10 @@ class SequentialTrainer:
         one = sources[0][0]
         models = [initial(member) for member in members]
         for model, (source, row) in zip(models, sources, strict=True):
-            model.load_state_dict(source.models[row].state_dict())
+            model.load_state_dict(source.models[row].state_dict(), strict=False)
         trainer = cls(members, models, one.data, one.plan, one.classes)
+        for model, (source, row) in zip(trainer.models, sources, strict=True):  # with what techniques have added
+            model.load_state_dict(source.models[row].state_dict(), strict=False)
         trainer.epoch, trainer.step = one.epoch, one.step
         for k, (source, row) in enumerate(sources):
             mine, theirs = trainer._optimizers[k], source._optimizers[row]

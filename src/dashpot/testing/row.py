@@ -60,6 +60,7 @@ class Row:
             with its functions.
         others: more settings of the technique, for the laws of a technique at work.
         scores: the scores of its epochs, where it acts on them.
+        only: the kinds of data whose toys have what it acts on; empty: all that its class takes.
     """
 
     technique: Technique
@@ -68,6 +69,7 @@ class Row:
     step: Callable[[Any, Callable[[Any], Any], float], Any] | None = None
     others: tuple[Technique, ...] = ()
     scores: tuple[str, ...] = ("val_loss",)
+    only: tuple[Modality, ...] = ()
 
     def toys(self) -> tuple[Toy, ...]:
         """The toys of its task that the technique can learn from: what changes inputs needs numbers, not tokens, and
@@ -79,7 +81,7 @@ class Row:
         if isinstance(self.technique, TextTechnique):
             texts = replace(self.toy, modality="text", strings=True)
             return (texts, replace(texts, strings=False)) if self.technique.on_ids else (texts,)
-        return tuple(replace(self.toy, modality=modality) for modality in fits if own.fits(modality))
+        return tuple(replace(self.toy, modality=kind) for kind in self.only or fits if own.fits(kind))
 
     def on(self, device: str) -> Row:
         """The same on a device: the toy problem, and the arguments of the functions."""

@@ -53,7 +53,8 @@ def mc_predict(
     model's own dropout modules, attention and recurrent stacks at their rates, and the techniques of this family that
     are attached to it or named in ``recipe``. A row stands in a batch several times, with masks of its own each time,
     so that one pass gives many samples; where a mask holds for a whole batch (``EmbeddingDropout``, ``DropConnect``)
-    each sample is a pass. Modes, random state and the draws of an open session are as before afterwards.
+    each sample is a pass. ``ConcreteDropout`` is sampled inside its session, which has the learned rates. Modes, random
+    state and the draws of an open session are as before afterwards.
 
     Args:
         model: from inputs to logits or values [n, outputs]; it is run where its parameters are.

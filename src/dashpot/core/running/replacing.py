@@ -18,7 +18,8 @@ class Replaced:
     """A module in another's place, in the model, in the view and in the optimizer, until :meth:`remove`.
 
     Parameters that the model no longer has leave their optimizer group with their state; those that it now has join the
-    group of the ones that left (else of the module that was there).
+    group of the ones that left (else of the module that was there). Those of modules whose class says ``decays =
+    False`` get a group of their own with the same options, where that one decays weights.
 
     Args:
         settle: writes into the original, before it comes back, what its replacement has learned.
@@ -47,6 +48,7 @@ class Replaced:
         after = {id(p): p for p in view.model.parameters()}
         gone = before.keys() - after.keys()
         self._joined = [p for i, p in after.items() if i not in before and p.requires_grad]
+        self._names = {id(p): f"{name}.{leaf}" for leaf, p in new.named_parameters()}
         self._change_groups(gone, owned)
         view.look()
 
@@ -63,8 +65,19 @@ class Replaced:
                 if id(p) in gone and p in optimizer.state:
                     self._state[p] = optimizer.state.pop(p)
             _refill(group, [p for p in params if id(p) not in gone])
+        self._apart: set[int] = set()
+        if home is not None and home.get("weight_decay"):
+            free = [m for m in self.new.modules() if not getattr(m, "decays", True)]
+            self._apart = {id(p) for m in free for p in m.parameters(recurse=False)}
+            own = [(self._names[id(p)], p) for p in self._joined if id(p) in self._apart]
+            options = {key: value for key, value in home.items() if key not in _OF_PARAMETERS}
+            options |= {"weight_decay": 0.0, **({"penalty": None} if "penalty" in home else {})}
+            if own:
+                optimizer.add_param_group({**options, "params": own if "param_names" in home else [p for _, p in own]})
         if home is not None:
-            _refill(home, [*home["params"], *self._joined])
+            joined = [p for p in self._joined if id(p) not in self._apart]
+            _refill(home, [*home["params"], *joined])
+            home.get("param_names", []).extend(self._names[id(p)] for p in joined)
 
     def remove(self) -> None:
         """The original is back, and in the optimizer what was there before; groups and parameters that came since
@@ -84,6 +97,11 @@ class Replaced:
                 told = {id(p): value for p, value in zip(group["params"], group[name], strict=True)}
                 group[name][:] = [*values, *(told[id(p)] for p in later)]
             group["params"][:] = [*params, *later]
+        groups, own = optimizer.param_groups, {self._names[id(p)] for p in self._joined}
+        for group in groups:
+            if "param_names" in group:
+                group["param_names"] = [name for name in group["param_names"] if name not in own]
+        groups[:] = [g for g in groups if not g["params"] or any(id(p) not in self._apart for p in g["params"])]
         optimizer.state.update(self._state)
         self._view.look()
 
@@ -101,6 +119,8 @@ def plain_copy(model: nn.Module, replaced: Sequence[Replaced], final: dict[str, 
     return twin
 
 
+_OF_PARAMETERS = ("params", "param_names", "penalized", "axes", "penalty_step")
+"""What an optimizer group says of its parameters one by one."""
 _BESIDE: dict[str, Any] = {"penalized": False, "axes": STANDARD}
 """What an optimizer of ours keeps in a group for each of its parameters, and what it keeps for one that joins."""
 

@@ -93,7 +93,10 @@ class Snapshots(Technique):
 
     def on_step(self, params: Params, ctx: Context) -> None:
         if self.cycles and ctx.steps is not None and ctx.step + 1 in cycle_ends(ctx.steps, self.cycles):
-            ctx.state["kept"][str(ctx.step + 1)] = ctx.snapshot()
+            # Without what techniques have beside the model, such as a learned rate of dropout.
+            beside = tuple(f"{name}." for name, m in ctx.view.modules.items() if not getattr(m, "decays", True))
+            kept = {name: tensor for name, tensor in ctx.snapshot().items() if not name.startswith(beside)}
+            ctx.state["kept"][str(ctx.step + 1)] = kept
 
 
 def snapshots(session: Session) -> tuple[dict[str, Tensor], ...]:
