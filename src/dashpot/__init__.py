@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from dashpot.augment import CutMix, Cutout, InputNoise, Mixup, RandAugment
     from dashpot.averaging import EMA
+    from dashpot.comparison.robustness import RobustnessResult, robustness
     from dashpot.core.errors import (
         ConfigError,
         ConflictError,
@@ -96,6 +97,7 @@ __all__ = [
     "PathResult",
     "RandAugment",
     "Recipe",
+    "RobustnessResult",
     "SearchConfig",
     "Session",
     "StorageError",
@@ -132,6 +134,7 @@ __all__ = [
     "recalibrate",
     "replace_head",
     "resolve_strengths",
+    "robustness",
     "schedules",
     "scores",
     "selected_features",
@@ -172,6 +175,7 @@ _HOMES = {
     "PathResult": "dashpot.sparsity.result",
     "RandAugment": "dashpot.augment",
     "Recipe": "dashpot.core.recipe",
+    "RobustnessResult": "dashpot.comparison.robustness",
     "SAM": "dashpot.sharpness",
     "SearchConfig": "dashpot.search.config",
     "Session": "dashpot.core.running.session",
@@ -200,6 +204,7 @@ _HOMES = {
     "recalibrate": "dashpot.training.recalibrate",
     "replace_head": "dashpot.training.finetune",
     "resolve_strengths": "dashpot.techniques.penalties.strengths",
+    "robustness": "dashpot.comparison.robustness",
     "scores": "dashpot.evaluation.losses",
     "selected_features": "dashpot.sparsity.selection",
     "soup": "dashpot.training.soups",

@@ -39,9 +39,20 @@ def _root(
 
 def main() -> None:
     """Run a command, with errors as one message and an exit code."""
-    from dashpot.cli import augment_text, compare, fit, path, predict, show_augment, techniques, tune
+    from dashpot.cli import (
+        augment_text,
+        compare,
+        fit,
+        inspect,
+        path,
+        predict,
+        robustness,
+        show_augment,
+        techniques,
+        tune,
+    )
 
-    for module in (tune, fit, predict, compare, path, show_augment, augment_text, techniques):
+    for module in (tune, fit, predict, compare, path, robustness, inspect, show_augment, augment_text, techniques):
         module.register(app)
     warnings.showwarning = _show_warning
     try:

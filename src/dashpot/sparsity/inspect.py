@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from dashpot.core.running.selecting import refuse_lazy
 from dashpot.core.running.view import ModelView, unwrap
 from dashpot.core.technique import Technique
 from dashpot.evaluation.losses import Criterion, default_criterion
+from dashpot.sparsity.inspection import Inspection, LayerInspection
+from dashpot.sparsity.spread import path_strengths, spread_of
 from dashpot.techniques.penalties.l2 import L2, l2_gradient, l2_value
 from dashpot.techniques.penalties.orthogonality import Orthogonality, orthogonality_gradient, orthogonality_value
 from dashpot.techniques.penalties.proximal import Proximal
@@ -27,85 +29,21 @@ LARGEST_RANK = 4096
 """The longest short side of a matrix whose rank is computed: singular values of larger ones take minutes."""
 
 
-@dataclass(frozen=True)
-class LayerInspection:
-    """One weight tensor.
-
-    Attributes:
-        norm: the 2-norm of all its values.
-        zeros: the share of values that are exactly 0.
-        zero_rows, zero_columns: outputs (neurons, filters; tokens of an embedding) and inputs (features, channels;
-            dimensions) whose values are all exactly 0, as the groups ``rows`` and ``columns`` have them.
-        rows, columns: how many there are.
-        rank: the numerical rank (singular values above float precision) of the matrix [outputs, everything else],
-            added up where the weight stacks several, or None for matrices that are too large or not finite.
-        full_rank: the largest it could be.
-        penalty: the recipe's penalty on it, and ``share`` of the whole penalty; None without a recipe.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    norm: float
-    zeros: float
-    zero_rows: int
-    zero_columns: int
-    rows: int
-    columns: int
-    rank: int | None
-    full_rank: int
-    penalty: float | None = None
-    share: float | None = None
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What :func:`inspect` found; print it."""
-
-    layers: tuple[LayerInspection, ...]
-
-    @property
-    def zeros(self) -> float:
-        """The share of exact zeros over all layers."""
-        sizes = [torch.Size(layer.shape).numel() for layer in self.layers]
-        return sum(layer.zeros * size for layer, size in zip(self.layers, sizes, strict=True)) / max(sum(sizes), 1)
-
-    def to_dict(self) -> list[dict[str, Any]]:
-        return [asdict(layer) for layer in self.layers]
-
-    def __str__(self) -> str:
-        head = ("layer", "shape", "norm", "zeros", "zero rows", "zero columns", "rank", "penalty", "share")
-        cells = [
-            (
-                layer.name,
-                " x ".join(map(str, layer.shape)),
-                f"{layer.norm:.4g}",
-                f"{layer.zeros:.1%}",
-                f"{layer.zero_rows} of {layer.rows}",
-                f"{layer.zero_columns} of {layer.columns}",
-                "-" if layer.rank is None else f"{layer.rank} of {layer.full_rank}",
-                "-" if layer.penalty is None else f"{layer.penalty:.4g}",
-                "-" if layer.share is None else f"{layer.share:.0%}",
-            )
-            for layer in self.layers
-        ]
-        rows = [head, *cells]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-        )
-
-
 @torch.no_grad()
-def inspect(model: nn.Module, recipe: Recipe | Technique | None = None) -> Inspection:
+def inspect(
+    model: nn.Module, recipe: Recipe | Technique | None = None, *, names: Sequence[str] | None = None
+) -> Inspection:
     """Report on every weight tensor with two or more dimensions: norm, exact zeros, zero rows and columns, rank, share
-    of the penalty. A weight that is computed from others, as under weight normalization, is reported as it is applied.
+    of the penalty, how its values are distributed; and how strongly each input column reaches the outputs. A weight
+    that is computed from others, as under weight normalization, is reported as it is applied.
 
     Args:
         model: any module; nothing is changed.
         recipe: whose penalties to evaluate; strengths must be absolute.
+        names: of the input columns; their numbers are given where there are none.
 
     Raises:
-        ConfigError: a relative strength.
+        ConfigError: a relative strength, or another number of names than columns.
         ConflictError: parameters without a shape yet, of lazy layers.
 
     Example:
@@ -149,9 +87,14 @@ def inspect(model: nn.Module, recipe: Recipe | Technique | None = None) -> Inspe
                 full_rank=len(matrices) * side,
                 penalty=value if penalties else None,
                 share=value / total if penalties and total > 0 else None,
+                spread=spread_of(w),
             )
         )
-    return Inspection(tuple(layers))
+    paths = path_strengths(model)
+    if paths is not None and names is not None and len(names) != len(paths):
+        raise ConfigError("names", f"{len(paths)} names, one per input column", len(names))
+    labels = [str(k) for k in range(len(paths or ()))] if names is None else [str(name) for name in names]
+    return Inspection(tuple(layers), paths, tuple(labels) if paths is not None else ())
 
 
 def stationarity(

@@ -1,0 +1,1 @@
+"""A look at the weights of a model: the record and the figure."""

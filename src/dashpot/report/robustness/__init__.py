@@ -1,0 +1,1 @@
+"""How scores fall as inputs get worse: the record, the table and the figure."""
