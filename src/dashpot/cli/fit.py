@@ -93,6 +93,7 @@ def fit(
     from dashpot.search.fixed import fixed_network, options_of_texts
     from dashpot.search.outcome.tested import tta_of
     from dashpot.search.own import LR_DEFAULT, own_network
+    from dashpot.texts.encoder import frozen_of
     from dashpot.training.builtin import TrainingLength, exact_zeros, split_scores, train
     from dashpot.training.checkpoint import FILE as CHECKPOINT
 
@@ -102,11 +103,13 @@ def fit(
         raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")
     limit = None if budget is None else seconds(budget, "--budget")
     problem = load_problem(data, target, task, weights, **reading)
-    options = options_of_texts(net or (), problem.kind if model is None else None, encoder="encoder" in reading)
+    frozen = frozen_of(problem.how.get("encoder"))
+    options = options_of_texts(net or (), problem.kind if model is None else None, encoder=frozen)
     tell()
     split = problem.split(seed)
     prepared = problem.prepare(split.train)
-    length = TrainingLength.default(problem.kind, len(split.train), epochs, limit)
+    pretrained = frozen is False and options.get("net") == "textencoder"
+    length = TrainingLength.default(problem.kind, len(split.train), epochs, limit, pretrained=pretrained)
     make: Callable[[], nn.Module] | None = None
     if net and model is None:
         classes = len(problem.classes)

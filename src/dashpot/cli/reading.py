@@ -61,7 +61,8 @@ Encoder = Annotated[
         "--encoder",
         help=(
             "Of texts: a folder of a model of Hugging Face's transformers with its tokenizer, whose vectors a small"
-            " network learns from; options behind a colon, as DIR:pool=cls,length=128."
+            " network learns from; options behind a colon, as DIR:pool=cls,length=128; DIR:frozen=false trains it"
+            " further."
         ),
         metavar="DIR",
     ),

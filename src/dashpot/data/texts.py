@@ -16,6 +16,7 @@ from dashpot.data.columnar import DataWarning, is_missing
 from dashpot.data.encoded import Encoded, whole_texts
 from dashpot.data.formats import Format
 from dashpot.data.text_fields import Fields
+from dashpot.data.tokenized import Tokenized
 from dashpot.texts.cutting import again, cutter, tokenizer_dict, tokenizer_from, tokenizer_of
 from dashpot.texts.encoder import encoder_of
 from dashpot.texts.lexicon import FIELD, MOST_TOKENS, Lexicon
@@ -39,7 +40,7 @@ class TextPreprocessing:
             a saved run the name of a function, until the user has named it again.
         fields: columns that hold no texts.
         vectors: of words of the lexicon, from which networks start; not saved, as networks are saved with theirs.
-        encoded: what an encoder says of each text, in front of its row.
+        encoded: what an encoder says of each text, in front of its row, or its tokens where it is trained further.
     """
 
     columns: tuple[str, ...]
@@ -48,7 +49,7 @@ class TextPreprocessing:
     kind: str = "text"
     fields: Fields = field(default_factory=Fields)
     vectors: WordVectors | None = field(default=None, repr=False, compare=False)
-    encoded: Encoded | None = field(default=None, repr=False)
+    encoded: Encoded | Tokenized | None = field(default=None, repr=False)
 
     @staticmethod
     def fit(
@@ -107,7 +108,8 @@ class TextPreprocessing:
         made = TextPreprocessing(known, lexicon, how, fields=fields, vectors=found)
         if encoder is None:
             return made
-        return replace(made, encoded=Encoded.fit(encoder_of(encoder), whole_texts(texts[train], known, fields)))
+        reader, whole = encoder_of(encoder), whole_texts(texts[train], known, fields)
+        return replace(made, encoded=(Encoded if reader.frozen else Tokenized).fit(reader, whole))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -131,14 +133,17 @@ class TextPreprocessing:
 
     @property
     def sizes(self) -> Mapping[str, Any]:
-        """Of the lexicon, for a network's tables, and ``before``."""
-        return {**self.lexicon.sizes, **({"before": self.before} if self.before else {})}
+        """Of the lexicon, for a network's tables, ``before``, and the encoder that is trained further."""
+        own = {} if self.encoded is None else {"before": self.before}
+        return {**self.lexicon.sizes, **own, **(self.encoded.sizes if isinstance(self.encoded, Tokenized) else {})}
 
     def ready(self, network: nn.Module) -> None:
-        """Give the tables of the lexicon to a network for texts."""
+        """Give the tables of the lexicon, or an encoder's weights, to a network for texts."""
         read = getattr(network, "read", None)
         if callable(read):
             read(self.lexicon)
+        if isinstance(self.encoded, Tokenized):
+            self.encoded.ready(network)
 
     def check(self) -> None:
         """Raise ValueError where values from a file do not fit together."""
@@ -191,7 +196,7 @@ class TextPreprocessing:
             "tokenizer": tokenizer_dict(self.tokenizer),
             "kind": self.kind,
             "fields": self.fields.to_dict(),
-            **({} if self.encoded is None else {"encoded": self.encoded.to_dict()}),
+            **({} if self.encoded is None else {_key(self.encoded): self.encoded.to_dict()}),
         }
 
     @staticmethod
@@ -203,8 +208,16 @@ class TextPreprocessing:
             tokenizer_from(data["tokenizer"]),
             str(data["kind"]),
             Fields.from_dict(data.get("fields", {})),
-            encoded=Encoded.from_dict(data["encoded"]) if "encoded" in data else None,
+            encoded=next((kind.from_dict(data[key]) for key, kind in ENCODED.items() if key in data), None),
         )
+
+
+ENCODED: Mapping[str, type[Encoded] | type[Tokenized]] = {"encoded": Encoded, "tokenized": Tokenized}
+"""What an encoder gives for a text, by its name in a file."""
+
+
+def _key(encoded: Encoded | Tokenized) -> str:
+    return next(key for key, kind in ENCODED.items() if isinstance(encoded, kind))
 
 
 BETWEEN = FIELD

@@ -30,6 +30,7 @@ from dashpot.search.fixed import checked_options, fixed_network
 from dashpot.search.outcome.tested import AUTO as TTA_AUTO
 from dashpot.search.tune import tune
 from dashpot.techniques.stopping.best_weights import watches_held_out
+from dashpot.texts.encoder import frozen_of
 from dashpot.training.loop import fit
 from dashpot.training.versions import TTA
 
@@ -153,7 +154,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         """
         kind, asked = self._kind, self._options()
         usual_size: dict[str, Any] = {"width": 128, "depth": 2} if kind == "table" else {}
-        options = checked_options({**usual_size, **asked}, kind, encoder=self.encoder is not None)
+        options = checked_options({**usual_size, **asked}, kind, encoder=frozen_of(self._how.get("encoder")))
         fraction = check_number("validation_fraction", self.validation_fraction, Range(0.0, 1.0, open="both"))
         seed, averaging = self._seed(), None if self.tta == TTA_AUTO else TTA.of(self.tta)
         self.recipe_ = Recipe.coerce(self.recipe)
@@ -178,7 +179,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         target = torch.from_numpy(y)
         given = [part for part in (counts, of_classes) if part is not None]
         parts = [x, target, *([torch.from_numpy(np.prod(given, axis=0))] if given else [])]
-        usual = usual_length(kind, len(train))
+        usual = usual_length(kind, len(train), pretrained=options.get("net") == "textencoder")
         result = fit(
             network,
             tuple(part[train] for part in parts),

@@ -89,7 +89,7 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         ``"FILE:frozen=true"`` keeps them as they are.
     encoder : path or None, default=None
         Of texts, a folder of a model of ``transformers`` with its tokenizer, over whose vectors a small network is
-        trained; :func:`dashpot.texts.encoder.encoder_of` says what may be given.
+        trained, or that is trained further; :func:`dashpot.texts.encoder.encoder_of` says what may be given.
 
     Attributes
     ----------

@@ -55,10 +55,13 @@ def transformed(how: Any, inputs: Rows | np.ndarray) -> np.ndarray:
     return np.asarray(found)
 
 
-def usual_length(kind: str, rows: int) -> TrainingLength:
+def usual_length(kind: str, rows: int, *, pretrained: bool = False) -> TrainingLength:
     """Of a training where nothing is said. Tables have 100 epochs, so that few rows have smaller batches; images,
     signals and texts about as many steps as ``dashpot fit`` gives them.
+
+    Args:
+        pretrained: the network is an encoder that is trained further.
     """
     if kind != "table":
-        return TrainingLength.default(kind, rows)
+        return TrainingLength.default(kind, rows, pretrained=pretrained)
     return TrainingLength(MOST_EPOCHS, batch_size_for(rows, smallest=SMALLEST_FIXED_EPOCHS, largest=LARGEST))

@@ -19,6 +19,7 @@ from dashpot.nets.standardize import Standardize, standardized
 from dashpot.nets.table import TableNet
 from dashpot.nets.text_bag import TextBag
 from dashpot.nets.text_conv import TextConv
+from dashpot.nets.text_encoder import TextEncoder
 from dashpot.nets.text_features import TextFeatures
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "TableNet",
     "TextBag",
     "TextConv",
+    "TextEncoder",
     "TextFeatures",
     "build",
     "describe",
@@ -40,18 +42,20 @@ __all__ = [
     "standardized",
 ]
 
-Net = MLP | ConvNet | ConvNet1d | ResNet | TableNet | TextBag | TextConv | TextFeatures | Ensemble
+Net = MLP | ConvNet | ConvNet1d | ResNet | TableNet | TextBag | TextConv | TextFeatures | TextEncoder | Ensemble
 NETWORKS: dict[str, dict[str, Any]] = {
     "table": {"MLP": MLP, "TableNet": TableNet},
     "image": {"ConvNet": ConvNet, "ResNet": ResNet},
     "signal": {"ConvNet1d": ConvNet1d, "MLP": MLP},
-    "text": {"TextConv": TextConv, "TextBag": TextBag, "TextFeatures": TextFeatures},
+    "text": {"TextConv": TextConv, "TextBag": TextBag, "TextFeatures": TextFeatures, "TextEncoder": TextEncoder},
 }
 """For each kind of data its networks by name, the default first. Each takes the first size of a row's shape, the
 outputs, and options.
 """
 OF_LEXICON = ("words", "pieces", "grams", "links")
 """Sizes of networks for texts that look at words."""
+OF_ENCODER = {"TextFeatures": ("before",), "TextEncoder": ("before", "encoder")}
+"""Networks for texts that an encoder has read, with what they need."""
 SMALLEST = 8
 """Pixels that an image has at least on each side."""
 
@@ -65,8 +69,9 @@ def build(kind: str, shape: Sequence[int], outputs: int, **options: Any) -> Net:
         outputs: classes, or 1.
         options: of the network, such as ``width``. ``net`` names it: for tables ``"MLP"`` (the default) or
             ``"TableNet"``; for images ``"ConvNet"`` (the default, of the family member for this size) or ``"ResNet"``;
-            for texts ``"TextConv"`` (the default), ``"TextBag"`` or ``"TextFeatures"`` (where an encoder's vectors
-            stand ``before`` the words), with the sizes of a lexicon among the options;
+            for texts ``"TextConv"`` (the default), ``"TextBag"``, ``"TextFeatures"`` (where an encoder's vectors
+            stand ``before`` the words) or ``"TextEncoder"`` (where its tokens do), with the sizes of a lexicon among
+            the options;
             for signals ``"ConvNet1d"`` (the default) or ``"MLP"`` on all numbers, with batch normalization.
 
     Raises:
@@ -78,12 +83,13 @@ def build(kind: str, shape: Sequence[int], outputs: int, **options: Any) -> Net:
     known = NETWORKS[kind]
     asked = str(options.pop("net", next(iter(known))))
     name = {one.lower(): one for one in known}.get(asked.lower(), asked)
-    if name not in known or (name == TextFeatures.__name__ and "before" not in options):
-        raise UnknownNameError("net", asked, [one for one in known if one != TextFeatures.__name__])
+    if name not in known or not set(OF_ENCODER.get(name, ())) <= set(options):
+        raise UnknownNameError("net", asked, [one for one in known if one not in OF_ENCODER])
     if kind == "text":  # whose rows are numbers of words: what counts is the sizes of the lexicon
-        if name == TextFeatures.__name__:
-            options = {option: value for option, value in options.items() if option not in OF_LEXICON}
-        made: Net = known[name](outputs=outputs, **options)
+        others = OF_LEXICON if name in OF_ENCODER else ()
+        if name != TextEncoder.__name__:
+            others = (*others, "encoder")
+        made: Net = known[name](outputs=outputs, **{k: value for k, value in options.items() if k not in others})
         return made
     if kind == "signal":
         if shape[1] < SHORTEST:

@@ -36,12 +36,12 @@ NETWORKS: Mapping[str, Mapping[str, Sequence[str]]] = {
 """Options of each kind's networks, the default network first."""
 
 
-def options_of_texts(texts: Sequence[str], kind: str | None, *, encoder: bool = False) -> dict[str, Any]:
+def options_of_texts(texts: Sequence[str], kind: str | None, *, encoder: bool | None = None) -> dict[str, Any]:
     """Options from ``name=value``, as on the command line.
 
     Args:
         kind: of the data; None where the network is the user's own, which has any options.
-        encoder: whether one has read the texts.
+        encoder: of texts, whether it stays as it is; None: there is none.
 
     Raises:
         ConfigError: text that is no ``name=value``, several values, or an option twice.
@@ -63,19 +63,22 @@ def options_of_texts(texts: Sequence[str], kind: str | None, *, encoder: bool = 
     return chosen if kind is None else checked_options(chosen, kind, "--net", encoder=encoder)
 
 
-def checked_options(chosen: Mapping[str, Any], kind: str, where: str = NET, *, encoder: bool = False) -> dict[str, Any]:
+def checked_options(
+    chosen: Mapping[str, Any], kind: str, where: str = NET, *, encoder: bool | None = None
+) -> dict[str, Any]:
     """Options that one network of a kind of data has, that network's name among them: the one that ``net`` names, else
     the first that has them all. Their values are checked where the network is built.
 
     Args:
         where: how errors call them.
-        encoder: whether one has read the texts; the network over its vectors is then the default.
+        encoder: of texts, whether it stays as it is; the network over its vectors, or itself, is then the default.
+            None: there is none.
 
     Raises:
         UnknownNameError: no such network or option.
         ConfigError: options of several networks.
     """
-    networks = {**(ENCODED if encoder else {}), **NETWORKS[kind]}
+    networks = {**ENCODED[encoder], **NETWORKS[kind]}
     for option, value in chosen.items():
         if not isinstance(value, bool | int | str):
             rule = "one whole number, text or boolean, where nothing is searched"

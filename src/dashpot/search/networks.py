@@ -32,8 +32,12 @@ WIDTHS: Mapping[str, Sequence[int]] = {
     "textbag": (32, 64),
     "textfeatures": (128, 0),
 }
-ENCODED: Mapping[str, Sequence[str]] = {"textfeatures": ("net", "width")}
-"""Beside those for texts, where an encoder has read them."""
+ENCODED: Mapping[bool | None, Mapping[str, Sequence[str]]] = {
+    None: {},
+    True: {"textfeatures": ("net", "width")},
+    False: {"textencoder": ("net",)},
+}
+"""Beside those for texts, by whether an encoder stays as it is; None: there is none."""
 CONVOLUTIONS = (RACED := 16, 32)
 """Widths of the others. The narrow one is that of a race whose final network is trained apart."""
 LARGE_BLOCK = 9
@@ -88,7 +92,8 @@ def network_space(
         ConfigError: two networks at once, or a value that the network does not allow.
         UnknownNameError: no such option.
     """
-    options = {**OPTIONS[kind], **(ENCODED if (sizes or {}).get("before") else {})}
+    frozen = "encoder" not in (sizes or {}) if (sizes or {}).get("before") else None
+    options = {**OPTIONS[kind], **ENCODED[frozen]}
     named = [text for text in texts if text.partition("=")[0] == "net"]
     networks = _values(chosen_networks(named, ("net",)).get("net")) or (next(iter(options)),)
     if kind == "text" and len(named) == len(texts) and (len(networks) > 1 or not named):
@@ -101,6 +106,9 @@ def network_space(
     name = str(networks[0]).lower()
     if vectors is not None and name != "textconv":
         raise ConfigError("vectors", "None where no network starts from them", f"net={name}", "Name net=textconv.")
+    if options.get(name) == ("net",):  # which has no option of its own
+        chosen_networks(texts, ("net",))
+        return {"net": Categorical((name,))}, {"net": name}
     widths = WIDTHS.get(name, CONVOLUTIONS) if vectors is None else (vectors,)
     space: dict[str, Distribution] = {"width": Categorical(tuple(widths))}
     space |= chosen_networks(texts, options.get(name, next(iter(options.values()))))

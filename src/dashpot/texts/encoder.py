@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dashpot.core.errors import ConfigError
-from dashpot.core.fields.domains import Choice, Range
+from dashpot.core.fields.domains import Choice, Flag, Range
 from dashpot.texts import transformer
 from dashpot.texts.feature_store import store_of
 from dashpot.texts.path_options import path_and_options
@@ -19,7 +20,12 @@ from dashpot.texts.path_options import path_and_options
 OPTIONS = {
     "pool": Choice(("mean", "cls")),
     "length": Range(2, float("inf"), integer=True),
+    "frozen": Flag(),
 }
+USUAL_LENGTH = 256
+"""Tokens of a text at most, where nothing is said."""
+REMEMBERED = 1 << 24
+"""Numbers of tokens that are remembered: 64 megabytes."""
 BLOCK = 256
 """Texts whose vectors are saved together: an interrupted run goes on from there."""
 
@@ -31,14 +37,16 @@ class Encoder:
     Attributes:
         path: of the folder.
         pool: ``"mean"`` over the tokens of a text, or ``"cls"``, the vector of its first token.
-        length: tokens of a text at most.
+        length: tokens of a text at most; None: 256, or as many as the model takes.
+        frozen: it stays as it is, and a small network learns from its vectors; else it is trained further.
         digest: of the folder's content.
         width: numbers of a vector.
     """
 
     path: str
     pool: str = "mean"
-    length: int = 256
+    length: int | None = None
+    frozen: bool = True
     digest: str = field(default="", kw_only=True)
     width: int = field(default=0, kw_only=True)
 
@@ -53,8 +61,7 @@ class Encoder:
             ConfigError: it is no folder of a model, an option has a value that is not allowed, or the package
                 transformers is missing.
         """
-        for name, domain in OPTIONS.items():
-            domain.check(f"encoder {name}", getattr(self, name))
+        self._check()
         path = Path(self.path)
         transformer.demand_folder(path)
         transformer.package()
@@ -67,7 +74,41 @@ class Encoder:
         if isinstance(known, int) and tokens > known:
             way = f"Its tokenizer has {tokens} tokens, and its model {known}: they do not belong together."
             raise ConfigError("encoder", transformer.RULE, self.path, way)
-        return replace(self, digest=digest, width=width, length=min(self.length, most or self.length))
+        if most is not None and self.length is not None and self.length > most:
+            raise ConfigError("encoder length", f"at most {most}, the places that its model has", self.length)
+        length = min(USUAL_LENGTH, most or USUAL_LENGTH) if self.length is None else self.length
+        return replace(self, digest=digest, width=width, length=length)
+
+    def _check(self) -> None:
+        for name, domain in OPTIONS.items():
+            if name != "length" or self.length is not None:
+                domain.check(f"encoder {name}", getattr(self, name))
+
+    @property
+    def most(self) -> int:
+        """Tokens of a text at most."""
+        return self.length or USUAL_LENGTH
+
+    def tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The numbers of tokens of texts, int32 each; those of a text are found once.
+
+        Raises:
+            ConfigError: the tokenizer cannot be loaded, or the folder is another one by now.
+            DataError: it fails.
+        """
+        known = _tokens_known(self.digest, self.most)
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        found: dict[str, np.ndarray] = {}
+        if missing:
+            self.demand_same()
+            rows = transformer.tokens_of(transformer.tokenizer_at(self.path, self.digest), missing, self.most)
+            found = {text: np.array(row, dtype=np.int32) for text, row in zip(missing, rows, strict=True)}
+        out = [found[text] if text in found else known[text] for text in texts]
+        if sum(map(len, found.values())) + sum(map(len, known.values())) > REMEMBERED:
+            known.clear()
+        if sum(map(len, found.values())) <= REMEMBERED:
+            known.update(found)
+        return out
 
     def features(self, texts: Sequence[str]) -> np.ndarray:
         """The vectors of texts, float32 [texts, width]. Each text is computed once: vectors are kept in the user's
@@ -77,7 +118,7 @@ class Encoder:
             ConfigError: the model cannot be loaded, or is another one by now.
             DataError: it fails, or gives numbers that are not finite.
         """
-        known = store_of(f"{self.digest}-{self.pool}-{self.length}")
+        known = store_of(f"{self.digest}-{self.pool}-{self.most}")
         distinct = list(dict.fromkeys(texts))
         found = known.of(distinct)
         missing = [text for text in distinct if text not in found]
@@ -87,7 +128,7 @@ class Encoder:
             with _Bar(len(missing)) as bar:
                 for start in range(0, len(missing), BLOCK):
                     some = missing[start : start + BLOCK]
-                    rows = transformer.tokens_of(parts.tokenizer, some, self.length)
+                    rows = transformer.tokens_of(parts.tokenizer, some, self.most)
                     made = dict(zip(some, transformer.vectors_of(parts, rows, self.pool).numpy(), strict=True))
                     known.add(made)
                     found |= made
@@ -124,21 +165,22 @@ class Encoder:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
-        return {name: getattr(self, name) for name in ("path", "pool", "length", "digest", "width")}
+        own = {name: getattr(self, name) for name in ("path", "pool", "length", "digest", "width")}
+        return own if self.frozen else {**own, "frozen": False}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Encoder:
         """The inverse of :meth:`to_dict`; nothing is read."""
         path, pool, digest = (str(data[name]) for name in ("path", "pool", "digest"))
-        made = Encoder(path, pool, int(data["length"]), digest=digest, width=int(data["width"]))
-        for name, domain in OPTIONS.items():
-            domain.check(f"encoder {name}", getattr(made, name))
+        frozen, width = bool(data.get("frozen", True)), int(data["width"])
+        made = Encoder(path, pool, int(data["length"]), frozen, digest=digest, width=width)
+        made._check()
         return made
 
 
 def encoder_of(given: Any) -> Encoder:
     """An encoder, from what a user gives: an :class:`Encoder`, the path of its folder, or path and options in one
-    text, such as ``"models/minilm:pool=cls,length=128"``.
+    text, such as ``"models/minilm:pool=cls,length=128"``; with ``frozen=false`` it is trained further.
 
     Nothing is fetched and no code of the folder is run: weights are read from safetensors, and the model is one that
     the installed package ``transformers`` knows.
@@ -156,6 +198,17 @@ def encoder_of(given: Any) -> Encoder:
         return Encoder(str(given)).read()
     path, options = path_and_options("encoder", given, OPTIONS)
     return Encoder(path, **options).read()
+
+
+def frozen_of(given: Any) -> bool | None:
+    """Whether an encoder that a user gives stays as it is; None where there is none."""
+    return None if given is None else encoder_of(given).frozen
+
+
+@functools.lru_cache(maxsize=2)
+def _tokens_known(digest: str, length: int) -> dict[str, np.ndarray]:
+    """The tokens of texts, which are found again for each part of the data."""
+    return {}
 
 
 class _Bar:

@@ -6,7 +6,8 @@ import contextlib
 import functools
 import hashlib
 import importlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,6 +97,12 @@ def config_of(path: Path) -> Any:
         return package().AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
 
 
+@functools.lru_cache(maxsize=1)
+def config_at(path: str, digest: str) -> Any:
+    """The configuration of the model; the digest says of which content of the folder."""
+    return config_of(Path(path))
+
+
 def width_of(config: Any) -> int:
     """Numbers of a token's vector."""
     return int(getattr(config, "hidden_size", 0) or getattr(config, "d_model", 0))
@@ -144,6 +151,35 @@ def encoder_part(model: Any) -> nn.Module:
     """Of a model that writes another text the part that reads."""
     part: nn.Module = model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else model
     return part
+
+
+def plain_config(config: Any) -> dict[str, Any]:
+    """A configuration as plain JSON, without what says where it came from or names code of a folder."""
+    known: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    return {name: value for name, value in known.items() if not name.startswith("_") and name != "auto_map"}
+
+
+def empty_model(config: Mapping[str, Any]) -> nn.Module:
+    """The part of a model that reads, with random weights and without the last layer that is not used.
+
+    Args:
+        config: of :func:`plain_config`.
+
+    Raises:
+        ConfigError: none that the installed package knows, or the package is missing.
+    """
+    made = package()
+    with _quiet(Path(str(config.get("model_type", "?")))):
+        own = made.AutoConfig.for_model(**config)
+        model = encoder_part(made.AutoModel.from_config(own, trust_remote_code=False))
+    if isinstance(getattr(model, "pooler", None), nn.Module):
+        model.register_module("pooler", None)  # as the package itself leaves it out
+    return model
+
+
+def weights_of(parts: Parts) -> dict[str, Tensor]:
+    """The weights of a model, as :func:`empty_model` takes them."""
+    return {name: t for name, t in parts.model.state_dict().items() if not name.startswith(POOLED)}
 
 
 def tokens_of(tokenizer: Any, texts: Sequence[str], length: int) -> list[list[int]]:

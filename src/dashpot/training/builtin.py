@@ -15,10 +15,11 @@ from dashpot.core.rng import initial_weights
 from dashpot.data import Prepared, Problem, Split
 from dashpot.data.kinds import KINDS, Prepares
 from dashpot.data.texts import TextPreprocessing
+from dashpot.data.tokenized import Tokenized
 from dashpot.evaluation.losses import scores
-from dashpot.nets import TextConv, TextFeatures
+from dashpot.nets import TextConv, TextEncoder, TextFeatures
 from dashpot.nets.text_vectors import start_from
-from dashpot.training.defaults import LARGEST, MOST_EPOCHS, batch_size_for, epochs_for
+from dashpot.training.defaults import FEWEST_EPOCHS, FINE_TUNED, LARGEST, MOST_EPOCHS, batch_size_for, epochs_for
 from dashpot.training.loop import FitResult, fit
 from dashpot.training.versions import TTA
 
@@ -42,25 +43,37 @@ class TrainingLength:
     budget: str | float | None = None
 
     @staticmethod
-    def default(kind: str, rows: int, epochs: int | None = None, budget: str | float | None = None) -> TrainingLength:
+    def default(
+        kind: str,
+        rows: int,
+        epochs: int | None = None,
+        budget: str | float | None = None,
+        *,
+        pretrained: bool = False,
+    ) -> TrainingLength:
         """About 3,000 steps for tables and 1,000 for images, in 10 to 100 epochs; with a budget as many as it allows.
 
         Args:
             kind: of the data.
             rows: to train on.
             epochs, budget: where they are asked for.
+            pretrained: the network is an encoder that is trained further, for which few epochs are enough.
         """
         usual = KINDS[kind]
         batch_size = usual.batch_size or batch_size_for(rows, largest=LARGEST)
         if epochs is None and budget is None:
-            epochs = epochs_for(rows, batch_size, steps=usual.steps, most=MOST_EPOCHS)
+            epochs = (
+                min(FEWEST_EPOCHS, max(FINE_TUNED, round(usual.steps * batch_size / (4 * rows))))
+                if pretrained
+                else epochs_for(rows, batch_size, steps=usual.steps, most=MOST_EPOCHS)
+            )
         return TrainingLength(epochs, batch_size, usual.lr, usual.schedule, budget)
 
 
 def built_in(how: Prepares, shape: Sequence[int], outputs: int, **options: Any) -> nets.Net:
     """A built-in network with random weights and the tables of its data; one of convolutions over words starts from the
-    vectors of words that the user has, and is as wide as they are. Where an encoder has read the texts, the network
-    over its vectors is the default.
+    vectors of words that the user has, and is as wide as they are. Where there is an encoder, the network over its
+    vectors is the default, or the encoder itself where it is trained further.
 
     Args:
         how: the data are prepared.
@@ -73,7 +86,7 @@ def built_in(how: Prepares, shape: Sequence[int], outputs: int, **options: Any) 
     vectors = how.vectors if isinstance(how, TextPreprocessing) else None
     known = {**how.sizes, **options}
     if isinstance(how, TextPreprocessing) and how.before:
-        known.setdefault("net", TextFeatures.__name__)
+        known.setdefault("net", (TextEncoder if isinstance(how.encoded, Tokenized) else TextFeatures).__name__)
     if vectors is not None and str(known.get("net", TextConv.__name__)).lower() == TextConv.__name__.lower():
         known.setdefault("width", vectors.width)
     network = nets.build(how.kind, shape, outputs, **known)

@@ -14,6 +14,8 @@ STEPS = 3000
 """Optimizer steps of a table's network: scores of tables of 300 to 50,000 rows rise no more after so many."""
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 100
 """Epochs of a single network, whatever its steps: each row is seen several times, and few rows are not overfitted."""
+FINE_TUNED = 3
+"""Epochs at least of an encoder that is trained further; Devlin et al. (2019) took 2 to 4."""
 MOST_EPOCHS_IN_SEARCH = 120
 """Epochs of a search; regularized candidates gain from a little longer."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -14,6 +14,8 @@ from dashpot.core.fields.domains import Range, check_number, check_whole
 
 HEADS = ("fc", "classifier", "head", "heads", "last_linear", "output_layer")
 """What networks call the part that gives classes, in the order in which it is looked for."""
+PRETRAINED_DECAY = 0.9
+"""Of the learning rates of a pretrained part's stages, where nothing is said."""
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -153,7 +155,8 @@ def finetune_groups(
 
     for stage k of K, the head last. Stages are the network's parts in the order in which it names them; a part that
     holds more than half of all parameter tensors is taken apart. What holds no matrix, such as a normalization, belongs
-    to the stage before it. Frozen parameters are in no group.
+    to the stage before it. Frozen parameters are in no group. A network of :class:`dashpot.nets.TextEncoder` says which
+    of its parts was trained before: that has a share of the learning rate, and decays by stages, and the rest has all.
 
     Args:
         model: any network.
@@ -188,9 +191,10 @@ def finetune_groups(
     stages = stages_of(model)
     if not stages:
         raise ConfigError("model", "a module with trainable parameters", type(model).__name__)
+    shares = _shares(model, stages, decay)
     groups: list[dict[str, Any]] = []
-    for k, (names, parameters) in enumerate(stages):
-        own = {"lr": lr * decay ** (len(stages) - 1 - k), "stage": ", ".join(names)}
+    for (names, parameters), share_of_lr in zip(stages, shares, strict=True):
+        own = {"lr": lr * share_of_lr, "stage": ", ".join(names)}
         if weight_decay is None:
             groups.append({"params": parameters, **own})
             continue
@@ -198,6 +202,23 @@ def finetune_groups(
             if some := [p for p in parameters if (p.ndim > 1) == matrices]:
                 groups.append({"params": some, **own, "weight_decay": share})
     return groups
+
+
+def _shares(model: nn.Module, stages: Sequence[Stage], decay: float) -> list[float]:
+    """The share of the learning rate that each stage has.
+
+    A network says in ``pretrained`` which of its parts were trained before, and the share of their last stage; the
+    stages before have 0.9 of the one behind each, or ``decay`` where that is not 1.
+    """
+    before: Mapping[str, float] = getattr(model, "pretrained", {})
+    if not before:
+        return [decay ** (len(stages) - 1 - k) for k in range(len(stages))]
+    part = [next((name for name in before if _below(names[0], [name])), "") for names, _ in stages]
+    each = PRETRAINED_DECAY if decay == 1.0 else decay
+    return [
+        (before[own] if own else 1.0) * each ** (sum(other == own for other in part[k + 1 :]) if own else 0)
+        for k, own in enumerate(part)
+    ]
 
 
 Stage = tuple[list[str], list[nn.Parameter]]

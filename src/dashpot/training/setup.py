@@ -37,8 +37,8 @@ def pick_device(device: str | torch.device) -> torch.device:
 
 
 def adamw_for(model: nn.Module, given: Any, lr: float, decay: float = 1.0) -> Optimizer:
-    """The optimizer that was given, or AdamW without decay, for all trainable parameters; earlier stages may have
-    smaller learning rates.
+    """The optimizer that was given, or AdamW without decay, for all trainable parameters; earlier stages, and parts of
+    which the network says that they were trained before, may have smaller learning rates.
 
     Raises:
         ConfigError: nothing to train, or a ``decay`` beside an optimizer.
@@ -49,6 +49,7 @@ def adamw_for(model: nn.Module, given: Any, lr: float, decay: float = 1.0) -> Op
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ConfigError("model", "a module with trainable parameters", type(model).__name__)
+    before = bool(getattr(model, "pretrained", {}))
     fused = all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in parameters)
     optimizer = (
         plain_optimizer(given)
@@ -57,7 +58,7 @@ def adamw_for(model: nn.Module, given: Any, lr: float, decay: float = 1.0) -> Op
         if given
         else torch.optim.AdamW(
             # Of groups the head's comes first: it has the rate that is shown.
-            parameters if decay == 1.0 else finetune_groups(model, lr, decay)[::-1],
+            parameters if decay == 1.0 and not before else finetune_groups(model, lr, decay)[::-1],
             lr=lr,
             weight_decay=0.0,
             fused=fused,

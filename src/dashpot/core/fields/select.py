@@ -61,7 +61,9 @@ def parameter_role(module: nn.Module, name: str, parameter: Tensor) -> str:
 
 
 def module_role(module: nn.Module) -> str:
-    """The role of a module, or ``""``."""
+    """The role of a module, or ``""``: an embedding of places (its attribute ``of_places``) holds no words."""
+    if getattr(module, "of_places", False) is True:
+        return ""
     for role, types in (
         ("dropouts", _DROPOUTS),
         ("activations", _ACTIVATIONS),

@@ -9,7 +9,7 @@ from dashpot.search.space.distributions import Numeric
 
 Fields = Mapping[str, Mapping[str, Any]]
 
-NETWORKS = frozenset(("textconv", "textbag", "textfeatures"))
+NETWORKS = frozenset(("textconv", "textbag", "textfeatures", "textencoder"))
 """By which a space for texts is known."""
 LR, LR_DEFAULT = Numeric(5e-4, 8e-3, log=True), 2e-3
 SMOOTH: Fields = {"label-smoothing": {"smoothing": 0.05}}
@@ -35,6 +35,15 @@ OF_ENCODER: Mapping[str, tuple[Fields, Mapping[str, Any]]] = {
 """Where an encoder has read the texts, before the others."""
 
 
+TRAINED = {"net.net": "textencoder"}
+OF_TRAINED: Mapping[str, tuple[Fields, Mapping[str, Any]]] = {
+    "encoder trained further, smoothed": ({**SMOOTH}, TRAINED),
+    "encoder trained further, smoothed, decayed, averaged": ({**SMOOTH, **DECAY, **EMA}, TRAINED),
+}
+"""Where a user searches over one that is trained further, before the others."""
+
+
 def combinations_for(networks: Collection[str]) -> Mapping[str, tuple[Fields, Mapping[str, Any]]]:
     """Those of a space with these networks."""
-    return {**OF_ENCODER, **COMBINATIONS} if ENCODED["net.net"] in networks else COMBINATIONS
+    first = OF_ENCODER if ENCODED["net.net"] in networks else {}
+    return {**(OF_TRAINED if TRAINED["net.net"] in networks else {}), **first, **COMBINATIONS}

@@ -19,6 +19,7 @@ from dashpot.core.running.view import ModelView
 from dashpot.techniques.augment.text.base import WordTechnique
 from dashpot.techniques.augment.text.units import Change, Units, put_back
 from dashpot.texts.lexicon import DIGITS, EDGE, FIELD, MARK, MIXED, NOTHING, SHAPES, SPECIAL, UNKNOWN
+from dashpot.texts.token_table import TokenTable
 from dashpot.texts.tokens import splitter
 
 
@@ -52,7 +53,8 @@ class IdTechnique(WordTechnique):
     (:class:`dashpot.texts.lexicon.Lexicon`) are known by the model: a module of it has the attribute ``first_piece``,
     as those of networks for texts have. A word moves with its pieces, and edges and marks stay. What is protected is
     known by the words of the lexicon, where that module has them in ``vocabulary``, and by their shape: numbers among
-    unknown words are protected, too. What is longer than a word, such as an address, is not known in a row. The values
+    unknown words are protected, too. Of tokens of an encoder that is trained further a word moves with its pieces, and
+    is known by its first one. What is longer than a word, such as an address, is not known in a row. The values
     of other columns that stand in a row stay.
     """
 
@@ -83,6 +85,8 @@ class IdTechnique(WordTechnique):
     def ids(self, x: Tensor, mask: Tensor | None, keys: np.ndarray, view: ModelView) -> Tensor:
         if not x.numel():
             return x
+        if (encoder := next((m for m in view.modules.values() if _table_of(m) is not None), None)) is not None:
+            return self._tokens(x, mask, keys, encoder)
         tables = next((m for m in view.modules.values() if isinstance(getattr(m, "first_piece", None), int)), None)
         if tables is None:
             there = x != self.padding_id if mask is None else mask
@@ -94,6 +98,20 @@ class IdTechnique(WordTechnique):
         units = self._rows(x, there, tables)
         found = put_back(x, there, self._drawn(units, keys, SHAPES * UNKNOWN, NOTHING))
         return torch.cat([before, found], dim=1) if before.shape[1] else found
+
+    def _tokens(self, x: Tensor, mask: Tensor | None, keys: np.ndarray, encoder: Any) -> Tensor:
+        """Rows that begin with the tokens of an encoder, the number of each and 1."""
+        width, table = int(encoder.before), _table_of(encoder)
+        assert table is not None, "the caller has looked"
+        own, behind = x[:, :width], x[:, width:]
+        there = own > 0 if mask is None else mask[:, :width] & (own > 0)
+        number = (own - 1).clamp_min(0).long()
+        begins, special = table.begins.to(x.device)[number], table.special.to(x.device)[number]
+        known = _free(_Same(table.words), self.tokenizer, self.protect).to(x.device, non_blocking=True)
+        word = there & begins & ~special
+        units = Units.of(own, there, there & begins, word, word & known[number + SPECIAL])
+        found = put_back(own, there, self._drawn(units, keys, table.mask + 1, 0))
+        return torch.cat([found, behind], dim=1) if behind.shape[1] else found
 
     def _drawn(self, units: Units, keys: np.ndarray, mask: int, padding: int) -> Tensor:
         each = self.numbers[0]
@@ -115,6 +133,12 @@ class IdTechnique(WordTechnique):
             digits = (shape == DIGITS) | (shape == MIXED)
             free &= ~(digits & (number == UNKNOWN if words else digits))
         return Units.of(x, there, there & ~piece, word, free)
+
+
+def _table_of(module: Any) -> TokenTable | None:
+    """The tokens of a network that takes those of an encoder."""
+    table = getattr(module, "token_table", None)
+    return table if isinstance(table, TokenTable) else None
 
 
 class _Same:
