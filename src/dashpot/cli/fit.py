@@ -91,9 +91,9 @@ def fit(
     )
     from dashpot.runs.text_report import text_report
     from dashpot.search.fixed import fixed_network, options_of_texts
+    from dashpot.search.networks import frozen_of
     from dashpot.search.outcome.tested import tta_of
     from dashpot.search.own import LR_DEFAULT, own_network
-    from dashpot.texts.encoder import frozen_of
     from dashpot.training.builtin import TrainingLength, exact_zeros, split_scores, train
     from dashpot.training.checkpoint import FILE as CHECKPOINT
 

@@ -27,6 +27,7 @@ from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
 from dashpot.search.config import SearchConfig
 from dashpot.search.fixed import checked_options, fixed_network
+from dashpot.search.networks import frozen_of
 from dashpot.search.outcome.tested import AUTO as TTA_AUTO
 from dashpot.search.tune import tune
 from dashpot.techniques.stopping.best_weights import watches_held_out

@@ -83,7 +83,8 @@ def build(kind: str, shape: Sequence[int], outputs: int, **options: Any) -> Net:
     known = NETWORKS[kind]
     asked = str(options.pop("net", next(iter(known))))
     name = {one.lower(): one for one in known}.get(asked.lower(), asked)
-    if name not in known or not set(OF_ENCODER.get(name, ())) <= set(options):
+    trained = name == TextFeatures.__name__ and "encoder" in options  # then there are no vectors
+    if name not in known or trained or not set(OF_ENCODER.get(name, ())) <= set(options):
         raise UnknownNameError("net", asked, [one for one in known if one not in OF_ENCODER])
     if kind == "text":  # whose rows are numbers of words: what counts is the sizes of the lexicon
         others = OF_LEXICON if name in OF_ENCODER else ()

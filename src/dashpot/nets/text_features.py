@@ -46,10 +46,14 @@ class TextFeatures(nn.Module):
         self.dropout = nn.Dropout(0.0)
         self.head = nn.Linear(width or before, outputs)
 
+    def vectors(self, x: Tensor) -> Tensor:
+        """Of rows those in front, [batch, before]."""
+        bits = x[:, : self.before].to(torch.int32).contiguous()
+        return bits.view(torch.float32).to(self.head.weight.dtype)
+
     def forward(self, x: Tensor) -> Tensor:
         """Rows [batch, length] to [batch, outputs]."""
-        bits = x[:, : self.before].to(torch.int32).contiguous()
-        vectors = bits.view(torch.float32).to(self.head.weight.dtype)
+        vectors = self.vectors(x)
         if self.hidden is not None:
             vectors = functional.relu(self.hidden(vectors))
         out: Tensor = self.head(self.dropout(vectors))

@@ -14,6 +14,7 @@ from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.data import Prepared, Preprocessing, Problem
 from dashpot.nets import TableNet
 from dashpot.search.space.distributions import Categorical, Distribution, clipped
+from dashpot.texts.encoder import encoder_of
 from dashpot.training.builtin import built_in
 
 TABLE_OPTIONS = ("width", "depth", "embedding", "embedding_size", "activation", "norm", "skip", "scaling", "members")
@@ -46,6 +47,11 @@ FEW_BINS, BINS, MANY_ROWS = 16, 48, 5000
 """Of the piecewise embedding, for classes with fewer rows, and otherwise: targets that are values carry
 more information, and classes with few rows are overfitted soon.
 """
+
+
+def frozen_of(given: Any) -> bool | None:
+    """Whether an encoder that a user gives stays as it is; None where there is none."""
+    return None if given is None else encoder_of(given).frozen
 
 
 def chosen_networks(texts: Sequence[str], known: Sequence[str] | None) -> dict[str, Distribution]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from dashpot.core.threads import most
 from dashpot.evaluation.calibration import fit_temperature
 from dashpot.evaluation.losses import predict
 from dashpot.nets.text_linear import LINEAR, MOST, RIDGE, fit_linear, sparse_features
+from dashpot.search import encoder_linear
 from dashpot.search.config import SearchConfig
+from dashpot.search.encoder_linear import encoder_trials
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import HALVING, TrainingBudget, Trial
 from dashpot.search.space.space import Candidate
@@ -36,6 +39,7 @@ TITLES = {
     "nb-svm": "naive Bayes SVM on words",
     "complement-nb": "complement naive Bayes on words",
     RIDGE: "ridge regression on words",
+    **encoder_linear.TITLES,
 }
 SAMPLED = 256
 """Rows by which the features of all are counted."""
@@ -107,7 +111,8 @@ def first_answer(task: Task) -> str:
 
 
 def linear_trials(task: Task, folds: Sequence[int], pool: np.ndarray) -> list[Trial]:
-    """Each linear model of bags of words, as a complete trial whose number is below 0.
+    """Each linear model of bags of words, and one of an encoder's vectors where there are such, as a complete trial
+    whose number is below 0.
 
     It is fitted to each of the folds, for what it says of rows that it has not seen, by which its margins find one
     temperature; its network is fitted to the whole pool, which takes seconds. It takes part in the final model, and is
@@ -127,6 +132,13 @@ def linear_trials(task: Task, folds: Sequence[int], pool: np.ndarray) -> list[Tr
         candidate = Candidate(Recipe(()), 0.0, OPTIONS, {"linear": how, "temperature": by})
         trial = Trial(-len(found) - 1, candidate, "complete")
         trial.outputs, trial.tensors = [out / by for out in outputs], [_tensors(whole, by)]
+        trial.scores = task.scores(trial.outputs, valid)
+        found.append(trial)
+    for trial in encoder_trials(task, folds, pool, -len(found) - 1):
+        by = _temperature(task, trial.outputs, valid)
+        trial.outputs = [out / by for out in trial.outputs]
+        trial.tensors = [{name: t / by for name, t in tensors.items()} for tensors in trial.tensors]
+        trial.candidate = replace(trial.candidate, params={**trial.candidate.params, "temperature": by})
         trial.scores = task.scores(trial.outputs, valid)
         found.append(trial)
     return sorted(found, key=lambda trial: trial.score)

@@ -117,7 +117,8 @@ def tune(
         vectors: of texts, a file of vectors of words from which convolutional networks start; see
             :func:`dashpot.texts.vectors.vectors_of`. What is saved needs nothing of it.
         encoder: of texts, a folder of a model of ``transformers``, over whose vectors a small network is searched
-            beside the others, or that is trained further; see :func:`dashpot.texts.encoder.encoder_of`. What is saved needs it again.
+            beside the others, or that is trained further; see :func:`dashpot.texts.encoder.encoder_of`. What is saved
+            needs it again.
 
     Returns:
         The result: ``predict``, ``predict_proba``, ``save``, ``summary``.

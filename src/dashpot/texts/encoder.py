@@ -200,11 +200,6 @@ def encoder_of(given: Any) -> Encoder:
     return Encoder(path, **options).read()
 
 
-def frozen_of(given: Any) -> bool | None:
-    """Whether an encoder that a user gives stays as it is; None where there is none."""
-    return None if given is None else encoder_of(given).frozen
-
-
 @functools.lru_cache(maxsize=2)
 def _tokens_known(digest: str, length: int) -> dict[str, np.ndarray]:
     """The tokens of texts, which are found again for each part of the data."""
