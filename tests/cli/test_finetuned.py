@@ -15,7 +15,7 @@ import torch
 
 import dashpot
 from dashpot.cli import main
-from dashpot.core.errors import ConfigError, StorageError
+from dashpot.core.errors import ConfigError, StorageError, UnknownNameError
 from dashpot.nets import TextBag, TextEncoder
 from dashpot.runs.saved import load_run
 from dashpot.search.fixed import checked_options
@@ -147,9 +147,11 @@ def test_the_space_of_a_search(folder: Path) -> None:
     space = default_space(problem, data, None, (), ("net=textencoder",))
     assert [candidate.net for candidate in first_candidates(space)][:2] == [{"net": "textencoder"}] * 2
     assert "LabelSmoothing" in str(first_candidates(space)[1].recipe)
-    assert str(default_space(problem, data, None, ()).net["net"]) == "textbag | textconv | textencoder"
+    assert str(default_space(problem, data, None, ()).net["net"]) == "textbag | textconv"  # it stands beside these
+    both = default_space(problem, data, None, (), ("net=textencoder,textbag",))
+    assert str(both.net["net"]) == "textencoder | textbag"
     assert checked_options({}, "text", encoder=False) == {"net": "textencoder"}
-    with pytest.raises(dashpot.UsageError, match="width"):
+    with pytest.raises(UnknownNameError, match="width"):
         default_space(problem, data, None, (), ("net=textencoder", "width=3"))
 
 

@@ -103,7 +103,9 @@ def network_space(
     named = [text for text in texts if text.partition("=")[0] == "net"]
     networks = _values(chosen_networks(named, ("net",)).get("net")) or (next(iter(options)),)
     if kind == "text" and len(named) == len(texts) and (len(networks) > 1 or not named):
-        names = tuple(str(network).lower() for network in networks) if named else tuple(options)
+        # An encoder that is trained further takes far more time than the others: it stands beside their race.
+        usual = tuple(OPTIONS[kind]) if frozen is False else tuple(options)
+        names = tuple(str(network).lower() for network in networks) if named else usual
         if unknown := set(names) - set(options):
             raise UnknownNameError("--net net", unknown.pop(), options)
         return {"net": Categorical(names)}, {"net": names[0]}

@@ -16,7 +16,7 @@ from dashpot.data import Prepared, Problem
 from dashpot.data.kinds import KINDS
 from dashpot.data.splitting import warn_of_rare
 from dashpot.evaluation.losses import Criterion
-from dashpot.search import images, texts
+from dashpot.search import finetuned, images, texts
 from dashpot.search.arguments import name_of, rate
 from dashpot.search.config import SearchConfig
 from dashpot.search.inputs import layers, staged
@@ -170,13 +170,14 @@ class Search:
         if self.config.budget is not None:  # a number of candidates takes what it takes
             pace = budgets.pace(self.task, some[: max(1, members // budgets.SAMPLED_FOLDS)], batch)
             pace = budgets.Pace(pace.seconds / self.measurements.gain)
+        config = finetuned.within(self.task, self.config, store, batch, self.started)
         spent = time.monotonic() - self.started
-        plan = race_plan(self.task, self.config, spent, apart=self.whole is not None)
+        plan = race_plan(self.task, config, spent, apart=self.whole is not None)
         training = budgets.fit_budget(
             self._rows(),
             plan.folds,
             pace,
-            self.config.budget,
+            config.budget,
             epochs=self.config.epochs,
             batch_size=batch,
             race=plan.share,
@@ -198,13 +199,13 @@ class Search:
         for candidate in self.first_candidates()[: min(first, self.config.trials or first)]:
             store.enqueue(candidate.params)
         store.set("pace", pace.seconds)
-        if (budget := self.config.budget) is not None:
+        if (budget := config.budget) is not None and self.config.budget is not None:
             explain = self.config.explain
             share = budgets.race_share(
                 training, pace, self.cv, budget, least=plan.share, explain=explain, finalists=FINALISTS
             )
             kept = plan.lasting(spent + texts.SLACK * budgets.seconds_of(training, pace), budget)
-            store.set("share", kept if plan.kept else share)
+            store.set("share", (kept if plan.kept else share) * budget / self.config.budget)
         store.set("training budget", budgets.to_dict(training))
         return training
 

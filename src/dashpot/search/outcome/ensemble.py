@@ -184,7 +184,7 @@ def assemble(
         [out_of_fold(task, r, folds)[0] for r, _ in chosen], [weight for _, weight in chosen], task.classes > 0
     )
     shares = [(number, n / sum(counts.values())) for number, n in counts.items()]
-    linear = sum(number < 0 for number in counts)
+    linear = sum("linear" in seeds[number][0].candidate.params for number in counts)
     count = len(shares) - linear
     several = f" with {len(chosen) - linear} seeds in all," if len(chosen) > len(shares) else ""
     beside = f" and {linear} linear model{'s' * (linear > 1)}" if linear else ""

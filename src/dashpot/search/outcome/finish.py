@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from dashpot.core.errors import ConfigError
 from dashpot.evaluation.losses import predict
 from dashpot.runs.text_report import text_answers
-from dashpot.search import images, texts
+from dashpot.search import finetuned, images, texts
 from dashpot.search.outcome import ablation, brief, ensemble
 from dashpot.search.outcome.all_rows import with_all_rows
 from dashpot.search.outcome.final import final_network, key_of, planned
@@ -55,11 +55,12 @@ class Deadlines:
     end: float | None
 
 
-def deadlines(setup: Setup, pace: float) -> Deadlines:
+def deadlines(setup: Setup, pace: float, beside: float = 0.0) -> Deadlines:
     """Of the finals and of all that follows; the contributions have a share of their own, which finals may not take.
 
     Args:
         pace: seconds of a member for an epoch.
+        beside: seconds that an encoder is trained for, which come first.
     """
     if setup.hurried:  # interrupted by the user; but one candidate must have its first epochs
         soon = time.monotonic() + max(HURRY, 3 * pace * len(setup.task.folds))
@@ -71,7 +72,7 @@ def deadlines(setup: Setup, pace: float) -> Deadlines:
         before = setup.started + images.BEFORE * budget
         return Deadlines(setup.race_end + images.FINALS * budget, before, before)
     if texts.of_texts(setup.task) and setup.race_end is not None:
-        return Deadlines(*(setup.started + share * budget for share in texts.ENDS))
+        return Deadlines(*(setup.started + beside + share * (budget - beside) for share in texts.ENDS))
     end = setup.started + END * budget
     if setup.race_end is None or not setup.config.explain:
         return Deadlines(end, end, end)
@@ -87,7 +88,8 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
     config, task = setup.config, setup.task
     trials = remembered(store, setup.space)
     pace = seconds_per_epoch(trials, training) or float(store.get("pace") or 0.0)
-    until = deadlines(setup, pace)
+    plan = None if setup.hurried else finetuned.planned(store)
+    until = deadlines(setup, pace, 0.0 if plan is None else plan.seconds)
     complete = sorted((r for r in trials if r.state == "complete" and math.isfinite(r.score)), key=lambda r: r.score)
     bare = dict(setup.space.baseline().params)
     baseline = next((r for r in complete if not r.lineage and dict(r.candidate.params) == bare), None)
@@ -100,6 +102,12 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         wanted = wanted[: training.folds]
     elif text and until.finals is not None:
         wanted = wanted[: texts.folds_that_fit(complete, training, pace, until.finals)]
+    late = None if plan is None or config.budget is None else time.monotonic() + plan.seconds * finetuned.SLACK
+    trained = finetuned.finetuned_trials(
+        task, training, setup.folder, plan, deadline=late, say=setup.say, note=setup.note
+    )
+    if trained:  # which must have answered for the same rows
+        wanted = wanted[: len(trained[0].tensors)]
     asked = (texts.kinds_first(complete, baseline), None) if text else (complete, baseline)
     finalists = train_finalists(setup, training, trials, *asked, pace, until.finals, wanted)
     every = list(wanted)[: len(finalists[0].tensors)]
@@ -128,7 +136,7 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
     finalists = [*finalists, *again]
     kind = "folds" if config.ensemble == "refit" or setup.whole is not None else config.ensemble
     linear = texts.linear_trials(task, every, setup.pool) if text else []
-    beside = linear if kind == "finalists" else []
+    beside = [*linear, *(one for one in trained if len(one.tensors) == len(every))] if kind == "finalists" else []
     members: list[Trial] = [*finalists, *beside]
     if text and kind == "finalists" and not setup.hurried:
         counts = ensemble.picked(task, members, choice, every, kind)
