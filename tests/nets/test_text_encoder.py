@@ -138,19 +138,9 @@ def test_a_resumed_training_is_the_same(folder: Path, tmp_path: Path) -> None:
     dashpot.fit(whole, (data.x, data.y), recipe=recipe, epochs=4, **given)
     part, _ = prepared(folder)
     stopped = {"recipe": recipe, "epochs": 4, "checkpoint": tmp_path / "run", **given}
-    calls = 0
-
-    class Stop(Exception):
-        pass
-
-    def stop(module: Any, args: Any) -> None:
-        nonlocal calls
-        calls += module.training
-        if calls == 8:
-            raise Stop
-
-    hook = part.register_forward_pre_hook(stop)
-    with pytest.raises(Stop):
+    calls = iter(range(8))
+    hook = part.register_forward_pre_hook(lambda module, args: (next(calls), None)[1] if module.training else None)
+    with pytest.raises(StopIteration):
         dashpot.fit(part, (data.x, data.y), **stopped)
     hook.remove()
     part, _ = prepared(folder)
