@@ -31,7 +31,6 @@ from dashpot.search.networks import frozen_of
 from dashpot.search.outcome.tested import AUTO as TTA_AUTO
 from dashpot.search.tune import tune
 from dashpot.techniques.stopping.best_weights import watches_held_out
-from dashpot.texts.encoder import frozen_of
 from dashpot.training.loop import fit
 from dashpot.training.versions import TTA
 
