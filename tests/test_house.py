@@ -30,7 +30,7 @@ ROOMS = [
     ["training", "data", "nets", "testing", "report"],
     ["runs"],
     ["population"],
-    ["comparison", "sparsity"],
+    ["comparison", "shrinking", "sparsity"],
     ["search"],
     ["estimators"],
     ["cli"],

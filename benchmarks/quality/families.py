@@ -2,19 +2,20 @@
 
 Every technique at one usual strength, named in the table and chosen before anything was measured: another strength may
 do otherwise, and what a technique is worth in a recipe is another question. The built-in network of the kind of data
-at its default settings, no early stopping unless it is what is measured. 10 seeds: each draws the split (rows of an
-official test part stay there), the initial weights and the order of rows. Intervals are of 95 %, with the
-correction of Nadeau and Bengio for splits that overlap.
+at its default settings and half of the usual epochs, no early stopping unless it is what is measured. 10 seeds: each
+draws the split (rows of an official test part stay there), the initial weights and the order of rows. Intervals are
+of 95 %, with the correction of Nadeau and Bengio for splits that overlap.
 
-Run: ``python benchmarks/quality/families.py digits FOLDER/credit-g.csv.gz ... --seeds 10`` measures, a line of JSON per
-set and seed in ``benchmarks/results/families.jsonl``, and skips what is there already; ``families.py table`` puts all
-together in ``benchmarks/results/families.json`` and ``docs/families.md``.
+Run: ``python benchmarks/quality/families.py digits FOLDER/credit-g.csv.gz ... --seeds 10`` measures, a line of JSON for
+each set and technique in ``benchmarks/results/families.jsonl``, and skips what is there already; ``families.py table``
+puts all together in ``benchmarks/results/families.json`` and ``docs/families.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import json
 import statistics
 import sys
@@ -22,18 +23,23 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import RESULTS, write_result
 
-from dashpot.comparison.compare import train_together
 from dashpot.core.errors import DashpotError
 from dashpot.core.recipe import Recipe
 from dashpot.data import load_problem
 from dashpot.evaluation.statistics import corrected_interval
-from dashpot.training.builtin import TrainingLength, split_scores, train
+from dashpot.population.members import Member
+from dashpot.population.population import Population
+from dashpot.techniques.stopping.early_stopping import EarlyStopping
+from dashpot.training.builtin import TrainingLength, network_for, split_scores
 
 LINES, PAGE = RESULTS / "families.jsonl", RESULTS.parents[1] / "docs" / "families.md"
 ALWAYS = (
@@ -86,61 +92,89 @@ ARMS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 METRICS = ("accuracy", "log loss")
+SHARE = 0.5
+"""Of the usual number of epochs."""
 
 
-def measure(name: str, seed: int) -> dict[str, Any]:
-    """Test scores of every arm on one split; of what failed the reason."""
-    problem = load_problem(None if name == "digits" else name)
-    split = problem.split(seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        prepared = problem.prepare(split.train)
-        recipes = {"": Recipe(), **{text: Recipe.coerce(text) for text in ARMS[problem.kind]}}
-        length = TrainingLength.default(problem.kind, len(split.train), None)
-        together = train_together(problem, prepared, split, recipes, length, seed=seed)
-        scores: dict[str, Any] = {}
-        for text, recipe in recipes.items():
-            try:
-                if text in together:
-                    network = together[text].network
-                else:
-                    network = train(problem, prepared, split, recipe, length, seed=seed, progress=False).model
-                found = split_scores(network, prepared, split)
-            except DashpotError as error:
-                scores[text] = {"refused": str(error)}
-                continue
-            test, rest = found["test"], found["train"]
-            scores[text] = {"accuracy": test["accuracy"], "log loss": test["loss"], "train": rest["accuracy"]}
-    return {"rows": [len(split.train), len(split.test)], "scores": scores}
+class Seeds:
+    """A set with as many splits as there are seeds. Columns are prepared by the features of all rows, never by the
+    target, so that the networks of all splits have one shape.
+    """
+
+    def __init__(self, name: str, seeds: int) -> None:
+        self.problem = load_problem(None if name == "digits" else name, target="target" if ".csv" in name else None)
+        self.splits = [self.problem.split(seed) for seed in range(seeds)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.prepared = self.problem.prepare(np.concatenate(self.problem.pool_and_test(0)))
+        self.rows = [len(self.splits[0].train), len(self.splits[0].test)]
+        usual = TrainingLength.default(self.problem.kind, self.rows[0], None)
+        self.length = replace(usual, epochs=max(1, round(SHARE * (usual.epochs or 1))))
+
+    def measure(self, text: str) -> dict[str, Any]:
+        """A recipe's test scores, of each seed. Networks of one shape are trained together where that is possible."""
+        recipe, plan = Recipe.coerce(text) if text else Recipe(), self.length
+        assert plan.epochs is not None
+        stops = any(isinstance(t, EarlyStopping) for t in recipe)
+        members = [
+            Member(
+                make=functools.partial(network_for, self.problem, self.prepared),
+                recipe=recipe,
+                lr=plan.lr,
+                seed=seed,
+                rows=split.train,
+                watch=split.valid if stops else None,
+            )
+            for seed, split in enumerate(self.splits)
+        ]
+        population = Population(
+            members,
+            [(self.prepared.x, self.prepared.y)],
+            epochs=plan.epochs,
+            batch_size=plan.batch_size,
+            schedule=plan.schedule,
+            device="cpu",
+            bfloat16=False,
+            modality=self.prepared.modality,
+        )
+        population.train(plan.epochs)
+        if population.failed:
+            return {"refused": f"{len(population.failed)} of {len(members)} diverged"}
+        found = [split_scores(population.model(seed), self.prepared, split) for seed, split in enumerate(self.splits)]
+        keys = {"accuracy": ("test", "accuracy"), "log loss": ("test", "loss"), "train": ("train", "accuracy")}
+        return {name: [scores[part][key] for scores in found] for name, (part, key) in keys.items()}
 
 
-def lines() -> dict[str, dict[int, dict[str, Any]]]:
-    """What is measured, by set and seed."""
-    found: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+def lines() -> dict[str, dict[str, dict[str, Any]]]:
+    """What is measured, by set and technique."""
+    found: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for text in LINES.read_text().splitlines() if LINES.exists() else ():
         line = json.loads(text)
-        found[line["set"]][line["seed"]] = line
+        found[line["set"]][line["technique"]] = line
     return found
 
 
 def summary() -> dict[str, Any]:
     """By set: the network without anything, and of each technique the mean difference with its interval."""
     sets: dict[str, Any] = {}
-    for name, by_seed in lines().items():
-        runs = [line["scores"] for _, line in sorted(by_seed.items())]
-        train, test = next(iter(by_seed.values()))["rows"]
-        arms: dict[str, Any] = {}
-        for text in [text for text in runs[0] if text]:
-            pairs = [(run[text], run[""]) for run in runs if "refused" not in run.get(text, {"refused": ""})]
-            if not pairs:
-                arms[text] = {"refused": runs[0][text]["refused"]}
+    for name, by_technique in lines().items():
+        none = by_technique[""]
+        train, test = none["rows"]
+        techniques: dict[str, Any] = {}
+        for text, own in by_technique.items():
+            if not text:
                 continue
-            arms[text] = {"seeds": len(pairs)}
+            if "refused" in own:
+                techniques[text] = {"refused": own["refused"]}
+                continue
+            techniques[text] = {}
             for metric in METRICS:
-                interval = corrected_interval([own[metric] - other[metric] for own, other in pairs], test / train)
-                arms[text][metric] = [interval.mean, interval.low, interval.high]
-        none = {metric: statistics.fmean(run[""][metric] for run in runs) for metric in (*METRICS, "train")}
-        sets[name] = {"seeds": len(runs), "rows": [train, test], "none": none, "techniques": arms}
+                differences = [a - b for a, b in zip(own[metric], none[metric], strict=True)]
+                interval = corrected_interval(differences, test / train)
+                techniques[text][metric] = [interval.mean, interval.low, interval.high]
+        means = {metric: statistics.fmean(none[metric]) for metric in (*METRICS, "train")}
+        seeds = len(none["accuracy"])
+        sets[name] = {"seeds": seeds, "rows": none["rows"], "none": means, "techniques": techniques}
     return sets
 
 
@@ -151,11 +185,11 @@ def page(sets: Mapping[str, Any]) -> str:
     out = [
         "# What each technique earns alone",
         "",
-        "Test log loss of the built-in network with one technique less that of the network without any, in thousandths,",
-        "with 95 % intervals over the same splits and seeds: **below zero is better**; bold where the interval does not",
-        "reach zero. Each technique is at one usual strength that was chosen before: another may do otherwise, and in a",
-        "recipe with others it may earn something else. `benchmarks/quality/families.py` writes this page; accuracies and",
-        "machine are in `benchmarks/results/families.json`.",
+        "Test log loss of the built-in network with one technique less that of the network without any, in",
+        "thousandths, with 95 % intervals over the same splits and seeds: **below zero is better**; bold where the",
+        "interval does not reach zero. Each technique is at one usual strength that was chosen before: another may do",
+        "otherwise, and in a recipe with others it may earn something else. `benchmarks/quality/families.py` writes",
+        "this page; accuracies and the machine are in `benchmarks/results/families.json`.",
         "",
         "| | " + " | ".join(names) + " |",
         "|---|" + "---|" * len(names),
@@ -188,16 +222,19 @@ def main() -> None:
         PAGE.write_text(page(sets))
         return
     RESULTS.mkdir(exist_ok=True)
-    for seed in range(chosen.seeds):
-        for given in chosen.sets:
-            name = Path(given).name.split(".")[0]
-            if seed in lines().get(name, {}):
+    for given in chosen.sets:
+        name, ready = Path(given).name.split(".")[0], Seeds(given, chosen.seeds)
+        for text in ("", *ARMS[ready.problem.kind]):
+            if text in lines().get(name, {}):
                 continue
-            started = time.perf_counter()
-            line = {"set": name, "seed": seed, "date": datetime.date.today().isoformat(), **measure(given, seed)}
+            started, head = time.perf_counter(), {"set": name, "technique": text, "rows": ready.rows}
+            try:
+                line = {**head, "date": datetime.date.today().isoformat(), **ready.measure(text)}
+            except DashpotError as error:
+                line = {**head, "refused": str(error)}
             with LINES.open("a") as file:
                 file.write(json.dumps(line) + "\n")
-            print(name, seed, f"{time.perf_counter() - started:.0f} s", flush=True)
+            print(name, text or "none", f"{time.perf_counter() - started:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from dashpot.search.outcome.result import TuneResult
     from dashpot.search.tune import tune
     from dashpot.sharpness import SAM
+    from dashpot.shrinking.files import load_shrunk, save_shrunk
+    from dashpot.shrinking.shrink import Shrunk, shrink
     from dashpot.sparsity.inspect import inspect, stationarity
     from dashpot.sparsity.path import path
     from dashpot.sparsity.result import PathResult
@@ -100,6 +102,7 @@ __all__ = [
     "RobustnessResult",
     "SearchConfig",
     "Session",
+    "Shrunk",
     "StorageError",
     "TTAResult",
     "Technique",
@@ -123,6 +126,7 @@ __all__ = [
     "inspect",
     "interpolate",
     "labels",
+    "load_shrunk",
     "max_strength",
     "mc_predict",
     "noise",
@@ -135,10 +139,12 @@ __all__ = [
     "replace_head",
     "resolve_strengths",
     "robustness",
+    "save_shrunk",
     "schedules",
     "scores",
     "selected_features",
     "sharpness",
+    "shrink",
     "soup",
     "stability_selection",
     "stationarity",
@@ -179,6 +185,7 @@ _HOMES = {
     "SAM": "dashpot.sharpness",
     "SearchConfig": "dashpot.search.config",
     "Session": "dashpot.core.running.session",
+    "Shrunk": "dashpot.shrinking.shrink",
     "StorageError": "dashpot.core.errors",
     "Technique": "dashpot.core.technique",
     "TTA": "dashpot.training.versions",
@@ -198,6 +205,7 @@ _HOMES = {
     "greedy_soup": "dashpot.training.soups",
     "inspect": "dashpot.sparsity.inspect",
     "interpolate": "dashpot.training.soups",
+    "load_shrunk": "dashpot.shrinking.files",
     "max_strength": "dashpot.techniques.penalties.strengths",
     "mc_predict": "dashpot.training.mc_dropout",
     "path": "dashpot.sparsity.path",
@@ -205,8 +213,10 @@ _HOMES = {
     "replace_head": "dashpot.training.finetune",
     "resolve_strengths": "dashpot.techniques.penalties.strengths",
     "robustness": "dashpot.comparison.robustness",
+    "save_shrunk": "dashpot.shrinking.files",
     "scores": "dashpot.evaluation.losses",
     "selected_features": "dashpot.sparsity.selection",
+    "shrink": "dashpot.shrinking.shrink",
     "soup": "dashpot.training.soups",
     "stability_selection": "dashpot.sparsity.selection",
     "stationarity": "dashpot.sparsity.inspect",

@@ -1,0 +1,1 @@
+"""Exact zeros become a smaller network with the same outputs."""

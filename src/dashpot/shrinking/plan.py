@@ -1,0 +1,188 @@
+"""``Plan``: what stays of each tensor, as JSON, and how tensors, modules and optimizers are cut by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from dashpot.core.errors import ConfigError, ConflictError, DataError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What stays of a network.
+
+    Attributes:
+        kept: of each parameter and buffer of which something leaves, by axis, the places that stay, in order.
+        biases: of layers that had none and have one now, the names.
+        shared: for further names of a tensor its first one.
+
+    Example:
+        >>> import torch
+        >>> plan = Plan({"weight": {0: torch.tensor([0, 2])}})
+        >>> plan.cut("weight", torch.arange(6).reshape(3, 2))
+        tensor([[0, 1],
+                [4, 5]])
+    """
+
+    kept: Mapping[str, Mapping[int, Tensor]]
+    biases: tuple[str, ...] = ()
+    shared: Mapping[str, str] = field(default_factory=dict)
+
+    def cut(self, name: str, tensor: Tensor) -> Tensor:
+        """What stays of a tensor of that name's shape, such as a moment or an average of the parameter."""
+        for axis, places in self.kept.get(self.shared.get(name, name), {}).items():
+            tensor = tensor.index_select(axis, places.to(tensor.device))
+        return tensor
+
+    def apply(self, model: nn.Module) -> None:
+        """Make a network of the full size smaller, in place: tensors, and what layers say of their sizes."""
+        made: dict[int, nn.Parameter] = {}
+        for name, module in model.named_modules():
+            prefix = f"{name}." if name else ""
+            for own, parameter in list(module._parameters.items()):
+                if parameter is None or not self._changes(prefix + own):
+                    continue
+                if id(parameter) not in made:
+                    made[id(parameter)] = _like(parameter, self.cut(prefix + own, parameter.detach()))
+                module._parameters[own] = made[id(parameter)]
+            for own, buffer in list(module._buffers.items()):
+                if buffer is not None and self._changes(prefix + own):
+                    module._buffers[own] = self.cut(prefix + own, buffer)
+            if prefix + "bias" in self.biases:
+                weight = module._parameters["weight"]
+                assert weight is not None
+                outputs = weight.shape[1 if isinstance(module, _ConvTransposeNd) else 0]
+                module.register_parameter("bias", nn.Parameter(weight.detach().new_zeros(outputs)))
+            _say_sizes(module)
+
+    def _changes(self, name: str) -> bool:
+        return self.shared.get(name, name) in self.kept
+
+    def carry(self, optimizer: torch.optim.Optimizer, before: nn.Module, after: nn.Module) -> torch.optim.Optimizer:
+        """An optimizer of the small network that goes on where that of the large one is: settings, and of its state
+        (moments, momentum) what stays.
+
+        Args:
+            optimizer: of ``before``.
+            before, after: the networks; ``after`` was made from ``before`` by this plan.
+
+        Raises:
+            ConflictError: an optimizer of other parameters.
+        """
+        names = {id(parameter): name for name, parameter in before.named_parameters()}
+        small = dict(after.named_parameters())
+        groups = []
+        for group in optimizer.param_groups:
+            own = []
+            for parameter in group["params"]:
+                if id(parameter) not in names:
+                    raise ConflictError(
+                        f"this {type(optimizer).__name__} has parameters that are none of {type(before).__name__}'s."
+                        " Pass the network that it trains."
+                    )
+                own.append(small[names[id(parameter)]])
+            groups.append({**{key: value for key, value in group.items() if key != "params"}, "params": own})
+        known = {id(p) for group in groups for p in group["params"]}
+        fresh = [small[name] for name in self.biases if id(small[name]) not in known]
+        if fresh:
+            groups[0]["params"] = [*groups[0]["params"], *fresh]
+        made = type(optimizer)(groups, **_settings(optimizer))
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter in optimizer.state:
+                    name = names[id(parameter)]
+                    made.state[small[name]] = {
+                        key: self.cut(name, value).clone()
+                        if isinstance(value, Tensor) and value.shape == parameter.shape
+                        else value.clone()
+                        if isinstance(value, Tensor)
+                        else value
+                        for key, value in optimizer.state[parameter].items()
+                    }
+        return made
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON: places as ranges [start, stop]."""
+        return {
+            "version": 1,
+            "kept": {
+                name: {str(axis): _ranges(places) for axis, places in axes.items()} for name, axes in self.kept.items()
+            },
+            "biases": list(self.biases),
+            "shared": dict(self.shared),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Any) -> Plan:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            DataError: it is no such thing, or of a newer version.
+        """
+        if not isinstance(content, dict) or content.get("version") != 1:
+            found = content.get("version") if isinstance(content, dict) else type(content).__name__
+            raise DataError(f"a plan of version 1 is needed to rebuild a shrunk network, got {found}.")
+        try:
+            kept = {
+                str(name): {int(axis): _places(ranges) for axis, ranges in axes.items()}
+                for name, axes in content["kept"].items()
+            }
+            return cls(kept, tuple(map(str, content["biases"])), dict(content["shared"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"the plan of a shrunk network cannot be read: {error!r}.") from error
+
+
+def _like(parameter: nn.Parameter, data: Tensor) -> nn.Parameter:
+    return nn.Parameter(data.clone(), requires_grad=parameter.requires_grad)
+
+
+def _settings(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The defaults that its class takes."""
+    import inspect
+
+    known = inspect.signature(type(optimizer).__init__).parameters
+    return {key: value for key, value in optimizer.defaults.items() if key in known}
+
+
+def _say_sizes(module: nn.Module) -> None:
+    """The attributes by which a layer says its sizes."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor):
+        return
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = weight.shape
+    elif isinstance(module, _ConvNd):
+        if module.groups > 1 and module.groups == module.in_channels == module.out_channels:
+            module.groups = module.in_channels = module.out_channels = weight.shape[0]
+        elif module.groups == 1:
+            moved = isinstance(module, _ConvTransposeNd)
+            module.in_channels, module.out_channels = weight.shape[1 - moved], weight.shape[0 + moved]
+    elif isinstance(module, _NormBase):
+        module.num_features = weight.shape[0]
+    elif isinstance(module, nn.Embedding):
+        module.num_embeddings, module.embedding_dim = weight.shape
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = weight.numel()
+
+
+def _ranges(places: Tensor) -> list[list[int]]:
+    found: list[list[int]] = []
+    for place in places.tolist():
+        if found and found[-1][1] == place:
+            found[-1][1] = place + 1
+        else:
+            found.append([place, place + 1])
+    return found
+
+
+def _places(ranges: Any) -> Tensor:
+    if any(len(pair) != 2 or not 0 <= pair[0] < pair[1] for pair in ranges):
+        raise ConfigError("plan", "ranges [start, stop]", ranges)
+    return torch.cat([torch.arange(start, stop) for start, stop in ranges])

@@ -1,0 +1,201 @@
+"""Layers with weights: what they read is of the units of their inputs, what they give of their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dashpot.shrinking.rules.registry import pinned, rule, unknown
+from dashpot.shrinking.units import distinct, spread
+from dashpot.shrinking.value import Step, Value
+
+Call = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Where a layer reads, and how its bias takes what is the same for all inputs.
+
+    Attributes:
+        source: what it reads.
+        weight, bias: names; the bias None where there is none.
+        axis: of the source, and its ``labels`` there.
+        inputs: the axis of the weight that is inputs.
+        matrix: [outputs, inputs], the sum over places of the kernel.
+        padded: zeros are put around what it reads, so that a constant is none at the border.
+        outputs: labels of the outputs.
+        where: the module.
+    """
+
+    source: Value
+    weight: str
+    bias: str | None
+    axis: int
+    labels: Tensor
+    matrix: Tensor
+    padded: bool
+    inputs: int
+    where: str
+
+
+def _linear(step: Step, x: Value, w: Value, bias: Value | None, outputs: int, inputs: int) -> None:
+    """``x @ W``, where the axes of w that are outputs and inputs are given."""
+    out_labels, in_labels = step.axis(w, outputs), step.axis(w, inputs)
+    if out_labels is None or in_labels is None:
+        unknown(step, f"{step.operation} with a part of {w.name} that is of no single axis")
+        return
+    matrix = w.value if outputs == 0 else w.value.t()
+    here = distinct(x.label.reshape(-1, x.label.shape[-1]), dim=0)
+    step.units.join(here, in_labels)
+    if bias is not None and not _bias(step, bias, out_labels):
+        return
+    used = (matrix != 0).float()
+    step.give(lambda mask: mask @ used.T, spread(out_labels, step.out.shape, -1), [x])
+    name = None if bias is None else bias.name
+    step.fold = Fold(x, str(w.name), name, -1, in_labels, matrix, False, inputs, step.where)
+
+
+def _bias(step: Step, bias: Value, out_labels: Tensor) -> bool:
+    own = step.axis(bias, 0) if bias.name is not None and bias.value.ndim == 1 else None
+    if own is None or len(own) != len(out_labels):
+        unknown(step, f"{step.operation} with a bias that is computed")
+        return False
+    step.units.join(own, out_labels)
+    return True
+
+
+@rule("linear")
+def linear(step: Step) -> None:
+    """``x @ W.T + b``."""
+    x, w, bias = step.arg(0, "input"), step.arg(1, "weight"), step.arg(2, "bias")
+    if w.name is None or w.value.ndim != 2 or x.name is not None:
+        unknown(step)
+        return
+    _linear(step, x, w, bias, 0, 1)
+
+
+@rule("matmul", "mm", "addmm")
+def product(step: Step) -> None:
+    """With a parameter on the right it is a linear layer."""
+    bias, x, w = (None, *step.args[:2]) if step.operation != "addmm" else step.args[:3]
+    if w.name is None or w.value.ndim != 2 or x.name is not None or (bias is not None and bias.name is None):
+        batched(step)
+        return
+    _linear(step, x, w, bias, 1, 0)
+
+
+@rule("bmm", "baddbmm", "einsum")
+def batched(step: Step) -> None:
+    """Products of values with values: their units stay."""
+    values = step.tensors()
+    if step.operation not in ("matmul", "bmm", "mm") or any(value.value.ndim < 2 for value in values):
+        unknown(step)
+        return
+    for value in values:
+        step.pin(value, f"{step.operation} of two values")
+    a, b = values
+    into = (~a.zero).float(), (~b.zero).float()
+    step.give(lambda one, other: (one @ into[1] + into[0] @ other).expand(step.out.shape), pinned(step.out), values)
+
+
+CONVOLUTIONS: dict[str, Call] = {"conv1d": functional.conv1d, "conv2d": functional.conv2d, "conv3d": functional.conv3d}
+TRANSPOSED: dict[str, Call] = {
+    "conv_transpose1d": functional.conv_transpose1d,
+    "conv_transpose2d": functional.conv_transpose2d,
+    "conv_transpose3d": functional.conv_transpose3d,
+}
+
+
+@rule(*CONVOLUTIONS, *TRANSPOSED)
+def convolution(step: Step) -> None:
+    """Plain and depthwise ones; of other groups all stay."""
+    x, w, bias = step.arg(0, "input"), step.arg(1, "weight"), step.arg(2, "bias")
+    moved = step.operation in TRANSPOSED
+    groups = step.arg(6, "groups", 1)
+    if w.name is None or w.index is not None or x.name is not None or x.value.ndim != w.value.ndim:
+        unknown(step)
+        return
+    channels, count = x.value.shape[1], step.out.shape[1]
+    depthwise = groups == channels == count and groups > 1
+    if groups > 1 and not depthwise:
+        for axis in (0, 1):
+            step.units.pin(step.units.of_axis(w.name, axis, w.value.shape[axis]), "a convolution in groups")
+        step.units.pin(x.label, "a convolution in groups")
+    out_axis, in_axis = (1, 0) if moved else (0, 1)
+    if groups > 1:
+        out_labels = step.units.of_axis(w.name, 0, w.value.shape[0])
+        if not depthwise:
+            out_labels = pinned(torch.empty(count))
+    else:
+        out_labels = step.units.of_axis(w.name, out_axis, w.value.shape[out_axis])
+    if bias is not None and groups > 1 and not depthwise:
+        step.pin(bias, "a convolution in groups")
+    elif bias is not None and not _bias(step, bias, out_labels):
+        return
+    here = distinct(x.label.movedim(1, -1).reshape(-1, channels), dim=0)
+    if depthwise:
+        step.units.join(here, out_labels)
+    elif groups == 1:
+        step.units.join(here, step.units.of_axis(w.name, in_axis, channels))
+    used = (w.value != 0).float()
+    call = {**CONVOLUTIONS, **TRANSPOSED}[step.operation]
+    options = step.args[3:]
+    rest = {key: value for key, value in step.kwargs.items() if key not in ("input", "weight", "bias")}
+
+    def flow(mask: Tensor) -> Any:
+        return call(mask, used, None, *options, **rest)
+
+    step.give(flow, spread(out_labels, step.out.shape, 1), [x])
+    if groups == 1:
+        padding = step.arg(4, "padding", 0)
+        padded = padding != "valid" and (isinstance(padding, str) or any(flat_numbers(padding)))
+        matrix = w.value.flatten(2).sum(-1)
+        bias_name = None if bias is None else bias.name
+        labels = step.units.of_axis(w.name, in_axis, channels)
+        matrix = matrix.t() if moved else matrix
+        # Borders of a transposed convolution see fewer places of the kernel.
+        step.fold = Fold(x, w.name, bias_name, 1, labels, matrix, padded or moved, in_axis, step.where)
+
+
+def flat_numbers(padding: Any) -> list[int]:
+    """One number, or one for each axis."""
+    return list(padding) if isinstance(padding, tuple | list) else [padding]
+
+
+@rule("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm")
+def batch_norm(step: Step) -> None:
+    """By the statistics of training: each channel by itself."""
+    x, rest = step.arg(0, "input"), list(step.args[1:5])
+    if step.operation != "batch_norm" or bool(step.arg(5, "training", False)) or rest[2] is None:
+        unknown(step)
+        return
+    channels = x.value.shape[1]
+    here = distinct(x.label.movedim(1, -1).reshape(-1, channels), dim=0)
+    for part in rest:
+        if isinstance(part, Value):
+            own = step.axis(part, 0) if part.name is not None else None
+            if own is None:
+                unknown(step, "batch_norm with numbers that are computed")
+                return
+            step.units.join(here, own)
+    scale = rest[0]
+    used = torch.ones(channels) if scale is None else (scale.value != 0).float()
+    shape = [1, -1, *[1] * (x.value.ndim - 2)]
+    step.give(lambda mask: mask * used.reshape(shape), x.label, [x])
+
+
+@rule("embedding")
+def embedding(step: Step) -> None:
+    """A row for each whole number; its columns are units."""
+    w, places = step.arg(0, "weight"), step.arg(1, "indices")
+    if w.name is None or w.index is not None:
+        unknown(step)
+        return
+    labels = step.units.of_axis(w.name, 1, w.value.shape[1])
+    differs = (w.value != w.value[:1]).any(0).float()
+    step.give(lambda mask: mask.unsqueeze(-1) * differs, spread(labels, step.out.shape, -1), [places])

@@ -1,0 +1,231 @@
+"""``shrink``: exact zeros become a smaller network with the same outputs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dashpot.core.errors import ConfigError, ConflictError
+from dashpot.shrinking.analysis import INPUT, analyse
+from dashpot.shrinking.plan import Plan
+from dashpot.shrinking.trace import sharing, trace
+from dashpot.shrinking.value import flat, mapped
+from dashpot.shrinking.verify import sliced, verified
+
+WRAPPERS = ("OptimizedModule", "DistributedDataParallel", "DataParallel", "FullyShardedDataParallel", "ScriptModule")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a network is: values of its parameters, multiply-adds of one sample, and bytes of its state."""
+
+    parameters: int
+    macs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """A smaller network, and how it came about.
+
+    Attributes:
+        model: the small network, of the same classes, in the mode of the large one.
+        plan: what stays of each tensor; it rebuilds the network and carries optimizer states and averages over.
+        before, after: sizes.
+        layers: of each tensor of which something left, its shape before and after.
+        stayed: units that are the same for all inputs, or that nobody reads, and stayed all the same: how many, by the
+            reason.
+        inputs: with ``inputs="drop"``, for each input of rows the columns that are read, which the small network takes;
+            otherwise empty.
+        error: the largest difference of outputs that was seen, as a share of the largest output.
+    """
+
+    model: nn.Module
+    plan: Plan
+    before: Size
+    after: Size
+    layers: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    stayed: Mapping[str, int] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    error: float = 0.0
+
+    def summary(self) -> str:
+        """Sizes, what became smaller, and what stayed although it is zero, as text."""
+        rows = [("", "before", "after", "share")]
+        for name in ("parameters", "macs", "bytes"):
+            old, new = getattr(self.before, name), getattr(self.after, name)
+            rows.append((name, f"{old:,}", f"{new:,}", f"{new / max(old, 1):.1%}"))
+        rows += [
+            (name, "x".join(map(str, old)), "x".join(map(str, new)), "") for name, (old, new) in self.layers.items()
+        ]
+        widths = [max(len(row[k]) for row in rows) for k in range(4)]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(row[k].rjust(widths[k]) for k in (1, 2, 3))]).rstrip() for row in rows
+        ]
+        for name, columns in self.inputs.items():
+            lines.append(f"{name}: {len(columns)} columns are read")
+        for reason, count in sorted(self.stayed.items(), key=lambda item: -item[1]):
+            lines.append(f"{count} zero {'units' if count > 1 else 'unit'} stayed: {reason}")
+        lines.append(f"outputs differ by {self.error:.1e} of the largest one at most")
+        return "\n".join(lines)
+
+
+def shrink(model: nn.Module, example_inputs: Any, *, inputs: str = "keep") -> Shrunk:
+    """A smaller network with the same outputs: units that exact zeros make the same for all inputs, or that nobody
+    reads, leave with all weights that make and use them; what such a unit gives goes into the next layer's bias.
+
+    The graph of operations comes from ``torch.export``; the result is made of the same classes, so that it trains,
+    saves and exports as the large one does. Outputs of both are compared on the example and on further inputs like it
+    in evaluation mode; where they differ by more than 1e-5 of the largest output (1e-6 in float64), or the forward
+    has sizes written in its code that no longer fit, nothing is made. The model given is never changed.
+
+    Layers: linear, convolutions (1-3 d, also transposed and depthwise), batch norm, embeddings, pooling, residual
+    sums, concatenations, splits, gates, and whatever acts on single elements. Units in front of a layer norm, in heads
+    of attention, in recurrent layers and in convolutions in groups stay, as does what an operation without a rule
+    reads: ``stayed`` says so.
+
+    Args:
+        model: a network with exact zeros, such as :class:`~dashpot.GroupLasso` makes.
+        example_inputs: a tensor, or a tuple of arguments, or a dict of keyword arguments, on the model's device; two
+            rows are enough.
+        inputs: ``"keep"``: the small network takes what the large one takes. ``"drop"``: of inputs [rows, columns] it
+            takes the columns that are read; ``Shrunk.inputs`` says which.
+
+    Raises:
+        ConfigError: ``inputs`` is neither of both.
+        ConflictError: a wrapped or compiled model, inputs on another device, a forward that cannot be traced or has
+            sizes of its own, or outputs that would differ.
+
+    Example:
+        >>> import torch, dashpot
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> with torch.no_grad():
+        ...     _ = model[0].weight[2:7].zero_()
+        >>> small = dashpot.shrink(model, torch.randn(2, 4)).model
+        >>> small[0].out_features, bool(torch.allclose(small(torch.ones(3, 4)), model(torch.ones(3, 4)), atol=1e-6))
+        (3, True)
+
+    When not to use it: for scattered zeros, which leave no unit empty: penalize groups (``groups="rows"``,
+    ``"columns"``, ``"filters"``).
+    """
+    if inputs not in ("keep", "drop"):
+        raise ConfigError("inputs", "'keep' or 'drop'", inputs)
+    args, kwargs = _example(model, example_inputs)
+    with torch.random.fork_rng():
+        traced = trace(copy.deepcopy(model).cpu(), *mapped((args, kwargs), _on_cpu))
+        example = [leaf.cpu() if isinstance(leaf, Tensor) else leaf for leaf in flat((args, kwargs))]
+        found = analyse(traced, example, drop=inputs == "drop")
+        small = copy.deepcopy(model)
+        _carry(small, found.carried)
+        biases = tuple(weight.rpartition(".")[0] for weight, (bias, _) in found.folds.items() if bias is None)
+        names = tuple(f"{name}.bias" if name else "bias" for name in biases)
+        kept = {name: axes for name, axes in found.kept.items() if not name.startswith(INPUT)}
+        plan = Plan(kept, names, sharing(model))
+        plan.apply(small)
+        _fold(small, plan, found.folds)
+        columns = {name: axes[1] for name, axes in found.kept.items() if name.startswith(INPUT)}
+        error = verified(model, small, args, kwargs, traced.inputs, columns)
+    state, after = _tensors(model), _tensors(small)
+    layers = {
+        name: (tuple(tensor.shape), tuple(after[name].shape))
+        for name, tensor in state.items()
+        if tensor.shape != after[name].shape
+    }
+    chosen = {name.removeprefix(INPUT): tuple(places.tolist()) for name, places in columns.items()}
+    sizes = (
+        _size(model, args, kwargs),
+        _size(small, *sliced(args, kwargs, traced.inputs, columns)),
+    )
+    return Shrunk(small, plan, *sizes, layers, found.reasons, chosen, error)
+
+
+def _on_cpu(leaf: Any) -> Any:
+    return leaf.cpu() if isinstance(leaf, Tensor) else leaf
+
+
+def _example(model: nn.Module, given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments.
+
+    Raises:
+        ConflictError: the model is wrapped, or the example lies on another device.
+    """
+    kinds = {kind.__name__ for kind in type(model).__mro__}
+    if kinds & set(WRAPPERS):
+        raise ConflictError(
+            f"shrink takes the plain network, and this is a {type(model).__name__}: pass what it wraps."
+        )
+    args = () if isinstance(given, Mapping) else tuple(given) if isinstance(given, tuple | list) else (given,)
+    kwargs = dict(given) if isinstance(given, Mapping) else {}
+    home = {tensor.device for tensor in [*model.parameters(), *model.buffers()]}
+    there = {leaf.device for leaf in flat((args, kwargs)) if isinstance(leaf, Tensor)}
+    if not there:
+        raise ConflictError(f"example_inputs must hold a tensor, got {type(given).__name__}.")
+    if home and not there <= home:
+        raise ConflictError(
+            f"example_inputs lie on {', '.join(sorted(map(str, there)))} and the model on"
+            f" {', '.join(sorted(map(str, home)))}. Move them to one device."
+        )
+    return args, kwargs
+
+
+def _fold(small: nn.Module, plan: Plan, folds: Mapping[str, tuple[str | None, Tensor]]) -> None:
+    """Add what left to the biases."""
+    tensors = _tensors(small)
+    for weight, (bias, constant) in folds.items():
+        layer = weight.rpartition(".")[0]
+        name = bias or (f"{layer}.bias" if layer else "bias")
+        # The numbers are of all outputs; those that stay are those of the bias, or of the weight's outputs.
+        places = plan.kept.get(plan.shared.get(weight, weight), {}) if bias is None else plan.kept.get(bias, {})
+        axis = 0 if bias is not None or not _is_transposed(small, layer) else 1
+        own = constant if axis not in places else constant[places[axis]]
+        with torch.no_grad():
+            tensors[name].add_(own.to(tensors[name]))
+
+
+def _carry(small: nn.Module, carried: Mapping[str, tuple[int, int, Tensor]]) -> None:
+    """Add the weights of constants that leave to those of the one that carries them, before the cut."""
+    tensors = _tensors(small)
+    for weight, (axis, carrier, shares) in carried.items():
+        with torch.no_grad():
+            w = tensors[weight]
+            moved = torch.tensordot(w.double(), shares.to(w.device), dims=([axis], [0]))
+            w.select(axis, carrier).add_(moved.to(w))
+
+
+def _is_transposed(model: nn.Module, layer: str) -> bool:
+    return type(model.get_submodule(layer)).__name__.startswith("ConvTranspose")
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    return dict(named)
+
+
+def _size(model: nn.Module, args: Any, kwargs: Any) -> Size:
+    counter = FlopCounterMode(display=False)
+    modes = [(module, module.training) for module in model.modules()]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        model.eval()
+        torch.backends.mha.set_fastpath_enabled(False)  # the counter does not know what it calls
+        with torch.no_grad(), counter:
+            model(*args, **kwargs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module, mode in modes:
+            module.training = mode
+    first = next(leaf for leaf in flat((args, kwargs)) if isinstance(leaf, Tensor))
+    rows = max(first.shape[0] if first.ndim else 1, 1)
+    parameters = {id(p): p for p in model.parameters()}.values()
+    state = {id(t): t for t in [*model.parameters(), *model.buffers()]}.values()
+    return Size(
+        sum(p.numel() for p in parameters),
+        counter.get_total_flops() // 2 // rows,
+        sum(t.numel() * t.element_size() for t in state),
+    )
