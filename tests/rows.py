@@ -36,6 +36,8 @@ from dashpot.techniques.dropout.embedding_dropout import embedding_dropout
 from dashpot.techniques.dropout.gaussian_dropout import gaussian_dropout
 from dashpot.techniques.dropout.stochastic_depth import stochastic_depth
 from dashpot.techniques.dropout.variational_dropout import variational_dropout
+from dashpot.techniques.gradient.adaptive_clipping import adaptive_coefficient
+from dashpot.techniques.gradient.centralization import centered
 from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
 from dashpot.techniques.labels.label_noise import replaced
 from dashpot.techniques.labels.label_smoothing import binary_label_smoothing, label_smoothing
@@ -60,6 +62,8 @@ from dashpot.techniques.outputs.margin import margin_term
 from dashpot.techniques.outputs.poly_loss import poly_term
 from dashpot.techniques.outputs.r_drop import r_drop
 from dashpot.techniques.outputs.self_distillation import consistency
+from dashpot.techniques.penalties.cautious_weight_decay import cautiously_shrunk
+from dashpot.techniques.penalties.decay import shrunk
 from dashpot.techniques.penalties.elastic_net import elastic_net_prox, elastic_net_stationarity, elastic_net_value
 from dashpot.techniques.penalties.group_elastic_net import group_elastic_net_prox
 from dashpot.techniques.penalties.group_lasso import group_lasso_value
@@ -78,7 +82,6 @@ from dashpot.techniques.penalties.scad import scad_prox, scad_stationarity, scad
 from dashpot.techniques.penalties.sparse_group_lasso import sparse_group_prox, sparse_group_stationarity
 from dashpot.techniques.penalties.total_variation import total_variation_prox, total_variation_value
 from dashpot.techniques.penalties.unit_norm import sphere
-from dashpot.techniques.penalties.weight_decay import weight_decay
 from dashpot.techniques.sharpness.asam import in_own_units
 from dashpot.techniques.sharpness.gsam import gsam_gradient, without_part_along
 from dashpot.techniques.sharpness.looksam import looksam_gradient
@@ -210,6 +213,12 @@ def least_squares_rest(x: np.ndarray, axis: np.ndarray) -> np.ndarray:
 def within(x: np.ndarray, radius: float) -> np.ndarray:
     """The nearest point of the ball."""
     return x if np.linalg.norm(x) <= radius else x * radius / np.linalg.norm(x)
+
+
+def at_most(g: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Each row at most as long as said."""
+    own = np.sqrt((g**2).sum(axis=1, keepdims=True))
+    return np.where(own > lengths, g / own * lengths, g)
 
 
 def integral(slope: Callable[[float], float], upper: float, kinks: tuple[float, ...]) -> float:
@@ -945,14 +954,44 @@ ROWS: dict[type[Technique], Row] = {
         Row(
             dashpot.WeightDecay(strength=1.0),
             step=lambda w, grad, lr: w - lr * 1.0 * w - lr * grad(w),
-            others=(dashpot.WeightDecay(strength=0.5, on="biases"),),
+            others=(
+                dashpot.WeightDecay(strength=0.5, on="biases"),
+                dashpot.WeightDecay(timescale=3.0),
+                dashpot.WeightDecay(timescale="1to5", layer_factor=0.5),
+                dashpot.WeightDecay(strength=0.5, layer_factor="1to2"),
+                dashpot.WeightDecay(strength="1to0", on="norms"),
+            ),
             functions=(
                 Pure(
-                    weight_decay,
-                    lambda d: (normal(3, 4, dtype=d), 0.1, scalar(2.0, d)),
-                    lambda w, lr, s: w - lr * s * w,
+                    shrunk,
+                    lambda d: (normal(3, 4, dtype=d), scalar(0.2, d)),
+                    lambda w, s: w - s * w,
+                    strength=1,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.penalties.CautiousWeightDecay(strength=2.0),
+            step=lambda w, grad, lr: np.where(grad(w) * w < 0, w, w - lr * 2.0 * w) - lr * grad(w),
+            others=(
+                dashpot.penalties.CautiousWeightDecay(strength="0to2"),
+                dashpot.penalties.CautiousWeightDecay(strength=2.0, on="biases | norms"),
+            ),
+            functions=(
+                Pure(
+                    cautiously_shrunk,
+                    lambda d: (normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=1), scalar(0.2, d)),
+                    lambda w, u, s: w - s * w * (np.sign(u) == np.sign(w)),
                     strength=2,
                 ),
+            ),
+        ),
+        Row(
+            dashpot.penalties.CorrectedWeightDecay(strength=2.0),
+            step=lambda w, grad, lr: w - lr * 2.0 * w - lr * grad(w),
+            others=(
+                dashpot.penalties.CorrectedWeightDecay(strength="2to0"),
+                dashpot.penalties.CorrectedWeightDecay(strength=2.0, on="biases | norms"),
             ),
         ),
         Row(
@@ -960,6 +999,7 @@ ROWS: dict[type[Technique], Row] = {
             step=lambda w, grad, lr: w - lr * grad(w) * min(1.0, 0.01 / (np.linalg.norm(grad(w)) + 1e-6)),
             others=(
                 dashpot.GradientClipping(maximum=0.005, by="value"),
+                dashpot.GradientClipping(maximum=0.005, by="layer"),
                 dashpot.GradientClipping(maximum="0.1to0.001"),
             ),
             functions=(
@@ -975,6 +1015,32 @@ ROWS: dict[type[Technique], Row] = {
                     lambda g, m: np.clip(g, -m, m),
                     strength=1,
                 ),
+            ),
+        ),
+        Row(
+            dashpot.gradient.AdaptiveGradientClipping(clipping=0.01, head=True),
+            step=lambda w, grad, lr: w - lr * at_most(grad(w), 0.01 * np.linalg.norm(w, axis=1, keepdims=True)),
+            others=(
+                dashpot.gradient.AdaptiveGradientClipping(clipping=0.01),
+                dashpot.gradient.AdaptiveGradientClipping(clipping="0.1to0.001", eps=0.1, head=True, on="weights"),
+            ),
+            functions=(
+                Pure(
+                    adaptive_coefficient,
+                    lambda d: (normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=1), scalar(0.9, d), 0.01, (1,)),
+                    lambda g, w, c, eps, dims: np.stack(
+                        [[min(1, c * max((b @ b) ** 0.5, eps) / (a @ a) ** 0.5)] for a, b in zip(g, w, strict=True)]
+                    ),
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.gradient.GradientCentralization(),
+            step=lambda w, grad, lr: w - lr * grad(w) @ (np.eye(4) - 0.25),
+            others=(dashpot.gradient.GradientCentralization(on="name:0.weight"),),
+            functions=(
+                Pure(centered, lambda d: (normal(3, 4, dtype=d), (1,)), lambda g, dims: g @ (np.eye(4) - 0.25)),
             ),
         ),
         Row(
@@ -1505,6 +1571,8 @@ ON_WEIGHTS = (
     *(Proximal, dashpot.L2, dashpot.WeightDecay, dashpot.penalties.Orthogonality),
     *(dashpot.noise.WeightNoise, dashpot.dropout.DropConnect, dashpot.dropout.ConcreteDropout),
     dashpot.averaging.Snapshots,
+    *(dashpot.penalties.CautiousWeightDecay, dashpot.penalties.CorrectedWeightDecay),
+    dashpot.gradient.GradientCentralization,
 )
 """What acts on weights, or keeps them by name, cannot do so with those that are computed from others."""
 ONE_OF_EACH = (

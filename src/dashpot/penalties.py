@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dashpot.core.axes import register_layer_axes
+from dashpot.techniques.penalties.cautious_weight_decay import CautiousWeightDecay
+from dashpot.techniques.penalties.corrected_weight_decay import CorrectedWeightDecay
 from dashpot.techniques.penalties.elastic_net import ElasticNet
 from dashpot.techniques.penalties.group_elastic_net import GroupElasticNet
 from dashpot.techniques.penalties.group_lasso import GroupLasso
@@ -31,6 +33,8 @@ __all__ = [
     "L2",
     "MCP",
     "SCAD",
+    "CautiousWeightDecay",
+    "CorrectedWeightDecay",
     "ElasticNet",
     "GroupElasticNet",
     "GroupLasso",

@@ -26,6 +26,10 @@ SCHEDULED: dict[str, tuple[Any, ...]] = {
     "label smoothing": (D.LabelSmoothing(smoothing="0.2@until=50%"),),
     "L2": (D.L2(strength="0.1to0"),),
     "weight decay": (D.WeightDecay(strength="0to2"),),
+    "cautious decay": (D.penalties.CautiousWeightDecay(strength="0to2"),),
+    "corrected decay": (D.penalties.CorrectedWeightDecay(strength="2to0.1"),),
+    "a timescale": (D.WeightDecay(timescale="1to8", layer_factor="1to0.5"),),
+    "adaptive clipping": (D.gradient.AdaptiveGradientClipping(clipping="0.1to0.001"),),
     "clipping": (D.GradientClipping(maximum="1to0.05"),),
     "averages": (D.EMA(decay="0.5to0.9", warmup=False),),
 }

@@ -87,6 +87,29 @@ def test_clipping_by_norm_and_value() -> None:
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
 
 
+def test_clipping_by_layer_is_torchs_for_the_parameters_of_each_module() -> None:
+    def hook(model: nn.Module) -> None:
+        for i in (0, 1, 4):
+            nn.utils.clip_grad_norm_(model.get_submodule(str(i)).parameters(), 0.02)
+
+    for a, b in zip(run(dashpot.GradientClipping(0.02, by="layer"), sgd), run(None, sgd, hook=hook), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_decay_by_timescale_is_adamws_with_the_strength_of_the_paper() -> None:
+    """tau = 1 / (lr x strength x steps per epoch)."""
+    model, (x, y) = network(), data()
+    optimizer = adamw(list(model.parameters()), 0.02)
+    dashpot.WeightDecay(timescale=2.0).attach(model, optimizer, steps_per_epoch=10)
+    for _ in range(5):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    theirs = run(None, adamw, decay=1 / (0.02 * 2.0 * 10))
+    for a, b in zip((p.detach() for p in model.parameters()), theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
 def test_decay_leaves_biases_norms_and_embeddings_alone() -> None:
     model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4), nn.LayerNorm(4))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

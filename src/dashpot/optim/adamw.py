@@ -14,6 +14,7 @@ from dashpot.optim.compiled import compiled_adam, flat_alias
 from dashpot.optim.given import first_strength
 from dashpot.optim.proximal import Group, ProximalMixin
 from dashpot.techniques.penalties import native
+from dashpot.techniques.penalties.directions import adam_direction, register_direction
 from dashpot.techniques.penalties.penalty import Penalty
 from dashpot.techniques.penalties.proximal import Proximal
 from dashpot.techniques.penalties.step_rules import adam_step, register_step_rule
@@ -206,3 +207,4 @@ class AdamW(ProximalMixin, torch.optim.AdamW):
 
 
 register_step_rule(AdamW, adam_step)
+register_direction(AdamW, adam_direction)

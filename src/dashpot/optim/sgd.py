@@ -12,6 +12,7 @@ from torch.optim.sgd import sgd
 
 from dashpot.optim.proximal import Group, ProximalMixin
 from dashpot.techniques.penalties import native
+from dashpot.techniques.penalties.directions import register_direction, sgd_direction
 from dashpot.techniques.penalties.proximal import Proximal
 from dashpot.techniques.penalties.step_rules import register_step_rule, sgd_step
 
@@ -118,3 +119,4 @@ class SGD(ProximalMixin, torch.optim.SGD):
 
 
 register_step_rule(SGD, sgd_step, scalar=True)
+register_direction(SGD, sgd_direction)

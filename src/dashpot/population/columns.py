@@ -84,7 +84,10 @@ def demand_allowed(
     Raises:
         ConfigError, ConflictError: as it would.
     """
-    for recipe in dict.fromkeys(m.recipe for m in members):
+    highest: dict[Recipe, float] = {}
+    for m in members:
+        highest[m.recipe] = max(m.lr, highest.get(m.recipe, 0.0))
+    for recipe, lr in highest.items():
         with RANDOM, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # members are many, and what they try is not the user's own choice
             options: dict[str, Any] = {
@@ -96,6 +99,8 @@ def demand_allowed(
                 "steps_per_epoch": lengths[1],
                 "modality": data.modality,
             }
+            for group in view.optimizer.param_groups:
+                group["lr"] = lr
             recipe.attach(view.model, view.optimizer, **options).close()
 
 

@@ -20,7 +20,7 @@ StackedBatch = tuple[Tensor, Tensor, Tensor | None]
 """Inputs, targets and weights [member, batch, ...]."""
 POINTS = (
     *("on_batch", "on_target", "on_activation", "on_loss", "on_gradient"),
-    *("on_update", "on_step", "on_epoch", "weights", "final"),
+    *("on_update", "before_update", "on_step", "on_epoch", "weights", "final"),
 )
 
 
@@ -50,7 +50,7 @@ class StackedStep:
         self.at = at = {point: [t for t in techniques if defines(type(t), point)] for point in POINTS}
         self.gradients.serve(at, template, data, seen, program=program)
         self._on_batch, self._on_gradient = runs_of(at["on_batch"], type), at["on_gradient"]
-        self._on_update, self._on_step = at["on_update"], at["on_step"]
+        self._on_update, self._before_update, self._on_step = at["on_update"], at["before_update"], at["on_step"]
         self._scheduled = [t for t in techniques if t.scheduled]
         self._moving = any(t.scheduled for t in self._on_update)
         self.read()
@@ -72,6 +72,10 @@ class StackedStep:
         objective = self._compute((x, y, weight), grads)
         if self._on_gradient:
             self._change(grads, len(self._on_gradient), (x, y, weight))
+        if self._before_update:
+            with torch.no_grad():
+                for technique in self._before_update:
+                    technique.before_update(lr, lambda t: self.update.direction(t, grads[t]))
         self.update.step(grads, lr)
         if self._on_step:
             with torch.no_grad():

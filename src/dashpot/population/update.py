@@ -59,6 +59,10 @@ class Update:
         self._jobs: np.ndarray | None = None
         self._grads: list[Tensor] = []
 
+    def direction(self, t: int, gradient: Tensor) -> Tensor:
+        """In which direction the coming step moves parameter t: the first moment that will be, [member, *shape]."""
+        return self.block.view(self.first, self.block.segments[t]).lerp(gradient, 1 - BETA1)
+
     @torch.no_grad()
     def step(self, grads: list[Tensor], lr: np.ndarray) -> None:
         """Move all members.

@@ -44,7 +44,7 @@ class Stack(Protocol):
     """The members of a stack, as a stacked technique gets them.
 
     Attributes:
-        members: each with its ``seed`` and its rows.
+        members: each with its ``seed``, its ``lr`` (at the start) and its rows.
         plan: what all share; ``plan.loss`` gives the loss of each sample.
         block: their parameters and buffers.
         view: one member's network with its roles, as techniques see it alone.

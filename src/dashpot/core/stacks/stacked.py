@@ -22,6 +22,10 @@ from dashpot.core.rng import Draws, derive, stream
 from dashpot.core.stacks.stack import AHEAD, Ahead, Stack
 
 T = TypeVar("T")
+Directions = Callable[[int], Tensor]
+"""From the position of a parameter to [member, *shape] whose signs say in which direction its update goes; the weights
+move by minus a positive number times them.
+"""
 
 
 class StackedTechnique:
@@ -145,6 +149,15 @@ class StackedTechnique:
         Args:
             decay: decoupled decay [member, parameter], to be written to.
             maps: the technique whose proximal map acts on (member, parameter), to be added to.
+        """
+        raise NotImplementedError  # the stack calls only what a form overrides
+
+    def before_update(self, lr: np.ndarray, directions: Directions) -> None:
+        """Change weights just before the update, when gradients are final.
+
+        Args:
+            lr: of each member in this step.
+            directions: of the coming update.
         """
         raise NotImplementedError  # the stack calls only what a form overrides
 

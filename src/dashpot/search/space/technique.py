@@ -66,10 +66,11 @@ def technique_spaces(texts: Iterable[str | Technique]) -> list[TechniqueSpace]:
         counts[base.name] = counts.get(base.name, 0) + 1
         name = base.name if counts[base.name] == 1 else f"{base.name}.{counts[base.name]}"
         ranges = {field: interval for field, interval in mentioned.items() if interval is not None}
-        base = _bearing(base, mentioned, ranges)
+        lowest: dict[str, Any] = {field: interval.at(interval.low) for field, interval in ranges.items()}
+        base = _bearing(base, mentioned, lowest)
         own = {
             field: distribution
-            for field, domain in base.space().items()
+            for field, domain in dataclasses.replace(base, **lowest).space().items()  # one field may replace another
             if field not in mentioned and (distribution := distribution_of(domain)) is not None
         }
         kind, domains = type(base).__name__, {field: spec.domain for field, spec in base.fields().items()}
@@ -78,9 +79,8 @@ def technique_spaces(texts: Iterable[str | Technique]) -> list[TechniqueSpace]:
     return found
 
 
-def _bearing(base: Technique, mentioned: Mapping[str, Any], ranges: Mapping[str, Interval]) -> Technique:
+def _bearing(base: Technique, mentioned: Mapping[str, Any], lowest: Mapping[str, Any]) -> Technique:
     """The technique, able to take values of its ranges: one with ``relative=0.01..0.1`` has no strength."""
-    lowest: dict[str, Any] = {field: interval.at(interval.low) for field, interval in ranges.items()}
     try:
         dataclasses.replace(base, **lowest)
     except ConfigError:

@@ -1,5 +1,6 @@
 """Gradient clipping: bound the gradient before the step."""
 
+from collections.abc import Iterable
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -51,23 +52,52 @@ def total_norm(gradients: list[Tensor]) -> Float[Tensor, ""]:
     return total
 
 
+def scale(gradients: list[Tensor], maximum: float | Float[Tensor, ""]) -> None:
+    """Multiply all by :func:`clip_coefficient`, in place."""
+    factor = clip_coefficient(total_norm(gradients), maximum)
+    for device in {g.device for g in gradients}:
+        torch._foreach_mul_([entries(g) for g in gradients if g.device == device], factor.to(device))
+
+
+def layer_of(name: str) -> str:
+    """The name of the module that a parameter is of; what a weight is computed from belongs to the weight's module."""
+    return f".{name.rpartition('.')[0]}".partition(".parametrizations.")[0][1:]
+
+
+def layers_of(names: Iterable[str]) -> list[list[int]]:
+    """The positions of the parameters of each module, by their full names."""
+    found: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        found.setdefault(layer_of(name), []).append(i)
+    return list(found.values())
+
+
 class StackedGradientClipping(StackedTechnique):
     """Each member by its own norm; infinity does nothing."""
 
     def read(self) -> None:
         off = float("inf")
-        self.by_norm = [off if t is None or t.by != "norm" else t.maximum for t in self.techniques]
-        self.by_value = [off if t is None or t.by != "value" else t.maximum for t in self.techniques]
-        self.clips_norm, self.clips_value = min(self.by_norm) < off, min(self.by_value) < off
+        self.limits = {
+            by: [off if t is None or t.by != by else t.maximum for t in self.techniques]
+            for by in ("norm", "layer", "value")
+        }
+        self.layers = layers_of(segment.name for segment in self.stack.block.segments)
 
     def on_gradient(self, grads: list[Tensor]) -> None:
-        if self.clips_norm:
-            factor = clip_coefficient(member_norms(grads), self.wide(self.by_norm, 1))
+        acting = {by: limits for by, limits in self.limits.items() if min(limits) < float("inf")}
+        if "norm" in acting:
+            self._by_norm(grads, acting["norm"])
+        if "layer" in acting:
+            for layer in self.layers:
+                self._by_norm([grads[i] for i in layer], acting["layer"])
+        if "value" in acting:
             for g in grads:
-                g.mul_(factor.reshape(-1, *[1] * (g.ndim - 1)))
-        if self.clips_value:
-            for g in grads:
-                g.copy_(clip_value(g, self.wide(self.by_value, g.ndim)))
+                g.copy_(clip_value(g, self.wide(acting["value"], g.ndim)))
+
+    def _by_norm(self, grads: list[Tensor], limits: list[float]) -> None:
+        factor = clip_coefficient(member_norms(grads), self.wide(limits, 1))
+        for g in grads:
+            g.mul_(factor.reshape(-1, *[1] * (g.ndim - 1)))
 
 
 class GradientClipping(Technique):
@@ -76,12 +106,14 @@ class GradientClipping(Technique):
     .. math:: g \leftarrow g \cdot \min\Big(1, \frac{\mathrm{maximum}}{\lVert g \rVert_2 + 10^{-6}}\Big)
               \quad\text{or, by value,}\quad g_i \leftarrow \mathrm{clip}(g_i, -\mathrm{maximum}, \mathrm{maximum})
 
-    The norm is that of all gradients together; it acts once per optimizer step, after accumulation, on unscaled
-    gradients (also with a fused optimizer under GradScaler).
+    The norm is that of all gradients together, or of each layer's, so that a layer with a large gradient does not slow
+    down the others. It acts once per optimizer step, after accumulation, on unscaled gradients (also with a fused
+    optimizer under GradScaler).
 
     Args:
         maximum: > 0, in the units of the gradient; infinity is off.
-        by: ``"norm"`` keeps the direction, ``"value"`` bounds each entry.
+        by: ``"norm"`` keeps the direction, ``"layer"`` that of each layer (the parameters of one module together),
+            ``"value"`` bounds each entry.
 
     Raises:
         ConfigError: ``maximum`` at or below 0, or another ``by``.
@@ -110,14 +142,14 @@ class GradientClipping(Technique):
     maximum: Annotated[float, Range(0.0, float("inf"), search=(0.1, 10.0), log=True, off=float("inf"), open="low")] = (
         field(default=1.0, kw_only=False)
     )
-    by: Annotated[Literal["norm", "value"], Choice(("norm", "value"))] = "norm"
+    by: Annotated[Literal["norm", "layer", "value"], Choice(("norm", "layer", "value"))] = "norm"
 
     def check(self, view: ModelView, ctx: Context) -> None:
         whole = [name for name, p in view.parameters.items() if p.is_complex()]
         if self.by == "value" and whole:
             raise ConflictError(
                 f"GradientClipping(by='value') cannot bound {', '.join(whole)}: complex numbers have no order. Use"
-                " by='norm'."
+                " by='norm' or by='layer'."
             )
 
     def on_gradient(self, params: Params, ctx: Context) -> None:
@@ -128,6 +160,5 @@ class GradientClipping(Technique):
             for g in map(entries, grads):
                 g.copy_(clip_value(g, self.maximum))
         else:
-            factor = clip_coefficient(total_norm(grads), self.maximum)
-            for device in {g.device for g in grads}:
-                torch._foreach_mul_([entries(g) for g in grads if g.device == device], factor.to(device))
+            for layer in [range(len(grads))] if self.by == "norm" else layers_of(params.names):
+                scale([grads[i] for i in layer], self.maximum)
