@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from dashpot.core.errors import ConflictError
 from dashpot.core.fields.select import Where
 from dashpot.core.points import Points
+from dashpot.core.running.computed import computed
 from dashpot.core.running.view import ModelView
 
 
@@ -35,6 +36,8 @@ def demand_selected(technique: Points, view: ModelView) -> None:
     name = type(technique).__name__
     refuse_lazy(name, view.model)
     if not view.has(on):
+        if any(on.matches(weight.role, own, weight.module) for own, weight in computed(view.modules).items()):
+            return  # what computed weights are to a technique, it says itself
         told = f"{name}.on ({on}) matches no parameter of {type(view.model).__name__}, which has {_has(view)}."
         if str(on) != str(getattr(type(technique), "on", None)):
             raise ConflictError(told + _near(on, view))
