@@ -36,6 +36,11 @@ from dashpot.techniques.dropout.embedding_dropout import embedding_dropout
 from dashpot.techniques.dropout.gaussian_dropout import gaussian_dropout
 from dashpot.techniques.dropout.stochastic_depth import stochastic_depth
 from dashpot.techniques.dropout.variational_dropout import variational_dropout
+from dashpot.techniques.fine_tuning.child_tuning import child_gradient
+from dashpot.techniques.fine_tuning.embedding_noise import embedding_noise
+from dashpot.techniques.fine_tuning.l2_sp import l2_sp_gradient, l2_sp_value
+from dashpot.techniques.fine_tuning.mixout import mixout
+from dashpot.techniques.fine_tuning.selective_projection_decay import selective_projection
 from dashpot.techniques.gradient.adaptive_clipping import adaptive_coefficient
 from dashpot.techniques.gradient.centralization import centered
 from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
@@ -933,6 +938,98 @@ ROWS: dict[type[Technique], Row] = {
                 Pure(l2_gradient, lambda d: (normal(3, 4, dtype=d), scalar(0.1, d)), lambda w, s: w * s, strength=1),
             ),
         ),
+        Row(
+            dashpot.fine_tuning.L2SP(strength=0.5),
+            others=(
+                dashpot.fine_tuning.L2SP(strength="0.5@until=50%", head_ratio=0.0, on="biases | norms"),
+                dashpot.fine_tuning.L2SP(strength=0.5, head="none", on="everything"),
+            ),
+            functions=(
+                Pure(
+                    l2_sp_value,
+                    lambda d: (normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=1), scalar(0.1, d)),
+                    lambda w, start, s: s * np.linalg.norm(w - start) ** 2 / 2,
+                    strength=2,
+                ),
+                Pure(
+                    l2_sp_gradient,
+                    lambda d: (normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=1), scalar(0.1, d)),
+                    lambda w, start, s: s * w - s * start,
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.fine_tuning.SelectiveProjectionDecay(strength=3.0, on="everything"),
+            others=(dashpot.fine_tuning.SelectiveProjectionDecay(strength="0to3", on="biases | norms"),),
+            functions=(
+                Pure(
+                    selective_projection,
+                    lambda d: (
+                        *(normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=1)),
+                        *(scalar(2.0, d), torch.tensor(True), scalar(0.7, d)),
+                    ),
+                    lambda w, start, before, back, s: w - s * (1 - before / np.linalg.norm(w - start)) * (w - start),
+                    strength=4,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.fine_tuning.Mixout(p=0.6),
+            others=(
+                dashpot.fine_tuning.Mixout(p="0to0.6", on="type:Linear"),
+                dashpot.fine_tuning.Mixout(p=0.3, on="type:Linear | type:Conv2d"),
+            ),
+            functions=(
+                Pure(
+                    mixout,
+                    lambda d: (
+                        *(normal(3, 4, dtype=d), normal(3, 4, dtype=d, seed=1)),
+                        *(uniform(3, 4, dtype=d), scalar(0.4, d)),
+                    ),
+                    lambda w, start, u, p: start + np.where(u < p, 0, (w - start) / (1 - p)),
+                    strength=3,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.fine_tuning.ChildTuning(keep=0.4),
+            others=(
+                dashpot.fine_tuning.ChildTuning(keep=0.2, by="fisher", batches=2),
+                dashpot.fine_tuning.ChildTuning(keep="1to0.2", on="biases | norms"),
+            ),
+            functions=(
+                Pure(
+                    child_gradient,
+                    lambda d: (normal(3, 4, dtype=d), uniform(3, 4, dtype=d), scalar(0.4, d)),
+                    lambda g, u, keep: g * (u < keep) / keep,
+                    strength=2,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.fine_tuning.FreezeUntil(until="50%"),
+            others=(
+                dashpot.fine_tuning.FreezeUntil(until="2epochs", gradual=True),
+                dashpot.fine_tuning.FreezeUntil(until="3steps", on="weights"),
+            ),
+        ),
+        Row(
+            dashpot.fine_tuning.EmbeddingNoise(alpha=5.0),
+            toy=Toy(modality="text"),
+            others=(dashpot.fine_tuning.EmbeddingNoise(alpha="0to5", on="type:Embedding"),),
+            functions=(
+                Pure(
+                    embedding_noise,
+                    lambda d: (
+                        *(normal(2, 5, 3, dtype=d), uniform(2, 5, 3, dtype=d)),
+                        *(torch.tensor([5, 2], dtype=d).reshape(2, 1, 1), scalar(0.7, d)),
+                    ),
+                    lambda x, u, length, a: x + a * (u - (1 - u)) / np.sqrt(3) / np.sqrt(length),
+                    strength=3,
+                ),
+            ),
+        ),
         *(
             Row(technique, toy=Toy(modality="text", strings=True))
             for technique in (
@@ -1561,18 +1658,20 @@ DROPOUTS = (
 )
 SECOND_GRADIENTS = (dashpot.SAM, dashpot.sharpness.ASAM, dashpot.sharpness.GSAM, dashpot.sharpness.LookSAM)
 AVERAGES = (dashpot.EMA, dashpot.averaging.SWA, dashpot.averaging.LAWA)
+WEIGHTS_OF_A_PASS = (dashpot.dropout.DropConnect, dashpot.fine_tuning.Mixout)
 COMPUTED = (
     *(dashpot.normalization.WeightNorm, dashpot.normalization.WeightStandardization),
     dashpot.normalization.SpectralNorm,
 )
 BEST_WEIGHTS = (dashpot.EarlyStopping, dashpot.stopping.MultiMetricStopping, dashpot.stopping.PrecheltStopping)
-ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS, AVERAGES, COMPUTED, BEST_WEIGHTS)
+ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS, AVERAGES, COMPUTED, BEST_WEIGHTS, WEIGHTS_OF_A_PASS)
 ON_WEIGHTS = (
     *(Proximal, dashpot.L2, dashpot.WeightDecay, dashpot.penalties.Orthogonality),
     *(dashpot.noise.WeightNoise, dashpot.dropout.DropConnect, dashpot.dropout.ConcreteDropout),
     dashpot.averaging.Snapshots,
     *(dashpot.penalties.CautiousWeightDecay, dashpot.penalties.CorrectedWeightDecay),
     dashpot.gradient.GradientCentralization,
+    *(dashpot.fine_tuning.L2SP, dashpot.fine_tuning.SelectiveProjectionDecay, dashpot.fine_tuning.Mixout),
 )
 """What acts on weights, or keeps them by name, cannot do so with those that are computed from others."""
 ONE_OF_EACH = (
@@ -1581,6 +1680,8 @@ ONE_OF_EACH = (
     *(dashpot.dropout.EmbeddingDropout, dashpot.augment.ManifoldMixup, dashpot.outputs.Flooding),
     *(dashpot.outputs.LogitNorm, dashpot.outputs.Distillation, dashpot.noise.WeightNoise),
     *(dashpot.dropout.DropConnect, dashpot.dropout.AttentionDropout, dashpot.dropout.ConcreteDropout),
+    *(dashpot.fine_tuning.SelectiveProjectionDecay, dashpot.fine_tuning.ChildTuning),
+    *(dashpot.fine_tuning.FreezeUntil, dashpot.fine_tuning.EmbeddingNoise),
 )
 """Of which a recipe may hold one: one set of slow weights, one of best weights, one mask per place."""
 

@@ -41,6 +41,7 @@ NAMESPACES = [
     "augment.text",
     "averaging",
     "dropout",
+    "fine_tuning",
     "gradient",
     "labels",
     "noise",

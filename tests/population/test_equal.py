@@ -34,6 +34,8 @@ STACKED = {
     "adaptive clipping": (D.gradient.AdaptiveGradientClipping(clipping=0.01),),
     "adaptive clipping with the head": (D.gradient.AdaptiveGradientClipping(clipping=0.01, head=True),),
     "clipping by layer": (D.GradientClipping(maximum=0.1, by="layer"),),
+    "L2-SP": (D.fine_tuning.L2SP(strength=2.0),),
+    "L2-SP without a head": (D.fine_tuning.L2SP(strength=2.0, head="none", on="everything"),),
     "clipping by norm": (D.GradientClipping(maximum=0.2),),
     "clipping by value": (D.GradientClipping(maximum=0.01, by="value"),),
     "SAM": (D.SAM(rho=0.1),),

@@ -30,6 +30,7 @@ SCHEDULED: dict[str, tuple[Any, ...]] = {
     "corrected decay": (D.penalties.CorrectedWeightDecay(strength="2to0.1"),),
     "a timescale": (D.WeightDecay(timescale="1to8", layer_factor="1to0.5"),),
     "adaptive clipping": (D.gradient.AdaptiveGradientClipping(clipping="0.1to0.001"),),
+    "L2-SP": (D.fine_tuning.L2SP(strength="0to2"),),
     "clipping": (D.GradientClipping(maximum="1to0.05"),),
     "averages": (D.EMA(decay="0.5to0.9", warmup=False),),
 }

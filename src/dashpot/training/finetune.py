@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,12 +11,10 @@ from torch import nn
 
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.fields.domains import Range, check_number, check_whole
+from dashpot.core.stages import LAYERS, Stage, head_of, stages_of
 
-HEADS = ("fc", "classifier", "head", "heads", "last_linear", "output_layer")
-"""What networks call the part that gives classes, in the order in which it is looked for."""
 PRETRAINED_DECAY = 0.9
 """Of the learning rates of a pretrained part's stages, where nothing is said."""
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def replace_head(model: nn.Module, outputs: int, name: str | None = None) -> nn.Module:
@@ -48,7 +46,7 @@ def replace_head(model: nn.Module, outputs: int, name: str | None = None) -> nn.
     When not to use it: where the network's own classes are yours.
     """
     outputs = check_whole("outputs", outputs)
-    path = _head_of(model) if name is None else name
+    path = head_of(model) if name is None else name
     known = dict(model.named_modules())
     if path not in known or not path:
         raise UnknownNameError("name", path, [n for n, m in known.items() if isinstance(m, LAYERS)])
@@ -58,28 +56,6 @@ def replace_head(model: nn.Module, outputs: int, name: str | None = None) -> nn.
     home, _, own = path.rpartition(".")
     setattr(known[home], own, _fresh(old, outputs))
     return old
-
-
-def _head_of(model: nn.Module) -> str:
-    """The name of the last layer.
-
-    Raises:
-        ConfigError: it cannot be known.
-    """
-    way = "Say which layer with name=; model.named_modules() lists them."
-    for attribute in HEADS:
-        part = getattr(model, attribute, None)
-        if isinstance(part, nn.Module):
-            inside = [name for name, module in part.named_modules() if isinstance(module, LAYERS)]
-            if not inside:
-                rule = "a network whose head holds a linear or convolutional layer"
-                raise ConfigError("model", rule, f"{attribute}, a {type(part).__name__} without one", way)
-            return f"{attribute}.{inside[-1]}".rstrip(".")
-    owners = [(name, module) for name, module in model.named_modules() if any(True for _ in module.parameters(False))]
-    if not owners or not isinstance(owners[-1][1], LAYERS) or not owners[-1][0]:
-        got = f"{type(model).__name__}, which ends with {type(owners[-1][1]).__name__ if owners else 'no parameters'}"
-        raise ConfigError("model", "a network that ends with a linear or convolutional layer", got, way)
-    return str(owners[-1][0])
 
 
 def _fresh(old: nn.Module, outputs: int) -> nn.Module:
@@ -219,40 +195,3 @@ def _shares(model: nn.Module, stages: Sequence[Stage], decay: float) -> list[flo
         (before[own] if own else 1.0) * each ** (sum(other == own for other in part[k + 1 :]) if own else 0)
         for k, own in enumerate(part)
     ]
-
-
-Stage = tuple[list[str], list[nn.Parameter]]
-
-
-def stages_of(model: nn.Module) -> list[Stage]:
-    """The stages of a network in order: names of their parts, and their trainable parameters, each once."""
-    every = len(list(model.parameters()))
-    found: list[Stage] = []
-    seen: set[int] = set()
-    for name, parameters in _parts("", model, every):
-        own = [p for p in parameters if p.requires_grad and id(p) not in seen]
-        seen |= {id(p) for p in own}
-        if not own:
-            continue
-        if found and not any(p.ndim > 1 for p in own):
-            found[-1][0].append(name)
-            found[-1][1].extend(own)
-        else:
-            found.append(([name], own))
-    if len(found) > 1 and not any(p.ndim > 1 for p in found[0][1]):  # a scale at the front
-        found[1] = (found[0][0] + found[1][0], found[0][1] + found[1][1])
-        del found[0]
-    return found
-
-
-def _parts(name: str, module: nn.Module, every: int) -> Iterator[tuple[str, Sequence[nn.Parameter]]]:
-    own = list(module.parameters())
-    children = [(n, m) for n, m in module.named_children() if any(True for _ in m.parameters())]
-    if name and (2 * len(own) <= every or not children):
-        yield name, own
-        return
-    direct = list(module.named_parameters(recurse=False))
-    if direct:  # such as the token and the positions of a transformer, which are added before all blocks
-        yield f"{name}." * bool(name) + direct[0][0], [p for _, p in direct]
-    for child, part in children:
-        yield from _parts(f"{name}." * bool(name) + child, part, every)

@@ -1,0 +1,1 @@
+"""Techniques for networks that were trained before, one file each."""
