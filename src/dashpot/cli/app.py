@@ -48,11 +48,13 @@ def main() -> None:
         predict,
         robustness,
         show_augment,
+        shrink,
         techniques,
         tune,
     )
 
-    for module in (tune, fit, predict, compare, path, robustness, inspect, show_augment, augment_text, techniques):
+    commands = (tune, fit, predict, compare, path, robustness, inspect, shrink, show_augment, augment_text, techniques)
+    for module in commands:
         module.register(app)
     warnings.showwarning = _show_warning
     try:

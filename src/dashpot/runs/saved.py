@@ -22,10 +22,13 @@ from dashpot.data.kinds import KINDS, Prepares
 from dashpot.data.texts import TextPreprocessing
 from dashpot.evaluation.decision import Decision
 from dashpot.runs.factories import describe, from_description, holds_own
+from dashpot.shrinking.plan import Plan
 from dashpot.training.checkpoint import FILE as CHECKPOINT
 from dashpot.training.versions import TTA, demand_images
 
 MODEL, RECIPE, PREPROCESSING = "model.safetensors", "recipe.toml", "preprocessing.json"
+SHRUNK = "shrunk"
+"""The plans by which the network became smaller, in the order in which it did."""
 SAVED = "saved"
 """The test-time augmentation that a run was saved with."""
 
@@ -155,6 +158,8 @@ def load_run(
         own_network = holds_own(setup["network"])
         _demand_make(make, own_network)
         network, weights = from_description(setup["network"], make, preprocessing.stage), load_file(folder / MODEL)
+        for plan in setup.get(SHRUNK, ()):
+            Plan.from_dict(plan).apply(network)
         if kind == "image" and "low" not in setup["inputs"]:
             # A run from before pixels kept their range: its network took standardized images.
             network = nets.from_description(_staged(setup["network"], preprocessing.stage))
