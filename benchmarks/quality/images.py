@@ -33,6 +33,7 @@ from common import RESULTS, write_result
 
 import dashpot
 from dashpot import nets
+from dashpot.core.environment import machine
 from dashpot.data import Prepared, Problem, load_problem
 from dashpot.data.kinds import KINDS
 from dashpot.evaluation.losses import scores
@@ -153,6 +154,7 @@ def table() -> None:
             "each seed": [line["test"] for line in own],
             "train minus test": statistics.mean(line["train"] - line["test"] for line in own),
             "seconds": statistics.mean(line["seconds"] for line in own),
+            "machines": [line["machine"] for line in own],
         }
         other = groups.get((name, f"plain {arm.split()[1]}" if arm.startswith("tune") else "none"), {})
         common = sorted(by_seed.keys() & other.keys())
@@ -189,7 +191,8 @@ def main() -> None:
             for arm, run in arms.items():
                 if (path.stem, arm, seed) in known or (chosen.only or arm) != arm:
                     continue
-                head = {"set": path.stem, "arm": arm, "seed": seed, "date": datetime.date.today().isoformat()}
+                where = {"date": datetime.date.today().isoformat(), "machine": machine()["processor"]}
+                head = {"set": path.stem, "arm": arm, "seed": seed, **where}
                 line = {**head, **run(path, chosen.budget, seed)}
                 with LINES.open("a") as file:
                     file.write(json.dumps(line) + "\n")
