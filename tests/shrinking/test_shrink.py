@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import dashpot
 from dashpot.core.errors import ConfigError, ConflictError
-from tests.shrinking.zoo import ZOO, Tied, planted
+from tests.shrinking.zoo import ZOO, Heads, Tied, planted
 
 
 def count(model: nn.Module) -> int:
@@ -307,3 +307,57 @@ def test_half_precision_and_modes_are_kept() -> None:
     assert found.model[0].weight.dtype is torch.bfloat16
     assert not found.model[3].weight.requires_grad
     assert [m.training for m in found.model.modules()] == [m.training for m in model.modules()]
+
+
+@pytest.mark.parametrize("by", ["values", "outputs"])
+def test_whole_heads_leave(by: str) -> None:
+    """A head without values gives its bias at every place; one that nobody reads need not be computed."""
+    torch.manual_seed(0)
+    model = Heads().double()
+    with torch.no_grad():
+        if by == "values":
+            model.value.weight[4:8] = 0
+        else:
+            model.join.weight[:, 4:8] = 0
+        model.query.weight[13] = 0  # a part of a head stays
+        model.query.bias[13] = 0
+        model.wide.weight[:6] = 0
+    found = dashpot.shrink(model, torch.randn(2, 5, 16, dtype=torch.float64))
+    kept = [*range(4), *range(8, 16)]
+    for name in ("query", "key", "value"):
+        assert found.plan.kept[f"{name}.weight"][0].tolist() == kept
+    assert found.model.join.in_features == 12
+    assert found.model.wide.out_features == 26
+    x = 3 * torch.randn(3, 7, 16, dtype=torch.float64)
+    assert close(model(x), found.model(x), 1e-9)
+
+
+def test_heads_stay_where_the_code_needs_all_of_them() -> None:
+    torch.manual_seed(0)
+    model = Heads(fixed=True)
+    with torch.no_grad():
+        model.value.weight[4:8] = 0
+        model.wide.weight[:6] = 0
+    found = dashpot.shrink(model, torch.randn(2, 5, 16))
+    assert found.model.join.in_features == 16
+    assert found.model.wide.out_features == 26
+    assert "attention" in found.stayed
+
+
+def test_heads_of_transformers_leave() -> None:
+    transformers = pytest.importorskip("transformers")
+    settings = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24}
+    torch.manual_seed(0)
+    model = transformers.BertModel(
+        transformers.BertConfig(vocab_size=30, max_position_embeddings=16, **settings)
+    ).eval()
+    with torch.no_grad():
+        layer = model.encoder.layer[0]
+        layer.attention.self.value.weight[8:12] = 0
+        layer.intermediate.dense.weight[:5] = 0
+    found = dashpot.shrink(model, torch.randint(30, (2, 6)))
+    small = found.model.encoder.layer[0]
+    assert small.attention.self.query.out_features == 12
+    assert small.attention.output.dense.in_features == 12
+    assert small.intermediate.dense.out_features == 19
+    assert found.model.encoder.layer[1].attention.self.query.out_features == 16

@@ -170,3 +170,22 @@ def planted(make: Callable[[], nn.Module], seed: int, share: float = 0.4) -> nn.
                     if module.bias is not None and seed % 2:
                         module.bias[empty] = 0
     return model.eval()
+
+
+class Heads(nn.Module):
+    """Attention that can do with fewer heads."""
+
+    def __init__(self, width: int = 16, size: int = 4, fixed: bool = False) -> None:
+        super().__init__()
+        self.size, self.fixed = size, fixed
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.join, self.wide, self.narrow = nn.Linear(width, width), nn.Linear(width, 32), nn.Linear(32, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = 4 if self.fixed else -1
+        q, k, v = (
+            part(x).view(*x.shape[:2], count, self.size).transpose(1, 2) for part in (self.query, self.key, self.value)
+        )
+        heads = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        x = x + self.join(heads)
+        return x + self.narrow(functional.gelu(self.wide(x)))

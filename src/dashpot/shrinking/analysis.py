@@ -22,17 +22,21 @@ INPUT = "input "
 """In front of the name of an input, of whose columns those that nobody reads may leave."""
 
 
-def analyse(traced: Traced, example: list[Any], *, drop: bool = False) -> Analysis:
-    """What leaves a network, by its graph and the example's inputs in order; ``drop``: columns of inputs too."""
+def analyse(traced: Traced, example: list[Any], *, drop: bool = False, heads: bool = True) -> Analysis:
+    """What leaves a network, by its graph and the example's inputs in order.
+
+    Args:
+        drop: columns of inputs may leave, too; ``heads``: so may heads of attention.
+    """
     with torch.no_grad():
-        graph = _forward(traced, example, drop)
+        graph = _forward(traced, example, drop, heads)
     _backward(graph)
     return decide(graph)
 
 
-def _forward(traced: Traced, example: list[Any], drop: bool) -> Graph:
+def _forward(traced: Traced, example: list[Any], drop: bool, heads: bool) -> Graph:
     """Every operation on the example, with labels and what varies."""
-    graph, known = Graph(), {}
+    graph, known = Graph(Units(heads)), {}
     shapes = {name: tensor.shape for name, tensor in traced.state.values()}
     inputs = dict(zip(traced.inputs, example, strict=True))
     for node in traced.nodes:

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.shrinking.analysis import INPUT, analyse
+from dashpot.shrinking.decide import Analysis
 from dashpot.shrinking.plan import Plan
 from dashpot.shrinking.trace import sharing, trace
 from dashpot.shrinking.value import flat, mapped
@@ -86,9 +87,10 @@ def shrink(model: nn.Module, example_inputs: Any, *, inputs: str = "keep") -> Sh
     has sizes written in its code that no longer fit, nothing is made. The model given is never changed.
 
     Layers: linear, convolutions (1-3 d, also transposed and depthwise), batch norm, embeddings, pooling, residual
-    sums, concatenations, splits, gates, and whatever acts on single elements. Units in front of a layer norm, in heads
-    of attention, in recurrent layers and in convolutions in groups stay, as does what an operation without a rule
-    reads: ``stayed`` says so.
+    sums, concatenations, splits, gates, and whatever acts on single elements. Whole heads of attention leave
+    where the module's code can do with fewer, as those of transformers can. Units in front of a layer norm, in
+    recurrent layers and in convolutions in groups stay, as does what an operation without a rule reads: ``stayed``
+    says so.
 
     Args:
         model: a network with exact zeros, such as :class:`~dashpot.GroupLasso` makes.
@@ -120,17 +122,15 @@ def shrink(model: nn.Module, example_inputs: Any, *, inputs: str = "keep") -> Sh
     with torch.random.fork_rng():
         traced = trace(copy.deepcopy(model).cpu(), *mapped((args, kwargs), _on_cpu))
         example = [leaf.cpu() if isinstance(leaf, Tensor) else leaf for leaf in flat((args, kwargs))]
-        found = analyse(traced, example, drop=inputs == "drop")
-        small = copy.deepcopy(model)
-        _carry(small, found.carried)
-        biases = tuple(weight.rpartition(".")[0] for weight, (bias, _) in found.folds.items() if bias is None)
-        names = tuple(f"{name}.bias" if name else "bias" for name in biases)
-        kept = {name: axes for name, axes in found.kept.items() if not name.startswith(INPUT)}
-        plan = Plan(kept, names, sharing(model))
-        plan.apply(small)
-        _fold(small, plan, found.folds)
-        columns = {name: axes[1] for name, axes in found.kept.items() if name.startswith(INPUT)}
-        error = verified(model, small, args, kwargs, traced.inputs, columns)
+        for heads in (True, False):
+            found = analyse(traced, example, drop=inputs == "drop", heads=heads)
+            small, plan, columns = _cut(model, found)
+            try:
+                error = verified(model, small, args, kwargs, traced.inputs, columns)
+                break
+            except ConflictError:
+                if not heads:
+                    raise  # with all heads it does not fit either
     state, after = _tensors(model), _tensors(small)
     layers = {
         name: (tuple(tensor.shape), tuple(after[name].shape))
@@ -143,6 +143,19 @@ def shrink(model: nn.Module, example_inputs: Any, *, inputs: str = "keep") -> Sh
         _size(small, *sliced(args, kwargs, traced.inputs, columns)),
     )
     return Shrunk(small, plan, *sizes, layers, found.reasons, chosen, error)
+
+
+def _cut(model: nn.Module, found: Analysis) -> tuple[nn.Module, Plan, dict[str, Tensor]]:
+    """The small network, its plan, and of inputs the columns that it takes."""
+    small = copy.deepcopy(model)
+    _carry(small, found.carried)
+    biases = tuple(weight.rpartition(".")[0] for weight, (bias, _) in found.folds.items() if bias is None)
+    names = tuple(f"{name}.bias" if name else "bias" for name in biases)
+    kept = {name: axes for name, axes in found.kept.items() if not name.startswith(INPUT)}
+    plan = Plan(kept, names, sharing(model))
+    plan.apply(small)
+    _fold(small, plan, found.folds)
+    return small, plan, {name: axes[1] for name, axes in found.kept.items() if name.startswith(INPUT)}
 
 
 def _on_cpu(leaf: Any) -> Any:

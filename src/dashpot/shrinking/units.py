@@ -15,8 +15,9 @@ PINNED = 0
 
 @dataclass
 class Units:
-    """Labels, which of them are one unit, and which stay for a reason."""
+    """Labels, which of them are one unit, and which stay for a reason; ``heads``: heads of attention may leave."""
 
+    heads: bool = True
     count: int = 1
     pairs: list[Tensor] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)

@@ -130,16 +130,29 @@ def features_norm(step: Step) -> None:
 
 @rule("scaled_dot_product_attention")
 def attention(step: Step) -> None:
-    """Heads stay; a result depends on all of its head."""
+    """Whole heads leave: a head's queries, keys and values are one unit, as far as modules can do with fewer heads."""
     q, k, v = (step.arg(place, name) for place, name in enumerate(("query", "key", "value")))
-    for value in step.tensors():
-        step.pin(value, "attention")
     rest = [value for value in step.tensors() if all(value is not known for known in (q, k, v))]
+    heads = q.value.shape[1] if q.value.ndim == 4 else 0
+    whole = step.units.heads and heads > 1 and k.value.shape[1] == v.value.shape[1] == heads
+    if any(value.value.ndim == 4 and value.value.shape[1] > 1 for value in rest):  # a mask of each head
+        whole = False
+    label = pinned(step.out)
+    if whole:
+        first = q.label[:1, :, :1, :1]
+        for value in (q, k, v):
+            step.units.join(first, value.label)
+        label = first.expand(step.out.shape)
+    else:
+        for value in (q, k, v):
+            step.pin(value, "attention")
+    # Weights over the keys sum to one: where a value is the same number at all of them, they do not matter.
+    differs = (v.varies.any(-2, keepdim=True) | (v.value != v.value[..., :1, :]).any(-2, keepdim=True)).float()
 
     def flow(one: Tensor, two: Tensor, three: Tensor, *others: Tensor) -> Tensor:
         scores = one.sum(-1, keepdim=True) + two.sum(-1, keepdim=True).sum(-2, keepdim=True)
         for other in others:
             scores = scores + other.sum()
-        return (scores + three.sum(-2, keepdim=True)).expand(step.out.shape)
+        return (scores * differs + three.sum(-2, keepdim=True)).expand(step.out.shape)
 
-    step.give(flow, pinned(step.out), [q, k, v, *rest])
+    step.give(flow, label, [q, k, v, *rest])
