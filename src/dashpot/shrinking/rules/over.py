@@ -153,6 +153,7 @@ def attention(step: Step) -> None:
         scores = one.sum(-1, keepdim=True) + two.sum(-1, keepdim=True).sum(-2, keepdim=True)
         for other in others:
             scores = scores + other.sum()
-        return (scores * differs + three.sum(-2, keepdim=True)).expand(step.out.shape)
+        found: Tensor = scores * differs + three.sum(-2, keepdim=True)
+        return found.expand(step.out.shape)
 
     step.give(flow, label, [q, k, v, *rest])
