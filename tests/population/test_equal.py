@@ -177,7 +177,8 @@ def test_a_loss_of_ones_own() -> None:
 def test_a_diverging_member_is_removed_and_the_others_do_not_change() -> None:
     members = [
         member(normed, MIXTURE, seed=1),
-        member(normed, MIXTURE, seed=2, lr=1e30),
+        # Without decay, which refuses such a rate.
+        member(normed, tuple(t for t in MIXTURE if not isinstance(t, D.WeightDecay)), seed=2, lr=1e30),
         member(normed, MIXTURE, seed=3),
     ]
     together = population(members)

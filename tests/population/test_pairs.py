@@ -12,7 +12,11 @@ from dashpot.core.technique import Technique
 from tests.population.helpers import demand_equal_alone, member, mlp, normed, population
 from tests.rows import ROWS, collide
 
-TECHNIQUES = {cls: row.technique for cls, row in ROWS.items() if row.technique.requires.fits("table")}
+ONE_TRAINING = (dashpot.stopping.TimeLimit, dashpot.stopping.StopFile)
+"""They end a training by a clock or a file, and are refused where many train side by side."""
+TECHNIQUES = {
+    cls: row.technique for cls, row in ROWS.items() if row.technique.requires.fits("table") and cls not in ONE_TRAINING
+}
 
 
 def network(*classes: type[Technique]) -> Callable[[], nn.Module]:
