@@ -12,10 +12,17 @@ from dashpot.core.technique import Technique
 from tests.population.helpers import demand_equal_alone, member, mlp, normed, population
 from tests.rows import ROWS, collide
 
-ONE_TRAINING = (dashpot.stopping.TimeLimit, dashpot.stopping.StopFile)
-"""They end a training by a clock or a file, and are refused where many train side by side."""
+ELSEWHERE = (dashpot.stopping.TimeLimit, dashpot.stopping.StopFile, dashpot.dropout.AttentionDropout)
+"""Two end one training by a clock or a file, and are refused where many train side by side; one needs attention."""
+WATCHED = {
+    dashpot.stopping.DivergenceStopping: dashpot.stopping.DivergenceStopping("val_loss", factor=3.0),
+    dashpot.stopping.MultiMetricStopping: dashpot.stopping.MultiMetricStopping("val_loss,val_accuracy:max", patience=1),
+}
+"""By scores that a population has."""
 TECHNIQUES = {
-    cls: row.technique for cls, row in ROWS.items() if row.technique.requires.fits("table") and cls not in ONE_TRAINING
+    cls: WATCHED.get(cls, row.technique)
+    for cls, row in ROWS.items()
+    if row.technique.requires.fits("table") and cls not in ELSEWHERE
 }
 
 

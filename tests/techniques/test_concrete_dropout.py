@@ -243,7 +243,7 @@ def test_what_it_cannot_act_on_is_refused() -> None:
         (mlp(), "type:Linaer", "Did you mean type:Linear"),
         (nn.Linear(4, 2), "linears", "inside a model"),
         (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))), "linears", "cannot act on '0'"),
-        (nn.Sequential(nn.Linear(4, 2).requires_grad_(False), nn.Linear(2, 2)), "linears", "cannot act on '0'"),
+        (nn.Sequential(nn.Linear(4, 2).requires_grad_(False), nn.Linear(2, 2)), "name:0", "cannot act on '0'"),
         (nn.Sequential(nn.Bilinear(4, 4, 2)), "type:Bilinear", r"cannot act on '0' \(Bilinear\)"),
     ]
     for model, on, told in cases:

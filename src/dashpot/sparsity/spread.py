@@ -50,7 +50,7 @@ def spread_of(w: Tensor) -> Spread:
     >>> spread_of(torch.tensor([0.0, 0.0, -1.0, 3.0])).quantiles[3], spread_of(torch.tensor([1.0, -1.0])).kurtosis
     (0.0, 1.0)
     """
-    values = w.detach().double().cpu().reshape(-1)
+    values = (w.detach().abs() if w.is_complex() else w.detach()).double().cpu().reshape(-1)
     values = values[values.isfinite()]
     if not len(values):
         return Spread(0.0, (0.0,) * len(LEVELS), 0.0, (0,) * BINS, 0.0)

@@ -103,7 +103,7 @@ class ConcreteDropout(Technique):
             prior length scale l.
         entropy: η >= 0, on the entropy of the rates: 1 / n. 0 lets all rates go to 0.
         temperature: t > 0, of the relaxed masks; 0.1 in the paper.
-        on: layers, by role, type or name. ``linears | convolutions`` is the default.
+        on: layers, by role, type or name. ``linears | convolutions`` is the default; roles leave frozen layers out.
 
     Raises:
         ConflictError: no linear or convolutional layer is selected, or another module, or a weight that is computed or
@@ -195,13 +195,20 @@ class ConcreteDropout(Technique):
         return f"{self.summary}, now {shown(rates)}"
 
     def _places(self, view: ModelView) -> dict[str, nn.Module]:
-        """What is selected; of roles alone, the layers that have one input."""
+        """What is selected; of roles alone, the layers that have one input and are not frozen."""
         chosen = {name: module for name, module in view.modules.items() if name and self._matches(name, module)}
-        return chosen if self.on.names_parts() else {n: m for n, m in chosen.items() if isinstance(m, _KINDS)}
+        if self.on.names_parts():
+            return chosen
+        return {name: layer for name, layer in chosen.items() if isinstance(layer, _KINDS) and not _is_frozen(layer)}
 
     def _matches(self, name: str, module: nn.Module) -> bool:
         role = "linears" if isinstance(module, nn.Linear) else "convolutions" if isinstance(module, _KINDS) else ""
         return self.on.matches(role, name, module)
+
+
+def _is_frozen(layer: nn.Module) -> bool:
+    weight = layer._parameters.get("weight")
+    return weight is not None and not weight.requires_grad
 
 
 def learned_rates(of: nn.Module | Session) -> dict[str, float]:

@@ -76,7 +76,7 @@ class SelectiveProjectionDecay(Technique):
     When not to use it: on a network with initial weights. Where every step should be drawn back take :class:`L2SP`.
     """
 
-    summary = "takes back what a step adds to the distance from the start, where the loss falls on the way back"
+    summary = "takes back parts of steps away from the start weights"
     exclusive = ("projection to the start",)
     rules = (OF_COMPUTED,)
     order = -10  # before proximal steps, which have the last word on zeros

@@ -89,7 +89,7 @@ class CautiousWeightDecay(Technique):
     under plain SGD without momentum, where the sign of one noisy gradient decides.
     """
 
-    summary = "shrinks weights by lr x strength where the update shrinks them, too"
+    summary = "shrinks weights where the update shrinks them, too"
     stacked = StackedCautiousWeightDecay
     rules = (TWICE, OF_COMPUTED)
 
