@@ -29,7 +29,7 @@ def shrink(
     folder = open_folder(out or next_folder("shrink"))
     try:
         found = shrink_run(run, folder, load_factory(model) if model else None)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: an empty folder would be in the way of the next try
         if fresh and not any(folder.iterdir()):
             folder.rmdir()
         raise
