@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from dashpot.dropout import Dropout
     from dashpot.estimators import DashpotClassifier, DashpotRegressor
     from dashpot.evaluation.losses import scores
+    from dashpot.evaluation.monotone import Violations, monotone_violations
     from dashpot.gradient import GradientClipping
     from dashpot.labels import LabelSmoothing
     from dashpot.penalties import L1, L2, ElasticNet, GroupLasso, WeightDecay
@@ -111,6 +112,7 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "Verdict",
+    "Violations",
     "WeightDecay",
     "Where",
     "augment",
@@ -131,6 +133,7 @@ __all__ = [
     "load_shrunk",
     "max_strength",
     "mc_predict",
+    "monotone_violations",
     "noise",
     "normalization",
     "optim",
@@ -196,6 +199,7 @@ _HOMES = {
     "UnknownNameError": "dashpot.core.errors",
     "UsageError": "dashpot.core.errors",
     "Verdict": "dashpot.core.technique",
+    "Violations": "dashpot.evaluation.monotone",
     "WeightDecay": "dashpot.penalties",
     "Where": "dashpot.core.fields.select",
     "dropout_ensemble_gap": "dashpot.training.ensemble_gap",
@@ -210,6 +214,7 @@ _HOMES = {
     "load_shrunk": "dashpot.shrinking.files",
     "max_strength": "dashpot.techniques.penalties.strengths",
     "mc_predict": "dashpot.training.mc_dropout",
+    "monotone_violations": "dashpot.evaluation.monotone",
     "path": "dashpot.sparsity.path",
     "recalibrate": "dashpot.training.recalibrate",
     "replace_head": "dashpot.training.finetune",

@@ -13,6 +13,7 @@ from dashpot.cli.options import (
     Device,
     Epochs,
     Model,
+    Monotone,
     Out,
     RecipeFile,
     Seed,
@@ -63,6 +64,7 @@ def fit(
     tta_draws: TtaDraws = None,
     net: Annotated[list[str] | None, typer.Option("--net", help=NET, metavar="OPTION=VALUE")] = None,
     model: Model = None,
+    monotone: Monotone = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Train the built-in network, or one of your own, on 60 % of DATA, validate on 20 %, and test on the last 20 %."""
@@ -75,6 +77,7 @@ def fit(
     from dashpot.core.errors import ConfigError
     from dashpot.core.native import tell
     from dashpot.data import load_problem
+    from dashpot.data.monotone import certificate_of
     from dashpot.evaluation.metrics import DEFAULT
     from dashpot.report.fit.curves import curves_figure
     from dashpot.report.fit.record import FitRecord
@@ -102,9 +105,13 @@ def fit(
     if resume and out is None:
         raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")
     limit = None if budget is None else seconds(budget, "--budget")
-    problem = load_problem(data, target, task, weights, **reading)
-    frozen = frozen_of(problem.how.get("encoder"))
-    options = options_of_texts(net or (), problem.kind if model is None else None, encoder=frozen)
+    if monotone and model is not None:
+        raise ConfigError(
+            "--monotone", "given without --model", monotone, "dashpot.nets.MonotoneNet may be your model."
+        )
+    problem = load_problem(data, target, task, weights, monotone=monotone, **reading)
+    frozen, known = frozen_of(problem.how.get("encoder")), problem.kind if model is None else None
+    options = options_of_texts(net or (), known, encoder=frozen, monotone=bool(monotone))
     tell()
     split = problem.split(seed)
     prepared = problem.prepare(split.train)
@@ -183,6 +190,8 @@ def fit(
     if said:
         typer.echo(said)
     _print(result.plan, measured, share, str(folder), problem.task)
+    if certified := certificate_of(prepared):
+        typer.echo(certified)
     if words:
         typer.echo(f"words that count, of a linear model (and the surest mistakes, in {folder}):\n{words}")
     if figures:

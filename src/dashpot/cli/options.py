@@ -68,6 +68,17 @@ Model = Annotated[
         metavar="FUNCTION",
     ),
 ]
+Monotone = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--monotone",
+        help=(
+            "A numeric column of a table with which the prediction never falls (=1) or never rises (=-1), certified by"
+            " the network's construction; of two classes the probability of the second one; repeat for more."
+        ),
+        metavar="COLUMN=1|-1",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
 
 

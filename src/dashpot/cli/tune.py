@@ -11,6 +11,7 @@ from dashpot.cli.options import (
     Data,
     Device,
     Model,
+    Monotone,
     Out,
     Seed,
     TargetName,
@@ -93,6 +94,7 @@ def tune(
     ] = None,
     net: Annotated[list[str] | None, typer.Option("--net", help=NET, metavar="OPTION=VALUES")] = None,
     model: Model = None,
+    monotone: Monotone = None,
     precision: Annotated[
         str, typer.Option("--precision", help="Of wide products while training: auto, float32 or bfloat16.")
     ] = "auto",
@@ -192,6 +194,10 @@ def tune(
             )
         limit = seconds(budget) if budget is not None else None if trials is not None else 300.0
         processes = processes_for(workers, device, trials, limit)
+        if monotone and model is not None:
+            way = "dashpot.nets.MonotoneNet may be your model."
+            raise ConfigError("--monotone", "given without --model", monotone, way)
+        reading = {**reading, **({"monotone": monotone} if monotone else {})}
         problem = load_problem(data, target, task, weights=weights, **reading)
         config = SearchConfig(
             budget=limit,

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from dashpot.cli.tune_parts import show, tell_unfinished
 
 LATE = 0.04
@@ -37,6 +39,7 @@ def search_and_report(
 
     from dashpot.cli.sheets import recipe_figure
     from dashpot.cli.tune_progress import Live
+    from dashpot.data.monotone import certificate_of
     from dashpot.report.images.figures import image_figures
     from dashpot.report.tune.figures import tune_figures
     from dashpot.search.outcome.folder import LOG, Clock, await_workers, start_workers
@@ -105,4 +108,6 @@ def search_and_report(
             figures |= image_figures(result.judged, folder, record.dataset)
         figures |= recipe_figure(result.recipe, result.prepared, search.pool, folder, record.dataset, config.seed)
     show(record, [str(png) for png, _ in figures.values()], folder)
+    if certified := certificate_of(result.prepared):
+        typer.echo(certified)
     return not search.hurried, search.measurements.record

@@ -19,6 +19,7 @@ from dashpot.data.documents import document_files, holds_documents, read_documen
 from dashpot.data.encodings import check_encoding
 from dashpot.data.images import existing, image_files
 from dashpot.data.kinds import KINDS
+from dashpot.data.monotone import directed
 from dashpot.data.parts import class_folders, named_test, warn_of_others
 from dashpot.data.pictures import read_images
 from dashpot.data.problem import Problem, guess_task
@@ -60,6 +61,7 @@ def load_problem(
     tokenizer: Any = None,
     vectors: str | Path | None = None,
     encoder: Any = None,
+    monotone: Any = None,
 ) -> Problem:
     """Read data with a target.
 
@@ -87,6 +89,7 @@ def load_problem(
             (:func:`dashpot.texts.vectors.vectors_of`).
         encoder: of texts, a folder of a model whose vectors networks learn from
             (:func:`dashpot.texts.encoder.encoder_of`).
+        monotone: directions of numeric columns of a table (:func:`dashpot.data.monotone.directions`).
 
     A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test
     rows are the test part. So are the images or texts in ``test``, where the folder holds nothing but folders of these
@@ -116,6 +119,7 @@ def load_problem(
             way = "Say kind='text' (--kind text) if its columns are texts."
             raise ConfigError("tokenizer", "None for other data than texts", tokenizer, way)
         problem.how["tokenizer"] = cut
+    problem.how |= directed(monotone, problem.kind)
     for name, given in (("vectors", vectors), ("encoder", reader)):
         if given is None:
             continue

@@ -22,8 +22,8 @@ from dashpot.data.columns import (
     weighted_median,
 )
 from dashpot.data.formats import Format
+from dashpot.data.monotone import Directed, demand_numbers, directions
 from dashpot.data.rows import Rows, decided
-from dashpot.data.stage import Staged
 from dashpot.data.text import CELLS, MAX_TOPICS, Corpus, TextColumn
 from dashpot.data.words import columns_of_text
 
@@ -46,7 +46,7 @@ class Layout(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Preprocessing(Staged):
+class Preprocessing(Directed):
     """How rows of a table become features.
 
     Numeric columns: missing values become the training median, with an indicator column beside them where the training
@@ -66,6 +66,7 @@ class Preprocessing(Staged):
         text: name -> terms, their weights, and topics.
         scaling: ``"standard"`` or ``"robust"``.
         formats: name -> how texts of a column become numbers, where they are more than plain numbers.
+        monotone: numeric column -> 1 where the answer must rise with it, -1 where it must fall.
 
     Papers: robust scaling with a smooth limit: Holzmüller, Grinsztajn and Steinwart, "Better by Default: Strong
         Pre-Tuned MLPs and Boosted Trees on
@@ -94,6 +95,7 @@ class Preprocessing(Staged):
     text: Mapping[str, TextColumn] = field(default_factory=dict)
     scaling: str = "standard"
     formats: Mapping[str, Format] = field(default_factory=dict)
+    monotone: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -139,6 +141,7 @@ class Preprocessing(Staged):
         strict: bool = True,
         scaling: str = "standard",
         weight: np.ndarray | None = None,
+        monotone: Any = None,
     ) -> Preprocessing:
         """Learn from the rows ``train`` (all by default).
 
@@ -148,6 +151,7 @@ class Preprocessing(Staged):
             scaling: of numeric columns, ``"standard"`` or ``"robust"``.
             weight: of all rows, above 0; a row of weight 2 counts as two in every statistic. What a column
                 is (numbers, levels or text) is seen by rows.
+            monotone: directions of columns, as :func:`dashpot.data.monotone.directions` reads them.
 
         Raises:
             ConfigError: another scaling.
@@ -175,6 +179,8 @@ class Preprocessing(Staged):
         constant = [name for name, bad, gaps in zip(numeric, flat, some_missing, strict=True) if bad and not gaps]
         nominal, sentences, same = columns_of_text(rows, numeric, picked, counts)
         constant += same
+        directed = directions(monotone)
+        demand_numbers(directed, numeric, {*nominal, *sentences}, rows.names)
         text: dict[str, TextColumn] = {}
         for name in sentences:
             most = max(min(MAX_TOPICS, CELLS // len(rows)) // len(sentences), 8)
@@ -207,6 +213,7 @@ class Preprocessing(Staged):
             text=text,
             scaling=scaling,
             formats={n: form for n, form in rows.formats.items() if n in kept or n in indicated},
+            monotone={name: sign for name, sign in directed.items() if name in kept},
         )
 
     def transform(self, rows: Rows, *, strict: bool = True) -> np.ndarray:

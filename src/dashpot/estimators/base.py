@@ -21,7 +21,7 @@ from dashpot.core.technique import Technique
 from dashpot.data import Problem, Target
 from dashpot.data.reading import Reading
 from dashpot.data.rows import Rows
-from dashpot.estimators.inputs import arrays_as, inputs_of, kind_name, table, texts_as
+from dashpot.estimators.inputs import arrays_as, inputs_of, kind_name, table, texts_as, told
 from dashpot.estimators.preparing import prepared_by, transformed, usual_length
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
@@ -72,6 +72,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         tokenizer: Any = "words",
         vectors: Any = None,
         encoder: Any = None,
+        monotone: Mapping[str, int] | None = None,
     ) -> None:
         self.recipe = recipe
         self.budget = budget
@@ -97,6 +98,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         self.tokenizer = tokenizer
         self.vectors = vectors
         self.encoder = encoder
+        self.monotone = monotone
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -124,13 +126,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             how["tokenizer"] = self.tokenizer
         elif self.tokenizer != "words":
             raise ConfigError("tokenizer", "'words' for other data than texts", self.tokenizer, "Leave it out.")
-        for name, given in (("vectors", self.vectors), ("encoder", self.encoder)):
-            if given is None:
-                continue
-            if self._kind != "text":
-                raise ConfigError(name, "None for other data than texts", str(given), "Leave it out.")
-            how[name] = given
-        self._how = how
+        self._how = how | told(self._kind, self.monotone, vectors=self.vectors, encoder=self.encoder)
         return inputs
 
     def _seed(self) -> int:
@@ -154,7 +150,8 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         """
         kind, asked = self._kind, self._options()
         usual_size: dict[str, Any] = {"width": 128, "depth": 2} if kind == "table" else {}
-        options = checked_options({**usual_size, **asked}, kind, encoder=frozen_of(self._how.get("encoder")))
+        frozen, directed = frozen_of(self._how.get("encoder")), "monotone" in self._how
+        options = checked_options({**usual_size, **asked}, kind, encoder=frozen, monotone=directed)
         fraction = check_number("validation_fraction", self.validation_fraction, Range(0.0, 1.0, open="both"))
         seed, averaging = self._seed(), None if self.tta == TTA_AUTO else TTA.of(self.tta)
         self.recipe_ = Recipe.coerce(self.recipe)

@@ -90,6 +90,10 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
     encoder : path or None, default=None
         Of texts, a folder of a model of ``transformers`` with its tokenizer, over whose vectors a small network is
         trained, or that is trained further; :func:`dashpot.texts.encoder.encoder_of` says what may be given.
+    monotone : dict or None, default=None
+        Of a table, from numeric columns to 1 (the prediction never falls as the column rises) or -1 (it never rises),
+        as ``monotonic_cst`` of scikit-learn; of two classes, and only two, the probability of the second one. It holds
+        by the construction of the network (:class:`dashpot.nets.MonotoneNet`), after a search, too.
 
     Attributes
     ----------
@@ -169,6 +173,7 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         tokenizer: Any = "words",
         vectors: Any = None,
         encoder: Any = None,
+        monotone: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(
             recipe,
@@ -195,6 +200,7 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
             tokenizer=tokenizer,
             vectors=vectors,
             encoder=encoder,
+            monotone=monotone,
         )
         self.class_weight = class_weight
 

@@ -14,6 +14,7 @@ from dashpot.core.weights import as_counts, checked_weights
 from dashpot.data.arrays import as_inputs
 from dashpot.data.columnar import is_missing
 from dashpot.data.kinds import kind_of
+from dashpot.data.monotone import directed
 from dashpot.data.reading import Reading
 from dashpot.data.rows import Rows, decided, to_rows
 from dashpot.data.text_fields import Fields
@@ -197,6 +198,18 @@ def inputs_of(
     if kind == "text" or all_texts(rows, reading.categorical):
         return texts_in(rows), how_of(rows, reading.categorical)
     return rows, {}
+
+
+def told(kind: str, monotone: Any, **of_texts: Any) -> dict[str, Any]:
+    """What else the preprocessing is fitted with, of what the caller said.
+
+    Raises:
+        ConfigError: what is of texts, or of tables, for other data.
+    """
+    for name, given in of_texts.items():
+        if given is not None and kind != "text":
+            raise ConfigError(name, "None for other data than texts", str(given), "Leave it out.")
+    return {name: given for name, given in of_texts.items() if given is not None} | directed(monotone, kind)
 
 
 def kind_name(inputs: Rows | np.ndarray) -> str:

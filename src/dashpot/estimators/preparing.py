@@ -28,7 +28,7 @@ def prepared_by(
 
     Args:
         pictures: what images are; None: as found.
-        texts: of texts the columns and the tokenizer; else empty.
+        texts: of texts the columns and the tokenizer, of tables directions of columns.
 
     Raises:
         ConfigError: ``pictures`` of other data, or of an unknown name.
@@ -37,7 +37,7 @@ def prepared_by(
     if pictures not in (None, *PICTURE_KINDS):
         raise ConfigError("pictures", f"one of {', '.join(PICTURE_KINDS)} or None", pictures)
     if isinstance(inputs, Rows):
-        how: Any = Preprocessing.fit(inputs, train, strict=False, weight=weight)
+        how: Any = Preprocessing.fit(inputs, train, strict=False, weight=weight, **texts)
     else:
         how = KINDS[kind_of(inputs).name].preprocessing.fit(inputs, train, weight=weight, **texts)
     if pictures is None:

@@ -44,6 +44,8 @@ class DashpotRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc] 
         values = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
         if values.ndim == 2 and values.shape[1] == 1:
             values = column_or_1d(values, warn=True)
+        if self.monotone and values.ndim != 1:
+            raise ConfigError("y", "one value per row with monotone", list(values.shape), "Take an estimator for each.")
         if self.recipe == AUTO:
             if values.ndim != 1:
                 way = "Name a recipe, or wrap this in sklearn.multioutput.MultiOutputRegressor."

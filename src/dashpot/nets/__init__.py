@@ -14,6 +14,7 @@ from dashpot.nets.convnet1d import SHORTEST, ConvNet1d
 from dashpot.nets.ensemble import Ensemble
 from dashpot.nets.memory import ChannelsLast
 from dashpot.nets.mlp import MLP
+from dashpot.nets.monotone import MonotoneNet
 from dashpot.nets.resnet import ResNet
 from dashpot.nets.standardize import Standardize, standardized
 from dashpot.nets.table import TableNet
@@ -28,6 +29,7 @@ __all__ = [
     "ConvNet",
     "ConvNet1d",
     "Ensemble",
+    "MonotoneNet",
     "Net",
     "ResNet",
     "Standardize",
@@ -42,9 +44,21 @@ __all__ = [
     "standardized",
 ]
 
-Net = MLP | ConvNet | ConvNet1d | ResNet | TableNet | TextBag | TextConv | TextFeatures | TextEncoder | Ensemble
+Net = (
+    MLP
+    | MonotoneNet
+    | ConvNet
+    | ConvNet1d
+    | ResNet
+    | TableNet
+    | TextBag
+    | TextConv
+    | TextFeatures
+    | TextEncoder
+    | Ensemble
+)
 NETWORKS: dict[str, dict[str, Any]] = {
-    "table": {"MLP": MLP, "TableNet": TableNet},
+    "table": {"MLP": MLP, "TableNet": TableNet, "MonotoneNet": MonotoneNet},
     "image": {"ConvNet": ConvNet, "ResNet": ResNet},
     "signal": {"ConvNet1d": ConvNet1d, "MLP": MLP},
     "text": {"TextConv": TextConv, "TextBag": TextBag, "TextFeatures": TextFeatures, "TextEncoder": TextEncoder},
@@ -68,7 +82,8 @@ def build(kind: str, shape: Sequence[int], outputs: int, **options: Any) -> Net:
         shape: of one sample: [features], [channels, height, width] or [channels, steps].
         outputs: classes, or 1.
         options: of the network, such as ``width``. ``net`` names it: for tables ``"MLP"`` (the default) or
-            ``"TableNet"``; for images ``"ConvNet"`` (the default, of the family member for this size) or ``"ResNet"``;
+            ``"TableNet"``, or ``"MonotoneNet"`` with the ``signs`` of columns; for images ``"ConvNet"`` (the default,
+            of the family member for this size) or ``"ResNet"``;
             for texts ``"TextConv"`` (the default), ``"TextBag"``, ``"TextFeatures"`` (where an encoder's vectors
             stand ``before`` the words) or ``"TextEncoder"`` (where its tokens do), with the sizes of a lexicon among
             the options;

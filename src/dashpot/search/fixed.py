@@ -20,6 +20,7 @@ from dashpot.search.networks import (
     FEW_BINS,
     LARGE_BLOCK,
     MANY_ROWS,
+    MONOTONE_OPTIONS,
     OPTIONS,
     TABLE_OPTIONS,
     chosen_networks,
@@ -36,12 +37,15 @@ NETWORKS: Mapping[str, Mapping[str, Sequence[str]]] = {
 """Options of each kind's networks, the default network first."""
 
 
-def options_of_texts(texts: Sequence[str], kind: str | None, *, encoder: bool | None = None) -> dict[str, Any]:
+def options_of_texts(
+    texts: Sequence[str], kind: str | None, *, encoder: bool | None = None, monotone: bool = False
+) -> dict[str, Any]:
     """Options from ``name=value``, as on the command line.
 
     Args:
         kind: of the data; None where the network is the user's own, which has any options.
         encoder: of texts, whether it stays as it is; None: there is none.
+        monotone: as :func:`checked_options`.
 
     Raises:
         ConfigError: text that is no ``name=value``, several values, or an option twice.
@@ -60,11 +64,16 @@ def options_of_texts(texts: Sequence[str], kind: str | None, *, encoder: bool | 
         if len(found.values) > 1:
             raise ConfigError("--net", "one value for each option", text, "`dashpot tune` searches several.")
         chosen[name] = found.values[0]
-    return chosen if kind is None else checked_options(chosen, kind, "--net", encoder=encoder)
+    return chosen if kind is None else checked_options(chosen, kind, "--net", encoder=encoder, monotone=monotone)
 
 
 def checked_options(
-    chosen: Mapping[str, Any], kind: str, where: str = NET, *, encoder: bool | None = None
+    chosen: Mapping[str, Any],
+    kind: str,
+    where: str = NET,
+    *,
+    encoder: bool | None = None,
+    monotone: bool = False,
 ) -> dict[str, Any]:
     """Options that one network of a kind of data has, that network's name among them: the one that ``net`` names, else
     the first that has them all. Their values are checked where the network is built.
@@ -73,12 +82,13 @@ def checked_options(
         where: how errors call them.
         encoder: of texts, whether it stays as it is; the network over its vectors, or itself, is then the default.
             None: there is none.
+        monotone: whether columns of a table have directions, which one network alone keeps to.
 
     Raises:
         UnknownNameError: no such network or option.
         ConfigError: options of several networks.
     """
-    networks = {**ENCODED[encoder], **NETWORKS[kind]}
+    networks = {"monotonenet": MONOTONE_OPTIONS} if monotone else {**ENCODED[encoder], **NETWORKS[kind]}
     for option, value in chosen.items():
         if not isinstance(value, bool | int | str):
             rule = "one whole number, text or boolean, where nothing is searched"

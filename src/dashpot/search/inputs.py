@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.data import Prepared, Problem, load_problem
 from dashpot.data.arrays import as_inputs
+from dashpot.data.kinds import kind_of
+from dashpot.data.monotone import directed
 from dashpot.data.reading import Reading
 from dashpot.data.rows import Rows, decided, is_missing, to_rows
 from dashpot.data.text_rows import as_texts, how_of, is_texts, texts_in
@@ -49,6 +51,7 @@ def problem_of(
     tokenizer: Any = None,
     vectors: str | Path | None = None,
     encoder: Any = None,
+    monotone: Any = None,
 ) -> Inputs:
     """A problem from a path, from (X, y), or from a problem.
 
@@ -59,6 +62,7 @@ def problem_of(
         kind: of the inputs; of (X, y) ``"text"`` or None, of a problem None.
         tokenizer: of texts; None is the default one.
         vectors: of texts, a file of vectors of words.
+        monotone: directions of numeric columns of a table; see :func:`dashpot.data.monotone.directions`.
         encoder: of texts, a folder of a model; see :func:`dashpot.texts.encoder.encoder_of`.
 
     Raises:
@@ -66,7 +70,13 @@ def problem_of(
         DataError, StorageError: data that cannot be used.
     """
     reading = Reading.of(*columns)
-    given: dict[str, Any] = {"kind": kind, "tokenizer": tokenizer, "vectors": vectors, "encoder": encoder}
+    given: dict[str, Any] = {
+        "kind": kind,
+        "tokenizer": tokenizer,
+        "vectors": vectors,
+        "encoder": encoder,
+        "monotone": monotone,
+    }
     said = " and ".join(name for name, value in given.items() if value is not None)
     if isinstance(data, Problem):
         if weight is not None:
@@ -111,6 +121,7 @@ def problem_of(
                 " for several outputs."
             )
         inputs, how = _prepared_inputs(x, reading, kind, tokenizer=tokenizer, vectors=vectors, encoder=encoder)
+        how |= directed(monotone, kind_of(inputs).name)
         problem = Problem("data", inputs, values, task, weight=weight, weight_name="sample_weight", how=how)
     values = values if problem.kept is None else values[problem.kept]
     return Inputs(problem, originals(values, problem.classes) if problem.task == "classification" else None)

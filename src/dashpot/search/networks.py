@@ -17,6 +17,8 @@ from dashpot.search.space.distributions import Categorical, Distribution, clippe
 from dashpot.texts.encoder import encoder_of
 from dashpot.training.builtin import built_in
 
+MONOTONE_OPTIONS = ("width", "depth")
+"""Of the network for tables some of whose columns have directions."""
 TABLE_OPTIONS = ("width", "depth", "embedding", "embedding_size", "activation", "norm", "skip", "scaling", "members")
 OPTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "image": {"convnet": ("net", "width", "depth", "residual", "se", "activation"), "resnet": ("net", "width")},
@@ -156,6 +158,11 @@ def layout(prepared: Prepared) -> tuple[int, list[tuple[int, int]]]:
     return len(prepared.preprocessing.numeric), [(a, b) for a, b in found.nominal if b - a > LARGE_BLOCK]
 
 
+def directed(how: Any) -> bool:
+    """Whether columns of a table have directions, which the network must keep to."""
+    return bool(getattr(how, "monotone", None))
+
+
 def factory(problem: Problem, prepared: Prepared, rows: np.ndarray) -> Callable[[Mapping[str, Any]], nn.Module]:
     """From options to a network for these data; bins of an embedding are at the quantiles of ``rows``."""
     outputs = max(len(problem.classes), 1)
@@ -163,7 +170,7 @@ def factory(problem: Problem, prepared: Prepared, rows: np.ndarray) -> Callable[
     count = FEW_BINS if problem.task == "classification" and len(rows) < MANY_ROWS else BINS
 
     def make(options: Mapping[str, Any]) -> nn.Module:
-        if problem.kind != "table":
+        if problem.kind != "table" or directed(prepared.preprocessing):
             return built_in(prepared.preprocessing, prepared.x.shape[1:], outputs, **options)
         numbers, blocks = layout(prepared)
         net = TableNet(prepared.x.shape[1], outputs, numeric=numbers, nominal=blocks, **{"bins": count, **options})

@@ -63,6 +63,7 @@ def tune(
     tokenizer: Any = None,
     vectors: str | Path | None = None,
     encoder: Any = None,
+    monotone: Any = None,
 ) -> TuneResult:
     """Search the combination of regularizers and their strengths, on all folds of a cross-validation at once, and say
     the contribution of each.
@@ -119,6 +120,9 @@ def tune(
         encoder: of texts, a folder of a model of ``transformers``, over whose vectors a small network is searched
             beside the others, or that is trained further; see :func:`dashpot.texts.encoder.encoder_of`. What is saved
             needs it again.
+        monotone: of a table, from numeric columns to 1 (the prediction never falls as the column rises) or -1 (it never
+            rises), as ``monotonic_cst`` of scikit-learn; of two classes the probability of the second one in order. All
+            candidates are then :class:`dashpot.nets.MonotoneNet`, which are so by construction, and so is their mean.
 
     Returns:
         The result: ``predict``, ``predict_proba``, ``save``, ``summary``.
@@ -166,7 +170,10 @@ def tune(
         texts = [*config.networks, *(as_text(name, d) for name, d in distributions.items())]
         config = replace(config, networks=texts)
     columns = numeric, dates, categorical
-    inputs = problem_of(data, target, task, make is not None, sample_weight, columns, kind, tokenizer, vectors, encoder)
+    if monotone is not None and make is not None:
+        raise ConfigError("monotone", "None with a model of your own", monotone, "dashpot.nets.MonotoneNet may be one.")
+    said = kind, tokenizer, vectors, encoder, monotone
+    inputs = problem_of(data, target, task, make is not None, sample_weight, columns, *said)
     problem, interrupts = inputs.problem, Interrupts()
     say = ProgressLines(progress, config.budget, interrupts.check)
 

@@ -11,11 +11,12 @@ from dashpot.core.registry import registry
 from dashpot.core.technique import Technique
 from dashpot.data import Prepared, Problem
 from dashpot.nets import TableNet
-from dashpot.search.networks import TABLE_OPTIONS, chosen_networks, layout, network_space
+from dashpot.search.networks import MONOTONE_OPTIONS, TABLE_OPTIONS, chosen_networks, directed, layout, network_space
 from dashpot.search.space import images, signals, texts
 from dashpot.search.space.distributions import Categorical, Distribution, Numeric, clipped
 from dashpot.search.space.space import Candidate, Space
 from dashpot.search.space.technique import technique_spaces
+from dashpot.training.builtin import built_in
 
 
 def default_techniques(kind: str, task: str, pictures: str | None = None) -> list[str | Technique]:
@@ -169,6 +170,14 @@ def default_space(
             net_default=default,
             conflicts=images.alternatives_in([part.name for part in parts]) if wanted is None else (),
         )
+    if directed(prepared.preprocessing):
+        net = {"width": Categorical((64, 128)), "depth": Categorical((2, 3))}
+        net |= chosen_networks(networks, MONOTONE_OPTIONS)
+        default = {name: clipped(value, net[name]) for name, value in {"width": 128, "depth": 2}.items()}
+        for name, values in ((name, d.values) for name, d in net.items() if isinstance(d, Categorical)):
+            for value in values:
+                built_in(prepared.preprocessing, shape, outputs, **{**default, name: value})
+        return Space(parts, lr=Numeric(5e-4, 2e-2, log=True), net=net, lr_default=3e-3, net_default=default)
     numbers = layout(prepared)[0]
     net = {
         "width": Categorical((128, 256)),
