@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import parametrizations
 
 import dashpot
 from dashpot.core.errors import ConfigError, ConflictError
@@ -291,6 +292,19 @@ def test_sizes_in_the_code_are_refused_and_nothing_is_changed() -> None:
         dashpot.shrink(model, torch.randn(2, 1, 6, 6))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert model.training
+
+
+@pytest.mark.parametrize("norm", [parametrizations.spectral_norm, parametrizations.weight_norm])
+def test_a_layer_whose_weight_is_computed_stays_and_the_others_shrink(norm: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(norm(nn.Linear(4, 8)), nn.ReLU(), nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 2)).eval()
+    with torch.no_grad():
+        model[2].weight[:5] = 0
+    found = dashpot.shrink(model, torch.randn(2, 4))
+    assert found.model[2].out_features == 7
+    assert found.model[0].weight.shape == (8, 4)
+    x = torch.randn(5, 4)
+    torch.testing.assert_close(found.model(x), model(x), rtol=1e-5, atol=1e-6)
 
 
 def test_half_precision_and_modes_are_kept() -> None:

@@ -146,8 +146,10 @@ def _lines(fold: Fold) -> tuple[Tensor, Tensor]:
 
 def _uneven(value: Value, unit: np.ndarray, stays: np.ndarray, keep: Any) -> bool:
     """Take back what would leave holes: of each axis whole places leave."""
+    if value.value.ndim == 0:
+        return False
     lasting = torch.from_numpy(stays[unit[value.label.numpy()]])
-    if bool(lasting.all()) or value.value.ndim == 0:
+    if bool(lasting.all()):
         return False
     whole = torch.ones(1, dtype=torch.bool)
     for d in range(lasting.ndim):
