@@ -1358,9 +1358,9 @@ ROWS: dict[type[Technique], Row] = {
             scores=("train_loss", "val_loss"),
         ),
         Row(
-            dashpot.stopping.MultiMetricStopping("val_loss,val_rmse:min", patience=1),
+            dashpot.stopping.MultiMetricStopping("val_loss,train_loss:min", patience=1),
             others=(dashpot.stopping.MultiMetricStopping("val_loss", when="any", restore=False),),
-            scores=("val_loss", "val_rmse"),
+            scores=("val_loss", "train_loss"),
         ),
         Row(
             dashpot.stopping.PrecheltStopping(alpha=5.0),

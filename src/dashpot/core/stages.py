@@ -28,11 +28,12 @@ def head_of(model: nn.Module) -> str:
                 rule = "a network whose head holds a linear or convolutional layer"
                 raise ConfigError("model", rule, f"{attribute}, a {type(part).__name__} without one", way)
             return f"{attribute}.{inside[-1]}".rstrip(".")
-    owners = [
-        (name, module)
-        for name, module in model.named_modules()
-        if any(True for _ in module.parameters(False)) and "parametrizations" not in name.split(".")
-    ]
+    owners: list[tuple[str, nn.Module]] = []
+    for name, module in model.named_modules():
+        if owners and isinstance(owners[-1][1], LAYERS) and name.startswith(f"{owners[-1][0]}.".lstrip(".")):
+            continue  # a part of a layer, such as what its weight is computed from or its learned rate
+        if any(True for _ in module.parameters(isinstance(module, LAYERS))):
+            owners.append((name, module))
     if not owners or not isinstance(owners[-1][1], LAYERS) or not owners[-1][0]:
         got = f"{type(model).__name__}, which ends with {type(owners[-1][1]).__name__ if owners else 'no parameters'}"
         raise ConfigError("model", "a network that ends with a linear or convolutional layer", got, way)

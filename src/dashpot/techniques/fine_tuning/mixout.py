@@ -14,6 +14,7 @@ from dashpot.core.errors import ConflictError
 from dashpot.core.fields.domains import Range, Selection
 from dashpot.core.fields.select import Where
 from dashpot.core.rng import uniform_at
+from dashpot.core.running.computed import computed
 from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView
 from dashpot.core.stages import head_or_none
@@ -95,12 +96,12 @@ class Mixout(Technique):
                 f"Mixout cannot act on {wrong!r} ({type(chosen[wrong]).__name__}): it mixes the weights of linear,"
                 " bilinear, convolutional and recurrent layers. Choose such layers with on=."
             )
-        computed = next((n for n, m in chosen.items() if getattr(m, "parametrizations", None) is not None), None)
-        if computed is not None:
-            raise ConflictError(
-                f"Mixout cannot act on {computed!r}: its weight is computed from other parameters. Leave it out with"
-                " on=."
-            )
+        for weight, how in ((name, found.how) for name, found in computed(view.modules).items()):
+            if (layer := weight.rpartition(".")[0]) in chosen:
+                raise ConflictError(
+                    f"Mixout cannot act on {layer!r}: {how} computes its weight from other parameters. Leave it out"
+                    " with on=."
+                )
 
     def init(self, view: ModelView, ctx: Context) -> State:
         return begun(

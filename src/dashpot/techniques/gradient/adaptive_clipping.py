@@ -33,7 +33,8 @@ def adaptive_coefficient(
 ) -> Float[Tensor, "*units"]:
     """``min(1, clipping * max(|weight|, eps) / |gradient|)``, with 2-norms along ``dims``, which are kept."""
     size, length = (_norm(t, dims) for t in (weight, gradient))
-    bound = clipping * torch.maximum(size, torch.as_tensor(eps, dtype=size.dtype, device=size.device))
+    least = torch.maximum(size, eps.to(size.dtype)) if isinstance(eps, Tensor) else size.clamp_min(eps)
+    bound = clipping * least
     return torch.clamp(bound / length.clamp_min(torch.finfo(length.dtype).tiny), max=1.0)
 
 

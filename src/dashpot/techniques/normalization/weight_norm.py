@@ -67,8 +67,10 @@ class WeightNorm(ComputedWeight):
 
     def refusal(self, layer: nn.Module, weight: Tensor) -> str:
         g, _ = _WeightNorm(layer, weight).sources(weight)
+        if bool((g != 0).all()):
+            return ""
         zeros = (g == 0).reshape(-1).nonzero().reshape(-1).tolist()
-        return f"the weights of output {zeros[0]} are all zero and have no direction." if zeros else ""
+        return f"the weights of output {zeros[0]} are all zero and have no direction."
 
 
 class _WeightNorm(Rule):
