@@ -61,9 +61,9 @@ class SearchConfig:
         seed: of the split, the folds and the training.
         device: ``"auto"`` takes a GPU if there is one.
         bfloat16: wide products in bfloat16 while training; None: where a measurement says that it pays.
-
         tta: test-time augmentation of the final model, for images: ``"auto"`` (the exact mean over both mirror images
-            where the chosen recipe flips), ``"none"``, or in any form that :meth:`dashpot.TTA.of` reads.
+            where the chosen recipe flips and held-out rows are answered better so), ``"none"``, or in any form that
+            :meth:`dashpot.TTA.of` reads.
 
     Raises:
         ConfigError: by :meth:`check`, which :func:`dashpot.tune` calls.

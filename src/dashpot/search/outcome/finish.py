@@ -8,19 +8,19 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dashpot.core.errors import ConfigError
 from dashpot.evaluation.losses import predict
 from dashpot.runs.text_report import text_answers
 from dashpot.search import finetuned, images, texts
-from dashpot.search.outcome import ablation, brief, ensemble
+from dashpot.search.outcome import ablation, brief, ensemble, tested
 from dashpot.search.outcome.all_rows import with_all_rows
 from dashpot.search.outcome.final import final_network, key_of, planned
 from dashpot.search.outcome.gains import FOLDS, Over
 from dashpot.search.outcome.record import Outcome, judged, record
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.outcome.seeds import Seeds
-from dashpot.search.outcome.tested import in_words, tta_of
 from dashpot.search.racing import checkpoints
 from dashpot.search.racing.executor import reason
 from dashpot.search.racing.failures import none_trains
@@ -108,8 +108,8 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
     )
     if trained:  # which must have answered for the same rows
         wanted = wanted[: len(trained[0].tensors)]
-    asked = (texts.kinds_first(complete, baseline), None) if text else (complete, baseline)
-    finalists = train_finalists(setup, training, trials, *asked, pace, until.finals, wanted)
+    among = (texts.kinds_first(complete, baseline), None) if text else (complete, baseline)
+    finalists = train_finalists(setup, training, trials, *among, pace, until.finals, wanted)
     every = list(wanted)[: len(finalists[0].tensors)]
     choice = ensemble.choose(finalists, simplest=not short)
     if before is not None:
@@ -146,19 +146,23 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         )
     elif setup.whole is None:
         members += seeds.more(finalists, choice)
-    made = ensemble.assemble(task, members, choice, every, kind, calibrate=config.calibrate)
+    assembled = partial(ensemble.assemble, task, choice=choice, folds=every, kind=kind, calibrate=config.calibrate)
+    made = assembled(members)
+    tta = tested.tta_of(config.tta, choice.chosen.candidate.recipe) if setup.prepared.x.ndim == 4 else None
+    how, unit = "", setup.prepared.modality == "image"
+    if tta is not None:  # what is held out is answered as the final model will answer
+        several = assembled([tested.of_trial(task, trial, every, tta, unit=unit) for trial in members])
+        asked = config.tta != tested.AUTO
+        tta, how = tested.kept(task, tta, made.held_out, several.held_out, asked=asked)
+        made = made if tta is None else several
     if setup.whole is not None:
         race = {"trials": len(trials), "folds": len(every)}
         made = final_network(setup, setup.whole, training, store, choice.chosen.candidate, made, race)
     elif config.ensemble == "refit":
         made = ensemble.refit(task, training, setup.pool, choice, made)
     steps = store.count("steps")
-    tta = tta_of(setup.config.tta, choice.chosen.candidate.recipe) if setup.prepared.x.ndim == 4 else None
-    predictor = made.network
-    if tta is not None:
-        unit = setup.prepared.modality == "image"
-        predictor = tta.network(made.network, "classes" if task.classes else "values", unit=unit).eval()
-        made = replace(made, text=f"{made.text}; {in_words(tta)}")
+    made = replace(made, text=f"{made.text}; {how}") if how else made
+    predictor = made.network if tta is None else tta.network(made.network, tested.targets_of(task), unit=unit).eval()
     # Of images only batches are copied.
     outputs = predict(predictor, setup.prepared.subset(setup.test)[0]) if len(setup.test) else None
     outcome = Outcome(trials, finalists, choice, made, training, found, baseline, steps, every, outputs, folds, linear)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.digits import digits
 from dashpot.core.recipe import Recipe
+from dashpot.core.running.tensor_rows import TensorRows
+from dashpot.evaluation.losses import predict
+from dashpot.search.racing.task import Task
+from dashpot.search.racing.trial import Trial
 from dashpot.techniques.augment.geometry.horizontal_flip import HorizontalFlip
 from dashpot.techniques.augment.geometry.vertical_flip import VerticalFlip
 from dashpot.training.versions import TTA, demand_images
 
 AUTO = "auto"
-"""Both mirror images, where the recipe flips images: about the price of one more prediction."""
+"""Both mirror images, where the recipe flips images and held-out rows are answered better so: about the price of one
+more prediction.
+"""
 
 
 def as_json(given: Any) -> Any:
@@ -57,6 +67,46 @@ def demand_fit(given: Any, x: Tensor, modality: str | None) -> None:
     if given == AUTO or (tta := TTA.of(given)) is None:
         return
     demand_images(tta, nn.Flatten(), torch.zeros_like(x[:2]), modality)
+
+
+def of_trial(task: Task, trial: Trial, folds: Sequence[int], tta: TTA, *, unit: bool) -> Trial:
+    """The trial with the outputs that its networks give for their held-out rows by all versions of each image."""
+    outputs = []
+    for fold, tensors in zip(folds[: len(trial.outputs)], trial.tensors, strict=False):  # others saw every row
+        network = task.make(dict(trial.candidate.net))
+        network.load_state_dict(dict(tensors), strict=False)
+        rows = TensorRows(task.x, torch.as_tensor(task.folds[fold][1]))
+        outputs.append(predict(tta.network(network.eval(), targets_of(task), unit=unit).eval(), rows).float().cpu())
+    return replace(trial, outputs=outputs)
+
+
+def kept(
+    task: Task,
+    tta: TTA,
+    plain: tuple[Tensor, np.ndarray],
+    versions: tuple[Tensor, np.ndarray],
+    *,
+    asked: bool,
+) -> tuple[TTA | None, str]:
+    """The test-time augmentation, if the held-out rows are answered better with it or it was asked for, and what the
+    report says of it.
+
+    Args:
+        plain, versions: outputs for held-out rows without it and with it, and the rows.
+        asked: by the user.
+    """
+    one, several = task.proper(*plain), task.proper(*versions)
+    what = "loss" if task.own_score else "log loss" if task.classes else "RMSE"
+    told = f"held-out {what} {digits(several)}, of each image alone {digits(one)}"
+    if asked or several < one:
+        return tta, f"{in_words(tta)} ({told})"
+    mean = in_words(tta).removeprefix("predictions are ")
+    return None, f"predictions are of each image alone, as {mean} is no better ({told})"
+
+
+def targets_of(task: Task) -> str:
+    """As :meth:`dashpot.TTA.network` names them."""
+    return "classes" if task.classes else "values"
 
 
 def in_words(tta: TTA) -> str:
