@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 import dashpot
 from dashpot.core.technique import Technique
+from tests.covering import covering
 from tests.population.helpers import demand_equal_alone, member, mlp, normed, population
 from tests.rows import ROWS, collide
 
@@ -31,16 +33,24 @@ def network(*classes: type[Technique]) -> Callable[[], nn.Module]:
     return normed if dashpot.normalization.GhostBatchNorm in classes else mlp
 
 
-@pytest.mark.parametrize("first", TECHNIQUES, ids=lambda cls: cls.kind())
-def test_beside_every_other(first: type[Technique]) -> None:
-    """Members with one technique in common, each with another one beside it, and one with none."""
-    names = list(TECHNIQUES)
-    others = [cls for cls in names[names.index(first) + 1 :] if not collide(first, cls)]
-    members = [member(network(first), (TECHNIQUES[first],))]
+def together(classes: tuple[type[Technique], ...]) -> bool:
+    return not any(itertools.starmap(collide, itertools.combinations(classes, 2)))
+
+
+GROUPS = covering(list(TECHNIQUES), together, size=4)
+"""Each pair is in one of them at least."""
+STACK = 12
+"""Groups that train side by side."""
+
+
+@pytest.mark.parametrize("part", [GROUPS[k : k + STACK] for k in range(0, len(GROUPS), STACK)], ids=len)
+def test_beside_every_other(part: list[tuple[type[Technique], ...]]) -> None:
+    """Members whose techniques stand beside each other, and one with none."""
+    members = [member(network(*part[0]), ())]
     members += [
-        member(network(first, cls), (TECHNIQUES[first], TECHNIQUES[cls]), seed=k) for k, cls in enumerate(others)
+        member(network(*group), tuple(TECHNIQUES[cls] for cls in group), seed=k) for k, group in enumerate(part)
     ]
-    together = population(members, epochs=2)
-    together.train(2)
+    stack = population(members, epochs=2)
+    stack.train(2)
     for i, m in enumerate(members):
-        demand_equal_alone(together, i, m, epochs=2)
+        demand_equal_alone(stack, i, m, epochs=2)
