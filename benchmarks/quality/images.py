@@ -3,7 +3,7 @@
 ``python benchmarks/quality/images.py DATA.npz --budget 300 --seeds 3`` measures, a line of JSON per (set, arm, seed)
 in ``benchmarks/results/images.jsonl``, and skips what is there already; ``... images.py table`` puts all together in
 ``benchmarks/results/images-quality.json``. A file has X_train, y_train, X_test and y_test, where X are bytes of shape
-[n, height, width] or [n, height, width, channels].
+[n, height, width] or [n, height, width, channels], or signals [n, channels, steps].
 
 - ``tune``: the command as a user types it, start, report and figures included. Its accuracy is that on the test rows,
   which it never trains on.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import json
 import statistics
 import subprocess
@@ -58,11 +59,12 @@ GLYPH: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def tune(path: Path, budget: float, seed: int) -> dict[str, Any]:
+def tune(path: Path, budget: float, seed: int, net: str | None = None) -> dict[str, Any]:
     """The command, in a process of its own: wall seconds, accuracy on training and test rows, and what was chosen."""
     with tempfile.TemporaryDirectory() as name:
         run = Path(name) / "run"
         command = [sys.executable, "-m", "dashpot", "tune", str(path), "--budget", f"{budget:g}s", "--seed", str(seed)]
+        command += [] if net is None else ["--net", f"net={net}"]
         started = time.perf_counter()
         subprocess.run([*command, "--out", str(run)], check=True, capture_output=True)
         seconds = time.perf_counter() - started
@@ -172,6 +174,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--families", action="store_true", help="each family alone, instead of searches")
     parser.add_argument("--glyphs", action="store_true", help="families for digits and letters")
+    parser.add_argument("--net", default=None, help="a network to search with, such as mlp for signals")
     parser.add_argument("--only", default=None, help="one arm")
     chosen = parser.parse_args()
     if [str(path) for path in chosen.data] == ["table"]:
@@ -183,7 +186,9 @@ def main() -> None:
         arms = {name: family(recipe) for name, recipe in alone.items()}
         arms["all"] = family(tuple(text for recipe in alone.values() for text in recipe))
     else:
-        arms = {f"tune {chosen.budget:g}s": tune, f"plain {chosen.budget:g}s": plain}
+        own = "" if chosen.net is None else f" {chosen.net}"
+        searched = functools.partial(tune, net=chosen.net)
+        arms = {f"tune {chosen.budget:g}s{own}": searched, f"plain {chosen.budget:g}s": plain}
     known = {(line["set"], line["arm"], line["seed"]) for line in lines()}
     RESULTS.mkdir(exist_ok=True)
     for seed in range(chosen.first, chosen.first + chosen.seeds):

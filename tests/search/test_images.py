@@ -173,6 +173,15 @@ def test_the_final_network_is_as_wide_as_lets_it_see_its_rows_often_enough(
         assert final._net(fixed, setup.whole, chosen, rows, 32)["width"] == 16
 
 
+@pytest.mark.parametrize(("budget", "behind"), [(1500.0, 105.0), (300.0, 21.0), (60.0, 9.0), (20.0, 5.0)])
+def test_the_final_network_leaves_time_for_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: float, behind: float
+) -> None:
+    setup = replace(search(tmp_path, budget=budget).setup(), started=100.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 110.0)
+    assert final._left(setup) == pytest.approx(budget - behind - 10.0)
+
+
 def test_contributions_are_on_one_fold_where_all_would_take_too_long(tmp_path: Path) -> None:
     one = search(tmp_path, recipe=["weight-decay", "label-smoothing"])
     setup, training = one.setup(), TrainingBudget(20, 32, (6,), 3, 4)

@@ -31,6 +31,8 @@ Parts = Sequence[Tensor | TensorRows]
 """Inputs, targets, and perhaps weights."""
 FOLDER, END = "final", 0.93
 """Where its checkpoint is, and the share of the budget by which it is ready."""
+REPORT, LARGEST = 9.0, 0.25
+"""Seconds that scores, reference models and figures take, also of a short budget, and the share that they may have."""
 SAMPLED, FEW = 512, 16
 """Rows by which an epoch is timed, and those that it is then scored on."""
 WIDTHS = (16, 24, 32, 48, 64, 96)
@@ -142,7 +144,10 @@ def _pace(setup: Setup, whole: Task, chosen: Candidate, parts: Parts, batch: int
 def _left(setup: Setup) -> float:
     """Seconds until it must be ready."""
     budget = setup.config.budget
-    return 0.0 if budget is None else setup.started + END * budget - time.monotonic()
+    if budget is None:
+        return 0.0
+    behind = max((1 - END) * budget, min(REPORT, LARGEST * budget))
+    return setup.started + budget - behind - time.monotonic()
 
 
 def _spent(folder: Path) -> float:
