@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 
 import dashpot
 from dashpot import nets
-from dashpot.cli import fit, predict, tune
+from dashpot.cli import compare, fit, predict, tune
 from dashpot.data.monotone import certificate, directions
 from dashpot.nets import MonotoneNet
 from dashpot.runs.saved import load_run
 
 APP = typer.Typer()
-for module in (fit, predict, tune):
+for module in (compare, fit, predict, tune):
     module.register(APP)
 SIGNS = (1, -1, 0, 0)
 
@@ -242,6 +242,25 @@ class TestCommandLine:
             assert match in f"{done.output}{done.exception}"
         done = CliRunner().invoke(APP, [*arguments, "age=1", "--net", "net=mlp"])
         assert "monotonenet" in f"{done.output}{done.exception}"
+        assert not (place / "no").exists()
+
+    def test_compare(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("dashpot.comparison.compare.references", lambda task, kind: {})
+        arguments = ["compare", str(place / "table.csv"), "--target", "y", "--epochs", "2", "--repeats", "1"]
+        arguments += ["--with", "dropout", "--monotone"]
+        done = CliRunner().invoke(APP, [*arguments, "age=1", "--out", str(place / "compared")])
+        assert done.exit_code == 0, done.output
+        certified = "monotone (certified): P(yes) rises with age"
+        assert f"{certified}; of the networks, not of the reference models" in done.output
+        record = json.loads((place / "compared" / "compare.json").read_text())
+        assert record["monotone"] == certified
+        assert all(run["error"] is None for arm in record["arms"] for run in arm["runs"])
+        for said, match in (("age", "written COLUMN=1"), ("town=1", "a column of numbers"), ("ag=1", "Did you mean")):
+            done = CliRunner().invoke(APP, [*arguments, said, "--out", str(place / "no")])
+            assert done.exit_code != 0
+            assert match in f"{done.output}{done.exception}"
+        done = CliRunner().invoke(APP, [*arguments, "age=1", "--target", "town", "--out", str(place / "no")])
+        assert "classes must be two" in f"{done.output}{done.exception}"
         assert not (place / "no").exists()
 
     def test_tune(self, place: Path) -> None:

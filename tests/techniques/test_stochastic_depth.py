@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import ConflictError, UsageError
-from dashpot.dropout import StochasticDepth
+from dashpot.dropout import SingleEpochWarning, StochasticDepth
 from dashpot.nets import ConvNet, ResNet
 from tests.population.helpers import demand_as_alone, member
 
@@ -169,3 +169,9 @@ class Net(nn.Module):
 def test_members_with_rates_and_schedules_of_their_own_are_those_trained_alone() -> None:
     techniques = [(StochasticDepth(p=0.5),), (StochasticDepth(p="0.9to0.1"),), ()]
     demand_as_alone([member(Net, chosen, seed=k) for k, chosen in enumerate(techniques)])
+
+
+def test_a_run_of_one_epoch_warns() -> None:
+    model = Residual()
+    with pytest.warns(SingleEpochWarning, match="StochasticDepth in a run of one epoch"):
+        StochasticDepth(0.1).attach(model, sgd(model), steps=50, steps_per_epoch=50).close()

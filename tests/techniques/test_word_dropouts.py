@@ -14,7 +14,7 @@ import dashpot
 import dashpot.core.rng
 from dashpot.core.draws import uniform_by
 from dashpot.core.rng import derive, stream
-from dashpot.dropout import EmbeddingDropout, VariationalDropout
+from dashpot.dropout import EmbeddingDropout, SingleEpochWarning, VariationalDropout
 from dashpot.nets import TextBag, TextConv
 from dashpot.texts.lexicon import Lexicon
 
@@ -150,3 +150,9 @@ def test_word_vectors_are_dropped_number_by_number_by_dropout_on_embeddings() ->
     with attached(dashpot.Dropout(0.25, on="embeddings"), model):
         out = model[0](torch.arange(8).reshape(2, 4))
     assert 0.2 < float((out == 0).float().mean()) < 0.3
+
+
+def test_a_run_of_one_epoch_warns() -> None:
+    model = nn.Embedding(4, 2)
+    with pytest.warns(SingleEpochWarning, match="EmbeddingDropout in a run of one epoch"):
+        EmbeddingDropout(0.1).attach(model, torch.optim.SGD(model.parameters(), lr=0.1), steps=9, steps_per_epoch=9)

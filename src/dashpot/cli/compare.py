@@ -11,6 +11,7 @@ from dashpot.cli.options import (
     Data,
     Device,
     Epochs,
+    Monotone,
     Out,
     RecipeFile,
     Seed,
@@ -46,6 +47,7 @@ def compare(
     seed: Seed = 0,
     epochs: Epochs = None,
     device: Device = "auto",
+    monotone: Monotone = None,
 ) -> None:
     """Train the network without regularization, with each technique alone and with all of them, on the same splits,
     beside linear models and boosted trees.
@@ -60,10 +62,10 @@ def compare(
     from dashpot.data import load_problem
     from dashpot.report.compare.figures import compare_figure
     from dashpot.report.compare.table import compare_table, notes
-    from dashpot.runs.saved import next_folder, open_folder, write_json
+    from dashpot.runs.saved import discarded_unless_started, next_folder, open_folder, write_json
 
     chosen = read_recipe(recipe, with_)
-    problem = load_problem(data, target, task, weights, **reading)
+    problem = load_problem(data, target, task, weights, monotone=monotone, **reading)
     tell()
     if isinstance(problem.inputs, np.ndarray) and problem.kind != "text":
         nets.build(
@@ -89,16 +91,17 @@ def compare(
         typer.echo(f"figure: {png}")
 
     try:
-        run(
-            problem,
-            chosen,
-            repeats=repeats,
-            epochs=epochs,
-            seed=seed,
-            device=device,
-            note=lambda text: typer.echo(text, err=True),
-            keep=keep,
-        )
+        with discarded_unless_started(folder):
+            run(
+                problem,
+                chosen,
+                repeats=repeats,
+                epochs=epochs,
+                seed=seed,
+                device=device,
+                note=lambda text: typer.echo(text, err=True),
+                keep=keep,
+            )
     except KeyboardInterrupt:
         if not latest:
             raise

@@ -29,6 +29,7 @@ from dashpot.core.rng import initial_weights
 from dashpot.core.technique import Technique
 from dashpot.data import Prepared, Problem, Split
 from dashpot.data.kinds import KINDS
+from dashpot.data.monotone import certificate_of
 from dashpot.evaluation.metrics import DEFAULT
 from dashpot.population.members import Member
 from dashpot.population.population import Population
@@ -169,6 +170,9 @@ def compare(
         note: called with messages for the user.
         keep: called with the record after each repeat, so that an interrupted comparison has saved it.
 
+    Raises:
+        ConfigError, UnknownNameError: data for which there is no network, or columns that can have no direction.
+
     Returns:
         The record; :mod:`dashpot.report.compare.stats` says what it means.
     """
@@ -184,6 +188,8 @@ def compare(
             if repeat:
                 warnings.simplefilter("ignore")  # told once is enough
             prepared = problem.prepare(split.train)
+        if not repeat:
+            network_for(problem, prepared)  # what no arm could be trained with is refused before each arm would
         length = TrainingLength.default(problem.kind, len(split.train), epochs)
         record = CompareRecord(
             dataset=problem.name,
@@ -198,6 +204,7 @@ def compare(
             features=prepared.x[0].numel() if prepared.modality == "table" else None,
             epochs=length.epochs,
             batch_size=length.batch_size,
+            monotone=certificate_of(prepared),
             versions=versions(),
             machine=machine(),
         )

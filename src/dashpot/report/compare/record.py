@@ -69,6 +69,7 @@ class CompareRecord(Record):
         arms: the baseline first.
         seed: of the first split.
         epochs, batch_size: of the networks.
+        monotone: what the networks are certified for, in words; empty where nothing.
         versions, machine: where it was made.
     """
 
@@ -87,6 +88,7 @@ class CompareRecord(Record):
     features: int | None = None
     epochs: int | None = None
     batch_size: int | None = None
+    monotone: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
 

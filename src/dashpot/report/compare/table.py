@@ -140,9 +140,10 @@ def title(record: Given) -> str:
 
 
 def notes(record: Given) -> list[str]:
-    """What failed and what a solver had to say, a line for each arm."""
+    """What the networks are certified for, and for each arm what failed and what a solver had to say."""
     record = CompareRecord.of(record)
-    lines = [f"{row.name}: {row.failed}" for row in summarize(record) if row.failed]
+    lines = [f"{record.monotone}; of the networks, not of the reference models"] if record.monotone else []
+    lines += [f"{row.name}: {row.failed}" for row in summarize(record) if row.failed]
     for arm in record.arms:
         told = dict.fromkeys(run.note for run in arm.runs if run.note)
         lines += [f"{arm.name}: {note}" for note in told]

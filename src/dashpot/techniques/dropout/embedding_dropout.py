@@ -18,6 +18,7 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView
 from dashpot.core.technique import Handle, Technique
 from dashpot.techniques.dropout.hook import After, DropHook, place_key
+from dashpot.techniques.dropout.places import warn_single_epoch
 
 
 def embedding_dropout(
@@ -59,6 +60,9 @@ class EmbeddingDropout(Technique):
     Raises:
         ConflictError: no ``nn.Embedding`` or ``nn.EmbeddingBag`` matches ``on``.
 
+    Warns:
+        SingleEpochWarning: the run is of one epoch.
+
     Example:
         >>> import torch, dashpot
         >>> model = torch.nn.Embedding(4, 2)
@@ -92,6 +96,7 @@ class EmbeddingDropout(Technique):
                 f"EmbeddingDropout.on ({self.on}) matches no nn.Embedding or nn.EmbeddingBag of"
                 f" {type(view.model).__name__}. Name some by glob or type, or leave EmbeddingDropout out."
             )
+        warn_single_epoch(self, ctx)
 
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
         return [

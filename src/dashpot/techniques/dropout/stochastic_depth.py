@@ -19,6 +19,7 @@ from dashpot.core.running.view import ModelView
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Handle, Technique
 from dashpot.techniques.dropout.hook import DropHook, place_key
+from dashpot.techniques.dropout.places import warn_single_epoch
 
 RATES = ("p", "drop_prob")
 """How torchvision's and timm's modules name the rate at which they drop branches themselves."""
@@ -98,6 +99,9 @@ class StochasticDepth(Technique):
     Raises:
         ConflictError: no module matches ``on``, one of them drops by itself, or a compiled model.
 
+    Warns:
+        SingleEpochWarning: the run is of one epoch.
+
     Example:
         >>> import torch, dashpot
         >>> from dashpot.nets import ConvNet
@@ -138,6 +142,7 @@ class StochasticDepth(Technique):
                     f"StochasticDepth: {name!r} ({type(module).__name__}) drops by itself, at a rate of {max(rates):g}."
                     " Build the model with a rate of 0, or leave the technique out."
                 )
+        warn_single_epoch(self, ctx)
 
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
         places: Mapping[str, nn.Module] = view.places(self.on)
