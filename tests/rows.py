@@ -735,6 +735,7 @@ ROWS: dict[type[Technique], Row] = {
         ),
         Row(
             dashpot.outputs.Margin(margin=1.0),
+            others=(dashpot.outputs.Margin(margin=0.5, prior=(0.7, 0.2, 0.1)),),
             functions=(
                 Pure(
                     margin_term,

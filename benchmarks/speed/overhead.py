@@ -212,14 +212,14 @@ def many_tensors() -> dict[str, Callable[[], None]]:
     """EMA's part of a step over 150 tensors of 10,000, and one pass over them."""
     model = nn.Sequential(*[nn.Linear(100, 100, bias=False) for _ in range(150)])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    for p in model.parameters():
-        p.grad = torch.zeros_like(p)
+    for p in model.parameters():  # of zeros alone a step that allocates is made, which is none
+        p.grad = torch.ones_like(p)
     tensors = list(model.parameters())
     kept = [p.detach().clone() for p in tensors]
     other = nn.Sequential(*[nn.Linear(100, 100, bias=False) for _ in range(150)])
     bare = torch.optim.SGD(other.parameters(), lr=0.0)
     for p in other.parameters():
-        p.grad = torch.zeros_like(p)
+        p.grad = torch.ones_like(p)
     dashpot.EMA(decay=0.999, warmup=False).attach(model, optimizer)
 
     @torch.no_grad()

@@ -18,6 +18,7 @@ from PIL import Image
 
 import dashpot
 from dashpot.core.fields.codec import loads
+from dashpot.report.robustness.record import RobustnessRecord
 
 DASHPOT = [sys.executable, "-m", "dashpot"]
 
@@ -71,6 +72,7 @@ def test_fit_writes_everything(fitted: Path) -> None:
         "metrics.json",
         "curves.png",
         "curves.svg",
+        "robustness.svg",
     } <= names
     assert loads((fitted / "recipe.toml").read_text()) == dashpot.Mixup(alpha=0.2) | dashpot.L1(strength=1e-3)
     metrics = json.loads((fitted / "metrics.json").read_text())
@@ -83,6 +85,10 @@ def test_fit_writes_everything(fitted: Path) -> None:
     assert metrics["versions"]["torch"] == torch.__version__
     assert len((fitted / "history.jsonl").read_text().splitlines()) == 50
     assert not [name for name in names if name.endswith(".tmp")]
+    worse = RobustnessRecord.from_dict(metrics["robustness"])
+    assert {"noise", "missing values"} <= set(worse.units)
+    assert (worse.metric, worse.draws) == ("accuracy", 3)
+    assert all(cell.low is not None for cell in worse.cells if len(cell.scores) > 1)
 
 
 def test_a_refused_resume_leaves_the_run_as_it_was(fitted: Path, csv: Path, tmp_path: Path) -> None:

@@ -107,13 +107,17 @@ def test_it_reports_and_writes(tuned: tuple[Path, str]) -> None:
         "tune.json",
         "race.png",
         "race.svg",
+        "robustness.png",
     } <= names
     assert not [name for name in names if name.endswith(".tmp")]
     record = json.loads((folder / "report.json").read_text())
     assert (record["dataset"], record["rows"], record["classes"]) == ("tablé", 150, 2)
     assert "tablé" in said
+    worse = record["robustness"]
+    assert {cell["corruption"] for cell in worse["cells"]} == set(worse["units"])
+    assert len(worse["cells"]) == 5 * len(worse["units"]) > 0
     assert f"{record['test']['chosen']['accuracy']:.4f}" in said
-    for part in ("Chosen:", "Candidates", "baseline", "logistic regression", "The search took"):
+    for part in ("Chosen:", "Candidates", "baseline", "logistic regression", "Robustness: accuracy", "The search took"):
         assert part in said
 
 

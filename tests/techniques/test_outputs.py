@@ -12,6 +12,9 @@ from torch.nn import functional
 
 import dashpot
 from dashpot.core.errors import ConflictError, DataError, UsageError
+from dashpot.population.members import Member
+from dashpot.population.population import Population
+from dashpot.techniques.outputs.margin import margin_factors
 
 X = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(12) % 3
@@ -243,3 +246,70 @@ class TestFlooding:
 
     def test_a_loss_below_zero_is_left_alone_when_off(self) -> None:
         assert loss_of(dashpot.outputs.Flooding(0.0), lambda out, y: -out.square().sum(1), Y)[0] < 0
+
+
+class TestMarginByClass:
+    PRIOR = (0.7, 0.2, 0.1)
+    MARGINS = (0.8 * (0.1 / 0.7) ** 0.25, 0.8 * 0.5**0.25, 0.8)
+
+    @pytest.mark.parametrize("target", [Y, SOFT], ids=["classes", "distributions"])
+    def test_margins_go_by_the_fourth_root(self, target: Tensor) -> None:
+        """By the paper: the true logit less C / n^(1/4), with C so that the rarest class has the margin given."""
+        loss, out = loss_of(dashpot.outputs.Margin(0.8, prior=self.PRIOR), nn.CrossEntropyLoss(), target)
+        soft = np.eye(3)[target.numpy()] if target.ndim == 1 else target.double().numpy()
+        each = []
+        for z, shares in zip(out.detach().double().numpy(), soft, strict=True):
+            for c, share in enumerate(shares):
+                lowered = z - self.MARGINS[c] * (np.arange(3) == c)
+                each.append(share * (np.log(np.exp(lowered).sum()) - lowered[c]))
+        assert float(loss.detach()) == pytest.approx(np.sum(each) / len(soft), rel=1e-5)
+
+    def test_positions(self) -> None:
+        out = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(3))
+        y = torch.tensor([[0, 1, 2, -100, -100], [2, -100, 1, 0, 1]])
+        technique = dashpot.outputs.Margin(0.8, prior=self.PRIOR)
+        session = technique.attach(
+            model := network(), torch.optim.SGD(model.parameters(), lr=0.1), ignore_index=-100, classes=3
+        )
+        loss = session.loss(functional.cross_entropy(out, y, reduction="none"), out, y)
+        lowered = out - torch.tensor(self.MARGINS)[:, None] * functional.one_hot(y.clamp(min=0), 3).transpose(1, 2)
+        torch.testing.assert_close(loss, functional.cross_entropy(lowered, y))
+
+    def test_equal_shares_are_none_and_a_class_without_rows_has_the_largest(self) -> None:
+        even = loss_of(dashpot.outputs.Margin(0.8, prior=(1 / 3, 1 / 3, 1 / 3)), nn.CrossEntropyLoss(), Y)[0]
+        torch.testing.assert_close(even, loss_of(dashpot.outputs.Margin(0.8), nn.CrossEntropyLoss(), Y)[0])
+        prior = dashpot.labels.class_prior([0] * 16 + [1], classes=3)
+        assert margin_factors(prior) == pytest.approx([0.5, 1.0, 1.0])
+
+    def test_refused(self) -> None:
+        with pytest.raises(UsageError, match=r"Margin\.prior has the shares of 2 classes, and the network has 3"):
+            loss_of(dashpot.outputs.Margin(0.8, prior=(0.5, 0.5)), nn.CrossEntropyLoss(), Y)
+        with pytest.raises(UsageError, match=r"Margin\.prior is of classes"):
+            loss_of(dashpot.outputs.Margin(0.8, prior=self.PRIOR), nn.BCEWithLogitsLoss(), (SOFT > 0.4).float())
+        with pytest.raises(dashpot.ConfigError, match=r"Margin\.prior must be the shares"):
+            dashpot.outputs.Margin(0.8, prior=(0.5, 0.6))
+
+    def test_members_with_priors_of_their_own_train_as_alone(self) -> None:
+        recipes = [f"margin:margin=0.8,prior={p}" for p in ("0.7 0.2 0.1", "0.1 0.2 0.7", "none")] + [""]
+
+        def trained(some: list[str]) -> list[Tensor]:
+            members = [
+                Member(
+                    make=network,
+                    recipe=dashpot.Recipe.coerce(r) if r else dashpot.Recipe(),
+                    lr=0.01,
+                    seed=3,
+                    rows=np.arange(12),
+                )
+                for r in some
+            ]
+            population = Population(members, [(X, Y)], epochs=2, batch_size=6, device="cpu", bfloat16=False)
+            population.train(2)
+            return [
+                torch.cat([p.detach().flatten() for p in population.model(k).parameters()]) for k in range(len(some))
+            ]
+
+        together = trained(recipes)
+        for found, recipe in zip(together, recipes, strict=True):
+            torch.testing.assert_close(found, trained([recipe])[0], rtol=1e-4, atol=1e-5)
+        assert float((together[0] - together[1]).abs().max()) > 1e-3

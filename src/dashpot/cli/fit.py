@@ -16,6 +16,7 @@ from dashpot.cli.options import (
     Monotone,
     Out,
     RecipeFile,
+    Robustness,
     Seed,
     TargetName,
     Task,
@@ -65,12 +66,14 @@ def fit(
     net: Annotated[list[str] | None, typer.Option("--net", help=NET, metavar="OPTION=VALUE")] = None,
     model: Model = None,
     monotone: Monotone = None,
+    robustness: Robustness = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Train the built-in network, or one of your own, on 60 % of DATA, validate on 20 %, and test on the last 20 %."""
     from dataclasses import replace
     from functools import partial
 
+    from dashpot.cli.robust import robustness_part
     from dashpot.cli.sheets import recipe_figure
     from dashpot.core.durations import seconds
     from dashpot.core.environment import machine, versions
@@ -82,6 +85,7 @@ def fit(
     from dashpot.report.fit.curves import curves_figure
     from dashpot.report.fit.record import FitRecord
     from dashpot.report.images.figures import image_figures
+    from dashpot.report.robustness.lines import robustness_lines
     from dashpot.runs.flip_choice import flips_that_help
     from dashpot.runs.judged import judged_rows
     from dashpot.runs.saved import (
@@ -92,6 +96,7 @@ def fit(
         save_setup,
         write_json,
     )
+    from dashpot.runs.teachers import demand_same_inputs
     from dashpot.runs.text_report import text_report
     from dashpot.search.fixed import fixed_network, options_of_texts
     from dashpot.search.networks import frozen_of
@@ -115,6 +120,7 @@ def fit(
     tell()
     split = problem.split(seed)
     prepared = problem.prepare(split.train)
+    demand_same_inputs(chosen, prepared.preprocessing, problem.classes)
     pretrained = frozen is False and options.get("net") == "textencoder"
     length = TrainingLength.default(problem.kind, len(split.train), epochs, limit, pretrained=pretrained)
     make: Callable[[], nn.Module] | None = None
@@ -163,6 +169,19 @@ def fit(
     metric = DEFAULT[problem.task]
     share, layers = exact_zeros(result.model)
     answers = judged_rows(predictor, prepared, split.test) if problem.kind == "image" else None
+    worse: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
+    if robustness and not result.diverged:
+        worse, figures = robustness_part(
+            problem,
+            prepared,
+            predictor,
+            split.test,
+            folder,
+            budget=limit,
+            seed=seed,
+            note=lambda text: typer.echo(text, err=True),
+        )
     record = FitRecord(
         **measured,
         gaps={f"train - {part}": measured["train"][metric] - measured[part][metric] for part in ("valid", "test")},
@@ -177,11 +196,12 @@ def fit(
         versions=versions(),
         machine=machine(),
         images=answers.to_dict() if answers is not None else {},
+        robustness=worse,
     )
     write_json(folder / record.FILE, record.to_dict())
     if result.history:
         curves_figure(result.history, folder / "curves", f"{problem.name}: {chosen}", result.best_epoch)
-    figures = image_figures(answers, folder, problem.name) if answers is not None else {}
+    figures |= image_figures(answers, folder, problem.name) if answers is not None else {}
     figures |= recipe_figure(chosen, prepared, split.train, folder, problem.name, seed)
     words = "" if result.diverged else text_report(folder, problem, prepared, split, result.predictor)
     result.raise_if_diverged()
@@ -192,6 +212,8 @@ def fit(
     _print(result.plan, measured, share, str(folder), problem.task)
     if certified := certificate_of(prepared):
         typer.echo(certified)
+    for line in robustness_lines(worse):
+        typer.echo(line)
     if words:
         typer.echo(f"words that count, of a linear model (and the surest mistakes, in {folder}):\n{words}")
     if figures:

@@ -79,6 +79,13 @@ Monotone = Annotated[
         metavar="COLUMN=1|-1",
     ),
 ]
+Robustness = Annotated[
+    bool,
+    typer.Option(
+        "--robustness/--no-robustness",
+        help="Report how the score on test rows falls as inputs get worse; seconds, 1 % of a budget at most.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
 
 

@@ -13,6 +13,7 @@ from dashpot.cli.options import (
     Model,
     Monotone,
     Out,
+    Robustness,
     Seed,
     TargetName,
     Task,
@@ -154,6 +155,7 @@ def tune(
     batch_size: Annotated[
         str | None, typer.Option("--batch-size", help="Rows per step: a number, or several to search, as in 32,64.")
     ] = None,
+    robustness: Robustness = True,
     device: Device = "auto",
 ) -> None:
     """Search the combination of regularizers and their strengths; report on rows that the search never saw.
@@ -173,7 +175,7 @@ def tune(
     from dashpot.search.storage.backends import resolved
 
     if resume is not None:
-        demand_alone(context, ("resume", "budget", "trials", "workers", "storage", "moved", "model"))
+        demand_alone(context, ("resume", "budget", "trials", "workers", "storage", "moved", "model", "robustness"))
         problem, config, stored = read_config(resume, moved)
         demand_same_model(stored.get("model"), model)
         if budget is not None or trials is not None:
@@ -244,7 +246,9 @@ def tune(
                 if resume is not None:
                     update_config(folder, done=False, config=config, source=stored["found"])
 
-            done, measured = search_and_report(problem, config, folder, processes, interrupts, agreed, model)
+            done, measured = search_and_report(
+                problem, config, folder, processes, interrupts, agreed, model, robustness
+            )
             update_config(folder, done=done, measured=measured)
     except (ConfigError, StorageError) as error:
         if resume is None:

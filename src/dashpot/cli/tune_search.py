@@ -22,12 +22,14 @@ def search_and_report(
     interrupts: Any,
     agreed: Callable[[], None],
     model: str | None,
+    robustness: bool = True,
 ) -> tuple[bool, dict[str, Any]]:
     """Search, report and save; False where the user interrupted it, so that it can be resumed. And what was measured
     before the race.
 
     Args:
         model: a function of the user's own that makes the networks, as ``--model`` names it.
+        robustness: report how the score falls as inputs get worse, too.
 
     Each command finishes by itself: it reports on all finished candidates of the study, from all workers. Networks of
     the best candidates that lie on another machine are trained again, so no files have to be copied.
@@ -37,6 +39,7 @@ def search_and_report(
 
     import torch
 
+    from dashpot.cli.robust import robustness_part
     from dashpot.cli.sheets import recipe_figure
     from dashpot.cli.tune_progress import Live
     from dashpot.data.monotone import certificate_of
@@ -102,8 +105,23 @@ def search_and_report(
             budget_s=None if result.report.budget_s is None else result.report.budget_s + clock.before,
         )
         live.stage("report")
+        worse: dict[str, Any] = {}
+        more: dict[str, Any] = {}
+        if robustness and not search.hurried:
+            worse, more = robustness_part(
+                problem,
+                result.prepared,
+                result.predictor,
+                result.test,
+                folder,
+                decision=result.decision,
+                budget=budget,
+                seed=config.seed,
+                note=live.note,
+            )
+        record = replace(record, robustness=worse)
         replace(result, report=record).write(folder)
-        figures = tune_figures(record, folder)
+        figures = tune_figures(record, folder) | more
         if result.judged is not None:
             figures |= image_figures(result.judged, folder, record.dataset)
         figures |= recipe_figure(result.recipe, result.prepared, search.pool, folder, record.dataset, config.seed)

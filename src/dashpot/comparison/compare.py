@@ -34,6 +34,7 @@ from dashpot.evaluation.metrics import DEFAULT
 from dashpot.population.members import Member
 from dashpot.population.population import Population
 from dashpot.report.compare.record import ALL, BASELINE, Arm, ArmRun, CompareRecord
+from dashpot.runs.teachers import demand_same_inputs
 from dashpot.techniques.augment.mixing.mixup import Mixup
 from dashpot.techniques.dropout.dropout import Dropout
 from dashpot.techniques.labels.label_smoothing import LabelSmoothing
@@ -171,6 +172,7 @@ def compare(
         keep: called with the record after each repeat, so that an interrupted comparison has saved it.
 
     Raises:
+        ConflictError: a teacher from a run on inputs that were prepared otherwise.
         ConfigError, UnknownNameError: data for which there is no network, or columns that can have no direction.
 
     Returns:
@@ -188,6 +190,7 @@ def compare(
             if repeat:
                 warnings.simplefilter("ignore")  # told once is enough
             prepared = problem.prepare(split.train)
+        demand_same_inputs(recipe, prepared.preprocessing, problem.classes)
         if not repeat:
             network_for(problem, prepared)  # what no arm could be trained with is refused before each arm would
         length = TrainingLength.default(problem.kind, len(split.train), epochs)

@@ -122,7 +122,9 @@ def robustness(
         clean[name] = subject.score(subject.clean(), chosen)
         for corruption in _wanted(named(subject.corruptions()), corruptions):
             units[corruption.name] = corruption.unit
-            cells += [_cell(name, subject, corruption, k, chosen, draws, seed) for k in range(len(corruption.amounts))]
+            cells += [
+                cell_of(name, subject, corruption, k, chosen, draws, seed) for k in range(len(corruption.amounts))
+            ]
     record = RobustnessRecord(
         dataset=first.name,
         kind=first.kind,
@@ -151,9 +153,10 @@ def _wanted(known: Mapping[str, Corruption], names: Any) -> list[Corruption]:
 
 
 @torch.no_grad()
-def _cell(
+def cell_of(
     name: str, subject: Subject, corruption: Corruption, strength: int, metric: str, draws: int, seed: int
 ) -> Cell:
+    """One corruption in one strength, counted from 0, over some draws."""
     amount, scores = corruption.amounts[strength], []
     for draw in range(draws if corruption.drawn else 1):
         # The same for all models, which are thereby compared in pairs.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dashpot.comparison.corruptions import Columns, Corruption, of_images, of_signals, of_tables, of_texts
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.running.batch import unit_range
-from dashpot.data import Target, load_problem
+from dashpot.data import Problem, Target, load_problem
 from dashpot.data.kinds import Prepares
 from dashpot.data.new_rows import new_inputs
 from dashpot.data.preprocessing import Preprocessing
@@ -154,12 +154,31 @@ def _of_run(folder: str | Path, data: Any) -> Subject:
         problem = load_problem(data, *names, categorical=tuple(how.nominal))
     if problem.kind != how.kind:
         raise DataError(f"{problem.name} must be of kind {how.kind}, as in training, got {problem.kind}.")
-    labels = np.array(problem.classes)[problem.labels] if problem.classes else problem.labels
-    inputs, weight, name = problem.inputs, problem.weights, problem.name
-    if rows is not None:
-        inputs, labels, name = inputs[rows] if isinstance(inputs, np.ndarray) else inputs.take(rows), labels[rows], name
-        weight, name = weight[rows] if weight is not None else None, f"{name}, test rows of the run"
+    name = problem.name if rows is None else f"{problem.name}, test rows of the run"
+    return of_rows(name, network, how, target, problem, np.arange(problem.n) if rows is None else rows, decision)
+
+
+def of_rows(
+    name: str,
+    network: nn.Module,
+    how: Prepares,
+    target: Target,
+    problem: Problem,
+    rows: np.ndarray,
+    decision: Decision | None = None,
+) -> Subject:
+    """A network and some rows of the data of its kind.
+
+    Args:
+        how, target: as in its training.
+        problem, rows: the data, and which of them.
+        decision: as in :class:`Subject`.
+    """
+    labels, given = problem.labels[rows], problem.inputs
+    labels = np.array(problem.classes)[labels] if problem.classes else labels
+    inputs = given[rows] if isinstance(given, np.ndarray) else given.take(rows)
     raw: Any = inputs if how.kind == "text" else torch.from_numpy(np.asarray(how.transform(inputs)))
+    weight = None if problem.weights is None else problem.weights[rows]
     return _prepared(name, network, how, target, raw, _codes(labels, target), weight, decision)
 
 

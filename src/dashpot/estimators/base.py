@@ -25,6 +25,7 @@ from dashpot.estimators.inputs import arrays_as, inputs_of, kind_name, table, te
 from dashpot.estimators.preparing import prepared_by, transformed, usual_length
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
+from dashpot.runs.teachers import demand_same_inputs
 from dashpot.search.config import SearchConfig
 from dashpot.search.fixed import checked_options, fixed_network
 from dashpot.search.networks import frozen_of
@@ -170,6 +171,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
                 for part in train_test_split(train, test_size=fraction, random_state=seed, stratify=stratify)
             )
         self.preprocessing_: Any = prepared_by(inputs, train, counts, self.pictures, self._how)
+        demand_same_inputs(self.recipe_, self.preprocessing_, getattr(self, "classes_", ()))
         x = torch.from_numpy(transformed(self.preprocessing_, inputs))
         with initial_weights(seed):
             network = fixed_network(self.preprocessing_, x, train, outputs, options, classes=strata is not None)

@@ -16,6 +16,7 @@ from dashpot.data import Prepared, Problem
 from dashpot.data.kinds import KINDS
 from dashpot.data.splitting import warn_of_rare
 from dashpot.evaluation.losses import Criterion
+from dashpot.runs.teachers import demand_same_inputs
 from dashpot.search import finetuned, images, texts
 from dashpot.search.arguments import name_of, rate
 from dashpot.search.config import SearchConfig
@@ -109,6 +110,7 @@ class Search:
         if config.lr is not None:
             found = found.with_lr(rate(config.lr))
         named = config.recipe is not None or (space is not None and make is None)
+        demand_same_inputs((part.base for part in found.techniques), self.prepared.preprocessing, problem.classes)
         demand_searchable(found, self.task, config.schedule, named=named)
         found = found.with_conflicts(conflicts(found, self.task))
         usual = space is None if usual_batches is None else usual_batches

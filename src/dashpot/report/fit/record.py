@@ -26,6 +26,8 @@ class FitRecord(Record):
         data: name, rows and fingerprint.
         versions, machine: where it was made.
         images: of the test images the confusion matrix and the most confident mistakes; empty for other data.
+        robustness: how the score falls as inputs of some test rows get worse, the content of a robustness.json; empty
+            where it was not measured.
     """
 
     FILE: ClassVar[str] = "metrics.json"
@@ -46,3 +48,4 @@ class FitRecord(Record):
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
     images: Mapping[str, Any] = field(default_factory=dict)
+    robustness: Mapping[str, Any] = field(default_factory=dict)

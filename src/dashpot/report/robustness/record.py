@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from dashpot.core.errors import DataError
 from dashpot.core.records import Record
+from dashpot.evaluation.statistics import Interval, corrected_interval
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class RobustnessRecord(Record):
         cells: model by model, corruption by corruption, from little to much.
         draws: of each strength, where something is drawn.
         seed: of the draws.
+        left_out: corruptions for which there was no time.
         versions, machine: where it was made.
     """
 
@@ -61,6 +63,7 @@ class RobustnessRecord(Record):
     cells: tuple[Cell, ...]
     draws: int = 1
     seed: int = 0
+    left_out: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
 
@@ -70,7 +73,7 @@ class RobustnessRecord(Record):
             cells = tuple(Cell(**{**cell, "scores": tuple(cell.get("scores", ()))}) for cell in fields["cells"])
         except (TypeError, AttributeError) as error:
             raise DataError(f"{cls.FILE} must hold cells of scores, got one that does not fit: {error}.") from None
-        return {**fields, "cells": cells}
+        return {**fields, "cells": cells, "left_out": tuple(fields.get("left_out", ()))}
 
     def curve(self, model: str, corruption: str) -> list[Cell]:
         """From the weakest strength to the strongest."""
@@ -80,3 +83,11 @@ class RobustnessRecord(Record):
         """The mean score over the strengths."""
         found = self.curve(model, corruption)
         return sum(cell.mean for cell in found) / len(found)
+
+    def kept_interval(self, model: str, corruption: str) -> Interval:
+        """The same with its 95 % interval over the draws; without one where nothing is drawn, or once only."""
+        found = self.curve(model, corruption)
+        draws = list(zip(*(cell.scores for cell in found), strict=True)) if found else []
+        if len(draws) < 2:
+            return Interval(self.kept(model, corruption), None, None)
+        return corrected_interval([sum(scores) / len(scores) for scores in draws], test_share=0.0)

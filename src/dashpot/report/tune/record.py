@@ -88,6 +88,8 @@ class TuneRecord:
         contributions, interactions, importance: of techniques, pairs and settings.
         decision: temperature and rule, for classes.
         images: of the test images the confusion matrix and the most confident mistakes; empty for other data.
+        robustness: how the score falls as inputs of some test rows get worse, the content of a robustness.json; empty
+            where it was not measured.
         space: in words, by distribution.
         budget_s, seconds, members_trained, member_steps, seed: what it took.
         versions, machine, peak_memory_mb: where it ran.
@@ -131,6 +133,7 @@ class TuneRecord:
     interactions: tuple[EffectRecord, ...] = ()
     decision: Mapping[str, Any] | None = None
     images: Mapping[str, Any] = field(default_factory=dict)
+    robustness: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON, with the version."""
@@ -160,7 +163,7 @@ class TuneRecord:
             *("members_trained", "member_steps", "baseline", "best", "chosen"),
         )
         texts = ("dataset", "task", "metric", "proper", "why", "final")
-        tables = ("race", "versions", "machine", "peak_memory_mb", "space", "importance", "images")
+        tables = ("race", "versions", "machine", "peak_memory_mb", "space", "importance", "images", "robustness")
         values: dict[str, Any] = {
             "candidates": tuple(TrialRecord.from_dict(row) for row in data["candidates"]),
             "better": str(data.get("better") or "higher"),

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from dashpot.report.robustness.lines import robustness_lines
 from dashpot.report.tune.record import Report, TuneRecord, as_record
 from dashpot.report.tune.stats import (
     RankedTrial,
@@ -127,6 +128,7 @@ def closing(record: Report) -> list[str]:
     if accuracy is not None and 0 <= accuracy <= 1 and rows:
         error = math.sqrt(accuracy * (1 - accuracy) / rows)
         lines.append(f"On {rows:,.0f} test rows the accuracy of {accuracy:.4f} has a standard error of {error:.4f}.")
+    lines += robustness_lines(record.robustness)
     took = [f"{members:,.0f} networks" for members in [finite(record.members_trained)] if members is not None]
     took += [f"{steps:,.0f} steps" for steps in [finite(record.member_steps)] if steps is not None]
     took += [duration(seconds) for seconds in [finite(record.seconds)] if seconds is not None]

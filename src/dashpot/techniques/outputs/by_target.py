@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -24,6 +25,7 @@ class StackedByTarget(StackedTechnique):
     def read(self) -> None:
         self.kind = next(type(t) for t in self.techniques if t is not None) if any(self.techniques) else None
         self.numbers = [0.0] if self.kind is None else self.values(self.kind.number, 0.0)
+        self.factors: dict[int, Tensor | None] = {}
 
     def on_batch(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         self.y = y
@@ -35,7 +37,21 @@ class StackedByTarget(StackedTechnique):
         kind, rows = self.kind, len(loss)
         number = self.wide(self.numbers, 1).repeat_interleave(rows // len(self.numbers))
         found = self._judged(kind.__name__, loss, out, self.y.flatten(0, 1))
-        return loss + found.of_target(lambda nll: kind.term(nll, number.reshape(-1, *[1] * (nll.ndim - 1))))
+        factors = self._factors(found, rows)
+
+        def term(nll: Tensor, factor: Tensor | float = 1.0) -> Tensor:
+            return kind.term(nll, number.reshape(-1, *[1] * (nll.ndim - 1)) * factor)
+
+        return loss + found.of_target(term, factors)
+
+    def _factors(self, found: Judged, rows: int) -> Tensor | None:
+        """Of each class for the rows of all members, [rows, classes]; None where no member has any."""
+        if rows not in self.factors:
+            each = [None if t is None else t.factors(found) for t in self.techniques]
+            classes = next((len(one) for one in each if one is not None), 0)
+            table = torch.tensor([one or [1.0] * classes for one in each], device=self.stack.device)
+            self.factors[rows] = table.repeat_interleave(rows // len(each), dim=0) if classes else None
+        return self.factors[rows]
 
     def _judged(self, name: str, loss: Tensor, out: Tensor, y: Tensor) -> Judged:
         if self.stack.targets != "multilabel":
@@ -62,8 +78,17 @@ class ByTarget(Technique):
         """Of -log p; 0 where ``number`` is 0."""
         raise NotImplementedError  # each technique says it
 
+    def factors(self, found: Judged) -> Sequence[float] | None:
+        """What the number is multiplied with where the truth is each of the classes; None: all alike."""
+        return None
+
     def on_loss(self, loss: Tensor, out: Any, ctx: Context) -> Tensor:
         number = getattr(self, self.number)
         if number == 0:
             return loss
-        return loss + judged(type(self).__name__, loss, out, ctx).of_target(lambda nll: self.term(nll, number))
+        found = judged(type(self).__name__, loss, out, ctx)
+        factors = self.factors(found)
+        if factors is None:
+            return loss + found.of_target(lambda nll: self.term(nll, number))
+        by_class = torch.tensor([factors], device=found.out.device)
+        return loss + found.of_target(lambda nll, factor: self.term(nll, number * factor), by_class)

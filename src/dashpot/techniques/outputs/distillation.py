@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import weakref
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dashpot.core.errors import ConfigError, ConflictError, UsageError
+from dashpot.core.errors import ConfigError, ConflictError, DashpotError, UsageError
 from dashpot.core.fields.domains import Domain, Range
 from dashpot.core.rules import Rule
 from dashpot.core.running.context import Context
@@ -36,18 +38,47 @@ class Given:
 
 
 @dataclass(frozen=True)
+class SavedRun:
+    """The network of a run's folder, without its test-time augmentation. In text it is the folder."""
+
+    folder: str
+
+    def __call__(self) -> nn.Module:
+        # Rooms above this one read what they have written; they are asked for on call only.
+        runs = importlib.import_module("dashpot.runs.saved")
+        try:
+            network, how, _ = runs.load_run(self.folder, tta=None)
+        except DashpotError as error:
+            raise ConflictError(f"Distillation.teacher {self.folder} is no run that can be loaded: {error}") from error
+        network.takes = tuple(how.shape)
+        made: nn.Module = network
+        return made
+
+    def __str__(self) -> str:
+        return self.folder
+
+
+@dataclass(frozen=True)
 class Network(Domain):
-    """A ``torch.nn.Module``, or a function that makes one, or its name ``module:function``; or None."""
+    """A ``torch.nn.Module``, or a function that makes one, or its name ``module:function``, or the folder of a run; or
+    None.
+    """
 
     @property
     def rule(self) -> str:
-        return "a torch.nn.Module, or a function that makes one or its name module:function, or None"
+        return (
+            "a torch.nn.Module, or a function that makes one or its name module:function, or the folder of a run, or"
+            " None"
+        )
 
     def check(self, parameter: str, value: Any) -> Any:
         if isinstance(value, nn.Module):
             return Given(value)
-        if value is None or isinstance(value, Given):
+        if value is None or isinstance(value, Given | SavedRun):
             return value
+        # A folder that is gone may still be read in a recipe; it is refused where it is needed.
+        if isinstance(value, Path) or (isinstance(value, str) and value and (Path(value).is_dir() or "/" in value)):
+            return SavedRun(str(value))
         try:
             return Function("").check(parameter, value)
         except ConfigError as error:
@@ -77,14 +108,15 @@ class Distillation(Technique):
 
     Args:
         teacher: a trained ``torch.nn.Module``, or a function without arguments that makes one, or its name
-            ``module:function``, as the command line takes it. It must take inputs as the network gets them, with
-            columns prepared in the same way.
+            ``module:function``, or the folder of a run of ``dashpot fit`` or ``dashpot tune``, as the command line
+            takes both. It must take inputs as the network gets them, with columns prepared in the same way: of a run
+            that is checked, so train it on the same data and ``--seed``.
         weight: w in [0, 1]. 0 is off, 1 leaves the targets out; 0.5 to 0.9 is usual.
         temperature: T > 0, of logits; 1 to 5 is usual. Of no meaning for values.
 
     Raises:
         ConflictError: at attach, no teacher, one that shares weights with the network, or one with another number of
-            outputs.
+            outputs; a folder that holds no run, or one whose network is of your own (give the function then).
         ConfigError: a function that makes no module.
         UsageError: outputs of another shape, ``session.loss`` without ``out``, or without ``session.batch`` before; or
             the loop has not said whether floating-point targets are values or labels.
@@ -159,6 +191,12 @@ class Distillation(Technique):
         teacher = self._made(ctx)
         if (first := next(teacher.parameters(), None)) is not None and first.device != found.out.device:
             teacher.to(found.out.device)
+        takes, x = getattr(teacher, "takes", None), ctx.batch.x
+        if takes is not None and isinstance(x, Tensor) and tuple(x.shape[1:]) != takes:
+            raise UsageError(
+                f"Distillation.teacher {self.teacher} takes inputs [batch{''.join(f', {k}' for k in takes)}], and the"
+                f" batch is {list(x.shape)}. Train a teacher on the same inputs."
+            )
         with torch.no_grad():
             taught = found.taken(called(teacher, ctx.batch.x), "the teacher")
         return distilled(loss, found.from_other(taught, self.temperature), self.weight)
@@ -168,8 +206,8 @@ class Distillation(Technique):
         if ctx not in _teachers:
             if self.teacher is None:
                 raise ConflictError(
-                    "Distillation needs a teacher: a trained torch.nn.Module, or the name module:function of a function"
-                    " that makes one."
+                    "Distillation needs a teacher: a trained torch.nn.Module, the name module:function of a function"
+                    " that makes one, or the folder of a run."
                 )
             with torch.device("cpu"):  # from where it is moved to its batches
                 made = self.teacher()

@@ -139,9 +139,13 @@ class Judged:
             each = each.reshape(self.loss.shape) if whole else each.reshape(*self.loss.shape, -1).mean(dim=-1)
         return each.to(self.loss.dtype)
 
-    def of_target(self, term: Callable[[Tensor], Tensor]) -> Tensor:
+    def of_target(self, term: Callable[..., Tensor], by_class: Tensor | None = None) -> Tensor:
         """A function of -log p of what is true, in the shape of the loss: of a class or label; where the target is a
         distribution, its mean under that.
+
+        Args:
+            by_class: of classes, a number of each, [1 or batch, classes], which ``term`` takes second, each beside its
+                -log p.
         """
         if self.target is None:
             raise TypeError("of_target needs a target")
@@ -149,11 +153,13 @@ class Judged:
             y = self.target
             return self.placed(y * term(softplus(-self.out)) + (1 - y) * term(softplus(self.out)))
         nll = -log_softmax(self.out, dim=1)
+        more = () if by_class is None else (by_class.to(nll).reshape(*by_class.shape, *[1] * (nll.ndim - 2)),)
         if self.target.is_floating_point():
-            return self.placed((self.target * term(nll)).sum(dim=1))
+            return self.placed((self.target * term(nll, *more)).sum(dim=1))
         # What is ignored may have any number; it stays out of the loss.
         codes = torch.where((self.target >= 0) & (self.target < nll.shape[1]), self.target, 0)
-        return self.placed(term(nll.gather(1, codes.unsqueeze(1)).squeeze(1)))
+        own = [part.expand_as(nll).gather(1, codes.unsqueeze(1)).squeeze(1) for part in (nll, *more)]
+        return self.placed(term(*own))
 
 
 def judged(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from dashpot.core.fields.domains import Range
 from dashpot.core.rules import Rule
@@ -54,6 +54,37 @@ def displaced(params: Params, there: Iterable[Tensor]) -> Iterator[None]:
     finally:
         for w, begun in zip(params.tensors, start, strict=True):
             w.copy_(begun)
+
+
+@contextlib.contextmanager
+def climbed(params: Params, rho: float) -> Iterator[None]:
+    """The parameters stand at the worst point for a while, then where they began, bit for bit."""
+    grads, tensors = params.grads, params.tensors
+    ways = {direction(group) for group in params.groups}
+    if len(ways) > 1 or not _alike([*tensors, *grads]):
+        with displaced(params, worst_point(params, grads, rho)):
+            yield
+        return
+    # The same in a few calls for all of them: one by one, small tensors take longer to ask for than to compute.
+    start = [w.detach().clone() for w in tensors]
+    share = rho * ways.pop() / (total_norm(grads) + 1e-12)
+    try:
+        torch._foreach_add_(tensors, torch._foreach_mul(grads, share.to(tensors[0].dtype)))
+        yield
+    finally:
+        torch._foreach_copy_(tensors, start)
+
+
+def _alike(tensors: list[Tensor]) -> bool:
+    """Whether all are plain dense tensors of one device and one type, float32 or float64."""
+    first = tensors[0]
+    return first.dtype in (torch.float32, torch.float64) and all(
+        type(t) in (Tensor, nn.Parameter)
+        and t.layout is torch.strided
+        and t.dtype is first.dtype
+        and t.device == first.device
+        for t in tensors
+    )
 
 
 def each(numbers: Float[Tensor, " member"], ndim: int) -> Tensor:
@@ -153,5 +184,5 @@ class SAM(Technique):
     def on_gradient(self, params: Params, ctx: Context) -> Generator[None, None, None]:
         if not len(params) or self.rho == 0:
             return
-        with displaced(params, worst_point(params, params.grads, self.rho)):
+        with climbed(params, self.rho):
             yield
