@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from dashpot.core.errors import ConflictError
-from dashpot.core.technique import Technique
 from dashpot.data.kinds import Prepares
 from dashpot.runs.saved import load_run
 from dashpot.techniques.outputs.distillation import Distillation, SavedRun
 
 
-def demand_same_inputs(techniques: Iterable[Technique | None], how: Prepares, classes: Iterable[Any]) -> None:
+def demand_same_inputs(techniques: Iterable[Any], how: Prepares, classes: Iterable[Any]) -> None:
     """Refuse a teacher from a run that reads its inputs or its answers otherwise than the network that it is to teach.
 
     Args:

@@ -40,7 +40,8 @@ class StackedByTarget(StackedTechnique):
         factors = self._factors(found, rows)
 
         def term(nll: Tensor, factor: Tensor | float = 1.0) -> Tensor:
-            return kind.term(nll, number.reshape(-1, *[1] * (nll.ndim - 1)) * factor)
+            added: Tensor = kind.term(nll, number.reshape(-1, *[1] * (nll.ndim - 1)) * factor)
+            return added
 
         return loss + found.of_target(term, factors)
 
