@@ -1,12 +1,17 @@
-"""Tiny encoders, made here: models of ``transformers`` with random weights and their tokenizers."""
+"""Tiny encoders, made here: models of ``transformers`` with random weights and their tokenizers; and the fixtures of
+tests that read them, which a test module binds to names of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+
+from dashpot.texts.feature_store import store_of
 
 MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = ("the", "a", "film", "number", "was", "great", "awful", "fine", "good", "bad", "##s", "##y", ".", "!", "so")
@@ -37,3 +42,18 @@ def tiny_encoder(folder: Path, words: Sequence[str] = WORDS, *, seed: int = 0, *
     BertTokenizerFast.from_pretrained(str(folder), local_files_only=True).save_pretrained(folder)
     (folder / "vocab.txt").unlink()
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One encoder for a module."""
+    return tiny_encoder(tmp_path_factory.mktemp("encoder") / "bert")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Vectors are kept in a folder of each test's own."""
+    monkeypatch.setattr("dashpot.texts.feature_store.folder", lambda: tmp_path / "cache" / "dashpot")
+    store_of.cache_clear()
+    yield
+    store_of.cache_clear()

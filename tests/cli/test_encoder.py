@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,29 +32,18 @@ from dashpot.sparsity.words import kept_words
 from dashpot.texts.encoder import encoder_of
 from dashpot.texts.feature_store import store_of
 from dashpot.training.builtin import network_for
+from tests import encoders
 from tests.encoders import tiny_encoder
 
 pytest.importorskip("transformers", reason="the extra dashpot[transformers]")
 
+folder, cache = encoders.folder, encoders.cache
 APP = typer.Typer()
 for module in (fit, predict):
     module.register(APP)
 TEXTS = [f"the {word} film number {i}" for i in range(8) for word in ("great", "awful", "fine")]
 Y = np.array(["good", "bad", "good"] * 8)
 EVERY = np.arange(24)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder") / "bert")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("dashpot.texts.feature_store.folder", lambda: tmp_path / "cache" / "dashpot")
-    store_of.cache_clear()
-    yield
-    store_of.cache_clear()
 
 
 def prepared(folder: Path | None, **options: Any) -> tuple[Problem, Prepared, Any]:

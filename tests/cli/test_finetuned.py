@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +23,14 @@ from dashpot.search.inputs import problem_of
 from dashpot.search.space.defaults import default_space, first_candidates
 from dashpot.texts.feature_store import store_of
 from dashpot.training.builtin import TrainingLength
+from tests import encoders
 from tests.encoders import tiny_encoder
 
 pytest.importorskip("transformers", reason="the extra dashpot[transformers]")
 
+folder, cache = encoders.folder, encoders.cache
 TEXTS = [f"the {word} film number {i}" for i in range(8) for word in ("great", "awful", "fine")]
 Y = np.array(["good", "bad", "good"] * 8)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder") / "bert")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("dashpot.texts.feature_store.folder", lambda: tmp_path / "cache" / "dashpot")
-    store_of.cache_clear()
-    yield
-    store_of.cache_clear()
 
 
 @pytest.fixture

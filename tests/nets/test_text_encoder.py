@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +21,17 @@ from dashpot.nets import TextEncoder
 from dashpot.search.inputs import problem_of
 from dashpot.texts import transformer
 from dashpot.texts.encoder import encoder_of
-from dashpot.texts.feature_store import store_of
 from dashpot.texts.token_table import TokenTable, token_table
 from dashpot.training.builtin import built_in, network_for
 from dashpot.training.setup import adamw_for
+from tests import encoders
 from tests.encoders import MARKS, WORDS, tiny_encoder
 
 pytest.importorskip("transformers", reason="the extra dashpot[transformers]")
 
+folder, cache = encoders.folder, encoders.cache
 TEXTS = [f"the {word} film number was so fine {i}" for i in range(8) for word in ("great", "awful", "fines")]
 Y = np.array(["good", "bad", "good"] * 8)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder") / "bert")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("dashpot.texts.feature_store.folder", lambda: tmp_path / "cache" / "dashpot")
-    store_of.cache_clear()
-    yield
-    store_of.cache_clear()
 
 
 def prepared(folder: Path, texts: Any = TEXTS, options: str = "") -> tuple[TextEncoder, Prepared]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,26 +23,13 @@ from dashpot.search.outcome.finish import deadlines
 from dashpot.search.racing.budget import Pace
 from dashpot.search.racing.trial import TrainingBudget
 from dashpot.search.run import Search, run
-from dashpot.texts.feature_store import store_of
-from tests.encoders import tiny_encoder
+from tests import encoders
 
 pytest.importorskip("transformers", reason="the extra dashpot[transformers]")
 
+folder, cache = encoders.folder, encoders.cache
 TEXTS = [f"the {word} film number {i % 5}" for i in range(30) for word in ("great", "awful")]
 Y = np.array(["good", "bad"] * 30)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder") / "bert")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("dashpot.texts.feature_store.folder", lambda: tmp_path / "cache" / "dashpot")
-    store_of.cache_clear()
-    yield
-    store_of.cache_clear()
 
 
 def search_of(folder: Path, place: Path, options: str = ":frozen=false", **config: Any) -> Search:

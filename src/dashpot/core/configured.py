@@ -64,7 +64,7 @@ class Configured(Points):
             return
         object.__setattr__(self, "_schedules", scheduled)
         for end in ("start", "end"):  # rules on several fields are about numbers
-            self._with({name: getattr(schedule, end) for name, schedule in scheduled.items()}).validate()
+            self.with_numbers({name: getattr(schedule, end) for name, schedule in scheduled.items()}).validate()
 
     def validate(self) -> None:
         """Check rules that concern several fields at once; raise :class:`~dashpot.core.errors.ConfigError`. Fields are
@@ -86,6 +86,17 @@ class Configured(Points):
         """The fields that follow the training, by name."""
         return self._schedules
 
+    def numbers_at(self, step: int, steps: int | None = None, steps_per_epoch: float | None = None) -> dict[str, float]:
+        """What the fields that follow the training are at an optimizer step, as for :meth:`at`."""
+        numbers = {}
+        for name, schedule in self._schedules.items():
+            try:
+                number = schedule.value(step, steps, steps_per_epoch)
+            except ConflictError as error:
+                raise ConflictError(f"{type(self).__name__}({name}={schedule}): {error}") from None
+            numbers[name] = fields_of(type(self))[name].domain.off if number is None else number
+        return numbers
+
     def at(self, step: int, steps: int | None = None, steps_per_epoch: float | None = None) -> Self:
         """The technique with plain numbers, as it acts at an optimizer step; itself where it has no schedule.
 
@@ -99,16 +110,9 @@ class Configured(Points):
         """
         if not self._schedules:
             return self
-        numbers = {}
-        for name, schedule in self._schedules.items():
-            try:
-                number = schedule.value(step, steps, steps_per_epoch)
-            except ConflictError as error:
-                raise ConflictError(f"{type(self).__name__}({name}={schedule}): {error}") from None
-            numbers[name] = fields_of(type(self))[name].domain.off if number is None else number
-        return self._with(numbers)
+        return self.with_numbers(self.numbers_at(step, steps, steps_per_epoch))
 
-    def _with(self, numbers: Mapping[str, Any]) -> Self:
+    def with_numbers(self, numbers: Mapping[str, Any]) -> Self:
         """A copy with these in place of its schedules. They lie between values that were checked."""
         now = copy.copy(self)
         for name, number in numbers.items():

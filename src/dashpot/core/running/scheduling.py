@@ -19,6 +19,7 @@ class Scheduling:
 
     def __init__(self, attached: Iterable[tuple[Configured, Context]], run: Run) -> None:
         self.run, self._scheduled = run, [(t, ctx) for t, ctx in attached if t.schedules()]
+        self._numbers: list[dict[str, float]] = [{} for _ in self._scheduled]
         if self._scheduled:
             run.on_move(self._follow)
 
@@ -34,5 +35,9 @@ class Scheduling:
         }
 
     def _follow(self) -> None:
-        for technique, ctx in self._scheduled:
-            ctx.follow(technique.at(self.run.step, self.run.steps, self.run.steps_per_epoch))
+        moment = self.run.step, self.run.steps, self.run.steps_per_epoch
+        for k, (technique, ctx) in enumerate(self._scheduled):
+            numbers = technique.numbers_at(*moment)
+            if numbers != self._numbers[k]:  # most schedules stand still for most of a run
+                self._numbers[k] = numbers
+                ctx.follow(technique.with_numbers(numbers))
