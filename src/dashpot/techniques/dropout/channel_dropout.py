@@ -10,9 +10,8 @@ from torch import Tensor
 from dashpot.core.draws import uniform_by
 from dashpot.core.fields.domains import Range, Selection
 from dashpot.core.fields.select import Where, hidden
-from dashpot.core.rng import uniform_at
 from dashpot.techniques.dropout.activation import ActivationDropout, StackedActivationDropout
-from dashpot.techniques.dropout.dropout import dropout
+from dashpot.techniques.dropout.dropout import dropout, dropped_at
 from dashpot.techniques.dropout.hook import DropHook
 
 
@@ -89,4 +88,4 @@ class _Hook(DropHook):
     technique = "ChannelDropout"
 
     def drop(self, out: Tensor) -> Tensor:
-        return channel_dropout(out, uniform_at(self.key, self.clock, out.shape[:2], out.device), self.rate)
+        return dropped_at(self, out, (*out.shape[:2], *[1] * (out.ndim - 2)))
