@@ -60,7 +60,7 @@ def stand(classes: tuple[type[Technique], ...]) -> None:
     turned = sum(names.index(cls) for cls in classes) % 2
     try:
         stand_together(common, Recipe(recipe[::-1] if turned else recipe))
-    except Exception:
+    except Exception:  # of a group: the pair that does not stand together says so
         for pair in itertools.combinations(classes, 2) if len(classes) > 2 else ():
             stand(pair)
         raise
