@@ -81,6 +81,7 @@ from dashpot.techniques.penalties.mcp import mcp_prox, mcp_stationarity, mcp_val
 from dashpot.techniques.penalties.n_of_m import keep_n_of_m
 from dashpot.techniques.penalties.non_negative import positive_part
 from dashpot.techniques.penalties.nuclear_norm import nuclear_prox, nuclear_value
+from dashpot.techniques.penalties.on_channels import channel_prox, vanishing_strength
 from dashpot.techniques.penalties.orthogonality import orthogonality_gradient, orthogonality_value
 from dashpot.techniques.penalties.proximal import Proximal
 from dashpot.techniques.penalties.scad import scad_prox, scad_stationarity, scad_value
@@ -1416,6 +1417,34 @@ ROWS: dict[type[Technique], Row] = {
             ),
         ),
         Row(
+            dashpot.penalties.ChannelLasso(strength=0.1),
+            others=(
+                dashpot.penalties.ChannelLasso(strength=1.0, scaling="decoupled"),
+                dashpot.penalties.ChannelLasso(strength=0.1, cost="macs"),
+            ),
+            functions=(
+                Pure(
+                    channel_prox,
+                    lambda d: (normal(3, 4, dtype=d), 0.5, scalar(1.0, d), 0.5 + uniform(3, dtype=d)),
+                    lambda w, t, s, f: np.concatenate(
+                        [shrunk_rows(w[i : i + 1], t, s * f[i], (1,)) for i in range(len(w))]
+                    ),
+                    strength=2,
+                ),
+                Pure(
+                    vanishing_strength,
+                    lambda d: (normal(3, 4, dtype=d), 0.1 + uniform(3, 4, dtype=d), 0.5 + uniform(3, dtype=d, seed=2)),
+                    lambda w, t, f: [np.linalg.norm(w[i] / t[i]) / f[i] for i in range(len(w))],
+                ),
+            ),
+            only=("table", "image", "signal"),
+        ),
+        Row(
+            dashpot.Compress(to="0.6x parameters"),
+            others=(dashpot.Compress(to="0.7x macs", by="4steps"), dashpot.Compress(to="0.7x bytes", by=1.0)),
+            only=("table", "image", "signal"),
+        ),
+        Row(
             dashpot.SparseGroupLasso(strength=0.1, groups="columns"),
             others=(dashpot.SparseGroupLasso(strength=1.0, scaling="decoupled"),),
             functions=(
@@ -1665,9 +1694,19 @@ COMPUTED = (
     dashpot.normalization.SpectralNorm,
 )
 BEST_WEIGHTS = (dashpot.EarlyStopping, dashpot.stopping.MultiMetricStopping, dashpot.stopping.PrecheltStopping)
-ALIKE = (Proximal, POLICIES, DROPOUTS, SECOND_GRADIENTS, AVERAGES, COMPUTED, BEST_WEIGHTS, WEIGHTS_OF_A_PASS)
+CHANNELS = (dashpot.penalties.ChannelLasso, dashpot.Compress)
+ALIKE = (
+    (Proximal, *CHANNELS),
+    POLICIES,
+    DROPOUTS,
+    SECOND_GRADIENTS,
+    AVERAGES,
+    COMPUTED,
+    BEST_WEIGHTS,
+    WEIGHTS_OF_A_PASS,
+)
 ON_WEIGHTS = (
-    *(Proximal, dashpot.L2, dashpot.WeightDecay, dashpot.penalties.Orthogonality),
+    *(Proximal, *CHANNELS, dashpot.L2, dashpot.WeightDecay, dashpot.penalties.Orthogonality),
     *(dashpot.noise.WeightNoise, dashpot.dropout.DropConnect, dashpot.dropout.ConcreteDropout),
     dashpot.averaging.Snapshots,
     *(dashpot.penalties.CautiousWeightDecay, dashpot.penalties.CorrectedWeightDecay),
@@ -1693,5 +1732,6 @@ def collide(one: type[Technique], other: type[Technique]) -> bool:
         issubclass(a, COMPUTED) and issubclass(b, (*ON_WEIGHTS, dashpot.averaging.Snapshots))
         for a, b in ((one, other), (other, one))
     )
+    apart |= {one, other} == {dashpot.Compress, dashpot.averaging.Snapshots}
     alike = apart or any(issubclass(one, kind) and issubclass(other, kind) for kind in ALIKE)
     return alike or (one is other and one in ONE_OF_EACH)

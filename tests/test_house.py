@@ -23,11 +23,11 @@ SOURCE = Path(dashpot.__file__).parent
 # A room may import those on its left side and itself; `None` stands for the package's own __init__.
 ROOMS = [
     ["core"],
-    ["imaging", "texts"],
+    ["imaging", "texts", "shrinking"],
     ["evaluation"],
     ["techniques"],
     ["optim"],
-    ["training", "data", "nets", "testing", "report", "shrinking"],
+    ["training", "data", "nets", "testing", "report"],
     ["runs"],
     ["population"],
     ["comparison", "sparsity"],

@@ -336,3 +336,58 @@ def test_a_card_has_its_rules() -> None:
     text = re.sub(r"\s+", " ", card(registry()["ema"]))
     assert "In combination: With L1" in text
     assert "Handled: The average is zero wherever the weight itself is." in text
+
+
+def test_channels_of_a_traced_network() -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(4, 8), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.two(self.one(-x if float(x.sum()) > 0 else x).relu())
+            return out
+
+    for technique in (dashpot.Compress(by="5steps"), dashpot.penalties.ChannelLasso()):
+        model = Branching()
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        session = technique.attach(model, sgd(model))
+        with pytest.raises(
+            ConflictError, match=rf"{type(technique).__name__} needs a network that can be shrunk.*trace"
+        ):
+            model(rows(3, 4))
+        assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+        session.close()
+
+
+def test_channels_and_other_penalties() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    with pytest.raises(ConflictError, match="both want the proximal step"):
+        (dashpot.Compress(by="5steps") | dashpot.L1(strength=0.1)).attach(model, sgd(model))
+    own = dashpot.optim.SGD(model, lr=0.1, penalty=dashpot.L1(strength=0.1))
+    with pytest.raises(ConflictError, match=r"ChannelLasso and the optimizer's penalty L1\(.*both act on"):
+        dashpot.penalties.ChannelLasso().attach(model, own)
+
+
+def test_best_weights_of_the_size() -> None:
+    """Without the rule the first epoch, in which nothing is empty yet, would be the best."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+    optimizer = sgd(model)
+    recipe = dashpot.Compress(to="0.5x parameters", by="3steps") | dashpot.EarlyStopping()
+    with recipe.attach(model, optimizer) as session:
+        for step in range(4):
+            session.epoch({"val_loss": float(step)})
+            optimizer.zero_grad()
+            model(rows(6, 4)).square().mean().backward()
+            optimizer.step()
+        session.epoch({"val_loss": 4.0})
+    assert int((model[0].weight == 0).all(1).sum()) >= 8
+
+
+def test_snapshots_of_one_size() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    with pytest.raises(ConflictError, match="both want the snapshots"):
+        (dashpot.Compress(by="5steps") | dashpot.averaging.Snapshots()).attach(
+            model, sgd(model), steps=9, steps_per_epoch=3
+        )

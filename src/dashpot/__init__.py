@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from dashpot.evaluation.monotone import Violations, monotone_violations
     from dashpot.gradient import GradientClipping
     from dashpot.labels import LabelSmoothing
-    from dashpot.penalties import L1, L2, ElasticNet, GroupLasso, WeightDecay
+    from dashpot.penalties import L1, L2, Compress, ElasticNet, GroupLasso, WeightDecay
     from dashpot.search.config import SearchConfig
     from dashpot.search.outcome.result import TuneResult
     from dashpot.search.tune import tune
@@ -78,6 +78,7 @@ __all__ = [
     "SAM",
     "TTA",
     "Batch",
+    "Compress",
     "ConfigError",
     "ConflictError",
     "CutMix",
@@ -160,6 +161,7 @@ __all__ = [
 
 _HOMES = {
     "Batch": "dashpot.core.running.batch",
+    "Compress": "dashpot.penalties",
     "ConfigError": "dashpot.core.errors",
     "ConflictError": "dashpot.core.errors",
     "CutMix": "dashpot.augment",

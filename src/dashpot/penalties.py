@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dashpot.core.axes import register_layer_axes
 from dashpot.techniques.penalties.cautious_weight_decay import CautiousWeightDecay
+from dashpot.techniques.penalties.channel_lasso import ChannelLasso
+from dashpot.techniques.penalties.compress import Compress
 from dashpot.techniques.penalties.corrected_weight_decay import CorrectedWeightDecay
 from dashpot.techniques.penalties.elastic_net import ElasticNet
 from dashpot.techniques.penalties.group_elastic_net import GroupElasticNet
@@ -34,6 +36,8 @@ __all__ = [
     "MCP",
     "SCAD",
     "CautiousWeightDecay",
+    "ChannelLasso",
+    "Compress",
     "CorrectedWeightDecay",
     "ElasticNet",
     "GroupElasticNet",

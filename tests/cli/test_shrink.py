@@ -88,3 +88,18 @@ def test_a_damaged_plan_is_said(dashpot: Callable[..., str], table: Path, tmp_pa
     (small / "preprocessing.json").write_text(json.dumps(setup))
     said = dashpot("predict", small, table, "--out", tmp_path / "out.csv", code=2)
     assert "version 1 is needed" in said
+
+
+def test_a_compressed_run_is_small_and_predicts(dashpot: Callable[..., str], table: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    said = dashpot(
+        *("fit", table, "--target", "y", "--with", "compress:to=0.4x parameters", "--epochs", 6, "--out", run)
+    )
+    assert "the network is smaller" in said
+    report = json.loads((run / "shrunk.json").read_text())
+    full, small = report["before"]["parameters"], report["after"]["parameters"]
+    assert 0.95 * 0.4 * full <= small <= 0.4 * full
+    network, _, _ = load_run(run)
+    assert sum(p.numel() for p in network.parameters()) == small
+    dashpot("predict", run, table, "--out", tmp_path / "predictions.csv")
+    assert len(numbers(tmp_path / "predictions.csv")) == 301

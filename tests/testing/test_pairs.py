@@ -16,7 +16,7 @@ from dashpot.techniques.augment.text.base import TextTechnique
 from dashpot.techniques.penalties.penalty import Proximal
 from dashpot.testing import Toy, refused_by_name, stand_together
 from tests.covering import covering
-from tests.rows import COMPUTED, ROWS, collide
+from tests.rows import CHANNELS, COMPUTED, ROWS, collide
 
 Optimize = Callable[[nn.Module], torch.optim.Optimizer]
 TOY, PICTURES, SIGNALS = Toy(), Toy(modality="image"), Toy(modality="signal")
@@ -94,7 +94,7 @@ def test_beside_a_penalty_of_the_optimizer(
     cls: type[Technique], optimize: Callable[..., torch.optim.Optimizer]
 ) -> None:
     recipe = Recipe((TECHNIQUES[cls],))
-    if issubclass(cls, (Proximal, *COMPUTED)):
+    if issubclass(cls, (Proximal, *CHANNELS, *COMPUTED)):
         refused_by_name(TOY, recipe, optimize=optimize, names=("L1",) if optimize is adamw else ("GroupLasso",))
     else:
         common = toy(cls)

@@ -96,6 +96,7 @@ def fit(
         save_setup,
         write_json,
     )
+    from dashpot.runs.shrunk import keep_plan
     from dashpot.runs.teachers import demand_same_inputs
     from dashpot.runs.text_report import text_report
     from dashpot.search.fixed import fixed_network, options_of_texts
@@ -165,6 +166,8 @@ def fit(
             targets = "classes" if problem.classes else "values"
             predictor = averaging.network(result.model, targets).eval()
             save_setup(folder, result.model, prepared, chosen, averaging)
+    if result.shrunk is not None:
+        keep_plan(folder, result.shrunk)
     measured = split_scores(predictor, prepared, split)
     metric = DEFAULT[problem.task]
     share, layers = exact_zeros(result.model)
@@ -209,6 +212,8 @@ def fit(
         said = f"predictions are the mean over {averaging.versions} versions of each image: {averaging}"
     if said:
         typer.echo(said)
+    if result.shrunk is not None:
+        typer.echo(result.shrunk.summary() + "\n")
     _print(result.plan, measured, share, str(folder), problem.task)
     if certified := certificate_of(prepared):
         typer.echo(certified)

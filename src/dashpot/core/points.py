@@ -66,6 +66,7 @@ class Points:
     sparse_gradients: ClassVar[bool] = False
     together: ClassVar[Any] = None  # a static method, which mypy takes for a bound one
     takes_bytes: ClassVar[bool] = False
+    waits: ClassVar[bool] = False
     requires: ClassVar[Requires]
 
     def check(self, view: ModelView, ctx: Context) -> None:
@@ -135,6 +136,10 @@ class Points:
     def on_epoch(self, scores: Scores, ctx: Context) -> Verdict:
         """Judge an epoch by its scores."""
         raise NotImplementedError  # the session calls only what a class overrides
+
+    def unfinished(self, ctx: Context) -> bool:
+        """Whether the network is not yet what it is to become: then techniques that keep the best weights wait."""
+        return False
 
     def weights(self, ctx: Context) -> Mapping[str, Tensor] | None:
         """Tensors (parameters and buffers by name) to evaluate with, in place of the raw ones."""

@@ -40,6 +40,7 @@ class Technique(Configured):
             gets the (technique, context) pairs and the batch, and returns the batch. ``on_batch`` does so for one.
         takes_bytes: its ``on_batch`` takes images as bytes (uint8) where the loop says ``modality="image"``, and
             returns them as float32 in [0, 1].
+        waits: its ``on_epoch`` is not called while another technique of the recipe is ``unfinished``.
         sparse_gradients: its ``on_gradient`` also takes sparse gradients, as of ``nn.Embedding(sparse=True)``.
         stacked: how it acts on a stack of members, in populations; without one, members with it are trained one by one.
         waivers: laws that do not hold for it, each with the reason, which its card prints.

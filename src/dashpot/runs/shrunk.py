@@ -54,19 +54,27 @@ def shrink_run(run: str | Path, folder: Path, make: Callable[..., nn.Module] | N
     before = [Plan.from_dict(plan) for plan in setup.get(SHRUNK, [])]
     write_json(folder / PREPROCESSING, {**setup, SHRUNK: [plan.to_dict() for plan in (*before, found.plan)]})
     save_model(folder, found.model)
-    write_json(
-        folder / REPORT,
-        {
-            "version": 1,
-            "run": str(run),
-            "before": dataclasses.asdict(found.before),
-            "after": dataclasses.asdict(found.after),
-            "layers": {name: [list(old), list(new)] for name, (old, new) in found.layers.items()},
-            "stayed": dict(found.stayed),
-            "difference": found.error,
-        },
-    )
+    write_json(folder / REPORT, _report(found, str(run)))
     return found
+
+
+def keep_plan(folder: Path, found: Shrunk) -> None:
+    """Write into the folder of a run that was compressed while it was trained how its network became smaller."""
+    setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
+    write_json(folder / PREPROCESSING, {**setup, SHRUNK: [found.plan.to_dict()]})
+    write_json(folder / REPORT, _report(found, str(folder)))
+
+
+def _report(found: Shrunk, run: str) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "run": run,
+        "before": dataclasses.asdict(found.before),
+        "after": dataclasses.asdict(found.after),
+        "layers": {name: [list(old), list(new)] for name, (old, new) in found.layers.items()},
+        "stayed": dict(found.stayed),
+        "difference": found.error,
+    }
 
 
 def example_of(inputs: Prepares) -> Tensor:
@@ -77,4 +85,4 @@ def example_of(inputs: Prepares) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-__all__ = ["MODEL", "REPORT", "example_of", "shrink_run"]
+__all__ = ["MODEL", "REPORT", "example_of", "keep_plan", "shrink_run"]

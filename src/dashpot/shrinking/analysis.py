@@ -30,8 +30,15 @@ def analyse(traced: Traced, example: list[Any], *, drop: bool = False, heads: bo
     """
     with torch.no_grad():
         graph = _forward(traced, example, drop, heads)
-    _backward(graph)
+    with torch.enable_grad():  # also where the caller wants none
+        _backward(graph)
     return decide(graph)
+
+
+def graph_of(traced: Traced, example: list[Any]) -> Graph:
+    """Every operation on the example, with its labels: which units there are, whatever the weights."""
+    with torch.no_grad():
+        return _forward(traced, example, drop=False, heads=True)
 
 
 def _forward(traced: Traced, example: list[Any], drop: bool, heads: bool) -> Graph:

@@ -15,7 +15,7 @@ from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.shrinking.analysis import INPUT, analyse
 from dashpot.shrinking.decide import Analysis
 from dashpot.shrinking.plan import Plan
-from dashpot.shrinking.trace import sharing, trace
+from dashpot.shrinking.trace import Traced, sharing, trace
 from dashpot.shrinking.value import flat, mapped
 from dashpot.shrinking.verify import sliced, verified
 
@@ -119,11 +119,19 @@ def shrink(model: nn.Module, example_inputs: Any, *, inputs: str = "keep") -> Sh
     if inputs not in ("keep", "drop"):
         raise ConfigError("inputs", "'keep' or 'drop'", inputs)
     args, kwargs = _example(model, example_inputs)
+    return shrink_exactly(model, args, kwargs, drop=inputs == "drop")
+
+
+def shrink_exactly(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, drop: bool = False, traced: Traced | None = None
+) -> Shrunk:
+    """:func:`shrink` with the arguments of the network's forward, and its graph where that is known."""
     with torch.random.fork_rng():
-        traced = trace(copy.deepcopy(model).cpu(), *mapped((args, kwargs), _on_cpu))
+        if traced is None:
+            traced = trace(copy.deepcopy(model).cpu(), *mapped((args, kwargs), _on_cpu))
         example = [leaf.cpu() if isinstance(leaf, Tensor) else leaf for leaf in flat((args, kwargs))]
         for heads in (True, False):
-            found = analyse(traced, example, drop=inputs == "drop", heads=heads)
+            found = analyse(traced, example, drop=drop, heads=heads)
             small, plan, columns = _cut(model, found)
             try:
                 error = verified(model, small, args, kwargs, traced.inputs, columns)
@@ -139,8 +147,8 @@ def shrink(model: nn.Module, example_inputs: Any, *, inputs: str = "keep") -> Sh
     }
     chosen = {name.removeprefix(INPUT): tuple(places.tolist()) for name, places in columns.items()}
     sizes = (
-        _size(model, args, kwargs),
-        _size(small, *sliced(args, kwargs, traced.inputs, columns)),
+        size_of(model, args, kwargs),
+        size_of(small, *sliced(args, kwargs, traced.inputs, columns)),
     )
     return Shrunk(small, plan, *sizes, layers, found.reasons, chosen, error)
 
@@ -220,7 +228,8 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(named)
 
 
-def _size(model: nn.Module, args: Any, kwargs: Any) -> Size:
+def size_of(model: nn.Module, args: Any, kwargs: Any) -> Size:
+    """How large a network is, with what it is called with."""
     counter = FlopCounterMode(display=False)
     modes = [(module, module.training) for module in model.modules()]
     fast = torch.backends.mha.get_fastpath_enabled()

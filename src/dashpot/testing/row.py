@@ -17,6 +17,7 @@ from dashpot.techniques.augment.text.on_ids import Ids
 from dashpot.techniques.labels.prior import Shares
 from dashpot.techniques.outputs.distillation import Network
 from dashpot.techniques.penalties.grouping import Groups
+from dashpot.techniques.penalties.target_size import Share, TargetSize
 from dashpot.techniques.stopping.multi_metric_stopping import Monitors
 from dashpot.techniques.stopping.time_limit import Duration
 from dashpot.testing.toys import Modality, Toy
@@ -142,6 +143,10 @@ def bad_values(domain: Domain) -> list[Any]:
         return ["", "val_accuracy", "val_loss:up", "val_loss,val_loss:max", 3, None]
     if isinstance(domain, When):
         return ["", "a word", "-1steps", "101%", "5", 3, 0.75, None]
+    if isinstance(domain, TargetSize):
+        return ["", "a word", "2x parameters", "0 parameters", "20k", "2x faster", "-1 MB", 3, None]
+    if isinstance(domain, Share):
+        return [0, 1.5, -1, "", "a word", "0%", "101%", True, None]
     if isinstance(domain, Name):
         return ["", 3, None]
     raise AssertionError(f"no bad values known for {domain}")

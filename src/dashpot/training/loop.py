@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -22,11 +23,13 @@ from dashpot.core.running.nested import rows as rows_of
 from dashpot.core.technique import Technique
 from dashpot.core.threads import scoped
 from dashpot.evaluation.losses import Criterion
+from dashpot.shrinking.shrink import Shrunk
 from dashpot.techniques.averaging.snapshots import Snapshots, snapshots
 from dashpot.techniques.penalties.strengths import resolve_strengths
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.clock import clock_of, demand_length
+from dashpot.training.compressing import compressed
 from dashpot.training.monitors import check_monitors
 from dashpot.training.plateau import Plateau
 from dashpot.training.prepare import prepared
@@ -49,7 +52,7 @@ class FitResult:
 
     Attributes:
         model: the model that was passed in, in evaluation mode, with its final weights (the best or the averaged ones
-            where the recipe keeps them).
+            where the recipe keeps them); with :class:`~dashpot.Compress` the small network made from it.
         history: one row per epoch: ``epoch``, ``objective`` (the loss as trained), ``train_*`` and ``val_*``
             (evaluation mode, untouched truth), ``lr``, ``seconds``.
         stopped: why training ended.
@@ -61,6 +64,8 @@ class FitResult:
         targets: what it averages: probabilities of ``"classes"`` or ``"multilabel"``, or ``"values"``.
         modality: of the inputs, as it was said.
         snapshots: what :class:`~dashpot.averaging.Snapshots` has kept, the oldest first, for ``ensemble_predict``.
+        shrunk: with :class:`~dashpot.Compress` how the small network came about, its sizes and its plan; else ``None``.
+        large: then the model that was passed in, in its own size, with zeros where units left; else ``None``.
         predictor: what to predict with: ``model``, with its test-time augmentation where there is one.
 
     Example:
@@ -82,6 +87,8 @@ class FitResult:
     targets: str | None = field(default=None, repr=False)
     modality: str | None = field(default=None, repr=False)
     snapshots: tuple[dict[str, Tensor], ...] = field(default=(), repr=False)
+    shrunk: Shrunk | None = field(default=None, repr=False)
+    large: nn.Module | None = field(default=None, repr=False)
 
     @property
     def predictor(self) -> nn.Module:
@@ -171,7 +178,7 @@ def fit(
             learning rate of the one behind it, as :func:`dashpot.finetune_groups` makes them; in (0, 1].
 
     Returns:
-        The result; ``result.model`` is ``model``.
+        The result; ``result.model`` is ``model``, but for a recipe with :class:`~dashpot.Compress`.
 
     Raises:
         ConfigError, ConflictError, DataError: before any work.
@@ -257,7 +264,17 @@ def fit(
     if training.diverged:
         warnings.warn(training.diverged, DivergenceWarning, stacklevel=2)
     model.eval()
+    shrunk = None if training.diverged else compressed(session, model, first.x)
+    if shrunk is not None and progress:
+        before, after = shrunk.before, shrunk.after
+        print(
+            f"the network is smaller: {before.parameters:,} -> {after.parameters:,} parameters, {before.macs:,} ->"
+            f" {after.macs:,} macs",
+            file=sys.stderr,
+        )
     took = time.perf_counter() - started
     ended = training.stopped, plan, training.best_epoch, training.diverged
     kept = snapshots(session) if any(isinstance(t, Snapshots) for t in recipe) else ()
-    return FitResult(model, training.history, *ended, took, averaging, averaged_as(task), modality, kept)
+    final, large = (model, None) if shrunk is None else (shrunk.model, model)
+    of_inputs = averaged_as(task), modality
+    return FitResult(final, training.history, *ended, took, averaging, *of_inputs, kept, shrunk, large)

@@ -135,7 +135,9 @@ class Acting:
 
     def verdict(self, scores: Scores) -> Verdict:
         """What they decide together after an epoch with these scores."""
-        found = [ctx.technique.on_epoch(scores, ctx) for _, ctx in self.at["on_epoch"]]
+        early = any(ctx.technique.unfinished(ctx) for _, ctx in self.attached)
+        judges = [ctx for t, ctx in self.at["on_epoch"] if not (early and t.waits)]
+        found = [ctx.technique.on_epoch(scores, ctx) for ctx in judges]
         reason = "; ".join(v.reason for v in found if v.stop and v.reason)
         return Verdict(any(v.stop for v in found), any(v.best for v in found), reason)
 

@@ -94,7 +94,8 @@ def final_network(
         setup.note(f"the budget left {epochs} epochs for the final network; give more time for a better one.")
     width = f" of width {chosen.net['width']}" if "width" in chosen.net else ""
     text = f"one network{width}, {epochs} epochs at full size on all {len(setup.pool):,} rows but the test part"
-    return replace(made, network=result.model.cpu().eval(), text=text, net=dict(chosen.net))
+    network = result.model if result.large is None else result.large  # as its description will make it again
+    return replace(made, network=network.cpu().eval(), text=text, net=dict(chosen.net))
 
 
 def planned(store: Store, trials: Sequence[Trial]) -> tuple[str, int] | None:

@@ -20,7 +20,10 @@ def group_norm(w: Float[Tensor, "*shape"], dims: tuple[int, ...]) -> Float[Tenso
 
 
 def group_threshold(
-    w: Float[Tensor, "*shape"], step: float | Float[Tensor, "*#shape"], threshold: Scalar, dims: tuple[int, ...]
+    w: Float[Tensor, "*shape"],
+    step: float | Float[Tensor, "*#shape"],
+    threshold: Scalar | Float[Tensor, "*#shape"],
+    dims: tuple[int, ...],
 ) -> Float[Tensor, "*shape"]:
     """``argmin_u sum (u - w)^2 / (2 step) + threshold * sum over groups |u_g|``.
 

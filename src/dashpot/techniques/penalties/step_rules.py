@@ -188,6 +188,11 @@ def steps_by_one_number(optimizer: Optimizer) -> bool:
     return type(optimizer) in _SCALAR
 
 
+def knows_step(optimizer: Optimizer) -> bool:
+    """Whether the optimizer's step is known."""
+    return type(optimizer) in _STEPS
+
+
 def demand_known(technique: str, optimizer: Optimizer) -> None:
     """Refuse the adaptive metric for an optimizer whose step is not known, rather than guess.
 

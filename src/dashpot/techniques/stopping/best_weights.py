@@ -73,6 +73,7 @@ class BestWeights(Stopping):
     """Keeps a copy of the weights of the best epoch so far, where its field ``restore`` says so."""
 
     exclusive = ("best weights",)
+    waits = True
 
     @property
     def keeps_best(self) -> bool:

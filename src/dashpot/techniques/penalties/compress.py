@@ -1,0 +1,298 @@
+"""Compress: a network of the size that is asked for, by a group lasso whose strength is steered."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+import torch
+
+from dashpot.core.errors import ConflictError
+from dashpot.core.fields.schedule import Moment
+from dashpot.core.rules import Rule
+from dashpot.core.running.context import Context
+from dashpot.core.running.view import ModelView, Params
+from dashpot.core.technique import State
+from dashpot.shrinking.channels import Channels
+from dashpot.shrinking.costs import Cost
+from dashpot.techniques.penalties.decay import OF_COMPUTED
+from dashpot.techniques.penalties.on_channels import (
+    BESIDE,
+    TRACED,
+    Matrices,
+    OnChannels,
+    channel_prox,
+    factors_of,
+    vanishing_strength,
+)
+from dashpot.techniques.penalties.step_rules import knows_step
+from dashpot.techniques.penalties.target_size import Share, Target, TargetSize
+
+TOLERANCE = 0.05
+"""How far below the size asked for a network may come."""
+AHEAD, GAIN = 0.1, 5.0
+"""The share of the way within which the strength would make the plan's next units zero by itself, and how fast it is
+corrected where the size lags behind the plan.
+"""
+JUDGED = Rule(
+    "best-weights-of-the-size",
+    "a technique that keeps the best weights, such as EarlyStopping",
+    "the best epoch may be one in which the network was still large.",
+    "handled",
+    "epochs are judged from the one on in which the size is reached.",
+)
+SNAPSHOTS = Rule(
+    "snapshots-of-one-size",
+    "Snapshots",
+    "networks of earlier cycles are larger than the final one.",
+    "refused",
+    "keep one of them.",
+)
+
+
+def planned_size(full: float, target: float, progress: float) -> float:
+    """The size at a share of the way, geometrically from full to target: ``full^(1 - p) target^p``."""
+    p = min(max(progress, 0.0), 1.0)
+    return float(full ** (1 - p) * target**p)
+
+
+class Compress(OnChannels):
+    r"""Make the network as small as asked for, while it trains: units leave one after the other, by a group lasso on
+    whole channels (:class:`ChannelLasso`) whose strength is steered so that the size follows a plan.
+
+    .. math:: S(t) = S_\mathrm{full}^{1-t/T}\, S_\mathrm{target}^{t/T}, \qquad
+              \lambda_t = e^{g_t}\, \frac{\lambda^{(k)}}{h}, \qquad
+              g_{t+1} = g_t + \frac{5}{h} \log \frac{\mathrm{size}_t}{S(t)}
+
+    T is ``by``, h = T / 10 steps, and :math:`\lambda^{(k)}` the strength that would make so many units zero at once
+    that the size is that of the plan h steps ahead. A unit at zero stays there. No unit goes before the plan says so,
+    at T the rest of them go, and from then on training continues without penalty. What is left is at most the size
+    asked for, and at least 95 % of it where units are that small. ``dashpot.fit`` gives the small network back as
+    ``result.model``; in a loop of your own call :func:`dashpot.shrink` afterwards.
+
+    Args:
+        to: the size: ``"20k parameters"``, ``"0.5x parameters"`` (of the full network), ``"0.5x macs"`` or ``"2M
+            macs"`` (multiply-adds of one sample), ``"1 MB"`` (of weights and buffers); ``"1x parameters"`` is off. A
+            network that is at most so large stays as it is.
+        by: when it is reached: a share of the run, such as 0.5 or ``"50%"``, or ``"500steps"``; the rest of the run is
+            for the small network.
+
+    Raises:
+        ConfigError: a size or moment that cannot be read.
+        ConflictError: at attach, another proximal step, computed weights, snapshots, or a share of a run whose length
+            is not known; in the first training pass, a network that cannot be traced, or that cannot become so small.
+        UsageError: a step without a training pass of the model.
+
+    Example:
+        >>> import torch, dashpot
+        >>> x = torch.randn(256, 8); y = (x[:, 0] * x[:, 1] > 0).long()
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2))
+        >>> result = dashpot.fit(model, (x, y), recipe=dashpot.Compress(to="300 parameters"), epochs=10, progress=False)
+        >>> print(result.model)
+        Sequential(
+          (0): Linear(in_features=8, out_features=27, bias=True)
+          (1): ReLU()
+          (2): Linear(in_features=27, out_features=2, bias=True)
+        )
+
+    Papers: Wen et al., "Learning Structured Sparsity in Deep Neural Networks", NeurIPS 2016; Alvarez and Salzmann,
+    "Compression-aware Training of Deep Networks", NeurIPS 2017; Zhu and Gupta, "To Prune, or Not to Prune", 2017 (the
+    plan).
+
+    When not to use it: for runs of a few hundred steps, in which units are gone before they have learned; a net built
+    that small trains faster.
+    """
+
+    summary = "makes units exactly zero until the network has the size asked for"
+    exclusive = (*OnChannels.exclusive, "snapshots")
+    rules = (OF_COMPUTED, TRACED, BESIDE, JUDGED, SNAPSHOTS)
+
+    to: Annotated[str, TargetSize(off="1x parameters")] = field(default="0.5x parameters", kw_only=False)
+    by: Annotated[str | float, Share()] = "50%"  # kept as text
+
+    def claims(self, view: ModelView) -> list[tuple[str, str]]:
+        return [*((self.exclusive[0], name) for name in view.parameters), ("snapshots", "")]
+
+    def check(self, view: ModelView, ctx: Context) -> None:
+        super().check(view, ctx)
+        self._length(ctx)
+
+    def init(self, view: ModelView, ctx: Context) -> State:
+        return {"gone": [], "gain": 0.0, "reached": False}
+
+    def found(self, channels: Channels, ctx: Context) -> None:
+        target, _ = Target.parse("Compress.to", self.to)
+        cost = channels.costs[target.measure]
+        full, least = cost.size(np.ones(channels.count, bool)), channels.smallest(target.measure)
+        if target.of(full) < least:
+            raise ConflictError(
+                f"Compress(to={self.to!r}) asks for {target.of(full):,.0f} {target.measure}, and"
+                f" {type(ctx.model).__name__} has {least:,.0f} with one unit in each layer that may become smaller. Ask"
+                f" for at least {least / full:.3g}x {target.measure}."
+            )
+
+    def unfinished(self, ctx: Context) -> bool:
+        return not (ctx.state["reached"] or self.to == type(self).off_values()["to"])
+
+    def on_step(self, params: Params, ctx: Context) -> None:
+        if self.to == type(self).off_values()["to"]:
+            return
+        channels, state = self.channels(ctx), ctx.state
+        way = _ways.get(ctx)
+        if way is None or way.gone != state["gone"]:
+            way = _ways[ctx] = Way.of(channels, self.to, state["gone"])
+        now = Matrices(channels, params, ctx.optimizer, knows_step(ctx.optimizer))
+        strength, skipped = 0.0, np.zeros(channels.count, bool)
+        if not state["reached"]:
+            strength, skipped = self._steer(channels, way, now, ctx)
+        there = way.there
+        for bucket, rows, steps in zip(now.buckets, now.rows, now.steps, strict=True):
+            lost = torch.from_numpy(~there[bucket.units]).to(rows.device)
+            if strength:
+                acts = torch.from_numpy(~skipped[bucket.units]).to(rows)
+                moved = channel_prox(rows, steps, strength, acts * torch.from_numpy(way.factors[bucket.units]).to(rows))
+            elif bool(lost.any()):
+                moved = rows
+            else:
+                continue
+            now.put(bucket, moved.masked_fill(lost.unsqueeze(1), 0.0))
+
+    def _steer(self, channels: Channels, way: Way, now: Matrices, ctx: Context) -> tuple[float, np.ndarray]:
+        """The strength of this step, and units that it leaves alone; what goes now is taken out of the way."""
+        state, length = ctx.state, self._length(ctx)
+        progress = (ctx.step + 1) / length
+        vanishing = np.full(channels.count, np.inf)
+        for bucket, rows, steps in zip(now.buckets, now.rows, now.steps, strict=True):
+            factors = torch.from_numpy(way.factors[bucket.units]).to(rows)
+            vanishing[bucket.units] = vanishing_strength(rows, steps, factors).double().cpu().numpy()
+        vanishing = np.where(way.there & np.isfinite(vanishing), vanishing, np.inf)
+        order = [int(u) for u in np.argsort(vanishing, kind="stable") if np.isfinite(vanishing[u])]
+        horizon = max(1.0, min(AHEAD * length, length - ctx.step))
+        ahead = planned_size(way.full, way.target, progress + horizon / length)
+        next_ones = way.until(order, ahead)
+        first = float(vanishing[order[next_ones - 1]]) if next_ones else 0.0
+        strength = math.exp(state["gain"]) * first / horizon
+        wanted = planned_size(way.full, way.target, progress)
+        lagging = math.log(max(way.size, 1.0) / max(wanted, 1.0))
+        state["gain"] = min(max(state["gain"] + GAIN / max(1.0, AHEAD * length) * lagging, -5.0), 5.0)
+        skipped = np.zeros(channels.count, bool)
+        end = progress >= 1 - 1e-9
+        for unit in order:
+            if vanishing[unit] > strength and not end:
+                break
+            if channels.last(unit, way.there):
+                skipped[unit] = True
+            elif way.size > wanted and way.without(unit) >= (1 - TOLERANCE) * way.target:
+                way.drop(unit)
+            elif not end:
+                strength = min(strength, 0.99 * float(vanishing[unit]))
+                break
+            if end and way.size <= way.target:
+                break
+        if end:
+            way.force(channels, order)
+        state["gone"] = way.gone
+        state["reached"] = way.size <= way.target
+        if state["reached"] or end:
+            strength = 0.0
+        way.refresh(channels)
+        return strength, skipped
+
+    def _length(self, ctx: Context) -> int:
+        """Steps until the size is reached."""
+        try:
+            found = Moment.parse("Compress.by", self.by).step(ctx.steps, ctx.steps_per_epoch)
+        except ConflictError as error:
+            raise ConflictError(f"Compress(by={self.by}): {error}") from None
+        return max(1, math.ceil(found))
+
+    def describe(self, view: ModelView) -> str:
+        return (
+            f"{self.summary}: {self.to} by {self.by} of the run"
+            if str(self.by).endswith("%")
+            else (f"{self.summary}: {self.to} by {self.by}")
+        )
+
+
+@dataclass
+class Way:
+    """How far a network has come.
+
+    Attributes:
+        cost: by which its size is measured.
+        there: bool [units], those that are left.
+        full, target, size: of the network at first, as asked for, and now.
+        factors: the weight of each unit in the penalty.
+        gone: the units that are not left, in the order in which they went.
+    """
+
+    cost: Cost
+    there: np.ndarray
+    full: float
+    target: float
+    size: float
+    factors: np.ndarray
+    gone: list[int]
+    _of: int = -1
+
+    @staticmethod
+    def of(channels: Channels, to: str, gone: Sequence[int]) -> Way:
+        """After these units went."""
+        target, _ = Target.parse("Compress.to", to)
+        cost = channels.costs[target.measure]
+        full = cost.size(np.ones(channels.count, bool))
+        there = np.ones(channels.count, bool)
+        there[list(gone)] = False
+        way = Way(cost, there, full, target.of(full), cost.size(there), there, list(gone))
+        way.refresh(channels)
+        return way
+
+    def refresh(self, channels: Channels) -> None:
+        """The weights of units by what leaves with them now."""
+        if self._of != len(self.gone):
+            leaving = self.cost.leaving(self.there)
+            # What costs nothing, such as multiply-adds of a layer of none, weighs a little all the same.
+            self.factors = factors_of(channels, np.maximum(leaving, 1e-3 * leaving.max()))
+            self._of = len(self.gone)
+
+    def without(self, unit: int) -> float:
+        """The size without one more."""
+        self.there[unit] = False
+        found = self.cost.size(self.there)
+        self.there[unit] = True
+        return found
+
+    def drop(self, unit: int) -> None:
+        """It goes."""
+        self.there[unit] = False
+        self.size = self.cost.size(self.there)
+        self.gone = [*self.gone, unit]
+
+    def force(self, channels: Channels, order: Sequence[int]) -> None:
+        """Down to the target by units too large to come near it: the one that comes nearest, else the next."""
+        while self.size > self.target:
+            left = [unit for unit in order if self.there[unit] and not channels.last(unit, self.there)]
+            if not left:
+                return
+            below = [(-size, k) for k, unit in enumerate(left) if (size := self.without(unit)) <= self.target]
+            self.drop(left[min(below)[1] if below else 0])
+
+    def until(self, order: Sequence[int], size: float) -> int:
+        """How many of these must go, from the first on, until the network is of this size at most."""
+        low, high = 0, len(order)
+        while low < high:
+            middle = (low + high) // 2
+            there = self.there.copy()
+            there[list(order[:middle])] = False
+            if self.cost.size(there) <= size:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+
+_ways: weakref.WeakKeyDictionary[Context, Way] = weakref.WeakKeyDictionary()

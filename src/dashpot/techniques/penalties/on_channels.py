@@ -1,0 +1,190 @@
+"""What techniques on whole channels share: the units of the network, found in its first training pass."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dashpot.core.errors import ConflictError, UsageError
+from dashpot.core.fields.select import everything
+from dashpot.core.rules import Rule
+from dashpot.core.running.conflicts import PROXIMAL
+from dashpot.core.running.context import Context
+from dashpot.core.running.view import ModelView, Params
+from dashpot.core.technique import Handle, Technique
+from dashpot.shrinking.channels import Bucket, Channels, channels_of
+from dashpot.shrinking.value import flat, mapped
+from dashpot.techniques.penalties.decay import OF_COMPUTED
+from dashpot.techniques.penalties.groups import group_threshold
+from dashpot.techniques.penalties.proximal import Scalar
+from dashpot.techniques.penalties.selected import refuse_complex, refuse_computed
+from dashpot.techniques.penalties.step_rules import HALF, Step, adaptive_step
+
+TRACED = Rule(
+    "channels-of-a-traced-network",
+    "a network that torch.export cannot trace, such as one whose control flow depends on values",
+    "which weights make one unit is read off its operations.",
+    "refused",
+    "in the first training pass, before any step; write the forward without such control flow, or penalize groups of"
+    " single layers (GroupLasso).",
+)
+BESIDE = Rule(
+    "channels-and-other-penalties",
+    "another technique with a proximal step, or the optimizer's own penalty",
+    "a channel is made by weights of several layers, which both would move.",
+    "refused",
+    "keep one of them.",
+)
+
+
+def channel_prox(
+    rows: Float[Tensor, "units members"],
+    step: float | Float[Tensor, "units members"],
+    strength: Scalar,
+    factors: Float[Tensor, " units"],
+) -> Float[Tensor, "units members"]:
+    """``argmin_u sum (u - w)^2 / (2 step) + strength * sum over units of factor * |u_unit|``."""
+    return group_threshold(rows, step, strength * factors.unsqueeze(1), (1,))
+
+
+def vanishing_strength(
+    rows: Float[Tensor, "units members"],
+    step: float | Float[Tensor, "units members"],
+    factors: Float[Tensor, " units"],
+) -> Float[Tensor, " units"]:
+    """The least strength at which :func:`channel_prox` makes each unit zero: ``|w / step| / factor``."""
+    return (rows / step).square().sum(1).sqrt() / factors
+
+
+class OnChannels(Technique):
+    """The base class of techniques on whole channels."""
+
+    exclusive: ClassVar[tuple[str, ...]] = (PROXIMAL,)
+    rules: ClassVar[tuple[Rule, ...]] = (OF_COMPUTED, TRACED, BESIDE)
+
+    def acts_on(self, view: ModelView) -> Iterable[str]:
+        return list(view.parameters)
+
+    def check(self, view: ModelView, ctx: Context) -> None:
+        name = type(self).__name__
+        refuse_computed(name, everything, view)
+        refuse_complex(name, everything, view)
+        if view.sharded:
+            raise ConflictError(
+                f"{name} traces the whole network, and FSDP2 shards this one. Use DistributedDataParallel."
+            )
+        taken = view.penalties()
+        if taken:
+            first, penalty = next(iter(taken.items()))
+            raise ConflictError(
+                f"{name} and the optimizer's penalty {penalty} both act on {first!r}. Keep one of them."
+            )
+
+    def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
+        _found.pop(ctx, None)
+
+        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if module.training and ctx not in _found and not torch.compiler.is_compiling():
+                _found[ctx] = found = self._channels(ctx, args, kwargs)
+                self.found(found, ctx)
+
+        return [view.model.register_forward_pre_hook(before, with_kwargs=True)]
+
+    def _channels(self, ctx: Context, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Channels:
+        given = args, kwargs
+        tensors = [leaf for leaf in flat(given) if isinstance(leaf, Tensor) and leaf.ndim]
+        count = tensors[0].shape[0] if tensors else 0
+
+        def two(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            short = leaf.detach()
+            if leaf.ndim and leaf.shape[0] == count:
+                short = torch.cat([short[:2], short[:1]])[:2]
+            return short.cpu()
+
+        args, kwargs = mapped(given, two)
+        trained = set(ctx.view.params().names)
+        try:
+            with torch.autocast("cpu", enabled=False):
+                found = channels_of(ctx.model, args, kwargs, trained)
+        except ConflictError as error:
+            raise ConflictError(f"{type(self).__name__} needs a network that can be shrunk. {error}") from error
+        if not found.count:
+            raise ConflictError(
+                f"{type(self).__name__} finds no units that may leave {type(ctx.model).__name__}: all of them are"
+                " outputs, stand in front of a layer norm, or are made by weights that are not trained. Use GroupLasso."
+            )
+        return found
+
+    def found(self, channels: Channels, ctx: Context) -> None:
+        """The units are known; refuse what cannot be done with them, by ConflictError."""
+
+    def channels(self, ctx: Context) -> Channels:
+        """The units, after the first training pass.
+
+        Raises:
+            UsageError: there was none.
+        """
+        if ctx not in _found:
+            raise UsageError(
+                f"{type(self).__name__} has seen no training pass of {type(ctx.model).__name__} as it is: call the"
+                " model itself in training mode, at the first step before torch.compile."
+            )
+        return _found[ctx]
+
+    def example(self, ctx: Context) -> tuple[Any, Any] | None:
+        """Arguments that the network was called with, two rows on the CPU, after the first training pass."""
+        return _found[ctx].example if ctx in _found else None
+
+
+class Matrices:
+    """The rows and steps of all units that the optimizer has just updated, and where they go back to.
+
+    Attributes:
+        buckets: those of which all parameters have a gradient.
+        rows: of each [units, members].
+        steps: of each, likewise, or one number.
+    """
+
+    def __init__(self, channels: Channels, params: Params, optimizer: torch.optim.Optimizer, adaptive: bool) -> None:
+        self._tensors = dict(zip(params.names, (t.detach() for t in params.tensors), strict=True))
+        own = dict(zip(params.names, zip(params.tensors, params.groups, strict=True), strict=True))
+        self.buckets: Sequence[Bucket] = [b for b in channels.buckets if b.names <= own.keys()]
+        names = {name for bucket in self.buckets for name in bucket.names}
+        steps: dict[str, Step] = {}
+        for name in names:
+            w, group = own[name]
+            steps[name] = adaptive_step(optimizer, w, group) if adaptive else group["lr"]
+        wide = {
+            name: s.expand(own[name][0].shape) if isinstance(s, Tensor) else torch.full_like(own[name][0], s)
+            for name, s in steps.items()
+        }
+        self.rows = [_wide(bucket.rows(self._tensors)) for bucket in self.buckets]
+        # A learning rate of 0 takes no step, and divides nothing.
+        self.steps = [_wide(bucket.rows(wide)).clamp(min=torch.finfo(torch.float32).tiny) for bucket in self.buckets]
+
+    def put(self, bucket: Bucket, rows: Tensor) -> None:
+        """New rows of a bucket."""
+        bucket.put(self._tensors, rows)
+
+
+def _wide(rows: Tensor) -> Tensor:
+    return rows.float() if rows.dtype in HALF else rows
+
+
+def factors_of(channels: Channels, leaving: np.ndarray) -> np.ndarray:
+    """The weight of each unit, [units]: what leaves with it, by the root of how many weights make it, so that one whose
+    cost is its own weights has the root of their number, as in a group lasso; on average over all weights.
+    """
+    found: np.ndarray = leaving / np.sqrt(channels.members) * (channels.members.sum() / max(leaving.sum(), 1e-12))
+    return found
+
+
+_found: weakref.WeakKeyDictionary[Context, Channels] = weakref.WeakKeyDictionary()
