@@ -12,7 +12,16 @@ from torch import nn
 import dashpot
 from dashpot import nets
 from dashpot.population.models import StackedModels
-from tests.population.helpers import demand_as_alone, demand_equal, member, mlp, normed, population, table
+from tests.population.helpers import (
+    demand_as_alone,
+    demand_equal,
+    demand_equal_alone,
+    member,
+    mlp,
+    normed,
+    population,
+    table,
+)
 
 D: Any = dashpot
 STACKED = {
@@ -202,3 +211,11 @@ def test_parameters_that_are_frozen_or_never_used() -> None:
         return model
 
     demand_as_alone([member(make, (D.WeightDecay(strength=1.0),)), member(make, (D.L1(strength=0.01),), seed=1)])
+
+
+def test_a_rate_of_zero_beside_a_member_without_dropout() -> None:
+    members = [member(mlp, (dashpot.Dropout(0.0),)), member(mlp, ())]
+    together = population(members, epochs=2)
+    together.train(2)
+    for i, m in enumerate(members):
+        demand_equal_alone(together, i, m, epochs=2)

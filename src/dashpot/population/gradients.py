@@ -114,9 +114,9 @@ class Gradients:
 
     def _dropped(self) -> tuple[np.ndarray, np.ndarray]:
         """Keys and rates of dropout for the program. A recipe may have several, at places of their own."""
-        if self.executor is None or not self._on_activation:
-            return NO_DRAWS
-        places = self.executor.program.places
+        places = () if self.executor is None else self.executor.program.places
+        if not places or not self._on_activation:
+            return NO_DRAWS  # also where all rates are 0, so that nothing drops anywhere
         (keys, rates), *others = (technique.dropped(places) for technique in self._on_activation)
         for more, theirs in others:
             keys, rates = np.where(theirs > 0, more, keys), np.where(theirs > 0, theirs, rates)
