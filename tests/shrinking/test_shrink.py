@@ -15,16 +15,7 @@ from torch.nn.utils import parametrizations
 
 import dashpot
 from dashpot.core.errors import ConfigError, ConflictError
-from tests.shrinking.zoo import ZOO, Heads, Tied, planted
-
-
-def count(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
-
-
-def close(one: Tensor, other: Tensor, share: float) -> bool:
-    one, other = one.detach(), other.detach()
-    return float((one - other).abs().max()) <= share * float(one.abs().max())
+from tests.shrinking.zoo import ZOO, Heads, Tied, close, count, planted
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -283,15 +274,40 @@ def test_what_cannot_be_shrunk_is_refused(make: Any, example: Any, message: str)
         dashpot.shrink(make(), example)
 
 
-def test_sizes_in_the_code_are_refused_and_nothing_is_changed() -> None:
+def test_what_sizes_in_the_code_need_stays_and_the_line_is_told() -> None:
     model = Sizes()
     with torch.no_grad():
         model.conv.weight[1] = 0
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(ConflictError, match="sizes of its own"):
-        dashpot.shrink(model, torch.randn(2, 1, 6, 6))
+    found = dashpot.shrink(model, torch.randn(2, 1, 6, 6))
+    assert found.layers == {}
+    (reason,) = found.stayed
+    assert "test_shrink.py:" in reason
+    assert "`return self.head(self.conv(x).view(len(x), 4 * 16))`, has sizes of its own: write -1" in reason
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert model.training
+
+
+class Counts(nn.Module):
+    """A forward that fails where no operation is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x).relu()
+        if x.shape[-1] != 4:
+            raise ValueError("four are needed")
+        return self.head(x)
+
+
+def test_a_forward_that_fails_by_itself_is_refused() -> None:
+    model = Counts()
+    with torch.no_grad():
+        model.body.weight[1] = 0
+    with pytest.raises(ConflictError, match=r"fails with fewer units at test_shrink.py:.*four are"):
+        dashpot.shrink(model, torch.randn(2, 3))
 
 
 @pytest.mark.parametrize("norm", [parametrizations.spectral_norm, parametrizations.weight_norm])
@@ -355,7 +371,9 @@ def test_heads_stay_where_the_code_needs_all_of_them() -> None:
     found = dashpot.shrink(model, torch.randn(2, 5, 16))
     assert found.model.join.in_features == 16
     assert found.model.wide.out_features == 26
-    assert "attention" in found.stayed
+    (reason,) = found.stayed
+    assert "zoo.py:" in reason
+    assert "has sizes of its own: write -1" in reason
 
 
 def test_heads_of_transformers_leave() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +123,50 @@ class Tied(nn.Module):
         return self.head(self.body(self.embedding(x)).relu())
 
 
+class Groups(nn.Module):
+    """Two convolutions in four groups, with a shuffle between them whose sizes come from tensors."""
+
+    def __init__(self, shuffled: bool = False, padding: int = 0, width: int = 1) -> None:
+        super().__init__()
+        self.shuffled = shuffled
+        self.stem = nn.Conv2d(2, 16 * width, 1)
+        self.one = nn.Conv2d(16 * width, 24 * width, 3, groups=4, padding=padding)
+        self.two, self.head = nn.Conv2d(24 * width, 8, 1, groups=4), nn.Conv2d(8, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.one(self.stem(x).relu()).relu()
+        if self.shuffled:
+            x = x.unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2)
+        return self.head(self.two(x).relu())
+
+
+class Root(nn.Module):
+    """A stream of features normalized by their root of mean squares."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm, self.last = nn.Linear(4, 12), nn.RMSNorm(12, eps=1e-3), nn.RMSNorm(12)
+        self.wide, self.narrow, self.head = nn.Linear(12, 20), nn.Linear(20, 12), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.narrow(self.wide(self.norm(x)).relu())
+        return self.head(self.last(x))
+
+
+class Tagger(nn.Module):
+    """A recurrent layer between two linear ones."""
+
+    def __init__(self, kind: Any = nn.LSTM, inputs: int = 10, **options: Any) -> None:
+        super().__init__()
+        self.stem, self.layer = nn.Linear(3, inputs), kind(inputs, 12, batch_first=True, **options)
+        wide = options.get("proj_size", 12) * (2 if options.get("bidirectional") else 1)
+        self.head = nn.Linear(wide, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.stem(x).relu())[0])
+
+
 def perceptron() -> nn.Module:
     return nn.Sequential(
         *(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 14), nn.Tanh(), nn.Linear(14, 3))
@@ -137,6 +182,11 @@ ZOO: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "gated": (Gated, lambda: torch.randn(4, 8)),
     "attention": (Attention, lambda: torch.randint(30, (2, 7))),
     "encoder": (lambda: nn.TransformerEncoderLayer(16, 4, 64, batch_first=True), lambda: torch.randn(2, 5, 16)),
+    "in groups": (lambda: Groups(width=4), lambda: torch.randn(2, 2, 6, 6)),
+    "root": (Root, lambda: torch.randn(4, 4)),
+    "recurrent": (lambda: Tagger(inputs=16), lambda: torch.randn(2, 5, 3)),
+    "gated recurrent": (lambda: Tagger(nn.GRU, inputs=16), lambda: torch.randn(2, 5, 3)),
+    "recurrent both ways": (lambda: Tagger(inputs=16, bidirectional=True), lambda: torch.randn(2, 5, 3)),
     "ours for images": (lambda: nets.build("image", (3, 16, 16), 3), lambda: torch.rand(2, 3, 16, 16)),
     "ours with branches": (
         lambda: nets.build("image", (3, 16, 16), 3, residual=True, se=True),
@@ -189,3 +239,12 @@ class Heads(nn.Module):
         heads = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         x = x + self.join(heads)
         return x + self.narrow(functional.gelu(self.wide(x)))
+
+
+def count(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def close(one: Tensor, other: Tensor, share: float) -> bool:
+    one, other = one.detach(), other.detach()
+    return float((one - other).abs().max()) <= share * float(one.abs().max())

@@ -10,26 +10,30 @@ import torch
 from torch import Tensor
 
 from dashpot.shrinking.decide import OUTPUT, Analysis, Graph, decide
-from dashpot.shrinking.rules import elementwise, layers, moving, over
+from dashpot.shrinking.needs import Needs
+from dashpot.shrinking.rules import elementwise, features, layers, moving, over, recurrent
 from dashpot.shrinking.rules.registry import RULES, pinned, unknown
-from dashpot.shrinking.trace import Traced, module_of, operation_of
+from dashpot.shrinking.trace import Traced, kind_of, lines_of, module_of, operation_of
 from dashpot.shrinking.units import Units, spread
 from dashpot.shrinking.value import Step, Value, flat, mapped
 
-__all__ = ["Analysis", "analyse", "elementwise", "layers", "moving", "over"]
+__all__ = ["Analysis", "analyse", "elementwise", "features", "layers", "moving", "over", "recurrent"]
 """The files of rules are imported so that they register theirs."""
 INPUT = "input "
 """In front of the name of an input, of whose columns those that nobody reads may leave."""
 
 
-def analyse(traced: Traced, example: list[Any], *, drop: bool = False, heads: bool = True) -> Analysis:
+def analyse(
+    traced: Traced, example: list[Any], *, drop: bool = False, heads: bool = True, needs: Needs | None = None
+) -> Analysis:
     """What leaves a network, by its graph and the example's inputs in order.
 
     Args:
         drop: columns of inputs may leave, too; ``heads``: so may heads of attention.
+        needs: what lines of code with sizes of their own ask for.
     """
     with torch.no_grad():
-        graph = _forward(traced, example, drop, heads)
+        graph = _forward(traced, example, drop, heads, needs or Needs())
     with torch.enable_grad():  # also where the caller wants none
         _backward(graph)
     return decide(graph)
@@ -38,10 +42,10 @@ def analyse(traced: Traced, example: list[Any], *, drop: bool = False, heads: bo
 def graph_of(traced: Traced, example: list[Any]) -> Graph:
     """Every operation on the example, with its labels: which units there are, whatever the weights."""
     with torch.no_grad():
-        return _forward(traced, example, drop=False, heads=True)
+        return _forward(traced, example, drop=False, heads=True, needs=Needs())
 
 
-def _forward(traced: Traced, example: list[Any], drop: bool, heads: bool) -> Graph:
+def _forward(traced: Traced, example: list[Any], drop: bool, heads: bool, needs: Needs) -> Graph:
     """Every operation on the example, with labels and what varies."""
     graph, known = Graph(Units(heads)), {}
     shapes = {name: tensor.shape for name, tensor in traced.state.values()}
@@ -52,7 +56,7 @@ def _forward(traced: Traced, example: list[Any], drop: bool, heads: bool) -> Gra
         elif node.op == "output":
             graph.outputs = [leaf for leaf in flat(_read(node.args, known)) if isinstance(leaf, Value)]
         elif node.op == "call_function":
-            known[node] = _call(graph, node, known, shapes)
+            known[node] = _call(graph, node, known, shapes, needs)
         else:
             raise NotImplementedError(node.op)  # torch.export gives no other
         graph.values += [leaf for leaf in flat([known.get(node)]) if isinstance(leaf, Value)]
@@ -90,7 +94,7 @@ def _plain(args: Any) -> Any:
     return [_plain(part) for part in args] if isinstance(args, list) else args
 
 
-def _call(graph: Graph, node: Any, known: Mapping[Any, Any], shapes: Mapping[str, torch.Size]) -> Any:
+def _call(graph: Graph, node: Any, known: Mapping[Any, Any], shapes: Mapping[str, torch.Size], needs: Needs) -> Any:
     args, kwargs = _read(node.args, known), _read(node.kwargs, known)
     if node.target is operator.getitem:
         return args[0][args[1]]
@@ -99,11 +103,18 @@ def _call(graph: Graph, node: Any, known: Mapping[Any, Any], shapes: Mapping[str
     if not any(isinstance(leaf, Tensor) for leaf in flat([out])):
         return out
     step = Step(operation_of(node), node.target, args, kwargs, out, graph.units, dict(shapes), module_of(node))
+    step.kind, step.lines = kind_of(node), lines_of(node)
     values = step.tensors()
     if not values:  # made from nothing, such as torch.arange
         made = [Value(leaf, torch.zeros(leaf.shape, dtype=torch.bool), pinned(leaf)) for leaf in flat([out])]
         return made if isinstance(out, tuple | list) else made[0]
     RULES.get(step.operation, unknown)(step)
+    if step.kind == "MultiheadAttention" and step.operation == "linear":  # in front of its heads, and behind them
+        reason = f"{step.where or 'nn.MultiheadAttention'} takes all features of its inputs, and makes heads of all"
+        for value in step.tensors():
+            if value.name is None:
+                step.units.pin(value.label, reason)
+    needs.ask(step)
     graph.steps.append(step)
     return step.made if isinstance(out, tuple | list) else step.made[0]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dashpot.shrinking.rules.layers import Fold
+from dashpot.shrinking.limits import Grouped, Squares, differs
+from dashpot.shrinking.rules.fold import Fold
 from dashpot.shrinking.units import PINNED, Units, distinct
 from dashpot.shrinking.value import Step, Value
 
@@ -30,6 +31,8 @@ class Analysis:
             the share [inputs] of each other one's weights that is added to its own.
         reasons: why zero units stay, with how many there are.
         units: how many there are that may leave, and how many of them do.
+        grouped: of each convolution in groups, of which some leave, for each group that stays its columns that do.
+        norms: of each RMS norm's scale of which some leaves, the other eps, and what the scale is multiplied by.
     """
 
     kept: dict[str, dict[int, Tensor]]
@@ -37,6 +40,8 @@ class Analysis:
     carried: dict[str, tuple[int, int, Tensor]]
     reasons: dict[str, int]
     units: tuple[int, int]
+    grouped: dict[str, Tensor] = field(default_factory=dict)
+    norms: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass
@@ -79,7 +84,15 @@ def decide(graph: Graph) -> Analysis:
             reasons.setdefault(int(label), reason)
         return bool(len(fresh))
 
+    def lasting(labels: Tensor) -> Tensor:
+        return torch.from_numpy(stays[unit[labels.numpy()]])
+
     folds = [step.fold for step in graph.steps if step.fold is not None]
+    limits = [limit for step in graph.steps for limit in step.limits]
+    for name, count in Counter(limit.weight for limit in limits).items():
+        for limit in limits:
+            if count > 1 and limit.weight == name:
+                keep(limit.labels().numpy(), f"{limit.where} is used more than once")
     changed = True
     while changed:
         changed = False
@@ -89,10 +102,19 @@ def decide(graph: Graph) -> Analysis:
                 changed |= keep(labels[:1].numpy(), KEPT_ONE)
         for fold in folds:
             changed |= _unfoldable(fold, folds, unit, stays, keep)
+        for limit in limits:
+            for labels, reason in limit.back(lasting):
+                changed |= keep(labels.numpy(), reason)
         for value in graph.values:
             if value.name is None:
                 changed |= _uneven(value, unit, stays, keep)
-    return _found(graph, folds, unit, stays, varying, seen, reasons)
+    found = _found(graph, folds, unit, stays, varying, seen, reasons)
+    for limit in limits:
+        if isinstance(limit, Grouped) and (places := limit.places(lasting)) is not None:
+            found.grouped[limit.weight] = places
+        elif isinstance(limit, Squares) and (changes := limit.changed(lasting)) is not None:
+            found.norms[limit.weight] = changes
+    return found
 
 
 def _unfoldable(fold: Fold, folds: list[Fold], unit: np.ndarray, stays: np.ndarray, keep: Any) -> bool:
@@ -102,11 +124,13 @@ def _unfoldable(fold: Fold, folds: list[Fold], unit: np.ndarray, stays: np.ndarr
         return False
     lines, live = _lines(fold)
     nonzero = (lines != 0) & live
-    uneven = gone & ((_differs(lines) | (live != live[:1])) & nonzero.any(0)).any(0)
+    uneven = gone & ((differs(lines) | (live != live[:1])) & nonzero.any(0)).any(0)
     changed = False
     if bool(uneven.any()):
         changed |= keep(fold.labels[uneven].numpy(), f"its constant differs by position (read by {fold.where})")
     filled = gone & nonzero.any(0)
+    if fold.refuses and bool(filled.any()):
+        changed |= keep(fold.labels[filled].numpy(), fold.refuses)
     if fold.padded and bool(filled.any()) and _carrier(fold, stays, unit) is None:
         largest = int((lines[0].abs() * filled).argmax())
         changed |= keep(
@@ -124,13 +148,8 @@ def _carrier(fold: Fold, stays: np.ndarray, unit: np.ndarray) -> int | None:
     lines, _ = _lines(fold)
     varies = fold.source.varies.movedim(fold.axis, -1).reshape(lines.shape)
     lasting = torch.from_numpy(stays[unit[fold.labels.numpy()]])
-    able = lasting & ~varies.any(0) & ~_differs(lines).any(0) & (lines[0] != 0)
+    able = lasting & ~varies.any(0) & ~differs(lines).any(0) & (lines[0] != 0)
     return int((lines[0].abs() * able).argmax()) if bool(able.any()) else None
-
-
-def _differs(lines: Tensor) -> Tensor:
-    """Where a number is not that of the first place, but for rounding: weights of attention sum to one only so far."""
-    return (lines - lines[:1]).abs() > 32 * torch.finfo(lines.dtype).eps * lines[:1].abs()
 
 
 def _lines(fold: Fold) -> tuple[Tensor, Tensor]:
@@ -191,9 +210,10 @@ def _found(
             added[fold.weight] = (fold.bias, fold.matrix.double() @ constant.double())
     lost: dict[str, int] = defaultdict(int)
     all_units = {int(u) for labels in graph.units.axes.values() for u in np.unique(unit[labels.numpy()])} - {PINNED}
+    told = {int(unit[label]): reason for label, reason in graph.units.told.items()}
     for label in all_units:
-        if stays[label] and not varying[label] and seen[label]:
-            reason = reasons[label]
+        if stays[label] and seen[label] and (label in told or not varying[label]):
+            reason = told.get(label, reasons.get(label, OUTPUT))
             if reason != OUTPUT:
                 lost[reason] += 1
     leaves = sum(not stays[label] for label in all_units)

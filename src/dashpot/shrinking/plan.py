@@ -22,6 +22,8 @@ class Plan:
         kept: of each parameter and buffer of which something leaves, by axis, the places that stay, in order.
         biases: of layers that had none and have one now, the names.
         shared: for further names of a tensor its first one.
+        grouped: of weights of convolutions in groups, for each group that stays the places of the second axis that do.
+        eps: of RMS norms of which features left, by the module's name, their eps.
 
     Example:
         >>> import torch
@@ -34,11 +36,17 @@ class Plan:
     kept: Mapping[str, Mapping[int, Tensor]]
     biases: tuple[str, ...] = ()
     shared: Mapping[str, str] = field(default_factory=dict)
+    grouped: Mapping[str, Tensor] = field(default_factory=dict)
+    eps: Mapping[str, float] = field(default_factory=dict)
 
     def cut(self, name: str, tensor: Tensor) -> Tensor:
         """What stays of a tensor of that name's shape, such as a moment or an average of the parameter."""
         for axis, places in self.kept.get(self.shared.get(name, name), {}).items():
             tensor = tensor.index_select(axis, places.to(tensor.device))
+        groups = self.grouped.get(self.shared.get(name, name))
+        if groups is not None:
+            parts = zip(tensor.chunk(len(groups)), groups.to(tensor.device), strict=True)
+            tensor = torch.cat([part.index_select(1, places) for part, places in parts])
         return tensor
 
     def apply(self, model: nn.Module) -> None:
@@ -60,10 +68,13 @@ class Plan:
                 assert weight is not None
                 outputs = weight.shape[1 if isinstance(module, _ConvTransposeNd) else 0]
                 module.register_parameter("bias", nn.Parameter(weight.detach().new_zeros(outputs)))
-            _say_sizes(module)
+            _say_sizes(module, len(self.grouped.get(self.shared.get(prefix + "weight", prefix + "weight"), ())))
+            if name in self.eps and isinstance(module, nn.RMSNorm):
+                module.eps = self.eps[name]
 
     def _changes(self, name: str) -> bool:
-        return self.shared.get(name, name) in self.kept
+        name = self.shared.get(name, name)
+        return name in self.kept or name in self.grouped
 
     def carry(self, optimizer: torch.optim.Optimizer, before: nn.Module, after: nn.Module) -> torch.optim.Optimizer:
         """An optimizer of the small network that goes on where that of the large one is: settings, and of its state
@@ -117,6 +128,8 @@ class Plan:
             },
             "biases": list(self.biases),
             "shared": dict(self.shared),
+            "grouped": {name: [_ranges(places) for places in groups] for name, groups in self.grouped.items()},
+            "eps": dict(self.eps),
         }
 
     @classmethod
@@ -134,8 +147,13 @@ class Plan:
                 str(name): {int(axis): _places(ranges) for axis, ranges in axes.items()}
                 for name, axes in content["kept"].items()
             }
-            return cls(kept, tuple(map(str, content["biases"])), dict(content["shared"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            grouped = {
+                str(name): torch.stack([_places(ranges) for ranges in groups])
+                for name, groups in content.get("grouped", {}).items()
+            }
+            eps = {str(name): float(value) for name, value in content.get("eps", {}).items()}
+            return cls(kept, tuple(map(str, content["biases"])), dict(content["shared"]), grouped, eps)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise DataError(f"the plan of a shrunk network cannot be read: {error!r}.") from error
 
 
@@ -151,23 +169,38 @@ def _settings(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return {key: value for key, value in optimizer.defaults.items() if key in known}
 
 
-def _say_sizes(module: nn.Module) -> None:
-    """The attributes by which a layer says its sizes."""
+def _say_sizes(module: nn.Module, groups: int = 0) -> None:
+    """The attributes by which a layer says its sizes; ``groups``: of a convolution in groups that was cut."""
+    if isinstance(module, nn.RNNBase):
+        first, second = (module.get_parameter(f"weight_{name}_l0").shape for name in ("hh", "ih"))
+        module.hidden_size, module.input_size = first[0] // {"LSTM": 4, "GRU": 3}.get(module.mode, 1), second[1]
+        module._init_flat_weights()  # it keeps its parameters in a list, too
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor):
         return
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = weight.shape
     elif isinstance(module, _ConvNd):
-        if module.groups > 1 and module.groups == module.in_channels == module.out_channels:
+        moved = isinstance(module, _ConvTransposeNd)
+        if groups:
+            module.groups = groups
+            sizes = weight.shape[0], weight.shape[1] * groups
+            module.in_channels, module.out_channels = sizes if moved else sizes[::-1]
+        elif module.groups > 1 and module.groups == module.in_channels == module.out_channels:
             module.groups = module.in_channels = module.out_channels = weight.shape[0]
         elif module.groups == 1:
-            moved = isinstance(module, _ConvTransposeNd)
             module.in_channels, module.out_channels = weight.shape[1 - moved], weight.shape[0 + moved]
     elif isinstance(module, _NormBase):
         module.num_features = weight.shape[0]
+    elif isinstance(module, nn.GroupNorm):
+        each = module.num_channels // module.num_groups
+        module.num_channels, module.num_groups = weight.shape[0], weight.shape[0] // each
+    elif isinstance(module, nn.RMSNorm):
+        module.normalized_shape = tuple(weight.shape)
     elif isinstance(module, nn.Embedding):
         module.num_embeddings, module.embedding_dim = weight.shape
+    elif type(module).__name__ == "Conv1D" and hasattr(module, "nf"):  # of transformers, [inputs, outputs]
+        vars(module).update(nx=weight.shape[0], nf=weight.shape[1])
     elif isinstance(module, nn.PReLU):
         module.num_parameters = weight.numel()
 

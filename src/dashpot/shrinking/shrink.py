@@ -14,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.shrinking.analysis import INPUT, analyse
 from dashpot.shrinking.decide import Analysis
+from dashpot.shrinking.needs import Needs, SizesError
 from dashpot.shrinking.plan import Plan
-from dashpot.shrinking.trace import Traced, sharing, trace
+from dashpot.shrinking.trace import Traced, lines_of, sharing, trace
 from dashpot.shrinking.value import flat, mapped
 from dashpot.shrinking.verify import sliced, verified
 
@@ -83,14 +84,16 @@ def shrink(model: nn.Module, example_inputs: Any, *, inputs: str = "keep") -> Sh
 
     The graph of operations comes from ``torch.export``; the result is made of the same classes, so that it trains,
     saves and exports as the large one does. Outputs of both are compared on the example and on further inputs like it
-    in evaluation mode; where they differ by more than 1e-5 of the largest output (1e-6 in float64), or the forward
-    has sizes written in its code that no longer fit, nothing is made. The model given is never changed.
+    in evaluation mode; where they differ by more than 1e-5 of the largest output (1e-6 in float64), nothing is made.
+    Where sizes written in the forward's code no longer fit, such as in ``x.view(b, 8, 64)``, the units that such a line
+    needs stay, and ``stayed`` tells the line. The model given is never changed.
 
-    Layers: linear, convolutions (1-3 d, also transposed and depthwise), batch norm, embeddings, pooling, residual
-    sums, concatenations, splits, gates, and whatever acts on single elements. Whole heads of attention leave
-    where the module's code can do with fewer, as those of transformers can. Units in front of a layer norm, in
-    recurrent layers and in convolutions in groups stay, as does what an operation without a rule reads: ``stayed``
-    says so.
+    Layers: linear, convolutions (1-3 d, also transposed, depthwise and in groups, of which whole ones leave, or equal
+    numbers of each), batch, instance, group and RMS norm (fewer features with another eps and scale), embeddings,
+    pooling, residual sums, concatenations, splits, gates, and whatever acts on single elements. Hidden units of LSTM,
+    GRU and RNN of one layer and direction leave where they are always zero or unread, columns of inputs of all of
+    them. Whole heads of attention leave where the module's code can do with fewer, as those of transformers can.
+    Units in front of a layer norm stay, as does what an operation without a rule reads: ``stayed`` says so.
 
     Args:
         model: a network with exact zeros, such as :class:`~dashpot.GroupLasso` makes.
@@ -130,15 +133,19 @@ def shrink_exactly(
         if traced is None:
             traced = trace(copy.deepcopy(model).cpu(), *mapped((args, kwargs), _on_cpu))
         example = [leaf.cpu() if isinstance(leaf, Tensor) else leaf for leaf in flat((args, kwargs))]
-        for heads in (True, False):
-            found = analyse(traced, example, drop=drop, heads=heads)
+        needs, lines, heads = Needs(), [lines_of(node) for node in traced.nodes], True
+        while True:
+            found = analyse(traced, example, drop=drop, heads=heads, needs=needs)
             small, plan, columns = _cut(model, found)
             try:
                 error = verified(model, small, args, kwargs, traced.inputs, columns)
                 break
-            except ConflictError:
+            except ConflictError as failure:
+                if isinstance(failure, SizesError) and needs.learn(failure.lines, lines):
+                    continue  # what that line needs stays
                 if not heads:
                     raise  # with all heads it does not fit either
+                heads = False
     state, after = _tensors(model), _tensors(small)
     layers = {
         name: (tuple(tensor.shape), tuple(after[name].shape))
@@ -160,7 +167,11 @@ def _cut(model: nn.Module, found: Analysis) -> tuple[nn.Module, Plan, dict[str, 
     biases = tuple(weight.rpartition(".")[0] for weight, (bias, _) in found.folds.items() if bias is None)
     names = tuple(f"{name}.bias" if name else "bias" for name in biases)
     kept = {name: axes for name, axes in found.kept.items() if not name.startswith(INPUT)}
-    plan = Plan(kept, names, sharing(model))
+    eps = {weight.rpartition(".")[0]: eps for weight, (eps, _) in found.norms.items()}
+    plan = Plan(kept, names, sharing(model), found.grouped, eps)
+    with torch.no_grad():
+        for weight, (_, factor) in found.norms.items():
+            small.get_parameter(weight).mul_(factor)
     plan.apply(small)
     _fold(small, plan, found.folds)
     return small, plan, {name: axes[1] for name, axes in found.kept.items() if name.startswith(INPUT)}

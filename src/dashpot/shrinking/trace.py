@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,19 @@ def module_of(node: Any) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     names = [str(path) for path, _ in stack.values()]
     return names[-1] if names else ""
+
+
+def kind_of(node: Any) -> str:
+    """The class of the module that a node is of, such as ``"GroupNorm"``."""
+    stack = node.meta.get("nn_module_stack") or {}
+    kinds = [kind if isinstance(kind, str) else kind.__name__ for _, kind in stack.values()]
+    return kinds[-1].rpartition(".")[2] if kinds else ""
+
+
+def lines_of(node: Any) -> tuple[str, ...]:
+    """Where in the code a node is called, as ``"file:number"``, the outermost call first."""
+    found = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    return tuple(f"{file}:{number}" for file, number in found)
 
 
 def operation_of(node: Any) -> str:

@@ -21,15 +21,21 @@ class Units:
     count: int = 1
     pairs: list[Tensor] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
+    told: dict[int, str] = field(default_factory=dict)
+    """Why units that no input moves stay although they differ, such as from step to step."""
     axes: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     """Of each (parameter, axis) that was asked for, the label of each index."""
 
     def of_axis(self, name: str, axis: int, size: int) -> Tensor:
         """The labels of a parameter's axis, new ones the first time."""
         if (name, axis) not in self.axes:
-            self.axes[name, axis] = torch.arange(self.count, self.count + size)
-            self.count += size
+            self.axes[name, axis] = self.fresh(size)
         return self.axes[name, axis]
+
+    def fresh(self, size: int) -> Tensor:
+        """New labels, of no parameter's axis."""
+        self.count += size
+        return torch.arange(self.count - size, self.count)
 
     def join(self, one: Tensor, other: Tensor) -> None:
         """Labels of equal place are one unit."""
@@ -40,7 +46,8 @@ class Units:
     def pin(self, labels: Tensor, reason: str) -> None:
         """These stay."""
         for label in distinct(labels).tolist():
-            self.reasons.setdefault(label, reason)
+            if label != PINNED:  # which has a reason of its own
+                self.reasons.setdefault(label, reason)
 
     def components(self) -> np.ndarray:
         """The unit of each label, [labels]: the lowest label of it; ``PINNED`` for all that are joined with it."""

@@ -56,6 +56,9 @@ class Step:
         made: what it gives.
         flow: see :data:`Flow`.
         fold: where removed constants are put: None, or what says how.
+        limits: what it asks of the units that leave, see ``limits.py``.
+        kind: the class of the module, such as ``"GroupNorm"``.
+        lines: where in the code it is called, the outermost call first.
     """
 
     operation: str
@@ -70,6 +73,9 @@ class Step:
     made: list[Value] = field(default_factory=list)
     flow: Flow | None = None
     fold: Any = None
+    limits: list[Any] = field(default_factory=list)
+    kind: str = ""
+    lines: tuple[str, ...] = ()
 
     def arg(self, place: int, name: str, default: Any = None) -> Any:
         """An argument by place or name."""

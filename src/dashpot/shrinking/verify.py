@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from dashpot.core.errors import ConflictError
 from dashpot.shrinking.analysis import INPUT
+from dashpot.shrinking.needs import WAY_OUT, SizesError, said
 from dashpot.shrinking.value import flat, mapped
 
 TOLERANCE: Mapping[torch.dtype, float] = {torch.float64: 1e-6, torch.float32: 1e-5}
@@ -50,9 +52,12 @@ def verified(
                     cut = sliced(given[0], given[1], names, columns)
                     got = flat(_outputs(small(*cut[0], **cut[1])))
                 except Exception as error:  # whatever a forward raises where its sizes do not fit
-                    raise ConflictError(
+                    lines = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+                    what = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                    raise SizesError(
                         f"{type(model).__name__} cannot be shrunk: its forward, or a module of it, has sizes of its"
-                        f" own, and fails with fewer units: {str(error).strip().splitlines()[0]}"
+                        f" own, and fails with fewer units at {said(lines)}: {what}. In your own code, {WAY_OUT}.",
+                        lines,
                     ) from error
             for one, other in zip(wanted, got, strict=True):
                 if isinstance(one, Tensor):

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dashpot.shrinking.rules import grouped
+from dashpot.shrinking.rules.fold import Fold
 from dashpot.shrinking.rules.registry import pinned, rule, unknown
 from dashpot.shrinking.units import distinct, spread
 from dashpot.shrinking.value import Step, Value
 
+__all__ = ["Fold", "batched"]
 Call = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Where a layer reads, and how its bias takes what is the same for all inputs.
-
-    Attributes:
-        source: what it reads.
-        weight, bias: names; the bias None where there is none.
-        axis: of the source, and its ``labels`` there.
-        inputs: the axis of the weight that is inputs.
-        matrix: [outputs, inputs], the sum over places of the kernel.
-        padded: zeros are put around what it reads, so that a constant is none at the border.
-        outputs: labels of the outputs.
-        where: the module.
-    """
-
-    source: Value
-    weight: str
-    bias: str | None
-    axis: int
-    labels: Tensor
-    matrix: Tensor
-    padded: bool
-    inputs: int
-    where: str
 
 
 def _linear(step: Step, x: Value, w: Value, bias: Value | None, outputs: int, inputs: int) -> None:
@@ -113,7 +89,7 @@ TRANSPOSED: dict[str, Call] = {
 
 @rule(*CONVOLUTIONS, *TRANSPOSED)
 def convolution(step: Step) -> None:
-    """Plain and depthwise ones; of other groups all stay."""
+    """Plain and depthwise ones here; others in groups elsewhere."""
     x, w, bias = step.arg(0, "input"), step.arg(1, "weight"), step.arg(2, "bias")
     moved = step.operation in TRANSPOSED
     groups = step.arg(6, "groups", 1)
@@ -121,27 +97,15 @@ def convolution(step: Step) -> None:
         unknown(step)
         return
     channels, count = x.value.shape[1], step.out.shape[1]
-    depthwise = groups == channels == count and groups > 1
-    if groups > 1 and not depthwise:
-        for axis in (0, 1):
-            step.units.pin(step.units.of_axis(w.name, axis, w.value.shape[axis]), "a convolution in groups")
-        step.units.pin(x.label, "a convolution in groups")
-    out_axis, in_axis = (1, 0) if moved else (0, 1)
-    if groups > 1:
-        out_labels = step.units.of_axis(w.name, 0, w.value.shape[0])
-        if not depthwise:
-            out_labels = pinned(torch.empty(count))
-    else:
-        out_labels = step.units.of_axis(w.name, out_axis, w.value.shape[out_axis])
-    if bias is not None and groups > 1 and not depthwise:
-        step.pin(bias, "a convolution in groups")
-    elif bias is not None and not _bias(step, bias, out_labels):
+    if groups > 1 and not groups == channels == count:
+        grouped.convolution(step, x, w, bias, moved)
+        return
+    out_axis, in_axis = (1, 0) if moved and groups == 1 else (0, 1)
+    out_labels = step.units.of_axis(w.name, out_axis, w.value.shape[out_axis])
+    if bias is not None and not _bias(step, bias, out_labels):
         return
     here = distinct(x.label.movedim(1, -1).reshape(-1, channels), dim=0)
-    if depthwise:
-        step.units.join(here, out_labels)
-    elif groups == 1:
-        step.units.join(here, step.units.of_axis(w.name, in_axis, channels))
+    step.units.join(here, out_labels if groups > 1 else step.units.of_axis(w.name, in_axis, channels))
     used = (w.value != 0).float()
     call = {**CONVOLUTIONS, **TRANSPOSED}[step.operation]
     options = step.args[3:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from dashpot.shrinking.rules.registry import pinned, rule, unknown
-from dashpot.shrinking.units import along
-from dashpot.shrinking.value import Step
+from dashpot.shrinking.units import along, distinct
+from dashpot.shrinking.value import Step, Value
 
 POOLS = {
     **{f"max_pool{d}d": getattr(functional, f"avg_pool{d}d") for d in (1, 2, 3)},
@@ -54,8 +55,8 @@ def adaptive(step: Step) -> None:
     count = float(x.value.shape[2:].numel())
     label = x.label[:, :, *[slice(0, 1)] * (x.value.ndim - 2)]
     size = list(step.out.shape[2:])
-    call = ADAPTIVE[step.operation]
-    step.give(lambda mask: call(mask, size) * count, label.expand(step.out.shape), [x])
+    call, moved = ADAPTIVE[step.operation], _by_size(step, x, list(range(2, x.value.ndim)), False)
+    step.give(lambda mask: call(moved(mask), size) * count, label.expand(step.out.shape), [x])
 
 
 @rule("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_bilinear2d", "upsample_linear1d")
@@ -79,6 +80,25 @@ def _axes(step: Step, dims: Any, ndim: int) -> list[int]:
     return [d % ndim for d in (dims if isinstance(dims, tuple | list) else [dims])]
 
 
+def _by_size(step: Step, x: Value, axes: list[int], total: bool) -> Callable[[Tensor], Tensor]:
+    """Masks of what varies, forwards also with constants whose result depends on how many places there are: totals,
+    and whatever differs by place, such as at a border.
+    """
+    if not x.value.is_floating_point():
+        return lambda mask: mask
+    first = x.value
+    for d in axes:
+        first = first.narrow(d, 0, 1)
+    near = (x.value - first).abs() <= 32 * torch.finfo(x.value.dtype).eps * first.abs()
+    found = x.value != 0 if total else ~near.all(axes, keepdim=True).expand(x.value.shape)
+    found = found & ~x.varies
+    reason = (
+        f"its constant depends on the size of the inputs ({step.operation}{f' in {step.where}' * bool(step.where)})"
+    )
+    step.units.told.update(dict.fromkeys(distinct(x.label[found]).tolist(), reason))
+    return lambda mask: mask if mask.requires_grad else mask + found.float()
+
+
 @rule("mean", "sum", "amax", "amin", "std", "var", "prod", "norm", "linalg_vector_norm")
 def reduce(step: Step) -> None:
     """Over axes; units along these stay."""
@@ -98,7 +118,8 @@ def reduce(step: Step) -> None:
         label = label.narrow(d, 0, 1)
     if not keep:
         label = label.reshape([size for d, size in enumerate(label.shape) if d not in axes])
-    step.give(lambda mask: mask.sum(axes, keepdim=keep).reshape(step.out.shape), label, [x])
+    moved = _by_size(step, x, axes, step.operation in ("sum", "prod", "norm", "linalg_vector_norm"))
+    step.give(lambda mask: moved(mask).sum(axes, keepdim=keep).reshape(step.out.shape), label, [x])
 
 
 @rule("softmax", "log_softmax", "_softmax", "_log_softmax")
@@ -111,23 +132,6 @@ def softmax(step: Step) -> None:
     step.give(lambda mask: mask.sum(axis, keepdim=True).expand(mask.shape), x.label, [x])
 
 
-@rule("layer_norm", "rms_norm")
-def features_norm(step: Step) -> None:
-    """Over features, whose units stay: fewer of them have another mean."""
-    x = step.arg(0, "input")
-    axes = [x.value.ndim - 1 - k for k in range(len(step.arg(1, "normalized_shape")))]
-    for value in step.tensors():
-        step.pin(value, f"{step.operation} over units")
-    scale = step.arg(2, "weight")
-    used = None if scale is None else (scale.value != 0).float()
-
-    def flow(mask: Tensor) -> Tensor:
-        found = mask.sum(axes, keepdim=True).expand(mask.shape)
-        return found if used is None else found * used
-
-    step.give(flow, x.label, [x])
-
-
 @rule("scaled_dot_product_attention")
 def attention(step: Step) -> None:
     """Whole heads leave: a head's queries, keys and values are one unit, as far as modules can do with fewer heads."""
@@ -138,10 +142,15 @@ def attention(step: Step) -> None:
     if any(value.value.ndim == 4 and value.value.shape[1] > 1 for value in rest):  # a mask of each head
         whole = False
     label = pinned(step.out)
+    for value in rest:  # such as a bias of each head, by positions: the same for all inputs, and needed
+        step.pin(value, "a mask of attention")
     if whole:
         first = q.label[:1, :, :1, :1]
         for value in (q, k, v):
             step.units.join(first, value.label)
+            still = ~value.varies.any(2).any(0)  # [heads, features]
+            parts = first.reshape(-1)[still.any(1) & ~still.all(1)].tolist()
+            step.units.told.update(dict.fromkeys(parts, f"a part of a head stays (in {step.where or 'attention'})"))
         label = first.expand(step.out.shape)
     else:
         for value in (q, k, v):
