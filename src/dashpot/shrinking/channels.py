@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from dashpot.core.errors import ConflictError
 from dashpot.shrinking.analysis import INPUT, graph_of
-from dashpot.shrinking.costs import Cost, Measure, costs_of
+from dashpot.shrinking.buckets import Bucket, Part
+from dashpot.shrinking.costs import Cost, Measure, costs_of, factors_of
 from dashpot.shrinking.decide import Graph
 from dashpot.shrinking.likeness import begin_anew, known_by
 from dashpot.shrinking.shrink import shrink_exactly
@@ -32,58 +33,6 @@ KEPT = 32
 """Networks whose units are remembered: searches train the same one again and again."""
 TRIALS = 4
 """How often units that do not leave as expected are left out before the network is refused."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Of a parameter the places along an axis that make units, one for each unit of a bucket."""
-
-    name: str
-    axis: int
-    places: Tensor
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """Units that are made by the same parameters, so that their weights are the rows of one matrix.
-
-    Attributes:
-        start: the number of its first unit; the others follow.
-        parts: what makes them.
-    """
-
-    start: int
-    parts: tuple[Part, ...]
-
-    @property
-    def units(self) -> slice:
-        """Their numbers."""
-        return slice(self.start, self.start + len(self.parts[0].places))
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The parameters."""
-        return frozenset(part.name for part in self.parts)
-
-    def rows(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Of tensors of the parameters' shapes what belongs to each unit, [units, members]."""
-        found = []
-        for part in self.parts:
-            t = tensors[part.name]
-            chosen = t.index_select(part.axis, part.places.to(t.device)).movedim(part.axis, 0)
-            found.append(chosen.reshape(len(part.places), -1))
-        return torch.cat(found, 1)
-
-    def put(self, tensors: Mapping[str, Tensor], rows: Tensor) -> None:
-        """Write what :meth:`rows` gave into the tensors."""
-        at = 0
-        for part in self.parts:
-            t = tensors[part.name]
-            lying = t.movedim(part.axis, 0)
-            size = lying[0].numel()
-            own = rows[:, at : at + size].reshape(-1, *lying.shape[1:]).to(t)
-            t.index_copy_(part.axis, part.places.to(t.device), own.movedim(0, part.axis))
-            at += size
 
 
 @dataclass(frozen=True)
@@ -120,6 +69,15 @@ class Channels:
         return {bucket.start: sum(self.sizes[part.name, part.axis] for part in bucket.parts) for bucket in self.buckets}
 
     sizes: Mapping[tuple[str, int], int]
+    _weights: dict[Any, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def factors(self, measure: Measure, device: torch.device) -> Tensor:
+        """The weights of all units in a penalty while all are there, copied to a device once."""
+        if (measure, device) not in self._weights:
+            every = np.ones(self.count, bool)
+            found = factors_of(self.members, self.costs[measure].leaving(every))
+            self._weights[measure, device] = torch.from_numpy(found).to(device)
+        return self._weights[measure, device]
 
     @cached_property
     def layers_of(self) -> list[list[np.ndarray]]:
@@ -181,7 +139,7 @@ def channels_of(model: nn.Module, args: Any, kwargs: Any, trained: Collection[st
 
 
 def _found(twin: nn.Module, args: Any, kwargs: Any, trained: Collection[str]) -> Channels:
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.device("cpu"):
         begin_anew(twin)
         traced = trace(twin, args, kwargs)
         example = flat((args, kwargs))

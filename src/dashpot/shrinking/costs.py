@@ -78,6 +78,19 @@ class Cost:
         return found[:-1]
 
 
+def factors_of(members: np.ndarray, leaving: np.ndarray) -> np.ndarray:
+    """The weight of each unit in a penalty, [units]: what leaves with it, by the root of how many weights make it, so
+    that one whose cost is its own weights has the root of their number, as in a group lasso; on average over all
+    weights.
+
+    Args:
+        members: the weights that make each unit.
+        leaving: what leaves with each.
+    """
+    found: np.ndarray = leaving / np.sqrt(members) * (members.sum() / max(leaving.sum(), 1e-12))
+    return found
+
+
 def costs_of(
     twin: nn.Module, graph: Graph, ids: Mapping[tuple[str, int], np.ndarray], count: int, example: tuple[Any, Any]
 ) -> dict[Measure, Cost]:

@@ -218,4 +218,4 @@ def _ranges(places: Tensor) -> list[list[int]]:
 def _places(ranges: Any) -> Tensor:
     if any(len(pair) != 2 or not 0 <= pair[0] < pair[1] for pair in ranges):
         raise ConfigError("plan", "ranges [start, stop]", ranges)
-    return torch.cat([torch.arange(start, stop) for start, stop in ranges])
+    return torch.cat([torch.arange(start, stop, device="cpu") for start, stop in ranges])

@@ -129,7 +129,7 @@ def shrink_exactly(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, drop: bool = False, traced: Traced | None = None
 ) -> Shrunk:
     """:func:`shrink` with the arguments of the network's forward, and its graph where that is known."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.device("cpu"):  # masks and labels are there, whatever the default device is
         if traced is None:
             traced = trace(copy.deepcopy(model).cpu(), *mapped((args, kwargs), _on_cpu))
         example = [leaf.cpu() if isinstance(leaf, Tensor) else leaf for leaf in flat((args, kwargs))]

@@ -29,6 +29,7 @@ from dashpot.search.racing.trial import TrainingBudget, Trial
 from dashpot.search.racing.worker import remembered
 from dashpot.search.setup import Setup
 from dashpot.search.storage.study import Store
+from dashpot.techniques.penalties.compress import Compress
 
 FINALISTS = 6
 """Complete candidates that are trained on all folds and may enter the final model."""
@@ -160,6 +161,9 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         made = final_network(setup, setup.whole, training, store, choice.chosen.candidate, made, race)
     elif config.ensemble == "refit":
         made = ensemble.refit(task, training, setup.pool, choice, made)
+    inside = {number for number, _ in made.members}
+    if any(isinstance(t, Compress) for r in finalists if r.number in inside for t in r.candidate.recipe):
+        setup.note("what Compress made zero is still in the final networks; `dashpot shrink RUN` takes it out.")
     steps = store.count("steps")
     made = replace(made, text=f"{made.text}; {how}") if how else made
     predictor = made.network if tta is None else tta.network(made.network, tested.targets_of(task), unit=unit).eval()

@@ -6,12 +6,10 @@ import math
 from dataclasses import field
 from typing import Annotated, Literal
 
-import torch
-
 from dashpot.core.fields.domains import Choice, Range
 from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView, Params
-from dashpot.techniques.penalties.on_channels import Matrices, OnChannels, channel_prox, factors_of
+from dashpot.techniques.penalties.on_channels import Matrices, OnChannels, channel_prox
 from dashpot.techniques.penalties.proximal import Scaling
 from dashpot.techniques.penalties.step_rules import demand_known
 
@@ -61,7 +59,7 @@ class ChannelLasso(OnChannels):
     When not to use it: where a size is asked for, use :class:`Compress`, which finds the strength.
     """
 
-    summary = "shrinks all that makes a unit; whole units become exact zeros and can leave"
+    summary = "shrinks all that makes a unit; whole units become zeros and can leave"
 
     strength: Annotated[float, Range(0.0, math.inf, search=(1e-6, 1e-1), log=True, off=0.0)] = field(
         default=1e-4, kw_only=False
@@ -78,9 +76,7 @@ class ChannelLasso(OnChannels):
         if not self.strength:
             return
         channels = self.channels(ctx)
-        cost = channels.costs[self.cost]
-        every = torch.ones(channels.count, dtype=torch.bool).numpy()
-        factors = torch.from_numpy(factors_of(channels, cost.leaving(every)))
         now = Matrices(channels, params, ctx.optimizer, self.scaling == "adaptive")
         for bucket, rows, steps in zip(now.buckets, now.rows, now.steps, strict=True):
-            now.put(bucket, channel_prox(rows, steps, self.strength, factors[bucket.units].to(rows)))
+            factors = channels.factors(self.cost, rows.device)[bucket.units].to(rows.dtype)
+            now.put(bucket, channel_prox(rows, steps, self.strength, factors))

@@ -18,7 +18,7 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.technique import State
 from dashpot.shrinking.channels import Channels
-from dashpot.shrinking.costs import Cost
+from dashpot.shrinking.costs import Cost, factors_of
 from dashpot.techniques.penalties.decay import OF_COMPUTED
 from dashpot.techniques.penalties.on_channels import (
     BESIDE,
@@ -26,7 +26,6 @@ from dashpot.techniques.penalties.on_channels import (
     Matrices,
     OnChannels,
     channel_prox,
-    factors_of,
     vanishing_strength,
 )
 from dashpot.techniques.penalties.step_rules import knows_step
@@ -104,7 +103,7 @@ class Compress(OnChannels):
     plan).
 
     When not to use it: for runs of a few hundred steps, in which units are gone before they have learned; a net built
-    that small trains faster.
+    that small trains faster. On a GPU each step waits until it is known how near to zero units are.
     """
 
     summary = "makes units exactly zero until the network has the size asked for"
@@ -256,7 +255,7 @@ class Way:
         if self._of != len(self.gone):
             leaving = self.cost.leaving(self.there)
             # What costs nothing, such as multiply-adds of a layer of none, weighs a little all the same.
-            self.factors = factors_of(channels, np.maximum(leaving, 1e-3 * leaving.max()))
+            self.factors = factors_of(channels.members, np.maximum(leaving, 1e-3 * leaving.max()))
             self._of = len(self.gone)
 
     def without(self, unit: int) -> float:

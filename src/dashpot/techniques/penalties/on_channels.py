@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,7 +17,8 @@ from dashpot.core.running.conflicts import PROXIMAL
 from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.technique import Handle, Technique
-from dashpot.shrinking.channels import Bucket, Channels, channels_of
+from dashpot.shrinking.buckets import Bucket
+from dashpot.shrinking.channels import Channels, channels_of
 from dashpot.shrinking.value import flat, mapped
 from dashpot.techniques.penalties.decay import OF_COMPUTED
 from dashpot.techniques.penalties.groups import group_threshold
@@ -177,14 +177,6 @@ class Matrices:
 
 def _wide(rows: Tensor) -> Tensor:
     return rows.float() if rows.dtype in HALF else rows
-
-
-def factors_of(channels: Channels, leaving: np.ndarray) -> np.ndarray:
-    """The weight of each unit, [units]: what leaves with it, by the root of how many weights make it, so that one whose
-    cost is its own weights has the root of their number, as in a group lasso; on average over all weights.
-    """
-    found: np.ndarray = leaving / np.sqrt(channels.members) * (channels.members.sum() / max(leaving.sum(), 1e-12))
-    return found
 
 
 _found: weakref.WeakKeyDictionary[Context, Channels] = weakref.WeakKeyDictionary()
