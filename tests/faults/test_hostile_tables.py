@@ -14,7 +14,7 @@ import pytest
 import typer
 
 import dashpot
-from dashpot.cli import fit, predict, tune
+from dashpot.cli import fit, predict, robust, tune
 from tests.faults.hostile import HostileTable, hostile_table
 from tests.faults.hostile_frames import hostile_frame
 
@@ -30,6 +30,18 @@ def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take most of the time, and depend on numbers that are compared elsewhere."""
     monkeypatch.setattr("dashpot.report.fit.curves.curves_figure", lambda *_, **__: None)
     monkeypatch.setattr("dashpot.report.tune.figures.tune_figures", lambda *_, **__: {})
+    monkeypatch.setattr("dashpot.report.robustness.figure.robustness_figure", lambda found, stem: (stem, stem))
+
+
+@pytest.fixture(autouse=True)
+def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command only tells of a failure in what it reports beside the training; here it is one."""
+    part = robust.robustness_part
+
+    def strict(*arguments: Any, note: object, **options: Any) -> Any:
+        return part(*arguments, note=pytest.fail, **options)
+
+    monkeypatch.setattr(robust, "robustness_part", strict)
 
 
 @pytest.fixture

@@ -86,7 +86,8 @@ class Columns:
 def of_tables(columns: Columns, x: Tensor) -> list[Corruption]:
     """Of features [n, features], whose numbers deviate as those of ``x`` do."""
     where = torch.tensor(columns.numeric, dtype=torch.long)
-    middle, spread = x[:, where].double().mean(dim=0), x[:, where].double().std(dim=0, unbiased=False)
+    middle = x[:, where].double().mean(dim=0)
+    spread = (x[:, where].double() - middle).square().mean(dim=0).sqrt()  # torch's own warns where there is no column
 
     def numbers(change: Callable[[Tensor, torch.Generator], Tensor]) -> Callable[[Tensor, int], Tensor]:
         def changed(x: Tensor, key: int) -> Tensor:
