@@ -51,9 +51,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Vectors are kept in a folder of each test's own."""
     monkeypatch.setattr("dashpot.texts.feature_store.folder", lambda: tmp_path / "cache" / "dashpot")
     store_of.cache_clear()
-    yield
+    yield tmp_path / "cache"
     store_of.cache_clear()

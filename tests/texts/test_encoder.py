@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from dashpot.texts import transformer
 from dashpot.texts.encoder import Encoder, encoder_of
 from dashpot.texts.feature_store import FeatureStore, store_of
 from dashpot.texts.path_options import path_and_options
+from tests import encoders as tiny
 from tests.encoders import tiny_encoder
 
 pytest.importorskip("transformers", reason="the extra dashpot[transformers]")
@@ -24,17 +24,7 @@ pytest.importorskip("transformers", reason="the extra dashpot[transformers]")
 TEXTS = ["the film was great", "", "awful", "so so so zzz films!", "THE FILM was great", "\ud800 a\x00 ‏film 很好"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_encoder(tmp_path_factory.mktemp("encoder") / "bert")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr("dashpot.texts.feature_store.folder", lambda: tmp_path / "cache" / "dashpot")
-    store_of.cache_clear()
-    yield tmp_path / "cache"
-    store_of.cache_clear()
+folder, cache = tiny.folder, tiny.cache
 
 
 def by_hand(folder: Path, text: str, pool: str, length: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dashpot.shrinking.limits import Grouped, Whole
 from dashpot.shrinking.rules.fold import Fold
-from dashpot.shrinking.rules.registry import rule, unknown
+from dashpot.shrinking.rules.registry import joined, rule, unknown
 from dashpot.shrinking.units import along, distinct, spread
 from dashpot.shrinking.value import Step, Value
 
@@ -33,12 +33,8 @@ def convolution(step: Step, x: Value, w: Value, bias: Value | None, moved: bool)
         out = step.units.fresh(outputs)
     else:
         out = rows
-    if bias is not None:
-        own = step.axis(bias, 0) if bias.name is not None and bias.value.ndim == 1 else None
-        if own is None:
-            unknown(step, f"{step.operation} with a bias that is computed")
-            return
-        step.units.join(own, out)
+    if not joined(step, out, [bias], "a bias that is"):
+        return
     first, second = (there, out) if moved else (out, there)
     step.limits.append(Grouped(w.name, step.where, first.reshape(groups, -1), second.reshape(groups, -1)))
     used = (w.value != 0).to(torch.float32)
@@ -77,7 +73,7 @@ def group_norm(step: Step) -> None:
     channels = x.value.shape[1]
     there = channels_of(step, x)
     out = step.units.fresh(channels)
-    if not _beside(step, out, (scale, shift)):
+    if not joined(step, out, (scale, shift)):
         return
     step.limits.append(Whole(str(scale.name), step.where, there.reshape(groups, -1), out.reshape(groups, -1)))
     used = (scale.value != 0).float().reshape(1, channels, *[1] * (x.value.ndim - 2))
@@ -96,7 +92,7 @@ def instance_norm(step: Step) -> None:
     if any(d >= 2 for d in along(x.label)) or x.name is not None or scale is None:
         unknown(step, None if scale is not None else "instance_norm without a scale says its channels nowhere")
         return
-    if not _beside(step, channels_of(step, x), (scale, shift, *rest)):
+    if not joined(step, channels_of(step, x), (scale, shift, *rest)):
         return
     used = (scale.value != 0).float().reshape(1, -1, *[1] * (x.value.ndim - 2))
     places = list(range(2, x.value.ndim))
@@ -110,15 +106,3 @@ def instance_norm(step: Step) -> None:
 
 def _affine(step: Step, place: int) -> tuple[Value | None, Value | None]:
     return step.arg(place, "weight"), step.arg(place + 1, "bias")
-
-
-def _beside(step: Step, there: Tensor, parts: tuple[Value | None, ...]) -> bool:
-    """Join the labels of vectors [channels]; whether that can be done."""
-    for part in parts:
-        if part is not None:
-            own = step.axis(part, 0) if part.name is not None and part.value.ndim == 1 else None
-            if own is None or len(own) != len(there):
-                unknown(step, f"{step.operation} with numbers that are computed")
-                return False
-            step.units.join(there, own)
-    return True

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from dashpot.shrinking.rules import grouped
 from dashpot.shrinking.rules.fold import Fold
-from dashpot.shrinking.rules.registry import pinned, rule, unknown
+from dashpot.shrinking.rules.registry import joined, pinned, rule, unknown
 from dashpot.shrinking.units import distinct, spread
 from dashpot.shrinking.value import Step, Value
 
@@ -28,21 +28,12 @@ def _linear(step: Step, x: Value, w: Value, bias: Value | None, outputs: int, in
     matrix = w.value if outputs == 0 else w.value.t()
     here = distinct(x.label.reshape(-1, x.label.shape[-1]), dim=0)
     step.units.join(here, in_labels)
-    if bias is not None and not _bias(step, bias, out_labels):
+    if not joined(step, out_labels, [bias], "a bias that is"):
         return
     used = (matrix != 0).float()
     step.give(lambda mask: mask @ used.T, spread(out_labels, step.out.shape, -1), [x])
     name = None if bias is None else bias.name
     step.fold = Fold(x, str(w.name), name, -1, in_labels, matrix, False, inputs, step.where)
-
-
-def _bias(step: Step, bias: Value, out_labels: Tensor) -> bool:
-    own = step.axis(bias, 0) if bias.name is not None and bias.value.ndim == 1 else None
-    if own is None or len(own) != len(out_labels):
-        unknown(step, f"{step.operation} with a bias that is computed")
-        return False
-    step.units.join(own, out_labels)
-    return True
 
 
 @rule("linear")
@@ -102,7 +93,7 @@ def convolution(step: Step) -> None:
         return
     out_axis, in_axis = (1, 0) if moved and groups == 1 else (0, 1)
     out_labels = step.units.of_axis(w.name, out_axis, w.value.shape[out_axis])
-    if bias is not None and not _bias(step, bias, out_labels):
+    if not joined(step, out_labels, [bias], "a bias that is"):
         return
     here = distinct(x.label.movedim(1, -1).reshape(-1, channels), dim=0)
     step.units.join(here, out_labels if groups > 1 else step.units.of_axis(w.name, in_axis, channels))
@@ -140,13 +131,8 @@ def batch_norm(step: Step) -> None:
         return
     channels = x.value.shape[1]
     here = distinct(x.label.movedim(1, -1).reshape(-1, channels), dim=0)
-    for part in rest:
-        if isinstance(part, Value):
-            own = step.axis(part, 0) if part.name is not None else None
-            if own is None:
-                unknown(step, "batch_norm with numbers that are computed")
-                return
-            step.units.join(here, own)
+    if not joined(step, here, rest):
+        return
     scale = rest[0]
     used = torch.ones(channels) if scale is None else (scale.value != 0).float()
     shape = [1, -1, *[1] * (x.value.ndim - 2)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dashpot.shrinking.units import PINNED
-from dashpot.shrinking.value import Step
+from dashpot.shrinking.value import Step, Value
 
 Rule = Callable[[Step], None]
 RULES: dict[str, Rule] = {}
@@ -44,3 +44,22 @@ def unknown(step: Step, why: str | None = None) -> None:
 def pinned(out: Tensor) -> Tensor:
     """Labels of what stays."""
     return torch.full((1,) * out.ndim, PINNED).expand(out.shape)
+
+
+def joined(step: Step, there: Tensor, parts: Iterable[Any], told: str = "numbers that are") -> bool:
+    """Make one unit of each label and its place in vectors of the network's own, such as a bias or a norm's scale;
+    where a vector is computed, all that the step reads stays.
+
+    Args:
+        there: labels [..., channels].
+        parts: vectors [channels]; what is no value, such as a bias that is None, is passed over.
+        told: what they are, for the reason.
+    """
+    for part in parts:
+        if isinstance(part, Value):
+            own = step.axis(part, 0) if part.name is not None and part.value.ndim == 1 else None
+            if own is None or len(own) != there.shape[-1]:
+                unknown(step, f"{step.operation} with {told} computed")
+                return False
+            step.units.join(there, own)
+    return True
