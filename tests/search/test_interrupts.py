@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,30 @@ def test_an_interrupt_that_a_library_dropped_is_raised_again_once() -> None:
         interrupts.handled()
         interrupts.check()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupt_in_a_destructor_is_not_lost_and_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    class Pressed:
+        def __del__(self) -> None:
+            press()
+
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError("another mistake")
+
+    # Not pytest's, which collects what it is told and says nothing.
+    before, sys.unraisablehook = sys.unraisablehook, sys.__unraisablehook__
+    try:
+        with Interrupts() as interrupts:
+            Pressed()
+            assert capsys.readouterr().err == ""
+            with pytest.raises(KeyboardInterrupt):
+                interrupts.check()
+            Broken()
+            assert "another mistake" in capsys.readouterr().err
+        assert sys.unraisablehook is sys.__unraisablehook__
+    finally:
+        sys.unraisablehook = before
 
 
 def test_a_handler_of_other_code_stays() -> None:
