@@ -32,7 +32,7 @@ ROOMS = [
     ["population"],
     ["comparison", "sparsity"],
     ["search"],
-    ["estimators"],
+    ["estimators", "integrations"],
     ["cli"],
 ]
 # Modules that show the rooms' contents by family; nothing imports them.

@@ -30,6 +30,7 @@ def plain_optimizer(optimizer: Any) -> Optimizer:
     Raises:
         ConfigError: there is no torch optimizer in it.
     """
+    refuse_keras(optimizer)
     found, innermost, seen = optimizer, None, set[int]()
     while found is not None and id(found) not in seen:
         seen.add(id(found))
@@ -42,6 +43,23 @@ def plain_optimizer(optimizer: Any) -> Optimizer:
             f"{type(optimizer).__module__}.{type(optimizer).__name__}",
         )
     return innermost
+
+
+def refuse_keras(*held: Any) -> None:
+    """Refuse optimizers and layers of Keras: its kernels are (in, out), and its embeddings would count as weights.
+
+    Raises:
+        ConfigError: one of them is.
+    """
+    for one in held:
+        home = next((c.__module__ for c in type(one).__mro__ if c.__module__.split(".")[0] == "keras"), None)
+        if home is not None:
+            raise ConfigError(
+                "what is attached to",
+                "a torch.nn.Module and a torch.optim.Optimizer",
+                f"{home}.{type(one).__name__}",
+                "Keras is not supported: build the network of torch.nn's layers, and train it with torch's optimizers.",
+            )
 
 
 def this_rank() -> int:

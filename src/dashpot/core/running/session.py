@@ -15,7 +15,7 @@ from dashpot.core.fields.domains import check_whole
 from dashpot.core.points import Scores, Verdict
 from dashpot.core.requires import check_modality
 from dashpot.core.running.acting import Acting
-from dashpot.core.running.attach import Mark, Techniques, plain_optimizer, this_rank
+from dashpot.core.running.attach import Mark, Techniques, plain_optimizer, refuse_keras, this_rank
 from dashpot.core.running.batch import Batch, make_batch
 from dashpot.core.running.criteria import Criterion
 from dashpot.core.running.modes import evaluating, holding
@@ -78,6 +78,7 @@ class Session:
         check_modality(modality)
         plain = plain_optimizer(optimizer)
         view = ModelView(model, plain)
+        refuse_keras(*view.modules.values())
         Mark.refuse(view)
         self.recipe = recipe
         self.run = Run(view, plain, seed, self.snapshot, this_rank(), classes, targets, ignore_index, modality)
@@ -209,9 +210,10 @@ class Session:
         self._acting.remove()
         self._closed = True
 
-    def export(self) -> nn.Module:
-        """A deep copy of the model with its final weights and without hooks, in evaluation mode."""
-        return self._acting.plain_copy(self.view, {} if self._finished else self._acting.final()).eval()
+    def export(self, *, final: bool = True) -> nn.Module:
+        """A deep copy of the model with its final weights (or those that evaluation sees now), in evaluation mode."""
+        chosen = {} if self._finished else self._acting.final() if final else self._acting.averaged()
+        return self._acting.plain_copy(self.view, chosen).eval()
 
     def plan(self) -> str:
         """Which technique acts where, on how many parameters, in the order in which they act."""

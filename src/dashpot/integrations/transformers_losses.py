@@ -1,0 +1,58 @@
+"""The losses that Transformers' models take by themselves, per sample, and what the Trainer knows of its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from dashpot.core.errors import ConfigError
+
+IGNORED = -100
+"""The label of a position that counts nothing, throughout Transformers."""
+
+
+def columns(dataset: Any) -> set[str]:
+    """The names in a row, where the data can be asked without work."""
+    if getattr(dataset, "column_names", None):
+        return set(dataset.column_names)
+    try:
+        row = dataset[0]
+    except (TypeError, KeyError, IndexError, NotImplementedError):
+        return set()
+    return set(row) if isinstance(row, Mapping) else set()
+
+
+def counts_items(trainer: Any) -> bool:
+    """Whether the Trainer divides by the items of all micro-batches of a step."""
+    return bool(trainer.model_accepts_loss_kwargs or trainer.compute_loss_func is not None)
+
+
+def own_criterion(trainer: Any, labels: Any) -> Callable[[Any, Any], Tensor]:
+    """The loss that Transformers' models take by themselves."""
+    if not isinstance(labels, Tensor):
+        raise ConfigError("labels", "one tensor", type(labels).__name__, "Pass criterion= for others.")
+    if not labels.is_floating_point():
+        return nn.CrossEntropyLoss(ignore_index=IGNORED)
+    many = getattr(getattr(base(trainer), "config", None), "problem_type", None) == "multi_label_classification"
+    return nn.BCEWithLogitsLoss() if many else nn.MSELoss()
+
+
+def laid_out(trainer: Any, logits: Tensor, y: Any) -> tuple[Tensor, Any]:
+    """Outputs with classes on axis 1, as torch's losses take them, and the labels that belong to them."""
+    if not isinstance(y, Tensor) or y.is_floating_point():
+        single = isinstance(y, Tensor) and logits.ndim == y.ndim + 1 and logits.shape[-1] == 1
+        return (logits.squeeze(-1) if single else logits), y
+    if logits.ndim != y.ndim + 1 or y.ndim < 2:
+        return logits, y
+    if type(base(trainer)).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
+        logits, y = logits[..., :-1, :], y[..., 1:]
+    return logits.movedim(-1, 1), y
+
+
+def base(trainer: Any) -> Any:
+    """The model under wrappers and adapters."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    return getattr(model, "get_base_model", lambda: model)()
