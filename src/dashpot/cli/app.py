@@ -46,6 +46,7 @@ def main() -> None:
         inspect,
         path,
         predict,
+        report,
         robustness,
         show_augment,
         shrink,
@@ -53,7 +54,8 @@ def main() -> None:
         tune,
     )
 
-    commands = (tune, fit, predict, compare, path, robustness, inspect, shrink, show_augment, augment_text, techniques)
+    looks = (report, robustness, inspect, shrink, show_augment, augment_text, techniques)
+    commands = (tune, fit, predict, compare, path, *looks)
     for module in commands:
         module.register(app)
     warnings.showwarning = _show_warning

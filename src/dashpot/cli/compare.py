@@ -62,6 +62,7 @@ def compare(
     from dashpot.data import load_problem
     from dashpot.report.compare.figures import compare_figure
     from dashpot.report.compare.table import compare_table, notes
+    from dashpot.runs.page import write_run_page
     from dashpot.runs.saved import discarded_unless_started, next_folder, open_folder, write_json
 
     chosen = read_recipe(recipe, with_)
@@ -89,6 +90,7 @@ def compare(
             console.print(line, markup=False, highlight=False)
         png, _ = compare_figure(record, folder / "compare")
         typer.echo(f"figure: {png}")
+        typer.echo(f"page: {write_run_page(folder)}")
 
     try:
         with discarded_unless_started(folder):

@@ -88,6 +88,7 @@ def fit(
     from dashpot.report.robustness.lines import robustness_lines
     from dashpot.runs.flip_choice import flips_that_help
     from dashpot.runs.judged import judged_rows
+    from dashpot.runs.page import write_run_page
     from dashpot.runs.saved import (
         discarded_unless_started,
         next_folder,
@@ -195,7 +196,13 @@ def fit(
         diverged=result.diverged,
         seconds=time.perf_counter() - started,
         seed=seed,
-        data={"name": problem.name, "rows": problem.n, "fingerprint": problem.fingerprint},
+        data={
+            "name": problem.name,
+            "rows": problem.n,
+            "fingerprint": problem.fingerprint,
+            **({"file": data.name} if data is not None else {}),
+            **({"target": target} if target else {}),
+        },
         versions=versions(),
         machine=machine(),
         images=answers.to_dict() if answers is not None else {},
@@ -207,6 +214,7 @@ def fit(
     figures |= image_figures(answers, folder, problem.name) if answers is not None else {}
     figures |= recipe_figure(chosen, prepared, split.train, folder, problem.name, seed)
     words = "" if result.diverged else text_report(folder, problem, prepared, split, result.predictor)
+    page = write_run_page(folder)
     result.raise_if_diverged()
     if averaging is not None and not auto:
         said = f"predictions are the mean over {averaging.versions} versions of each image: {averaging}"
@@ -223,6 +231,7 @@ def fit(
         typer.echo(f"words that count, of a linear model (and the surest mistakes, in {folder}):\n{words}")
     if figures:
         typer.echo("figures: " + ", ".join(str(png) for png, _ in figures.values()))
+    typer.echo(f"page: {page}")
 
 
 def _print(plan: str, measured: dict[str, dict[str, float]], zeros: float, folder: str, task: str) -> None:

@@ -71,6 +71,7 @@ def path(
     from dashpot.core.native import tell
     from dashpot.data import load_problem
     from dashpot.report.path.figure import path_figure
+    from dashpot.runs.page import write_run_page
     from dashpot.runs.saved import next_folder, open_folder, write_json
     from dashpot.sparsity.path import run_path
     from dashpot.sparsity.selection import check_technique, selected_features
@@ -141,7 +142,7 @@ def path(
             highlight=False,
         )
     png, _ = path_figure(record, folder / "path")
-    typer.echo(f"figure: {png}")
+    typer.echo(f"figure: {png}\npage: {write_run_page(folder)}")
 
 
 def _rows(n: int) -> np.ndarray:

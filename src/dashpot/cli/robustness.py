@@ -38,6 +38,7 @@ def robustness(
 ) -> None:
     """Score RUN as its inputs get worse in five strengths: noise, missing values, blur, typing errors and others."""
     from dashpot.comparison.robustness import robustness as measured
+    from dashpot.runs.page import write_run_page
     from dashpot.runs.saved import next_folder, open_folder, write_json
 
     models = {str(run): run} if beside is None else {str(beside): beside, str(run): run}
@@ -46,4 +47,4 @@ def robustness(
     write_json(folder / result.record.FILE, result.record.to_dict())
     figure, _ = result.plot(folder / "robustness")
     typer.echo(result.summary())
-    typer.echo(f"\nsaved in {folder}; figure: {figure}")
+    typer.echo(f"\nsaved in {folder}; figure: {figure}, page: {write_run_page(folder)}")

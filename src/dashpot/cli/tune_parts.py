@@ -21,6 +21,7 @@ def show(record: Any, figures: list[str], folder: Path) -> None:
     from rich.console import Console
 
     from dashpot.report.tune.table import print_report
+    from dashpot.runs.page import write_run_page
     from dashpot.runs.text_report import TABLE, TextAnswers
 
     console = Console() if sys.stdout.isatty() else Console(width=110)
@@ -32,6 +33,7 @@ def show(record: Any, figures: list[str], folder: Path) -> None:
             f"{shown}{'all words and ' if found.words and not words else ''}the surest mistakes: {folder / TABLE}"
         )
     typer.echo("figures: " + ", ".join(figures))
+    typer.echo(f"page: {write_run_page(folder)}")
     typer.echo(f"saved in {folder}: `dashpot predict {folder} DATA --out predictions.csv` uses the model")
 
 

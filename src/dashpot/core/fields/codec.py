@@ -40,9 +40,11 @@ def parse(text: str) -> Technique:
     return technique
 
 
-def to_text(recipe: Recipe | Technique) -> str:
-    """The command-line text of a technique or a recipe, every field spelled out."""
-    return " | ".join(_text.write(technique) for technique in Recipe.coerce(recipe))
+def to_text(recipe: Recipe | Technique, full: bool = True) -> str:
+    """The command-line text of a technique or a recipe, every field spelled out, or only those that differ from their
+    defaults.
+    """
+    return " | ".join(_text.write(technique, full) for technique in Recipe.coerce(recipe))
 
 
 def to_dict(recipe: Recipe | Technique) -> dict[str, Any]:

@@ -126,9 +126,13 @@ def split_recipe(text: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
-def write(technique: Any) -> str:
-    """The text of a technique, every field spelled out."""
-    pairs = [f"{name}={quoted(str(plain(getattr(technique, name))), ',|')}" for name in technique.fields()]
+def write(technique: Any, full: bool = True) -> str:
+    """The text of a technique, every field spelled out, or only those that differ from their defaults."""
+    pairs = [
+        f"{name}={quoted(str(plain(getattr(technique, name))), ',|')}"
+        for name, spec in technique.fields().items()
+        if full or getattr(technique, name) != spec.default
+    ]
     return str(technique.name) + (":" + ",".join(pairs) if pairs else "")
 
 

@@ -57,7 +57,7 @@ def draw_path(record: PathRecord | Mapping[str, Any]) -> Figure:
 
     record = PathRecord.of(record)
 
-    lines = _lines(record)
+    lines = coefficient_lines(record)
     heights = [1.25, 1.0, 1.6][: 3 if lines else 2]
     with figure_style():
         figure = Figure(figsize=(10.5, 0.9 + 1.95 * sum(heights)), layout=layout())
@@ -179,7 +179,7 @@ def _coefficients(axes: Axes, record: PathRecord, lines: Sequence[tuple[str, np.
     axes.axhline(0, color=INK, linewidth=0.8, zorder=1)
     _title(axes, "coefficients", 6)
     low, high = axes.get_ylim()
-    for y, (end, name, colour) in zip(_apart([end for end, _, _ in ends], (high - low) * 0.075), ends, strict=True):
+    for y, (end, name, colour) in zip(apart([end for end, _, _ in ends], (high - low) * 0.075), ends, strict=True):
         axes.annotate(
             wrap(name, 18, 1),
             (1.0, end),
@@ -195,11 +195,11 @@ def _coefficients(axes: Axes, record: PathRecord, lines: Sequence[tuple[str, np.
         )
 
 
-def _apart(wanted: Sequence[float], gap: float) -> list[float]:
+def apart(wanted: Sequence[float], gap: float) -> list[float]:
     """Places for labels, at least ``gap`` apart, in the order of ``wanted`` and as near to it as pushing away from
     their middle allows.
 
-    >>> _apart([0.0, 0.5, 5.0], 1.0)
+    >>> apart([0.0, 0.5, 5.0], 1.0)
     [-0.25, 0.75, 5.0]
     """
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
@@ -217,7 +217,7 @@ def _apart(wanted: Sequence[float], gap: float) -> list[float]:
     return places
 
 
-def _lines(record: PathRecord) -> list[tuple[str, np.ndarray]]:
+def coefficient_lines(record: PathRecord) -> list[tuple[str, np.ndarray]]:
     """The largest coefficient paths with their names, largest first; of two mirrored outputs (two classes) the second
     one's.
     """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dashpot.report.path.figure import _apart
+from dashpot.report.path.figure import apart
 from dashpot.report.style import INK, clean, figure_style, layout, save
 from dashpot.report.tune.axes import COLOURS, GRID, LIGHT, emphasis, empty, finish, scale_y, score_limits
 from dashpot.report.tune.effects import draw_contributions, draw_importance
@@ -201,7 +201,7 @@ def _names(axes: Axes, marked: Sequence[RankedTrial], digits: int) -> None:
     """
     to_axes = axes.transScale + axes.transLimits
     ends = [min(max(float(to_axes.transform((c.history[-1][0], c.history[-1][1]))[1]), 0.0), 1.0) for c in marked]
-    places = _apart(ends, 0.115)
+    places = apart(ends, 0.115)
     shift = max(0.0, 0.03 - min(places, default=0.03)) - max(0.0, max(places, default=0.0) - 0.97)
     for candidate, end, place in zip(marked, ends, places, strict=True):
         colour, _, _ = emphasis(candidate)

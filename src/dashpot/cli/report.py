@@ -1,0 +1,41 @@
+"""``dashpot report``: the page of a run, or of several side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="report")(report)
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of `dashpot tune`, fit, compare, path or robustness."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="By default report.html in RUN, or here for several.")
+    ] = None,
+) -> None:
+    """Write one page that shows all that a run found, or several runs of fit and tune side by side."""
+    from dashpot.core.errors import ConfigError, StorageError
+    from dashpot.report.page.several import several_page
+    from dashpot.report.page.write import FILE, write_page
+    from dashpot.runs.page import side_of, write_run_page
+
+    for run in runs:
+        if not run.is_dir():
+            raise StorageError(
+                f"RUN must be the folder of a run; {run} {'is a file' if run.exists() else 'does not exist'}."
+            )
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise ConfigError("--out", "a file in a folder that exists", str(out), "Such as --out report.html.")
+    if len(runs) == 1:
+        typer.echo(f"page: {write_run_page(runs[0], out=out)}")
+    else:
+        typer.echo(f"page: {write_page(several_page([side_of(run) for run in runs]), out or Path(FILE))}")

@@ -1,0 +1,1 @@
+"""``report.html``: what a command found as one page that needs nothing but itself."""

@@ -1,0 +1,160 @@
+"""Sections that several pages have: environment, robustness, weights, mistakes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dashpot.core.digits import digits
+from dashpot.report.page.blocks import Block, Chart, Charts, Picture, Section, Table, Words
+from dashpot.report.page.lines import Series, line_chart
+from dashpot.report.page.matrix import MOST, matrix_chart
+from dashpot.report.page.svg import Scale, box, drawing, line, text
+from dashpot.report.robustness.lines import robustness_lines
+from dashpot.report.robustness.record import RobustnessRecord
+from dashpot.report.style import METRICS
+from dashpot.report.tune.axes import number_text
+from dashpot.report.tune.stats import percent
+
+
+def label(name: str) -> str:
+    """A score's name as people write it."""
+    return METRICS.get(name, name.replace("_", " "))
+
+
+def score_rows(scores: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A row for each part of the data, a column for each score."""
+    names = list(dict.fromkeys(name for row in scores.values() for name in row))
+    rows = [[part, *(_number(row.get(name)) for name in names)] for part, row in scores.items()]
+    return Table(("rows", *map(label, names)), rows, "Scores by part of the data")
+
+
+def robustness_section(record: Mapping[str, Any]) -> Section:
+    """A line for each model under each corruption."""
+    if not record:
+        return Section("Robustness", ())
+    found = RobustnessRecord.of(record)
+    charts = []
+    for name, unit in found.units.items():
+        series = [
+            Series(
+                [(0, clean)] + [(c.strength, c.mean) for c in found.curve(model, name)],
+                "abc"[i % 3],
+                band=[
+                    (c.strength, c.low, c.high)
+                    for c in found.curve(model, name)
+                    if c.low is not None and c.high is not None
+                ],
+                label=model if len(found.clean) > 1 else "",
+            )
+            for i, (model, clean) in enumerate(found.clean.items())
+        ]
+        charts += [
+            Chart(
+                line_chart(
+                    series,
+                    f"{label(found.metric)} under {name}",
+                    "strength",
+                    label(found.metric),
+                    log_y=False,
+                    width=370,
+                    height=240,
+                ),
+                name,
+                f"in {unit}",
+            )
+        ]
+    blocks: list[Block] = [Words(robustness_lines(record))] if len(found.clean) == 1 else []
+    note = f"Strength 0: the inputs as they are. Bands: 95 % intervals over {found.draws} draws."
+    return Section("Robustness", [*blocks, Charts(charts, note)] if charts else blocks)
+
+
+def weights_section(layers: Sequence[Mapping[str, Any]]) -> Section:
+    """How the weights of each layer are distributed, and how many are exactly zero."""
+    if not layers:
+        return Section("Weights", ())
+    rows = [
+        [
+            str(found["name"]),
+            f"{int(found['values']):,}",
+            f"{int(found['zeros']):,}",
+            percent(found["zeros"] / found["values"]) if found["values"] else "",
+        ]
+        for found in layers
+    ]
+    charts = [Chart(_histogram(found), str(found["name"])) for found in layers[:12] if found.get("counts")]
+    blocks: list[Block] = [Table(("layer", "weights", "exactly zero", "share"), rows, "Exact zeros by layer", first=14)]
+    return Section("Weights", [*blocks, Charts(charts, "Weights that are not zero.")] if charts else blocks)
+
+
+def _histogram(found: Mapping[str, Any]) -> Any:
+    counts, edges = [float(c) for c in found["counts"]], [float(e) for e in found["edges"]]
+    x, most = Scale(edges[0], edges[-1], 12, 358), max(counts) or 1.0
+    parts = [
+        box(x(low), 130 - 112 * count / most, x(high) - x(low) - 0.5, 112 * count / most, "bar")
+        for count, low, high in zip(counts, edges, edges[1:], strict=False)
+    ]
+    parts += [line(12, 130, 358, 130, "axis")]
+    parts += [text(x(v), 148, number_text(v), "tick", "middle") for v in x.ticks(4)]
+    return drawing(parts, f"Distribution of the weights of {found['name']}", 370, 156)
+
+
+def answers_section(images: Mapping[str, Any], texts: Mapping[str, Any], pictures: Sequence[Picture]) -> Section:
+    """The confusion matrix, and the most confident mistakes."""
+    blocks: list[Block] = []
+    classes, counts = [str(c) for c in images.get("classes") or ()], images.get("confusion")
+    if classes and counts and len(classes) <= MOST:
+        blocks += [
+            Chart(
+                matrix_chart(counts, classes, "Confusion matrix"),
+                "Confusion matrix",
+                "Test rows; shades: shares of a row.",
+            )
+        ]
+    elif classes and counts:
+        pairs = sorted(
+            (
+                (float(counts[i][j]), a, b)
+                for i, a in enumerate(classes)
+                for j, b in enumerate(classes)
+                if i != j and counts[i][j]
+            ),
+            reverse=True,
+        )
+        rows = [[a, b, number_text(n)] for n, a, b in pairs[:60]]
+        blocks += [Table(("true", "predicted", "rows"), rows, "The most frequent confusions", first=20)]
+    blocks += pictures
+    mistakes = [*(texts.get("mistakes") or ()), *(() if texts else images.get("mistakes") or ())]
+    if mistakes:
+        names = [
+            name for name in ("row", "text", "truth", "predicted", "probability") if any(name in m for m in mistakes)
+        ]
+        rows = [
+            [_number(m.get(name)) if name == "probability" else str(m.get(name, "")) for name in names]
+            for m in mistakes
+        ]
+        blocks += [Table(names, rows, "The most confident mistakes on test rows", first=12)]
+    words = texts.get("words") or {}
+    if words:
+        rows = [
+            [str(name), ", ".join(str(w[0] if isinstance(w, list | tuple) else w) for w in found)]
+            for name, found in (words.items() if isinstance(words, Mapping) else words)
+        ]
+        blocks += [Table(("class", "words"), rows, f"Words that count for each class, of {texts.get('source', '')}")]
+    return Section("Mistakes", blocks)
+
+
+def environment_section(data: Mapping[str, Any], versions: Mapping[str, Any], machine: Mapping[str, Any]) -> Section:
+    """Data, versions and machine."""
+    groups: dict[str, Mapping[str, Any]] = defaultdict(dict, {"data": data, "versions": versions, "machine": machine})
+    rows = [
+        [f"{group}: {name}", "none" if value is None else str(value)]
+        for group, own in groups.items()
+        for name, value in own.items()
+    ]
+    return Section("Data and environment", [Table(("", ""), rows, first=60)] if rows else ())
+
+
+def _number(value: Any) -> str:
+    return digits(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else str(value or "")

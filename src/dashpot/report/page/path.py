@@ -1,0 +1,151 @@
+"""The page of a regularization path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dashpot.core.digits import digits
+from dashpot.report.page.blocks import Block, Chart, Charts, Page, Section, Table
+from dashpot.report.page.common import environment_section, label
+from dashpot.report.page.lines import Series, line_chart
+from dashpot.report.page.source import Source, next_commands
+from dashpot.report.path.figure import coefficient_lines
+from dashpot.report.path.record import PathRecord
+from dashpot.report.tune.stats import percent
+from dashpot.report.tune.words import duration
+
+NAMED = 8
+"""Coefficients with a name in the drawing: the largest."""
+
+
+def path_page(record: PathRecord | Mapping[str, Any], source: Source | None = None) -> Page:
+    """Score, zeros and features kept at each strength.
+
+    Args:
+        record: of a path, or the content of its path.json.
+        source: what is known beside it.
+
+    Raises:
+        DataError: no such record.
+    """
+    record = PathRecord.of(record)
+    data = {
+        name: getattr(record, name)
+        for name in ("technique", "dataset", "task", "network", "rows", "features", "folds", "seed")
+    }
+    sections = [
+        Section("Along the strengths", _curves(record)),
+        Section("Coefficients", _coefficients(record)),
+        Section("Features kept", _features(record)),
+        Section("All strengths", [_table(record)]),
+        Section("What to do next", [next_commands(source or Source(), "path")]),
+        environment_section({k: v for k, v in data.items() if v is not None}, {}, {}),
+    ]
+    return Page(
+        f"{record.dataset or 'Data'}: the path of {record.technique.partition(':')[0]}", _summary(record), sections
+    )
+
+
+def _summary(record: PathRecord) -> list[str]:
+    asked = (
+        f"Asked: the strength of {record.technique.partition(':')[0]} on {record.rows:,} rows with"
+        f" {record.features:,} features, over {record.folds} folds and {len(record.strengths)} strengths"
+        f" ({duration(record.seconds)})."
+    )
+    one, best = record.one_se, record.best
+    score = record.score[one]
+    value = f", {label(record.metric)} {digits(score)}" if score is not None else ""
+    found = (
+        f"Found: strength {record.strengths[one]:.3g} keeps {record.selected[one]:,} of {record.features:,}"
+        f" features{value}; the lowest loss is at {record.strengths[best]:.3g} with {record.selected[best]:,}."
+    )
+    error = record.loss_se[best]
+    spread = f" (standard error of the loss there {digits(error)})" if error is not None else ""
+    return [
+        asked,
+        found,
+        f"How sure: the first is the strongest penalty within one standard error of the best{spread}.",
+    ]
+
+
+def _curves(record: PathRecord) -> list[Block]:
+    order = sorted(range(len(record.strengths)), key=lambda i: record.strengths[i])
+
+    def chart(name: str, values: list[float | None], errors: list[float | None] | None = None) -> Chart:
+        points = [(record.strengths[i], v) for i in order if (v := values[i]) is not None]
+        band = [
+            (record.strengths[i], v - e, v + e)
+            for i in order
+            if errors and (v := values[i]) is not None and (e := errors[i]) is not None
+        ]
+        marks = [
+            Series([(record.strengths[i], v)], kind, words)
+            for i, kind, words in ((record.best, "baseline", ""), (record.one_se, "chosen", ""))
+            if (v := values[i]) is not None
+        ]
+        svg = line_chart(
+            [Series(points, "a", band=band), *marks],
+            f"{name} by strength",
+            "strength",
+            name,
+            log_x=True,
+            log_y=False,
+            width=370,
+            height=250,
+        )
+        return Chart(svg, name, keys=(("chosen", "one-standard-error choice"), ("baseline", "lowest loss")))
+
+    charts = [
+        chart(f"{label(record.metric)} on held-out rows", record.score, record.score_se),
+        chart("loss on held-out rows", record.loss, record.loss_se),
+        chart("features kept", [float(v) for v in record.selected]),
+        chart("share of exact zeros", list(record.zeros)),
+    ]
+    return [Charts(charts, "Bands: one standard error over the folds.")]
+
+
+def _coefficients(record: PathRecord) -> list[Block]:
+    lines = coefficient_lines(record)
+    if not lines:
+        return []
+    # Strengths fall along the record: labels stand at the weak end, where the coefficients are largest.
+    series = [
+        Series(
+            list(zip(record.strengths, map(float, values), strict=True)),
+            "abc"[i % 3] if i < NAMED else "pruned",
+            name if i < NAMED else "",
+        )
+        for i, (name, values) in reversed(list(enumerate(lines)))
+    ]
+    title = "Coefficients of the linear model"
+    svg = line_chart(series, title, "strength", "coefficient", log_x=True, log_y=False, falling=True, height=420)
+    return [Chart(svg, title, f"The {len(lines)} largest; the penalty weakens to the right.")]
+
+
+def _features(record: PathRecord) -> list[Block]:
+    if not record.coefficients:
+        return []
+    names = [str(record.feature_names[column]) for column in record.coefficients[record.one_se]["columns"]]
+    shares = record.stability or {}
+    rows = [[name, *([percent(shares[name]) if name in shares else ""] if shares else [])] for name in names]
+    head = ("feature", "chosen from halves of the rows") if shares else ("feature",)
+    return [Table(head, rows, f"The {len(rows):,} features of the one-standard-error choice", first=40)] if rows else []
+
+
+def _table(record: PathRecord) -> Table:
+    def number(value: float | None) -> str:
+        return "" if value is None else digits(value)
+
+    rows = [
+        [
+            f"{s:.4g}",
+            number(record.loss[i]),
+            number(record.score[i]),
+            f"{record.selected[i]:,}",
+            percent(record.zeros[i]),
+        ]
+        for i, s in enumerate(record.strengths)
+    ]
+    head = ("strength", "loss", label(record.metric), "features kept", "exact zeros")
+    return Table(head, rows, "From strong to weak", "", frozenset({record.one_se}), 15, sortable=True)

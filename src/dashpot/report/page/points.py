@@ -1,0 +1,79 @@
+"""Marks in a plane: scores against a setting, held-out against training scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from dashpot.report.page.svg import Scale, axes, dot, drawing, fitted, line, text
+from dashpot.report.tune.axes import number_text
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mark.
+
+    Attributes:
+        x: a number, or the name of a value that is none.
+        y: its height.
+        kind: how it looks.
+        key: what it says when it is pointed at.
+    """
+
+    x: float | str
+    y: float
+    kind: str = ""
+    key: str = ""
+
+
+def point_chart(
+    points: Sequence[Point],
+    title: str,
+    x_name: str,
+    y_name: str,
+    *,
+    limits: tuple[float, float] | None = None,
+    log_x: bool | None = None,
+    equal: bool = False,
+    width: float = 370,
+    height: float = 260,
+) -> Markup:
+    """All marks; names that are no numbers stand beside each other along x.
+
+    Args:
+        limits: of y; marks beyond stay at the edge.
+        log_x: whether x is logarithmic; None: where the values spread far.
+        equal: draw the line of equal values.
+    """
+    y = Scale.around(limits or [p.y for p in points], height - 48, 30)
+    numbers = [p.x for p in points if not isinstance(p.x, str)]
+    if len(numbers) == len(points):
+        x = Scale.around(numbers, 64, width - 12, log=log_x)
+        parts = [axes(x, y, x_name, y_name, x_ticks=max(3, int(width / 90)), y_ticks=5)]
+        if equal:
+            both = [value for value in (*numbers, *(p.y for p in points)) if x.low <= value <= x.high]
+            both = [value for value in both if y.low <= value <= y.high]
+            if both:
+                parts += [line(x(min(both)), y(min(both)), x(max(both)), y(max(both)), "zero")]
+        parts += [dot(x(float(p.x)), y(p.y), f"dot {p.kind}", p.key, 3.5) for p in points]
+        return drawing(parts, title, width, height)
+    return drawing(_named(points, y, x_name, y_name, width), title, width, height)
+
+
+def _named(points: Sequence[Point], y: Scale, x_name: str, y_name: str, width: float) -> list[Markup]:
+    names = sorted({str(p.x) for p in points})
+    room = (width - 76) / len(names)
+    parts = [line(64, y(v), width - 12, y(v), "grid") for v in y.ticks(5)]
+    parts += [text(56, y(v) + 4, number_text(v), "tick", "end") for v in y.ticks(5)]
+    parts += [text(4, y.end - 12, y_name + (", log scale" if y.log else ""), "name")]
+    parts += [text((64 + width - 12) / 2, y.start + 38, x_name, "name", "middle")]
+    for i, name in enumerate(names):
+        middle, own = 64 + room * (i + 0.5), [p for p in points if str(p.x) == name]
+        parts += [text(middle, y.start + 18, fitted(name, max(3, int(room / 7))), "tick", "middle")]
+        for k, p in enumerate(own):
+            # Side by side, in a fixed order that fills the room evenly.
+            place = middle + (k * 0.618034 % 1 - 0.5) * 0.7 * room
+            parts += [dot(place, y(p.y), f"dot {p.kind}", p.key, 3.5)]
+    return parts

@@ -1,0 +1,96 @@
+"""What a page knows beside the record: the run's folder as it was typed, its recipe, its weights, its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dashpot.core.fields import codec
+from dashpot.core.recipe import Recipe
+from dashpot.report.page.blocks import Copy, Picture
+
+
+@dataclass(frozen=True)
+class Source:
+    """Beside the record.
+
+    Attributes:
+        run: the folder, as a command takes it.
+        data: the file that the run was made from, without the folders above it; "" for the digits.
+        target: the column.
+        recipe: of the model; None where it has none.
+        layers: of the weights, as the content of an inspect.json.
+        pictures: figures that only exist as pixels.
+        texts: the content of a texts.json.
+    """
+
+    run: str = "RUN"
+    data: str = ""
+    target: str = ""
+    recipe: Recipe | None = None
+    layers: Sequence[Mapping[str, Any]] = ()
+    pictures: Sequence[Picture] = ()
+    texts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shown_data(self) -> str:
+        """The data as a command takes it."""
+        from shlex import quote
+
+        return (quote(self.data) + (f" --target {quote(self.target)}" if self.target else "")) if self.data else ""
+
+
+def recipe_copies(source: Source) -> list[Copy]:
+    """The recipe as Python, TOML and a command; nothing without one."""
+    if source.recipe is None:
+        return []
+    recipe, text = source.recipe, codec.to_text(source.recipe, full=False)
+    command = f"dashpot fit {source.shown_data}".rstrip() + (f" --with {_quoted(text)}" if text else "")
+    return [
+        Copy(
+            (
+                ("Python", python_text(recipe)),
+                ("TOML", codec.dumps(recipe)),
+                ("command line", command),
+            )
+        )
+    ]
+
+
+def python_text(recipe: Recipe) -> str:
+    """The recipe as a program that attaches it.
+
+    >>> import dashpot
+    >>> print(python_text(dashpot.Recipe((dashpot.L1(1e-4),))))
+    import dashpot
+    <BLANKLINE>
+    recipe = dashpot.Recipe.coerce("l1:strength=0.0001")
+    session = recipe.attach(model, optimizer)
+    """
+    text = codec.to_text(recipe, full=False)
+    made = f'dashpot.Recipe.coerce("{_escaped(text)}")' if text else "dashpot.Recipe()"
+    return f"import dashpot\n\nrecipe = {made}\nsession = recipe.attach(model, optimizer)"
+
+
+def next_commands(source: Source, command: str) -> Copy:
+    """What one does next with a run, as commands that can be typed."""
+    from shlex import quote
+
+    run, data = quote(source.run), quote(source.data) if source.data else ""
+    every = [("predict", f"dashpot predict {run} {data}".rstrip() + " --out predictions.csv")]
+    every += [("go on, for longer", f"dashpot tune --resume {run} --budget 10min")] if command == "tune" else []
+    every += [("look at the weights", f"dashpot inspect {run}")]
+    every += [("robustness", f"dashpot robustness {run} {data}".rstrip())]
+    page = ("make this page again", f"dashpot report {run}")
+    return Copy((*every, page) if command in ("tune", "fit") else (page,))
+
+
+def _quoted(text: str) -> str:
+    from shlex import quote
+
+    return quote(text)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,64 @@
+"""From a page to one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from dashpot.core.files import write_atomic
+from dashpot.report.page.blocks import Page
+
+FILE = "report.html"
+
+
+def render(page: Page) -> str:
+    """The page as HTML. Everything in it is escaped but the drawings, whose words are."""
+    sections = [section for section in page.sections if section.blocks]
+    return str(
+        _template().render(page=page, sections=sections, css=_own("page.css"), js=_own("page.js"), tips=_tips(page))
+    )
+
+
+def write_page(page: Page, path: str | Path) -> Path:
+    """Write the page as a whole.
+
+    Raises:
+        StorageError: it could not be written; what stood there before is untouched.
+    """
+    path = Path(path)
+    write_atomic(path, render(page).encode("utf-8", errors="replace"))
+    return path
+
+
+def _tips(page: Page) -> Markup:
+    """JSON that cannot end the element it stands in."""
+    text = json.dumps({key: list(lines) for key, lines in page.tips.items()}, ensure_ascii=False)
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _own(name: str) -> Markup:
+    return Markup(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _template() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["numeric"] = _numeric
+    return environment.from_string(str(_own("page.html")))
+
+
+def _numeric(cell: str) -> bool:
+    """Whether a cell of a table is a number, perhaps with its interval or unit.
+
+    >>> _numeric("+0.01 [-0.02, 0.04]"), _numeric("12,345"), _numeric("3 %"), _numeric("L1"), _numeric("")
+    (True, True, True, False, False)
+    """
+    bare = cell.lstrip("+-\N{MINUS SIGN}")
+    return bare[:1].isdigit() and not any(letter.isalpha() and letter != "e" for letter in cell)

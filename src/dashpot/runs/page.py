@@ -1,0 +1,177 @@
+"""The page of a run, from the files in its folder."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dashpot.core.errors import DashpotError, StorageError
+from dashpot.core.fields import codec
+from dashpot.core.recipe import Recipe
+from dashpot.report.compare.record import CompareRecord
+from dashpot.report.fit.record import FitRecord
+from dashpot.report.page.blocks import Page, Picture
+from dashpot.report.page.compare import compare_page
+from dashpot.report.page.fit import fit_page
+from dashpot.report.page.path import path_page
+from dashpot.report.page.robust import robustness_page
+from dashpot.report.page.several import Side
+from dashpot.report.page.source import Source
+from dashpot.report.page.tune import tune_page
+from dashpot.report.page.write import FILE, write_page
+from dashpot.report.path.record import PathRecord
+from dashpot.report.robustness.record import RobustnessRecord
+from dashpot.report.tune.record import TuneRecord
+from dashpot.report.tune.stats import by_role, ranked
+from dashpot.runs.saved import MODEL, RECIPE
+from dashpot.runs.text_report import FILE as TEXTS
+from dashpot.runs.weights import layers_of
+
+TUNE = "report.json"
+PICTURES = {"mistakes.png": "The most confident mistakes: images of the test rows with what the model said"}
+SMALL = 400_000
+"""Pictures with more bytes stay out of the page, which is to be below a megabyte."""
+
+
+def write_run_page(folder: Path, *, data: str = "", target: str = "", out: Path | None = None) -> Path:
+    """Write ``report.html`` into the folder of a run, or to ``out``.
+
+    Args:
+        data, target: the file and the column as one types them, where the folder does not know them.
+
+    Raises:
+        StorageError: no run, a damaged one, or a file that cannot be written.
+    """
+    return write_page(run_page(folder, data=data, target=target), out or folder / FILE)
+
+
+def run_page(folder: Path, *, data: str = "", target: str = "") -> Page:
+    """The page of the run in a folder.
+
+    Raises:
+        StorageError: no run is in it, or a damaged one.
+    """
+    kind, record = record_of(folder)
+    source = _source(folder, record, data, target, weights=kind in ("fit", "tune"))
+    if isinstance(record, FitRecord):
+        return fit_page(record, _history(folder), source)
+    if isinstance(record, TuneRecord):
+        return tune_page(record, source)
+    if isinstance(record, CompareRecord):
+        return compare_page(record, source)
+    return path_page(record, source) if isinstance(record, PathRecord) else robustness_page(record, source)
+
+
+Any_ = TuneRecord | FitRecord | CompareRecord | PathRecord | RobustnessRecord
+READ: Mapping[str, tuple[str, Callable[[Any], Any_]]] = {
+    TUNE: ("tune", TuneRecord.from_dict),
+    FitRecord.FILE: ("fit", FitRecord.from_dict),
+    CompareRecord.FILE: ("compare", CompareRecord.from_dict),
+    PathRecord.FILE: ("path", PathRecord.from_dict),
+    RobustnessRecord.FILE: ("robustness", RobustnessRecord.from_dict),
+}
+
+
+def record_of(folder: Path) -> tuple[str, Any_]:
+    """The command that made a run, and its record.
+
+    Raises:
+        StorageError: there is none, or it cannot be read.
+    """
+    for name, (kind, read) in READ.items():
+        try:
+            text = (folder / name).read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise StorageError(f"{folder / name} cannot be read: {error}. Check its rights.") from error
+        try:
+            return kind, read(json.loads(text))
+        except DashpotError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StorageError(f"{folder / name} is damaged: {error}. Run `dashpot {kind}` again.") from error
+    names = ", ".join(READ)
+    began = (folder / "tune.json").exists() or (folder / RECIPE).exists()
+    way = "It was not finished: go on with --resume." if began else "Name the folder that --out was given."
+    raise StorageError(f"RUN must be the folder of a run, with one of {names}; {folder} has none. {way}")
+
+
+def side_of(folder: Path) -> Side:
+    """A run for the page of several.
+
+    Raises:
+        StorageError: no run, a damaged one, or one without test scores.
+    """
+    kind, record = record_of(folder)
+    if isinstance(record, TuneRecord):
+        chosen = by_role(ranked(record), "chosen")
+        recipe = (chosen.recipe if chosen else "") or "no technique"
+        return Side(shown(folder), kind, record.dataset, recipe, record.test.chosen, record.seconds)
+    if isinstance(record, FitRecord):
+        recipe = str(_recipe(folder) or "no technique")
+        return Side(shown(folder), kind, str(record.data.get("name", "")), recipe, record.test, record.seconds)
+    raise StorageError(
+        f"Several runs must be of `dashpot fit` or `dashpot tune`, got one of `dashpot {kind}`: {folder}."
+    )
+
+
+def shown(folder: Path) -> str:
+    """A folder as one types it from here; of one that is elsewhere only its name, as the rest may say who made it."""
+    if not folder.is_absolute():
+        return str(folder)
+    return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else folder.name
+
+
+def _source(folder: Path, record: Any_, data: str, target: str, *, weights: bool) -> Source:
+    found = _json(folder / "tune.json")
+    if isinstance(record, FitRecord):
+        # A run from before the file's name was kept.
+        unknown = "" if record.data.get("name") == "digits" else "DATA"
+        found = {"data": record.data.get("file", unknown), "target": record.data.get("target")}
+    name = data or str(found.get("data") or "")
+    return Source(
+        run=shown(folder),
+        data=Path(name).name,
+        target=target or str(found.get("target") or ""),
+        recipe=_recipe(folder),
+        layers=layers_of(folder / MODEL) if weights else (),
+        pictures=_pictures(folder),
+        texts=_json(folder / TEXTS),
+    )
+
+
+def _recipe(folder: Path) -> Recipe | None:
+    try:
+        return codec.loads((folder / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, DashpotError, UnicodeDecodeError):  # of a technique that this installation does not have
+        return None
+
+
+def _history(folder: Path) -> list[Mapping[str, Any]]:
+    try:
+        lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+    except (OSError, ValueError):
+        return []
+
+
+def _pictures(folder: Path) -> list[Picture]:
+    found = []
+    for name, alt in PICTURES.items():
+        path = folder / name
+        if path.exists() and path.stat().st_size <= SMALL:
+            data = base64.b64encode(path.read_bytes()).decode()
+            found.append(Picture(f"data:image/png;base64,{data}", alt))
+    return found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
