@@ -26,7 +26,7 @@ ROOMS = [
     ["imaging", "texts", "shrinking"],
     ["evaluation"],
     ["techniques"],
-    ["optim"],
+    ["optim", "tracking"],
     ["training", "data", "nets", "testing", "report"],
     ["runs"],
     ["population"],

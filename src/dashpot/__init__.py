@@ -233,7 +233,7 @@ _HOMES = {
     "tune": "dashpot.search.tune",
 }
 _FAMILIES = tuple(name for name in __all__ if name not in _HOMES)
-_ROOMS = ("core", "evaluation", "techniques", "training", "data", "nets", "report", "runs", "population")
+_ROOMS = ("core", "evaluation", "techniques", "training", "data", "nets", "report", "runs", "population", "tracking")
 _ALWAYS = ("dashpot.training.loop", *(f"dashpot.{family}" for family in _FAMILIES))
 """What is loaded with the first name: all but what needs scikit-learn."""
 

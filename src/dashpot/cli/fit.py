@@ -12,6 +12,7 @@ from dashpot.cli.options import (
     Data,
     Device,
     Epochs,
+    Log,
     Model,
     Monotone,
     Out,
@@ -67,6 +68,7 @@ def fit(
     model: Model = None,
     monotone: Monotone = None,
     robustness: Robustness = True,
+    log: Log = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Train the built-in network, or one of your own, on 60 % of DATA, validate on 20 %, and test on the last 20 %."""
@@ -104,9 +106,11 @@ def fit(
     from dashpot.search.networks import frozen_of
     from dashpot.search.outcome.tested import tta_of
     from dashpot.search.own import LR_DEFAULT, own_network
+    from dashpot.tracking.tracking import Tracking, report_files
     from dashpot.training.builtin import TrainingLength, exact_zeros, split_scores, train
     from dashpot.training.checkpoint import FILE as CHECKPOINT
 
+    tracking = Tracking(log)
     chosen, auto = read_recipe(recipe, with_), tta == ["auto"]
     averaging = read_tta(None if auto else tta, tta_draws)
     if resume and out is None:
@@ -142,6 +146,7 @@ def fit(
         if not (folder / CHECKPOINT).exists():
             save_setup(folder, network, prepared, chosen, averaging)
 
+    tracking.parameters = {"dataset": problem.name, "dataset.rows": problem.n, "fingerprint": problem.fingerprint}
     started = time.perf_counter()
     with discarded_unless_started(folder):
         result = train(
@@ -157,6 +162,7 @@ def fit(
             before=keep_setup,
             tta=averaging,
             make=make,
+            log=tracking,
         )
     save_model(folder, result.model)
     predictor, said = result.predictor, ""
@@ -215,6 +221,9 @@ def fit(
     figures |= recipe_figure(chosen, prepared, split.train, folder, problem.name, seed)
     words = "" if result.diverged else text_report(folder, problem, prepared, split, result.predictor)
     page = write_run_page(folder)
+    tested = {f"{part}/{name}": value for part, scores in measured.items() for name, value in scores.items()}
+    ended = tracking.ending
+    tracking.end(replace(ended, scores={**ended.scores, **tested}, files=report_files(folder)))
     result.raise_if_diverged()
     if averaging is not None and not auto:
         said = f"predictions are the mean over {averaging.versions} versions of each image: {averaging}"

@@ -86,6 +86,17 @@ Robustness = Annotated[
         help="Report how the score on test rows falls as inputs get worse; seconds, 1 % of a budget at most.",
     ),
 ]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        help=(
+            "A tracker that is told everything: tensorboard, mlflow, wandb or trackio, with a place as in"
+            " tensorboard:runs or mlflow:http://host:5000,experiment=digits; repeat for more."
+        ),
+        metavar="TRACKER",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
 
 

@@ -10,6 +10,7 @@ import typer
 from dashpot.cli.options import (
     Data,
     Device,
+    Log,
     Model,
     Monotone,
     Out,
@@ -156,6 +157,7 @@ def tune(
         str | None, typer.Option("--batch-size", help="Rows per step: a number, or several to search, as in 32,64.")
     ] = None,
     robustness: Robustness = True,
+    log: Log = None,
     device: Device = "auto",
 ) -> None:
     """Search the combination of regularizers and their strengths; report on rows that the search never saw.
@@ -171,11 +173,17 @@ def tune(
     from dashpot.search.config import SearchConfig
     from dashpot.search.interrupts import Interrupts
     from dashpot.search.outcome.folder import held, new_folder, read_config, update_config, write_config
+    from dashpot.search.outcome.tracked import begin
     from dashpot.search.space.batch_sizes import sizes_of
     from dashpot.search.storage.backends import resolved
+    from dashpot.tracking.tracking import Tracking
+
+    tracking = Tracking(log)
 
     if resume is not None:
-        demand_alone(context, ("resume", "budget", "trials", "workers", "storage", "moved", "model", "robustness"))
+        demand_alone(
+            context, ("resume", "budget", "trials", "workers", "storage", "moved", "model", "robustness", "log")
+        )
         problem, config, stored = read_config(resume, moved)
         demand_same_model(stored.get("model"), model)
         if budget is not None or trials is not None:
@@ -228,7 +236,7 @@ def tune(
         config.check()
         folder = open_folder(out) if out is not None else new_folder("tune")
     try:
-        with held(folder), Interrupts() as interrupts:
+        with held(folder), Interrupts() as interrupts, tracking.guarded():
             if resume is None:
                 write_config(
                     folder,
@@ -245,9 +253,10 @@ def tune(
             def agreed() -> None:  # nothing of a search is touched before it is known to be the same
                 if resume is not None:
                     update_config(folder, done=False, config=config, source=stored["found"])
+                begin(tracking, problem, config, folder, resume=resume is not None)
 
             done, measured = search_and_report(
-                problem, config, folder, processes, interrupts, agreed, model, robustness
+                problem, config, folder, processes, interrupts, agreed, model, robustness, tracking
             )
             update_config(folder, done=done, measured=measured)
     except (ConfigError, StorageError) as error:

@@ -23,6 +23,7 @@ def search_and_report(
     agreed: Callable[[], None],
     model: str | None,
     robustness: bool = True,
+    tracking: Any = None,
 ) -> tuple[bool, dict[str, Any]]:
     """Search, report and save; False where the user interrupted it, so that it can be resumed. And what was measured
     before the race.
@@ -30,6 +31,7 @@ def search_and_report(
     Args:
         model: a function of the user's own that makes the networks, as ``--model`` names it.
         robustness: report how the score falls as inputs get worse, too.
+        tracking: which has begun once ``agreed`` was called.
 
     Each command finishes by itself: it reports on all finished candidates of the study, from all workers. Networks of
     the best candidates that lie on another machine are trained again, so no files have to be copied.
@@ -45,6 +47,7 @@ def search_and_report(
     from dashpot.data.monotone import certificate_of
     from dashpot.report.images.figures import image_figures
     from dashpot.report.tune.figures import tune_figures
+    from dashpot.search.outcome import tracked
     from dashpot.search.outcome.folder import LOG, Clock, await_workers, start_workers
     from dashpot.search.own import own_search
     from dashpot.search.run import Search
@@ -125,6 +128,7 @@ def search_and_report(
         if result.judged is not None:
             figures |= image_figures(result.judged, folder, record.dataset)
         figures |= recipe_figure(result.recipe, result.prepared, search.pool, folder, record.dataset, config.seed)
+        tracked.end(tracking, record, result.recipe, folder, hurried=search.hurried)
     show(record, [str(png) for png, _ in figures.values()], folder)
     if certified := certificate_of(result.prepared):
         typer.echo(certified)

@@ -137,6 +137,12 @@ class Points:
         """Judge an epoch by its scores."""
         raise NotImplementedError  # the session calls only what a class overrides
 
+    def penalty_now(self, ctx: Context) -> Tensor | None:
+        """The penalty at the present weights and strengths, where the technique minimizes one that is no part of the
+        loss of a batch; else None. Trackers show it.
+        """
+        return None
+
     def unfinished(self, ctx: Context) -> bool:
         """Whether the network is not yet what it is to become: then techniques that keep the best weights wait."""
         return False

@@ -23,12 +23,14 @@ from dashpot.search.arguments import as_text, distribution, wanted_of
 from dashpot.search.config import SearchConfig
 from dashpot.search.inputs import Inputs, factory_of, problem_of
 from dashpot.search.interrupts import Interrupts
+from dashpot.search.outcome import tracked
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.own import own_space
 from dashpot.search.progress import ProgressLines
 from dashpot.search.racing import checkpoints
 from dashpot.search.run import Search
 from dashpot.search.space.space import Space
+from dashpot.tracking.tracking import Tracking
 
 BUDGET = 300.0
 """Seconds where neither a budget nor a number of candidates is given."""
@@ -64,6 +66,7 @@ def tune(
     vectors: str | Path | None = None,
     encoder: Any = None,
     monotone: Any = None,
+    log: Any = None,
 ) -> TuneResult:
     """Search the combination of regularizers and their strengths, on all folds of a cross-validation at once, and say
     the contribution of each.
@@ -123,6 +126,8 @@ def tune(
         monotone: of a table, from numeric columns to 1 (the prediction never falls as the column rises) or -1 (it never
             rises), as ``monotonic_cst`` of scikit-learn; of two classes the probability of the second one in order. All
             candidates are then :class:`dashpot.nets.MonotoneNet`, which are so by construction, and so is their mean.
+        log: trackers that are told candidates, the winner and contributions at the end; see
+            :func:`dashpot.tracking.trackers_of`.
 
     Returns:
         The result: ``predict``, ``predict_proba``, ``save``, ``summary``.
@@ -150,6 +155,7 @@ def tune(
         >>> result.predict(X[:3]).dtype
         dtype('int64')
     """
+    tracking = Tracking.of(log)[0]
     config = (config or SearchConfig()).merged(
         recipe=None if recipe is None else wanted_of(recipe),
         budget=None if budget is None else seconds(budget),
@@ -196,9 +202,13 @@ def tune(
             space=None if make is None and space is None else space_for,
             usual_batches=space is None,
         )
-        result = finished(search, inputs, say, interrupts)
-        if out is not None:
-            result.write(folder)
+        with tracking.guarded():
+            tracked.begin(tracking, problem, config, folder if out is not None else Path("tune"))
+            result = finished(search, inputs, say, interrupts)
+            if out is not None:
+                result.write(folder)
+            kept = folder if out is not None else None
+            tracked.end(tracking, result.report, result.recipe, kept, hurried=search.hurried)
     return result
 
 

@@ -116,6 +116,7 @@ def train(
     before: Callable[[nn.Module], None] = lambda network: None,
     tta: TTA | None = None,
     make: Callable[[], nn.Module] | None = None,
+    log: Any = None,
 ) -> FitResult:
     """Train the built-in network for ``problem`` on a split; the initial weights depend on the seed only.
 
@@ -123,7 +124,7 @@ def train(
         problem, prepared, split: the data, prepared with the split's training rows.
         recipe: the techniques.
         length: epochs or time, batch size, learning rate and its schedule.
-        seed, device, checkpoint, resume, progress: as in :func:`dashpot.fit`.
+        seed, device, checkpoint, resume, progress, log: as in :func:`dashpot.fit`.
         before: called with the network before it is trained.
         tta: as in :func:`dashpot.fit`.
         make: a network that takes the place of the built-in one.
@@ -148,6 +149,7 @@ def train(
         progress=progress,
         modality=prepared.modality,
         tta=tta,
+        log=log,
     )
 
 

@@ -26,6 +26,7 @@ from dashpot.evaluation.losses import Criterion
 from dashpot.shrinking.shrink import Shrunk
 from dashpot.techniques.averaging.snapshots import Snapshots, snapshots
 from dashpot.techniques.penalties.strengths import resolve_strengths
+from dashpot.tracking.tracking import Tracking
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.clock import clock_of, demand_length
@@ -37,6 +38,7 @@ from dashpot.training.progress import Progress
 from dashpot.training.resuming import loss_in_words, options_of
 from dashpot.training.setup import adamw_for, pick_device, schedule_of
 from dashpot.training.task import averaged_as
+from dashpot.training.tracked import Tracked
 from dashpot.training.training import Training
 from dashpot.training.versions import TTA, demand_images
 from dashpot.training.work import step_threads
@@ -124,6 +126,7 @@ def fit(
     targets: str | None = None,
     tta: TTA | Recipe | Technique | str | Sequence[Any] | None = None,
     lr_decay: float = 1.0,
+    log: Any = None,
 ) -> FitResult:
     """Train a model with a recipe.
 
@@ -176,6 +179,10 @@ def fit(
             ``result.predictor``.
         lr_decay: of the default optimizer, for a network that was trained before: each stage has this much of the
             learning rate of the one behind it, as :func:`dashpot.finetune_groups` makes them; in (0, 1].
+        log: trackers that are told each epoch: ``"tensorboard"``, ``"mlflow"``, ``"wandb"``, ``"trackio"``, with a
+            place as in ``"tensorboard:runs"``, a :class:`dashpot.tracking.Tracker`, or several; see
+            :func:`dashpot.tracking.trackers_of`. One that fails is left out with a warning, and training goes on. With
+            ``checkpoint`` a resumed run goes on in the same runs of its trackers.
 
     Returns:
         The result; ``result.model`` is ``model``, but for a recipe with :class:`~dashpot.Compress`.
@@ -195,6 +202,7 @@ def fit(
         >>> len(result.history)
         3
     """
+    tracking, ends = Tracking.of(log)
     batch_size, seed = check_whole("batch_size", batch_size), check_whole("seed", seed, low=0)
     clock = clock_of(epochs, budget)
     epochs = clock.epochs
@@ -225,9 +233,9 @@ def fit(
         "epochs": epochs,
         "batch_size": batch_size,
         "seed": seed,
-        "data": train.fingerprint() if checkpoint else "",
+        "data": train.fingerprint() if checkpoint or tracking else "",
         "optimizer": type(optimizer).__name__,
-        "valid": held_out.fingerprint() if checkpoint and held_out is not None else "",
+        "valid": held_out.fingerprint() if (checkpoint or tracking) and held_out is not None else "",
         "loss": loss_in_words(task.criterion),
         # A function is known by its rates so far.
         **({"schedule": str(schedule)} if isinstance(schedule, str | Plateau) else {}),
@@ -251,15 +259,18 @@ def fit(
             modality=modality,
             ignore_index=task.ignore_index if task.ignores(train.targets) else None,
         )
-        with session, Progress(progress, clock) as shown:
+        with session, Progress(progress, clock) as shown, Tracked(tracking, session, settings, ends) as tracked:
             training = Training(session, model, optimizer, train, held_out, task, factor, clock, place, averaging)
             if resume:
                 shown.note(training.resume(saved))
             training.best_weights(saved.kept)
+            tracked.begin(checkpoint, resume)
             while not training.stopped and training.epoch():
+                tracked.epoch(training.history[-1], training.verdict)
                 saved.save(model, optimizer, session, training.history, training.stopped, training.kept)
                 shown.epoch(training.history[-1])
             training.end()
+            tracked.done(training.stopped, training.best_epoch, training.diverged)
             plan = session.plan()
     if training.diverged:
         warnings.warn(training.diverged, DivergenceWarning, stacklevel=2)

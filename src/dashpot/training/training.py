@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from dashpot.core.points import Verdict
 from dashpot.core.running.session import Session
 from dashpot.core.running.tensors import put, tensors
 from dashpot.core.threads import cores
@@ -49,6 +50,7 @@ class Training:
     diverged: str | None = None
     best: float = math.inf
     kept: Mapping[str, Any] = field(default_factory=dict)
+    verdict: Verdict = field(default_factory=Verdict)
 
     def resume(self, saved: Checkpoint) -> str:
         """Resume from the checkpoint, if there is one; returns a message."""
@@ -92,7 +94,7 @@ class Training:
         if self.clock.budget is not None:
             row |= {"lr_progress": steps.progress, "progress": self.clock.progress(number), "spent": self.clock.spent}
         self.history.append(row)
-        verdict = self.session.epoch(row)
+        self.verdict = verdict = self.session.epoch(row)
         self.stopped = verdict.reason if verdict.stop else end
         score = row.get("val_loss", row["train_loss"])
         if score < self.best:

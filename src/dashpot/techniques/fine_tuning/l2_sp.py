@@ -6,6 +6,7 @@ from dataclasses import field
 from fnmatch import fnmatchcase
 from typing import Annotated
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -160,6 +161,17 @@ class L2SP(Technique):
                 w.grad.add_(l2_sp_gradient(w, anchored[name], strength))
             elif self.head_ratio:
                 w.grad.add_(w, alpha=strength * self.head_ratio)
+
+    @torch.no_grad()
+    def penalty_now(self, ctx: Context) -> Tensor | None:
+        params, start, new = ctx.view.params(self.on), ctx.state["start"], set(ctx.state["new"])
+        total = torch.zeros((), dtype=torch.float64)
+        for name, w, _ in params:
+            if self.is_new(name, ctx.model) or name in new:
+                total += self.head_ratio * w.double().square().sum().cpu()
+            elif name in start:
+                total += (w.double() - start[name]).square().sum().cpu()
+        return self.strength / 2 * total
 
     def describe(self, view: ModelView) -> str:
         names = view.params(self.on).names

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dashpot.core.fields.domains import Selection
 from dashpot.core.fields.select import Where, weights
+from dashpot.core.running.context import Context
 from dashpot.techniques.penalties.proximal import Proximal, Scaling
 
 
@@ -17,6 +18,10 @@ class Constraint(Proximal):
 
     scaling: Scaling = "adaptive"
     on: Annotated[Where, Selection()] = weights
+
+    def penalty_now(self, ctx: Context) -> Tensor | None:
+        """A set to stay in is no penalty."""
+        return None
 
     def value(self, w: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
         """0 where the constraint holds to rounding, else infinity."""

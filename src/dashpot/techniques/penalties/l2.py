@@ -107,6 +107,11 @@ class L2(Technique):
         refuse_computed("L2", self.on, view)
         warn_double_decay("L2", view, self.on)
 
+    @torch.no_grad()
+    def penalty_now(self, ctx: Context) -> Tensor | None:
+        squares = [w.square().sum() for w in ctx.view.params(self.on).tensors]
+        return self.strength / 2 * torch.stack([s.to(squares[0].device) for s in squares]).sum() if squares else None
+
     def on_gradient(self, params: Params, ctx: Context) -> None:
         for way, some in by_direction(params) if len(params) else ():
             torch._foreach_add_(some.grads, some.tensors, alpha=way * self.strength)

@@ -86,6 +86,13 @@ class Orthogonality(Technique):
         refuse_computed("Orthogonality", self.on, view)
         refuse_complex("Orthogonality", self.on, view)
 
+    @torch.no_grad()
+    def penalty_now(self, ctx: Context) -> Tensor | None:
+        chosen = ctx.view.params(self.on)
+        pairs = zip(chosen.tensors, chosen.axes, strict=True)
+        values = [orthogonality_value(axes.matrices(w), self.strength) for w, axes in pairs]
+        return torch.stack([value.to(values[0].device) for value in values]).sum() if values else None
+
     def on_gradient(self, params: Params, ctx: Context) -> None:
         for w, grad, group, axes in zip(params.tensors, params.grads, params.groups, params.axes, strict=True):
             push = orthogonality_gradient(axes.matrices(w), self.strength)

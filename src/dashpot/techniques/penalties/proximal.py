@@ -197,6 +197,12 @@ class Proximal(Technique):
             )
 
     @torch.no_grad()
+    def penalty_now(self, ctx: Context) -> Tensor | None:
+        chosen = ctx.view.params(self.on)
+        values = [self.along(axes).value(w) for w, axes in zip(chosen.tensors, chosen.axes, strict=True)]
+        return torch.stack([value.to(values[0].device) for value in values]).sum() if values else None
+
+    @torch.no_grad()
     def on_step(self, params: Params, ctx: Context) -> None:
         for i in map_by_kernel(self, params, ctx.optimizer):
             step_in_place(self.along(params.axes[i]), params.tensors[i], ctx.optimizer, params.groups[i])
