@@ -1,4 +1,4 @@
-"""docs/loops.md: its examples run word for word, and its table says what the tests of drivers measure."""
+"""docs/loops.md and docs/fine-tuning.md: their examples run, and the table says what the tests of drivers measure."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import pytest
 
 from tests.integrations.loops import DRIVERS, RECIPES, REFUSED
 
-PAGE = Path(__file__).parents[2] / "docs" / "loops.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.filterwarnings("ignore")  # of the frameworks, about themselves
-def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", ["loops", pytest.param("fine-tuning", marks=pytest.mark.slow)])
+def test_the_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = doctest.testfile(str(PAGE), module_relative=False)
+    result = doctest.testfile(str(DOCS / f"{page}.md"), module_relative=False)
     assert result.failed == 0
     assert result.attempted >= 25
 
 
 def test_the_table_is_what_is_measured() -> None:
-    rows = [line.strip("| ").split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    rows = [
+        line.strip("| ").split(" | ") for line in (DOCS / "loops.md").read_text().splitlines() if line.startswith("| ")
+    ]
     cells = {row[0].strip().lower(): [cell.strip() for cell in row[1:]] for row in rows[1:]}
     assert cells.keys() == {*DRIVERS, "lightning, accumulated"}
     for driver, found in cells.items():

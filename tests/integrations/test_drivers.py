@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +114,32 @@ def test_the_items_of_a_step_divide_the_loss_once(recipe: str, tmp_path: Path) -
     expected = reference("transformers", text, each=2)
     for name, value in expected.weights.items():  # one sum over 16 against the mean of two means
         torch.testing.assert_close(found.weights[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_second_pass_of_the_trainer_s_model_is_that_of_the_raw_loop(tmp_path: Path) -> None:
+    recipe = "dropout:p=0.3,on=activations | r-drop:strength=1.0"
+    compare(DRIVERS["transformers"](recipe, tmp_path), reference("transformers", recipe))
+
+
+KILLED = """
+import os, signal, sys, warnings
+from pathlib import Path
+from tests.integrations import loops
+warnings.simplefilter("ignore")
+loops.cut = lambda step: lambda now: os.kill(os.getpid(), signal.SIGKILL) if now >= step else None
+loops.DRIVERS[sys.argv[1]](loops.RECIPES["l1-ema"], Path(sys.argv[2]), at=int(sys.argv[3]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_killed_process_is_resumed_by_another(driver: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, driver, str(tmp_path), str(CUT)]
+    root = Path(__file__).parents[2]
+    where = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
+    done = subprocess.run(command, cwd=root, env=where, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    found = DRIVERS[driver](RECIPES["l1-ema"], tmp_path, resume=True)
+    assert same(found.weights, reference(driver, RECIPES["l1-ema"]).weights)
+    assert same(found.saved, reference(driver, RECIPES["l1-ema"]).saved)

@@ -21,7 +21,14 @@ from dashpot.core.recipe import Recipe
 from dashpot.core.running.session import Session
 from dashpot.core.tree import load_tree, save_tree
 from dashpot.integrations.held import Held, acts_on, refuse_closures, replaces, scores
-from dashpot.integrations.transformers_losses import columns, counts_items, laid_out, own_criterion
+from dashpot.integrations.transformers_losses import (
+    Again,
+    columns,
+    counts_items,
+    laid_out,
+    logits_of,
+    own_criterion,
+)
 
 FILE = "dashpot.safetensors"
 """In each ``checkpoint-N``: the session's state and the weights that train."""
@@ -41,8 +48,8 @@ class DashpotTrainerMixin:
 
     Args:
         recipe: a recipe, a technique, text, or None.
-        inputs: the argument of the model that techniques on inputs act on, such as ``"pixel_values"``; by default all
-            but the labels.
+        inputs: the argument of the model that techniques on inputs act on; by default the model's main one where it has
+            floats, such as ``pixel_values``, else all but the labels.
         criterion: from output and labels to a loss, for techniques on batches and losses; by default cross-entropy
             (without labels of -100; shifted for causal language models), or for labels that are floats the mean squared
             error or, with ``problem_type="multi_label_classification"``, binary cross-entropy.
@@ -126,14 +133,22 @@ class DashpotTrainerMixin:
                 model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch, **rest
             )
         session = self.held.session
-        x, y = self._taken_apart(trainer, inputs)
-        batch = session.batch(x, y)
-        if self.recipe_inputs is not None:
-            x = {**{k: v for k, v in inputs.items() if k not in trainer.label_names}, self.recipe_inputs: batch.x}
-        else:
-            x = batch.x
-        outputs = model(**x)
-        logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
+        labels = self._labels(trainer, inputs)
+        y, rest = inputs[labels], {k: v for k, v in inputs.items() if k not in trainer.label_names}
+        key = self._input(trainer, rest)
+
+        def whole(x: Any) -> Any:
+            return x if key is None else {**rest, key: x}
+
+        batch = session.batch(rest if key is None else rest[key], y)
+        if session.run.again is not None and not isinstance(session.run.again, Again):
+            session.run.again = Again(session.run.again)
+        if isinstance(session.run.again, Again):
+            plain = self.recipe_criterion is not None
+            session.run.again.whole = whole
+            session.run.again.out = lambda out: logits_of(out) if plain else laid_out(trainer, logits_of(out), y)[0]
+        outputs = model(**whole(batch.x))
+        logits = logits_of(outputs)
         target = batch.y
         if self.recipe_criterion is None:
             logits, target = laid_out(trainer, logits, target)
@@ -145,18 +160,25 @@ class DashpotTrainerMixin:
             loss = loss * trainer.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
-    def _taken_apart(self, trainer: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
-        name = next((name for name in trainer.label_names if inputs.get(name) is not None), None)
-        if name is None:
-            raise UsageError(
-                f"{', '.join(acts_on(self.recipe, 'on_batch', 'on_loss'))} needs labels, and the batch has"
-                f" {', '.join(inputs)}. Name them in TrainingArguments(label_names=[...])."
-            )
-        if self.recipe_inputs is None:
-            return {k: v for k, v in inputs.items() if k not in trainer.label_names}, inputs[name]
-        if self.recipe_inputs not in inputs:
-            raise ConfigError("inputs", f"one of {', '.join(k for k in inputs if k != name)}", self.recipe_inputs)
-        return inputs[self.recipe_inputs], inputs[name]
+    def _labels(self, trainer: Any, inputs: Mapping[str, Any]) -> str:
+        """The name of the labels among a batch's."""
+        for name in trainer.label_names:
+            if inputs.get(name) is not None:
+                return str(name)
+        raise UsageError(
+            f"{', '.join(acts_on(self.recipe, 'on_batch', 'on_loss'))} needs labels, and the batch has"
+            f" {', '.join(inputs)}. Name them in TrainingArguments(label_names=[...])."
+        )
+
+    def _input(self, trainer: Any, inputs: Mapping[str, Any]) -> str | None:
+        """The name of the input that techniques act on, or None: all."""
+        if self.recipe_inputs is not None and self.recipe_inputs not in inputs:
+            raise ConfigError("inputs", f"one of {', '.join(inputs)}", self.recipe_inputs)
+        if self.recipe_inputs is not None:
+            return self.recipe_inputs
+        main = getattr(trainer.model, "main_input_name", None)
+        found = inputs.get(main) if main else None
+        return main if isinstance(found, Tensor) and found.is_floating_point() else None
 
     # --- evaluating --------------------------------------------------------------------------------------------------
 

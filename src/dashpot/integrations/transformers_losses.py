@@ -56,3 +56,21 @@ def base(trainer: Any) -> Any:
     """The model under wrappers and adapters."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     return getattr(model, "get_base_model", lambda: model)()
+
+
+class Again:
+    """A second forward pass in the Trainer's manner: all inputs by name, and of its output what the loss sees."""
+
+    whole: Callable[[Any], Any]
+    out: Callable[[Any], Any]
+
+    def __init__(self, again: Callable[..., Any]) -> None:
+        self._again = again
+
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.out(self._again(self.whole(x), *args, **kwargs))
+
+
+def logits_of(outputs: Any) -> Any:
+    """What the loss sees of a model's output."""
+    return outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
