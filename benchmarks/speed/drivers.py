@@ -180,7 +180,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     start, result = time.perf_counter(), {}
-    rounds = 3 if given.quick else 15
+    rounds = 3 if given.quick else 7
     for name, build in {
         "plain": plain,
         "lightning": lightning,
