@@ -36,7 +36,7 @@ def card(cls: type[Technique], width: int = 100) -> str:
         lines += textwrap.wrap(
             _field(spec), width, initial_indent="  ", subsequent_indent="      ", break_long_words=False
         )
-        facts = _facts(spec.domain)
+        facts = facts_of(spec.domain)
         if facts:
             lines.append("      " + "; ".join(facts))
     if not cls.fields():
@@ -66,7 +66,7 @@ def _field(spec: FieldSpec) -> str:
     return f"{spec.name} = {_text(spec.default)}: {spec.domain.rule}"
 
 
-def _facts(domain: Domain) -> list[str]:
+def facts_of(domain: Domain) -> list[str]:
     """The range of a search, and the value that is off."""
     search = getattr(domain, "search", None)
     facts = []

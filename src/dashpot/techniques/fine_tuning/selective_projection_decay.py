@@ -47,9 +47,9 @@ class SelectiveProjectionDecay(Technique):
     .. math:: w \leftarrow w - \min(1, \lambda r)\,(w - w^0) \;\text{ if }\; g^\top (w_- - w^0) > 0, \qquad
         r = \frac{\max(0, \lVert w - w^0 \rVert - \lVert w_- - w^0 \rVert)}{\lVert w - w^0 \rVert}
 
-    with w_- before and w after the optimizer's update, for each tensor by itself. So λ = 1 takes back what the step
-    added to the distance, and larger ones more. Layers that move away consistently are free to. The weights at attach
-    are kept once, in the state of the session. A layer that is put in later is left alone.
+    with :math:`w_-` before and w after the optimizer's update, for each tensor by itself. So λ = 1 takes back what the
+    step added to the distance, and larger ones more. Layers that move away consistently are free to. The weights at
+    attach are kept once, in the state of the session. A layer that is put in later is left alone.
 
     Args:
         strength: λ >= 0; 0 is off, 0.1 to 2 usual. It does not follow the learning rate, as the ratio does already.
