@@ -35,8 +35,8 @@ SOURCE = Source("runs/tune-1", "wine.csv", "quality", RECIPE, [LAYER])
 CURVE = [{"epoch": e, "train_loss": 1 / e, "val_loss": 0.5 + 1 / e} for e in range(1, 9)]
 CONFUSED = {"classes": ["猫", "狗"], "confusion": [[8.0, 2.0], [1.0, 9.0]], "mistakes": [{"row": 3, "truth": "猫"}]}
 PAGES: dict[str, Page] = {
-    "tune": tune_page(searched() | {"images": CONFUSED}, SOURCE),
-    "fit": fit_page(FITTED.to_dict() | {"images": CONFUSED}, CURVE, SOURCE),
+    "tune": tune_page(searched() | {"answers": CONFUSED}, SOURCE),
+    "fit": fit_page(FITTED.to_dict() | {"answers": CONFUSED}, CURVE, SOURCE),
     "compare": compare_page(records.drawn()),
     "path": path_page(walked()),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 
 from dashpot.evaluation.decision import Decision
@@ -72,9 +73,33 @@ def test_of_values_the_largest_errors_in_their_own_units() -> None:
             {"row": 2, "truth": 120.0, "predicted": 90.0},
             {"row": 0, "truth": 100.0, "predicted": 105.0},
             {"row": 1, "truth": 110.0, "predicted": 110.0},
-        ]
+        ],
+        "pairs": [[100.0, 105.0], [110.0, 110.0], [120.0, 90.0]],
     }
     assert any("said 105" in text for text in texts(draw_mistakes(one, "x")))
+
+
+def test_calibration_is_right_answers_by_how_sure_the_model_was() -> None:
+    """Against scikit-learn's curve of equally many rows a bin, of the answer's own probability."""
+    one = judged(100)
+    assert one.probabilities is not None
+    sure, right = one.probabilities.max(axis=1), one.probabilities.argmax(axis=1) == one.truth
+    shares, means = calibration_curve(right, sure, n_bins=10, strategy="quantile")
+    found = np.array(one.calibration())
+    assert np.allclose(found[:, 0], means)
+    assert np.allclose(found[:, 1], shares)
+    assert found[:, 2].tolist() == [10.0] * 10
+    double = Judged(one.pixels, one.truth, one.predicted, one.probabilities, one.classes, one.rows, np.full(100, 2.0))
+    assert np.allclose(np.array(double.calibration()), found * [1, 1, 2])
+
+
+def test_of_very_many_classes_the_confusions_are_listed() -> None:
+    truth, said = np.array([0, 0, 0, 250, 7]), np.array([1, 1, 0, 3, 7])
+    p = np.eye(300)[said]
+    one = Judged(np.zeros((5, 1, 8, 8)), truth, said, p, [f"c{i}" for i in range(300)], np.arange(5))
+    found = one.to_dict()
+    assert "confusion" not in found
+    assert found["confusions"] == [("c0", "c1", 2), ("c250", "c3", 1)]
 
 
 @pytest.mark.parametrize("classes", [2, 12, 30, 100])

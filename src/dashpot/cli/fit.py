@@ -178,7 +178,7 @@ def fit(
     measured = split_scores(predictor, prepared, split)
     metric = DEFAULT[problem.task]
     share, layers = exact_zeros(result.model)
-    answers = judged_rows(predictor, prepared, split.test) if problem.kind == "image" else None
+    answers = None if result.diverged else judged_rows(predictor, prepared, split.test)
     worse: dict[str, Any] = {}
     figures: dict[str, Any] = {}
     if robustness and not result.diverged:
@@ -211,13 +211,13 @@ def fit(
         },
         versions=versions(),
         machine=machine(),
-        images=answers.to_dict() if answers is not None else {},
+        answers=answers.to_dict() if answers is not None else {},
         robustness=worse,
     )
     write_json(folder / record.FILE, record.to_dict())
     if result.history:
         curves_figure(result.history, folder / "curves", f"{problem.name}: {chosen}", result.best_epoch)
-    figures |= image_figures(answers, folder, problem.name) if answers is not None else {}
+    figures |= image_figures(answers, folder, problem.name) if answers and problem.kind == "image" else {}
     figures |= recipe_figure(chosen, prepared, split.train, folder, problem.name, seed)
     words = "" if result.diverged else text_report(folder, problem, prepared, split, result.predictor)
     page = write_run_page(folder)

@@ -125,7 +125,7 @@ def search_and_report(
         record = replace(record, robustness=worse)
         replace(result, report=record).write(folder)
         figures = tune_figures(record, folder) | more
-        if result.judged is not None:
+        if result.judged is not None and problem.kind == "image":
             figures |= image_figures(result.judged, folder, record.dataset)
         figures |= recipe_figure(result.recipe, result.prepared, search.pool, folder, record.dataset, config.seed)
         tracked.end(tracking, record, result.recipe, folder, hurried=search.hurried)

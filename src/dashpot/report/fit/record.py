@@ -25,7 +25,8 @@ class FitRecord(Record):
         seconds, seed: of the training.
         data: name, rows and fingerprint.
         versions, machine: where it was made.
-        images: of the test images the confusion matrix and the most confident mistakes; empty for other data.
+        answers: on the test rows: confusions and calibration, or pairs of truth and prediction, and the most confident
+            mistakes; empty where it diverged.
         robustness: how the score falls as inputs of some test rows get worse, the content of a robustness.json; empty
             where it was not measured.
     """
@@ -47,5 +48,10 @@ class FitRecord(Record):
     data: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
-    images: Mapping[str, Any] = field(default_factory=dict)
+    answers: Mapping[str, Any] = field(default_factory=dict)
     robustness: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def fields_of(cls, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The same; of an older file, where only images had answers, these."""
+        return super().fields_of({**data, "answers": data.get("answers", data.get("images", {}))})

@@ -10,8 +10,10 @@ import numpy as np
 
 from dashpot.evaluation.decision import Decision
 
-CASES = 24
-"""Pictures of a figure."""
+CASES, BINS, PAIRS = 24, 10, 400
+"""Pictures of a figure, or mistakes of a table; bins of the calibration; values whose prediction is kept."""
+LISTED = 200
+"""With more classes only the most frequent confusions are kept."""
 
 
 class Pictures(Protocol):
@@ -92,11 +94,40 @@ class Judged:
         return np.asarray(self.probabilities[np.arange(len(self.predicted)), self.predicted])
 
     def to_dict(self) -> dict[str, Any]:
-        """What the figures show, as plain JSON."""
+        """What figures and pages show, as plain JSON."""
         found: dict[str, Any] = {"mistakes": [self._case(int(i)) for i in self.wrong[:CASES]]}
-        if self.classes:
-            found = {"classes": list(self.classes), "confusion": self.confusion.tolist(), **found}
-        return found
+        if not self.classes:
+            some = np.unique(np.linspace(0, max(len(self.truth) - 1, 0), min(PAIRS, len(self.truth))).astype(int))
+            return {**found, "pairs": [[float(self.truth[i]), float(self.predicted[i])] for i in some]}
+        found |= {"classes": list(self.classes), "calibration": self.calibration()}
+        if len(self.classes) <= LISTED:
+            return {**found, "confusion": self.confusion.tolist()}
+        return {**found, "confusions": self._confusions()}
+
+    def calibration(self) -> list[tuple[float, float, float]]:
+        """By how sure the model was, in bins of equally many rows: the mean probability of what it said, the share of
+        right answers, and the rows, both by weight.
+        """
+        order, sure = np.argsort(self.sureness, kind="stable"), self.sureness
+        weight = np.ones(len(order)) if self.weight is None else self.weight
+        parts = [part for part in np.array_split(order, BINS) if weight[part].sum() > 0]
+        right = (self.truth == self.predicted).astype(np.float64)
+        return [
+            (
+                float(np.average(sure[part], weights=weight[part])),
+                float(np.average(right[part], weights=weight[part])),
+                float(weight[part].sum()),
+            )
+            for part in parts
+        ]
+
+    def _confusions(self) -> list[tuple[str, str, int]]:
+        """(class, taken for, how many rows), the most frequent first."""
+        wrong = np.flatnonzero(self.truth != self.predicted)
+        codes, counts = np.unique(self.truth[wrong] * len(self.classes) + self.predicted[wrong], return_counts=True)
+        first = np.argsort(-counts, kind="stable")[:LISTED]
+        pairs = [divmod(int(code), len(self.classes)) for code in codes[first]]
+        return [(self.classes[a], self.classes[b], int(n)) for (a, b), n in zip(pairs, counts[first], strict=True)]
 
     def _case(self, i: int) -> dict[str, Any]:
         if self.probabilities is None:

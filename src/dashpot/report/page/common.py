@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashpot.core.digits import digits
-from dashpot.report.page.blocks import Block, Chart, Charts, Picture, Section, Table, Words
+from dashpot.report.page.blocks import Block, Chart, Charts, Section, Table, Words
 from dashpot.report.page.lines import Series, line_chart
-from dashpot.report.page.matrix import MOST, matrix_chart
 from dashpot.report.page.svg import Scale, box, drawing, line, text
 from dashpot.report.robustness.lines import robustness_lines
 from dashpot.report.robustness.record import RobustnessRecord
@@ -98,51 +97,6 @@ def _histogram(found: Mapping[str, Any]) -> Any:
     parts += [line(12, 130, 358, 130, "axis")]
     parts += [text(x(v), 148, number_text(v), "tick", "middle") for v in x.ticks(4)]
     return drawing(parts, f"Distribution of the weights of {found['name']}", 370, 156)
-
-
-def answers_section(images: Mapping[str, Any], texts: Mapping[str, Any], pictures: Sequence[Picture]) -> Section:
-    """The confusion matrix, and the most confident mistakes."""
-    blocks: list[Block] = []
-    classes, counts = [str(c) for c in images.get("classes") or ()], images.get("confusion")
-    if classes and counts and len(classes) <= MOST:
-        blocks += [
-            Chart(
-                matrix_chart(counts, classes, "Confusion matrix"),
-                "Confusion matrix",
-                "Test rows; shades: shares of a row.",
-            )
-        ]
-    elif classes and counts:
-        pairs = sorted(
-            (
-                (float(counts[i][j]), a, b)
-                for i, a in enumerate(classes)
-                for j, b in enumerate(classes)
-                if i != j and counts[i][j]
-            ),
-            reverse=True,
-        )
-        rows = [[a, b, number_text(n)] for n, a, b in pairs[:60]]
-        blocks += [Table(("true", "predicted", "rows"), rows, "The most frequent confusions", first=20)]
-    blocks += pictures
-    mistakes = [*(texts.get("mistakes") or ()), *(() if texts else images.get("mistakes") or ())]
-    if mistakes:
-        names = [
-            name for name in ("row", "text", "truth", "predicted", "probability") if any(name in m for m in mistakes)
-        ]
-        rows = [
-            [_number(m.get(name)) if name == "probability" else str(m.get(name, "")) for name in names]
-            for m in mistakes
-        ]
-        blocks += [Table(names, rows, "The most confident mistakes on test rows", first=12)]
-    words = texts.get("words") or {}
-    if words:
-        rows = [
-            [str(name), ", ".join(str(w[0] if isinstance(w, list | tuple) else w) for w in found)]
-            for name, found in (words.items() if isinstance(words, Mapping) else words)
-        ]
-        blocks += [Table(("class", "words"), rows, f"Words that count for each class, of {texts.get('source', '')}")]
-    return Section("Mistakes", blocks)
 
 
 def environment_section(data: Mapping[str, Any], versions: Mapping[str, Any], machine: Mapping[str, Any]) -> Section:

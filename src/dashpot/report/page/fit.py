@@ -9,9 +9,9 @@ from typing import Any
 
 from dashpot.core.digits import digits
 from dashpot.report.fit.record import FitRecord
+from dashpot.report.page.answers import answers_section
 from dashpot.report.page.blocks import Block, Chart, Charts, Page, Section, Words
 from dashpot.report.page.common import (
-    answers_section,
     environment_section,
     label,
     robustness_section,
@@ -46,7 +46,7 @@ def fit_page(record: FitRecord | Mapping[str, Any], history: History = (), sourc
         Section("Curves", _curves(history, record)),
         Section("Recipe", recipe_copies(source)),
         weights_section(source.layers),
-        answers_section(record.images, source.texts, source.pictures),
+        answers_section(record.answers, source.texts, source.pictures),
         robustness_section(record.robustness),
         Section("What to do next", [next_commands(source, "fit")]),
         environment_section({**data, "seed": record.seed}, record.versions, record.machine),
@@ -95,7 +95,9 @@ def _curves(history: History, record: FitRecord) -> list[Block]:
             if points:
                 series += [Series(points, kind, ring=best)]
         if series:
-            svg = line_chart(series, f"{label(name)} by epoch", "epoch", label(name), width=370, height=250)
-            charts += [Chart(svg, label(name), keys=KEYS[: len(series)])]
+            # The history of values is of the targets as the network sees them.
+            title = label(name) + (", standardized target" if name in ("rmse", "mae") else "")
+            svg = line_chart(series, f"{title} by epoch", "epoch", label(name), width=370, height=250)
+            charts += [Chart(svg, title, keys=KEYS[: len(series)])]
     ring = " Rings: the epoch whose weights were kept." if record.best_epoch else ""
     return [Charts(charts, f"The distance between the lines is the train-test gap.{ring}")] if charts else []

@@ -16,7 +16,7 @@ MOST = 24
 def matrix_chart(counts: Sequence[Sequence[float]], names: Sequence[str], title: str) -> Markup:
     """Rows are the true classes, columns what the model said; each row's shade is its share."""
     n = len(names)
-    left = 20 + 7 * min(18, max(len(fitted(name, 18)) for name in names))
+    left = 20 + 7 * min(18, max(5, *(len(fitted(name, 18)) for name in names)))
     side = max(22, min(64, (740 - left) / n))
     tall = 10 + 7 * min(12, max(len(fitted(name, 12)) for name in names)) if n > 6 else 24
     parts = [text(left, 12, "predicted", "name"), text(left - 10, tall + 12, "true", "name", "end")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -37,6 +37,8 @@ def point_chart(
     limits: tuple[float, float] | None = None,
     log_x: bool | None = None,
     equal: bool = False,
+    same: bool = False,
+    level: bool = False,
     width: float = 370,
     height: float = 260,
 ) -> Markup:
@@ -46,19 +48,27 @@ def point_chart(
         limits: of y; marks beyond stay at the edge.
         log_x: whether x is logarithmic; None: where the values spread far.
         equal: draw the line of equal values.
+        same: both axes have the same limits.
+        level: draw the line of zero.
     """
-    y = Scale.around(limits or [p.y for p in points], height - 48, 30)
     numbers = [p.x for p in points if not isinstance(p.x, str)]
     if len(numbers) == len(points):
-        x = Scale.around(numbers, 64, width - 12, log=log_x)
+        every = [*numbers, *(p.y for p in points)]
+        y = Scale.around(
+            limits or (every if same else [p.y for p in points]), height - 48, 30, log=False if same or level else None
+        )
+        x = replace(y, start=64, end=width - 12) if same else Scale.around(numbers, 64, width - 12, log=log_x)
         parts = [axes(x, y, x_name, y_name, x_ticks=max(3, int(width / 90)), y_ticks=5)]
         if equal:
             both = [value for value in (*numbers, *(p.y for p in points)) if x.low <= value <= x.high]
             both = [value for value in both if y.low <= value <= y.high]
             if both:
                 parts += [line(x(min(both)), y(min(both)), x(max(both)), y(max(both)), "zero")]
+        if level and y.low < 0 < y.high:
+            parts += [line(x.start, y(0.0), x.end, y(0.0), "zero")]
         parts += [dot(x(float(p.x)), y(p.y), f"dot {p.kind}", p.key, 3.5) for p in points]
         return drawing(parts, title, width, height)
+    y = Scale.around(limits or [p.y for p in points], height - 48, 30)
     return drawing(_named(points, y, x_name, y_name, width), title, width, height)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dashpot.report.page.answers import answers_section
 from dashpot.report.page.blocks import Block, Chart, Page, Section, Table, Words
-from dashpot.report.page.common import answers_section, environment_section, robustness_section, weights_section
+from dashpot.report.page.common import environment_section, robustness_section, weights_section
 from dashpot.report.page.lines import Series, line_chart
 from dashpot.report.page.source import Source, next_commands, recipe_copies
 from dashpot.report.page.tune_charts import (
@@ -56,7 +57,7 @@ def tune_page(record: Report, source: Source | None = None) -> Page:
         Section("What each technique contributed", contributions_blocks(record)),
         Section("Score against each setting", settings_blocks(record, candidates)),
         Section("Train-test gap", gap_blocks(record, candidates)),
-        answers_section(record.images, source.texts, source.pictures),
+        answers_section(record.answers, source.texts, source.pictures),
         robustness_section(record.robustness),
         weights_section(source.layers),
         Section("What to do next", [next_commands(source, "tune")]),

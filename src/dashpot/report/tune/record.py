@@ -87,7 +87,8 @@ class TuneRecord:
         test: scores on rows that nothing was learned from.
         contributions, interactions, importance: of techniques, pairs and settings.
         decision: temperature and rule, for classes.
-        images: of the test images the confusion matrix and the most confident mistakes; empty for other data.
+        answers: on the test rows: confusions and calibration, or pairs of truth and prediction, and the most confident
+            mistakes; empty without test rows.
         robustness: how the score falls as inputs of some test rows get worse, the content of a robustness.json; empty
             where it was not measured.
         space: in words, by distribution.
@@ -132,7 +133,7 @@ class TuneRecord:
     importance: Mapping[str, float] = field(default_factory=dict)
     interactions: tuple[EffectRecord, ...] = ()
     decision: Mapping[str, Any] | None = None
-    images: Mapping[str, Any] = field(default_factory=dict)
+    answers: Mapping[str, Any] = field(default_factory=dict)
     robustness: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -163,7 +164,7 @@ class TuneRecord:
             *("members_trained", "member_steps", "baseline", "best", "chosen"),
         )
         texts = ("dataset", "task", "metric", "proper", "why", "final")
-        tables = ("race", "versions", "machine", "peak_memory_mb", "space", "importance", "images", "robustness")
+        tables = ("race", "versions", "machine", "peak_memory_mb", "space", "importance", "answers", "robustness")
         values: dict[str, Any] = {
             "candidates": tuple(TrialRecord.from_dict(row) for row in data["candidates"]),
             "better": str(data.get("better") or "higher"),
@@ -176,6 +177,7 @@ class TuneRecord:
         }
         values |= {name: str(data.get(name) or "") for name in texts}
         values |= {name: dict(data.get(name) or {}) for name in tables}
+        values["answers"] = values["answers"] or dict(data.get("images") or {})  # of an older file
         values |= {name: finite(data.get(name)) for name in ("budget_s", "seconds")}
         values |= {name: None if finite(data.get(name)) is None else whole(data[name]) for name in whole_numbers}
         return cls(**values)

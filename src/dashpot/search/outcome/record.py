@@ -66,11 +66,12 @@ class Outcome:
 
 
 def judged(setup: Setup, made: ensemble.Final, outputs: Tensor | None) -> Judged | None:
-    """The final model's answers on the test images; None for other data, or without test rows."""
-    rows, prepared = setup.test, setup.prepared
-    if prepared.modality != "image" or outputs is None:
+    """The final model's answers on the test rows; None without any, or with a loss of one's own, whose outputs need
+    be no classes or values.
+    """
+    if outputs is None or setup.task.own_score:
         return None
-    return judged_rows(made.network, prepared, rows, made.decision, outputs)
+    return judged_rows(made.network, setup.prepared, setup.test, made.decision, outputs)
 
 
 def record(setup: Setup, outcome: Outcome, answers: Judged | None = None) -> TuneRecord:
@@ -128,7 +129,7 @@ def record(setup: Setup, outcome: Outcome, answers: Judged | None = None) -> Tun
         importance=importance(trials, setup.space),
         interactions=tuple(map(EffectRecord.from_dict, outcome.effects.interactions)),
         decision=made.decision.to_dict() if made.decision else None,
-        images=answers.to_dict() if answers is not None else {},
+        answers=answers.to_dict() if answers is not None else {},
         # Last, since all of the above counts.
         seconds=time.monotonic() - setup.started,
         peak_memory_mb=peak_memory() or {},

@@ -75,7 +75,7 @@ class TuneResult:
         prepared: the data as the network takes them, with how they were prepared.
         test: the test rows.
         labels: the classes as the target held them, in the order of the probabilities; by default their names.
-        judged: the model's answers on test images, for figures; None for other data.
+        judged: the model's answers on test rows, for figures; None without any.
         tta: how predictions are averaged over versions of each image; None where they are not.
         texts: the words that count and the most confident mistakes on test texts; None for other data.
 

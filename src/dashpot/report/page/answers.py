@@ -1,0 +1,89 @@
+"""What a model said on rows whose truth is known: confusions, calibration, residuals, the most confident mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dashpot.core.digits import digits
+from dashpot.report.page.blocks import Block, Chart, Charts, Picture, Section, Table
+from dashpot.report.page.matrix import MOST, matrix_chart
+from dashpot.report.page.points import Point, point_chart
+from dashpot.report.tune.axes import number_text
+
+LISTED = 60
+"""Confusions of many classes that are listed."""
+
+
+def answers_section(answers: Mapping[str, Any], texts: Mapping[str, Any], pictures: Sequence[Picture]) -> Section:
+    """All that is known of the answers on test rows.
+
+    Args:
+        answers: of a record.
+        texts: the content of a texts.json, whose mistakes have their texts.
+        pictures: figures of mistaken images.
+    """
+    small = [*_calibration(answers), *_residuals(answers)]
+    blocks: list[Block] = [*_confusion(answers), *([Charts(small)] if small else []), *pictures]
+    blocks += [*_mistakes(texts.get("mistakes") or answers.get("mistakes") or ()), *_words(texts)]
+    return Section("Answers on the test rows", blocks)
+
+
+def _confusion(answers: Mapping[str, Any]) -> list[Block]:
+    classes, counts = [str(name) for name in answers.get("classes") or ()], answers.get("confusion")
+    if classes and counts and len(classes) <= MOST:
+        note = "Shades: shares of the row."
+        return [Chart(matrix_chart(counts, classes, "Confusion matrix"), "Confusion matrix", note)]
+    found = [(str(a), str(b), float(n)) for a, b, n in answers.get("confusions") or ()]
+    if classes and counts:
+        cells = [(a, b, float(counts[i][j])) for i, a in enumerate(classes) for j, b in enumerate(classes) if i != j]
+        found = sorted((cell for cell in cells if cell[2]), key=lambda cell: -cell[2])
+    rows = [[a, b, number_text(n)] for a, b, n in found[:LISTED]]
+    return [Table(("true", "predicted", "rows"), rows, "The most frequent confusions", first=20)] if rows else []
+
+
+def _calibration(answers: Mapping[str, Any]) -> list[Chart]:
+    bins = [(float(sure), float(right)) for sure, right, _ in answers.get("calibration") or ()]
+    if len(bins) < 3:
+        return []
+    points = [Point(sure, right, "a") for sure, right in bins]
+    svg = point_chart(points, "Calibration", "how sure it was", "share of right answers", equal=True, same=True)
+    return [Chart(svg, "Calibration", "Marks: tenths of the test rows. Below the line it was surer than it was right.")]
+
+
+def _residuals(answers: Mapping[str, Any]) -> list[Chart]:
+    pairs = [(float(truth), float(said)) for truth, said in answers.get("pairs") or ()]
+    if not pairs:
+        return []
+    against = [Point(truth, said, "a") for truth, said in pairs]
+    left = [Point(said, truth - said, "a") for truth, said in pairs]
+    charts = [
+        (
+            point_chart(against, "Predicted against true values", "true", "predicted", equal=True, same=True),
+            "Predictions",
+        ),
+        (point_chart(left, "Residuals", "predicted", "true minus predicted", level=True), "Residuals"),
+    ]
+    some = f"{len(pairs):,} of the test rows." if len(pairs) >= 400 else ""
+    return [Chart(svg, title, some) for svg, title in charts]
+
+
+def _mistakes(mistakes: Sequence[Mapping[str, Any]]) -> list[Block]:
+    if not mistakes:
+        return []
+    wanted = ("row", "text", "truth", "predicted", "probability")
+    names = [name for name in wanted if any(name in mistake for mistake in mistakes)]
+    rows = [[_cell(mistake.get(name)) for name in names] for mistake in mistakes]
+    return [Table(names, rows, "The most confident mistakes", "Rows are counted from 0.", first=12)]
+
+
+def _words(texts: Mapping[str, Any]) -> list[Block]:
+    words = texts.get("words") or {}
+    pairs = words.items() if isinstance(words, Mapping) else words
+    rows = [[str(name), ", ".join(str(w[0] if isinstance(w, list | tuple) else w) for w in own)] for name, own in pairs]
+    caption = f"Words that count for each class, of {texts.get('source', 'the model')}"
+    return [Table(("class", "words"), rows, caption)] if rows else []
+
+
+def _cell(value: Any) -> str:
+    return digits(value) if isinstance(value, float) else "" if value is None else str(value)
