@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dashpot.core.errors import DashpotError
+from dashpot.core.errors import ConfigError, DashpotError
 
 app = typer.Typer(
     name="dashpot",
@@ -60,6 +60,7 @@ def main() -> None:
         module.register(app)
     warnings.showwarning = _show_warning
     try:
+        _refuse_ranks()
         app()
     except DashpotError as error:
         _say(f"error: {error}")
@@ -75,6 +76,26 @@ def main() -> None:
         # The reader has gone (`| head`): nothing more to say, not even at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _refuse_ranks() -> None:
+    """Refuse several ranks: each would train the whole by itself, and all would write to one folder.
+
+    Raises:
+        ConfigError: in the first of them; the others end without a word.
+    """
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    if "TORCHELASTIC_RUN_ID" not in os.environ or ranks == "1":
+        return
+    if os.environ.get("RANK", "0") != "0":
+        sys.exit(2)
+    raise ConfigError(
+        "ranks of torchrun",
+        "1 for a command of dashpot, which trains in one process",
+        ranks,
+        "Leave torchrun out; `dashpot tune --workers` uses several processes, and under torchrun recipe.attach is for a"
+        " loop of your own (docs/distributed.md).",
+    )
 
 
 def _show_warning(

@@ -16,6 +16,7 @@ from dashpot.core.running.copies import hooks_of, new_guests
 from dashpot.core.running.following import Following
 from dashpot.core.running.forward import Forward
 from dashpot.core.running.idle import warn_unused
+from dashpot.core.running.passes import demand_same_recipe
 from dashpot.core.running.replacing import Replaced, plain_copy
 from dashpot.core.running.run import Run
 from dashpot.core.running.stepper import Stepper
@@ -72,6 +73,7 @@ class Acting:
             ConflictError: as for :meth:`Recipe.attach`.
         """
         try:
+            demand_same_recipe(recipe, self.run.view.wrapper)
             self._begin(recipe, batch_size, closure)
         except BaseException:  # after Ctrl-C, too, nothing stays installed
             self.remove()

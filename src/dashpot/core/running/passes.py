@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from dashpot.core.errors import UsageError
+from dashpot.core.errors import ConflictError, UsageError
 
 
 class GlobalRandomness:
@@ -97,15 +98,43 @@ def fresh_gradients(optimizer: Optimizer, names: str) -> Iterator[None]:
 
 def mean_over_ranks(scores: Mapping[str, float], wrapper: nn.Module) -> Mapping[str, float]:
     """The scores, averaged over the ranks of a distributed model, so that all ranks decide the same."""
-    first = next(wrapper.parameters(), None)
-    mesh = getattr(first, "device_mesh", None)  # of FSDP2's DTensors
-    if first is None or not (isinstance(wrapper, DistributedDataParallel) or mesh is not None):
+    place = _ranks(wrapper)
+    if place is None:
         return scores
-    group: Any = wrapper.process_group if isinstance(wrapper, DistributedDataParallel) else None
-    if mesh is not None and mesh.ndim == 1:
-        group = mesh.get_group()
-    device = first.device
-    values = torch.tensor(list(scores.values()), dtype=torch.float64, device="cpu" if device.type == "cpu" else device)
+    group, device = place
+    values = torch.tensor(list(scores.values()), dtype=torch.float64, device=device)
     torch.distributed.all_reduce(values, group=group)
     size = torch.distributed.get_world_size(group)
     return dict(zip(scores, (values / size).tolist(), strict=True))
+
+
+def demand_same_recipe(recipe: str, wrapper: nn.Module) -> None:
+    """Refuse ranks of a distributed model that attach other recipes than each other. Every rank calls it.
+
+    Raises:
+        ConflictError: on all ranks.
+    """
+    place = _ranks(wrapper)
+    if place is None:
+        return
+    group, device = place
+    own = int.from_bytes(hashlib.blake2b(recipe.encode(), digest_size=6).digest(), "big")
+    ends = torch.tensor([own, -own], dtype=torch.int64, device=device)
+    torch.distributed.all_reduce(ends, op=torch.distributed.ReduceOp.MAX, group=group)
+    if ends.tolist() != [own, -own]:
+        raise ConflictError(
+            f"all ranks must attach the same recipe, and this one has {recipe or 'none'}, which differs from another's."
+            " Make it, and resolve relative strengths, on one rank, and send its text to the others."
+        )
+
+
+def _ranks(wrapper: nn.Module) -> tuple[Any, torch.device] | None:
+    """The process group of a distributed model, and the device of what its ranks exchange; None for any other model."""
+    first = next(wrapper.parameters(), None)
+    mesh = getattr(first, "device_mesh", None)  # of FSDP2's DTensors
+    if first is None or not (isinstance(wrapper, DistributedDataParallel) or mesh is not None):
+        return None
+    group: Any = wrapper.process_group if isinstance(wrapper, DistributedDataParallel) else None
+    if mesh is not None and mesh.ndim == 1:
+        group = mesh.get_group()
+    return group, torch.device("cpu") if first.device.type == "cpu" else first.device

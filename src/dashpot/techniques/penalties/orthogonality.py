@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dashpot.core.errors import ConflictError
 from dashpot.core.fields.domains import Range, Selection
 from dashpot.core.fields.select import Where, weights
 from dashpot.core.running.context import Context
@@ -58,6 +59,7 @@ class Orthogonality(Technique):
 
     Raises:
         ConfigError: a strength that is negative or infinite.
+        ConflictError: at attach, weights that are computed from others, complex or held in shards.
 
     Example:
         >>> import torch, dashpot
@@ -85,6 +87,12 @@ class Orthogonality(Technique):
     def check(self, view: ModelView, ctx: Context) -> None:
         refuse_computed("Orthogonality", self.on, view)
         refuse_complex("Orthogonality", self.on, view)
+        for name, w, _ in view.params(self.on):
+            if hasattr(w, "to_local"):  # a DTensor
+                raise ConflictError(
+                    f"Orthogonality needs whole matrices, and {name} is held in shards. Leave it out with `on`, or use"
+                    " DistributedDataParallel."
+                )
 
     @torch.no_grad()
     def penalty_now(self, ctx: Context) -> Tensor | None:
