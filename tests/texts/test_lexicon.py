@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 
+from dashpot.core.errors import DataError
+from dashpot.data.texts import TextPreprocessing
 from dashpot.texts.grams import entries_of, frequent_grams, gram_keys, words_only
 from dashpot.texts.lexicon import EDGE, SHAPES, SPECIAL, UNKNOWN, Lexicon, pieces_of, shape_of
 
@@ -97,3 +100,23 @@ def test_words_move_together_and_grams_read_back() -> None:
 
 def test_shapes_of_other_scripts() -> None:
     assert [shape_of(token) for token in ("好", "٣", "é", "É", "👍", "-3", "x2")] == [0, 1, 0, 3, 5, 4, 4]
+
+
+def test_blocks_of_texts_give_the_rows_of_all_texts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [TEXTS[i % len(TEXTS)][: 1 + i % 4] for i in range(23)]
+    whole = Lexicon.fit(texts)
+    rows = whole.transform(texts)
+    preprocessing = TextPreprocessing(("text",), whole)
+    cells = np.array([[" ".join(tokens)] for tokens in texts], dtype=object)
+    at_once = preprocessing.transform(cells)
+    for module in ("dashpot.texts.lexicon", "dashpot.data.texts"):
+        monkeypatch.setattr(f"{module}.BLOCK", 5)
+    assert Lexicon.fit(texts) == whole
+    assert np.array_equal(preprocessing.transform(cells), at_once)
+    narrow = whole.narrow_rows(texts)
+    assert np.array_equal(narrow, rows[:, : narrow.shape[1]])
+    assert not rows[:, narrow.shape[1] :].any()
+    assert whole.narrow_rows([]).shape[0] == 0
+    cells[17, 0] = 3.5
+    with pytest.raises(DataError, match="row 17 must hold a text"):
+        preprocessing.transform(cells)

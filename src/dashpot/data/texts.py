@@ -19,7 +19,7 @@ from dashpot.data.text_fields import Fields
 from dashpot.data.tokenized import Tokenized
 from dashpot.texts.cutting import again, cutter, tokenizer_dict, tokenizer_from, tokenizer_of
 from dashpot.texts.encoder import encoder_of
-from dashpot.texts.lexicon import FIELD, MOST_TOKENS, Lexicon
+from dashpot.texts.lexicon import BLOCK, FIELD, MOST_TOKENS, Lexicon
 from dashpot.texts.tokens import PATTERNS
 from dashpot.texts.vectors import WordVectors, vectors_of
 
@@ -167,8 +167,11 @@ class TextPreprocessing:
                 f"texts must have {len(self.columns)} columns ({', '.join(self.columns)}), as in training, got shape"
                 f" {list(texts.shape)}."
             )
-        room = self.lexicon.length - 2
-        rows = self.lexicon.transform(tokens_of(texts, self.tokenizer, self.columns, self.fields, room))
+        room, rows = self.lexicon.length - 2, np.zeros((len(texts), self.lexicon.length), dtype=np.int32)
+        for start in range(0, len(texts), BLOCK):
+            some = texts[start : start + BLOCK]
+            tokens = tokens_of(some, self.tokenizer, self.columns, self.fields, room, start)
+            rows[start : start + len(some)] = self.lexicon.transform(tokens)
         if self.encoded is None:
             return rows
         return np.hstack([self.encoded.rows(whole_texts(texts, self.columns, self.fields)), rows])
@@ -230,6 +233,7 @@ def tokens_of(
     columns: Sequence[str] = (),
     fields: Fields | None = None,
     room: int | None = None,
+    first_row: int = 0,
 ) -> list[list[str]]:
     """The tokens of each row of ``texts`` [n, columns]; missing texts have none.
 
@@ -237,6 +241,7 @@ def tokens_of(
         tokenizer: as :func:`dashpot.texts.cutting.tokenizer_of` gives it.
         columns, fields: the names of the columns, and which of them hold no texts.
         room: tokens of a row at most.
+        first_row: the number of the first one, for errors.
 
     Raises:
         DataError: a value that is neither a text nor missing.
@@ -255,7 +260,7 @@ def tokens_of(
             continue
         for place, text in enumerate(texts[:, i]):
             if not isinstance(text, str) and not is_missing(text):
-                raise DataError(f"row {place} must hold a text, got {text!r}. Name a column of texts.")
+                raise DataError(f"row {first_row + place} must hold a text, got {text!r}. Name a column of texts.")
             parts[place].append(cut(text.replace(FIELD, " ")) if isinstance(text, str) else [])
     return [_joined(words, own, room) for words, own in zip(first, parts, strict=True)]
 

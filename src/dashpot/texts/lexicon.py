@@ -22,6 +22,8 @@ DIGITS, MIXED, MARK = 1, 4, 5
 MOST_WORDS, MOST_PIECES, MOST_GRAMS, MOST_TOKENS = 50_000, 30_000, 50_000, 512
 LEAST = 2
 """Texts that hold a word or a gram, and words that hold a piece, at least: what is there once teaches nothing."""
+BLOCK = 4096
+"""Texts whose tokens are rows at once: tokens take many times the memory of rows."""
 PIECES = (3, 4, 5)
 LONGEST = 100
 """Characters of a word that count: what has more is no word that anybody writes twice."""
@@ -72,15 +74,15 @@ class Lexicon:
             most: words, pieces and grams at most, under these names.
         """
         most = {"words": MOST_WORDS, "pieces": MOST_PIECES, "grams": MOST_GRAMS, **(most or {})}
-        lowered = [[key_of(token) for token in tokens] for tokens in texts]
-        every = Counter(word for tokens in lowered for word in set(tokens))
+        # The words in lower case are not kept: they would take several times the memory of the texts.
+        every = Counter(word for tokens in texts for word in {key_of(token) for token in tokens})
         words = _first(every, most["words"])
         # Of each word once: a piece of one frequent word says no more than the word.
         pieces = _first(Counter(piece for word in every for piece in set(pieces_of(word))), most["pieces"])
         bare = Lexicon(words, pieces, (), length)
-        rows = bare.transform(texts)
-        longest = int((rows > 0).sum(axis=1).max(initial=1))
-        entries = rows // SHAPES
+        entries = bare.narrow_rows(texts)
+        entries //= SHAPES
+        longest = int((entries > 0).sum(axis=1).max(initial=1))
         grams, grams_with = frequent_grams(entries, bare.first_piece, most["grams"], LEAST)
         counts = (*texts_with(entries, *bare.table, bare.entries).tolist(), *grams_with.tolist())
         return Lexicon(words, pieces, tuple(grams.tolist()), longest, len(texts), counts)
@@ -144,6 +146,17 @@ class Lexicon:
                 numbers += memory[token]
             numbers = [*numbers[: self.length - 1], SHAPES * EDGE]
             row[: len(numbers)] = numbers
+        return out
+
+    def narrow_rows(self, texts: Sequence[Sequence[str]]) -> np.ndarray:
+        """:meth:`transform`, as wide as the longest of these texts needs: int32 [texts, at most length]."""
+        parts = []
+        for start in range(0, len(texts), BLOCK):
+            rows = self.transform(texts[start : start + BLOCK])
+            parts.append(rows[:, : int((rows > 0).sum(axis=1).max(initial=1))].copy())
+        out = np.zeros((len(texts), max((part.shape[1] for part in parts), default=1)), dtype=np.int32)
+        for i, part in enumerate(parts):
+            out[BLOCK * i : BLOCK * i + len(part), : part.shape[1]] = part
         return out
 
     def _numbers(self, token: str) -> list[int]:
