@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from dashpot.sparsity.selection import selected_features, stability_selection
     from dashpot.stopping import EarlyStopping
     from dashpot.techniques.penalties.strengths import max_strength, resolve_strengths
+    from dashpot.training.cutting import cut
     from dashpot.training.ensemble_gap import EnsembleGap, dropout_ensemble_gap
     from dashpot.training.ensembles import ensemble_predict
     from dashpot.training.folding import fold_batch_norm
@@ -118,6 +119,7 @@ __all__ = [
     "Where",
     "augment",
     "averaging",
+    "cut",
     "dropout",
     "dropout_ensemble_gap",
     "ensemble_predict",
@@ -204,6 +206,7 @@ _HOMES = {
     "Violations": "dashpot.evaluation.monotone",
     "WeightDecay": "dashpot.penalties",
     "Where": "dashpot.core.fields.select",
+    "cut": "dashpot.training.cutting",
     "dropout_ensemble_gap": "dashpot.training.ensemble_gap",
     "ensemble_predict": "dashpot.training.ensembles",
     "finetune_groups": "dashpot.training.finetune",

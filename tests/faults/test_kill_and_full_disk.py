@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
@@ -51,6 +52,38 @@ def test_ten_kills_and_resumes_give_the_same_weights(tmp_path: Path) -> None:
     assert len((whole / "history.jsonl").read_text().splitlines()) == len(
         (parts / "history.jsonl").read_text().splitlines()
     )
+
+
+def test_kills_on_both_sides_of_a_cut_give_the_same_small_network(tmp_path: Path) -> None:
+    """Units leave the network several times on the way; a run goes on from each size."""
+    cut = "from dashpot.training import compressing; compressing.PAYS = 0; from dashpot.cli import main; main()"
+    recipe = [
+        "--with",
+        "compress:to=0.1x parameters",
+        "--with",
+        "ema:decay=0.9",
+        "--with",
+        "early-stopping:patience=30",
+    ]
+    command = [sys.executable, "-c", cut, "fit", "--epochs", "30", "--seed", "3", "--no-robustness", *recipe, "--out"]
+    subprocess.run([*command, "whole"], cwd=tmp_path, check=True, capture_output=True)
+    rows, killed = tmp_path / "parts" / "history.jsonl", 0
+    for epochs in (2, 6, 9, 12, 14, 17, 24):
+        process = subprocess.Popen(
+            [*command, "parts", "--resume"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None and not (rows.exists() and len(rows.read_text().splitlines()) >= epochs):
+            time.sleep(0.01)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.wait()
+    subprocess.run([*command, "parts", "--resume"], cwd=tmp_path, check=True, capture_output=True)
+    assert killed >= 3
+    whole, parts = ((tmp_path / run / "model.safetensors").read_bytes() for run in ("whole", "parts"))
+    assert whole == parts
+    sizes = json.loads((tmp_path / "parts" / "shrunk.json").read_text())
+    assert sizes["after"]["parameters"] <= 0.1 * sizes["before"]["parameters"]
 
 
 def test_a_full_disk_is_one_message_and_damages_nothing(tmp_path: Path) -> None:

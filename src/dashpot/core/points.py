@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dashpot.core.requires import Requires
 from dashpot.core.running.batch import Batch
 from dashpot.core.running.context import Context, State
+from dashpot.core.running.cut import Cut
 from dashpot.core.running.state import without
 from dashpot.core.running.view import ModelView, Params
 
@@ -106,6 +107,13 @@ class Points:
         names. By default all that stands under such a name goes, and mentions of it in lists.
         """
         ctx.state = without(ctx.state, gone)
+
+    def resized(self, cut: Cut, ctx: Context) -> State:
+        """The state for the model after a cut that makes tensors of it smaller; raise ConflictError where there is
+        none. By default what stays of each tensor that stands under the name of one of the model's.
+        """
+        state: State = cut.tree(ctx.state, ctx.path)
+        return state
 
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
         """Install hooks: at attach, and again where modules of the model were replaced since (the old ones are taken

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from dashpot.core.errors import ConfigError, ConflictError, DataError
+from dashpot.shrinking.guard import retire
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,24 @@ class Plan:
             tensor = torch.cat([part.index_select(1, places) for part, places in parts])
         return tensor
 
-    def apply(self, model: nn.Module) -> None:
-        """Make a network of the full size smaller, in place: tensors, and what layers say of their sizes."""
+    def apply(self, model: nn.Module, *, same: bool = False) -> None:
+        """Make a network of the full size smaller, in place: tensors, and what layers say of their sizes.
+
+        Args:
+            same: its parameters stay the same objects, with other values, so that an optimizer has them still.
+        """
         made: dict[int, nn.Parameter] = {}
         for name, module in model.named_modules():
             prefix = f"{name}." if name else ""
             for own, parameter in list(module._parameters.items()):
-                if parameter is None or not self._changes(prefix + own):
+                if parameter is None or not self.changes(prefix + own):
                     continue
                 if id(parameter) not in made:
-                    made[id(parameter)] = _like(parameter, self.cut(prefix + own, parameter.detach()))
+                    made[id(parameter)] = self._made(prefix + own, parameter, same)
                 module._parameters[own] = made[id(parameter)]
             for own, buffer in list(module._buffers.items()):
-                if buffer is not None and self._changes(prefix + own):
-                    module._buffers[own] = self.cut(prefix + own, buffer)
+                if buffer is not None and self.changes(prefix + own):
+                    module._buffers[own] = laid_out(self.cut(prefix + own, buffer), buffer)
             if prefix + "bias" in self.biases:
                 weight = module._parameters["weight"]
                 assert weight is not None
@@ -72,7 +77,21 @@ class Plan:
             if name in self.eps and isinstance(module, nn.RMSNorm):
                 module.eps = self.eps[name]
 
-    def _changes(self, name: str) -> bool:
+    def _made(self, name: str, parameter: nn.Parameter, same: bool) -> nn.Parameter:
+        data = laid_out(self.cut(name, parameter.detach()).clone(), parameter)
+        if not same:
+            return nn.Parameter(data, requires_grad=parameter.requires_grad)
+        grad = None if parameter.grad is None else laid_out(self.cut(name, parameter.grad), parameter)
+        parameter.grad = None
+        # Of another type first: torch then forgets where gradients of the former shape were added up.
+        other = torch.bfloat16 if data.dtype == torch.float16 else torch.float16
+        parameter.data = data.new_empty(0, dtype=other if data.is_floating_point() else data.dtype)
+        parameter.data = data
+        parameter.grad = grad
+        return parameter
+
+    def changes(self, name: str) -> bool:
+        """Whether something of this tensor leaves."""
         name = self.shared.get(name, name)
         return name in self.kept or name in self.grouped
 
@@ -86,6 +105,8 @@ class Plan:
 
         Raises:
             ConflictError: an optimizer of other parameters.
+
+        A step of ``optimizer`` itself is an error from then on, unless gradients came for ``before``.
         """
         names = {id(parameter): name for name, parameter in before.named_parameters()}
         small = dict(after.named_parameters())
@@ -117,6 +138,7 @@ class Plan:
                         else value
                         for key, value in optimizer.state[parameter].items()
                     }
+        retire(optimizer)
         return made
 
     def to_dict(self) -> dict[str, Any]:
@@ -157,8 +179,10 @@ class Plan:
             raise DataError(f"the plan of a shrunk network cannot be read: {error!r}.") from error
 
 
-def _like(parameter: nn.Parameter, data: Tensor) -> nn.Parameter:
-    return nn.Parameter(data.clone(), requires_grad=parameter.requires_grad)
+def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
+    """The tensor in the order of memory of another, where that is channels last."""
+    last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
+    return tensor.contiguous(memory_format=torch.channels_last) if last else tensor
 
 
 def _settings(optimizer: torch.optim.Optimizer) -> dict[str, Any]:

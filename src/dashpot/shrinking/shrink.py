@@ -121,7 +121,7 @@ def shrink(model: nn.Module, example_inputs: Any, *, inputs: str = "keep") -> Sh
     """
     if inputs not in ("keep", "drop"):
         raise ConfigError("inputs", "'keep' or 'drop'", inputs)
-    args, kwargs = _example(model, example_inputs)
+    args, kwargs = example_of(model, example_inputs)
     return shrink_exactly(model, args, kwargs, drop=inputs == "drop")
 
 
@@ -181,7 +181,7 @@ def _on_cpu(leaf: Any) -> Any:
     return leaf.cpu() if isinstance(leaf, Tensor) else leaf
 
 
-def _example(model: nn.Module, given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def example_of(model: nn.Module, given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments.
 
     Raises:

@@ -13,8 +13,10 @@ from torch.optim import Optimizer
 
 from dashpot.core.errors import ConfigError, StorageError
 from dashpot.core.files import write_atomic
+from dashpot.core.running.saving import check as check_state
 from dashpot.core.running.session import Session
 from dashpot.core.tree import load_tree, save_tree
+from dashpot.training.compressing import Cuts, cut_tensors
 from dashpot.training.resuming import check_model, check_optimizer, check_settings
 
 FILE, HISTORY = "checkpoint.safetensors", "history.jsonl"
@@ -53,6 +55,7 @@ class Checkpoint:
         history: History,
         stopped: str,
         kept: Mapping[str, Any],
+        cuts: Cuts | None = None,
     ) -> None:
         """After an epoch; ``kept`` are the best weights so far, for a loss that diverges."""
         if self._folder is None:
@@ -66,6 +69,7 @@ class Checkpoint:
             "history": history,
             "stopped": stopped,
             "threads": torch.get_num_threads(),
+            "cuts": cuts.to_list() if cuts is not None else [],
         }
         save_tree(tree, self._folder / FILE)
         write_atomic(self._folder / HISTORY, "".join(json.dumps(row) + "\n" for row in history))
@@ -76,11 +80,13 @@ class Checkpoint:
         optimizer: Optimizer,
         session: Session,
         check: Callable[[History], None] = lambda history: None,
+        cuts: Cuts | None = None,
     ) -> tuple[History, str]:
         """Put everything back as it was; all that must agree is compared before anything is touched.
 
         Args:
             check: what else must agree with the history.
+            cuts: those of this training, none yet; what left the saved network leaves this one.
 
         Returns:
             The history so far, and why the run had stopped (``""`` if it had not).
@@ -92,9 +98,13 @@ class Checkpoint:
         assert self._folder is not None
         tree = load_tree(self._folder / FILE)
         check_settings(tree["settings"], self._settings, self._folder)
-        check_model(tree["model"], model)
+        left = tree.get("cuts", []) if cuts is not None else []
+        check_model(tree["model"], cut_tensors(left, dict(model.state_dict())), type(model).__name__)
         check_optimizer(tree["optimizer"], optimizer)
         check(tree["history"])
+        if left and cuts is not None:
+            check_state(tree["session"], session.recipe.to_dict(), session.run, scheduled=False)
+            cuts.again(left)
         session.load_state_dict(tree["session"])
         try:
             model.load_state_dict(tree["model"])

@@ -30,7 +30,7 @@ from dashpot.tracking.tracking import Tracking
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.clock import clock_of, demand_length
-from dashpot.training.compressing import compressed
+from dashpot.training.compressing import Cuts
 from dashpot.training.monitors import check_monitors
 from dashpot.training.plateau import Plateau
 from dashpot.training.prepare import prepared
@@ -54,7 +54,8 @@ class FitResult:
 
     Attributes:
         model: the model that was passed in, in evaluation mode, with its final weights (the best or the averaged ones
-            where the recipe keeps them); with :class:`~dashpot.Compress` the small network made from it.
+            where the recipe keeps them). With :class:`~dashpot.Compress` it became small in place, on the way or at
+            the end; where what leaves gives constants, the small network is a copy.
         history: one row per epoch: ``epoch``, ``objective`` (the loss as trained), ``train_*`` and ``val_*``
             (evaluation mode, untouched truth), ``lr``, ``seconds``.
         stopped: why training ended.
@@ -67,7 +68,8 @@ class FitResult:
         modality: of the inputs, as it was said.
         snapshots: what :class:`~dashpot.averaging.Snapshots` has kept, the oldest first, for ``ensemble_predict``.
         shrunk: with :class:`~dashpot.Compress` how the small network came about, its sizes and its plan; else ``None``.
-        large: then the model that was passed in, in its own size, with zeros where units left; else ``None``.
+        large: then a network of the size that the model had at first, which does the same, with zeros where units
+            left; else ``None``.
         predictor: what to predict with: ``model``, with its test-time augmentation where there is one.
 
     Example:
@@ -185,7 +187,7 @@ def fit(
             ``checkpoint`` a resumed run goes on in the same runs of its trackers.
 
     Returns:
-        The result; ``result.model`` is ``model``, but for a recipe with :class:`~dashpot.Compress`.
+        The result; ``result.model`` is ``model``, but where :class:`~dashpot.Compress` had to make a copy.
 
     Raises:
         ConfigError, ConflictError, DataError: before any work.
@@ -261,21 +263,24 @@ def fit(
         )
         with session, Progress(progress, clock) as shown, Tracked(tracking, session, settings, ends) as tracked:
             training = Training(session, model, optimizer, train, held_out, task, factor, clock, place, averaging)
+            training.cuts = cuts = Cuts(session, first.x)
             if resume:
                 shown.note(training.resume(saved))
             training.best_weights(saved.kept)
             tracked.begin(checkpoint, resume)
             while not training.stopped and training.epoch():
                 tracked.epoch(training.history[-1], training.verdict)
-                saved.save(model, optimizer, session, training.history, training.stopped, training.kept)
+                saved.save(model, optimizer, session, training.history, training.stopped, training.kept, cuts)
                 shown.epoch(training.history[-1])
             training.end()
             tracked.done(training.stopped, training.best_epoch, training.diverged)
             plan = session.plan()
+            if not training.diverged:
+                cuts.end(len(training.history))
     if training.diverged:
         warnings.warn(training.diverged, DivergenceWarning, stacklevel=2)
     model.eval()
-    shrunk = None if training.diverged else compressed(session, model, first.x)
+    final, shrunk, large = cuts.compressed(model, last=not training.diverged)
     if shrunk is not None and progress:
         before, after = shrunk.before, shrunk.after
         print(
@@ -286,6 +291,5 @@ def fit(
     took = time.perf_counter() - started
     ended = training.stopped, plan, training.best_epoch, training.diverged
     kept = snapshots(session) if any(isinstance(t, Snapshots) for t in recipe) else ()
-    final, large = (model, None) if shrunk is None else (shrunk.model, model)
     of_inputs = averaged_as(task), modality
     return FitResult(final, training.history, *ended, took, averaging, *of_inputs, kept, shrunk, large)

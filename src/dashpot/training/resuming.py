@@ -96,13 +96,12 @@ def check_settings(saved: Mapping[str, Any], own: Mapping[str, Any], folder: obj
             raise ConfigError(name, f"{value!r} as in the saved run in {folder}", own[name], way)
 
 
-def check_model(saved: Mapping[str, Any], model: nn.Module) -> None:
-    """Refuse weights of another model before any is overwritten.
+def check_model(saved: Mapping[str, Any], own: Mapping[str, Any], model: str) -> None:
+    """Refuse weights of another model, which has ``own``, before any is overwritten.
 
     Raises:
         ConfigError: with the names that differ.
     """
-    own = model.state_dict()
     parts = [f"{name} is not in this model" for name in saved if name not in own]
     parts += [f"{name} is not in the checkpoint" for name in own if name not in saved]
     parts += [
@@ -115,7 +114,7 @@ def check_model(saved: Mapping[str, Any], model: nn.Module) -> None:
         raise ConfigError(
             "model",
             "the one that the checkpoint was made with",
-            type(model).__name__,
+            model,
             f"{'; '.join(parts[:4])}{more}. Resume with that model, or start in a new folder.",
         )
 

@@ -21,6 +21,7 @@ from dashpot.techniques.stopping.best_weights import Stopping
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.clock import Clock
+from dashpot.training.compressing import Cuts
 from dashpot.training.epoch import measure, train_epoch
 from dashpot.training.plateau import Plateau
 from dashpot.training.resuming import check_schedule
@@ -51,6 +52,7 @@ class Training:
     best: float = math.inf
     kept: Mapping[str, Any] = field(default_factory=dict)
     verdict: Verdict = field(default_factory=Verdict)
+    cuts: Cuts | None = None
 
     def resume(self, saved: Checkpoint) -> str:
         """Resume from the checkpoint, if there is one; returns a message."""
@@ -60,7 +62,7 @@ class Training:
         def check(history: History) -> None:
             check_schedule(history, self.optimizer, self._factor, self.clock.epochs, len(self.train))
 
-        self.history, self.stopped = saved.load(self.model, self.optimizer, self.session, check)
+        self.history, self.stopped = saved.load(self.model, self.optimizer, self.session, check, self.cuts)
         if saved.threads is not None and self.place.type == "cpu":  # fit puts back what was before
             torch.set_num_threads(max(1, min(saved.threads, cores())))
         if self.stopped:
@@ -72,7 +74,9 @@ class Training:
 
     def best_weights(self, kept: Mapping[str, Any]) -> None:
         """The best weights so far, for a loss that diverges."""
-        watched = [row.get("val_loss", row["train_loss"]) for row in self.history]
+        # Those of before a cut are of a larger network.
+        since = self.history[max(self.cuts.epochs[-1] - 1, 0) :] if self.cuts and self.cuts.epochs else self.history
+        watched = [row.get("val_loss", row["train_loss"]) for row in since]
         self.best = min((score for score in watched if not math.isnan(score)), default=math.inf)
         self.kept = kept or self.session.snapshot()
 
@@ -99,7 +103,18 @@ class Training:
         score = row.get("val_loss", row["train_loss"])
         if score < self.best:
             self.best, self.kept = score, self.session.snapshot()
+        if not self.stopped and self._cut(number):
+            self.best, self.kept = score, self.session.snapshot()
         return True
+
+    def _cut(self, epoch: int) -> bool:
+        """Whether units left the network after this epoch."""
+        if self.cuts is None:
+            return False
+        progress = self.clock.progress(epoch)
+        left = self.clock.epochs - epoch if self.clock.epochs else epoch * (1 / max(progress, 1e-9) - 1)
+        rows = self.train.rows or len(self.train) * (self.train.smallest or 1)
+        return self.cuts.due(rows, left) and self.cuts.make(epoch)
 
     def end(self) -> None:
         """The final weights; where the loss diverged, the best so far, if no technique keeps any."""

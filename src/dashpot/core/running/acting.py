@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
@@ -13,6 +13,7 @@ from dashpot.core.running import conflicts
 from dashpot.core.running.attach import Mark
 from dashpot.core.running.context import Context
 from dashpot.core.running.copies import hooks_of, new_guests
+from dashpot.core.running.cut import Cut
 from dashpot.core.running.following import Following
 from dashpot.core.running.forward import Forward
 from dashpot.core.running.idle import warn_unused
@@ -129,6 +130,19 @@ class Acting:
         """The weights as they are now are those to begin with."""
         if self.following is not None:
             self.following.note()
+
+    def resize(self, cut: Cut, act: Callable[[], None]) -> None:
+        """Let ``act`` make the model smaller; nothing is done where a technique cannot follow.
+
+        Raises:
+            ConflictError: so.
+        """
+        states = [ctx.technique.resized(cut, ctx) for _, ctx in self.attached]
+        act()
+        for (_, ctx), state in zip(self.attached, states, strict=True):
+            ctx.state = state
+        if self.following is not None:
+            self.following.resized()
 
     def warn_unused(self) -> None:
         """Say so where no step came for those that act in steps."""

@@ -67,6 +67,13 @@ class Following:
             self._moved = False
         return True
 
+    def resized(self) -> None:
+        """Tensors of the model have other sizes: hooks are installed for these, and the next step looks again."""
+        self._moved = True
+        self.look()
+        self._layout = ()
+        self.note()
+
     def note(self) -> None:
         """The weights as they are now are those to begin with."""
         self._versions = _versions(self._run.view)

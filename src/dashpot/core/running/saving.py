@@ -26,13 +26,11 @@ def saved(recipe: Mapping[str, Any], run: Run, attached: list[Attached], schedul
     }
 
 
-def restore(
-    state: Mapping[str, Any], recipe: Mapping[str, Any], run: Run, attached: list[Attached], scheduled: bool
-) -> None:
-    """Go on where ``state`` was taken. All is checked before anything is changed.
+def check(state: Mapping[str, Any], recipe: Mapping[str, Any], run: Run, scheduled: bool) -> None:
+    """Refuse a state of another recipe, seed or, where there are schedules, length of run.
 
     Raises:
-        ConfigError: it belongs to another recipe, seed, model or, where there are schedules, length of run.
+        ConfigError: with what differs.
     """
     if state["recipe"] != recipe:
         raise ConfigError(
@@ -51,6 +49,17 @@ def restore(
                 getattr(run, name),
                 "Attach with that length, or start afresh.",
             )
+
+
+def restore(
+    state: Mapping[str, Any], recipe: Mapping[str, Any], run: Run, attached: list[Attached], scheduled: bool
+) -> None:
+    """Go on where ``state`` was taken. All is checked before anything is changed.
+
+    Raises:
+        ConfigError: it belongs to another recipe, seed, model or, where there are schedules, length of run.
+    """
+    check(state, recipe, run, scheduled)
     if "model" in state:
         _check_model(str(state["model"]), _layout(run.view.model), type(run.view.model).__name__)
     own = tensors(run.view.model)

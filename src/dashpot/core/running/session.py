@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +18,7 @@ from dashpot.core.running.acting import Acting
 from dashpot.core.running.attach import Mark, Techniques, plain_optimizer, refuse_keras, this_rank
 from dashpot.core.running.batch import Batch, make_batch
 from dashpot.core.running.criteria import Criterion
+from dashpot.core.running.cut import Cut
 from dashpot.core.running.modes import evaluating, holding
 from dashpot.core.running.objective import objective
 from dashpot.core.running.passes import mean_over_ranks
@@ -197,12 +198,9 @@ class Session:
             self._acting.note()
 
     def finish(self) -> None:
-        """Put the final weights into the model: the best ones where a technique keeps them, else the averaged, else the
-        last.
-        """
-        if self._finished:
-            return
-        put(tensors(self.view.model), self._acting.final())
+        """Put the final weights into the model: the best where a technique keeps them, else averaged, else the last."""
+        if not self._finished:
+            put(tensors(self.view.model), self._acting.final())
         self._finished = True
 
     def close(self) -> None:
@@ -238,13 +236,17 @@ class Session:
         seen = {**tensors(self.view.model), **self._acting.averaged()}
         return {name: tensor.detach().clone() for name, tensor in seen.items()}
 
+    def resize(self, cut: Cut, act: Callable[[], None]) -> None:
+        """Let ``act`` make the model smaller as ``cut`` says; states follow. ConflictError before any change."""
+        self._demand_open()
+        self._acting.resize(cut, act)
+
     @property
     def takes_bytes(self) -> bool:
         """Whether :meth:`batch` takes images as bytes (uint8) in training mode, and returns them as float32 in [0, 1]:
         the first technique on batches does. Loops that say ``modality="image"`` may then hand bytes over.
         """
-        first = next(iter(self._at["on_batch"]), None)
-        return first is not None and first[0].takes_bytes
+        return any(technique.takes_bytes for technique, _ in self._at["on_batch"][:1])
 
     # --- what others read --------------------------------------------------------------------------------------------
 

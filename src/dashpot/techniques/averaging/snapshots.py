@@ -11,6 +11,7 @@ from torch import Tensor
 from dashpot.core.errors import ConflictError, UsageError
 from dashpot.core.fields.domains import Range
 from dashpot.core.running.context import Context
+from dashpot.core.running.cut import Cut
 from dashpot.core.running.session import Session
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.technique import State, Technique
@@ -90,6 +91,14 @@ class Snapshots(Technique):
 
     def init(self, view: ModelView, ctx: Context) -> State:
         return {"kept": {}} if self.cycles else {}
+
+    def resized(self, cut: Cut, ctx: Context) -> State:
+        if not all(cut.fits(weights) for weights in ctx.state.get("kept", {}).values()):
+            raise ConflictError(
+                "Snapshots keeps networks in which units that would leave are not zero. Cut after the training"
+                " (dashpot.shrink)."
+            )
+        return super().resized(cut, ctx)
 
     def on_step(self, params: Params, ctx: Context) -> None:
         if self.cycles and ctx.steps is not None and ctx.step + 1 in cycle_ends(ctx.steps, self.cycles):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated
 
 import numpy as np
@@ -18,7 +17,6 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.technique import State
 from dashpot.shrinking.channels import Channels
-from dashpot.shrinking.costs import Cost, factors_of
 from dashpot.techniques.penalties.decay import OF_COMPUTED
 from dashpot.techniques.penalties.on_channels import (
     BESIDE,
@@ -30,6 +28,7 @@ from dashpot.techniques.penalties.on_channels import (
 )
 from dashpot.techniques.penalties.step_rules import knows_step
 from dashpot.techniques.penalties.target_size import Share, Target, TargetSize
+from dashpot.techniques.penalties.way import Way, planned_size
 
 TOLERANCE = 0.05
 """How far below the size asked for a network may come."""
@@ -53,12 +52,6 @@ SNAPSHOTS = Rule(
 )
 
 
-def planned_size(full: float, target: float, progress: float) -> float:
-    """The size at a share of the way, geometrically from full to target: ``full^(1 - p) target^p``."""
-    p = min(max(progress, 0.0), 1.0)
-    return float(full ** (1 - p) * target**p)
-
-
 class Compress(OnChannels):
     r"""Make the network as small as asked for, while it trains: units leave one after the other, by a group lasso on
     whole channels (:class:`ChannelLasso`) whose strength is steered so that the size follows a plan.
@@ -70,8 +63,9 @@ class Compress(OnChannels):
     T is ``by``, h = T / 10 steps, and :math:`\lambda^{(k)}` the strength that would make so many units zero at once
     that the size is that of the plan h steps ahead. A unit at zero stays there. No unit goes before the plan says so,
     at T the rest of them go, and from then on training continues without penalty. What is left is at most the size
-    asked for, and at least 95 % of it where units are that small. ``dashpot.fit`` gives the small network back as
-    ``result.model``; in a loop of your own call :func:`dashpot.shrink` afterwards.
+    asked for, and at least 95 % of it where units are that small. ``dashpot.fit`` takes empty units out on the way, so
+    that the rest of the run is faster; in a loop of your own call :func:`dashpot.cut` at points of your choice, or
+    :func:`dashpot.shrink` afterwards.
 
     Args:
         to: the size: ``"20k parameters"``, ``"0.5x parameters"`` (of the full network), ``"0.5x macs"`` or ``"2M
@@ -121,7 +115,13 @@ class Compress(OnChannels):
         self._length(ctx)
 
     def init(self, view: ModelView, ctx: Context) -> State:
-        return {"gone": [], "gain": 0.0, "reached": False}
+        return {"gone": [], "gain": 0.0, "reached": False, "full": 0.0}
+
+    def follow(self, ctx: Context, channels: Channels, left: np.ndarray) -> None:
+        super().follow(ctx, channels, left)
+        number = np.cumsum(~left) - 1
+        ctx.state["gone"] = [int(number[unit]) for unit in ctx.state["gone"] if not left[unit]]
+        _ways.pop(ctx, None)
 
     def found(self, channels: Channels, ctx: Context) -> None:
         target, _ = Target.parse("Compress.to", self.to)
@@ -143,7 +143,8 @@ class Compress(OnChannels):
         channels, state = self.channels(ctx), ctx.state
         way = _ways.get(ctx)
         if way is None or way.gone != state["gone"]:
-            way = _ways[ctx] = Way.of(channels, self.to, state["gone"])
+            way = _ways[ctx] = Way.of(channels, self.to, state["gone"], state.get("full"))
+            state["full"] = way.full
         now = Matrices(channels, params, ctx.optimizer, knows_step(ctx.optimizer))
         strength, skipped = 0.0, np.zeros(channels.count, bool)
         if not state["reached"]:
@@ -215,83 +216,6 @@ class Compress(OnChannels):
             if str(self.by).endswith("%")
             else (f"{self.summary}: {self.to} by {self.by}")
         )
-
-
-@dataclass
-class Way:
-    """How far a network has come.
-
-    Attributes:
-        cost: by which its size is measured.
-        there: bool [units], those that are left.
-        full, target, size: of the network at first, as asked for, and now.
-        factors: the weight of each unit in the penalty.
-        gone: the units that are not left, in the order in which they went.
-    """
-
-    cost: Cost
-    there: np.ndarray
-    full: float
-    target: float
-    size: float
-    factors: np.ndarray
-    gone: list[int]
-    _of: int = -1
-
-    @staticmethod
-    def of(channels: Channels, to: str, gone: Sequence[int]) -> Way:
-        """After these units went."""
-        target, _ = Target.parse("Compress.to", to)
-        cost = channels.costs[target.measure]
-        full = cost.size(np.ones(channels.count, bool))
-        there = np.ones(channels.count, bool)
-        there[list(gone)] = False
-        way = Way(cost, there, full, target.of(full), cost.size(there), there, list(gone))
-        way.refresh(channels)
-        return way
-
-    def refresh(self, channels: Channels) -> None:
-        """The weights of units by what leaves with them now."""
-        if self._of != len(self.gone):
-            leaving = self.cost.leaving(self.there)
-            # What costs nothing, such as multiply-adds of a layer of none, weighs a little all the same.
-            self.factors = factors_of(channels.members, np.maximum(leaving, 1e-3 * leaving.max()))
-            self._of = len(self.gone)
-
-    def without(self, unit: int) -> float:
-        """The size without one more."""
-        self.there[unit] = False
-        found = self.cost.size(self.there)
-        self.there[unit] = True
-        return found
-
-    def drop(self, unit: int) -> None:
-        """It goes."""
-        self.there[unit] = False
-        self.size = self.cost.size(self.there)
-        self.gone = [*self.gone, unit]
-
-    def force(self, channels: Channels, order: Sequence[int]) -> None:
-        """Down to the target by units too large to come near it: the one that comes nearest, else the next."""
-        while self.size > self.target:
-            left = [unit for unit in order if self.there[unit] and not channels.last(unit, self.there)]
-            if not left:
-                return
-            below = [(-size, k) for k, unit in enumerate(left) if (size := self.without(unit)) <= self.target]
-            self.drop(left[min(below)[1] if below else 0])
-
-    def until(self, order: Sequence[int], size: float) -> int:
-        """How many of these must go, from the first on, until the network is of this size at most."""
-        low, high = 0, len(order)
-        while low < high:
-            middle = (low + high) // 2
-            there = self.there.copy()
-            there[list(order[:middle])] = False
-            if self.cost.size(there) <= size:
-                high = middle
-            else:
-                low = middle + 1
-        return low
 
 
 _ways: weakref.WeakKeyDictionary[Context, Way] = weakref.WeakKeyDictionary()

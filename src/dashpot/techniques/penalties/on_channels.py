@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -138,6 +139,20 @@ class OnChannels(Technique):
                 " model itself in training mode, at the first step before torch.compile."
             )
         return _found[ctx]
+
+    def look(self, ctx: Context, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Find the units by what the network is called with, where no training pass has come yet."""
+        if ctx not in _found:
+            _found[ctx] = found = self._channels(ctx, args, kwargs)
+            self.found(found, ctx)
+
+    def follow(self, ctx: Context, channels: Channels, left: np.ndarray) -> None:
+        """The units after a cut, and which of those before have left, bool [units]."""
+        _found[ctx] = channels
+
+    def seen(self, ctx: Context) -> Channels | None:
+        """The units, where a training pass has shown them."""
+        return _found.get(ctx)
 
     def example(self, ctx: Context) -> tuple[Any, Any] | None:
         """Arguments that the network was called with, two rows on the CPU, after the first training pass."""

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from dashpot.core.errors import ConfigError, UnknownNameError
+from dashpot.core.errors import ConfigError, ConflictError, UnknownNameError
 from dashpot.core.running.context import Context
+from dashpot.core.running.cut import Cut
 from dashpot.core.running.following import ModelChangedWarning
 from dashpot.core.running.tensors import tensors
 from dashpot.core.running.view import ModelView
@@ -100,6 +101,15 @@ class BestWeights(Stopping):
                 ModelChangedWarning,
                 stacklevel=4,
             )
+
+    def resized(self, cut: Cut, ctx: Context) -> State:
+        if ctx.state["best"] is not None and not cut.fits(ctx.state["weights"]):
+            raise ConflictError(
+                f"{type(self).__name__} keeps the weights of epoch {ctx.state['best_epoch']}, when units that would"
+                " leave were not yet zero. Cut after the training (dashpot.shrink), or use Compress, with which epochs"
+                " are judged from the one on in which the size is reached."
+            )
+        return super().resized(cut, ctx)
 
     def keep(self, score: float, ctx: Context) -> None:
         """This epoch is the best so far."""

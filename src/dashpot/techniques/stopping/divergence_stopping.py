@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dashpot.core.fields.domains import Flag, Name, Range
 from dashpot.core.running.context import Context
+from dashpot.core.running.cut import Cut
 from dashpot.core.running.tensors import tensors
 from dashpot.core.running.view import ModelView
 from dashpot.core.stacks.between_epochs import BetweenEpochs
@@ -82,6 +83,13 @@ class DivergenceStopping(Stopping):
         # What is diverged is judged by scores, which stay; weights of another model are no use.
         if not gone.isdisjoint(ctx.state["weights"]):
             ctx.state["weights"] = {}
+
+    def resized(self, cut: Cut, ctx: Context) -> State:
+        state = ctx.state
+        if not cut.fits(state["weights"]):  # of the larger network: those of now are the best of the smaller one
+            state = {**state, "weights": ctx.snapshot()}
+        resized: State = cut.tree(state, ctx.path)
+        return resized
 
     def on_epoch(self, scores: Scores, ctx: Context) -> Verdict:
         score, state = self.score_of(scores, self.monitor), ctx.state
