@@ -243,9 +243,7 @@ class Session:
 
     @property
     def takes_bytes(self) -> bool:
-        """Whether :meth:`batch` takes images as bytes (uint8) in training mode, and returns them as float32 in [0, 1]:
-        the first technique on batches does. Loops that say ``modality="image"`` may then hand bytes over.
-        """
+        """Whether :meth:`batch` takes images as bytes in training mode, if the loop says ``modality="image"``."""
         return any(technique.takes_bytes for technique, _ in self._at["on_batch"][:1])
 
     # --- what others read --------------------------------------------------------------------------------------------
