@@ -18,11 +18,12 @@ PAGES = [
     for path in sorted(DOCS.rglob("*.md"))
     if path.relative_to(DOCS).parts[0] not in MADE and ">>> " in path.read_text(encoding="utf-8")
 ]
+PAGES.append(DOCS.parent / "README.zh-CN.md")
 SHELL = [path for path in sorted(DOCS.rglob("*.md")) if "```bash" in path.read_text(encoding="utf-8")]
 
 
 def name(path: Path) -> str:
-    return path.relative_to(DOCS).as_posix()
+    return path.relative_to(DOCS.parent).as_posix()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)

@@ -22,7 +22,7 @@ def network() -> torch.nn.Sequential:
     return torch.nn.Sequential(*layers, torch.nn.Linear(128, 10))
 
 
-strengths = [0.0, 1e-4, 3e-4, 1e-3, 2e-3, 4e-3]
+strengths = [0.0, 4e-4, 8e-4, 1e-3, 1.2e-3]
 parameters, scores, widths = [], [], []
 for strength in strengths:
     model = network()
@@ -40,8 +40,7 @@ for strength in strengths:
 fig, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
 ax.plot(parameters, scores, marker="o")
 for place, score, width in zip(parameters, scores, widths, strict=True):
-    ax.annotate(width, (place, score), textcoords="offset points", xytext=(0, 8), ha="center", fontsize=8)
-ax.set_xscale("log")
+    ax.annotate(width, (place, score), textcoords="offset points", xytext=(0, 9), ha="center", fontsize=8)
 ax.set_xlabel("parameters after shrinking")
 ax.set_ylabel("test accuracy")
 ax.margins(y=0.2)

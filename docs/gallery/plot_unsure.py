@@ -21,7 +21,7 @@ dashpot.fit(model, (x, y), recipe="dropout:p=0.1", epochs=300, batch_size=120, l
 # 100 passes with other masks, at places with data and without.
 
 places = torch.linspace(-4.5, 4.5, 200)[:, None]
-answer = dashpot.mc_predict(model, places, samples=100, recipe="dropout:p=0.1", seed=0)
+answer = dashpot.mc_predict(model, places, samples=100, recipe="dropout:p=0.1", targets="values", seed=0)
 mean, std = answer.mean[:, 0], answer.std[:, 0]
 
 fig, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
