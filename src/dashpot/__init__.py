@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from dashpot.sharpness import SAM
     from dashpot.shrinking.files import load_shrunk, save_shrunk
     from dashpot.shrinking.shrink import Shrunk, shrink
+    from dashpot.shrinking.to_size import shrink_to
     from dashpot.sparsity.inspect import inspect, stationarity
     from dashpot.sparsity.path import path
     from dashpot.sparsity.result import PathResult
@@ -153,6 +154,7 @@ __all__ = [
     "selected_features",
     "sharpness",
     "shrink",
+    "shrink_to",
     "soup",
     "stability_selection",
     "stationarity",
@@ -229,6 +231,7 @@ _HOMES = {
     "scores": "dashpot.evaluation.losses",
     "selected_features": "dashpot.sparsity.selection",
     "shrink": "dashpot.shrinking.shrink",
+    "shrink_to": "dashpot.shrinking.to_size",
     "soup": "dashpot.training.soups",
     "stability_selection": "dashpot.sparsity.selection",
     "stationarity": "dashpot.sparsity.inspect",

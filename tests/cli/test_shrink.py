@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dashpot.cli.app import main
 from dashpot.runs.saved import load_run
@@ -67,6 +68,83 @@ def test_a_shrunk_run_predicts_as_before_and_shrinks_no_further(
     again = dashpot("shrink", small, "--out", tmp_path / "again", code=2)
     assert "RUN must be a network in which whole units are exactly zero" in again
     assert not (tmp_path / "again").exists()
+
+
+def test_a_run_is_trained_down_to_a_size(dashpot: Callable[..., str], table: Path, tmp_path: Path) -> None:
+    run, small, again = tmp_path / "run", tmp_path / "small", tmp_path / "again"
+    dashpot("fit", table, "--target", "y", "--epochs", 20, "--with", "dropout", "--with", "l1", "--out", run)
+    network, *_ = load_run(run)
+    full = sum(p.numel() for p in network.parameters())
+    said = dashpot("shrink", run, "--to", "0.3x parameters", "--epochs", 8, "--out", small)
+    assert "test accuracy" in said
+    assert "ms at batch 64" in said
+    assert "without l1" in said  # a second proximal step
+    report = json.loads((small / "shrunk.json").read_text())
+    assert report["how"] == "trained"
+    assert report["epochs"] == 8
+    assert report["before"]["parameters"] == full
+    assert 0.28 * full <= report["after"]["parameters"] <= 0.3 * full
+    assert sum(layer["parameters"][1] for layer in report["by_layer"]) == report["after"]["parameters"]
+    assert (small / "shrunk.png").exists()
+    dashpot("predict", small, table, "--out", tmp_path / "out.csv")
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    truth = [row["y"] for row in csv.DictReader(table.read_text().splitlines())]
+    assert np.mean([row["prediction"] == y for row, y in zip(rows, truth, strict=True)]) > 0.8
+    # Once more: the plans follow each other.
+    dashpot("shrink", small, "--to", "0.5x macs", "--no-train", "--out", again)
+    network, *_ = load_run(again)
+    second = json.loads((again / "shrunk.json").read_text())
+    assert second["before"] == report["after"]
+    assert sum(p.numel() for p in network.parameters()) == second["after"]["parameters"]
+    dashpot("predict", again, table, "--out", tmp_path / "out2.csv")
+
+
+def test_without_data_units_leave_by_their_weights_and_it_is_said(
+    dashpot: Callable[..., str], table: Path, tmp_path: Path
+) -> None:
+    run, moved, half = tmp_path / "run", tmp_path / "moved.csv", ("--to", "0.5x parameters")
+    moved.write_text(table.read_text())
+    dashpot("fit", moved, "--target", "y", "--epochs", 20, "--out", run)
+    cut = dashpot("shrink", run, *half, "--no-train", "--out", tmp_path / "cut")
+    assert "without training" in cut
+    assert "test accuracy" in cut  # the data are there
+    moved.unlink()
+    said = dashpot("shrink", run, *half, "--out", tmp_path / "small")
+    assert "accuracy was not measured" in said
+    assert "test accuracy" not in said
+    report = json.loads((tmp_path / "small" / "shrunk.json").read_text())
+    assert report["how"] == "cut"
+    assert report["after"]["parameters"] <= 0.5 * report["before"]["parameters"]
+    network, *_ = load_run(run)
+    shrunk, *_ = load_run(tmp_path / "small")
+    x = torch.rand(2, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        moved_by = (network(x) - shrunk(x)).abs().max() / network(x).abs().max()
+    assert report["changed"] == pytest.approx(float(moved_by), rel=1e-3)
+    named = dashpot("shrink", run, *half, "--data", table, "--epochs", 2, "--out", tmp_path / "named")
+    assert "test accuracy" in named
+    no = dashpot("shrink", run, *half, "--epochs", 3, "--out", tmp_path / "no", code=2)
+    assert "--epochs must be given for a training" in no
+    assert "--data" in no
+    assert not (tmp_path / "no").exists()
+
+
+def test_sizes_that_cannot_be(dashpot: Callable[..., str], table: Path, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "small"
+    dashpot("fit", table, "--target", "y", "--epochs", 2, "--out", run)
+    for to, told in (
+        ("3 frogs", "--to must be a size such as"),
+        ("1 GB", "--to must be below the size of the network of RUN"),
+        ("3 parameters", "with one unit in each layer"),
+        ("1000x faster", "cannot be reached"),
+    ):
+        said = dashpot("shrink", run, "--to", to, "--epochs", 1, "--out", out, code=2)
+        assert told in said
+        assert not out.exists()
+    other = tmp_path / "other.csv"
+    other.write_text(table.read_text().replace("yes", "maybe"))
+    said = dashpot("shrink", run, "--to", "0.5x macs", "--data", other, "--out", out, code=2)
+    assert "must have the classes of the run" in said
 
 
 def test_a_run_without_zeros_is_refused(dashpot: Callable[..., str], table: Path, tmp_path: Path) -> None:

@@ -208,6 +208,7 @@ def fit(
             "fingerprint": problem.fingerprint,
             **({"file": data.name} if data is not None else {}),
             **({"target": target} if target else {}),
+            "source": None if data is None else str(data.resolve()),
         },
         versions=versions(),
         machine=machine(),

@@ -1,4 +1,4 @@
-"""``dashpot shrink``: a saved run without the units that exact zeros make empty."""
+"""``dashpot shrink``: a saved run with a smaller network, by its exact zeros or to a size that is asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-from dashpot.cli.options import Model, Out
+from dashpot.cli.options import Device, Model, Out
+
+TO = (
+    "The size to come down to: '20k parameters', '0.5x macs', '1 MB', '2x faster' or '2x faster at batch 1'. Without it"
+    " only what exact zeros make empty leaves, and predictions stay."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -17,21 +22,52 @@ def register(app: typer.Typer) -> None:
 
 def shrink(
     run: Annotated[Path, typer.Argument(help="The folder of a finished `dashpot fit` or `dashpot tune`.")],
+    to: Annotated[str | None, typer.Option("--to", help=TO, metavar="SIZE")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", help="Data as for fit to train on and to test with. [default: those of RUN, if still there]"
+        ),
+    ] = None,
+    training: Annotated[
+        bool,
+        typer.Option(
+            "--train/--no-train",
+            help="With --to and data: train further while units leave, or remove by weights alone what matters least.",
+        ),
+    ] = True,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Of that training; as of fit by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    device: Device = "auto",
     model: Model = None,
     out: Out = None,
 ) -> None:
-    """Write RUN again with a smaller network and the same predictions: units that exact zeros make empty leave."""
+    """Write RUN again with a smaller network: without the units that exact zeros make empty, or of a size asked for."""
     from dashpot.runs.factories import load_factory
     from dashpot.runs.saved import next_folder, open_folder
-    from dashpot.runs.shrunk import shrink_run
+    from dashpot.runs.shrunk import FOUND, shrink_run
 
     fresh = out is None or not Path(out).exists()
     folder = open_folder(out or next_folder("shrink"))
     try:
-        found = shrink_run(run, folder, load_factory(model) if model else None)
+        found = shrink_run(
+            run,
+            folder,
+            load_factory(model) if model else None,
+            to=to,
+            data=FOUND if data is None else data,
+            training=training,
+            epochs=epochs,
+            seed=seed,
+            device=device,
+        )
     except BaseException:  # Ctrl-C too: an empty folder would be in the way of the next try
         if fresh and not any(folder.iterdir()):
             folder.rmdir()
         raise
     typer.echo(found.summary())
-    typer.echo(f"\nsaved in {folder}: dashpot predict {folder} DATA --out predictions.csv")
+    typer.echo(
+        f"\nsaved in {folder}; figure: {folder / 'shrunk.png'}\ndashpot predict {folder} DATA --out predictions.csv"
+    )

@@ -15,8 +15,9 @@ from dashpot.shrinking.shrink import size_of
 from dashpot.shrinking.trace import sharing
 from dashpot.shrinking.value import flat
 
-Measure = Literal["parameters", "macs", "bytes"]
+Measure = Literal["parameters", "macs", "bytes", "time"]
 MEASURES: tuple[Measure, ...] = ("parameters", "macs", "bytes")
+"""What is counted; time is measured (``time_cost.py``)."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,13 @@ class Held:
         rate: what one of its values costs.
         rest: values at each place of the axes below.
         axes: of each axis along which units lie, the unit of each place; the number of units for what always stays.
+        name: of the tensor.
     """
 
     rate: float
     rest: int
     axes: tuple[np.ndarray, ...]
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,4 +139,4 @@ def costs_of(
 def _held(tensor: Tensor, name: str, rate: float, ids: Mapping[tuple[str, int], np.ndarray]) -> Held:
     axes = [d for d in range(tensor.ndim) if (name, d) in ids]
     rest = int(np.prod([tensor.shape[d] for d in range(tensor.ndim) if d not in axes]))
-    return Held(rate, rest, tuple(ids[name, d] for d in axes))
+    return Held(rate, rest, tuple(ids[name, d] for d in axes), name)

@@ -45,7 +45,10 @@ class Shrunk:
             reason.
         inputs: with ``inputs="drop"``, for each input of rows the columns that are read, which the small network takes;
             otherwise empty.
-        error: the largest difference of outputs that was seen, as a share of the largest output.
+        error: the largest difference of outputs that was seen, as a share of the largest output; of :func:`shrink_to`
+            to those of the network in which the units that leave are zero.
+        changed: of :func:`dashpot.shrink_to` how far outputs on the example moved, likewise.
+        faster: where a time was asked for, how many times as fast it was measured to be, and the rows of the calls.
     """
 
     model: nn.Module
@@ -56,6 +59,8 @@ class Shrunk:
     stayed: Mapping[str, int] = field(default_factory=dict)
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     error: float = 0.0
+    changed: float | None = None
+    faster: tuple[float, int] | None = None
 
     def summary(self) -> str:
         """Sizes, what became smaller, and what stayed although it is zero, as text."""
@@ -74,7 +79,13 @@ class Shrunk:
             lines.append(f"{name}: {len(columns)} columns are read")
         for reason, count in sorted(self.stayed.items(), key=lambda item: -item[1]):
             lines.append(f"{count} zero {'units' if count > 1 else 'unit'} stayed: {reason}")
-        lines.append(f"outputs differ by {self.error:.1e} of the largest one at most")
+        if self.faster is not None:
+            lines.append(f"{self.faster[0]:.3g} times as fast at batch {self.faster[1]}, measured on one thread")
+        lines.append(
+            f"outputs differ by {self.error:.1e} of the largest one at most"
+            if self.changed is None
+            else f"outputs on the example moved by {self.changed:.1%} of the largest one; accuracy was not measured"
+        )
         return "\n".join(lines)
 
 
@@ -121,7 +132,7 @@ def shrink(model: nn.Module, example_inputs: Any, *, inputs: str = "keep") -> Sh
     """
     if inputs not in ("keep", "drop"):
         raise ConfigError("inputs", "'keep' or 'drop'", inputs)
-    args, kwargs = example_of(model, example_inputs)
+    args, kwargs = example_arguments(model, example_inputs)
     return shrink_exactly(model, args, kwargs, drop=inputs == "drop")
 
 
@@ -181,7 +192,7 @@ def _on_cpu(leaf: Any) -> Any:
     return leaf.cpu() if isinstance(leaf, Tensor) else leaf
 
 
-def example_of(model: nn.Module, given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def example_arguments(model: nn.Module, given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments.
 
     Raises:

@@ -16,7 +16,7 @@ from dashpot.core.running.session import Session
 from dashpot.shrinking.in_place import cut_in_place, cut_of, demand_plain, moments_of
 from dashpot.shrinking.plan import Plan
 from dashpot.shrinking.renumbered import leaving, renumbered
-from dashpot.shrinking.shrink import Shrunk, example_of, shrink_exactly
+from dashpot.shrinking.shrink import Shrunk, example_arguments, shrink_exactly
 from dashpot.shrinking.value import mapped
 from dashpot.techniques.penalties.on_channels import OnChannels
 
@@ -121,7 +121,7 @@ def called_with(model: nn.Module, x: Any) -> tuple[Any, Any]:
 
 def _example(session: Session, given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if given is not None:
-        return example_of(session.view.model, given)
+        return example_arguments(session.view.model, given)
     found = [t.example(ctx) for t, ctx in session.attached if isinstance(t, OnChannels)]
     example = next((one for one in found if one is not None), None)
     if example is None:

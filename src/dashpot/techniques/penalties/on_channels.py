@@ -92,7 +92,7 @@ class OnChannels(Technique):
 
         def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if module.training and ctx not in _found and not torch.compiler.is_compiling():
-                _found[ctx] = found = self._channels(ctx, args, kwargs)
+                _found[ctx] = found = self.priced(self._channels(ctx, args, kwargs), ctx)
                 self.found(found, ctx)
 
         return [view.model.register_forward_pre_hook(before, with_kwargs=True)]
@@ -123,6 +123,10 @@ class OnChannels(Technique):
                 " outputs, stand in front of a layer norm, or are made by weights that are not trained. Use GroupLasso."
             )
         return found
+
+    def priced(self, channels: Channels, ctx: Context) -> Channels:
+        """The units with what else they cost, where that is measured."""
+        return channels
 
     def found(self, channels: Channels, ctx: Context) -> None:
         """The units are known; refuse what cannot be done with them, by ConflictError."""

@@ -1,0 +1,1 @@
+"""Networks before and after they became smaller: the record and the figure."""

@@ -1,0 +1,83 @@
+"""A network beside its smaller one, layer by layer: parameters, multiply-adds, bytes and time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dashpot.shrinking.timing import BATCHES, latencies, own_seconds, rows_like
+from dashpot.shrinking.value import flat
+
+
+def beside(model: nn.Module, small: nn.Module, args: Any, kwargs: Any, cut: tuple[Any, Any] | None = None) -> Any:
+    """What a network and the one that was made of it cost, as plain JSON.
+
+    Args:
+        model, small: before and after.
+        args, kwargs: what ``model`` is called with.
+        cut: what ``small`` is called with, where that is something else.
+
+    Returns:
+        ``latency``: by the number of rows milliseconds before and after, medians on one thread, measured in turns; and
+        ``by_layer``: of each module with parameters its name, class, and lists [before, after] of parameters, macs (of
+        a sample), bytes and, as ``ms_1`` and ``ms_64``, milliseconds in it.
+
+    Example:
+        >>> large, small = torch.nn.Linear(4, 8), torch.nn.Linear(4, 2)
+        >>> beside(large, small, (torch.ones(2, 4),), {})["by_layer"][0]["parameters"]
+        [40, 10]
+    """
+    pairs = [(model, (args, kwargs)), (small, cut or (args, kwargs))]
+    latency, milliseconds = {}, {}
+    for rows in BATCHES:
+        given = [(net, rows_like(*called, rows)) for net, called in pairs]
+        latency[str(rows)] = [round(1e3 * seconds, 6) for seconds in latencies(given)]
+        milliseconds[rows] = [own_seconds(*one) for one in given]
+    counted = [_macs(net, called) for net, called in pairs]
+    modules = [dict(net.named_modules()) for net, _ in pairs]
+    layers = []
+    for name, module in modules[0].items():
+        tensors = [list(_own(net.get(name))) for net in modules]
+        if not any(isinstance(t, nn.Parameter) for t in tensors[0]):
+            continue
+        sizes = [sum(t.numel() for t in own if isinstance(t, nn.Parameter)) for own in tensors]
+        layer: dict[str, Any] = {"name": name, "kind": type(module).__name__, "parameters": sizes}
+        layer["macs"] = [count.get(name, 0) for count in counted]
+        layer["bytes"] = [sum(t.numel() * t.element_size() for t in own) for own in tensors]
+        for rows, own_ms in milliseconds.items():
+            layer[f"ms_{rows}"] = [round(1e3 * taken.get(name, 0.0), 6) for taken in own_ms]
+        layers.append(layer)
+    return {"latency": latency, "by_layer": layers}
+
+
+def _own(module: nn.Module | None) -> list[Tensor]:
+    if module is None:
+        return []
+    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+
+
+def _macs(model: nn.Module, called: tuple[Any, Any]) -> dict[str, int]:
+    """Multiply-adds of one sample in each module and below it, by name."""
+    counter = FlopCounterMode(display=False)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        torch.backends.mha.set_fastpath_enabled(False)
+        with torch.no_grad(), counter:
+            model(*called[0], **called[1])
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module, mode in modes:
+            module.training = mode
+    first = next(leaf for leaf in flat(called) if isinstance(leaf, Tensor))
+    rows = max(first.shape[0] if first.ndim else 1, 1)
+    top = type(model).__name__
+    return {
+        name.removeprefix(top).removeprefix("."): sum(ops.values()) // 2 // rows
+        for name, ops in counter.get_flop_counts().items()
+        if name != "Global"
+    }
