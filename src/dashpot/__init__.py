@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from dashpot.gradient import GradientClipping
     from dashpot.labels import LabelSmoothing
     from dashpot.penalties import L1, L2, Compress, ElasticNet, GroupLasso, WeightDecay
+    from dashpot.runs.run import Run, load_run
     from dashpot.search.config import SearchConfig
     from dashpot.search.outcome.result import TuneResult
     from dashpot.search.tune import tune
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from dashpot.training.cutting import cut
     from dashpot.training.ensemble_gap import EnsembleGap, dropout_ensemble_gap
     from dashpot.training.ensembles import ensemble_predict
+    from dashpot.training.exporting import Exported, export
     from dashpot.training.folding import fold_batch_norm
     from dashpot.training.loop import FitResult, fit
     from dashpot.training.mc_dropout import MCResult, mc_predict
@@ -94,6 +96,7 @@ __all__ = [
     "EarlyStopping",
     "ElasticNet",
     "EnsembleGap",
+    "Exported",
     "FitResult",
     "GradientClipping",
     "GroupLasso",
@@ -105,6 +108,7 @@ __all__ = [
     "RandAugment",
     "Recipe",
     "RobustnessResult",
+    "Run",
     "SearchConfig",
     "Session",
     "Shrunk",
@@ -124,6 +128,7 @@ __all__ = [
     "dropout",
     "dropout_ensemble_gap",
     "ensemble_predict",
+    "export",
     "fine_tuning",
     "finetune_groups",
     "fit",
@@ -134,6 +139,7 @@ __all__ = [
     "inspect",
     "interpolate",
     "labels",
+    "load_run",
     "load_shrunk",
     "max_strength",
     "mc_predict",
@@ -181,6 +187,7 @@ _HOMES = {
     "EnsembleGap": "dashpot.training.ensemble_gap",
     "MCResult": "dashpot.training.mc_dropout",
     "ElasticNet": "dashpot.penalties",
+    "Exported": "dashpot.training.exporting",
     "FitResult": "dashpot.training.loop",
     "GradientClipping": "dashpot.gradient",
     "GroupLasso": "dashpot.penalties",
@@ -194,6 +201,7 @@ _HOMES = {
     "Recipe": "dashpot.core.recipe",
     "RobustnessResult": "dashpot.comparison.robustness",
     "SAM": "dashpot.sharpness",
+    "Run": "dashpot.runs.run",
     "SearchConfig": "dashpot.search.config",
     "Session": "dashpot.core.running.session",
     "Shrunk": "dashpot.shrinking.shrink",
@@ -211,6 +219,7 @@ _HOMES = {
     "cut": "dashpot.training.cutting",
     "dropout_ensemble_gap": "dashpot.training.ensemble_gap",
     "ensemble_predict": "dashpot.training.ensembles",
+    "export": "dashpot.training.exporting",
     "finetune_groups": "dashpot.training.finetune",
     "fit": "dashpot.training.loop",
     "fold_batch_norm": "dashpot.training.folding",
@@ -218,6 +227,7 @@ _HOMES = {
     "greedy_soup": "dashpot.training.soups",
     "inspect": "dashpot.sparsity.inspect",
     "interpolate": "dashpot.training.soups",
+    "load_run": "dashpot.runs.run",
     "load_shrunk": "dashpot.shrinking.files",
     "max_strength": "dashpot.techniques.penalties.strengths",
     "mc_predict": "dashpot.training.mc_dropout",

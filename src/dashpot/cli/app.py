@@ -42,6 +42,7 @@ def main() -> None:
     from dashpot.cli import (
         augment_text,
         compare,
+        export,
         fit,
         inspect,
         path,
@@ -54,7 +55,7 @@ def main() -> None:
         tune,
     )
 
-    looks = (report, robustness, inspect, shrink, show_augment, augment_text, techniques)
+    looks = (report, robustness, inspect, shrink, export, show_augment, augment_text, techniques)
     commands = (tune, fit, predict, compare, path, *looks)
     for module in commands:
         module.register(app)

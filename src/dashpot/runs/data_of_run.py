@@ -13,6 +13,8 @@ from dashpot.data import Prepared, Problem, Split, Target, load_problem
 from dashpot.data.kinds import Prepares
 from dashpot.data.preprocessing import Preprocessing
 
+FOUND = "found"
+"""The data of the run, where they still are."""
 SOURCE = "source"
 """Where the data of a run lay, in its record."""
 

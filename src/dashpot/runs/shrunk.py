@@ -23,7 +23,7 @@ from dashpot.data.kinds import Prepares
 from dashpot.evaluation.losses import scores
 from dashpot.report.shrink.figure import shrink_figure
 from dashpot.report.shrink.record import ShrinkRecord
-from dashpot.runs.data_of_run import prepared_of, source_of
+from dashpot.runs.data_of_run import FOUND, prepared_of, source_of
 from dashpot.runs.saved import MODEL, PREPROCESSING, RECIPE, SHRUNK, load_run, save_model, write_json
 from dashpot.shrinking.beside import beside
 from dashpot.shrinking.plan import Plan
@@ -40,8 +40,6 @@ LEFT_BEHIND = ("*.safetensors", "*.jsonl", "networks", "study*", "final")
 """What belongs to the training of the large network."""
 MARGIN = 1.08
 """How much faster a network is asked to be while it is trained."""
-FOUND = "found"
-"""The data of the run, where they still are."""
 
 
 def shrink_run(
@@ -83,7 +81,7 @@ def shrink_run(
     run = Path(run)
     asked = "" if to is None else Target.parse("--to", to)[1]
     network, inputs, target = load_run(run, None, make, **reading)
-    example = example_arguments(inputs)
+    example = example_of(inputs)
     there, own = source_of(run, inputs, target) if data == FOUND else (True, data)
     known = prepared_of(run, own, inputs, target) if there and (to is not None or data != FOUND) else None
     if epochs is not None and (to is None or known is None or not training):
@@ -244,7 +242,7 @@ def _sizes(found: Shrunk, run: str) -> dict[str, Any]:
     }
 
 
-def example_arguments(inputs: Prepares) -> Tensor:
+def example_of(inputs: Prepares) -> Tensor:
     """Two rows as the network of a run takes them."""
     shape = (2, *inputs.shape)
     if inputs.kind == "text":
@@ -252,4 +250,4 @@ def example_arguments(inputs: Prepares) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-__all__ = ["MODEL", "REPORT", "example_arguments", "keep_plan", "recipe_beside", "shrink_run", "write_report"]
+__all__ = ["FOUND", "MODEL", "REPORT", "example_of", "keep_plan", "recipe_beside", "shrink_run", "write_report"]

@@ -144,7 +144,7 @@ def bad_values(domain: Domain) -> list[Any]:
     if isinstance(domain, When):
         return ["", "a word", "-1steps", "101%", "5", 3, 0.75, None]
     if isinstance(domain, TargetSize):
-        return ["", "a word", "2x parameters", "0 parameters", "20k", "2x faster", "-1 MB", 3, None]
+        return ["", "a word", "2x parameters", "0 parameters", "20k", "2 faster", "0.5x faster", "-1 MB", 3, None]
     if isinstance(domain, Share):
         return [0, 1.5, -1, "", "a word", "0%", "101%", True, None]
     if isinstance(domain, Name):

@@ -1,0 +1,325 @@
+"""``export``: a trained network as a file for other programs, checked against the network itself."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dashpot.core.errors import ConfigError, ConflictError, StorageError, UsageError
+from dashpot.core.files import write_atomic
+from dashpot.shrinking.shrink import example_arguments
+from dashpot.shrinking.timing import BATCHES, latencies, rows_like
+from dashpot.shrinking.value import flat, mapped
+
+FORMATS = (".onnx", ".pt2", ".safetensors")
+OPSET = 18
+"""Of ONNX: known to every runtime since 2023."""
+TOLERANCE = 1e-4
+"""How far outputs of a file may be from the network's, as a share of the largest one: sums have another order."""
+ROWS = (1, 3, 16)
+"""Rows of the fresh inputs on which a file is checked."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file of a network.
+
+    Attributes:
+        path: where it lies.
+        format: ``"onnx"``, ``"pt2"`` or ``"safetensors"``.
+        bytes: its size.
+        opset: of ONNX.
+        inputs, outputs: their names in ONNX, in order.
+        error: the largest difference to the network's outputs on fresh inputs of 1, 3 and 16 rows, as a share of the
+            largest one; 0 for tensors alone.
+        milliseconds: by rows of a call the median on one thread, of the network in torch and of the file in ONNX
+            Runtime.
+        int8: of linear layers in 8 bits the same, or None.
+    """
+
+    path: Path
+    format: str
+    bytes: int
+    opset: int | None = None
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    error: float = 0.0
+    milliseconds: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    int8: Exported | None = None
+
+    def summary(self) -> str:
+        """What was written, how it was checked, and how fast it is."""
+        what = f"{self.format}, opset {self.opset}" if self.opset else self.format
+        lines = [f"{self.path}: {what}, {self.bytes:,} bytes"]
+        if self.format == "safetensors":
+            lines.append("  tensors alone: load them into a network of the same shape")
+        else:
+            lines.append(f"  any number of rows; outputs on fresh inputs differ by {self.error:.1e} of the largest one")
+        for rows, (eager, own) in self.milliseconds.items():
+            times = f"torch {eager:.4g} ms, ONNX Runtime {own:.4g} ms ({eager / own:.3g}x)"
+            lines.append(f"  batch {rows}, one thread: {times}")
+        return "\n".join([*lines, *([] if self.int8 is None else [self.int8.summary()])])
+
+
+def export(model: nn.Module, example_inputs: Any, path: str | Path, *, int8: bool = False) -> Exported:
+    """Write a trained network for programs without it, and check the file against it.
+
+    ``.onnx`` (opset 18, any number of rows; run with ONNX Runtime on fresh inputs and compared), ``.pt2``
+    (``torch.export``, any number of rows; loaded and compared) or ``.safetensors`` (tensors alone).
+
+    Args:
+        model: a network, such as ``dashpot.shrink(...).model``, ``session.export()`` or ``fit(...).model``; unchanged.
+        example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments.
+        path: of the file; its ending says the format.
+        int8: of ``.onnx``: also write ``NAME.int8.onnx``, in which matrices of linear layers have 8 bits and
+            activations are rounded as they come (dynamic quantization); convolutions stay, since they become slower.
+
+    Raises:
+        ConfigError: another ending, int8 of another format, or packages of the extra ``onnx`` that are missing.
+        ConflictError: a network that torch cannot trace or translate, or a file that gives other outputs.
+        StorageError: the file cannot be written.
+
+    Example:
+        >>> import tempfile, torch, dashpot
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = dashpot.export(model, torch.randn(2, 4), folder + "/model.pt2")
+        ...     again = torch.export.load(file.path).module()
+        >>> bool(torch.allclose(again(torch.ones(5, 4)), model(torch.ones(5, 4)))), file.error < 1e-6
+        (True, True)
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise ConfigError("--to", f"a file that ends in {', '.join(FORMATS)}", str(path))
+    if int8 and path.suffix != ".onnx":
+        raise ConfigError("int8", "left out for other files than .onnx", True)
+    if not path.parent.is_dir():
+        raise StorageError(f"{path} cannot be written: the folder {path.parent} does not exist.")
+    args, kwargs = example_arguments(model, example_inputs)
+    args, kwargs = mapped(rows_like(args, kwargs, 2), lambda leaf: leaf.cpu() if isinstance(leaf, Tensor) else leaf)
+    twin = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save
+
+        state = {name: t.detach().contiguous().clone() for name, t in twin.state_dict().items()}
+        write_atomic(path, save(state))
+        return Exported(path, "safetensors", path.stat().st_size)
+    if path.suffix == ".pt2":
+        return _portable(twin, args, kwargs, path)
+    return _onnx(twin, args, kwargs, path, int8)
+
+
+def _portable(model: nn.Module, args: Any, kwargs: Any, path: Path) -> Exported:
+    program = _traced(model, args, kwargs)
+    partly = path.with_name(f".{path.stem}.partly.pt2")
+    try:
+        torch.export.save(program, partly)
+        again = torch.export.load(partly).module()
+        error = _largest_difference(model, lambda given: flat(again(*given[0], **given[1])), args, kwargs)
+        partly.replace(path)
+    except OSError as failure:
+        raise StorageError(f"{path} cannot be written: {failure}") from failure
+    finally:
+        partly.unlink(missing_ok=True)
+    return Exported(path, "pt2", path.stat().st_size, error=error)
+
+
+def _traced(model: nn.Module, args: Any, kwargs: Any) -> Any:
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng():
+            warnings.simplefilter("ignore")
+            return torch.export.export(
+                model, tuple(args), dict(kwargs), dynamic_shapes=_dynamic(args, kwargs, batch), strict=False
+            )
+    except Exception as error:  # tracing runs the model's own code
+        raise ConflictError(_cannot(model, error)) from error
+
+
+def _dynamic(args: Any, kwargs: Any, batch: Any) -> Any:
+    """Which sizes are of rows, in the shape that torch.export asks for."""
+    tensors = [leaf for leaf in flat((args, kwargs)) if isinstance(leaf, Tensor) and leaf.ndim]
+    count = tensors[0].shape[0]
+
+    def change(leaf: Any) -> Any:
+        return {0: batch} if isinstance(leaf, Tensor) and leaf.ndim and leaf.shape[0] == count else None
+
+    positional, named = mapped((args, kwargs), change)
+    return named if not positional else tuple(positional) if not named else (*positional, *named.values())
+
+
+def _cannot(model: nn.Module, error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    why = next((line for line in lines if "Error" in line or "dynamic" in line), lines[0] if lines else "")
+    return (
+        f"{type(model).__name__} cannot be exported: torch.export does not trace its forward for any number of rows"
+        f" ({type(error).__name__}: {why[:300]}). Write it without control flow on values and without fixed numbers of"
+        " rows, or export .safetensors."
+    )
+
+
+def _onnx(model: nn.Module, args: Any, kwargs: Any, path: Path, int8: bool) -> Exported:
+    _demand_packages()
+    import onnx
+
+    program = _traced(model, args, kwargs)
+    partly = path.with_name(f".{path.stem}.partly.onnx")
+    small = path.with_name(f"{path.stem}.int8.onnx")
+    try:
+        try:
+            with warnings.catch_warnings(), _quiet():
+                warnings.simplefilter("ignore")
+                made = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
+            assert made is not None
+            made.save(str(partly), include_initializers=True, external_data=False)
+        except Exception as failure:  # whatever a translation of an operation raises
+            first = (str(failure).strip().splitlines() or [type(failure).__name__])[0]
+            raise ConflictError(
+                f"{type(model).__name__} cannot be translated to ONNX: {first[:300]} Export .pt2 in its place."
+            ) from failure
+        loaded = onnx.load(partly)
+        names = [value.name for value in loaded.graph.input], [value.name for value in loaded.graph.output]
+        opset = next(entry.version for entry in loaded.opset_import if entry.domain in ("", "ai.onnx"))
+        error = _largest_difference(model, _runtime(partly), args, kwargs)
+        times = _times(model, partly, args, kwargs)
+        eight = _eight_bits(model, partly, small, args, kwargs, names) if int8 else None
+        partly.replace(path)
+    except OSError as failure:
+        raise StorageError(f"{path} cannot be written: {failure}") from failure
+    finally:
+        partly.unlink(missing_ok=True)
+    inputs, outputs = names
+    return Exported(path, "onnx", path.stat().st_size, opset, inputs, outputs, error, times, eight)
+
+
+def _eight_bits(model: nn.Module, whole: Path, path: Path, args: Any, kwargs: Any, names: Any) -> Exported:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(
+            whole, path, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8, per_channel=True
+        )
+    error = _largest_difference(model, _runtime(path), args, kwargs, tolerance=math.inf)
+    times = _times(model, path, args, kwargs)
+    size = path.stat().st_size
+    return Exported(path, "onnx, linear layers in int8", size, OPSET, names[0], names[1], error, times)
+
+
+def session_of(path: Path) -> Any:
+    """ONNX Runtime's session of a file, on one thread of the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _runtime(path: Path) -> Any:
+    session = session_of(path)
+    names = [value.name for value in session.get_inputs()]
+
+    def run(given: Any) -> list[Tensor]:
+        tensors = [leaf.numpy() for leaf in flat(given) if isinstance(leaf, Tensor)]
+        return [torch.from_numpy(np.asarray(out)) for out in session.run(None, dict(zip(names, tensors, strict=True)))]
+
+    return run
+
+
+class _Runs(nn.Module):
+    """ONNX Runtime's session in the place of a network."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.run = _runtime(path)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.run((args, kwargs))
+
+
+def _times(model: nn.Module, path: Path, args: Any, kwargs: Any) -> dict[int, tuple[float, float]]:
+    found, runs = {}, _Runs(path)
+    for rows in BATCHES:
+        given = rows_like(args, kwargs, rows)
+        eager, own = latencies([(model, given), (runs, given)])
+        found[rows] = (1e3 * eager, 1e3 * own)
+    return found
+
+
+def _largest_difference(model: nn.Module, run: Any, args: Any, kwargs: Any, tolerance: float = TOLERANCE) -> float:
+    """On fresh inputs, as a share of the largest output.
+
+    Raises:
+        ConflictError: it is above the tolerance.
+    """
+    worst, draw = 0.0, torch.Generator().manual_seed(1)
+
+    def fresh(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or not leaf.ndim:
+            return leaf
+        if leaf.is_floating_point():
+            spread = float(leaf.std()) if leaf.numel() > 1 else 1.0
+            low, high = float(leaf.min()), float(leaf.max())
+            drawn = torch.randn(leaf.shape, generator=draw, dtype=leaf.dtype) * (spread or 1.0) + float(leaf.mean())
+            return drawn.clamp(low, high) if low >= 0 and high <= 1 else drawn
+        return leaf[torch.randperm(len(leaf), generator=draw)]
+
+    for rows in ROWS:
+        given = mapped(rows_like(args, kwargs, rows), fresh)
+        with torch.no_grad():
+            wanted = [leaf for leaf in flat(_plain(model(*given[0], **given[1]))) if isinstance(leaf, Tensor)]
+        got = [leaf for leaf in run(given) if isinstance(leaf, Tensor)]
+        for one, other in zip(wanted, got, strict=True):
+            if one.shape != other.shape:
+                raise ConflictError(
+                    f"the file of {type(model).__name__} gives {list(other.shape)} for {rows} rows, and the network"
+                    f" {list(one.shape)}. Export .safetensors in its place."
+                )
+            if one.numel():
+                apart = (one.double() - other.double()).abs().max() / one.double().abs().max().clamp(min=1e-30)
+                worst = max(worst, float(apart))
+    if not worst <= tolerance:
+        raise ConflictError(
+            f"the file of {type(model).__name__} gives other outputs than the network, by {worst:.1e} of the largest"
+            " one. Nothing was written."
+        )
+    return worst
+
+
+def _plain(out: Any) -> Any:
+    return list(out.values()) if isinstance(out, Mapping) else out
+
+
+def _demand_packages() -> None:
+    missing = []
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            __import__(name)
+        except ImportError:
+            missing.append(name)
+    if missing:
+        raise UsageError(f"ONNX needs {', '.join(missing)}: pip install 'dashpot[onnx]', or export .pt2 in its place.")
+
+
+class _quiet:  # noqa: N801  # used like a function
+    """No word of exporters and quantizers."""
+
+    def __enter__(self) -> None:
+        self.before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+
+    def __exit__(self, *error: object) -> None:
+        logging.disable(self.before)
+
+
+__all__ = ["Exported", "export"]
