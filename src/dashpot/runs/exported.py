@@ -17,7 +17,8 @@ from dashpot.runs.answers import Answers, Columns, described, front_of
 from dashpot.runs.data_of_run import FOUND, prepared_of, source_of
 from dashpot.runs.saved import load_decision, load_run, write_json
 from dashpot.runs.shrunk import example_of
-from dashpot.training.exporting import Exported, export, session_of
+from dashpot.training.export_checks import session_of
+from dashpot.training.exporting import Exported, export
 
 
 @dataclass(frozen=True)

@@ -11,23 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError, ConflictError, StorageError, UsageError
 from dashpot.core.files import write_atomic
 from dashpot.shrinking.shrink import example_arguments
-from dashpot.shrinking.timing import BATCHES, latencies, rows_like
+from dashpot.shrinking.timing import rows_like
 from dashpot.shrinking.value import flat, mapped
+from dashpot.training.export_checks import largest_difference, runtime, times_of
 
 FORMATS = (".onnx", ".pt2", ".safetensors")
 OPSET = 18
 """Of ONNX: known to every runtime since 2023."""
-TOLERANCE = 1e-4
-"""How far outputs of a file may be from the network's, as a share of the largest one: sums have another order."""
-ROWS = (1, 3, 16)
-"""Rows of the fresh inputs on which a file is checked."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,7 @@ def _portable(model: nn.Module, args: Any, kwargs: Any, path: Path) -> Exported:
     try:
         torch.export.save(program, partly)
         again = torch.export.load(partly).module()
-        error = _largest_difference(model, lambda given: flat(again(*given[0], **given[1])), args, kwargs)
+        error = largest_difference(model, lambda given: flat(again(*given[0], **given[1])), args, kwargs)
         partly.replace(path)
     except OSError as failure:
         raise StorageError(f"{path} cannot be written: {failure}") from failure
@@ -190,8 +186,8 @@ def _onnx(model: nn.Module, args: Any, kwargs: Any, path: Path, int8: bool) -> E
         loaded = onnx.load(partly)
         names = [value.name for value in loaded.graph.input], [value.name for value in loaded.graph.output]
         opset = next(entry.version for entry in loaded.opset_import if entry.domain in ("", "ai.onnx"))
-        error = _largest_difference(model, _runtime(partly), args, kwargs)
-        times = _times(model, partly, args, kwargs)
+        error = largest_difference(model, runtime(partly), args, kwargs)
+        times = times_of(model, partly, args, kwargs)
         eight = _eight_bits(model, partly, small, args, kwargs, names) if int8 else None
         partly.replace(path)
     except OSError as failure:
@@ -209,95 +205,10 @@ def _eight_bits(model: nn.Module, whole: Path, path: Path, args: Any, kwargs: An
         quantize_dynamic(
             whole, path, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8, per_channel=True
         )
-    error = _largest_difference(model, _runtime(path), args, kwargs, tolerance=math.inf)
-    times = _times(model, path, args, kwargs)
+    error = largest_difference(model, runtime(path), args, kwargs, tolerance=math.inf)
+    times = times_of(model, path, args, kwargs)
     size = path.stat().st_size
     return Exported(path, "onnx, linear layers in int8", size, OPSET, names[0], names[1], error, times)
-
-
-def session_of(path: Path) -> Any:
-    """ONNX Runtime's session of a file, on one thread of the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def _runtime(path: Path) -> Any:
-    session = session_of(path)
-    names = [value.name for value in session.get_inputs()]
-
-    def run(given: Any) -> list[Tensor]:
-        tensors = [leaf.numpy() for leaf in flat(given) if isinstance(leaf, Tensor)]
-        return [torch.from_numpy(np.asarray(out)) for out in session.run(None, dict(zip(names, tensors, strict=True)))]
-
-    return run
-
-
-class _Runs(nn.Module):
-    """ONNX Runtime's session in the place of a network."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.run = _runtime(path)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.run((args, kwargs))
-
-
-def _times(model: nn.Module, path: Path, args: Any, kwargs: Any) -> dict[int, tuple[float, float]]:
-    found, runs = {}, _Runs(path)
-    for rows in BATCHES:
-        given = rows_like(args, kwargs, rows)
-        eager, own = latencies([(model, given), (runs, given)])
-        found[rows] = (1e3 * eager, 1e3 * own)
-    return found
-
-
-def _largest_difference(model: nn.Module, run: Any, args: Any, kwargs: Any, tolerance: float = TOLERANCE) -> float:
-    """On fresh inputs, as a share of the largest output.
-
-    Raises:
-        ConflictError: it is above the tolerance.
-    """
-    worst, draw = 0.0, torch.Generator().manual_seed(1)
-
-    def fresh(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor) or not leaf.ndim:
-            return leaf
-        if leaf.is_floating_point():
-            spread = float(leaf.std()) if leaf.numel() > 1 else 1.0
-            low, high = float(leaf.min()), float(leaf.max())
-            drawn = torch.randn(leaf.shape, generator=draw, dtype=leaf.dtype) * (spread or 1.0) + float(leaf.mean())
-            return drawn.clamp(low, high) if low >= 0 and high <= 1 else drawn
-        return leaf[torch.randperm(len(leaf), generator=draw)]
-
-    for rows in ROWS:
-        given = mapped(rows_like(args, kwargs, rows), fresh)
-        with torch.no_grad():
-            wanted = [leaf for leaf in flat(_plain(model(*given[0], **given[1]))) if isinstance(leaf, Tensor)]
-        got = [leaf for leaf in run(given) if isinstance(leaf, Tensor)]
-        for one, other in zip(wanted, got, strict=True):
-            if one.shape != other.shape:
-                raise ConflictError(
-                    f"the file of {type(model).__name__} gives {list(other.shape)} for {rows} rows, and the network"
-                    f" {list(one.shape)}. Export .safetensors in its place."
-                )
-            if one.numel():
-                apart = (one.double() - other.double()).abs().max() / one.double().abs().max().clamp(min=1e-30)
-                worst = max(worst, float(apart))
-    if not worst <= tolerance:
-        raise ConflictError(
-            f"the file of {type(model).__name__} gives other outputs than the network, by {worst:.1e} of the largest"
-            " one. Nothing was written."
-        )
-    return worst
-
-
-def _plain(out: Any) -> Any:
-    return list(out.values()) if isinstance(out, Mapping) else out
 
 
 def _demand_packages() -> None:
