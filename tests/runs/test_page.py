@@ -30,7 +30,7 @@ def folder(where: Path, name: str, content: object) -> Path:
 def test_the_page_of_a_folder_shows_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = folder(
-        Path("runs/fit-1"), "metrics.json", FITTED.to_dict() | {"data": {"name": "a", "file": "/home/me/a b.csv"}}
+        Path("runs/fit-1"), "metrics.json", FITTED.to_dict() | {"data": {"name": "a", "source": "/home/me/a b.csv"}}
     )
     (run / "recipe.toml").write_text('[[technique]]\nname = "l1"\nversion = 2\nstrength = 0.5\n')
     (run / "history.jsonl").write_text('{"epoch": 1, "train_loss": 0.5}\n{"epoch": 2, "train_loss": 0.25}\n')

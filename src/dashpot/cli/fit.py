@@ -206,7 +206,6 @@ def fit(
             "name": problem.name,
             "rows": problem.n,
             "fingerprint": problem.fingerprint,
-            **({"file": data.name} if data is not None else {}),
             **({"target": target} if target else {}),
             "source": None if data is None else str(data.resolve()),
         },

@@ -129,9 +129,9 @@ def shown(folder: Path) -> str:
 def _source(folder: Path, record: Any_, data: str, target: str, *, weights: bool) -> Source:
     found = _json(folder / "tune.json")
     if isinstance(record, FitRecord):
-        # A run from before the file's name was kept.
+        # A run from before the place of its data was kept.
         unknown = "" if record.data.get("name") == "digits" else "DATA"
-        found = {"data": record.data.get("file", unknown), "target": record.data.get("target")}
+        found = {"data": record.data.get("source", unknown), "target": record.data.get("target")}
     name = data or str(found.get("data") or "")
     return Source(
         run=shown(folder),

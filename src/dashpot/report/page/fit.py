@@ -40,7 +40,7 @@ def fit_page(record: FitRecord | Mapping[str, Any], history: History = (), sourc
     record, source = FitRecord.of(record), source or Source()
     name = str(record.data.get("name") or "A training")
     # A page is sent to others: no folder of whoever made it.
-    data = {k: Path(str(v)).name if k == "file" else v for k, v in record.data.items()}
+    data = {k: Path(v).name if k == "source" else v for k, v in record.data.items() if v is not None}
     sections = [
         Section("Scores", _scores(record)),
         Section("Curves", _curves(history, record)),
