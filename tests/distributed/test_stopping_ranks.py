@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -22,8 +23,11 @@ def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     found = {}
+    own = Path(folder) / f"machine-{rank}"  # a disk of its own: only rank 1 ever sees the file
+    own.mkdir()
+    os.chdir(own)
     techniques = {
-        "file": StopFile(f"{folder}/only-{rank}"),  # a path of its own: only rank 1 ever sees one
+        "file": StopFile("stop"),
         "time": TimeLimit("1000s"),
         "gl": PrecheltStopping(alpha=5.0),
         "divergence": DivergenceStopping(factor=3.0),
@@ -35,7 +39,7 @@ def work(rank: int, folder: str) -> None:
         stops = []
         for epoch in range(1, 7):
             if epoch == 3 and rank == 1:
-                Path(f"{folder}/only-1").touch()
+                Path("stop").touch()
             if epoch == 4 and name == "time":
                 session.run.attached_at = time.monotonic() - 3000 * rank  # the mean of both clocks is 1500 s
                 session.attached[0][1].state["began"] = session.run.attached_at
