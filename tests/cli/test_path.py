@@ -48,7 +48,8 @@ def test_the_command_on_classes(csv: Path, tmp_path: Path) -> None:
         "out",
     ]
     done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"path.json", "path.png", "path.svg", "selected.txt"}
+    written = {"path.json", "path.png", "path.svg", "selected.txt", "report.html"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == written
     record = json.loads((tmp_path / "out" / "path.json").read_text())
     assert (record["metric"], record["folds"], len(record["strengths"])) == ("accuracy", 3, 8)
     assert all(record["converged"])
@@ -58,7 +59,7 @@ def test_the_command_on_classes(csv: Path, tmp_path: Path) -> None:
     assert record["stability"]["a"] > 0.6
     for part in ("one-SE choice", "lowest loss", "accuracy ± se", "of 14 columns", "random halves"):
         assert part in done.stdout
-    assert done.stdout.strip().splitlines()[-1] == "figure: out/path.png"
+    assert done.stdout.strip().splitlines()[-2:] == ["figure: out/path.png", "page: out/report.html"]
 
 
 def test_a_regression(csv: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ import dashpot
 from dashpot.nets import MLP
 from dashpot.population.members import Member, initial
 from dashpot.population.population import Population
+from dashpot.training.compressing import Cuts
 
 EPOCHS, BATCH = 4, 32
 
@@ -60,15 +62,16 @@ def population(members: Sequence[Member], sets: Any = None, **options: Any) -> P
 
 
 def alone(m: Member, sets: Any = None, **options: Any) -> tuple[dict[str, Tensor], dashpot.FitResult]:
-    """The member trained by ``dashpot.fit``."""
+    """The member trained by ``dashpot.fit``, uncut."""
     x, y = (sets or [table()])[m.data]
     model = initial(m)
     settings = {"epochs": EPOCHS, "batch_size": BATCH, "device": "cpu"} | options
     settings |= {} if m.batch_size is None else {"batch_size": m.batch_size}
     valid = None if m.watch is None else (x[m.watch], y[m.watch])
-    result = dashpot.fit(
-        model, (x[m.rows], y[m.rows]), valid=valid, recipe=m.recipe, lr=m.lr, seed=m.seed, progress=False, **settings
-    )
+    settings |= {"valid": valid, "recipe": m.recipe, "lr": m.lr, "seed": m.seed, "progress": False}
+    # Members keep their size; what a cut leaves of a network is tested with the cuts.
+    with mock.patch.object(Cuts, "make", return_value=False):
+        result = dashpot.fit(model, (x[m.rows], y[m.rows]), **settings)
     return dict(model.state_dict()), result
 
 

@@ -107,7 +107,7 @@ def test_the_whole_search_ends_with_one_network_at_full_size(tmp_path: Path, mon
         assert result.is_run
         assert result.predict(problem().inputs[:7]).shape == (7,)  # type: ignore[index]  # images are an array
         assert any("4 epochs" in note for note in notes)
-        assert sum(map(sum, result.report.images["confusion"])) == 12
+        assert sum(map(sum, result.report.answers["confusion"])) == 12
         # What was trained to its end is taken from its checkpoint, with the same plan.
         again = one.finish(store, training)
     finally:
