@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,8 @@ def records(data: bytes) -> Iterator[bytes]:
             at += left
             continue
         length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
+        if at + 7 + length > len(data):
+            return  # it is still being written
         whole += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):
@@ -43,18 +46,27 @@ def records(data: bytes) -> Iterator[bytes]:
             whole = b""
 
 
+def finished(file: Path) -> list[Any]:
+    """What the file holds once its run has ended in it: a process of the library's own writes it, in its own time."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    until = time.monotonic() + 120
+    while True:
+        found = [Record.FromString(data) for data in records(file.read_bytes())]
+        if any(record.HasField("exit") for record in found) or time.monotonic() > until:
+            return found
+        time.sleep(0.2)
+
+
 def test_the_offline_file_holds_epochs_configuration_and_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wandb.proto.wandb_internal_pb2 import Record
-
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_SILENT", "true")
     result = fit("wandb:digits,mode=offline")
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     rows, project, config, exit_code = [], "", {}, None
-    for data in records(file.read_bytes()):
-        record = Record.FromString(data)
+    for record in finished(file):
         if record.HasField("history"):
             rows.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.history.item})
         elif record.HasField("run"):
