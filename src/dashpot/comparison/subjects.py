@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from dashpot.data.preprocessing import Preprocessing
 from dashpot.data.text_rows import as_texts
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import metrics_of, predict, targets_of
+from dashpot.runs.data_of_run import trained_on
 from dashpot.runs.saved import load_decision, load_run
 
 KINDS = {2: "table", 3: "signal", 4: "image"}
@@ -147,7 +147,7 @@ def _of_run(folder: str | Path, data: Any) -> Subject:
         names = None, target.task, None  # no table
     kind = how.kind if how.kind in ("text", "signal") and names[0] is not None else None
     problem, rows = load_problem(data, *names, kind=kind), None
-    if problem.fingerprint == (known := _trained_on(Path(folder)))[0]:
+    if problem.fingerprint == (known := trained_on(Path(folder)))[0]:
         rows = problem.split(known[1]).test
     elif isinstance(how, Preprocessing) and how.nominal:
         # Of what was nominal in training the new rows alone may read as numbers.
@@ -180,18 +180,6 @@ def of_rows(
     raw: Any = inputs if how.kind == "text" else torch.from_numpy(np.asarray(how.transform(inputs)))
     weight = None if problem.weights is None else problem.weights[rows]
     return _prepared(name, network, how, target, raw, _codes(labels, target), weight, decision)
-
-
-def _trained_on(folder: Path) -> tuple[str | None, int]:
-    """The fingerprint of the data that a run was trained on, and the seed of its split; None where it is not known."""
-    for name, data, settings in (("metrics.json", "data", ""), ("tune.json", "", "config")):
-        try:
-            record = json.loads((folder / name).read_text(encoding="utf-8"))
-            given, own = (record[part] if part else record for part in (data, settings))
-            return str(given["fingerprint"]), int(own["seed"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return None, 0
 
 
 def _of_search(result: Any, data: Any) -> Subject:
