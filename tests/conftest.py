@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -44,3 +47,22 @@ def alike() -> None:
 
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The command in an empty folder: what it says, and that it ends as expected."""
+    monkeypatch.chdir(tmp_path)
+
+    from dashpot.cli.app import main
+
+    def run(*arguments: object, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["dashpot", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        assert (ended.value.code or 0) == code, said.err
+        assert "Traceback" not in said.err
+        return said.out + said.err
+
+    return run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,25 +14,8 @@ import pytest
 import torch
 
 import dashpot
-from dashpot.cli.app import main
 from dashpot.core.errors import DataError, StorageError, UsageError
 from dashpot.data.rows import frame_rows
-
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["dashpot", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        assert (ended.value.code or 0) == code, said.err
-        assert "Traceback" not in said.err
-        return said.out + said.err
-
-    return run
 
 
 def table(path: Path, *, names: bool, values: bool = False) -> Path:

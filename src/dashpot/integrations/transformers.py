@@ -99,7 +99,8 @@ class DashpotTrainerMixin:
     # --- training ----------------------------------------------------------------------------------------------------
 
     def create_optimizer(self, model: Any = None) -> Any:
-        optimizer = super().create_optimizer(*(() if model is None else (model,)))  # type: ignore[misc]  # of the Trainer
+        given = () if model is None else (model,)
+        optimizer = super().create_optimizer(*given)  # type: ignore[misc]  # of the Trainer
         if not len(self.recipe):
             return optimizer
         if self.held is not None:  # a smaller batch is tried after the memory was full
