@@ -113,7 +113,8 @@ def average(model: nn.Module) -> Act:
 
 
 def clip(model: nn.Module) -> Act:
-    return lambda m: nn.utils.clip_grad_norm_(m.parameters(), 1.0)  # type: ignore[return-value]  # what it gives is not used
+    # What it gives is not used.
+    return lambda m: nn.utils.clip_grad_norm_(m.parameters(), 1.0)  # type: ignore[return-value]
 
 
 def mixed(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

@@ -79,6 +79,22 @@ def test_of_values_the_largest_errors_in_their_own_units() -> None:
     assert any("said 105" in text for text in texts(draw_mistakes(one, "x")))
 
 
+def test_of_several_targets_each_error_counts_in_the_spread_of_its_own() -> None:
+    """The second target is a hundred times as large: its errors must not hide those of the first."""
+    pixels, truth = np.zeros((3, 1, 8, 8), np.uint8), np.array([[0.0, 100.0], [1.0, 300.0], [2.0, 200.0]])
+    said = truth + np.array([[0.0, 50.0], [1.0, 0.0], [0.0, 0.0]])
+    one = Judged.of(pixels, truth, said, np.array([5, 6, 7]))
+    # Deviations of .816 and 81.6: errors of 1.22 and .61 of them.
+    assert [case["row"] for case in one.to_dict()["mistakes"]] == [6, 5, 7]
+    assert one.to_dict()["mistakes"][0] == {"row": 6, "truth": [1.0, 300.0], "predicted": [2.0, 300.0]}
+    assert one.to_dict()["targets"] == [
+        [[0.0, 0.0], [1.0, 2.0], [2.0, 2.0]],
+        [[100.0, 150.0], [300.0, 300.0], [200.0, 200.0]],
+    ]
+    assert "pairs" not in one.to_dict()
+    assert any("said 2, 300" in text for text in texts(draw_mistakes(one, "x")))
+
+
 def test_calibration_is_right_answers_by_how_sure_the_model_was() -> None:
     """Against scikit-learn's curve of equally many rows a bin, of the answer's own probability."""
     one = judged(100)

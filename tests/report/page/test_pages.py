@@ -190,3 +190,14 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
 def test_no_record_is_refused() -> None:
     with pytest.raises(DataError):
         compare_page({"version": 1})
+
+
+def test_of_several_targets_each_has_its_residuals() -> None:
+    answers = {
+        "mistakes": [{"row": 3, "truth": [1.0, 2.5], "predicted": [0.5, 4.0]}],
+        "targets": [[[1.0, 0.5], [2.0, 2.0]], [[2.5, 4.0], [3.0, 3.5]]],
+    }
+    seen = shown(tune_page({**searched(), "answers": answers}))
+    for k in (0, 1):
+        assert any(f"Residuals of target {k}" in text for _, text in seen.words)
+    assert ["3", "1.0000, 2.5000", "0.5000, 4.0000"] in seen.table("row", "truth")

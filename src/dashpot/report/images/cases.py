@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,6 +15,8 @@ CASES, BINS, PAIRS = 24, 10, 400
 """Pictures of a figure, or mistakes of a table; bins of the calibration; values whose prediction is kept."""
 LISTED = 200
 """With more classes only the most frequent confusions are kept."""
+TARGETS = 6
+"""Of more targets only the first ones are kept."""
 
 
 class Pictures(Protocol):
@@ -28,7 +31,7 @@ class Judged:
 
     Attributes:
         pixels: each [channels, height, width], uint8 or in [0, 1].
-        truth: class codes [n], or values [n].
+        truth: class codes [n], or values [n], of several targets [n, targets].
         predicted: the same, by the model.
         probabilities: [n, classes]; None for values.
         classes: their names; empty for values.
@@ -58,14 +61,16 @@ class Judged:
         mean: float = 0.0,
         weight: np.ndarray | None = None,
     ) -> Judged:
-        """From a network's outputs [n, classes], or standardized values [n, 1].
+        """From a network's outputs [n, classes], or standardized values [n, 1]; of several targets [n, ...].
 
         Args:
             decision: from outputs to classes; by default the most probable one.
             scale, mean: of standardized values, in the target's own units.
         """
         if not classes:
-            y, out = (np.asarray(v, dtype=np.float64).reshape(-1) * scale + mean for v in (truth, outputs))
+            wide = math.prod(outputs.shape[1:])
+            y, out = (np.asarray(v, dtype=np.float64).reshape(len(rows), wide) * scale + mean for v in (truth, outputs))
+            y, out = (v[:, 0] if wide == 1 else v for v in (y, out))
             return cls(pixels, y, out, None, (), rows, weight)
         p = (decision or Decision()).probabilities(outputs)
         return cls(pixels, truth, (decision or Decision()).decide(p), p, classes, rows, weight)
@@ -80,10 +85,14 @@ class Judged:
     @property
     def wrong(self) -> np.ndarray:
         """The positions of the mistakes, those the model was surest of first; of values all, the largest errors
-        first.
+        first, of several targets each in standard deviations of its truth and together as a root mean square.
         """
         if self.probabilities is None:
-            return np.argsort(-np.abs(self.predicted - self.truth), kind="stable")
+            error = np.abs(self.predicted - self.truth)
+            if error.ndim == 2:
+                spread = self.truth.std(axis=0)
+                error = np.sqrt(np.mean((error / np.where(spread > 0, spread, 1.0)) ** 2, axis=1))
+            return np.argsort(-error, kind="stable")
         wrong = np.flatnonzero(self.predicted != self.truth)
         return wrong[np.argsort(-self.sureness[wrong], kind="stable")]
 
@@ -98,7 +107,10 @@ class Judged:
         found: dict[str, Any] = {"mistakes": [self._case(int(i)) for i in self.wrong[:CASES]]}
         if not self.classes:
             some = np.unique(np.linspace(0, max(len(self.truth) - 1, 0), min(PAIRS, len(self.truth))).astype(int))
-            return {**found, "pairs": [[float(self.truth[i]), float(self.predicted[i])] for i in some]}
+            if self.truth.ndim == 1:
+                return {**found, "pairs": _pairs(self.truth, self.predicted, some)}
+            shown = range(min(self.truth.shape[1], TARGETS))
+            return {**found, "targets": [_pairs(self.truth[:, k], self.predicted[:, k], some) for k in shown]}
         found |= {"classes": list(self.classes), "calibration": self.calibration()}
         if len(self.classes) <= LISTED:
             return {**found, "confusion": self.confusion.tolist()}
@@ -131,6 +143,15 @@ class Judged:
 
     def _case(self, i: int) -> dict[str, Any]:
         if self.probabilities is None:
-            return {"row": int(self.rows[i]), "truth": float(self.truth[i]), "predicted": float(self.predicted[i])}
+            return {"row": int(self.rows[i]), "truth": _plain(self.truth[i]), "predicted": _plain(self.predicted[i])}
         names = {"truth": self.classes[self.truth[i]], "predicted": self.classes[self.predicted[i]]}
         return {"row": int(self.rows[i]), **names, "probability": float(self.sureness[i])}
+
+
+def _pairs(truth: np.ndarray, predicted: np.ndarray, some: np.ndarray) -> list[list[float]]:
+    return [[float(truth[i]), float(predicted[i])] for i in some]
+
+
+def _plain(value: np.ndarray) -> float | list[float]:
+    """One value, or those of the first targets."""
+    return float(value) if np.ndim(value) == 0 else [float(v) for v in value[:TARGETS]]

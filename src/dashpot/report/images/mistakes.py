@@ -65,7 +65,9 @@ def _case(axes: Axes, judged: Judged, i: int) -> None:
     for spine in axes.spines.values():  # where a white picture ends on white paper
         spine.set(color="#D5D8DC", linewidth=0.6)
     if judged.probabilities is None:
-        said, truth = number(float(judged.predicted[i])), number(float(judged.truth[i]))
+        said, truth = (
+            ", ".join(number(float(v)) for v in np.atleast_1d(values[i])) for values in (judged.predicted, judged.truth)
+        )
         colour, sure = ORANGE, ""
     else:
         said, truth = judged.classes[judged.predicted[i]], judged.classes[judged.truth[i]]

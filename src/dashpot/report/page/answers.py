@@ -52,17 +52,21 @@ def _calibration(answers: Mapping[str, Any]) -> list[Chart]:
 
 
 def _residuals(answers: Mapping[str, Any]) -> list[Chart]:
-    pairs = [(float(truth), float(said)) for truth, said in answers.get("pairs") or ()]
+    """Of one target, or of the first of several."""
+    several = [(found, f" of target {k}") for k, found in enumerate(answers.get("targets") or ())]
+    wanted = [(answers.get("pairs") or (), ""), *several]
+    return [chart for found, of in wanted for chart in _residuals_of([(float(t), float(p)) for t, p in found], of)]
+
+
+def _residuals_of(pairs: Sequence[tuple[float, float]], of: str) -> list[Chart]:
     if not pairs:
         return []
     against = [Point(truth, said, "a") for truth, said in pairs]
     left = [Point(said, truth - said, "a") for truth, said in pairs]
+    against_title, left_title = f"Predicted against true values{of}", f"Residuals{of}"
     charts = [
-        (
-            point_chart(against, "Predicted against true values", "true", "predicted", equal=True, same=True),
-            "Predictions",
-        ),
-        (point_chart(left, "Residuals", "predicted", "true minus predicted", level=True), "Residuals"),
+        (point_chart(against, against_title, "true", "predicted", equal=True, same=True), f"Predictions{of}"),
+        (point_chart(left, left_title, "predicted", "true minus predicted", level=True), left_title),
     ]
     some = f"{len(pairs):,} of the test rows." if len(pairs) >= 400 else ""
     return [Chart(svg, title, some) for svg, title in charts]
@@ -86,4 +90,6 @@ def _words(texts: Mapping[str, Any]) -> list[Block]:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
     return digits(value) if isinstance(value, float) else "" if value is None else str(value)
