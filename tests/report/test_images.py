@@ -92,7 +92,7 @@ def test_of_several_targets_each_error_counts_in_the_spread_of_its_own() -> None
         [[100.0, 150.0], [300.0, 300.0], [200.0, 200.0]],
     ]
     assert "pairs" not in one.to_dict()
-    assert any("said 2, 300" in text for text in texts(draw_mistakes(one, "x")))
+    assert any("said 2.0000, 300" in text for text in texts(draw_mistakes(one, "x")))
 
 
 def test_calibration_is_right_answers_by_how_sure_the_model_was() -> None:

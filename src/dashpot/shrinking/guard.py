@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils.weak import TensorWeakRef
 
 from dashpot.core.errors import UsageError
 
@@ -47,14 +48,19 @@ def _demand_own_size(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
 
 def retire(optimizer: Optimizer) -> None:
     """Another goes on in its place: a step without gradients since then is one that was meant for the other."""
-    seen = {
-        id(p.grad): p.grad._version for group in optimizer.param_groups for p in group["params"] if p.grad is not None
-    }
+    # Of gradients themselves, not of their ids: what is freed leaves its id to the next.
+    seen = [
+        (TensorWeakRef(p.grad), p.grad._version)
+        for group in optimizer.param_groups
+        for p in group["params"]
+        if p.grad is not None
+    ]
 
     def demand_gradients(own: Optimizer, args: Any, kwargs: Any) -> None:
         grads = [p.grad for group in own.param_groups for p in group["params"] if p.grad is not None]
+        old = {id(there): version for ref, version in seen if (there := ref()) is not None}
         closure = args[1] if len(args) > 1 else kwargs.get("closure")  # args[0] is the optimizer
-        if closure is None and not any(seen.get(id(g)) != g._version and bool(g.any()) for g in grads):
+        if closure is None and not any(old.get(id(g)) != g._version and bool(g.any()) for g in grads):
             raise UsageError(
                 f"this {type(own).__name__} is of the network before the cut, and no gradient came for it since. Step"
                 " the optimizer that plan.carry returned."
