@@ -15,10 +15,11 @@ from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.recipe import Recipe
 from dashpot.data import load_problem
 from dashpot.data.text_rows import as_texts
-from dashpot.data.texts import TextPreprocessing, tokens_of
+from dashpot.data.text_tokens import tokens_of
+from dashpot.data.texts import TextPreprocessing
 from dashpot.runs.saved import load_run, save_model, save_setup
 from dashpot.texts.cutting import cutter
-from dashpot.texts.lexicon import LONGEST
+from dashpot.texts.spelling import LONGEST
 from dashpot.training.builtin import network_for
 
 ODD = {
@@ -72,7 +73,8 @@ def test_rows_of_nothing_give_finite_numbers(net: str) -> None:
 
 def test_long_texts_are_cut() -> None:
     many, one = "so much to say " * 70_000, string.ascii_lowercase * 40_000
-    how = TextPreprocessing.fit(columns(many, many, one, one), np.arange(4))
+    with pytest.warns(UserWarning, match="of 2 of 4 training texts only the first 510 words and marks are read"):
+        how = TextPreprocessing.fit(columns(many, many, one, one), np.arange(4))
     rows = how.transform(columns(many, one))
     assert (how.shape, how.lexicon.names(rows[0])[-3:]) == ((512,), ["so", "much", "<edge>"])
     assert max(map(len, how.lexicon.words)) == LONGEST
@@ -141,3 +143,15 @@ def test_a_run_with_a_function_asks_for_it_again(tmp_path: Path) -> None:
         load_run(tmp_path / "run", tokenizer="words")
     _, how, _ = load_run(tmp_path / "run", tokenizer=pairs)
     assert np.array_equal(how.transform(problem.inputs), prepared.x.numpy())
+
+
+def test_rows_of_many_texts_stay_within_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One long text would make every row as long."""
+    for name, value in (("CELLS", 400), ("LEAST_LENGTH", 5)):
+        monkeypatch.setattr(f"dashpot.data.text_tokens.{name}", value)
+    short, long = "one two three", "one two three four five six seven eight"
+    how = TextPreprocessing.fit(columns(*[short] * 199, long), np.arange(200))
+    assert how.shape == (5,)  # so few are cut that nothing is said
+    with pytest.warns(UserWarning, match="of 8 of 40 training texts only the first 8 words.* within 1 GiB. Split long"):
+        how = TextPreprocessing.fit(columns(*[short] * 32, *[long + " nine"] * 8), np.arange(40))
+    assert how.lexicon.names(how.transform(columns(long))[0])[-2:] == ["eight", "<edge>"]

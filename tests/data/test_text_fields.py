@@ -13,7 +13,7 @@ from dashpot.core.errors import DataError
 from dashpot.data import load_problem, load_rows
 from dashpot.data.text_fields import Fields
 from dashpot.data.texts import TextPreprocessing
-from dashpot.texts.lexicon import FIELD
+from dashpot.texts.spelling import FIELD
 
 N = 48
 
@@ -109,7 +109,8 @@ def test_rows_of_other_values_are_refused() -> None:
 def test_long_texts_leave_room_for_each_other() -> None:
     words = ["a", "b", "c", "d", "e", "f", "g", "h"]
     table = np.array([[" ".join(words * 50), "x y", " ".join(words * 9)]] * 2, dtype=object)
-    how = TextPreprocessing.fit(table, np.arange(2), columns=("one", "two", "three"), length=26)
+    with pytest.warns(UserWarning, match="only the first 24 words and marks are read, which is as far"):
+        how = TextPreprocessing.fit(table, np.arange(2), columns=("one", "two", "three"), length=26)
     names = how.lexicon.names(how.transform(table)[0])
     # 26 numbers less 2 ends and 2 between: 2 for the short text, 10 for each long one.
     assert names == ["<edge>", *(words * 2)[:10], "<next>", "x", "y", "<next>", *(words * 2)[:10], "<edge>"]

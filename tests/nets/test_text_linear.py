@@ -55,7 +55,7 @@ def test_a_linear_model_is_set_in_the_units_of_the_features(lexicon: Lexicon, wi
 
 
 def words_only() -> Lexicon:
-    return Lexicon.fit(TEXTS, most={"pieces": 0, "grams": 0})
+    return Lexicon.fit(TEXTS, most={"pieces": 0, "grams": 0, "skips": 0})
 
 
 def by_scikit_learn(lexicon: Lexicon, texts: list[list[str]], idf: bool = True) -> np.ndarray:
@@ -162,7 +162,7 @@ def test_complement_naive_bayes_is_that_of_scikit_learn(lexicon: Lexicon, weight
 
 def test_held_out_rows_choose_among_strengths() -> None:
     texts, y = noisy(400, 5)
-    lexicon = Lexicon.fit(texts, most={"pieces": 0, "grams": 0})
+    lexicon = Lexicon.fit(texts, most={"pieces": 0, "grams": 0, "skips": 0})
     x = rows(lexicon, texts)
     nets = {
         C: logits_of(fit_linear(TextBag.of(lexicon, 3, width=0), x, torch.from_numpy(y), C=C), x) for C in (0.1, 1e3)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from dashpot.core.errors import ConfigError, DataError, UnknownNameError
 from dashpot.nets.text_bag import TextBag
 from dashpot.nets.text_conv import TextConv
-from dashpot.texts.lexicon import Lexicon, pieces_of, shape_of
+from dashpot.texts.lexicon import Lexicon
+from dashpot.texts.spelling import pieces_of, shape_of
 
 TEXTS = [
     ["Who", "wrote", "the", "Iliad", "?"],
@@ -60,9 +61,11 @@ def features(lexicon: Lexicon, tokens: list[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for name in [*names, *(f"#{piece}" for _, own in there for piece in own)]:
         counts[name] = counts.get(name, 0) + 1
-    for n in (2, 3):
-        for i in range(len(names) - n + 1):
-            counts[" ".join(names[i : i + n])] = counts.get(" ".join(names[i : i + n]), 0) + 1
+    places = range(len(names))
+    grams = [" ".join(names[i : i + n]) for n in (2, 3) for i in places if i + n <= len(names)]
+    grams += [f"{names[i]} … {names[k]}" for i in places for k in places if 2 <= k - i <= 4]
+    for gram in grams:
+        counts[gram] = counts.get(gram, 0) + 1
     return counts
 
 
@@ -71,9 +74,15 @@ def names_of(lexicon: Lexicon) -> list[str]:
     entries = ["<nothing>", "<unknown>", "<edge>", *lexicon.words, *(f"#{piece}" for piece in lexicon.pieces)]
     grams = []
     for key in lexicon.grams:
-        parts = [key >> 40, (key >> 20) % 2**20, key % 2**20]
-        grams.append(" ".join(entries[part] for part in parts if part))
+        parts = [(key >> 40) % 2**20, (key >> 20) % 2**20, key % 2**20]
+        grams.append((" … " if key >> 60 else " ").join(entries[part] for part in parts if part))
     return [*entries, *grams]
+
+
+def kind_of(name: str) -> str:
+    if name.startswith("#"):
+        return "piece"
+    return "skip" if " … " in name else ("word", "pair", "triple")[name.count(" ")]
 
 
 def test_bags_weigh_and_sum_what_a_loop_counts(lexicon: Lexicon) -> None:
@@ -91,15 +100,18 @@ def test_bags_weigh_and_sum_what_a_loop_counts(lexicon: Lexicon) -> None:
             name: (1 + math.log(count)) * (math.log((1 + len(TEXTS)) / (1 + sum(name in t for t in training))) + 1)
             for name, count in counts.items()
         }
-        # Pieces have a length of their own, a half.
-        length = {
-            piece: math.sqrt(sum(w * w for name, w in weight.items() if name.startswith("#") is piece)) / share
-            for piece, share in ((False, 1.0), (True, 0.5))
+        # Each kind has a length of its own: 1/2 for pieces, and for the others what is 1 together.
+        shares = {"word": 1.0, "pair": 1.0, "triple": 0.5, "skip": 1.0}
+        square = {
+            kind: sum(w * w for name, w in weight.items() if kind_of(name) == kind) for kind in (*shares, "piece")
         }
+        whole = math.sqrt(sum(share**2 for kind, share in shares.items() if square[kind]))
+        scale = {kind: share / whole for kind, share in shares.items()} | {"piece": 0.5}
         total, hidden = net.bias.detach().clone(), torch.zeros(5, dtype=torch.float64)
         for name, w in weight.items():
-            total += 4 * w / length[name.startswith("#")] * net.linear.weight[names.index(name)]
-            hidden += 4 * w / length[name.startswith("#")] * net.embedding.weight[names.index(name)]
+            w *= scale[kind_of(name)] / math.sqrt(square[kind_of(name)])
+            total += 4 * w * net.linear.weight[names.index(name)]
+            hidden += 4 * w * net.embedding.weight[names.index(name)]
         total += net.head(net.norm(hidden).relu())
         assert torch.allclose(5 * total, logits, atol=1e-9)
 

@@ -13,7 +13,8 @@ import dashpot
 from dashpot.augment import text
 from dashpot.nets import TextBag, TextConv
 from dashpot.techniques.augment.text.base import WordTechnique
-from dashpot.texts.lexicon import EDGE, FIELD, SHAPES, UNKNOWN, Lexicon, shape_of
+from dashpot.texts.lexicon import EDGE, SHAPES, UNKNOWN, Lexicon
+from dashpot.texts.spelling import FIELD, shape_of
 
 TEXTS = [
     ["The", "film", "was", "not", "good", ",", "but", "3.50", "is", "cheap", "!"],

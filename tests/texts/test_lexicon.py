@@ -9,7 +9,8 @@ import pytest
 
 from dashpot.core.errors import DataError
 from dashpot.data.texts import TextPreprocessing
-from dashpot.texts.grams import entries_of, frequent_grams, gram_keys, words_only
+from dashpot.texts.counting import KeyCounts, texts_with_terms
+from dashpot.texts.grams import SKIP, entries_of, grams_of, keys_of, words_only
 from dashpot.texts.lexicon import EDGE, SHAPES, SPECIAL, UNKNOWN, Lexicon, pieces_of, shape_of
 
 TEXTS = [
@@ -68,34 +69,100 @@ def test_the_counts_are_of_the_texts_that_hold_a_feature() -> None:
         marked = ["<edge>", *(word if word in known else "<unknown>" for word in lowered), "<edge>"]
         pieces = {f"#{piece}" for word in lowered for piece in pieces_of(word)}
         grams = {tuple(marked[i : i + n]) for n in (2, 3) for i in range(len(marked) - n + 1)}
-        holds.append({*marked, *pieces, *grams})
+        places = range(len(marked))
+        skips = {(marked[i], "...", marked[k]) for i in places for k in places if 2 <= k - i <= 4}
+        holds.append({*marked, *pieces, *grams, *skips})
     names: list[object] = ["", "<unknown>", "<edge>", *lexicon.words, *(f"#{piece}" for piece in lexicon.pieces)]
-    names += [tuple(str(names[entry]) for entry in entries_of(key)) for key in lexicon.grams]
+    for key in lexicon.grams:
+        first, *rest = (str(names[entry]) for entry in entries_of(key))
+        names.append((first, *(["..."] if key >= SKIP else []), *rest))
+    assert any("..." in name for name in names if isinstance(name, tuple))
     assert lexicon.texts == len(TEXTS)
     assert list(lexicon.counts) == [sum(name in held for held in holds) for name in names]
     assert lexicon.frequencies[SPECIAL] == np.float32(np.log(8 / (1 + lexicon.counts[SPECIAL])) + 1)
     assert set(Lexicon(lexicon.words, lexicon.pieces, lexicon.grams, 4).frequencies.tolist()) == {1.0}
 
 
-def test_grams_are_those_that_a_loop_counts() -> None:
+@pytest.mark.parametrize("skips", [False, True])
+def test_grams_are_those_that_a_loop_counts(skips: bool) -> None:
     g = np.random.default_rng(0)
     rows = g.integers(0, 9, (40, 12))  # entries from 6 on are pieces, zeros are gaps
     counts: Counter[tuple[int, ...]] = Counter()
     for row in rows:
         words = [int(entry) for entry in row if 0 < entry < 6]
-        counts.update({tuple(words[i : i + n]) for n in (2, 3) for i in range(len(words) - n + 1)})
-    found = frequent_grams(rows, 6, 10**6, 2)[0]
-    assert sorted(map(entries_of, found.tolist())) == sorted(gram for gram, count in counts.items() if count >= 2)
-    few = {entries_of(key) for key in frequent_grams(rows, 6, 20, 2)[0].tolist()}
-    assert len(few) == 20
-    assert min(counts[gram] for gram in few) >= max(counts[gram] for gram in counts if gram not in few)
-    assert frequent_grams(rows[:0], 6, 20, 2)[0].tolist() == []
+        found = {tuple(words[i : i + n]) for n in (2, 3) for i in range(len(words) - n + 1)}
+        if skips:  # 0 stands for the words between
+            found |= {(words[i], 0, words[k]) for i in range(len(words)) for k in range(i + 2, min(i + 5, len(words)))}
+        counts.update(found)
+    held = KeyCounts()
+    for some in grams_of(rows, 6, skips=skips):
+        held.add(some)
+    keys, times = held.result()
+    named = {_gram(int(key)): int(count) for key, count in zip(keys, times, strict=True)}
+    assert named == dict(counts)
+    assert [*grams_of(rows[:0], 6, skips=skips)] == []
+
+
+def _gram(key: int) -> tuple[int, ...]:
+    entries = entries_of(key)
+    return (entries[0], 0, entries[1]) if key >= SKIP else entries
+
+
+def test_of_many_grams_the_most_frequent_of_each_kind_are_kept() -> None:
+    texts = [[chr(97 + (i * k) % 7) for k in range(1, 9)] for i in range(1, 30)]
+    every, few = Lexicon.fit(texts), Lexicon.fit(texts, most={"grams": 10, "skips": 6})
+    for wanted, kept in ((10, [key < SKIP for key in few.grams]), (6, [key >= SKIP for key in few.grams])):
+        assert sum(kept) == wanted
+    times = dict(zip(every.grams, every.counts[every.entries :], strict=True))
+    for kind in (False, True):
+        inside = [times[key] for key in few.grams if (key >= SKIP) == kind]
+        others = [times[key] for key in every.grams if (key >= SKIP) == kind and key not in few.grams]
+        assert min(inside) >= max(others)
+
+
+def test_long_texts_have_no_pairs_with_words_between() -> None:
+    long, short = ["a", "b", "c", "d"] * 20, ["a", "b", "c", "d"]
+    assert any(key >= SKIP for key in Lexicon.fit([short, short]).grams)
+    assert not any(key >= SKIP for key in Lexicon.fit([long, long]).grams)
 
 
 def test_words_move_together_and_grams_read_back() -> None:
     assert words_only(np.array([[2, 9, 0, 5, 3]]), 6).tolist() == [[2, 5, 3, 0, 0]]
     top = (1 << 20) - 1
-    assert entries_of(int(gram_keys(np.array([top, 1, top]), 3)[0])) == (top, 1, top)
+    pairs, triples, skips = keys_of(np.array([[top, 1, top]]), skips=True)
+    assert entries_of(int(triples[0, 0])) == (top, 1, top)
+    assert [entries_of(int(keys[0, 0])) for keys in (pairs, skips)] == [(top, 1), (top, top)]
+    assert pairs[0, 0] < triples[0, 0] < SKIP <= skips[0, 0]
+
+
+def test_with_bounded_memory_what_is_frequent_is_still_counted() -> None:
+    """1,000 numbers come once each between those that come often: at most 40 are kept at once."""
+    g = np.random.default_rng(1)
+    often = np.repeat(np.arange(5), [50, 60, 70, 80, 90])
+    stream = np.concatenate([often, np.arange(100, 1100)])[g.permutation(350 + 1000)]
+    bounded = KeyCounts(most=40, waiting=30)
+    for part in np.array_split(stream, 30):
+        bounded.add(part)
+    keys, times = bounded.result()
+    assert not bounded.exact
+    assert len(keys) <= 40
+    terms = texts_with_terms(({str(number)} for number in stream), most=40)
+    assert len(terms) <= 40
+    for counts in (dict(zip(map(str, keys), times.tolist(), strict=True)), terms):
+        assert max(counts, key=lambda name: counts[name]) == "4"
+        assert [counts[str(k)] <= wanted for k, wanted in enumerate((50, 60, 70, 80, 90))] == [True] * 5
+        assert sum(counts[str(k)] for k in range(5)) > 0.8 * 350
+
+
+def test_grams_that_were_forgotten_meanwhile_are_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [TEXTS[i % len(TEXTS)] for i in range(60)]
+    whole = Lexicon.fit(texts)
+    for name, value in (("MOST_KEYS", 60), ("WAITING", 10)):
+        monkeypatch.setattr(f"dashpot.texts.counting.{name}", value)
+    bounded = Lexicon.fit(texts)
+    assert 0 < len(bounded.grams) < len(whole.grams)
+    times = dict(zip(whole.grams, whole.counts[whole.entries :], strict=True))
+    assert list(bounded.counts[bounded.entries :]) == [times[key] for key in bounded.grams]
 
 
 def test_shapes_of_other_scripts() -> None:

@@ -12,7 +12,7 @@ from dashpot.core.errors import DataError
 from dashpot.data.columnar import is_missing
 from dashpot.data.text_fields import Fields
 from dashpot.texts.encoder import Encoder
-from dashpot.texts.lexicon import FIELD
+from dashpot.texts.spelling import FIELD
 
 
 @dataclass(frozen=True)

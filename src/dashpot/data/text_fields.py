@@ -13,7 +13,7 @@ from dashpot.data.columnar import MISSING, is_missing, levels_of
 from dashpot.data.columns import MAX_LEVELS, demand_finite
 from dashpot.data.formats import Format
 from dashpot.data.text import reads_as_text
-from dashpot.texts.lexicon import FIELD
+from dashpot.texts.spelling import FIELD
 
 BINS = 8
 

@@ -12,14 +12,15 @@ import numpy as np
 from torch import nn
 
 from dashpot.core.errors import ConfigError, DataError
-from dashpot.data.columnar import DataWarning, is_missing
+from dashpot.data.columnar import DataWarning
 from dashpot.data.encoded import Encoded, whole_texts
 from dashpot.data.formats import Format
 from dashpot.data.text_fields import Fields
+from dashpot.data.text_tokens import BETWEEN, Tokens, learned, tokens_of
 from dashpot.data.tokenized import Tokenized
-from dashpot.texts.cutting import again, cutter, tokenizer_dict, tokenizer_from, tokenizer_of
+from dashpot.texts.cutting import again, tokenizer_dict, tokenizer_from, tokenizer_of
 from dashpot.texts.encoder import encoder_of
-from dashpot.texts.lexicon import BLOCK, FIELD, MOST_TOKENS, Lexicon
+from dashpot.texts.lexicon import BLOCK, MOST_TOKENS, Lexicon
 from dashpot.texts.tokens import PATTERNS
 from dashpot.texts.vectors import WordVectors, vectors_of
 
@@ -82,16 +83,11 @@ class TextPreprocessing:
             ConfigError: an unknown tokenizer, or an encoder that is none.
 
         Warns:
-            DataWarning: no two rows share a word.
+            DataWarning: no two rows share a word, or one text in a hundred, or more, is cut.
         """
         known = tuple(columns) or tuple(f"text {i}" for i in range(texts.shape[1]))
         how, fields = tokenizer_of(tokenizer), Fields.fit(texts, train, known, names, formats)
-        tokens = tokens_of(texts[train], how, known, fields, length - 2)
-        if not any(set(row) - {BETWEEN} for row in tokens):
-            raise DataError(
-                "texts must have a token in some training row, got none. Choose another column, or another tokenizer."
-            )
-        lexicon = Lexicon.fit(tokens, length=length)
+        lexicon = learned(Tokens(texts, train, how, known, fields, length - 2), length)
         if not set(lexicon.words) - {BETWEEN}:
             warnings.warn(
                 f"no word is in two training rows of {', '.join(known[:8])}: they hold ids, or too few texts to learn"
@@ -221,59 +217,3 @@ ENCODED: Mapping[str, type[Encoded] | type[Tokenized]] = {"encoded": Encoded, "t
 
 def _key(encoded: Encoded | Tokenized) -> str:
     return next(key for key, kind in ENCODED.items() if isinstance(encoded, kind))
-
-
-BETWEEN = FIELD
-"""A token between the texts of two columns."""
-
-
-def tokens_of(
-    texts: np.ndarray,
-    tokenizer: Any,
-    columns: Sequence[str] = (),
-    fields: Fields | None = None,
-    room: int | None = None,
-    first_row: int = 0,
-) -> list[list[str]]:
-    """The tokens of each row of ``texts`` [n, columns]; missing texts have none.
-
-    Args:
-        tokenizer: as :func:`dashpot.texts.cutting.tokenizer_of` gives it.
-        columns, fields: the names of the columns, and which of them hold no texts.
-        room: tokens of a row at most.
-        first_row: the number of the first one, for errors.
-
-    Raises:
-        DataError: a value that is neither a text nor missing.
-
-    >>> tokens_of(np.array([["How are you?", None], ["我很好", "ok"]], dtype=object), "words")
-    [['How', 'are', 'you', '?', '\\x1f'], ['我', '很', '好', '\\x1f', 'ok']]
-    """
-    cut, fields = cutter(tokenizer), fields or Fields()
-    first: list[list[str]] = [[] for _ in texts]
-    parts: list[list[list[str]]] = [[] for _ in texts]
-    for i in range(texts.shape[1]):
-        name = columns[i] if columns else ""
-        if name in fields:
-            for row, words in zip(first, fields.words(name, texts[:, i]), strict=True):
-                row += words
-            continue
-        for place, text in enumerate(texts[:, i]):
-            if not isinstance(text, str) and not is_missing(text):
-                raise DataError(f"row {first_row + place} must hold a text, got {text!r}. Name a column of texts.")
-            parts[place].append(cut(text.replace(FIELD, " ")) if isinstance(text, str) else [])
-    return [_joined(words, own, room) for words, own in zip(first, parts, strict=True)]
-
-
-def _joined(words: list[str], parts: list[list[str]], room: int | None) -> list[str]:
-    """Words for columns, then texts; of long ones as many tokens as there is room for."""
-    between = len(parts) - 1 + bool(words and parts)
-    if room is not None and len(words) + between + sum(map(len, parts)) > room:
-        left, order = max(room - len(words) - between, 0), sorted(range(len(parts)), key=lambda i: len(parts[i]))
-        for done, i in enumerate(order):
-            parts[i] = parts[i][: left // (len(parts) - done)]
-            left -= len(parts[i])
-    out = list(words)
-    for i, tokens in enumerate(parts):
-        out += [BETWEEN, *tokens] if i or words else tokens
-    return out

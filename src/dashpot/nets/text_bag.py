@@ -13,10 +13,17 @@ from dashpot.core.fields.domains import check_whole
 from dashpot.nets.text_memory import Bags, Memory
 from dashpot.nets.text_rows import LexiconTables
 from dashpot.nets.text_sums import LinearSums, WeightedSums
-from dashpot.texts.grams import BITS
+from dashpot.texts.grams import SKIP, keys_of
 from dashpot.texts.lexicon import Lexicon
 
+SHARES = (1.0, 1.0, 0.5, 1.0)
+"""How long the weights of a text's words, pairs, triples and pairs with words between are to each other, each kind by
+itself: together, what is rare in a text would be drowned by what is frequent. All together are of length 1.
+"""
 PIECES_WEIGHT = 0.5
+"""The length of the weights of its pieces."""
+PIECE, KINDS = 1, 5
+"""The place of pieces among the kinds of features, and how many kinds there are."""
 GAIN = 5.0
 """Of all logits. A bag learns best at five times the learning rate of a convolutional network; AdamW moves a parameter
 by the rate whatever the gradient, so parameters that count five times learn well at the rate of the others."""
@@ -27,8 +34,9 @@ class TextBag(nn.Module):
     r"""Texts as bags of words, pieces of words, pairs and triples: :math:`5 (s \sum_f w_f L_f + b + \mathrm{head}(h(s
     \sum_f w_f E_f)))`.
 
-    The weight of a feature is ``(1 + log count) * (log((1 + rows) / (1 + rows with it)) + 1)``; a text's weights are
-    brought to length 1, those of its pieces to 1/2. ``L`` is a linear model, which may start from naive Bayes
+    The weight of a feature is ``(1 + log count) * (log((1 + rows) / (1 + rows with the feature)) + 1)``; the weights of
+    a text's words, pieces, pairs, triples, and pairs with up to three words between, are brought to lengths of their
+    own, which are 1 together, and 1/2 for pieces. ``L`` is a linear model, which may start from naive Bayes
     (:meth:`begin`); ``E`` are vectors of ``width`` numbers, whose sum passes layer normalization, a ReLU, Dropout (at
     rate 0 until a recipe sets it) and a linear head that starts at 0. The factor 5 makes one learning rate of AdamW,
     about 2e-3 in batches of 64, right for bags and for convolutions. No array is as wide as the vocabulary for each
@@ -147,11 +155,12 @@ class TextBag(nn.Module):
         row = torch.div(keys, self.features, rounding_mode="floor")
         ids = keys - row * self.features
         weights = (1 + counts.to(self.frequency.dtype).log()) * self.frequency[ids]
-        # Pieces are many: brought to a length of their own, they do not drown the words.
-        piece = (ids >= self.tables.first_piece) & (ids < self.features - len(self.tables.grams))
-        part = 2 * row + piece
-        square = weights.new_zeros(2 * len(x)).index_add_(0, part, weights * weights)
-        weights = weights / square.sqrt()[part] * torch.where(piece, PIECES_WEIGHT, 1.0).to(weights.dtype)
+        part = KINDS * row + torch.bucketize(ids, self.tables.kinds(self.features), right=True)
+        square = weights.new_zeros(KINDS * len(x)).index_add_(0, part, weights * weights)
+        share = weights.new_tensor((SHARES[0], 0.0, *SHARES[PIECE:])) * (square.view(-1, KINDS) > 0)
+        share /= share.square().sum(dim=1, keepdim=True).sqrt()
+        share[:, PIECE] = PIECES_WEIGHT
+        weights = weights * (share.flatten() / square.sqrt())[part]
         starts = torch.searchsorted(row, torch.arange(len(x), device=x.device))
         return ids, starts, weights
 
@@ -196,16 +205,14 @@ class TextBag(nn.Module):
             torch.repeat_interleave(row[there], count),
             torch.div(words.at, length, rounding_mode="floor"),
         ]
-        key = entries
-        for size in (2, 3):
-            if length < size or not len(self.tables.grams):
-                break
-            key = (key[:, :-1] << BITS) | entries[:, size - 1 :]
-            whole = key[there[:, size - 1 :]]
-            place = torch.searchsorted(self.tables.grams, whole).clamp_max(len(self.tables.grams) - 1)
-            found = self.tables.grams[place] == whole
-            parts.append(place[found] + self.features - len(self.tables.grams))
-            rows.append(row[:, size - 1 :][there[:, size - 1 :]][found])
+        grams = self.tables.grams
+        for keys in keys_of(entries, bool(grams[-1] >= SKIP)) if len(grams) else ():
+            known = keys > 0
+            whole = keys[known]
+            place = torch.searchsorted(grams, whole).clamp_max(len(grams) - 1)
+            found = grams[place] == whole
+            parts.append(place[found] + self.features - len(grams))
+            rows.append(row[:, length - keys.shape[1] :][known][found])
         keys, counts = torch.unique(torch.cat(rows) * self.features + torch.cat(parts), return_counts=True)
         return keys, counts
 

@@ -14,13 +14,13 @@ from dashpot.core.errors import ConfigError, DataError, UnknownNameError
 from dashpot.core.fields.domains import Range, check_number, check_whole
 from dashpot.core.weights import as_counts, checked_weights
 from dashpot.nets.margins import COMPLEMENT, LINEAR, RIDGE, SparseRows, fit_margins, fit_ridge
-from dashpot.nets.text_bag import TextBag
+from dashpot.nets.text_bag import KINDS, PIECE, TextBag
 
 __all__ = ["DEFAULT_C", "LINEAR", "RIDGE", "fit_linear", "sparse_features"]
 
 
-DEFAULT_C = {"logistic": 10.0, "svm": 0.5, "nb-svm": 1.0, COMPLEMENT: 3.0, RIDGE: 1.0}
-PIECES = 2.0
+DEFAULT_C = {"logistic": 50.0, "svm": 3.0, "nb-svm": 3.0, COMPLEMENT: 3.0, RIDGE: 1.0}
+PIECES = 1.4
 """How much more pieces of words weigh here than in the bag: a linear model has no other way to see what words share."""
 MOST = 20_000_000
 """Features of texts at once: 240 MB, and up to four times that within a solver. Of more a drawn part is fitted."""
@@ -126,17 +126,17 @@ def _weighed(net: TextBag, features: Any, how: str) -> tuple[Any, np.ndarray]:
     from scipy.sparse import csr_matrix
 
     data, place = features.data, features.indices
-    piece = np.zeros(net.features, dtype=bool)
-    piece[net.tables.first_piece : net.features - len(net.tables.grams)] = True
+    kinds = net.tables.kinds(net.features).numpy(force=True)
+    kind = np.searchsorted(kinds, np.arange(net.features), side="right")
     if how == "nb-svm":
         data = data / net.frequency.numpy(force=True)[place]
-        # Words and pieces of a text each keep the length that they have.
-        part = 2 * np.repeat(np.arange(features.shape[0]), np.diff(features.indptr)) + piece[place]
+        # Each kind of features of a text keeps the length that it has.
+        part = KINDS * np.repeat(np.arange(features.shape[0]), np.diff(features.indptr)) + kind[place]
         length = np.sqrt(np.bincount(part, features.data**2) / np.bincount(part, data**2).clip(1e-30))
         data = data * length[part]
         with torch.no_grad():
             net.frequency.fill_(1.0)
-    factor = np.where(piece, PIECES, 1.0)
+    factor = np.where(kind == PIECE, PIECES, 1.0)
     return csr_matrix((data * factor[place], place, features.indptr), shape=features.shape), factor
 
 

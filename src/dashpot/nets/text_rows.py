@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import DataError
+from dashpot.texts.grams import SKIP, TRIPLE
 from dashpot.texts.lexicon import NOTHING, SHAPES, Lexicon
 
 
@@ -33,7 +34,7 @@ class LexiconTables(nn.Module):
     Args:
         first_piece: entries of words and of what is no word.
         links: of words to pieces, all together.
-        grams: pairs and triples.
+        grams: pairs and triples of words.
         before: numbers in front of each row that are no words, such as those of an encoder.
 
     Attributes:
@@ -66,6 +67,14 @@ class LexiconTables(nn.Module):
                 raise DataError(f"a lexicon must have the sizes of the network, got {len(its)} instead of {len(own)}.")
             own.copy_(its)
         self.vocabulary = lexicon.words
+
+    def kinds(self, features: int) -> Tensor:
+        """The first piece, pair, triple and pair with words between among so many features, int64 [4]: words, pieces
+        and grams follow each other, and the numbers of grams are sorted by kind.
+        """
+        first = torch.tensor([0, TRIPLE, SKIP], device=self.grams.device)
+        begin = torch.searchsorted(self.grams, first) + (features - len(self.grams))
+        return torch.cat([begin.new_tensor([self.first_piece]), begin])
 
     def pieces_of(self, entries: Tensor) -> tuple[Tensor, Tensor]:
         """The pieces of each word in a table, int64 [k], and how many each has, as many as there are ``entries``."""

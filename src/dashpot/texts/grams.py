@@ -1,30 +1,29 @@
-"""Pairs and triples of neighbouring words as whole numbers: no two share one, and their words can be read from them."""
+"""Pairs and triples of words as whole numbers: no two share one, and their words can be read from them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 BITS = 20
 """Of each entry in a gram: three fit into 64 bits, and a million words are more than a lexicon has."""
+TRIPLE = 1 << (2 * BITS)
+"""The smallest triple: pairs are below."""
+SKIP = 1 << (3 * BITS)
+"""Marks a pair, above all triples, that has other words between its two."""
+GAPS = (2, 3, 4)
+"""From the first word of such a pair to its second."""
 _CHUNK = 1 << 22  # numbers of rows at once: some hundreds of megabytes of keys
 
 
-def gram_keys(entries: np.ndarray, n: int) -> np.ndarray:
-    """The numbers of all runs of ``n`` neighbours (2 or 3), int64 [..., length - n + 1].
-
-    >>> keys = gram_keys(np.array([2, 5, 7]), 2)
-    >>> [entries_of(int(key)) for key in keys]
-    [(2, 5), (5, 7)]
-    """
-    wide = entries.astype(np.int64)
-    keys = wide[..., : wide.shape[-1] - n + 1].copy()
-    for i in range(1, n):
-        keys = (keys << BITS) | wide[..., i : wide.shape[-1] - n + 1 + i]
-    return keys
-
-
 def entries_of(key: int) -> tuple[int, ...]:
-    """The entries of a gram. An entry of a gram is never 0, so that pairs and triples are told apart."""
+    """The entries of a gram. An entry of a gram is never 0, so that pairs and triples are told apart.
+
+    >>> entries_of(5 << BITS | 7), entries_of(SKIP | 5 << BITS | 7)
+    ((5, 7), (5, 7))
+    """
     found = [(key >> (BITS * i)) & ((1 << BITS) - 1) for i in (2, 1, 0)]
     return tuple(entry for entry in found if entry)
 
@@ -39,32 +38,47 @@ def words_only(entries: np.ndarray, first_piece: int) -> np.ndarray:
     return out
 
 
-def frequent_grams(entries: np.ndarray, first_piece: int, most: int, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ``most`` pairs and triples that most texts hold, at least ``least``: sorted int64, and how many hold each.
+def keys_of(words: Any, skips: bool) -> Iterator[Any]:
+    """The numbers of all grams of rows of words, kind by kind: of pairs, of triples, and of pairs with one to three
+    words between (one number for all three gaps). Each [texts, places], 0 where the text has ended; place ``p`` of a
+    kind with ``k`` columns less than ``words`` is that of a gram whose last word is at ``p + k``.
+
+    Args:
+        words: int64 [texts, words] by NumPy or torch, zeros behind the last word.
+        skips: whether pairs with words between are wanted.
+
+    >>> [keys.tolist() for keys in keys_of(np.array([[1, 2, 0]]), skips=True)] == [[[(1 << 20) + 2, 0]], [[0]], [[0]]]
+    True
+    """
+    length = words.shape[1]
+    key = words
+    for back in (1, 2):
+        if length > back:
+            key = (key[:, :-1] << BITS) | words[:, back:]
+            yield key * (words[:, back:] > 0)
+    for gap in GAPS if skips else ():
+        if length > gap:
+            yield (SKIP | (words[:, :-gap] << BITS) | words[:, gap:]) * (words[:, gap:] > 0)
+
+
+def grams_of(entries: np.ndarray, first_piece: int, *, skips: bool) -> Iterator[np.ndarray]:
+    """The numbers of the grams that each text holds, once for each text that holds them, some texts at a time.
 
     Args:
         entries: rows [texts, length].
         first_piece: entries from here on are pieces.
+        skips: whether pairs with words between are wanted.
     """
-    found: list[np.ndarray] = []
-    step = max(1, _CHUNK // max(1, entries.shape[1]))
+    step = max(1, _CHUNK // max(1, 2 * entries.shape[1]))
     for start in range(0, len(entries), step):
-        words = words_only(entries[start : start + step], first_piece)
-        for n in (2, 3):
-            if words.shape[1] < n:
-                continue
-            keys = gram_keys(words, n)
-            keys[words[:, n - 1 :] == 0] = 0
+        words = words_only(entries[start : start + step], first_piece).astype(np.int64)
+        every = [*keys_of(words, skips)]
+        if every:
+            keys = np.concatenate(every, axis=1)
             keys.sort(axis=1)
             new = keys > 0
-            new[:, 1:] &= keys[:, 1:] != keys[:, :-1]  # a text counts once
-            found.append(keys[new])
-    keys, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *found]), return_counts=True)
-    kept = np.flatnonzero(counts >= least)
-    # Ties fall by number, which is by the words' frequency.
-    first = kept[np.argsort(-counts[kept], kind="stable")[:most]]
-    first.sort()
-    return keys[first], counts[first]
+            new[:, 1:] &= keys[:, 1:] != keys[:, :-1]
+            yield keys[new]
 
 
 def texts_with(entries: np.ndarray, links: np.ndarray, starts: np.ndarray, count: int) -> np.ndarray:

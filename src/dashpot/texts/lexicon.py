@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from dashpot.texts.grams import frequent_grams, texts_with
+from dashpot.texts.counting import KeyCounts, texts_with_terms
+from dashpot.texts.grams import SKIP, grams_of, texts_with
+from dashpot.texts.spelling import FIELD, key_of, pieces_of, shape_of
 
 NOTHING, UNKNOWN, EDGE = 0, 1, 2
 """Numbers that are no word: no token at all, a word that is not known, and the start and end of a text."""
 SPECIAL = 3
 SHAPES = 8
 """A number in a row is ``SHAPES * entry + shape``: capitals and digits tell, though words are kept in lower case."""
-DIGITS, MIXED, MARK = 1, 4, 5
-"""Shapes: a number, a word with digits, and what has neither a letter nor a digit."""
 MOST_WORDS, MOST_PIECES, MOST_GRAMS, MOST_TOKENS = 50_000, 30_000, 50_000, 512
 LEAST = 2
 """Texts that hold a word or a gram, and words that hold a piece, at least: what is there once teaches nothing."""
 BLOCK = 4096
 """Texts whose tokens are rows at once: tokens take many times the memory of rows."""
-PIECES = (3, 4, 5)
-LONGEST = 100
-"""Characters of a word that count: what has more is no word that anybody writes twice."""
-FIELD = "\x1f"
-"""Begins words that stand for a column (``colour=red``): they are kept as they are and have no pieces, and an unknown
-one is left out. No text holds this control character, and it alone stands between the texts of two columns.
+SHORT = 64
+"""Words of a text on average, at most, where pairs with words between are worth their price: in long texts they are
+many, and tell little.
 """
 
 
@@ -45,7 +42,8 @@ class Lexicon:
     Attributes:
         words: in lower case, the most frequent first; entry ``SPECIAL + i`` is ``words[i]``.
         pieces: of 3 to 5 characters of ``<word>``; their entries follow those of the words.
-        grams: pairs and triples of entries as whole numbers (:func:`dashpot.texts.grams.gram_keys`), sorted.
+        grams: pairs, triples, and pairs with words between, of entries as whole numbers
+            (:func:`dashpot.texts.grams.keys_of`), sorted.
         length: numbers of a row.
         texts: how many it was learned from; 0: not known.
         counts: how many of them hold each entry, words first, then pieces, then grams; empty where not known.
@@ -67,25 +65,8 @@ class Lexicon:
     def fit(
         texts: Sequence[Sequence[str]], *, length: int = MOST_TOKENS, most: Mapping[str, int] | None = None
     ) -> Lexicon:
-        """Learn from the tokens of the training texts.
-
-        Args:
-            length: numbers of a row at most; longer texts are cut.
-            most: words, pieces and grams at most, under these names.
-        """
-        most = {"words": MOST_WORDS, "pieces": MOST_PIECES, "grams": MOST_GRAMS, **(most or {})}
-        # The words in lower case are not kept: they would take several times the memory of the texts.
-        every = Counter(word for tokens in texts for word in {key_of(token) for token in tokens})
-        words = _first(every, most["words"])
-        # Of each word once: a piece of one frequent word says no more than the word.
-        pieces = _first(Counter(piece for word in every for piece in set(pieces_of(word))), most["pieces"])
-        bare = Lexicon(words, pieces, (), length)
-        entries = bare.narrow_rows(texts)
-        entries //= SHAPES
-        longest = int((entries > 0).sum(axis=1).max(initial=1))
-        grams, grams_with = frequent_grams(entries, bare.first_piece, most["grams"], LEAST)
-        counts = (*texts_with(entries, *bare.table, bare.entries).tolist(), *grams_with.tolist())
-        return Lexicon(words, pieces, tuple(grams.tolist()), longest, len(texts), counts)
+        """Learn from the tokens of the training texts; see :func:`learn`."""
+        return learn(texts, length=length, most=most)[0]
 
     @property
     def first_piece(self) -> int:
@@ -200,42 +181,72 @@ class Lexicon:
         )
 
 
-def key_of(token: str) -> str:
-    """A token as the lexicon has it.
+def learn(
+    texts: Sequence[Sequence[str]], *, length: int = MOST_TOKENS, most: Mapping[str, int] | None = None
+) -> tuple[Lexicon, np.ndarray]:
+    """The lexicon of texts, and how many of them need a row of each length, int64 [length + 1], those that are cut
+    among the longest.
 
-    >>> key_of("Red"), len(key_of("ha" * 1000))
-    ('red', 100)
+    The texts are read twice, a slice at a time: what cuts texts into tokens when a slice is asked for keeps none.
+    Pairs with words between are learned where texts are short, of 64 words or fewer on average.
+
+    Args:
+        texts: their tokens.
+        length: numbers of a row at most; longer texts are cut.
+        most: words, pieces, grams and skips at most, under these names.
     """
-    return token if token.startswith(FIELD) else token[:LONGEST].lower()
+    most = {"words": MOST_WORDS, "pieces": MOST_PIECES, "grams": MOST_GRAMS, "skips": MOST_GRAMS, **(most or {})}
+    total = 0
+
+    def words_of(tokens: Sequence[str]) -> set[str]:
+        nonlocal total
+        total += len(tokens)
+        return {key_of(token) for token in tokens}
+
+    every = texts_with_terms(words_of(tokens) for block in _blocks(texts) for tokens in block)
+    words = _first(every, most["words"])
+    # Of each word once: a piece of one frequent word says no more than the word.
+    pieces = _first(texts_with_terms(set(pieces_of(word)) for word in every), most["pieces"])
+    bare = Lexicon(words, pieces, (), length)
+    skips = total <= SHORT * len(texts)
+    counted, lengths = KeyCounts(), np.zeros(length + 1, dtype=np.int64)
+    counts = np.zeros(bare.entries, dtype=np.int64)
+    for block in _blocks(texts):
+        entries = bare.narrow_rows(block)
+        entries //= SHAPES
+        lengths += np.bincount((entries > 0).sum(axis=1), minlength=length + 1)
+        counts += texts_with(entries, *bare.table, bare.entries)
+        for keys in grams_of(entries, bare.first_piece, skips=skips):
+            counted.add(keys)
+    keys, times = counted.result()
+    kept = np.sort(np.concatenate([_most(keys, times, most["grams"], 0), _most(keys, times, most["skips"], SKIP)]))
+    times = times[kept] if counted.exact else _times(texts, bare, keys[kept], skips)
+    longest = int(np.flatnonzero(lengths).max(initial=1))
+    every_count = (*counts.tolist(), *times.tolist())
+    return Lexicon(words, pieces, tuple(keys[kept].tolist()), longest, len(texts), every_count), lengths
 
 
-def pieces_of(word: str) -> list[str]:
-    """All runs of 3 to 5 characters of a word between ``<`` and ``>``; none of a word for a column.
+def _blocks(texts: Sequence[Sequence[str]]) -> Iterator[Sequence[Sequence[str]]]:
+    for start in range(0, len(texts), BLOCK):
+        yield texts[start : start + BLOCK]
 
-    >>> pieces_of("car")
-    ['<ca', 'car', 'ar>', '<car', 'car>', '<car>']
+
+def _most(keys: np.ndarray, times: np.ndarray, most: int, first: int) -> np.ndarray:
+    """The places of the ``most`` keys from ``first`` on that are in most texts; ties fall by number, which is by the
+    words' frequency.
     """
-    if word.startswith(FIELD):
-        return []
-    marked = f"<{word}>"
-    return [marked[i : i + n] for n in PIECES for i in range(len(marked) - n + 1)]
+    kept = np.flatnonzero((times >= LEAST) & ((keys >= SKIP) == (first >= SKIP)))
+    return kept[np.argsort(-times[kept], kind="stable")[:most]]
 
 
-def shape_of(token: str) -> int:
-    """How a token is written: 1 digits, 2 capitals, 3 a capital first, 4 digits within, 5 no letter or digit, 0 others.
-
-    >>> [shape_of(token) for token in ("1999", "NASA", "Moon", "mp3", "?", "moon", "A")]
-    [1, 2, 3, 4, 5, 0, 3]
-    """
-    if token.isdigit():
-        return DIGITS
-    if not any(character.isalnum() for character in token):
-        return MARK
-    if any(character.isdigit() for character in token):
-        return MIXED
-    if token.isupper() and len(token) > 1:
-        return 2
-    return 3 if token[:1].isupper() else 0
+def _times(texts: Sequence[Sequence[str]], bare: Lexicon, keys: np.ndarray, skips: bool) -> np.ndarray:
+    """How many texts hold each of some grams, sorted; read once more."""
+    found = np.zeros(len(keys), dtype=np.int64)
+    for block in _blocks(texts):
+        for some in grams_of(bare.narrow_rows(block) // SHAPES, bare.first_piece, skips=skips):
+            place = np.searchsorted(keys, some).clip(max=max(len(keys) - 1, 0))
+            found += np.bincount(place[keys[place] == some] if len(keys) else [], minlength=len(keys))
+    return found
 
 
 def _first(counts: Counter[str], most: int) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dashpot.texts.grams import entries_of
+from dashpot.texts.grams import SKIP, entries_of
 from dashpot.texts.lexicon import Lexicon
 
 
 def feature_names(lexicon: Lexicon) -> list[str]:
     """Of each feature, in the order of a bag's weights: words, pieces with ``#`` before them, and pairs and triples of
-    words with spaces between.
+    words with spaces between; pairs with other words between have a ``…``.
 
     Example:
         >>> lexicon = Lexicon.fit([["a", "red", "car"], ["a", "red", "cart"], ["the", "car"]])
@@ -17,4 +17,5 @@ def feature_names(lexicon: Lexicon) -> list[str]:
         (['a', 'car', 'red'], '#<ca', ['<edge> a', 'a red'])
     """
     entries = ["<nothing>", "<unknown>", "<edge>", *lexicon.words, *(f"#{piece}" for piece in lexicon.pieces)]
-    return [*entries, *(" ".join(entries[part] for part in entries_of(key)) for key in lexicon.grams)]
+    between = {True: " … ", False: " "}
+    return [*entries, *(between[key >= SKIP].join(entries[part] for part in entries_of(key)) for key in lexicon.grams)]

@@ -18,7 +18,8 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView
 from dashpot.techniques.augment.text.base import WordTechnique
 from dashpot.techniques.augment.text.units import Change, Units, put_back
-from dashpot.texts.lexicon import DIGITS, EDGE, FIELD, MARK, MIXED, NOTHING, SHAPES, SPECIAL, UNKNOWN
+from dashpot.texts.lexicon import EDGE, NOTHING, SHAPES, SPECIAL, UNKNOWN
+from dashpot.texts.spelling import DIGITS, FIELD, MARK, MIXED
 from dashpot.texts.token_table import TokenTable
 from dashpot.texts.tokens import splitter
 
