@@ -9,8 +9,8 @@ import numpy as np
 
 MOST_TERMS = 2_000_000
 """Different words, or pieces of words, that are counted at once: some 200 MB."""
-MOST_KEYS, WAITING = 4_000_000, 8_000_000
-"""Different grams that are counted at once, and grams that wait to be counted: 64 MB each."""
+MOST_KEYS, WAITING = 4_000_000, 2_000_000
+"""Different grams that are counted at once, 64 MB, and grams that wait to be counted, 16 MB."""
 
 
 def texts_with_terms(texts: Iterable[Iterable[str]], most: int = MOST_TERMS) -> Counter[str]:
