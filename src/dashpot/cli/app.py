@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from dashpot.core.errors import ConfigError, DashpotError
+from dashpot.cli.ranks import of_torchrun, refuse_others
+from dashpot.core.errors import DashpotError
 
 app = typer.Typer(
     name="dashpot",
@@ -61,7 +62,7 @@ def main() -> None:
         module.register(app)
     warnings.showwarning = _show_warning
     try:
-        _refuse_ranks()
+        refuse_others(sys.argv[1:])
         app()
     except DashpotError as error:
         _say(f"error: {error}")
@@ -79,26 +80,6 @@ def main() -> None:
         sys.exit(141)
 
 
-def _refuse_ranks() -> None:
-    """Refuse several ranks: each would train the whole by itself, and all would write to one folder.
-
-    Raises:
-        ConfigError: in the first of them; the others end without a word.
-    """
-    ranks = os.environ.get("WORLD_SIZE", "1")
-    if "TORCHELASTIC_RUN_ID" not in os.environ or ranks == "1":
-        return
-    if os.environ.get("RANK", "0") != "0":
-        sys.exit(2)
-    raise ConfigError(
-        "ranks of torchrun",
-        "1 for a command of dashpot, which trains in one process",
-        ranks,
-        "Leave torchrun out; `dashpot tune --workers` uses several processes, and under torchrun recipe.attach is for a"
-        " loop of your own (docs/distributed.md).",
-    )
-
-
 def _show_warning(
     message: Warning | str,
     category: type[Warning],
@@ -111,4 +92,5 @@ def _show_warning(
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    if of_torchrun()[0] == 0:  # all ranks have the same to say
+        print(text, file=sys.stderr)

@@ -72,9 +72,12 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
 ) -> None:
     """Train the built-in network, or one of your own, on 60 % of DATA, validate on 20 %, and test on the last 20 %."""
+    from contextlib import nullcontext
     from dataclasses import replace
     from functools import partial
+    from pathlib import Path
 
+    from dashpot.cli.ranks import Ranks
     from dashpot.cli.robust import robustness_part
     from dashpot.cli.sheets import recipe_figure
     from dashpot.core.durations import seconds
@@ -110,7 +113,7 @@ def fit(
     from dashpot.training.builtin import TrainingLength, exact_zeros, split_scores, train
     from dashpot.training.checkpoint import FILE as CHECKPOINT
 
-    tracking = Tracking(log)
+    ranks, tracking = Ranks(device, budget), Tracking(log)
     chosen, auto = read_recipe(recipe, with_), tta == ["auto"]
     averaging = read_tta(None if auto else tta, tta_draws)
     if resume and out is None:
@@ -120,110 +123,118 @@ def fit(
         raise ConfigError(
             "--monotone", "given without --model", monotone, "dashpot.nets.MonotoneNet may be your model."
         )
-    problem = load_problem(data, target, task, weights, monotone=monotone, **reading)
-    frozen, known = frozen_of(problem.how.get("encoder")), problem.kind if model is None else None
-    options = options_of_texts(net or (), known, encoder=frozen, monotone=bool(monotone))
-    tell()
-    split = problem.split(seed)
-    prepared = problem.prepare(split.train)
-    demand_same_inputs(chosen, prepared.preprocessing, problem.classes)
-    pretrained = frozen is False and options.get("net") == "textencoder"
-    length = TrainingLength.default(problem.kind, len(split.train), epochs, limit, pretrained=pretrained)
-    make: Callable[[], nn.Module] | None = None
-    if net and model is None:
-        classes = len(problem.classes)
-        how, x, rows = prepared.preprocessing, prepared.x, split.train
-        make = partial(fixed_network, how, x, rows, max(classes, 1), options, classes=classes > 0)
-        make()  # a value that is not allowed is refused before there is a folder
-    elif model is not None:
-        make = own_network(model, problem, prepared, options)
-        length = replace(length, lr=LR_DEFAULT)
-    folder = open_folder(out or next_folder("fit"), resume=resume)
+    with ranks.alike() as same:
+        problem = load_problem(data, target, task, weights, monotone=monotone, **reading)
+        frozen, known = frozen_of(problem.how.get("encoder")), problem.kind if model is None else None
+        options = options_of_texts(net or (), known, encoder=frozen, monotone=bool(monotone))
+        tell()
+        split = problem.split(seed)
+        prepared = problem.prepare(split.train)
+        demand_same_inputs(chosen, prepared.preprocessing, problem.classes)
+        pretrained = frozen is False and options.get("net") == "textencoder"
+        length = TrainingLength.default(problem.kind, len(split.train), epochs, limit, pretrained=pretrained)
+        make: Callable[[], nn.Module] | None = None
+        if net and model is None:
+            classes = len(problem.classes)
+            how, x, rows = prepared.preprocessing, prepared.x, split.train
+            make = partial(fixed_network, how, x, rows, max(classes, 1), options, classes=classes > 0)
+            make()  # a value that is not allowed is refused before there is a folder
+        elif model is not None:
+            make = own_network(model, problem, prepared, options)
+            length = replace(length, lr=LR_DEFAULT)
+        same["fingerprint"] = problem.fingerprint
+    with ranks.alike():
+        folder = open_folder(out or next_folder("fit"), resume=resume) if ranks.first else Path(out or ".")
 
     def keep_setup(network: nn.Module) -> None:
         # A run to go on with has its own: whether this command's is the same is not known before the checkpoint has
         # been compared.
-        if not (folder / CHECKPOINT).exists():
+        if ranks.first and not (folder / CHECKPOINT).exists():
             save_setup(folder, network, prepared, chosen, averaging)
 
     tracking.parameters = {"dataset": problem.name, "dataset.rows": problem.n, "fingerprint": problem.fingerprint}
     started = time.perf_counter()
-    with discarded_unless_started(folder):
-        result = train(
-            problem,
-            prepared,
-            split,
-            chosen,
-            length,
+    with tracking.guarded():  # their runs end, too, where what follows the training raises
+        with discarded_unless_started(folder) if ranks.first else nullcontext():
+            result = train(
+                problem,
+                prepared,
+                split,
+                chosen,
+                length,
+                seed=seed,
+                device=device,
+                checkpoint=folder if ranks.first or resume else None,
+                resume=resume,
+                before=keep_setup,
+                tta=averaging,
+                make=make,
+                log=tracking,
+                wrapped=ranks.wrapped,
+            )
+        ranks.end()
+        if not ranks.first:
+            return
+        save_model(folder, result.model)
+        predictor, said = result.predictor, ""
+        if auto:
+            valid = prepared.subset(split.valid)
+            averaging, said = flips_that_help(result.model, tta_of("auto", chosen), valid, problem.task)
+            if averaging is not None:
+                targets = "classes" if problem.classes else "values"
+                predictor = averaging.network(result.model, targets).eval()
+                save_setup(folder, result.model, prepared, chosen, averaging)
+        if result.shrunk is not None:
+            keep_plan(folder, result.shrunk)
+        measured = split_scores(predictor, prepared, split)
+        metric = DEFAULT[problem.task]
+        share, layers = exact_zeros(result.model)
+        answers = None if result.diverged else judged_rows(predictor, prepared, split.test)
+        worse: dict[str, Any] = {}
+        figures: dict[str, Any] = {}
+        if robustness and not result.diverged:
+            worse, figures = robustness_part(
+                problem,
+                prepared,
+                predictor,
+                split.test,
+                folder,
+                budget=limit,
+                seed=seed,
+                note=lambda text: typer.echo(text, err=True),
+            )
+        record = FitRecord(
+            **measured,
+            gaps={f"train - {part}": measured["train"][metric] - measured[part][metric] for part in ("valid", "test")},
+            exact_zeros={"all": share, **layers},
+            epochs=len(result.history),
+            best_epoch=result.best_epoch,
+            stopped=result.stopped,
+            diverged=result.diverged,
+            seconds=time.perf_counter() - started,
             seed=seed,
-            device=device,
-            checkpoint=folder,
-            resume=resume,
-            before=keep_setup,
-            tta=averaging,
-            make=make,
-            log=tracking,
+            data={
+                "name": problem.name,
+                "rows": problem.n,
+                "fingerprint": problem.fingerprint,
+                **({"target": target} if target else {}),
+                "source": None if data is None else str(data.resolve()),
+            },
+            versions=versions(),
+            machine=machine(),
+            answers=answers.to_dict() if answers is not None else {},
+            robustness=worse,
         )
-    save_model(folder, result.model)
-    predictor, said = result.predictor, ""
-    if auto:
-        valid = prepared.subset(split.valid)
-        averaging, said = flips_that_help(result.model, tta_of("auto", chosen), valid, problem.task)
-        if averaging is not None:
-            targets = "classes" if problem.classes else "values"
-            predictor = averaging.network(result.model, targets).eval()
-            save_setup(folder, result.model, prepared, chosen, averaging)
-    if result.shrunk is not None:
-        keep_plan(folder, result.shrunk)
-    measured = split_scores(predictor, prepared, split)
-    metric = DEFAULT[problem.task]
-    share, layers = exact_zeros(result.model)
-    answers = None if result.diverged else judged_rows(predictor, prepared, split.test)
-    worse: dict[str, Any] = {}
-    figures: dict[str, Any] = {}
-    if robustness and not result.diverged:
-        worse, figures = robustness_part(
-            problem,
-            prepared,
-            predictor,
-            split.test,
-            folder,
-            budget=limit,
-            seed=seed,
-            note=lambda text: typer.echo(text, err=True),
-        )
-    record = FitRecord(
-        **measured,
-        gaps={f"train - {part}": measured["train"][metric] - measured[part][metric] for part in ("valid", "test")},
-        exact_zeros={"all": share, **layers},
-        epochs=len(result.history),
-        best_epoch=result.best_epoch,
-        stopped=result.stopped,
-        diverged=result.diverged,
-        seconds=time.perf_counter() - started,
-        seed=seed,
-        data={
-            "name": problem.name,
-            "rows": problem.n,
-            "fingerprint": problem.fingerprint,
-            **({"target": target} if target else {}),
-            "source": None if data is None else str(data.resolve()),
-        },
-        versions=versions(),
-        machine=machine(),
-        answers=answers.to_dict() if answers is not None else {},
-        robustness=worse,
-    )
-    write_json(folder / record.FILE, record.to_dict())
-    if result.history:
-        curves_figure(result.history, folder / "curves", f"{problem.name}: {chosen}", result.best_epoch)
-    figures |= image_figures(answers, folder, problem.name) if answers and problem.kind == "image" else {}
-    figures |= recipe_figure(chosen, prepared, split.train, folder, problem.name, seed)
-    words = "" if result.diverged else text_report(folder, problem, prepared, split, result.predictor)
-    page = write_run_page(folder)
-    tested = {f"{part}/{name}": value for part, scores in measured.items() for name, value in scores.items()}
-    ended = tracking.ending
-    tracking.end(replace(ended, scores={**ended.scores, **tested}, files=report_files(folder)))
+        write_json(folder / record.FILE, record.to_dict())
+        if result.history:
+            curves_figure(result.history, folder / "curves", f"{problem.name}: {chosen}", result.best_epoch)
+        figures |= image_figures(answers, folder, problem.name) if answers and problem.kind == "image" else {}
+        figures |= recipe_figure(chosen, prepared, split.train, folder, problem.name, seed)
+        words = "" if result.diverged else text_report(folder, problem, prepared, split, result.predictor)
+        page = write_run_page(folder)
+        tested = {f"{part}/{name}": value for part, scores in measured.items() for name, value in scores.items()}
+        ended = tracking.ending
+        tracking.end(replace(ended, scores={**ended.scores, **tested}, files=report_files(folder)))
     result.raise_if_diverged()
     if averaging is not None and not auto:
         said = f"predictions are the mean over {averaging.versions} versions of each image: {averaging}"

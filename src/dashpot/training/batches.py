@@ -18,8 +18,8 @@ from dashpot.core.running.batch import Batch, unit_range
 from dashpot.core.running.nested import leaves, map_tensors, moved, told
 from dashpot.core.running.sizes import at_once
 from dashpot.core.running.tensor_rows import TensorRows, UnitRows
-from dashpot.core.weights import checked_weights
-from dashpot.training.loaders import RowBatches, length_of, smallest_of
+from dashpot.training.loaders import RowBatches, length_of, present, smallest_of
+from dashpot.training.ranks import Ranks, joined
 
 
 class Batches:
@@ -38,6 +38,8 @@ class Batches:
     Attributes:
         pixels: whether bytes are pixels.
         convert: what is done to each batch, once the task and the network are known; by default nothing.
+        ranks: of which each takes its part of every training batch of tensors.
+        share: what the mean over the last batch's rows counts, times the number of ranks.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Batches:
     ) -> None:
         self.pixels = modality == "image"
         self.convert: Callable[[Batch], Batch] = lambda batch: batch
+        self.ranks, self.share = Ranks(), 1.0
         self.device, self._batch_size, self._key = device, batch_size, stream(seed, "order")
         self._parts: tuple[Any, ...] | None = None
         self.rows: int | None = None  # where the data are tensors
@@ -69,7 +72,7 @@ class Batches:
             if len(set(lengths)) > 1 or not lengths or lengths[0] == 0:
                 raise DataError(f"{name} must be x, y (and weight) of one length above 0, got lengths {lengths}.")
             if len(parts) == 3:
-                parts = _present(f"{name}[2]", parts, lengths[0])
+                parts = present(f"{name}[2]", parts, lengths[0])
                 lengths = [len(parts[2])]
             self.rows, self._parts = lengths[0], tuple(_placed(part, device) for part in parts)
         else:
@@ -88,7 +91,7 @@ class Batches:
     def smallest(self) -> int | None:
         """The smallest batch to come, where that is known."""
         if self.rows is not None:
-            return min(stop - start for start, stop in self._starts())
+            return min(stop - start for start, stop in self._starts()) // self.ranks.count
         loader = self._loader
         return None if loader is None else smallest_of(loader)
 
@@ -111,9 +114,13 @@ class Batches:
         index = torch.randperm(self.rows, generator=generator(derive(self._key, epoch)), device="cpu")
         order = index.to(self.device, non_blocking=True)
         for start, stop in self._starts():
-            rows = order[start:stop]
+            first, last = self.ranks.part(start, stop)
+            rows = order[first:last]
             batch = self._batch([_take(part, rows) for part in self._parts], keep_bytes)
-            yield self.convert(batch.replace(index=index[start:stop]))
+            if self.ranks.count > 1:
+                weight = self._parts[2] if len(self._parts) == 3 else None
+                self.share = self.ranks.share(weight, rows, order[start:stop])
+            yield self.convert(batch.replace(index=index[first:last]))
 
     def in_order(self, limit: int | None = None) -> Iterator[Batch]:
         """Every row once, in the order given, as many at a time as are evaluated at once; with ``limit``, that many
@@ -158,7 +165,7 @@ class Batches:
 
     def _starts(self) -> list[tuple[int, int]]:
         assert self.rows is not None
-        return batch_edges(self.rows, self._batch_size)
+        return joined(batch_edges(self.rows, self._batch_size), self.ranks.count)
 
     def _seed_loader(self, epoch: int) -> None:
         """A loader's own generator and sampler, too, depend on seed and epoch only, so that a resumed run sees the
@@ -226,29 +233,6 @@ def batch_edges(rows: int, batch_size: int) -> list[tuple[int, int]]:
     if len(edges) > 2 and edges[-1] - edges[-2] == 1:
         del edges[-2]
     return list(itertools.pairwise(edges))
-
-
-def _present(name: str, parts: Sequence[Any], rows: int) -> list[Any]:
-    """Inputs, targets and weights without the rows of weight 0: absent rows are in no batch, and change no order.
-
-    Raises:
-        DataError: weights that are none.
-    """
-    weight = torch.from_numpy(checked_weights(name, parts[2], rows)).float()
-    if not bool(weight.any()):
-        raise DataError(f"{name} must be numbers that float32 holds, got none above 1e-45. Multiply them.")
-    kept = weight.nonzero()[:, 0]
-    if len(kept) == rows:
-        return [*parts[:2], weight]
-    return [
-        *(
-            part.narrowed(kept)
-            if isinstance(part, TensorRows)
-            else map_tensors(lambda t: t.index_select(0, kept.to(t.device)), part)
-            for part in parts[:2]
-        ),
-        weight[kept],
-    ]
 
 
 def _counted(batch: Batch, weight: Tensor) -> Batch | None:

@@ -117,6 +117,7 @@ def train(
     tta: TTA | None = None,
     make: Callable[[], nn.Module] | None = None,
     log: Any = None,
+    wrapped: Callable[[nn.Module], nn.Module] = lambda network: network,
 ) -> FitResult:
     """Train the built-in network for ``problem`` on a split; the initial weights depend on the seed only.
 
@@ -128,12 +129,13 @@ def train(
         before: called with the network before it is trained.
         tta: as in :func:`dashpot.fit`.
         make: a network that takes the place of the built-in one.
+        wrapped: the network as its ranks train it.
     """
     with initial_weights(seed):
         network: nn.Module = network_for(problem, prepared) if make is None else make()
     before(network)
     return fit(
-        network,
+        wrapped(network),
         prepared.subset(split.train),
         valid=prepared.subset(split.valid),
         recipe=recipe,

@@ -28,9 +28,11 @@ class Checkpoint:
 
     Args:
         settings: what must be the same for a resumed run to be the same run.
+        writes: False where another rank does.
     """
 
-    def __init__(self, folder: str | Path | None, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: str | Path | None, settings: Mapping[str, Any], *, writes: bool = True) -> None:
+        self._writes = writes
         self._folder = Path(folder) if folder is not None else None
         self._settings = dict(settings)
         self.kept: dict[str, Any] = {}
@@ -58,7 +60,7 @@ class Checkpoint:
         cuts: Cuts | None = None,
     ) -> None:
         """After an epoch; ``kept`` are the best weights so far, for a loss that diverges."""
-        if self._folder is None:
+        if self._folder is None or not self._writes:
             return
         tree = {
             "settings": self._settings,

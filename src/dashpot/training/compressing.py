@@ -169,3 +169,10 @@ def cut_tensors(saved: list[dict[str, Any]], own: dict[str, Tensor]) -> dict[str
 
 
 __all__ = ["PASSES", "PAYS", "SHARE", "Cuts", "cut_tensors"]
+
+
+def smaller(shrunk: Shrunk) -> str:
+    """What left, in a line."""
+    before, after = shrunk.before, shrunk.after
+    sizes = f"{before.parameters:,} -> {after.parameters:,} parameters, {before.macs:,} -> {after.macs:,} macs"
+    return f"the network is smaller: {sizes}"

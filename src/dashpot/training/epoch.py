@@ -22,6 +22,7 @@ from dashpot.evaluation.losses import Criterion, metrics_of, targets_of
 from dashpot.evaluation.refined import REFINED, refined_loss
 from dashpot.training.batches import Batches
 from dashpot.training.clock import Clock
+from dashpot.training.ranks import innermost
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ def train_epoch(
     epoch is 1. ``stepped`` is called after the first step.
     """
     closure_needed = any(t.evaluations > 1 for t in session.recipe)
-    seed_global(derive(stream(session.seed, "model"), epoch) >> 1, place)
-    to_training(model)
+    key = derive(stream(session.seed, "model"), epoch)
+    seed_global((derive(key, train.ranks.rank) if train.ranks.rank else key) >> 1, place)
+    to_training(innermost(model))
     total, done = torch.zeros((), device=place), 0
     for number, came in enumerate(train.epoch(epoch, keep_bytes=session.takes_bytes)):
         if number and clock.over():
@@ -71,14 +73,17 @@ def train_epoch(
         def closure() -> Tensor:
             optimizer.zero_grad()
             objective = session.loss(criterion, called(model, batch.x))  # noqa: B023  (called before the next batch)
+            if train.share != 1.0:  # ranks with fewer rows count less in the mean over all
+                objective = objective * train.share
             objective.backward()  # type: ignore[no-untyped-call]  # torch has no types here
             return objective.detach()
 
         objective: Any
         if closure_needed:
-            objective = optimizer.step(closure)  # type: ignore[arg-type]  # torch types closures as returning float
+            # torch types closures as returning float
+            objective = train.ranks.mean(optimizer.step(closure))  # type: ignore[arg-type]
         else:
-            objective = closure()
+            objective = train.ranks.mean(closure())
             if place.type != "cpu" or math.isfinite(objective):
                 optimizer.step()
         total, done = total + objective, number + 1

@@ -1,4 +1,4 @@
-"""Datasets and loaders: their length, their smallest batch, and batches of a dataset's rows."""
+"""Datasets and loaders: their length, their smallest batch, batches of a dataset's rows; which rows are present."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler
 
 from dashpot.core.errors import DataError
 from dashpot.core.rng import derive, generator
+from dashpot.core.running.nested import map_tensors
+from dashpot.core.running.tensor_rows import TensorRows
+from dashpot.core.weights import checked_weights
 
 
 class RowBatches(Sampler[list[int]]):
@@ -63,3 +66,26 @@ def smallest_of(loader: DataLoader[Any]) -> int | None:
         return None
     rows = len(sampler.sampler)  # type: ignore[arg-type]  # typed as Iterable; this sampler's own length needs it too
     return min(sampler.batch_size, (rows - 1) % sampler.batch_size + 1)
+
+
+def present(name: str, parts: Sequence[Any], rows: int) -> list[Any]:
+    """Inputs, targets and weights without the rows of weight 0: absent rows are in no batch, and change no order.
+
+    Raises:
+        DataError: weights that are none.
+    """
+    weight = torch.from_numpy(checked_weights(name, parts[2], rows)).float()
+    if not bool(weight.any()):
+        raise DataError(f"{name} must be numbers that float32 holds, got none above 1e-45. Multiply them.")
+    kept = weight.nonzero()[:, 0]
+    if len(kept) == rows:
+        return [*parts[:2], weight]
+    return [
+        *(
+            part.narrowed(kept)
+            if isinstance(part, TensorRows)
+            else map_tensors(lambda t: t.index_select(0, kept.to(t.device)), part)
+            for part in parts[:2]
+        ),
+        weight[kept],
+    ]

@@ -30,11 +30,12 @@ from dashpot.tracking.tracking import Tracking
 from dashpot.training.batches import Batches
 from dashpot.training.checkpoint import Checkpoint, History
 from dashpot.training.clock import clock_of, demand_length
-from dashpot.training.compressing import Cuts
+from dashpot.training.compressing import Cuts, smaller
 from dashpot.training.monitors import check_monitors
 from dashpot.training.plateau import Plateau
 from dashpot.training.prepare import prepared
 from dashpot.training.progress import Progress
+from dashpot.training.ranks import Ranks, device_of, innermost
 from dashpot.training.resuming import loss_in_words, options_of
 from dashpot.training.setup import adamw_for, pick_device, schedule_of
 from dashpot.training.task import averaged_as
@@ -135,7 +136,8 @@ def fit(
     Args:
         model: any module; it is moved to ``device`` and trained in place. Parts that are in evaluation mode while the
             model is in training mode, such as a batch normalization with frozen statistics, stay so; of a model that is
-            in evaluation mode as a whole, all parts are trained.
+            in evaluation mode as a whole, all parts are trained. One in DistributedDataParallel is trained where it is,
+            by each rank on its part of every batch of tensors; the result is the module inside.
         data: ``(x, y)`` or ``(x, y, weight)`` of tensors or arrays, a Dataset, or a DataLoader. Tensors are fastest:
             they live on the device and are indexed there. Inputs may stand in dicts, which the model gets by name, and
             tuples, which it gets by place. A row of weight 0 is absent: it is in no batch and no score; one of weight 2
@@ -210,12 +212,14 @@ def fit(
     epochs = clock.epochs
     lr = check_number("lr", lr, Range(0.0, math.inf, open="low"))
     check_modality(modality)
-    place = pick_device(device)
+    whole, model, ranks = model, innermost(model), Ranks.of(model)
+    place = pick_device(device) if whole is model else device_of(model, device)
     model.to(place)
     recipe, averaging = Recipe.coerce(recipe), TTA.of(tta)
     demand_length(recipe, clock)
     dtype = torch.float64 if next(model.parameters(), torch.empty(0)).dtype == torch.float64 else torch.float32
     train = Batches("data", data, batch_size, seed, place, modality, dtype)
+    train.ranks = ranks
     held_out = Batches("valid", valid, batch_size, seed, place, modality, dtype) if valid is not None else None
     check_monitors(recipe, held_out, schedule)
     parts = {"data[1]": train} if held_out is None else {"data[1]": train, "valid[1]": held_out}
@@ -229,27 +233,30 @@ def fit(
             told = task.criterion if task.targets == "multilabel" else loss
             recipe = resolve_strengths(recipe, model, train.whole(), told)
     check_monitors(recipe, held_out, schedule, task.targets, first.y)
+    ranks.demand_possible(data, train.smallest, budget, recipe, loss, task.ignores(train.targets))
     optimizer = adamw_for(model, optimizer, lr, lr_decay)
     factor = schedule if isinstance(schedule, Plateau) else schedule_of(schedule)
+    asked = bool(checkpoint or tracking or ranks.count > 1)
     settings = {
         "epochs": epochs,
         "batch_size": batch_size,
         "seed": seed,
-        "data": train.fingerprint() if checkpoint or tracking else "",
+        "data": train.fingerprint() if asked else "",
         "optimizer": type(optimizer).__name__,
-        "valid": held_out.fingerprint() if (checkpoint or tracking) and held_out is not None else "",
+        "valid": held_out.fingerprint() if asked and held_out is not None else "",
         "loss": loss_in_words(task.criterion),
         # A function is known by its rates so far.
         **({"schedule": str(schedule)} if isinstance(schedule, str | Plateau) else {}),
         **options_of(optimizer),
         "tta": "none" if averaging is None else str(averaging),
     }
-    saved, started = Checkpoint(checkpoint, settings), time.perf_counter()
+    saved, started = Checkpoint(checkpoint, settings, writes=ranks.first), time.perf_counter()
+    ranks.demand_same({**settings, "a checkpoint to resume": resume and saved.exists})
     rows = (batch_size if train.rows is not None else rows_of(first.x)) or 1
     threads = step_threads(model, first.x, rows, place)
     with scoped(threads), torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         session = recipe.attach(
-            model,
+            whole,
             optimizer,
             seed=seed,
             classes=task.classes,
@@ -261,6 +268,7 @@ def fit(
             modality=modality,
             ignore_index=task.ignore_index if task.ignores(train.targets) else None,
         )
+        progress = progress and ranks.first
         with session, Progress(progress, clock) as shown, Tracked(tracking, session, settings, ends) as tracked:
             training = Training(session, model, optimizer, train, held_out, task, factor, clock, place, averaging)
             training.cuts = cuts = Cuts(session, first.x)
@@ -282,14 +290,8 @@ def fit(
     model.eval()
     final, shrunk, large = cuts.compressed(model, last=not training.diverged)
     if shrunk is not None and progress:
-        before, after = shrunk.before, shrunk.after
-        print(
-            f"the network is smaller: {before.parameters:,} -> {after.parameters:,} parameters, {before.macs:,} ->"
-            f" {after.macs:,} macs",
-            file=sys.stderr,
-        )
-    took = time.perf_counter() - started
-    ended = training.stopped, plan, training.best_epoch, training.diverged
+        print(smaller(shrunk), file=sys.stderr)
+    ended = training.stopped, plan, training.best_epoch, training.diverged, time.perf_counter() - started
     kept = snapshots(session) if any(isinstance(t, Snapshots) for t in recipe) else ()
     of_inputs = averaged_as(task), modality
-    return FitResult(final, training.history, *ended, took, averaging, *of_inputs, kept, shrunk, large)
+    return FitResult(final, training.history, *ended, averaging, *of_inputs, kept, shrunk, large)

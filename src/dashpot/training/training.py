@@ -84,7 +84,7 @@ class Training:
         """One epoch; whether the loss stayed finite."""
         number, started = len(self.history) + 1, time.perf_counter()
         steps = train_epoch(
-            *(self.session, self.model, self.optimizer, self.train, self.task.criterion),
+            *(self.session, self.session.run.view.wrapper, self.optimizer, self.train, self.task.criterion),
             *(self._factor(self.history), number, self.clock, self.place),
         )
         if not math.isfinite(steps.total):

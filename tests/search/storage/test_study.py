@@ -141,7 +141,7 @@ def test_two_copies_of_one_candidate_are_trained_once(open_: Open) -> None:
     number, _ = one.ask(point, most=1) or (None, None)
     assert number == 1
     assert one.ask(point, most=1) is None
-    assert states(one) == [(0, "FAIL"), (1, "RUNNING"), (2, "FAIL"), (3, "FAIL")]
+    assert states(one) == [(0, "FAIL"), (1, "RUNNING"), (2, "FAIL")]
     # Also if the one that had the second copy is killed before it could set it aside.
     one.enqueue({"lr": 0.5}, again=0)
     trial = three.study.ask()
@@ -166,7 +166,7 @@ def test_one_that_is_killed_after_taking_over_loses_nothing(open_: Open) -> None
     assert three.ask(point, most=1) is None  # nobody else takes the place of it
     assert three.take_over() == 1
     assert three.take_over() == 0
-    assert three.ask(point, most=1) == (2, 0.375)
+    assert three.ask(point, most=1) == (1, 0.375)
 
 
 def test_what_is_drawn_is_what_the_store_has(open_: Open) -> None:
@@ -216,6 +216,26 @@ def test_no_more_than_the_limit_from_any_worker(open_: Open) -> None:
         thread.join()
     assert len(found) == len(set(found)) == 7
     assert sum(counted(t) for t in workers[0].trials()) == 7
+
+
+def test_workers_that_come_after_the_last_candidate_leave_no_failed_trial(open_: Open) -> None:
+    workers = [open_() for _ in range(4)]
+    for number in range(2):
+        workers[0].ask(point, most=2)
+        workers[0].tell(number, "complete", 0.1, {})
+    assert [worker.ask(point, most=2) for worker in workers] == [None] * 4
+    assert states(workers[0]) == [(0, "COMPLETE"), (1, "COMPLETE")]
+
+
+def test_of_two_that_ask_for_the_last_at_the_same_moment_one_is_set_aside(
+    open_: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = open_(), open_()
+    before = two.trials()
+    monkeypatch.setattr(stores, "full", lambda trials, most: False)  # what two saw before one had asked
+    assert (one.ask(point, most=1), two.ask(point, most=1), before) == ((0, one.trials()[0].params["lr"]), None, [])
+    assert states(one) == [(0, "RUNNING"), (1, "FAIL")]
+    assert one.trials()[1].user_attrs["set aside"] == "beyond the limit of 1"
 
 
 def test_an_answer_that_was_lost_is_not_another_workers(open_: Open) -> None:

@@ -18,7 +18,7 @@ from dashpot.search.storage import heartbeat
 from dashpot.search.storage.backends import shown
 from dashpot.search.storage.opening import open_study
 from dashpot.search.storage.retry import with_retries
-from dashpot.search.storage.trials import ASIDE, FORMAT, RECORD, TAKEN, candidates, counted, demand_same, unwanted
+from dashpot.search.storage.trials import ASIDE, FORMAT, RECORD, TAKEN, candidates, counted, demand_same, full, unwanted
 
 RETRIES = 60.0
 """Seconds for which a storage that does not answer (a restarting server) is retried."""
@@ -115,6 +115,9 @@ class Store:
         import optuna
 
         while True:
+            # A trial that is made is in the study for ever: where there is clearly none left, none is made.
+            if most is not None and full(self.trials(), most):
+                return None
             trial = self.call(self.study.ask)
             self.call(partial(trial.set_user_attr, "worker", self.worker))
             why = unwanted([t for t in self.trials() if t.number <= trial.number], trial.number, most)

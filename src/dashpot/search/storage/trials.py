@@ -45,6 +45,11 @@ def candidates(trials: Sequence[Any]) -> dict[int, list[Any]]:
     return found
 
 
+def full(trials: Sequence[Any], most: int) -> bool:
+    """Whether a study has as many candidates as it may have, and none of them waits."""
+    return len(candidates(trials)) >= most and all(t.state.name != "WAITING" for t in trials)
+
+
 def unwanted(trials: Sequence[Any], number: int, most: int | None) -> str | None:
     """Why a trial is one too many, of those up to its number: two workers may have made a copy of the same, or asked
     for the last candidate at the same moment.
