@@ -74,6 +74,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         vectors: Any = None,
         encoder: Any = None,
         monotone: Mapping[str, int] | None = None,
+        log: Any = None,
     ) -> None:
         self.recipe = recipe
         self.budget = budget
@@ -100,6 +101,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
         self.vectors = vectors
         self.encoder = encoder
         self.monotone = monotone
+        self.log = log
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -194,6 +196,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             progress=bool(self.verbose),
             modality=kind,
             tta=averaging,
+            log=self.log,
         ).raise_if_diverged()
         self.model_ = result.model.cpu()
         self.history_, self.plan_, self.n_iter_ = result.history, result.plan, len(result.history)
@@ -250,14 +253,11 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has
             trials=self.trials,
             config=config,
             progress=bool(self.verbose),
+            log=self.log,
         )
         self.preprocessing_ = result.prepared.preprocessing
-        self.model_, self.recipe_, self.decision_, self.report_ = (
-            result.network,
-            result.recipe,
-            result.decision,
-            result.record,
-        )
+        self.model_, self.recipe_ = result.network, result.recipe
+        self.decision_, self.report_ = result.decision, result.record
         self.tta_ = result.tta
         chosen = next(c for c in result.record["candidates"] if c["number"] == result.record["chosen"])
         self.history_ = [{"epoch": epoch, "val_loss": score} for epoch, score in chosen["history"]]

@@ -94,6 +94,9 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         Of a table, from numeric columns to 1 (the prediction never falls as the column rises) or -1 (it never rises),
         as ``monotonic_cst`` of scikit-learn; of two classes, and only two, the probability of the second one. It holds
         by the construction of the network (:class:`dashpot.nets.MonotoneNet`), after a search, too.
+    log : str, Tracker, list of these or None, default=None
+        Trackers that are told each epoch, or of a search its candidates, as in :func:`dashpot.fit`. Each ``fit`` is a
+        run, also those of a cross-validation.
 
     Attributes
     ----------
@@ -174,6 +177,7 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         vectors: Any = None,
         encoder: Any = None,
         monotone: Mapping[str, int] | None = None,
+        log: Any = None,
     ) -> None:
         super().__init__(
             recipe,
@@ -201,6 +205,7 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
             vectors=vectors,
             encoder=encoder,
             monotone=monotone,
+            log=log,
         )
         self.class_weight = class_weight
 
