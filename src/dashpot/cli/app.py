@@ -16,7 +16,6 @@ app = typer.Typer(
     name="dashpot",
     help="Regularization for PyTorch: apply any recipe, and see what each technique contributes.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -43,6 +42,7 @@ def main() -> None:
     from dashpot.cli import (
         augment_text,
         compare,
+        doctor,
         export,
         fit,
         inspect,
@@ -56,7 +56,7 @@ def main() -> None:
         tune,
     )
 
-    looks = (report, robustness, inspect, shrink, export, show_augment, augment_text, techniques)
+    looks = (report, robustness, inspect, shrink, export, show_augment, augment_text, techniques, doctor)
     commands = (tune, fit, predict, compare, path, *looks)
     for module in commands:
         module.register(app)

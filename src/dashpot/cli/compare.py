@@ -56,6 +56,7 @@ def compare(
     from rich.console import Console
 
     from dashpot import nets
+    from dashpot.cli.next_steps import after_compare
     from dashpot.comparison.compare import compare as run
     from dashpot.comparison.compare import default_recipe
     from dashpot.core.native import tell
@@ -91,6 +92,7 @@ def compare(
         png, _ = compare_figure(record, folder / "compare")
         typer.echo(f"figure: {png}")
         typer.echo(f"page: {write_run_page(folder)}")
+        after_compare(data, target, chosen)
 
     try:
         with discarded_unless_started(folder):

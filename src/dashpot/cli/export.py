@@ -38,6 +38,7 @@ def export(
     ] = None,
 ) -> None:
     """Write the network of RUN for other programs, from inputs to probabilities or values, and check the file."""
+    from dashpot.cli.next_steps import after_export
     from dashpot.runs.data_of_run import FOUND
     from dashpot.runs.exported import export_run
     from dashpot.runs.factories import load_factory
@@ -45,3 +46,4 @@ def export(
     make = load_factory(model) if model else None
     known = FOUND if data is None else data
     typer.echo(export_run(run, to, make, int8=int8, data=known, tokenizer=tokenizer).summary())
+    after_export(run, model)

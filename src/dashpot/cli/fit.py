@@ -77,6 +77,7 @@ def fit(
     from functools import partial
     from pathlib import Path
 
+    from dashpot.cli.next_steps import after_fit
     from dashpot.cli.ranks import Ranks
     from dashpot.cli.robust import robustness_part
     from dashpot.cli.sheets import recipe_figure
@@ -252,6 +253,7 @@ def fit(
     if figures:
         typer.echo("figures: " + ", ".join(str(png) for png, _ in figures.values()))
     typer.echo(f"page: {page}")
+    after_fit(folder, data, target, chosen, model)
 
 
 def _print(plan: str, measured: dict[str, dict[str, float]], zeros: float, folder: str, task: str) -> None:

@@ -33,9 +33,23 @@ Weights = Annotated[
         metavar="COLUMN",
     ),
 ]
+
+
+def technique_names(incomplete: str) -> list[tuple[str, str]]:
+    """For the shell's completion: names of techniques, and what they do."""
+    from dashpot.core.fields.codec import registry
+
+    return [(name, cls.summary) for name, cls in sorted(registry().items()) if name.startswith(incomplete)]
+
+
 With = Annotated[
     list[str] | None,
-    typer.Option("--with", help="A technique, such as mixup:alpha=0.2; repeat for more.", metavar="TECHNIQUE"),
+    typer.Option(
+        "--with",
+        help="A technique, such as mixup:alpha=0.2; repeat for more.",
+        metavar="TECHNIQUE",
+        autocompletion=technique_names,
+    ),
 ]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe.toml; --with adds to it.")]
 Out = Annotated[Path | None, typer.Option("--out", help="A new folder for the results; runs/<command>-<n> by default.")]

@@ -23,10 +23,11 @@ def report(
     ] = None,
 ) -> None:
     """Write one page that shows all that a run found, or several runs of fit and tune side by side."""
+    from dashpot.cli.next_steps import after_report
     from dashpot.core.errors import ConfigError, StorageError
     from dashpot.report.page.several import several_page
     from dashpot.report.page.write import FILE, write_page
-    from dashpot.runs.page import side_of, write_run_page
+    from dashpot.runs.page import record_of, side_of, write_run_page
 
     for run in runs:
         if not run.is_dir():
@@ -39,3 +40,4 @@ def report(
         typer.echo(f"page: {write_run_page(runs[0], out=out)}")
     else:
         typer.echo(f"page: {write_page(several_page([side_of(run) for run in runs]), out or Path(FILE))}")
+    after_report(runs, record_of(runs[0])[0])

@@ -45,6 +45,7 @@ def shrink(
     out: Out = None,
 ) -> None:
     """Write RUN again with a smaller network: without the units that exact zeros make empty, or of a size asked for."""
+    from dashpot.cli.next_steps import after_shrink
     from dashpot.runs.factories import load_factory
     from dashpot.runs.saved import next_folder, open_folder
     from dashpot.runs.shrunk import FOUND, shrink_run
@@ -68,6 +69,5 @@ def shrink(
             folder.rmdir()
         raise
     typer.echo(found.summary())
-    typer.echo(
-        f"\nsaved in {folder}; figure: {folder / 'shrunk.png'}\ndashpot predict {folder} DATA --out predictions.csv"
-    )
+    typer.echo(f"\nsaved in {folder}; figure: {folder / 'shrunk.png'}")
+    after_shrink(folder, model)

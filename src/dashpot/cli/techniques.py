@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dashpot.cli.options import technique_names
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -13,7 +15,9 @@ def register(app: typer.Typer) -> None:
 
 
 def techniques(
-    name: Annotated[str | None, typer.Argument(help="A technique; without it, the list.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A technique; without it, the list.", autocompletion=technique_names)
+    ] = None,
     rules: Annotated[bool, typer.Option("--rules", help="What goes with what, as Markdown.")] = False,
 ) -> None:
     """List the techniques, or show one's card: formula, ranges, paper, and when not to use it."""

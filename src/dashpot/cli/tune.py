@@ -22,6 +22,7 @@ from dashpot.cli.options import (
     TtaDraws,
     Weights,
     read_search_tta,
+    technique_names,
 )
 from dashpot.cli.reading import reads_tables
 from dashpot.cli.tune_parts import (
@@ -89,10 +90,17 @@ def tune(
                 " fit."
             ),
             metavar="TECHNIQUE",
+            autocompletion=technique_names,
         ),
     ] = None,
     without: Annotated[
-        list[str] | None, typer.Option("--without", help="Leave a technique out of the default ones.", metavar="NAME")
+        list[str] | None,
+        typer.Option(
+            "--without",
+            help="Leave a technique out of the default ones.",
+            metavar="NAME",
+            autocompletion=technique_names,
+        ),
     ] = None,
     net: Annotated[list[str] | None, typer.Option("--net", help=NET, metavar="OPTION=VALUES")] = None,
     model: Model = None,

@@ -20,6 +20,7 @@ def show(record: Any, figures: list[str], folder: Path) -> None:
     """Print the tables, and where the files are."""
     from rich.console import Console
 
+    from dashpot.cli.next_steps import after_tune
     from dashpot.report.tune.table import print_report
     from dashpot.runs.page import write_run_page
     from dashpot.runs.text_report import TABLE, TextAnswers
@@ -34,7 +35,8 @@ def show(record: Any, figures: list[str], folder: Path) -> None:
         )
     typer.echo("figures: " + ", ".join(figures))
     typer.echo(f"page: {write_run_page(folder)}")
-    typer.echo(f"saved in {folder}: `dashpot predict {folder} DATA --out predictions.csv` uses the model")
+    typer.echo(f"saved in {folder}")
+    after_tune(folder, record)
 
 
 def again(folder: Path) -> None:

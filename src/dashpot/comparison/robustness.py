@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,9 +18,12 @@ from dashpot.core.fields.domains import check_whole
 from dashpot.core.rng import derive, stream
 from dashpot.evaluation.losses import SCORES
 from dashpot.evaluation.statistics import corrected_interval
-from dashpot.report.robustness.figure import robustness_figure
+from dashpot.report.robustness.figure import draw_robustness, robustness_figure
 from dashpot.report.robustness.record import Cell, RobustnessRecord
 from dashpot.report.robustness.table import robustness_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class RobustnessResult:
         """The table as text."""
         return robustness_text(self.record)
 
+    def figure(self) -> Figure:
+        """The curves as a matplotlib figure, which a notebook shows and ``savefig`` writes."""
+        return draw_robustness(self.record)
+
     def plot(self, stem: str | Path) -> tuple[Path, Path]:
         """Write the figure as ``stem.png`` and ``stem.svg``.
 
@@ -53,6 +60,9 @@ class RobustnessResult:
 
     def __str__(self) -> str:
         return self.summary()
+
+    def _repr_html_(self) -> str | None:
+        return self.record._repr_html_()
 
 
 def robustness(

@@ -123,6 +123,11 @@ def _key(source: Path, compiler: Sequence[str]) -> str:
     return hashlib.sha256(b"\0".join([source.read_bytes(), *headers, *(p.encode() for p in parts)])).hexdigest()[:24]
 
 
+def is_kept(source: Path, compiler: Sequence[str]) -> bool:
+    """Whether the library of ``source`` is in the cache."""
+    return _kept(f"{source.stem}-{_key(source, compiler)}") is not None
+
+
 def folder() -> Path | None:
     """The user's cache folder, None without a home."""
     try:

@@ -12,6 +12,7 @@ from dashpot.core.errors import ConflictError
 from dashpot.core.fields.domains import Domain, FieldSpec, fields_of
 from dashpot.core.fields.schedule import Schedule
 from dashpot.core.fields.select import Where
+from dashpot.core.notebook import table, titled
 from dashpot.core.points import Points
 from dashpot.core.points import Scores as Scores
 from dashpot.core.points import Verdict as Verdict
@@ -178,6 +179,11 @@ class Configured(Points):
         """The field that may be given without its name, or the first one."""
         own = [f for f in dataclasses.fields(cls) if f.name in fields_of(cls)]  # type: ignore[arg-type]  # a dataclass
         return next((f.name for f in own if not f.kw_only), own[0].name if own else "")
+
+    def _repr_html_(self) -> str:
+        """In a notebook: its settings."""
+        rows = [(s.name, _text(getattr(self, s.name))) for s in fields_of(type(self)).values()]
+        return titled(f"{type(self).__name__}: {self.summary}", table(("", ""), rows))
 
     def __str__(self) -> str:
         changed = [

@@ -38,6 +38,11 @@ def why_not(source: Path) -> str:
     return f"{error.reason[:1].upper()}{error.reason[1:]}. {error.remedy}".strip() if error is not None else ""
 
 
+def failed(source: Path) -> bool:
+    """Whether :func:`library` was asked for ``source`` and could not give it."""
+    return source in _FAILED
+
+
 def missing() -> str:
     """In one line: what it costs that kernels cannot be used, why they cannot, and the way out; empty where they can,
     as far as is known before they are compiled.

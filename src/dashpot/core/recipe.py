@@ -12,6 +12,7 @@ from dashpot.core.configured import Configured
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.fields import text
 from dashpot.core.fields.domains import Domain
+from dashpot.core.notebook import table, titled
 from dashpot.core.running.session import Session
 
 
@@ -186,6 +187,11 @@ class Recipe(tuple[Configured, ...]):
                 for t in self
             ]
         }
+
+    def _repr_html_(self) -> str:
+        """In a notebook: a row for each technique."""
+        rows = [(path, t, t.summary) for path, t in zip(self.paths(), self, strict=True)]
+        return titled("Recipe", table(("", "", "what it does"), rows)) if rows else titled("Recipe without techniques")
 
     def __str__(self) -> str:
         return " | ".join(map(str, self)) or "Recipe()"

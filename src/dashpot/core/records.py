@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from dashpot.core.errors import DataError
+from dashpot.core.notebook import shown_by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Record:
         FILE: the name of the file.
         VERSION: of what this class writes; files of other versions are refused with one sentence.
         COMMAND: which writes such a file.
+        PAGE: the function that makes its page, as ``module:function``; "" where none does.
     """
 
     FILE: ClassVar[str] = ""
     VERSION: ClassVar[int] = 1
     COMMAND: ClassVar[str] = ""
+    PAGE: ClassVar[str] = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, with the version first."""
@@ -84,6 +87,10 @@ class Record:
     def _read(cls, fields: dict[str, Any]) -> dict[str, Any]:
         """From JSON's types to those of the fields, where they differ."""
         return fields
+
+    def _repr_html_(self) -> str | None:
+        """In a notebook: the sentences and the first table of its page."""
+        return shown_by(self.PAGE, self) if self.PAGE else None
 
     @classmethod
     def of(cls, given: Self | Mapping[str, Any]) -> Self:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from dashpot.core.digits import digits
-from dashpot.report.inspect.figure import weights_figure
+from dashpot.core.notebook import table, titled
+from dashpot.report.inspect.figure import draw_weights, weights_figure
 from dashpot.report.inspect.record import InspectRecord
 from dashpot.sparsity.spread import Spread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,10 @@ class Inspection:
         """What is written as JSON."""
         return InspectRecord(name, tuple(self.to_dict()), self.paths, self.names)
 
+    def figure(self, beside: Inspection | None = None, title: str = "the model", other: str = "the other") -> Figure:
+        """The figure of :meth:`plot` as matplotlib's, which a notebook shows and ``savefig`` writes."""
+        return draw_weights(self.record(title), None if beside is None else beside.record(other))
+
     def plot(
         self, stem: str | Path, beside: Inspection | None = None, title: str = "the model", other: str = "the other"
     ) -> tuple[Path, Path]:
@@ -120,8 +128,25 @@ class Inspection:
         return weights_figure(self.record(title), stem, None if beside is None else beside.record(other))
 
     def __str__(self) -> str:
-        head = ("layer", "shape", "norm", "zeros", "zero rows", "zero columns", "rank", "penalty", "share")
-        cells = [
+        return _aligned([self._HEAD, *self._cells()])
+
+    def _repr_html_(self) -> str:
+        return titled(f"{self.zeros:.1%} of all weights are exactly zero", table(self._HEAD, self._cells()))
+
+    _HEAD: ClassVar[tuple[str, ...]] = (
+        "layer",
+        "shape",
+        "norm",
+        "zeros",
+        "zero rows",
+        "zero columns",
+        "rank",
+        "penalty",
+        "share",
+    )
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [
             (
                 layer.name,
                 " x ".join(map(str, layer.shape)),
@@ -135,7 +160,6 @@ class Inspection:
             )
             for layer in self.layers
         ]
-        return _aligned([head, *cells])
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

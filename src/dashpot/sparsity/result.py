@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from dashpot.core.records import finite
 from dashpot.report.path.record import PathRecord
 from dashpot.techniques.penalties.penalty import Penalty
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,15 @@ class PathResult:
             stability=stability,
             weights=self.weights,
         )
+
+    def figure(self) -> Figure:
+        """Scores and coefficients along the strengths as a matplotlib figure."""
+        from dashpot.report.path.figure import draw_path
+
+        return draw_path(self.record())
+
+    def _repr_html_(self) -> str | None:
+        return self.record()._repr_html_()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types: :meth:`record` as a dictionary."""

@@ -38,6 +38,7 @@ from dashpot.training.progress import Progress
 from dashpot.training.ranks import Ranks, device_of, innermost
 from dashpot.training.resuming import loss_in_words, options_of
 from dashpot.training.setup import adamw_for, pick_device, schedule_of
+from dashpot.training.shown import Shown
 from dashpot.training.task import averaged_as
 from dashpot.training.tracked import Tracked
 from dashpot.training.training import Training
@@ -50,7 +51,7 @@ class DivergenceWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class FitResult:
+class FitResult(Shown):
     """The result of :func:`dashpot.fit`.
 
     Attributes:

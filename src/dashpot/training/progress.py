@@ -1,4 +1,4 @@
-"""Progress of a training: a bar with the time left in a terminal, lines of text elsewhere."""
+"""Progress of a training: a bar in a terminal, one line that changes in a notebook, lines of text elsewhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from dashpot.core.digits import digits
+from dashpot.core.notebook import Line
 from dashpot.training.clock import Clock
 
 
@@ -27,6 +28,7 @@ class Progress:
         self._task: Any = None
         self._started, self._tenths = time.perf_counter(), -1
         self._before: int | None = None
+        self._line = Line()
 
     def __enter__(self) -> Progress:
         if self._enabled and sys.stderr.isatty():
@@ -61,6 +63,8 @@ class Progress:
         progress, text = self._clock.progress(epoch), f"epoch {epoch}{f'/{epochs}' if epochs else ''}  {describe(row)}"
         if self._bar is not None:
             self._bar.update(self._task, completed=progress, description=text)
+        elif self._line:
+            self._line(f"{text}  {self._left(epoch):.0f} s left")
         elif (tenths := int(10 * progress + 1e-9)) > self._tenths:
             self._tenths = tenths
             print(f"{text}  {self._left(epoch):.0f} s left", file=sys.stderr)

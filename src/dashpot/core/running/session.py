@@ -22,7 +22,7 @@ from dashpot.core.running.cut import Cut
 from dashpot.core.running.modes import evaluating, holding
 from dashpot.core.running.objective import objective
 from dashpot.core.running.passes import mean_over_ranks
-from dashpot.core.running.plan import plan_text
+from dashpot.core.running.plan import Plan, plan_text
 from dashpot.core.running.run import Run
 from dashpot.core.running.saving import restore, saved
 from dashpot.core.running.scheduling import Scheduling
@@ -213,8 +213,8 @@ class Session:
         chosen = {} if self._finished else self._acting.final() if final else self._acting.averaged()
         return self._acting.plain_copy(self.view, chosen).eval()
 
-    def plan(self) -> str:
-        """Which technique acts where, on how many parameters, in the order in which they act."""
+    def plan(self) -> Plan:
+        """Which technique acts where, on how many parameters, in their order: text, in a notebook a table."""
         return plan_text(str(self.recipe), self.attached, self._at, self.view, self._scheduled.described())
 
     # --- state -------------------------------------------------------------------------------------------------------

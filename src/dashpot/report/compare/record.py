@@ -75,6 +75,7 @@ class CompareRecord(Record):
 
     FILE: ClassVar[str] = "compare.json"
     COMMAND: ClassVar[str] = "dashpot compare"
+    PAGE: ClassVar[str] = "dashpot.report.page.compare:compare_page"
 
     dataset: str
     metric: str

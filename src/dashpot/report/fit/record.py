@@ -33,6 +33,7 @@ class FitRecord(Record):
 
     FILE: ClassVar[str] = "metrics.json"
     COMMAND: ClassVar[str] = "dashpot fit"
+    PAGE: ClassVar[str] = "dashpot.report.page.fit:fit_page"
 
     train: Scores
     valid: Scores

@@ -78,7 +78,7 @@ def next_commands(source: Source, command: str) -> Copy:
     from shlex import quote
 
     run, data = quote(source.run), quote(source.data) if source.data else ""
-    every = [("predict", f"dashpot predict {run} {data}".rstrip() + " --out predictions.csv")]
+    every = [("predict", f"dashpot predict {run} {data or 'DATA'} --out predictions.csv")]
     every += [("go on, for longer", f"dashpot tune --resume {run} --budget 10min")] if command == "tune" else []
     every += [("look at the weights", f"dashpot inspect {run}")]
     every += [("robustness", f"dashpot robustness {run} {data}".rstrip())]

@@ -37,6 +37,7 @@ class PathRecord(Record):
 
     FILE: ClassVar[str] = "path.json"
     COMMAND: ClassVar[str] = "dashpot path"
+    PAGE: ClassVar[str] = "dashpot.report.page.path:path_page"
 
     technique: str
     metric: str

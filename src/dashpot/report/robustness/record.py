@@ -52,6 +52,7 @@ class RobustnessRecord(Record):
 
     FILE: ClassVar[str] = "robustness.json"
     COMMAND: ClassVar[str] = "dashpot robustness"
+    PAGE: ClassVar[str] = "dashpot.report.page.robust:robustness_page"
 
     dataset: str
     kind: str

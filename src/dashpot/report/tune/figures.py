@@ -31,12 +31,17 @@ def tune_figures(record: Report, folder: str | Path) -> dict[str, tuple[Path, Pa
         StorageError: a file could not be written.
         DataError: the record lacks a key that no report can do without.
     """
+    return {name: save(figure, Path(folder) / name) for name, figure in draw_all(record).items()}
+
+
+def draw_all(record: Report) -> dict[str, Figure]:
+    """The figures of :func:`tune_figures`, not yet written."""
     record = as_record(record)
     optional = {"contributions": draw_contributions, "importance": draw_importance}
     drawn = {"race": draw_race, "strengths": draw_strengths, "gap": draw_gap} | {
         name: draw for name, draw in optional.items() if getattr(record, name)
     }
-    return {name: save(draw(record), Path(folder) / name) for name, draw in drawn.items()}
+    return {name: draw(record) for name, draw in drawn.items()}
 
 
 def draw_race(record: Report) -> Figure:

@@ -141,6 +141,19 @@ class TuneResult:
         out = predict(self.predictor, inputs_of(self.prepared, X)).double().cpu().numpy()
         return (self.decision or Decision()).probabilities(out)
 
+    def _repr_html_(self) -> str:
+        """In a notebook: what was asked and chosen, how sure that is, and the scores."""
+        from dashpot.core.notebook import page_html
+        from dashpot.report.page.tune import tune_page
+
+        return page_html(tune_page(self.report))
+
+    def figures(self) -> dict[str, Any]:
+        """The race, strengths, gap and contributions as matplotlib figures by name; :meth:`save` writes no figures."""
+        from dashpot.report.tune.figures import draw_all
+
+        return draw_all(self.report)
+
     def summary(self, width: int = 110) -> str:
         """The tables of the report as text, ``width`` characters wide."""
         import io
