@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Folders of `dashpot tune`, fit, compare, path or robustness."),
+        typer.Argument(metavar="RUN...", help="Folders of `dashpot tune`, fit, compare, path, robustness or shrink."),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="By default report.html in RUN, or here for several.")

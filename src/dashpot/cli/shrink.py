@@ -47,6 +47,7 @@ def shrink(
     """Write RUN again with a smaller network: without the units that exact zeros make empty, or of a size asked for."""
     from dashpot.cli.next_steps import after_shrink
     from dashpot.runs.factories import load_factory
+    from dashpot.runs.page import write_run_page
     from dashpot.runs.saved import next_folder, open_folder
     from dashpot.runs.shrunk import FOUND, shrink_run
 
@@ -69,5 +70,5 @@ def shrink(
             folder.rmdir()
         raise
     typer.echo(found.summary())
-    typer.echo(f"\nsaved in {folder}; figure: {folder / 'shrunk.png'}")
+    typer.echo(f"\nsaved in {folder}; figure: {folder / 'shrunk.png'}\npage: {write_run_page(folder)}")
     after_shrink(folder, model)

@@ -19,11 +19,13 @@ from dashpot.report.page.fit import fit_page
 from dashpot.report.page.path import path_page
 from dashpot.report.page.robust import robustness_page
 from dashpot.report.page.several import Side
+from dashpot.report.page.shrink import shrink_page
 from dashpot.report.page.source import Source
 from dashpot.report.page.tune import tune_page
 from dashpot.report.page.write import FILE, write_page
 from dashpot.report.path.record import PathRecord
 from dashpot.report.robustness.record import RobustnessRecord
+from dashpot.report.shrink.record import ShrinkRecord
 from dashpot.report.tune.record import TuneRecord
 from dashpot.report.tune.stats import by_role, ranked
 from dashpot.runs.saved import MODEL, RECIPE
@@ -55,7 +57,9 @@ def run_page(folder: Path, *, data: str = "", target: str = "") -> Page:
         StorageError: no run is in it, or a damaged one.
     """
     kind, record = record_of(folder)
-    source = _source(folder, record, data, target, weights=kind in ("fit", "tune"))
+    source = _source(folder, record, data, target, weights=kind in ("fit", "tune", "shrink"))
+    if isinstance(record, ShrinkRecord):
+        return shrink_page(record, source)
     if isinstance(record, FitRecord):
         return fit_page(record, _history(folder), source)
     if isinstance(record, TuneRecord):
@@ -65,8 +69,10 @@ def run_page(folder: Path, *, data: str = "", target: str = "") -> Page:
     return path_page(record, source) if isinstance(record, PathRecord) else robustness_page(record, source)
 
 
-Any_ = TuneRecord | FitRecord | CompareRecord | PathRecord | RobustnessRecord
+Any_ = TuneRecord | FitRecord | CompareRecord | PathRecord | RobustnessRecord | ShrinkRecord
 READ: Mapping[str, tuple[str, Callable[[Any], Any_]]] = {
+    # First: the folder of a smaller network has the records of the large one too.
+    ShrinkRecord.FILE: ("shrink", ShrinkRecord.from_dict),
     TUNE: ("tune", TuneRecord.from_dict),
     FitRecord.FILE: ("fit", FitRecord.from_dict),
     CompareRecord.FILE: ("compare", CompareRecord.from_dict),
@@ -89,7 +95,10 @@ def record_of(folder: Path) -> tuple[str, Any_]:
         except (OSError, UnicodeDecodeError) as error:
             raise StorageError(f"{folder / name} cannot be read: {error}. Check its rights.") from error
         try:
-            return kind, read(json.loads(text))
+            record = read(json.loads(text))
+            if isinstance(record, ShrinkRecord) and not record.by_layer:
+                continue  # of a training that cut on its way
+            return kind, record
         except DashpotError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -127,11 +136,7 @@ def shown(folder: Path) -> str:
 
 
 def _source(folder: Path, record: Any_, data: str, target: str, *, weights: bool) -> Source:
-    found = _json(folder / "tune.json")
-    if isinstance(record, FitRecord):
-        # A run from before the place of its data was kept.
-        unknown = "" if record.data.get("name") == "digits" else "DATA"
-        found = {"data": record.data.get("source", unknown), "target": record.data.get("target")}
+    found = _where(folder, record)
     name = data or str(found.get("data") or "")
     return Source(
         run=shown(folder),
@@ -142,6 +147,18 @@ def _source(folder: Path, record: Any_, data: str, target: str, *, weights: bool
         pictures=_pictures(folder),
         texts=_json(folder / TEXTS),
     )
+
+
+def _where(folder: Path, record: Any_) -> Mapping[str, Any]:
+    """The data and the target that a run was made from; of a smaller network those of the large one."""
+    if found := _json(folder / "tune.json"):
+        return found
+    if not isinstance(record, FitRecord | ShrinkRecord):
+        return {}
+    own = record.data if isinstance(record, FitRecord) else _json(folder / FitRecord.FILE).get("data") or {}
+    # A run from before the place of its data was kept.
+    unknown = "" if own.get("name") == "digits" else "DATA"
+    return {"data": own.get("source", unknown), "target": own.get("target")}
 
 
 def _recipe(folder: Path) -> Recipe | None:

@@ -83,7 +83,7 @@ def next_commands(source: Source, command: str) -> Copy:
     every += [("look at the weights", f"dashpot inspect {run}")]
     every += [("robustness", f"dashpot robustness {run} {data}".rstrip())]
     page = ("make this page again", f"dashpot report {run}")
-    return Copy((*every, page) if command in ("tune", "fit") else (page,))
+    return Copy((*every, page) if command in ("tune", "fit", "shrink") else (page,))
 
 
 def _quoted(text: str) -> str:
