@@ -72,6 +72,7 @@ def test_a_run_is_trained_down_to_a_size(dashpot: Callable[..., str], table: Pat
     assert 0.28 * full <= report["after"]["parameters"] <= 0.3 * full
     assert sum(layer["parameters"][1] for layer in report["by_layer"]) == report["after"]["parameters"]
     assert (small / "shrunk.png").exists()
+    assert "a smaller network</title>" in (small / "report.html").read_text()
     dashpot("predict", small, table, "--out", tmp_path / "out.csv")
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     truth = [row["y"] for row in csv.DictReader(table.read_text().splitlines())]

@@ -13,7 +13,7 @@ from sklearn.base import clone
 import dashpot
 from dashpot.runs import page
 from dashpot.tracking import End, tracking
-from tests.tracking.test_fit import Kept
+from tests.tracking.kept import Kept
 
 pytestmark = pytest.mark.filterwarnings("ignore::dashpot.data.columnar.DataWarning")  # digits have empty columns
 Run = Callable[..., str]

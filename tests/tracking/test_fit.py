@@ -13,29 +13,10 @@ from torch import Tensor, nn
 
 import dashpot
 from dashpot.tracking import End, Log, Start, Tracker, TrackerWarning
+from tests.tracking.kept import Kept
 
 X = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] + 0.3 * X[:, 1] > 0).long()
-
-
-class Kept(Tracker):
-    """Keeps all that it is told."""
-
-    def __init__(self, name: str = "kept") -> None:
-        self.name = name
-        self.starts: list[Start] = []
-        self.epochs: list[tuple[int, dict[str, float], dict[str, str]]] = []
-        self.ends: list[End] = []
-
-    def begin(self, start: Start) -> Any:
-        self.starts.append(start)
-        return f"token of {self.name}"
-
-    def epoch(self, number: int, values: Any, notes: Any) -> None:
-        self.epochs.append((number, dict(values), dict(notes)))
-
-    def end(self, end: End) -> None:
-        self.ends.append(end)
 
 
 class Broken(Kept):

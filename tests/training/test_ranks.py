@@ -18,7 +18,7 @@ from torch.utils.data import TensorDataset
 
 import dashpot
 from dashpot.training.ranks import Ranks
-from tests.tracking.test_fit import Kept
+from tests.tracking.kept import Kept
 
 pytestmark = pytest.mark.distributed
 X = torch.randn(43, 5, generator=torch.Generator().manual_seed(0))
