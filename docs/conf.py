@@ -16,6 +16,9 @@ project = "Dashpot"
 author = "the Dashpot contributors"
 version = release = dashpot.__version__
 language = "en"
+locale_dirs = ["locale"]
+gettext_compact = False
+templates_path = ["_templates"]
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
@@ -69,7 +72,7 @@ html_copy_source = False
 html_theme_options = {
     "logo": {"text": "Dashpot"},
     "header_links_before_dropdown": 7,
-    "navbar_end": ["theme-switcher"],
+    "navbar_end": ["language", "theme-switcher"],
     "navbar_persistent": ["search-button"],
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": [],
