@@ -13,8 +13,8 @@ from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import Say, TrainingBudget, Trial
 
-SEEDS, ROUNDS = 2, 3
-"""Seeds of each candidate that are trained at once, and how often, where a budget has time left."""
+SEEDS = 2
+"""Of each candidate, trained at once."""
 FIRST = 1000
 """The first of their seeds: above all that finalists are trained with."""
 SLACK = 1.3
@@ -35,8 +35,7 @@ def with_all_rows(
     """The trials, where those that are ``wanted`` have further networks, which have seen every row of the pool.
 
     A network of five folds lacks a fifth of the rows. What is held out says how good the folds' networks are, and these
-    are better: weights and temperature stay. Each is trained for as many epochs as was best on the folds,
-    once or, while time is left, a few times with other seeds.
+    are better: weights and temperature stay. Each is trained for as many epochs as was best on the folds.
 
     Args:
         wanted: their numbers, what counts most first.
@@ -45,17 +44,16 @@ def with_all_rows(
     """
     found = {trial.number: trial for trial in reversed(trials) if trial.number >= 0}
     more = len(pool) / max(len(task.folds[0][0]), 1)
-    whole = replace(task, folds=[(pool, pool[:1])])
-    for turn in range(ROUNDS if deadline is not None else 1):
-        for trial in [found[number] for number in wanted if number in found]:
-            epochs = trial.best_epoch or trial.planned or training.epochs
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and SLACK * pace * more * epochs * SEEDS > left:
-                continue
-            fresh = [trial.untrained(FIRST + SEEDS * turn + seed) for seed in range(SEEDS)]
-            own = replace(training, epochs=trial.planned or training.epochs)
-            Race(whole, own, fresh, folds=[0], deadline=deadline, say=say).run(rungs=(), only=epochs)
-            tensors = [one.tensors[0] for one in fresh if one.state == "complete" and one.epochs >= epochs]
-            found[trial.number] = replace(trial, tensors=[*trial.tensors, *tensors])
-            return_memory()
+    for trial in [found[number] for number in wanted if number in found]:
+        epochs = trial.best_epoch or trial.planned or training.epochs
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and SLACK * pace * more * epochs * SEEDS > left:
+            continue
+        whole = replace(task, folds=[(pool, pool[:1])])
+        fresh = [trial.untrained(FIRST + seed) for seed in range(SEEDS)]
+        own = replace(training, epochs=trial.planned or training.epochs)
+        Race(whole, own, fresh, folds=[0], deadline=deadline, say=say).run(rungs=(), only=epochs)
+        tensors = [one.tensors[0] for one in fresh if one.state == "complete" and one.epochs >= epochs]
+        found[trial.number] = replace(trial, tensors=[*trial.tensors, *tensors])
+        return_memory()
     return [trial if trial.repeat else found.get(trial.number, trial) for trial in trials]
