@@ -274,13 +274,14 @@ def transformers(
 # --- Accelerate ------------------------------------------------------------------------------------------------------
 
 
-def accelerate(recipe: Any, folder: Path, *, at: int | None = None, resume: bool = False) -> Outcome:
+def accelerate(recipe: Any, folder: Path, *, at: int | None = None, resume: bool = False, **options: Any) -> Outcome:
+    """Options are the accelerator's."""
     from accelerate import Accelerator
 
     from dashpot.integrations.accelerate import attach
 
     check, done = cut(at), Outcome()
-    accelerator = Accelerator(cpu=True)
+    accelerator = Accelerator(cpu=True, **options)
     model = make()
     model, optimizer, loader = accelerator.prepare(
         model,

@@ -108,6 +108,18 @@ def test_accelerate_refuses_what_it_cannot_do() -> None:
         accelerate.attach("sam", accelerator, model, optimizer, closure=True)
 
 
+@pytest.mark.parametrize("kind", ["DEEPSPEED", "MEGATRON_LM"])
+def test_what_makes_its_own_steps_is_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is installed here: what Accelerate itself says of them stands for them."""
+    from accelerate.utils import DistributedType
+
+    accelerator, model, optimizer = prepared()
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType[kind])
+    with pytest.raises(dashpot.ConflictError, match=f"{kind} makes its own steps, which a recipe cannot see. Use DDP"):
+        accelerate.attach(RECIPE, accelerator, model, optimizer)
+    assert not optimizer.optimizer._optimizer_step_post_hooks
+
+
 # --- skorch ----------------------------------------------------------------------------------------------------------
 
 
