@@ -14,8 +14,8 @@ import dashpot
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "dashpot"
-NOT_SHIPPED = {".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "pyproject.toml"}
-"""Of a clone only; the build adds pyproject.toml by itself."""
+NOT_SHIPPED = {".venv", ".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "pyproject.toml"}
+"""Of a clone only, where .venv may be a link; the build adds pyproject.toml by itself."""
 
 
 def project() -> dict[str, Any]:
