@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dashpot.cli.options import Model
+from dashpot.cli.options import Model, data_path
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,12 @@ def export(
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Data with targets to score on. [default: the test rows of RUN, if still there]"),
+        typer.Option(
+            "--data",
+            parser=data_path,
+            metavar="PATH",
+            help="Data with targets to score on. [default: the test rows of RUN, if still there]",
+        ),
     ] = None,
     model: Model = None,
     tokenizer: Annotated[

@@ -7,16 +7,28 @@ from typing import Annotated, Any
 
 import typer
 
-from dashpot.core.errors import StorageError
+from dashpot.core.errors import ConfigError, StorageError
 from dashpot.core.fields.codec import loads
 from dashpot.core.recipe import Recipe
+
+
+def data_path(text: str) -> Path:
+    """A path, or the copy of what is at a URL."""
+    from dashpot.data.remote import at_hand
+
+    try:
+        return at_hand(text)
+    except ConfigError as error:  # which the parser would put into words of its own
+        raise StorageError(str(error)) from error
+
 
 Data = Annotated[
     Path | None,
     typer.Argument(
+        parser=data_path,
         help=(
-            "CSV, CSV.gz, JSON lines, Parquet, .npz, or a folder of class folders of images or texts. Without it:"
-            " scikit-learn's digits."
+            "CSV, CSV.gz, JSON lines, Parquet, .npz, or a folder of class folders of images or texts; or a URL of one"
+            " (https://, s3://, gs://). Without it: scikit-learn's digits."
         ),
         show_default=False,
     ),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dashpot.cli.options import Model, Tta, TtaDraws, read_tta
+from dashpot.cli.options import Model, Tta, TtaDraws, data_path, read_tta
 from dashpot.cli.reading import Encoding, Separator
 
 
@@ -23,7 +23,8 @@ def predict(
     data: Annotated[
         Path,
         typer.Argument(
-            help="Data as for fit; columns are found by name, in any order, and read as they were in training."
+            parser=data_path,
+            help="Data as for fit; columns are found by name, in any order, and read as they were in training.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The CSV file to write.")],

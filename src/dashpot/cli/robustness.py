@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dashpot.cli.options import Out
+from dashpot.cli.options import Out, data_path
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,8 @@ def robustness(
     data: Annotated[
         Path | None,
         typer.Argument(
-            help="Data with targets, as for fit; of those that RUN was trained on, its test rows. None: the digits."
+            parser=data_path,
+            help="Data with targets, as for fit; of those that RUN was trained on, its test rows. None: the digits.",
         ),
     ] = None,
     beside: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dashpot.cli.options import RecipeFile, Seed, With, read_recipe
+from dashpot.cli.options import RecipeFile, Seed, With, data_path, read_recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +17,10 @@ def register(app: typer.Typer) -> None:
 
 def show_augment(
     data: Annotated[
-        Path, typer.Argument(help="A folder of class folders of images, an .npz file of pixels, or a file of texts.")
+        Path,
+        typer.Argument(
+            parser=data_path, help="A folder of class folders of images, an .npz file of pixels, or a file of texts."
+        ),
     ],
     with_: With = None,
     recipe: RecipeFile = None,

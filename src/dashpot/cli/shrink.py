@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dashpot.cli.options import Device, Model, Out
+from dashpot.cli.options import Device, Model, Out, data_path
 
 TO = (
     "The size to come down to: '20k parameters', '0.5x macs', '1 MB', '2x faster' or '2x faster at batch 1'. Without it"
@@ -26,7 +26,10 @@ def shrink(
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", help="Data as for fit to train on and to test with. [default: those of RUN, if still there]"
+            "--data",
+            parser=data_path,
+            metavar="PATH",
+            help="Data as for fit to train on and to test with. [default: those of RUN, if still there]",
         ),
     ] = None,
     training: Annotated[

@@ -24,6 +24,7 @@ from dashpot.data.parts import class_folders, named_test, warn_of_others
 from dashpot.data.pictures import read_images
 from dashpot.data.problem import Problem, guess_task
 from dashpot.data.reading import Reading, missing_of
+from dashpot.data.remote import at_hand
 from dashpot.data.rows import Rows, decided_frame
 from dashpot.data.signals import signals_of
 from dashpot.data.tables import read_table, row_numbers
@@ -68,7 +69,8 @@ def load_problem(
     Args:
         source: a table (CSV, TSV, CSV.gz, JSON lines, Parquet, Feather, Excel, ARFF) with ``target`` naming a column,
             ``.npz`` (``X_train y_train X_test y_test``, or ``X y``), or a folder of class folders of images or of
-            texts (``.txt``); ``None`` is scikit-learn's digits as a table of 64 features.
+            texts (``.txt``), or a URL of one (:func:`dashpot.data.remote.at_hand`); ``None`` is scikit-learn's digits
+            as a table of 64 features.
         target: the target column of a table. Class labels are what the file says, to the letter.
         task: ``"classification"`` or ``"regression"``; guessed from the target by default.
         weights: the column of a table that says how much each row counts, which is no input: a row of weight 0 is
@@ -106,6 +108,7 @@ def load_problem(
     """
     cut = None if tokenizer is None else tokenizer_of(tokenizer)
     reader = None if encoder is None else encoder_of(encoder)
+    source = None if source is None else at_hand(source)
     if weights is not None and (source is None or Path(source).is_dir() or Path(source).suffix == ".npz"):
         raise ConfigError("weights", "None where data are no table", weights, "Only a table has columns.")
     reading = Reading.of(numeric, dates, categorical, decimal, day_first)
