@@ -132,3 +132,16 @@ def test_the_command_line_says_it_in_one_sentence(server: tuple[Path, str]) -> N
     assert data_path(f"{server[1]}/table.csv").read_text() == ROWS
     with pytest.raises(StorageError, match="^data must be a path or a URL that fsspec reads"):
         data_path("nosuch://bucket/t.csv")
+
+
+def test_passwords_and_signatures_are_not_shown(server: tuple[Path, str]) -> None:
+    host = server[1].removeprefix("http://")
+    with pytest.raises(StorageError) as told:
+        at_hand(f"http://me:secret@{host}/nothing.csv?signature=hidden")
+    assert "secret" not in str(told.value)
+    assert "hidden" not in str(told.value)
+    assert f"http://***@{host}/nothing.csv?***" in str(told.value)
+    with pytest.raises(StorageError) as told:
+        at_hand("http://me:secret@127.0.0.1:9/t.csv?signature=hidden")
+    assert "secret" not in str(told.value)
+    assert "hidden" not in str(told.value)

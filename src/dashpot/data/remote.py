@@ -17,6 +17,8 @@ from dashpot.core.errors import ConfigError, StorageError
 
 # A path has lost one of the two slashes; a letter alone is a drive.
 URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/{1,2}(?P<rest>[^/].*)", re.DOTALL)
+SECRETS = ((re.compile(r"(?<=://)[^/@\s]+(?=@)"), "***"), (re.compile(r"(?<=\w\?)[^\s'\"]+"), "***"))
+"""Names and passwords in front of a host, and what follows a question mark, which may be a signature."""
 STAMPS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "created", "Last-Modified")
 """What file systems call that by which a file is known to have changed."""
 WHOLE = "whole.json"
@@ -65,9 +67,20 @@ def _refusal(url: str, error: Exception) -> StorageError:
     # A server that cannot be reached is called a missing file too, with the reason behind it.
     why = error.__cause__ or error
     if isinstance(why, FileNotFoundError) or getattr(why, "status", None) == 404:
-        return StorageError(f"data {url} must exist, and there is no such file. Check the URL.")
-    said = " ".join(str(why).split()) or type(why).__name__
-    return StorageError(f"data {url} cannot be read: {said}. Check the URL, the network and your rights.")
+        return StorageError(f"data {shown(url)} must exist, and there is no such file. Check the URL.")
+    said = shown(" ".join(str(why).split())) or type(why).__name__
+    return StorageError(f"data {shown(url)} cannot be read: {said}. Check the URL, the network and your rights.")
+
+
+def shown(text: str) -> str:
+    """A text with URLs as they may be shown: without passwords and signatures.
+
+    >>> shown("https://me:secret@host/a.csv?signature=abc")
+    'https://***@host/a.csv?***'
+    """
+    for secret, instead in SECRETS:
+        text = secret.sub(instead, text)
+    return text
 
 
 def _system(url: str) -> tuple[Any, str]:
@@ -75,14 +88,18 @@ def _system(url: str) -> tuple[Any, str]:
         import fsspec
     except ImportError as error:
         way = "pip install 'dashpot[remote]', or fetch the file first."
-        raise ConfigError("data", "a path where fsspec is not installed", url, way) from error
+        raise ConfigError("data", "a path where fsspec is not installed", shown(url), way) from error
     try:
         system, path = fsspec.core.url_to_fs(url)
     except ImportError as error:  # which names the package
-        raise ConfigError("data", "a URL whose package is installed", url, f"{str(error).rstrip('.')}.") from error
+        raise ConfigError(
+            "data", "a URL whose package is installed", shown(url), f"{str(error).rstrip('.')}."
+        ) from error
     except ValueError as error:
         kinds = "https://, s3://, gs://"
-        raise ConfigError("data", f"a path or a URL that fsspec reads ({kinds}, ...)", url, f"{error}.") from error
+        raise ConfigError(
+            "data", f"a path or a URL that fsspec reads ({kinds}, ...)", shown(url), f"{error}."
+        ) from error
     return system, str(path)
 
 
