@@ -82,3 +82,5 @@ def test_after_the_others(group: Any, capsys: pytest.CaptureFixture[str]) -> Non
     assert said()[1] == "dashpot inspect a --beside b"
     next_steps.after_report([Path("a")], "compare")
     assert said()[1].startswith("dashpot fit ")
+    next_steps.after_report([Path("a")], "shrink")
+    assert said()[1] == "dashpot export a --to model.onnx"

@@ -74,6 +74,9 @@ def after_export(run: Path, model: str | None) -> None:
 def after_report(runs: list[Path], kind: str) -> None:
     """Use the run, or make one."""
     run, other = quote(str(runs[0])), quote(str(runs[1])) if len(runs) > 1 else ""
+    if kind == "shrink":
+        after_shrink(runs[0], None)
+        return
     if kind not in ("fit", "tune"):
         say_next(
             "dashpot tune DATA --target COLUMN --budget 5m", "dashpot fit DATA --target COLUMN", "dashpot techniques"
