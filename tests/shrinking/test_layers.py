@@ -316,17 +316,6 @@ def test_a_number_of_groups_in_the_code_keeps_so_many_groups() -> None:
     assert close(model(x), found.model(x), 1e-12)
 
 
-def test_heads_of_torch_stay_and_say_why() -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 8), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)).double()
-    plant(model[0].weight, model[0].bias, at=2)
-    plant(model[1].self_attn.in_proj_weight, at=slice(16, 20))
-    plant(model[1].linear1.weight, at=3)
-    found = dashpot.shrink(model, doubles(2, 3, 4))
-    assert found.model[1].linear1.out_features == 15
-    assert any("1.self_attn takes all features of its inputs" in reason for reason in found.stayed)
-
-
 class Biased(nn.Module):
     """A bias of each head, by positions: the same for all inputs, and one of them would fit all heads."""
 

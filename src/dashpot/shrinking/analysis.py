@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dashpot.shrinking.decide import OUTPUT, Analysis, Graph, decide
+from dashpot.shrinking.heads import READ, TracedAttention
 from dashpot.shrinking.needs import Needs
 from dashpot.shrinking.rules import elementwise, features, layers, moving, over, recurrent
 from dashpot.shrinking.rules.registry import RULES, pinned, unknown
@@ -56,7 +57,7 @@ def _forward(traced: Traced, example: list[Any], drop: bool, heads: bool, needs:
         elif node.op == "output":
             graph.outputs = [leaf for leaf in flat(_read(node.args, known)) if isinstance(leaf, Value)]
         elif node.op == "call_function":
-            known[node] = _call(graph, node, known, shapes, needs)
+            known[node] = _call(graph, node, known, shapes, needs, traced.vacant)
         else:
             raise NotImplementedError(node.op)  # torch.export gives no other
         graph.values += [leaf for leaf in flat([known.get(node)]) if isinstance(leaf, Value)]
@@ -94,7 +95,14 @@ def _plain(args: Any) -> Any:
     return [_plain(part) for part in args] if isinstance(args, list) else args
 
 
-def _call(graph: Graph, node: Any, known: Mapping[Any, Any], shapes: Mapping[str, torch.Size], needs: Needs) -> Any:
+def _call(
+    graph: Graph,
+    node: Any,
+    known: Mapping[Any, Any],
+    shapes: Mapping[str, torch.Size],
+    needs: Needs,
+    vacant: frozenset[str],
+) -> Any:
     args, kwargs = _read(node.args, known), _read(node.kwargs, known)
     if node.target is operator.getitem:
         return args[0][args[1]]
@@ -103,17 +111,15 @@ def _call(graph: Graph, node: Any, known: Mapping[Any, Any], shapes: Mapping[str
     if not any(isinstance(leaf, Tensor) for leaf in flat([out])):
         return out
     step = Step(operation_of(node), node.target, args, kwargs, out, graph.units, dict(shapes), module_of(node))
-    step.kind, step.lines = kind_of(node), lines_of(node)
+    step.kind, step.lines, step.vacant = kind_of(node), lines_of(node), vacant
     values = step.tensors()
     if not values:  # made from nothing, such as torch.arange
         made = [Value(leaf, torch.zeros(leaf.shape, dtype=torch.bool), pinned(leaf)) for leaf in flat([out])]
         return made if isinstance(out, tuple | list) else made[0]
-    RULES.get(step.operation, unknown)(step)
-    if step.kind == "MultiheadAttention" and step.operation == "linear":  # in front of its heads, and behind them
-        reason = f"{step.where or 'nn.MultiheadAttention'} takes all features of its inputs, and makes heads of all"
+    if step.kind == TracedAttention.__name__ and step.operation == "matmul":
         for value in step.tensors():
-            if value.name is None:
-                step.units.pin(value.label, reason)
+            step.units.pin(value.label, f"{READ} (in {step.where or 'nn.MultiheadAttention'})")
+    RULES.get(step.operation, unknown)(step)
     needs.ask(step)
     graph.steps.append(step)
     return step.made if isinstance(out, tuple | list) else step.made[0]

@@ -8,7 +8,7 @@ go at once.
 from __future__ import annotations
 
 import copy
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,6 +24,7 @@ from dashpot.shrinking.buckets import Bucket, Part
 from dashpot.shrinking.costs import Cost, Measure, costs_of, factors_of
 from dashpot.shrinking.decide import Graph
 from dashpot.shrinking.likeness import begin_anew, known_by
+from dashpot.shrinking.rules.moving import MOVES
 from dashpot.shrinking.shrink import shrink_exactly
 from dashpot.shrinking.trace import Traced, trace
 from dashpot.shrinking.units import PINNED, distinct
@@ -237,7 +238,13 @@ def _twice(graph: Graph, name: str, axes: Mapping[tuple[str, int], Any], makers:
     """A matrix that is used more than once, as one that is tied: what it makes in one place it reads in another."""
     if not any(key[0] == name and key not in makers for key in axes):
         return False
-    return Counter(v.name for step in graph.steps for v in step.tensors() if v.name == name)[name] > 1
+    # Moving it, such as taking parts for queries, keys and values, uses nothing yet.
+    steps = (step for step in graph.steps if step.operation not in MOVES)
+    used = [value for step in steps for value in step.tensors() if value.name == name]
+    if len(used) < 2:
+        return False
+    parts = [distinct(v.index.reshape(-1)) if v.index is not None else torch.arange(v.value.numel()) for v in used]
+    return len(distinct(torch.cat(parts))) < sum(map(len, parts))
 
 
 def _unseen(graph: Graph, unit: np.ndarray, axes: Mapping[tuple[str, int], np.ndarray]) -> set[int]:

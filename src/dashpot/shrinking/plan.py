@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from dashpot.core.errors import ConfigError, ConflictError, DataError
 from dashpot.shrinking.guard import retire
+from dashpot.shrinking.heads import become, is_attention
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Plan:
             _say_sizes(module, len(self.grouped.get(self.shared.get(prefix + "weight", prefix + "weight"), ())))
             if name in self.eps and isinstance(module, nn.RMSNorm):
                 module.eps = self.eps[name]
+            if is_attention(module) and any(self.changes(prefix + own) for own, _ in module.named_parameters()):
+                become(module)
 
     def _made(self, name: str, parameter: nn.Parameter, same: bool) -> nn.Parameter:
         data = laid_out(self.cut(name, parameter.detach()).clone(), parameter)

@@ -94,16 +94,18 @@ def shrink(model: nn.Module, example_inputs: Any, *, inputs: str = "keep") -> Sh
     reads, leave with all weights that make and use them; what such a unit gives goes into the next layer's bias.
 
     The graph of operations comes from ``torch.export``; the result is made of the same classes, so that it trains,
-    saves and exports as the large one does. Outputs of both are compared on the example and on further inputs like it
-    in evaluation mode; where they differ by more than 1e-5 of the largest output (1e-6 in float64), nothing is made.
-    Where sizes written in the forward's code no longer fit, such as in ``x.view(b, 8, 64)``, the units that such a line
-    needs stay, and ``stayed`` tells the line. The model given is never changed.
+    saves and exports as the large one does (``nn.MultiheadAttention`` with fewer heads is a subclass of it). Outputs of
+    both are compared on the example and on further inputs like it in evaluation mode; where they differ by more than
+    1e-5 of the largest output (1e-6 in float64), nothing is made. Where sizes written in the forward's code no longer
+    fit, such as in ``x.view(b, 8, 64)``, the units that such a line needs stay, and ``stayed`` tells the line. The
+    model given is never changed.
 
     Layers: linear, convolutions (1-3 d, also transposed, depthwise and in groups, of which whole ones leave, or equal
     numbers of each), batch, instance, group and RMS norm (fewer features with another eps and scale), embeddings,
     pooling, residual sums, concatenations, splits, gates, and whatever acts on single elements. Hidden units of LSTM,
     GRU and RNN of one layer and direction leave where they are always zero or unread, columns of inputs of all of
-    them. Whole heads of attention leave where the module's code can do with fewer, as those of transformers can.
+    them. Whole heads of attention leave, of ``nn.MultiheadAttention`` where nobody reads its weights, of others where
+    the module's code can do with fewer, as those of transformers can.
     Units in front of a layer norm stay, as does what an operation without a rule reads: ``stayed`` says so.
 
     Args:

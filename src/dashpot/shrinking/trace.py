@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import ConflictError
+from dashpot.shrinking.heads import TracedAttention, become, is_attention
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class Traced:
         state: for placeholders of parameters, buffers and constants their names and tensors.
         inputs: placeholders of the example, in order.
         shared: for names of tensors that are another's too, that other's name.
+        vacant: names of biases that layers could have and have not.
     """
 
     nodes: Sequence[Any]
     state: Mapping[str, tuple[str, Tensor]]
     inputs: Sequence[str]
     shared: Mapping[str, str]
+    vacant: frozenset[str] = frozenset()
 
 
 def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Traced:
@@ -40,6 +43,9 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
         ConflictError: its forward cannot be exported, such as one whose control flow depends on values.
     """
     twin = copy.deepcopy(model).eval()
+    for module in twin.modules():
+        if is_attention(module):
+            become(module, TracedAttention)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on how torch's own layers are written
@@ -50,6 +56,7 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
             f"{type(model).__name__} cannot be shrunk, as torch.export cannot trace its forward:"
             f" {told[0] if told else type(error).__name__}"
         ) from error
+    program.graph.eliminate_dead_code()  # such as weights of attention that nobody reads
     signature, state = program.graph_signature, dict(program.state_dict)
     shared = sharing(twin)
     known: dict[str, tuple[str, Tensor]] = {}
@@ -59,7 +66,12 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
             known[place] = (shared.get(name, name), tensor.detach())
     for place, name in signature.inputs_to_lifted_tensor_constants.items():
         known[place] = (f"constant {name}", program.constants[name].detach())
-    return Traced(list(program.graph.nodes), known, list(signature.user_inputs), shared)
+    vacant = frozenset(
+        f"{name}.bias" if name else "bias"
+        for name, module in twin.named_modules()
+        if "weight" in module._parameters and module._parameters.get("bias", module) is None
+    )
+    return Traced(list(program.graph.nodes), known, list(signature.user_inputs), shared, vacant)
 
 
 def sharing(model: nn.Module) -> dict[str, str]:

@@ -59,6 +59,7 @@ class Step:
         limits: what it asks of the units that leave, see ``limits.py``.
         kind: the class of the module, such as ``"GroupNorm"``.
         lines: where in the code it is called, the outermost call first.
+        vacant: names of biases that layers could have and have not.
     """
 
     operation: str
@@ -76,6 +77,7 @@ class Step:
     limits: list[Any] = field(default_factory=list)
     kind: str = ""
     lines: tuple[str, ...] = ()
+    vacant: frozenset[str] = frozenset()
 
     def arg(self, place: int, name: str, default: Any = None) -> Any:
         """An argument by place or name."""
@@ -84,6 +86,15 @@ class Step:
     def tensors(self) -> list[Value]:
         """All values among its arguments."""
         return [part for part in flat((self.args, self.kwargs)) if isinstance(part, Value)]
+
+    def takes_no_constant(self, w: Value, bias: Value | None) -> str:
+        """Why nothing can be added to the bias of a layer with this weight; "": it can."""
+        where, place = self.where or self.operation, f"{str(w.name).rpartition('.')[0]}.bias".lstrip(".")
+        if w.index is not None and w.index.numel() < self.shapes[str(w.name)].numel():
+            return f"{where} takes a part of {w.name}, whose bias takes no constant"
+        if bias is None and (place not in self.vacant or not str(w.name).endswith("weight")):
+            return f"{where} has no bias that would take its constant"
+        return ""
 
     def axis(self, value: Value, axis: int) -> Tensor | None:
         """The labels of an axis of a parameter, or of a part of one; None where it is of no single axis."""

@@ -51,7 +51,8 @@ def convolution(step: Step, x: Value, w: Value, bias: Value | None, moved: bool)
     o, i = outputs // groups, inputs // groups
     for g, block in enumerate(w.value.flatten(2).sum(-1).chunk(groups)):
         matrix[g * o : (g + 1) * o, g * i : (g + 1) * i] = block.t() if moved else block
-    refuses = f"its constant ends at the border of {step.where}, which pads in groups" if padded or moved else ""
+    refuses = f"its constant ends at the border of {step.where}, which pads in groups"
+    refuses = refuses if padded or moved else step.takes_no_constant(w, bias)
     name = None if bias is None else bias.name
     step.fold = Fold(x, w.name, name, 1, there, matrix, False, 1, step.where, refuses)
 

@@ -33,7 +33,8 @@ def _linear(step: Step, x: Value, w: Value, bias: Value | None, outputs: int, in
     used = (matrix != 0).float()
     step.give(lambda mask: mask @ used.T, spread(out_labels, step.out.shape, -1), [x])
     name = None if bias is None else bias.name
-    step.fold = Fold(x, str(w.name), name, -1, in_labels, matrix, False, inputs, step.where)
+    refuses = step.takes_no_constant(w, bias)
+    step.fold = Fold(x, str(w.name), name, -1, in_labels, matrix, False, inputs, step.where, refuses)
 
 
 @rule("linear")
@@ -114,7 +115,8 @@ def convolution(step: Step) -> None:
         labels = step.units.of_axis(w.name, in_axis, channels)
         matrix = matrix.t() if moved else matrix
         # Borders of a transposed convolution see fewer places of the kernel.
-        step.fold = Fold(x, w.name, bias_name, 1, labels, matrix, padded or moved, in_axis, step.where)
+        refuses = "" if padded or moved else step.takes_no_constant(w, bias)
+        step.fold = Fold(x, w.name, bias_name, 1, labels, matrix, padded or moved, in_axis, step.where, refuses)
 
 
 def flat_numbers(padding: Any) -> list[int]:

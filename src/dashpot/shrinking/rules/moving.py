@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dashpot.shrinking.rules.registry import rule, unknown
-from dashpot.shrinking.units import along
+from dashpot.shrinking.units import along, spread
 from dashpot.shrinking.value import Step, Value, flat, mapped
 
 MOVES = (
@@ -85,7 +85,7 @@ def join(step: Step) -> None:
         return found
 
     for value in values:
-        if value.name is not None and sum(size > 1 for size in value.value.shape) > 1:
+        if value.name is not None and len(_long(value)) > 1:
             step.pin(value, f"{step.operation} with {value.name}")
     label = joined(*(_own(step, value) for value in values))
     axis = step.arg(1, "dim", 0) % step.out.ndim
@@ -95,7 +95,7 @@ def join(step: Step) -> None:
             for d in range(step.out.ndim):
                 if d == axis:
                     continue
-                a, b = _line(label, d, 0), _line(label, d, _start(values, value, axis))
+                a, b = _line(label, d, axis, 0), _line(label, d, axis, _start(values, value, axis))
                 step.units.join(a, b)
     elif step.operation != "cat":
         for value in values[1:]:
@@ -107,19 +107,28 @@ def _own(step: Step, value: Value) -> Tensor:
     """The labels of a value; of a parameter with one long axis those of that axis."""
     if value.name is None:
         return value.label
-    long = [d for d in range(value.value.ndim) if value.value.shape[d] > 1]
+    long = _long(value)
     if len(long) != 1:
         return value.label
     own = step.axis(value, long[0])
-    return value.label if own is None else own.reshape(value.value.shape)
+    return value.label if own is None else spread(own, value.value.shape, long[0])
 
 
-def _line(label: Tensor, axis: int, start: int) -> Tensor:
-    """The labels along an axis, at one place of the others."""
+def _long(value: Value) -> list[int]:
+    """Its axes but for those of one place, and those along which it is repeated."""
+    return [
+        d
+        for d, size in enumerate(value.value.shape)
+        if size > 1 and (value.index is None or bool((value.index != value.index.narrow(d, 0, 1)).any()))
+    ]
+
+
+def _line(label: Tensor, axis: int, joined: int, start: int) -> Tensor:
+    """The labels along an axis, at one place of the others: at a part's first of those along which parts are joined."""
     # Along the axis of joining the first element of a part stands for it: the units differ along this axis only.
     for d in range(label.ndim):
         if d != axis:
-            label = label.narrow(d, start if label.shape[d] > start else 0, 1)
+            label = label.narrow(d, start if d == joined else 0, 1)
     return label.reshape(-1)
 
 
