@@ -53,6 +53,7 @@ def alike() -> None:
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """The command in an empty folder: what it says, and that it ends as expected."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")  # which language the command speaks
 
     from dashpot.cli.app import main
 

@@ -48,7 +48,7 @@ def test_the_wheel_has_what_the_code_reads_and_compiles() -> None:
     here = {path.relative_to(ROOT).as_posix() for path in SOURCE.rglob("*") if path.is_file()}
     assert {name for name in here - names if "__pycache__" not in name} == set()
     kinds = {Path(name).suffix for name in names}
-    assert {".py", ".cpp", ".h", ".css", ".js", ".html"} <= kinds
+    assert {".py", ".cpp", ".h", ".css", ".js", ".html", ".mo"} <= kinds
     assert "src/dashpot/py.typed" in names
 
 

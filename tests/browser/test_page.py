@@ -17,6 +17,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 import dashpot
+from dashpot.core.language import speaking
 from dashpot.report.page.blocks import Page
 from dashpot.report.page.compare import compare_page
 from dashpot.report.page.fit import fit_page
@@ -40,6 +41,9 @@ PAGES: dict[str, Page] = {
     "compare": compare_page(records.drawn()),
     "path": path_page(walked()),
 }
+with speaking("zh"):
+    PAGES["Chinese tune"] = tune_page(searched() | {"answers": CONFUSED}, SOURCE)
+    PAGES["Chinese compare"] = compare_page(records.drawn())
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +184,34 @@ def test_a_table_is_sorted_and_opened(opened: Any) -> None:
     browser.execute_script("arguments[0].click()", more)
     assert rest.is_displayed()
     assert more.text == "Show fewer"
+
+
+def test_a_page_in_chinese_speaks_chinese_when_it_is_used(opened: Any) -> None:
+    browser = opened("Chinese tune")
+    assert browser.find_element(By.TAG_NAME, "html").get_attribute("lang") == "zh-CN"
+    theme = browser.find_element(By.ID, "theme")
+    assert theme.text == "深色"
+    theme.click()
+    assert theme.text == "浅色"
+    more = browser.find_element(By.XPATH, "//button[contains(., '再显示')]")
+    browser.execute_script("arguments[0].click()", more)
+    assert more.text == "收起"
+    svg = browser.find_element(By.CSS_SELECTOR, "svg[data-walk]")
+    browser.execute_script("arguments[0].focus()", svg)
+    ActionChains(browser).send_keys(Keys.ARROW_RIGHT).perform()
+    assert "选中" in browser.find_element(By.ID, "said").get_attribute("textContent")
+
+
+def test_words_in_drawings_stay_inside_them(opened: Any) -> None:
+    """Ideographs are wider than letters: the names beside marks and lines have room all the same."""
+    for name in ("Chinese tune", "Chinese compare"):
+        cut = opened(name).execute_script(
+            "return [...document.querySelectorAll('svg')].flatMap((svg) => [...svg.querySelectorAll('text')]"
+            ".filter((t) => { const b = t.getBBox(), v = svg.viewBox.baseVal;"
+            " return !t.closest('[transform]') && (b.x < -2 || b.x + b.width > v.width + 2); })"
+            ".map((t) => t.textContent))"
+        )
+        assert cut == []
 
 
 def test_light_and_dark_follow_the_system_and_the_button(opened: Any) -> None:

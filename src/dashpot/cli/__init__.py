@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
+
+COMPLETES = "_DASHPOT_COMPLETE"
+"""What a shell sets that asks for completions."""
 
 
 def main() -> None:
@@ -15,6 +19,8 @@ def main() -> None:
         from dashpot.core.threads import wait_passively
 
         wait_passively()
+        if COMPLETES in os.environ:
+            os.environ.setdefault("TYPER_USE_RICH", "0")  # which takes longer to load than the rest
         from dashpot.cli import app
 
         app.main()

@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from dashpot.cli.lang import Lang, language_of, takes_language
 from dashpot.cli.ranks import of_torchrun, refuse_others
 from dashpot.core.errors import DashpotError
+from dashpot.core.language import speaking
 
 app = typer.Typer(
     name="dashpot",
@@ -33,6 +35,7 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    lang: Lang = None,
 ) -> None:
     pass
 
@@ -60,10 +63,13 @@ def main() -> None:
     commands = (tune, fit, predict, compare, path, *looks)
     for module in commands:
         module.register(app)
+    takes_language(app)
     warnings.showwarning = _show_warning
     try:
-        refuse_others(sys.argv[1:])
-        app()
+        language, arguments = language_of(sys.argv[1:], os.environ)
+        refuse_others(arguments)
+        with speaking(language):
+            app()
     except DashpotError as error:
         _say(f"error: {error}")
         sys.exit(2)

@@ -22,6 +22,7 @@ from dashpot.cli.options import (
     read_recipe,
 )
 from dashpot.cli.reading import reads_tables
+from dashpot.core.language import say
 
 if TYPE_CHECKING:
     from dashpot.report.compare.record import CompareRecord
@@ -90,8 +91,8 @@ def compare(
         for line in notes(record):
             console.print(line, markup=False, highlight=False)
         png, _ = compare_figure(record, folder / "compare")
-        typer.echo(f"figure: {png}")
-        typer.echo(f"page: {write_run_page(folder)}")
+        typer.echo(say("figure: {file}", file=png))
+        typer.echo(say("page: {file}", file=write_run_page(folder)))
         after_compare(data, target, chosen)
 
     try:

@@ -30,6 +30,7 @@ from dashpot.cli.options import (
 )
 from dashpot.cli.reading import reads_tables
 from dashpot.core.digits import digits
+from dashpot.core.language import filled, say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -251,15 +252,16 @@ def fit(
     if words:
         typer.echo(f"words that count, of a linear model (and the surest mistakes, in {folder}):\n{words}")
     if figures:
-        typer.echo("figures: " + ", ".join(str(png) for png, _ in figures.values()))
-    typer.echo(f"page: {page}")
+        typer.echo(say("figures: {files}", files=", ".join(str(png) for png, _ in figures.values())))
+    typer.echo(say("page: {file}", file=page))
     after_fit(folder, data, target, chosen, model)
 
 
 def _print(plan: str, measured: dict[str, dict[str, float]], zeros: float, folder: str, task: str) -> None:
     typer.echo(plan)
     names = list(measured["test"])
-    typer.echo("\n" + " " * 12 + "".join(f"{name.replace('_', ' '):>20}" for name in names))
+    typer.echo("\n" + " " * 12 + "".join(filled(say(name.replace("_", " ")), -20) for name in names))
     for part, values in measured.items():
-        typer.echo(f"{part:<12}" + "".join(f"{digits(values[name]):>20}" for name in names))
-    typer.echo(f"\nexact zeros: {zeros:.1%} of the weights\nsaved in {folder}")
+        typer.echo(filled(say(part), 12) + "".join(f"{digits(values[name]):>20}" for name in names))
+    typer.echo("\n" + say("exact zeros: {share:.1%} of the weights", share=zeros))
+    typer.echo(say("saved in {folder}", folder=folder))

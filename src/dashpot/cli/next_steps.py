@@ -10,12 +10,13 @@ from typing import Any
 import typer
 
 from dashpot.core.fields import codec
+from dashpot.core.language import say
 from dashpot.core.recipe import Recipe
 
 
 def say_next(*commands: str) -> None:
     """Print them."""
-    typer.echo("next:")
+    typer.echo(say("next:"))
     for command in commands:
         typer.echo(f"  {' '.join(command.split())}")
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dashpot.core.errors import ConfigError, StorageError
-from dashpot.core.fields.codec import loads
-from dashpot.core.recipe import Recipe
+from dashpot.core.language import say
+
+if TYPE_CHECKING:
+    from dashpot.core.recipe import Recipe
 
 
 def data_path(text: str) -> Path:
@@ -49,9 +51,9 @@ Weights = Annotated[
 
 def technique_names(incomplete: str) -> list[tuple[str, str]]:
     """For the shell's completion: names of techniques, and what they do."""
-    from dashpot.core.fields.codec import registry
+    from dashpot.core.registry import summaries
 
-    return [(name, cls.summary) for name, cls in sorted(registry().items()) if name.startswith(incomplete)]
+    return [(name, say(summary)) for name, summary in summaries().items() if name.startswith(incomplete)]
 
 
 With = Annotated[
@@ -152,6 +154,9 @@ def read_search_tta(texts: list[str] | None, draws: int | None) -> Any:
 
 def read_recipe(file: Path | None, texts: list[str] | None) -> Recipe:
     """The recipe of ``--recipe`` and ``--with`` together."""
+    from dashpot.core.fields.codec import loads
+    from dashpot.core.recipe import Recipe
+
     recipe = Recipe()
     if file is not None:
         try:

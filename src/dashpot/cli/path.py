@@ -11,6 +11,7 @@ import typer
 from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task, Weights
 from dashpot.cli.reading import reads_tables
 from dashpot.core.digits import digits
+from dashpot.core.language import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,20 +118,30 @@ def path(
 
     console = Console() if sys.stdout.isatty() else Console(width=100)
     console.print(_table(record))
-    more = f", and {len(names) - SHOWN} more in {folder / 'selected.txt'}" if len(names) > SHOWN else ""
-    listed = ", ".join(names[:SHOWN]) or "none"
+    more = (
+        say(", and {n} more in {file}", n=len(names) - SHOWN, file=folder / "selected.txt")
+        if len(names) > SHOWN
+        else ""
+    )
     console.print(
-        f"{len(names)} of {record.features:,} columns at the one-SE choice: {listed}{more}",
+        say(
+            "{n} of {many:,} columns at the one-SE choice: {names}{more}",
+            n=len(names),
+            many=record.features,
+            names=say(", ").join(names[:SHOWN]) or say("none"),
+            more=more,
+        ),
         markup=False,
         highlight=False,
     )
     if shares is not None:
         found = sorted(shares.items(), key=lambda pair: (-pair[1], pair[0]))
-        text = ", ".join(f"{name} {share:.0%}" for name, share in found[:10]) or "none"
-        steady = sum(share >= STABLE for _, share in found)
-        text = (
-            f"of 50 random halves of the rows, at that strength, {steady} columns are chosen in {STABLE:.0%} or more;"
-            f" the most frequent: {text}"
+        text = say(
+            "of 50 random halves of the rows, at that strength, {n} columns are chosen in {share:.0%} or more;"
+            " the most frequent: {names}",
+            n=sum(share >= STABLE for _, share in found),
+            share=STABLE,
+            names=say(", ").join(f"{name} {share:.0%}" for name, share in found[:10]) or say("none"),
         )
         console.print(text, markup=False, highlight=False)
     short = result.converged.count(False)
@@ -142,7 +153,7 @@ def path(
             highlight=False,
         )
     png, _ = path_figure(record, folder / "path")
-    typer.echo(f"figure: {png}\npage: {write_run_page(folder)}")
+    typer.echo(say("figure: {file}", file=png) + "\n" + say("page: {file}", file=write_run_page(folder)))
 
 
 def _rows(n: int) -> np.ndarray:
@@ -227,15 +238,22 @@ def _table(record: PathRecord) -> Table:
     from dashpot.report.style import METRICS
 
     count = len(record.strengths)
-    title = (
-        f"{record.dataset}: {record.rows:,} rows{weighted(record)}, {record.features:,} features, {record.folds} folds"
+    title = say(
+        "{data}: {rows:,} rows{weighted}, {features:,} features, {folds} folds",
+        data=record.dataset,
+        rows=record.rows,
+        weighted=weighted(record),
+        features=record.features,
+        folds=record.folds,
     )
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title=Text(title), title_justify="left")
-    for name in ("strength", f"{METRICS[record.metric]} ± se", "loss ± se", "zeros", "features"):
+    scores = [say("{score} ± se", score=say(METRICS[name])) for name in (record.metric, "loss")]
+    for name in (say("strength"), *scores, say("zeros"), say("features")):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
-    marks = {record.best: "lowest loss"}
-    marks[record.one_se] = "one-SE choice" if record.one_se != record.best else "lowest loss and one-SE choice"
+    marks = {record.best: say("lowest loss")}
+    one = say("one-SE choice" if record.one_se != record.best else "lowest loss and one-SE choice")
+    marks[record.one_se] = one
     for i in sorted({round(k * (count - 1) / 9) for k in range(10)} | set(marks)):
         cells = (
             f"{record.strengths[i]:.4g}",

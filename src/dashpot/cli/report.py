@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dashpot.core.language import say
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -37,7 +39,8 @@ def report(
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise ConfigError("--out", "a file in a folder that exists", str(out), "Such as --out report.html.")
     if len(runs) == 1:
-        typer.echo(f"page: {write_run_page(runs[0], out=out)}")
+        typer.echo(say("page: {file}", file=write_run_page(runs[0], out=out)))
     else:
-        typer.echo(f"page: {write_page(several_page([side_of(run) for run in runs]), out or Path(FILE))}")
+        page = several_page([side_of(run) for run in runs])
+        typer.echo(say("page: {file}", file=write_page(page, out or Path(FILE))))
     after_report(runs, record_of(runs[0])[0])

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dashpot.cli.options import Out, data_path
+from dashpot.core.language import say
 
 
 def register(app: typer.Typer) -> None:
@@ -48,4 +49,5 @@ def robustness(
     write_json(folder / result.record.FILE, result.record.to_dict())
     figure, _ = result.plot(folder / "robustness")
     typer.echo(result.summary())
-    typer.echo(f"\nsaved in {folder}; figure: {figure}, page: {write_run_page(folder)}")
+    page = write_run_page(folder)
+    typer.echo("\n" + say("saved in {folder}; figure: {figure}, page: {page}", folder=folder, figure=figure, page=page))

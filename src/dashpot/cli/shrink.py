@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dashpot.cli.options import Device, Model, Out, data_path
+from dashpot.core.language import say
 
 TO = (
     "The size to come down to: '20k parameters', '0.5x macs', '1 MB', '2x faster' or '2x faster at batch 1'. Without it"
@@ -73,5 +74,6 @@ def shrink(
             folder.rmdir()
         raise
     typer.echo(found.summary())
-    typer.echo(f"\nsaved in {folder}; figure: {folder / 'shrunk.png'}\npage: {write_run_page(folder)}")
+    typer.echo("\n" + say("saved in {folder}; figure: {figure}", folder=folder, figure=folder / "shrunk.png"))
+    typer.echo(say("page: {file}", file=write_run_page(folder)))
     after_shrink(folder, model)

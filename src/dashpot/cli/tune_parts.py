@@ -10,6 +10,8 @@ from typing import Any
 
 import typer
 
+from dashpot.core.language import say
+
 LONG = {"moved": "data"}
 """Options that are called otherwise than their parameter."""
 CLASSES = 12
@@ -33,9 +35,9 @@ def show(record: Any, figures: list[str], folder: Path) -> None:
         typer.echo(
             f"{shown}{'all words and ' if found.words and not words else ''}the surest mistakes: {folder / TABLE}"
         )
-    typer.echo("figures: " + ", ".join(figures))
-    typer.echo(f"page: {write_run_page(folder)}")
-    typer.echo(f"saved in {folder}")
+    typer.echo(say("figures: {files}", files=", ".join(figures)))
+    typer.echo(say("page: {file}", file=write_run_page(folder)))
+    typer.echo(say("saved in {folder}", folder=folder))
     after_tune(folder, record)
 
 
@@ -110,7 +112,7 @@ def demand_alone(context: typer.Context, free: Sequence[str]) -> None:
     """
     from dashpot.core.errors import ConfigError
 
-    sources = {name: context.get_parameter_source(name) for name in context.params if name not in free}
+    sources = {name: context.get_parameter_source(name) for name in context.params if name not in (*free, "lang")}
     typed = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if typed:
         names = {parameter.name: parameter.opts[0] for parameter in context.command.params}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 from dashpot.core.errors import UnknownNameError
@@ -22,7 +23,16 @@ _classes: dict[str, type[Any]] = {}
 
 def kind_of(cls: type[Any]) -> str:
     """The name in recipes: the class name in kebab case, ``LabelSmoothing`` -> ``label-smoothing``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
+    return kind_of_name(cls.__name__)
+
+
+def kind_of_name(name: str) -> str:
+    """The same of the name of a class.
+
+    >>> kind_of_name("LabelSmoothing"), kind_of_name("EMA")
+    ('label-smoothing', 'ema')
+    """
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
 def register(cls: type[Any]) -> None:
@@ -49,6 +59,23 @@ def registry() -> dict[str, type[Any]]:
     import dashpot.techniques  # noqa: F401  (defines the classes)
 
     return dict(sorted(_classes.items()))
+
+
+SUMMARY = re.compile(r'^class (\w+)|^    summary = "(.*)"$', re.MULTILINE)
+
+
+def summaries() -> dict[str, str]:
+    """Dashpot's own techniques by name, and what they do: read from the text of their files, since importing them
+    loads torch, and a shell that completes a name cannot wait for that.
+    """
+    found = {}
+    for path in (Path(__file__).parents[1] / "techniques").rglob("*.py"):
+        name = ""
+        for match in SUMMARY.finditer(path.read_text(encoding="utf-8")):
+            name = match[1] or name
+            if match[2]:
+                found[kind_of_name(name)] = match[2]
+    return dict(sorted(found.items()))
 
 
 def _letters(name: str) -> str:

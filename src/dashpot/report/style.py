@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dashpot.core.files import write_atomic
+from dashpot.core.language import mark, speaking
 from dashpot.evaluation import metrics
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#2
 FAINT, QUIET = "#F5F6F7", "#5F6368"
 MINUS = "\N{MINUS SIGN}"
 
-METRICS = {name: metric.label for name, metric in metrics.METRICS.items()} | {"loss": "loss"}
+METRICS = {name: metric.label for name, metric in metrics.METRICS.items()} | {"loss": mark("loss")}
 """The names of scores in tables and figures."""
 
 # Text stays text in the SVG, with Matplotlib's default list of fallbacks; names from data may hold dollar signs, which
@@ -47,7 +48,8 @@ def figure_style() -> Iterator[None]:
     import matplotlib
 
     # The settings belong to the process, so two threads must not hold them at once.
-    with _LOCK, matplotlib.rc_context():
+    # Their words are English: fonts with other letters may be missing.
+    with _LOCK, matplotlib.rc_context(), speaking("en"):
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         yield

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from dashpot.core.errors import DataError
+from dashpot.core.language import mark
 from dashpot.core.records import Record
 
-BASELINE, ALL = "baseline", "all of them"
+BASELINE, ALL = mark("baseline"), mark("all of them")
 """The arm without techniques, and the one with all."""
 Scores = Mapping[str, float]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dashpot.core.digits import digits
+from dashpot.core.language import mark, say
 from dashpot.evaluation.statistics import Interval
-from dashpot.report.compare.record import CompareRecord
+from dashpot.report.compare.record import ALL, BASELINE, CompareRecord
 from dashpot.report.compare.stats import Given, Row, summarize
 from dashpot.report.style import METRICS
 
@@ -37,8 +38,9 @@ def compare_table(record: Given) -> Table:
         caption_justify="left",
     )
     table.add_column("", min_width=14, overflow="fold")
-    difference = "minus baseline, 95 % interval" if spread else "minus baseline"
-    for name in (f"test {METRICS.get(record.metric, record.metric)}", difference, "gap", "zeros", "sec"):
+    difference = say("minus baseline, 95 % interval") if spread else say("minus baseline")
+    tested = say("test {score}", score=say(METRICS.get(record.metric, record.metric)))
+    for name in (tested, difference, say("gap"), say("zeros"), say("sec")):
         # Where nothing fits any more a cut number must look cut.
         table.add_column(Text(name), justify="right", no_wrap=name != difference, overflow="ellipsis")
     best = max((row.score for row in rows if row.score is not None), default=None)
@@ -98,17 +100,30 @@ class _Difference:
 def cells(row: Row) -> tuple[str, ...]:
     """The text of a row's cells: arm, test score, difference, gap, exact zeros, seconds."""
     if row.score is None or row.gap is None or row.seconds is None:
-        return (row.label, "failed", "", "", "", "")
+        return (named(row), say("failed"), "", "", "", "")
     score = digits(row.score) + (f" ± {digits(row.error)}" if row.error is not None else "")
     zeros = "" if row.zeros is None else f"{row.zeros:.1%}"
     return (
-        row.label,
+        named(row),
         score,
         difference_text(row.difference),
         digits(row.gap, "+"),
         zeros,
         f"{row.seconds:.{0 if row.seconds >= 100 else 1}f}",
     )
+
+
+def arm_text(name: str, kind: str = "network") -> str:
+    """An arm's name, in the language that is spoken where it is none of a technique."""
+    return say(name) if kind == "reference" or name in (BASELINE, ALL) else name
+
+
+def named(row: Row) -> str:
+    """The row's label, in the language that is spoken where the name is none of a technique."""
+    own = arm_text(row.name, row.kind)
+    if not 0 < row.runs < row.planned:
+        return own
+    return say("{name} ({runs} of {planned} splits)", name=own, runs=row.runs, planned=row.planned)
 
 
 def difference_text(difference: Interval | None) -> str:
@@ -128,13 +143,13 @@ def difference_text(difference: Interval | None) -> str:
 def title(record: Given) -> str:
     """What was compared."""
     record = CompareRecord.of(record)
-    repeats, counts = record.repeats, {"rows": record.rows, "features": record.features}
-    size = [f"{count:,} {key}" for key, count in counts.items() if count is not None]
-    return ", ".join(
+    counts = ((record.rows, mark("{n:,} rows")), (record.features, mark("{n:,} features")))
+    size = [say(words, n=count) for count, words in counts if count is not None]
+    return say(", ").join(
         [
-            f"{record.dataset}: {size[0]}" if size else record.dataset,
+            say("{group}: {name}", group=record.dataset, name=size[0]) if size else record.dataset,
             *size[1:],
-            f"{repeats} splits" if repeats != 1 else "1 split, so no intervals",
+            say("{n} splits" if record.repeats != 1 else "1 split, so no intervals", n=record.repeats),
         ]
     )
 
@@ -142,7 +157,9 @@ def title(record: Given) -> str:
 def notes(record: Given) -> list[str]:
     """What the networks are certified for, and for each arm what failed and what a solver had to say."""
     record = CompareRecord.of(record)
-    lines = [f"{record.monotone}; of the networks, not of the reference models"] if record.monotone else []
+    lines = (
+        [say("{what}; of the networks, not of the reference models", what=record.monotone)] if record.monotone else []
+    )
     lines += [f"{row.name}: {row.failed}" for row in summarize(record) if row.failed]
     for arm in record.arms:
         told = dict.fromkeys(run.note for run in arm.runs if run.note)
@@ -155,5 +172,5 @@ def _ends(row: Row, after: Row | None) -> bool:
 
 
 def _caption(spread: bool) -> str:
-    parts = ["± standard error; interval: corrected resampled t"] if spread else []
-    return "; ".join([*parts, "gap: train - test; zeros: of all weights"])
+    parts = [say("± standard error; interval: corrected resampled t")] if spread else []
+    return say("; ").join([*parts, say("gap: train - test; zeros: of all weights")])

@@ -8,6 +8,8 @@ from typing import Literal
 
 from markupsafe import Markup
 
+from dashpot.core.language import spoken
+
 
 @dataclass(frozen=True)
 class Words:
@@ -123,11 +125,11 @@ class Page:
         summary: what was asked, what was found, how sure that is.
         sections: those without blocks are left out.
         tips: what a mark says when it is pointed at, by its key.
-        language: of the words.
+        language: of the words; that which is spoken when the page is made.
     """
 
     title: str
     summary: Sequence[str]
     sections: Sequence[Section]
     tips: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    language: str = "en"
+    language: str = field(default_factory=spoken)

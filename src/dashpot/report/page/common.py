@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashpot.core.digits import digits
+from dashpot.core.language import mark, say
 from dashpot.report.page.blocks import Block, Chart, Charts, Section, Table, Words
 from dashpot.report.page.lines import Series, line_chart
 from dashpot.report.page.svg import Scale, box, drawing, line, text
@@ -16,23 +17,25 @@ from dashpot.report.style import METRICS
 from dashpot.report.tune.axes import number_text
 from dashpot.report.tune.stats import percent
 
+TASKS = (mark("classification"), mark("regression"))
+
 
 def label(name: str) -> str:
     """A score's name as people write it."""
-    return METRICS.get(name, name.replace("_", " "))
+    return say(METRICS.get(name, name.replace("_", " ")))
 
 
 def score_rows(scores: Mapping[str, Mapping[str, Any]]) -> Table:
     """A row for each part of the data, a column for each score."""
     names = list(dict.fromkeys(name for row in scores.values() for name in row))
-    rows = [[part, *(_number(row.get(name)) for name in names)] for part, row in scores.items()]
-    return Table(("rows", *map(label, names)), rows, "Scores by part of the data")
+    rows = [[say(part), *(_number(row.get(name)) for name in names)] for part, row in scores.items()]
+    return Table((say("rows"), *map(label, names)), rows, say("Scores by part of the data"))
 
 
 def robustness_section(record: Mapping[str, Any]) -> Section:
     """A line for each model under each corruption."""
     if not record:
-        return Section("Robustness", ())
+        return Section(say("Robustness"), ())
     found = RobustnessRecord.of(record)
     charts = []
     for name, unit in found.units.items():
@@ -53,26 +56,26 @@ def robustness_section(record: Mapping[str, Any]) -> Section:
             Chart(
                 line_chart(
                     series,
-                    f"{label(found.metric)} under {name}",
-                    "strength",
+                    say("{score} under {corruption}", score=label(found.metric), corruption=say(name)),
+                    say("strength"),
                     label(found.metric),
                     log_y=False,
                     width=370,
                     height=240,
                 ),
-                name,
-                f"in {unit}",
+                say(name),
+                say("in {unit}", unit=say(unit)),
             )
         ]
     blocks: list[Block] = [Words(robustness_lines(record))] if len(found.clean) == 1 else []
-    note = f"Strength 0: the inputs as they are. Bands: 95 % intervals over {found.draws} draws."
-    return Section("Robustness", [*blocks, Charts(charts, note)] if charts else blocks)
+    note = say("Strength 0: the inputs as they are. Bands: 95 % intervals over {n} draws.", n=found.draws)
+    return Section(say("Robustness"), [*blocks, Charts(charts, note)] if charts else blocks)
 
 
 def weights_section(layers: Sequence[Mapping[str, Any]]) -> Section:
     """How the weights of each layer are distributed, and how many are exactly zero."""
     if not layers:
-        return Section("Weights", ())
+        return Section(say("Weights"), ())
     rows = [
         [
             str(found["name"]),
@@ -83,8 +86,10 @@ def weights_section(layers: Sequence[Mapping[str, Any]]) -> Section:
         for found in layers
     ]
     charts = [Chart(_histogram(found), str(found["name"])) for found in layers[:12] if found.get("counts")]
-    blocks: list[Block] = [Table(("layer", "weights", "exactly zero", "share"), rows, "Exact zeros by layer", first=14)]
-    return Section("Weights", [*blocks, Charts(charts, "Weights that are not zero.")] if charts else blocks)
+    head = (say("layer"), say("weights"), say("exactly zero"), say("share"))
+    blocks: list[Block] = [Table(head, rows, say("Exact zeros by layer"), first=14)]
+    drawn = [Charts(charts, say("Weights that are not zero."))] if charts else []
+    return Section(say("Weights"), [*blocks, *drawn])
 
 
 def _histogram(found: Mapping[str, Any]) -> Any:
@@ -96,18 +101,24 @@ def _histogram(found: Mapping[str, Any]) -> Any:
     ]
     parts += [line(12, 130, 358, 130, "axis")]
     parts += [text(x(v), 148, number_text(v), "tick", "middle") for v in x.ticks(4)]
-    return drawing(parts, f"Distribution of the weights of {found['name']}", 370, 156)
+    return drawing(parts, say("Distribution of the weights of {layer}", layer=found["name"]), 370, 156)
 
 
 def environment_section(data: Mapping[str, Any], versions: Mapping[str, Any], machine: Mapping[str, Any]) -> Section:
     """Data, versions and machine."""
-    groups: dict[str, Mapping[str, Any]] = defaultdict(dict, {"data": data, "versions": versions, "machine": machine})
+    groups: dict[str, Mapping[str, Any]] = defaultdict(
+        dict, {say("data"): data, say("versions"): versions, say("machine"): machine}
+    )
     rows = [
-        [f"{group}: {name}", "none" if value is None else str(value)]
+        [say("{group}: {name}", group=group, name=say(name)), _value(value)]
         for group, own in groups.items()
         for name, value in own.items()
     ]
-    return Section("Data and environment", [Table(("", ""), rows, first=60)] if rows else ())
+    return Section(say("Data and environment"), [Table(("", ""), rows, first=60)] if rows else ())
+
+
+def _value(value: Any) -> str:
+    return say("none") if value is None else say(value) if value in TASKS else str(value)
 
 
 def _number(value: Any) -> str:

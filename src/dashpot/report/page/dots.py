@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from dashpot.core.language import columns
 from dashpot.report.page.svg import WIDTH, Scale, box, dot, drawing, fitted, line, text
 from dashpot.report.tune.axes import number_text
 
@@ -39,7 +40,7 @@ def dot_chart(marks: Sequence[Mark], title: str, x_name: str, *, zero: bool = Tr
         zero: whether zero is shown as a line.
     """
     names = list(dict.fromkeys(mark.name for mark in marks))
-    left = min(0.42 * width, 20 + LETTER * max((len(fitted(name, 34)) for name in names), default=0))
+    left = min(0.42 * width, 20 + LETTER * max((columns(fitted(name, 34)) for name in names), default=0))
     height = LINE * len(names) + 62
     ends = [v for m in marks for v in (m.value, m.low, m.high, 0.0 if zero else m.value) if v is not None]
     x = Scale.around(ends, left, width - 16, log=False)
@@ -63,7 +64,7 @@ def dot_chart(marks: Sequence[Mark], title: str, x_name: str, *, zero: bool = Tr
 
 def bar_chart(shares: Sequence[tuple[str, float, str]], title: str, x_name: str, *, width: float = WIDTH) -> Markup:
     """Horizontal bars from zero: (name, value, the value in words)."""
-    left = min(0.42 * width, 20 + LETTER * max((len(fitted(name, 34)) for name, *_ in shares), default=0))
+    left = min(0.42 * width, 20 + LETTER * max((columns(fitted(name, 34)) for name, *_ in shares), default=0))
     height = 24 * len(shares) + 44
     x = Scale(0.0, max((value for _, value, _ in shares), default=1.0) or 1.0, left, width - 90)
     parts = [line(left, 8, left, height - 32, "axis"), text(left, height - 8, x_name, "name")]

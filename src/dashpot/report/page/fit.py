@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dashpot.core.digits import digits
+from dashpot.core.language import mark, say, told
 from dashpot.report.fit.record import FitRecord
 from dashpot.report.page.answers import answers_section
 from dashpot.report.page.blocks import Block, Chart, Charts, Page, Section, Words
@@ -20,10 +21,11 @@ from dashpot.report.page.common import (
 )
 from dashpot.report.page.lines import Series, line_chart
 from dashpot.report.page.source import Source, next_commands, recipe_copies
+from dashpot.report.told import TOLD
 from dashpot.report.tune.words import duration
 
 History = Sequence[Mapping[str, Any]]
-KEYS = (("a", "training rows"), ("chosen", "validation rows"))
+KEYS = (("a", mark("training rows")), ("chosen", mark("validation rows")))
 
 
 def fit_page(record: FitRecord | Mapping[str, Any], history: History = (), source: Source | None = None) -> Page:
@@ -38,46 +40,53 @@ def fit_page(record: FitRecord | Mapping[str, Any], history: History = (), sourc
         DataError: no such record.
     """
     record, source = FitRecord.of(record), source or Source()
-    name = str(record.data.get("name") or "A training")
+    name = str(record.data.get("name") or say("A training"))
     # A page is sent to others: no folder of whoever made it.
     data = {k: Path(v).name if k == "source" else v for k, v in record.data.items() if v is not None}
     sections = [
-        Section("Scores", _scores(record)),
-        Section("Curves", _curves(history, record)),
-        Section("Recipe", recipe_copies(source)),
+        Section(say("Scores"), _scores(record)),
+        Section(say("Curves"), _curves(history, record)),
+        Section(say("Recipe"), recipe_copies(source)),
         weights_section(source.layers),
         answers_section(record.answers, source.texts, source.pictures),
         robustness_section(record.robustness),
-        Section("What to do next", [next_commands(source, "fit")]),
+        Section(say("What to do next"), [next_commands(source, "fit")]),
         environment_section({**data, "seed": record.seed}, record.versions, record.machine),
     ]
-    return Page(f"{name}: a training", _summary(record, name, source), sections)
+    return Page(say("{data}: a training", data=name), _summary(record, name, source), sections)
 
 
 def _summary(record: FitRecord, name: str, source: Source) -> list[str]:
-    with_ = str(source.recipe) if source.recipe else "no technique"
-    rows = f", {record.data['rows']:,} rows" if isinstance(record.data.get("rows"), int) else ""
-    asked = f"Asked: one training on {name}{rows}, with {with_}."
+    with_ = str(source.recipe) if source.recipe else say("no technique")
+    rows = say(", {n:,} rows", n=record.data["rows"]) if isinstance(record.data.get("rows"), int) else ""
+    asked = say("Asked: one training on {data}{rows}, with {recipe}.", data=name, rows=rows, recipe=with_)
     if record.diverged:
-        return [asked, f"Found: it diverged, {record.diverged}."]
+        return [asked, say("Found: it diverged, {why}.", why=record.diverged)]
     metric = next((m for m in record.test if m != "loss"), next(iter(record.test), ""))
-    scores = [(part, own.get(metric)) for part, own in (("test", record.test), ("training", record.train))]
-    shown = [f"{digits(float(value))} on {part} rows" for part, value in scores if value is not None]
-    zeros = record.exact_zeros.get("all", 0.0)
-    some = f"; {zeros:.1%} of the weights are exactly zero" if zeros else ""
-    kept = f", the weights of epoch {record.best_epoch} were kept" if record.best_epoch else ""
-    found = (
-        f"Found: {label(metric)} {', '.join(shown)}{some}; {record.epochs} epochs in {duration(record.seconds)}"
-        f" ({record.stopped}{kept})."
+    scores = (
+        (mark("{value} on test rows"), record.test.get(metric)),
+        (mark("{value} on training rows"), record.train.get(metric)),
     )
-    sure = "How sure: this is one training on one split; `dashpot compare` repeats it on several, with intervals."
+    shown = [say(words, value=digits(float(value))) for words, value in scores if value is not None]
+    zeros = record.exact_zeros.get("all", 0.0)
+    found = say(
+        "Found: {score} {values}{zeros}; {epochs} epochs in {time} ({stopped}{kept}).",
+        score=label(metric),
+        values=say(", ").join(shown),
+        zeros=say("; {share:.1%} of the weights are exactly zero", share=zeros) if zeros else "",
+        epochs=record.epochs,
+        time=duration(record.seconds),
+        stopped=told(record.stopped, TOLD),
+        kept=say(", the weights of epoch {n} were kept", n=record.best_epoch) if record.best_epoch else "",
+    )
+    sure = say("How sure: this is one training on one split; `dashpot compare` repeats it on several, with intervals.")
     return [asked, found, sure]
 
 
 def _scores(record: FitRecord) -> list[Block]:
-    table = score_rows({"training": record.train, "validation": record.valid, "test": record.test})
-    gaps = [f"{name.replace(' - ', ' minus ')} {digits(value, '+')}" for name, value in record.gaps.items()]
-    return [table, Words([f"Gap: {', '.join(gaps)}."] if gaps else [])]
+    parts = (mark("training"), record.train), (mark("validation"), record.valid), (mark("test"), record.test)
+    gaps = [f"{say(name.replace(' - ', ' minus '))} {digits(value, '+')}" for name, value in record.gaps.items()]
+    return [score_rows(dict(parts)), Words([say("Gap: {gaps}.", gaps=say(", ").join(gaps))] if gaps else [])]
 
 
 def _curves(history: History, record: FitRecord) -> list[Block]:
@@ -96,8 +105,10 @@ def _curves(history: History, record: FitRecord) -> list[Block]:
                 series += [Series(points, kind, ring=best)]
         if series:
             # The history of values is of the targets as the network sees them.
-            title = label(name) + (", standardized target" if name in ("rmse", "mae") else "")
-            svg = line_chart(series, f"{title} by epoch", "epoch", label(name), width=370, height=250)
-            charts += [Chart(svg, title, keys=KEYS[: len(series)])]
-    ring = " Rings: the epoch whose weights were kept." if record.best_epoch else ""
-    return [Charts(charts, f"The distance between the lines is the train-test gap.{ring}")] if charts else []
+            title = label(name) + (say(", standardized target") if name in ("rmse", "mae") else "")
+            named = say("{score} by epoch", score=title)
+            svg = line_chart(series, named, say("epoch"), label(name), width=370, height=250)
+            charts += [Chart(svg, title, keys=[(kind, say(words)) for kind, words in KEYS[: len(series)]])]
+    note = say("The distance between the lines is the train-test gap.")
+    note += say(" Rings: the epoch whose weights were kept.") if record.best_epoch else ""
+    return [Charts(charts, note)] if charts else []

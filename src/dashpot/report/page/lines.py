@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
+from dashpot.core.language import columns
 from dashpot.report.page.svg import HEIGHT, WIDTH, Scale, area, axes, dot, drawing, fitted, path, text
 from dashpot.report.path.figure import apart
 
@@ -56,7 +57,7 @@ def line_chart(
         falling: whether x falls to the right.
     """
     labels = [fitted(s.label, 30) for s in series if s.label]
-    right = width - 12 - (LETTER * max(map(len, labels)) + 10 if labels else 0)
+    right = width - 12 - (LETTER * max(map(columns, labels)) + 10 if labels else 0)
     xs = [x for s in series for x, _ in s.points]
     ys = [y for s in series for _, y in s.points] + [v for s in series for _, *both in s.band for v in both]
     x = Scale.around(xs, 64, right, log=log_x, room=0.01)

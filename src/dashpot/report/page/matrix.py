@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from dashpot.core.language import columns, say
 from dashpot.report.page.svg import box, drawing, fitted, text
 from dashpot.report.tune.axes import number_text
 
@@ -16,10 +17,10 @@ MOST = 24
 def matrix_chart(counts: Sequence[Sequence[float]], names: Sequence[str], title: str) -> Markup:
     """Rows are the true classes, columns what the model said; each row's shade is its share."""
     n = len(names)
-    left = 20 + 7 * min(18, max(5, *(len(fitted(name, 18)) for name in names)))
+    left = 20 + 7 * min(18, max(5, *(columns(fitted(name, 18)) for name in names)))
     side = max(22, min(64, (740 - left) / n))
-    tall = 10 + 7 * min(12, max(len(fitted(name, 12)) for name in names)) if n > 6 else 24
-    parts = [text(left, 12, "predicted", "name"), text(left - 10, tall + 12, "true", "name", "end")]
+    tall = 10 + 7 * min(12, max(columns(fitted(name, 12)) for name in names)) if n > 6 else 24
+    parts = [text(left, 12, say("predicted"), "name"), text(left - 10, tall + 12, say("true"), "name", "end")]
     for j, name in enumerate(names):
         x = left + side * (j + 0.5)
         turned = Markup('<g transform="rotate(-60 {} {})">{}</g>')

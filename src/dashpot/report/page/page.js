@@ -3,11 +3,12 @@
   const tips = JSON.parse(document.getElementById("tips").textContent);
   const tip = document.getElementById("tip"), said = document.getElementById("said");
   const root = document.documentElement;
+  const words = JSON.parse(root.dataset.words || "{}"), say = (text) => words[text] || text;
 
   // Light and dark: the system's choice until somebody presses the button.
   const theme = document.getElementById("theme"), dark = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
-  const name = () => { theme.textContent = isDark() ? "Light" : "Dark"; };
+  const name = () => { theme.textContent = isDark() ? say("Light") : say("Dark"); };
   theme.hidden = false;
   theme.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; name(); });
   dark.addEventListener("change", name);
@@ -75,7 +76,7 @@
       const { mark, at: where } = all[many - 1 - at], [x, y] = where[where.length - 1];
       const place = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM());
       show(svg, mark, place.x, place.y);
-      said.textContent = (tips[mark.dataset.k] || []).filter(Boolean).join("; ");
+      said.textContent = (tips[mark.dataset.k] || []).filter(Boolean).join(say("; "));
     });
     svg.addEventListener("blur", clear);
   }
@@ -96,9 +97,9 @@
     button.hidden = false;
     button.addEventListener("click", async () => {
       const done = await copied(button.closest(".copy").querySelector("code").textContent);
-      button.textContent = done ? "Copied" : "Press Ctrl+C";
+      button.textContent = done ? say("Copied") : say("Press Ctrl+C");
       button.focus();
-      setTimeout(() => { button.textContent = "Copy"; }, 1600);
+      setTimeout(() => { button.textContent = say("Copy"); }, 1600);
     });
   }
 
@@ -108,7 +109,7 @@
     button.type = "button";
     const fold = (shut) => {
       rest.classList.toggle("folded", shut);
-      button.textContent = shut ? `Show ${many.toLocaleString("en")} more` : "Show fewer";
+      button.textContent = shut ? say("Show {n} more").replace("{n}", many.toLocaleString("en")) : say("Show fewer");
       button.setAttribute("aria-expanded", String(!shut));
     };
     fold(true);

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dashpot.core.digits import digits
+from dashpot.core.language import say
 from dashpot.report.page.blocks import Block, Chart, Charts, Page, Section, Table
 from dashpot.report.page.common import environment_section, label
 from dashpot.report.page.lines import Series, line_chart
@@ -35,38 +36,47 @@ def path_page(record: PathRecord | Mapping[str, Any], source: Source | None = No
         for name in ("technique", "dataset", "task", "network", "rows", "features", "folds", "seed")
     }
     sections = [
-        Section("Along the strengths", _curves(record)),
-        Section("Coefficients", _coefficients(record)),
-        Section("Features kept", _features(record)),
-        Section("All strengths", [_table(record)]),
-        Section("What to do next", [next_commands(source or Source(), "path")]),
+        Section(say("Along the strengths"), _curves(record)),
+        Section(say("Coefficients"), _coefficients(record)),
+        Section(say("Features kept"), _features(record)),
+        Section(say("All strengths"), [_table(record)]),
+        Section(say("What to do next"), [next_commands(source or Source(), "path")]),
         environment_section({k: v for k, v in data.items() if v is not None}, {}, {}),
     ]
-    return Page(
-        f"{record.dataset or 'Data'}: the path of {record.technique.partition(':')[0]}", _summary(record), sections
-    )
+    data_, technique = record.dataset or say("Data"), record.technique.partition(":")[0]
+    title = say("{data}: the path of {technique}", data=data_, technique=technique)
+    return Page(title, _summary(record), sections)
 
 
 def _summary(record: PathRecord) -> list[str]:
-    asked = (
-        f"Asked: the strength of {record.technique.partition(':')[0]} on {record.rows:,} rows with"
-        f" {record.features:,} features, over {record.folds} folds and {len(record.strengths)} strengths"
-        f" ({duration(record.seconds)})."
+    asked = say(
+        "Asked: the strength of {technique} on {rows:,} rows with {features:,} features, over {folds} folds and {n}"
+        " strengths ({time}).",
+        technique=record.technique.partition(":")[0],
+        rows=record.rows,
+        features=record.features,
+        folds=record.folds,
+        n=len(record.strengths),
+        time=duration(record.seconds),
     )
     one, best = record.one_se, record.best
     score = record.score[one]
-    value = f", {label(record.metric)} {digits(score)}" if score is not None else ""
-    found = (
-        f"Found: strength {record.strengths[one]:.3g} keeps {record.selected[one]:,} of {record.features:,}"
-        f" features{value}; the lowest loss is at {record.strengths[best]:.3g} with {record.selected[best]:,}."
+    found = say(
+        "Found: strength {one:.3g} keeps {kept:,} of {features:,} features{value}; the lowest loss is at {best:.3g}"
+        " with {more:,}.",
+        one=record.strengths[one],
+        kept=record.selected[one],
+        features=record.features,
+        value=say(", {score} {value}", score=label(record.metric), value=digits(score)) if score is not None else "",
+        best=record.strengths[best],
+        more=record.selected[best],
     )
     error = record.loss_se[best]
-    spread = f" (standard error of the loss there {digits(error)})" if error is not None else ""
-    return [
-        asked,
-        found,
-        f"How sure: the first is the strongest penalty within one standard error of the best{spread}.",
-    ]
+    spread = say(" (standard error of the loss there {value})", value=digits(error)) if error is not None else ""
+    sure = say(
+        "How sure: the first is the strongest penalty within one standard error of the best{spread}.", spread=spread
+    )
+    return [asked, found, sure]
 
 
 def _curves(record: PathRecord) -> list[Block]:
@@ -86,23 +96,24 @@ def _curves(record: PathRecord) -> list[Block]:
         ]
         svg = line_chart(
             [Series(points, "a", band=band), *marks],
-            f"{name} by strength",
-            "strength",
+            say("{score} by strength", score=name),
+            say("strength"),
             name,
             log_x=True,
             log_y=False,
             width=370,
             height=250,
         )
-        return Chart(svg, name, keys=(("chosen", "one-standard-error choice"), ("baseline", "lowest loss")))
+        keys = (("chosen", say("one-standard-error choice")), ("baseline", say("lowest loss")))
+        return Chart(svg, name, keys=keys)
 
     charts = [
-        chart(f"{label(record.metric)} on held-out rows", record.score, record.score_se),
-        chart("loss on held-out rows", record.loss, record.loss_se),
-        chart("features kept", [float(v) for v in record.selected]),
-        chart("share of exact zeros", list(record.zeros)),
+        chart(say("{score} on held-out rows", score=label(record.metric)), record.score, record.score_se),
+        chart(say("{score} on held-out rows", score=label("loss")), record.loss, record.loss_se),
+        chart(say("features kept"), [float(v) for v in record.selected]),
+        chart(say("share of exact zeros"), list(record.zeros)),
     ]
-    return [Charts(charts, "Bands: one standard error over the folds.")]
+    return [Charts(charts, say("Bands: one standard error over the folds."))]
 
 
 def _coefficients(record: PathRecord) -> list[Block]:
@@ -118,9 +129,9 @@ def _coefficients(record: PathRecord) -> list[Block]:
         )
         for i, (name, values) in reversed(list(enumerate(lines)))
     ]
-    title = "Coefficients of the linear model"
-    svg = line_chart(series, title, "strength", "coefficient", log_x=True, log_y=False, falling=True, height=420)
-    return [Chart(svg, title, f"The {len(lines)} largest; the penalty weakens to the right.")]
+    title, axis = say("Coefficients of the linear model"), say("coefficient")
+    svg = line_chart(series, title, say("strength"), axis, log_x=True, log_y=False, falling=True, height=420)
+    return [Chart(svg, title, say("The {n} largest; the penalty weakens to the right.", n=len(lines)))]
 
 
 def _features(record: PathRecord) -> list[Block]:
@@ -129,8 +140,9 @@ def _features(record: PathRecord) -> list[Block]:
     names = [str(record.feature_names[column]) for column in record.coefficients[record.one_se]["columns"]]
     shares = record.stability or {}
     rows = [[name, *([percent(shares[name]) if name in shares else ""] if shares else [])] for name in names]
-    head = ("feature", "chosen from halves of the rows") if shares else ("feature",)
-    return [Table(head, rows, f"The {len(rows):,} features of the one-standard-error choice", first=40)] if rows else []
+    head = (say("feature"), say("chosen from halves of the rows")) if shares else (say("feature"),)
+    caption = say("The {n:,} features of the one-standard-error choice", n=len(rows))
+    return [Table(head, rows, caption, first=40)] if rows else []
 
 
 def _table(record: PathRecord) -> Table:
@@ -147,5 +159,5 @@ def _table(record: PathRecord) -> Table:
         ]
         for i, s in enumerate(record.strengths)
     ]
-    head = ("strength", "loss", label(record.metric), "features kept", "exact zeros")
-    return Table(head, rows, "From strong to weak", "", frozenset({record.one_se}), 15, sortable=True)
+    head = (say("strength"), label("loss"), label(record.metric), say("features kept"), say("exact zeros"))
+    return Table(head, rows, say("From strong to weak"), "", frozenset({record.one_se}), 15, sortable=True)

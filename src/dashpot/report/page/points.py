@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
+from dashpot.core.language import say
 from dashpot.report.page.svg import Scale, axes, dot, drawing, fitted, line, text
 from dashpot.report.tune.axes import number_text
 
@@ -77,7 +78,7 @@ def _named(points: Sequence[Point], y: Scale, x_name: str, y_name: str, width: f
     room = (width - 76) / len(names)
     parts = [line(64, y(v), width - 12, y(v), "grid") for v in y.ticks(5)]
     parts += [text(56, y(v) + 4, number_text(v), "tick", "end") for v in y.ticks(5)]
-    parts += [text(4, y.end - 12, y_name + (", log scale" if y.log else ""), "name")]
+    parts += [text(4, y.end - 12, y_name + (say(", log scale") if y.log else ""), "name")]
     parts += [text((64 + width - 12) / 2, y.start + 38, x_name, "name", "middle")]
     for i, name in enumerate(names):
         middle, own = 64 + room * (i + 0.5), [p for p in points if str(p.x) == name]

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from dashpot.core.digits import digits
+from dashpot.core.language import say
 from dashpot.report.page.blocks import Page, Section
 from dashpot.report.page.common import environment_section, label, robustness_section
 from dashpot.report.page.source import Source, next_commands
 from dashpot.report.robustness.record import RobustnessRecord
-from dashpot.report.style import METRICS
 
 
 def robustness_page(record: RobustnessRecord | Mapping[str, Any], source: Source | None = None) -> Page:
@@ -27,15 +27,20 @@ def robustness_page(record: RobustnessRecord | Mapping[str, Any], source: Source
         "draws": record.draws,
         "seed": record.seed,
     }
-    clean = ", ".join(f"{model} {digits(score)}" for model, score in record.clean.items())
+    clean = say(", ").join(f"{model} {digits(score)}" for model, score in record.clean.items())
     summary = [
-        f"Asked: how {label(record.metric)} falls on {record.rows:,} rows of {record.dataset} as inputs get worse.",
-        f"Found: on the inputs as they are {METRICS.get(record.metric, record.metric)} {clean}.",
-        f"How sure: bands are 95 % intervals over {record.draws} draws.",
+        say(
+            "Asked: how {score} falls on {n:,} rows of {data} as inputs get worse.",
+            score=label(record.metric),
+            n=record.rows,
+            data=record.dataset,
+        ),
+        say("Found: on the inputs as they are {score} {values}.", score=label(record.metric), values=clean),
+        say("How sure: bands are 95 % intervals over {n} draws.", n=record.draws),
     ]
     sections = [
         robustness_section(record.to_dict()),
-        Section("What to do next", [next_commands(source or Source(), "robustness")]),
+        Section(say("What to do next"), [next_commands(source or Source(), "robustness")]),
         environment_section(data, record.versions, record.machine),
     ]
-    return Page(f"{record.dataset}: robustness", summary, sections)
+    return Page(say("{data}: robustness", data=record.dataset), summary, sections)

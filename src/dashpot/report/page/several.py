@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dashpot.core.language import say
 from dashpot.report.page.blocks import Block, Chart, Page, Section, Table
 from dashpot.report.page.common import label
 from dashpot.report.page.dots import Mark, dot_chart
-from dashpot.report.tune.stats import decimals, shown
+from dashpot.report.tune.stats import decimals, recipe_text, shown
 from dashpot.report.tune.trial_record import finite
 
 
@@ -44,27 +45,35 @@ def several_page(sides: Sequence[Side]) -> Page:
     shared = [n for n in names if n != "loss" and all(finite(s.test.get(n)) is not None for s in sides)]
     data = dict.fromkeys(side.data for side in sides)
     blocks: list[Block] = [
-        Table(("run", "command", *map(label, names), "seconds"), rows, "Scores on the test rows", sortable=True)
+        Table(
+            (say("run"), say("command"), *map(label, names), say("seconds")),
+            rows,
+            say("Scores on the test rows"),
+            sortable=True,
+        )
     ]
     if shared:
         marks = [Mark(side.run, float(side.test[shared[0]])) for side in sides]
         svg = dot_chart(
             [Mark(m.name, m.value, kind="a") for m in marks],
-            f"Test {label(shared[0])} by run",
-            f"test {label(shared[0])}",
+            say("Test {score} by run", score=label(shared[0])),
+            say("test {score}", score=label(shared[0])),
             zero=False,
         )
-        blocks += [Chart(svg, f"Test {label(shared[0])}")]
+        blocks += [Chart(svg, say("Test {score}", score=label(shared[0])))]
     same = len(data) == 1
     asked = (
-        f"{len(sides)} runs on {next(iter(data))}."
+        say("{n} runs on {data}.", n=len(sides), data=next(iter(data)))
         if same
-        else f"{len(sides)} runs on different data: {', '.join(data)}."
+        else say("{n} runs on different data: {data}.", n=len(sides), data=say(", ").join(data))
     )
     sure = (
-        "Each score is of one split and one training or search: differences of a standard error or two mean little."
+        say(
+            "Each score is of one split and one training or search: differences of a standard error or two mean little."
+        )
         if same
-        else "Scores on different data are not comparable."
+        else say("Scores on different data are not comparable.")
     )
-    recipes = Table(("run", "recipe"), [[side.run, side.recipe] for side in sides])
-    return Page("Runs side by side", [asked, sure], [Section("Scores", blocks), Section("Recipes", [recipes])])
+    recipes = Table((say("run"), say("recipe")), [[side.run, recipe_text(side.recipe)] for side in sides])
+    sections = [Section(say("Scores"), blocks), Section(say("Recipes"), [recipes])]
+    return Page(say("Runs side by side"), [asked, sure], sections)

@@ -7,20 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from dashpot.core.digits import digits
+from dashpot.core.language import mark, say
 from dashpot.report.page.blocks import Block, Chart, Charts, Page, Section, Table, Words
 from dashpot.report.page.common import environment_section, label, weights_section
 from dashpot.report.page.dots import Mark, dot_chart
 from dashpot.report.page.source import Source, next_commands, recipe_copies
 from dashpot.report.shrink.record import UNITS, ShrinkRecord
 
-KEYS = (("a", "before"), ("chosen", "after"))
+KEYS = (("a", mark("before")), ("chosen", mark("after")))
 LAYERS = 24
 """Layers that are drawn at most, the largest ones; the table has them all."""
-MEASURES = (("parameters", "parameters"), ("macs", "multiply-adds of a row"), ("ms_64", "milliseconds at batch 64"))
+MEASURES = (
+    ("parameters", mark("parameters")),
+    ("macs", mark("multiply-adds of a row")),
+    ("ms_64", mark("milliseconds at batch 64")),
+)
 HOW = {
-    "exact": "units that were exactly zero left, and predictions stayed",
-    "trained": "it was trained further while units left",
-    "cut": "the units that matter least by their weights left, without training",
+    "exact": mark("units that were exactly zero left, and predictions stayed"),
+    "trained": mark("it was trained further while units left"),
+    "cut": mark("the units that matter least by their weights left, without training"),
 }
 
 
@@ -38,61 +43,82 @@ def shrink_page(record: ShrinkRecord | Mapping[str, Any], source: Source | None 
     name = Path(record.run).name
     data = {key: value for key, value in record.data.items() if value is not None}
     sections = [
-        Section("Size and time", _whole(record)),
-        Section("Scores before and after", _scores(record)),
-        Section("Layers", _layers(record)),
-        Section("What stayed", _stayed(record)),
-        Section("Recipe", recipe_copies(source)),
+        Section(say("Size and time"), _whole(record)),
+        Section(say("Scores before and after"), _scores(record)),
+        Section(say("Layers"), _layers(record)),
+        Section(say("What stayed"), _stayed(record)),
+        Section(say("Recipe"), recipe_copies(source)),
         weights_section(source.layers),
-        Section("What to do next", [next_commands(source, "shrink")]),
+        Section(say("What to do next"), [next_commands(source, "shrink")]),
         environment_section(data, {}, record.machine),
     ]
-    return Page(f"{name}: a smaller network", _summary(record, name), sections)
+    return Page(say("{data}: a smaller network", data=name), _summary(record, name), sections)
 
 
 def _summary(record: ShrinkRecord, name: str) -> list[str]:
-    asked = (
-        f"Asked: the network of {name} with {record.asked}." if record.asked else f"Asked: {name} without its zeros."
+    asked = say(
+        "Asked: the network of {name} with {size}." if record.asked else "Asked: {name} without its zeros.",
+        name=name,
+        size=record.asked,
     )
     old, new = record.before["parameters"], record.after["parameters"]
-    times = [f"{slow / fast:.3g}x as fast at batch {batch}" for batch, (slow, fast) in record.latency.items() if fast]
+    times = [
+        say("{times:.3g}x as fast at batch {n}", times=slow / fast, n=batch)
+        for batch, (slow, fast) in record.latency.items()
+        if fast
+    ]
     test = next(iter(record.scores.values()), {})
     metric = next((one for one in test if one != "loss"), next(iter(test), ""))
-    score = f"; {label(metric)} {digits(test[metric][0])} before, {digits(test[metric][1])} after" if metric else ""
-    found = f"Found: {old:,} parameters became {new:,}{', ' if times else ''}{', '.join(times)}{score}."
-    epochs = f" ({record.epochs} epochs)" if record.epochs else ""
-    sure = f"How: {HOW.get(record.how, record.how)}{epochs}"
+    found = say(
+        "Found: {old:,} parameters became {new:,}{times}{scores}.",
+        old=old,
+        new=new,
+        times="".join(say(", ") + one for one in times),
+        scores=say(
+            "; {score} {before} before, {after} after",
+            score=label(metric),
+            before=digits(test[metric][0]),
+            after=digits(test[metric][1]),
+        )
+        if metric
+        else "",
+    )
     if record.how == "cut":
-        moved = f"; outputs on random inputs moved by {record.changed or 0.0:.0%} of the largest one"
-        sure += moved + ("" if record.scores else ", and accuracy was not measured")
+        moved = say("; outputs on random inputs moved by {share:.0%} of the largest one", share=record.changed or 0.0)
+        moved += "" if record.scores else say(", and accuracy was not measured")
     else:
-        sure += f"; the cut itself changed outputs by {record.difference:.1e} of the largest one at most"
-    return [asked, found, f"{sure}."]
+        moved = say("; the cut itself changed outputs by {n:.1e} of the largest one at most", n=record.difference)
+    epochs = say(" ({n} epochs)", n=record.epochs) if record.epochs else ""
+    how = say("How: {how}{epochs}{moved}.", how=say(HOW.get(record.how, record.how)), epochs=epochs, moved=moved)
+    return [asked, found, how]
 
 
 def _whole(record: ShrinkRecord) -> list[Block]:
     rows = [
-        [said, f"{record.before[key]:,}", f"{record.after[key]:,}", _ratio(record.before[key], record.after[key])]
+        [say(said), f"{record.before[key]:,}", f"{record.after[key]:,}", _ratio(record.before[key], record.after[key])]
         for key, said in UNITS.items()
     ]
     rows += [
-        [f"milliseconds at batch {batch}", f"{slow:.4g}", f"{fast:.4g}", _ratio(slow, fast)]
+        [say("milliseconds at batch {n}", n=batch), f"{slow:.4g}", f"{fast:.4g}", _ratio(slow, fast)]
         for batch, (slow, fast) in record.latency.items()
     ]
-    note = "Times are medians of calls in turn on one thread of this machine."
-    blocks: list[Block] = [Table(("", "before", "after", "ratio"), rows, note=note if record.latency else "")]
+    note = say("Times are medians of calls in turn on one thread of this machine.")
+    head = ("", say("before"), say("after"), say("ratio"))
+    blocks: list[Block] = [Table(head, rows, note=note if record.latency else "")]
     if record.reached is not None:
-        blocks.append(Words([f"{record.asked} was asked for; {record.reached:.3g}x was measured."]))
+        reached = say("{size} was asked for; {times:.3g}x was measured.", size=record.asked, times=record.reached)
+        blocks.append(Words([reached]))
     return blocks
 
 
 def _scores(record: ShrinkRecord) -> list[Block]:
     rows = [
-        [part, label(name), digits(before), digits(after), digits(after - before, "+")]
+        [say(part), label(name), digits(before), digits(after), digits(after - before, "+")]
         for part, scores in record.scores.items()
         for name, (before, after) in scores.items()
     ]
-    return [Table(("rows", "score", "before", "after", "difference"), rows)] if rows else []
+    head = (say("rows"), say("score"), say("before"), say("after"), say("difference"))
+    return [Table(head, rows)] if rows else []
 
 
 def _layers(record: ShrinkRecord) -> list[Block]:
@@ -102,12 +128,13 @@ def _layers(record: ShrinkRecord) -> list[Block]:
     charts = []
     for key, said in MEASURES:
         marks = [
-            Mark(_name(layer), float(value), kind=kind, key=f"{when}: {value:,.4g}")
+            Mark(_name(layer), float(value), kind=kind, key=f"{say(when)}: {value:,.4g}")
             for layer in record.by_layer
             if layer in largest
             for (kind, when), value in zip(KEYS, layer[key], strict=True)
         ]
-        charts.append(Chart(dot_chart(marks, f"{said} of each layer", said, width=370), said, keys=KEYS))
+        title, keys = say("{measure} of each layer", measure=say(said)), [(kind, say(when)) for kind, when in KEYS]
+        charts.append(Chart(dot_chart(marks, title, say(said), width=370), say(said), keys=keys))
     rows = [
         [
             _name(layer),
@@ -117,17 +144,35 @@ def _layers(record: ShrinkRecord) -> list[Block]:
         ]
         for layer in record.by_layer
     ]
-    head = ("layer", "kind", "parameters", "after", "multiply-adds", "after", "ms at batch 64", "after")
-    some = f"The largest {LAYERS} of {len(record.by_layer)} layers." if len(record.by_layer) > LAYERS else ""
-    return [Charts(charts, some), Table(head, rows, "Each layer", first=14)]
+    after = say("after")
+    head = (
+        say("layer"),
+        say("kind"),
+        say("parameters"),
+        after,
+        say("multiply-adds"),
+        after,
+        say("ms at batch 64"),
+        after,
+    )
+    many = len(record.by_layer)
+    some = say("The largest {n} of {many} layers.", n=LAYERS, many=many) if many > LAYERS else ""
+    return [Charts(charts, some), Table(head, rows, say("Each layer"), first=14)]
 
 
 def _stayed(record: ShrinkRecord) -> list[Block]:
-    rows = [[reason, f"{count:,}"] for reason, count in record.stayed.items()]
-    blocks: list[Block] = [Table(("empty units that stayed, because", "units"), rows)] if rows else []
+    rows = [[say(reason), f"{count:,}"] for reason, count in record.stayed.items()]
+    blocks: list[Block] = [Table((say("empty units that stayed, because"), say("units")), rows)] if rows else []
     if record.left_out:
         blocks.append(
-            Words([f"Without {', '.join(record.left_out)}, which do not go with the penalty of the training."])
+            Words(
+                [
+                    say(
+                        "Without {names}, which do not go with the penalty of the training.",
+                        names=say(", ").join(record.left_out),
+                    )
+                ]
+            )
         )
     return blocks
 

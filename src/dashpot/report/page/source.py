@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dashpot.core.fields import codec
+from dashpot.core.language import say
 from dashpot.core.recipe import Recipe
 from dashpot.report.page.blocks import Copy, Picture
 
@@ -52,7 +53,7 @@ def recipe_copies(source: Source) -> list[Copy]:
             (
                 ("Python", python_text(recipe)),
                 ("TOML", codec.dumps(recipe)),
-                ("command line", command),
+                (say("command line"), command),
             )
         )
     ]
@@ -78,11 +79,11 @@ def next_commands(source: Source, command: str) -> Copy:
     from shlex import quote
 
     run, data = quote(source.run), quote(source.data) if source.data else ""
-    every = [("predict", f"dashpot predict {run} {data or 'DATA'} --out predictions.csv")]
-    every += [("go on, for longer", f"dashpot tune --resume {run} --budget 10min")] if command == "tune" else []
-    every += [("look at the weights", f"dashpot inspect {run}")]
-    every += [("robustness", f"dashpot robustness {run} {data}".rstrip())]
-    page = ("make this page again", f"dashpot report {run}")
+    every = [(say("predict"), f"dashpot predict {run} {data or 'DATA'} --out predictions.csv")]
+    every += [(say("go on, for longer"), f"dashpot tune --resume {run} --budget 10min")] if command == "tune" else []
+    every += [(say("look at the weights"), f"dashpot inspect {run}")]
+    every += [(say("robustness"), f"dashpot robustness {run} {data}".rstrip())]
+    page = (say("make this page again"), f"dashpot report {run}")
     return Copy((*every, page) if command in ("tune", "fit", "shrink") else (page,))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from dashpot.core.language import columns, say
 from dashpot.report.tune.axes import log_scaled, log_ticks, number_text
 
 WIDTH, HEIGHT = 760, 360
@@ -127,8 +128,10 @@ def axes(x: Scale, y: Scale, x_name: str, y_name: str, *, x_ticks: int = 8, y_ti
     for value in x.ticks(x_ticks):
         parts += [text(x(value), y.start + 18, number_text(value), "tick", "middle")]
     parts += [line(x.start, y.start, x.end, y.start, "axis")]
-    parts += [text((x.start + x.end) / 2, y.start + 38, x_name + (", log scale" if x.log else ""), "name", "middle")]
-    parts += [text(4, y.end - 12, y_name + (", log scale" if y.log else ""), "name")]
+    parts += [
+        text((x.start + x.end) / 2, y.start + 38, x_name + (say(", log scale") if x.log else ""), "name", "middle")
+    ]
+    parts += [text(4, y.end - 12, y_name + (say(", log scale") if y.log else ""), "name")]
     return joined(parts)
 
 
@@ -147,15 +150,21 @@ def joined(parts: Iterable[Markup]) -> Markup:
 
 
 def fitted(words: str, letters: int) -> str:
-    """At most so many letters, the middle left out.
+    """At most so many letters, the middle left out; an ideograph is as wide as two.
 
-    >>> fitted("a long name of a column", 11)
-    'a lon…olumn'
+    >>> fitted("a long name of a column", 11), fitted("很长很长的列的名字", 11)
+    ('a lon…olumn', '很长…名字')
     """
-    if len(words) <= letters:
+    if columns(words) <= letters:
         return words
     half = (letters - 1) // 2
-    return f"{words[: letters - 1 - half]}…{words[len(words) - half :]}"
+    return f"{_start(words, letters - 1 - half)}…{_start(words[::-1], half)[::-1]}"
+
+
+def _start(words: str, letters: int) -> str:
+    while columns(words) > letters:
+        words = words[:-1]
+    return words
 
 
 def _key(key: str) -> Markup:

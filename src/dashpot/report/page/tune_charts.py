@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dashpot.core.language import mark, say
 from dashpot.report.page.blocks import Block, Chart, Charts, Table
+from dashpot.report.page.common import label
 from dashpot.report.page.dots import Mark, bar_chart, dot_chart
 from dashpot.report.page.points import Point, point_chart
 from dashpot.report.tune.axes import score_limits
 from dashpot.report.tune.record import TuneRecord
 from dashpot.report.tune.stats import (
+    NONE,
+    PAIRS,
     RankedTrial,
     contributions,
     decimals,
@@ -17,7 +21,6 @@ from dashpot.report.tune.stats import (
     interactions,
     judge,
     percent,
-    pretty,
     setting,
     shown_interval,
     sureness,
@@ -28,12 +31,12 @@ from dashpot.report.tune.trial_record import finite
 PANELS, MARKS = 12, 600
 """Settings that are drawn, and marks of each: the best ones; the table has all."""
 KEYS = (
-    ("chosen", "chosen"),
-    ("baseline", "baseline"),
-    ("best", "best"),
-    ("default", "default"),
-    ("finished", "finished"),
-    ("pruned", "pruned or failed"),
+    ("chosen", mark("chosen")),
+    ("baseline", mark("baseline")),
+    ("best", mark("best")),
+    ("default", mark("default")),
+    ("finished", mark("finished")),
+    ("pruned", mark("pruned or failed")),
 )
 
 
@@ -44,7 +47,7 @@ def kind_of(candidate: RankedTrial) -> str:
 
 def keys_of(candidates: Sequence[RankedTrial]) -> list[tuple[str, str]]:
     kinds = {kind_of(c) for c in candidates}
-    return [(kind, words) for kind, words in KEYS if kind in kinds]
+    return [(kind, say(words)) for kind, words in KEYS if kind in kinds]
 
 
 def contributions_blocks(record: TuneRecord) -> list[Block]:
@@ -58,27 +61,28 @@ def contributions_blocks(record: TuneRecord) -> list[Block]:
     marks += [Mark(name, gain.mean, gain.low, gain.high, "c") for name, gain in pairs]
     if not marks:
         return []
-    proper = pretty(record.proper)
+    proper = label(record.proper)
     keys = [
-        ("a", "left out of the chosen recipe"),
-        ("b", "alone, added to the baseline"),
-        ("c", "pair, beyond the sum"),
+        ("a", say("left out of the chosen recipe")),
+        ("b", say("alone, added to the baseline")),
+        ("c", say("pair, beyond the sum")),
     ]
-    svg = dot_chart(marks, "What each technique contributed", f"{proper} saved: right of zero it helps")
+    axis = say("{score} saved: right of zero it helps", score=proper)
+    svg = dot_chart(marks, say("What each technique contributed"), axis)
     chart = Chart(
         svg,
-        f"{proper} saved by each technique",
-        f"Lines: 95 % intervals; {sureness(record)}.",
+        say("{score} saved by each technique", score=proper),
+        say("Lines: 95 % intervals; {sure}.", sure=sureness(record)),
         [(k, w) for k, w in keys if any(m.kind == k for m in marks)],
     )
     digits = decimals(gain.mean for row in rows for gain in (row.left_out, row.alone) if gain)
     cells = [
-        [row.technique, shown_interval(row.left_out, digits), shown_interval(row.alone, digits), row.verdict]
+        [row.technique, shown_interval(row.left_out, digits), shown_interval(row.alone, digits), say(row.verdict)]
         for row in rows
     ]
-    words = {"helps": "more than their sum", "hurts": "less than their sum", "unclear": "no clear effect"}
-    cells += [[name, shown_interval(gain, digits), "", words.get(judge(gain), "no interval")] for name, gain in pairs]
-    return [chart, Table(("technique", "gain in the chosen recipe", "gain alone", "in words"), cells)]
+    cells += [[name, shown_interval(gain, digits), "", say(PAIRS.get(judge(gain), NONE))] for name, gain in pairs]
+    head = (say("technique"), say("gain in the chosen recipe"), say("gain alone"), say("in words"))
+    return [chart, Table(head, cells)]
 
 
 def settings_blocks(record: TuneRecord, candidates: Sequence[RankedTrial]) -> list[Block]:
@@ -97,29 +101,36 @@ def settings_blocks(record: TuneRecord, candidates: Sequence[RankedTrial]) -> li
     for name in names[:PANELS]:
         own = [(c, s) for c, s in kept if c.params.get(name) is not None]
         points = [Point(_place(c.params[name]), s, kind_of(c), str(c.number)) for c, s in reversed(own)]
-        share = f"{percent(shares[name])} of the variance" if name in shares else ""
+        share = say("{share} of the variance", share=percent(shares[name])) if name in shares else ""
         log = True if "(log)" in record.space.get(name, "") else None
         charts += [
             Chart(
-                point_chart(points, f"Score against {name}", name, pretty(record.proper), limits=limits, log_x=log),
+                point_chart(
+                    points,
+                    say("Score against {name}", name=name),
+                    name,
+                    label(record.proper),
+                    limits=limits,
+                    log_x=log,
+                ),
                 name,
                 share,
             )
         ]
     if not charts:
         return []
-    more = f" {len(names) - PANELS} settings of less importance are left out." if len(names) > PANELS else ""
-    blocks: list[Block] = [
-        Charts(
-            charts, f"Up: {pretty(record.proper)}, less is better. Candidates without the technique are left out.{more}"
-        )
-    ]
+    note = say(
+        "Up: {score}, less is better. Candidates without the technique are left out.", score=label(record.proper)
+    )
+    if len(names) > PANELS:
+        note += say(" {n} settings of less importance are left out.", n=len(names) - PANELS)
+    blocks: list[Block] = [Charts(charts, note)]
     if shares:
         bars = [(name, share, percent(share)) for name, share in list(shares.items())[:15]]
         blocks += [
             Chart(
-                bar_chart(bars, "Importance of each setting", "share of the variance of the score"),
-                "What the score depended on over the search",
+                bar_chart(bars, say("Importance of each setting"), say("share of the variance of the score")),
+                say("What the score depended on over the search"),
                 unexplained(record).strip(),
             )
         ]
@@ -139,18 +150,19 @@ def gap_blocks(record: TuneRecord, candidates: Sequence[RankedTrial]) -> list[Bl
         return []
     limits = score_limits([s for *_, s in pairs], [s for c, _, s in pairs if c.roles or c.finalist])
     points = [Point(train, score, kind_of(c), str(c.number)) for c, train, score in reversed(pairs)]
-    name = pretty(record.proper)
+    name = label(record.proper)
     svg = point_chart(
         points,
-        "Training against held-out score",
-        f"{name} on training rows",
-        f"{name} on held-out rows",
+        say("Training against held-out score"),
+        say("{score} on training rows", score=name),
+        say("{score} on held-out rows", score=name),
         limits=limits,
         equal=True,
         width=760,
         height=420,
     )
-    note = (
+    note = say(
         "Less is better. The line: equal scores; the higher a mark stands above it, the more it has learned by heart."
     )
-    return [Chart(svg, f"{name} on training and on held-out rows", note, keys_of([c for c, *_ in pairs]))]
+    title = say("{score} on training and on held-out rows", score=name)
+    return [Chart(svg, title, note, keys_of([c for c, *_ in pairs]))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,23 @@ from typing import Any
 from markupsafe import Markup
 
 from dashpot.core.files import write_atomic
+from dashpot.core.language import say, speaking, spoken
 from dashpot.report.page.blocks import Page
 
 FILE = "report.html"
+LANGUAGES = {"en": "en", "zh": "zh-CN"}
+"""As a page names them."""
+SCRIPT = re.compile(r'say\("([^"]*)"')
+"""What the script says."""
 
 
 def render(page: Page) -> str:
     """The page as HTML. Everything in it is escaped but the drawings, whose words are."""
     sections = [section for section in page.sections if section.blocks]
-    return str(
-        _template().render(page=page, sections=sections, css=_own("page.css"), js=_own("page.js"), tips=_tips(page))
-    )
+    own = {"css": _own("page.css"), "js": _own("page.js"), "tips": _tips(page), "say": say}
+    with speaking(page.language):
+        words, language = _words(), LANGUAGES[page.language]
+        return str(_template().render(page=page, sections=sections, words=words, language=language, **own))
 
 
 def write_page(page: Page, path: str | Path) -> Path:
@@ -39,6 +46,11 @@ def _tips(page: Page) -> Markup:
     """JSON that cannot end the element it stands in."""
     text = json.dumps({key: list(lines) for key, lines in page.tips.items()}, ensure_ascii=False)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _words() -> dict[str, str]:
+    """What the page's script says, where that is not English."""
+    return {} if spoken() == "en" else {text: say(text) for text in SCRIPT.findall(str(_own("page.js")))}
 
 
 def _own(name: str) -> Markup:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dashpot.core.digits import digits
+from dashpot.core.language import say
 from dashpot.evaluation.statistics import Interval
 from dashpot.report.robustness.record import RobustnessRecord
 from dashpot.report.style import METRICS
@@ -22,16 +23,18 @@ def robustness_lines(record: RobustnessRecord | Mapping[str, Any]) -> list[str]:
         return []
     record = RobustnessRecord.of(record)
     model, clean = next(iter(record.clean.items()))
-    name = METRICS.get(record.metric, record.metric)
     found = {one: record.kept_interval(model, one) for one in record.units}
-    parts = [f"{one} {_interval(interval)}" for one, interval in found.items()]
-    spread = f", 95 % intervals over {record.draws} draws" if any(i.low is not None for i in found.values()) else ""
-    late = f"; no time for {', '.join(record.left_out)}" if record.left_out else ""
-    return [
-        f"Robustness: {name} {digits(clean)} on {record.rows:,} test rows; as inputs get worse, mean over five"
-        f" strengths{spread}:",
-        f"  {', '.join(parts)}{late}",
-    ]
+    parts = [f"{say(one)} {_interval(interval)}" for one, interval in found.items()]
+    drawn = any(interval.low is not None for interval in found.values())
+    late = say("; no time for {names}", names=say(", ").join(map(say, record.left_out))) if record.left_out else ""
+    first = say(
+        "Robustness: {score} {value} on {n:,} test rows; as inputs get worse, mean over five strengths{spread}:",
+        score=say(METRICS.get(record.metric, record.metric)),
+        value=digits(clean),
+        n=record.rows,
+        spread=say(", 95 % intervals over {n} draws", n=record.draws) if drawn else "",
+    )
+    return [first, f"  {say(', ').join(parts)}{late}"]
 
 
 def _interval(interval: Interval) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dashpot.core.digits import digits
+from dashpot.core.language import columns, filled, say
 from dashpot.report.robustness.record import RobustnessRecord
 from dashpot.report.style import METRICS
 
@@ -17,23 +18,25 @@ def robustness_text(record: RobustnessRecord | Mapping[str, Any]) -> str:
         record: or the content of its robustness.json.
     """
     record = RobustnessRecord.of(record)
-    head = ("", "model", "clean", *map(str, range(1, 6)), "mean", "change")
+    head = ("", say("model"), say("clean"), *map(str, range(1, 6)), say("mean"), say("change"))
     rows = []
     for corruption in record.units:
         for number, model in enumerate(record.clean):
             clean, mean = record.clean[model], record.kept(model, corruption)
             scores = [digits(cell.mean) for cell in record.curve(model, corruption)]
             change = digits(mean - clean, "+")
-            rows.append(("" if number else corruption, model, digits(clean), *scores, digits(mean), change))
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+            rows.append(("" if number else say(corruption), model, digits(clean), *scores, digits(mean), change))
+    widths = [max(map(columns, column)) for column in zip(head, *rows, strict=True)]
     lines = [
         "  ".join(
-            cell.ljust(width) if k < 2 else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+            filled(cell, width if k < 2 else -width) for k, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in (head, *rows)
     ]
-    name = METRICS.get(record.metric, record.metric)
-    drawn = f", mean of {record.draws} draws" if record.draws > 1 else ""
-    title = f"{name} on {record.rows:,} rows as inputs get worse, in five strengths{drawn}"
+    title = say(
+        "{score} on {n:,} rows as inputs get worse, in five strengths{drawn}",
+        score=say(METRICS.get(record.metric, record.metric)),
+        n=record.rows,
+        drawn=say(", mean of {n} draws", n=record.draws) if record.draws > 1 else "",
+    )
     return "\n".join([title, *lines])

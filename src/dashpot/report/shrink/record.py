@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from dashpot.core.language import mark
 from dashpot.core.records import Record
 
-UNITS = {"parameters": "parameters", "macs": "multiply-adds", "bytes": "bytes"}
+UNITS = {"parameters": mark("parameters"), "macs": mark("multiply-adds"), "bytes": mark("bytes")}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dashpot.core.language import columns
 from dashpot.report.style import wrap
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Clipped:
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         from rich.measure import Measurement
 
-        return Measurement(min(24, len(self.text)), len(self.text))
+        return Measurement(min(24, columns(self.text)), columns(self.text))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield plain(wrap(self.text, max(options.max_width, 4), 2))

@@ -9,12 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dashpot.core.language import mark, say
 from dashpot.evaluation.statistics import Interval, corrected_interval
 from dashpot.report.style import METRICS
 from dashpot.report.tune.record import EffectRecord, Report, TuneRecord, as_record
 from dashpot.report.tune.trial_record import TrialRecord, finite, whole
 
 NAMES = METRICS
+NONE, NOTHING = mark("no interval"), mark("no technique")
+LEFT_OUT = {"helps": mark("helps"), "hurts": mark("hurts")}
+ALONE = {"helps": mark("helps alone"), "hurts": mark("hurts alone"), "unclear": mark("no clear effect alone")}
+PAIRS = {"helps": mark("more than their sum"), "hurts": mark("less than their sum"), "unclear": mark("no clear effect")}
+"""What the intervals of techniques and of their pairs say."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +65,10 @@ class Contribution:
         """What the intervals say, in plain words: the one of leaving it out first."""
         left, alone = judge(self.left_out), judge(self.alone)
         if self.left_out is None:
-            words = {"helps": "helps alone", "hurts": "hurts alone", "unclear": "no clear effect alone"}
-            return words.get(alone, "not measured" if self.alone is None else "no interval")
+            return ALONE.get(alone, mark("not measured") if self.alone is None else NONE)
         if left == "unclear":
-            return "helps only alone" if alone == "helps" else "no clear effect"
-        return {"helps": "helps", "hurts": "hurts"}.get(left, "no interval")
+            return mark("helps only alone") if alone == "helps" else mark("no clear effect")
+        return LEFT_OUT.get(left, NONE)
 
 
 def judge(interval: Interval | None) -> str:
@@ -93,8 +98,18 @@ def setting(value: Any) -> str:
     ('on', 'off', 'none', 'rows')
     """
     if isinstance(value, bool):
-        return "on" if value else "off"
-    return "none" if value is None else str(value)
+        return say("on") if value else say("off")
+    return say("none") if value is None else str(value)
+
+
+def named(candidate: RankedTrial) -> str:
+    """Its label, in the language that is spoken: ``#17 chosen, best``."""
+    return f"#{candidate.number} {say(', ').join(say(role) for role in candidate.roles)}".strip()
+
+
+def recipe_text(recipe: str) -> str:
+    """A recipe, or that there is none, in the language that is spoken."""
+    return say(NOTHING) if recipe in ("", NOTHING) else recipe
 
 
 def ranked(record: Report) -> list[RankedTrial]:
@@ -234,13 +249,19 @@ def sureness(record: Report) -> str:
     final model's; as the end of a sentence.
     """
     of = as_record(record).race.get("explained")
-    usual = "of twenty such intervals about one misses the truth"
+    usual = say("of twenty such intervals about one misses the truth")
     if not isinstance(of, Mapping) or not whole(of.get("epochs")):
         return usual
     size, rows = of.get("size"), whole(of.get("rows"))
-    pixels = f" on images of {size[0]} x {size[1]} pixels" if isinstance(size, Sequence) and len(size) == 2 else ""
-    over = f"over {rows:,} held-out rows of one training each, they say nothing of other seeds" if rows else usual
-    return f"{over}; of trainings of {whole(of['epochs'])} epochs{pixels}, not of the final network's"
+    tall, wide = size if isinstance(size, Sequence) and len(size) == 2 else (0, 0)
+    return say(
+        "{usual}; of trainings of {epochs} epochs{pixels}, not of the final network's",
+        usual=say("over {n:,} held-out rows of one training each, they say nothing of other seeds", n=rows)
+        if rows
+        else usual,
+        epochs=whole(of["epochs"]),
+        pixels=say(" on images of {tall} x {wide} pixels", tall=tall, wide=wide) if wide else "",
+    )
 
 
 def unexplained(record: Report) -> str:
@@ -248,7 +269,7 @@ def unexplained(record: Report) -> str:
     where it is small.
     """
     rest = 1 - sum(share for _, share in importances(record))
-    return f" {percent(rest)} of its variance no setting explains." if rest >= 0.01 else ""
+    return say(" {share} of its variance no setting explains.", share=percent(rest)) if rest >= 0.01 else ""
 
 
 def percent(share: float) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from dashpot.core.language import mark, say, told
+from dashpot.report.told import TOLD
 from dashpot.report.tune.cells import Clipped, Gain, new_table, number_column, plain
 from dashpot.report.tune.record import Report, TuneRecord, as_record
 from dashpot.report.tune.stats import (
+    PAIRS,
     RankedTrial,
     by_role,
     contributions,
@@ -16,6 +19,7 @@ from dashpot.report.tune.stats import (
     importances,
     interactions,
     judge,
+    named,
     percent,
     pretty,
     ranked,
@@ -55,16 +59,15 @@ def summary_table(record: Report) -> Table:
     ]
     rows = rows or [(name, {}) for name in ("chosen", "baseline") if by_role(candidates, name)]
     table = new_table(
-        f"{_title(record)}; scores on the test rows", "±: one standard error over the folds of the training rows"
+        say("{of}; scores on the test rows", of=_title(record)),
+        say("±: one standard error over the folds of the training rows"),
     )
-    labels = [
-        name + (f", {record.final}" if i == 0 and name == "chosen" and record.final else "")
-        for i, (name, _) in enumerate(rows)
-    ]
+    final = say(", {what}", what=told(record.final, TOLD)) if record.final else ""
+    labels = [say(name) + (final if i == 0 and name == "chosen" else "") for i, (name, _) in enumerate(rows)]
     table.add_column("", min_width=min(28, max(map(len, labels), default=0)), overflow="fold")
     for name in names:
-        number_column(table, pretty(name))
-    number_column(table, f"{pretty(record.proper)} over folds")
+        number_column(table, say(pretty(name)))
+    number_column(table, say("{score} over folds", score=say(pretty(record.proper))))
     own = names[0] if names else ""
     values = [value for _, scores in rows if (value := finite(scores.get(own))) is not None]
     better = min if own in LOWER or (own == record.metric and record.better == "lower") else max
@@ -89,9 +92,9 @@ def summary_table(record: Report) -> Table:
 def _epochs(candidate: RankedTrial) -> str:
     """``120``, ``48 of 120`` where an earlier evaluation was the best one and is kept, or ``13 pruned``."""
     if candidate.state != "complete":
-        return f"{candidate.epochs:,} {candidate.state}"
+        return f"{candidate.epochs:,} {say(candidate.state)}"
     return (
-        f"{candidate.best_epoch:,} of {candidate.epochs:,}"
+        say("{n:,} of {many:,}", n=candidate.best_epoch, many=candidate.epochs)
         if 0 < candidate.best_epoch < candidate.epochs
         else f"{candidate.epochs:,}"
     )
@@ -110,20 +113,21 @@ def candidates_table(record: Report, top: int = 10) -> Table:
     """
     record = as_record(record)
     candidates = ranked(record)
-    digits, proper = digits_of(candidates), pretty(record.proper)
+    digits, proper = digits_of(candidates), say(pretty(record.proper))
     counts = [
-        f"{sum(c.state == state for c in candidates)} {word}"
+        say("{n} {state}", n=sum(c.state == state for c in candidates), state=say(word))
         for state, word in _STATES
         if any(c.state == state for c in candidates)
     ]
     table = new_table(
-        f"Candidates: {', '.join(counts) or 'none'}",
-        f"{proper} over folds: less is better; gap: {proper} on held-out minus training rows",
+        say("Candidates: {counts}", counts=say(", ").join(counts) or say("none")),
+        say("{score} over folds: less is better; gap: {score} on held-out minus training rows", score=proper),
     )
     table.add_column("", no_wrap=True, justify="right")
-    table.add_column(plain("candidate"), max_width=16)
-    table.add_column(plain("techniques"))
-    for name in (f"{proper} over folds", pretty(record.metric), "gap", "epochs", "sec"):
+    table.add_column(plain(say("candidate")), max_width=16)
+    table.add_column(plain(say("techniques")))
+    over, metric_name = say("{score} over folds", score=proper), say(pretty(record.metric))
+    for name in (over, metric_name, say("gap"), say("epochs"), say("sec")):
         number_column(table, name)
     metric = decimals(candidate.metric_score for candidate in candidates)
     listed = [(i, c) for i, c in enumerate(candidates, 1) if i <= top or c.roles]
@@ -131,9 +135,9 @@ def candidates_table(record: Report, top: int = 10) -> Table:
         gap = c.score - c.train_score if c.score is not None and c.train_score is not None else None
         table.add_row(
             plain(str(i) if c.score is not None else ""),
-            plain(c.label),
-            Clipped(c.techniques),
-            plain(_score(c, digits) or c.state),
+            plain(named(c)),
+            Clipped(say(c.techniques)),
+            plain(_score(c, digits) or say(c.state)),
             plain(shown(c.metric_score, metric)),
             plain(shown(gap, digits, "+")),
             plain(_epochs(c)),
@@ -154,24 +158,26 @@ def contributions_table(record: Report) -> Table:
     record = as_record(record)
     rows, pairs = contributions(record), interactions(record)
     digits = decimals(interval.mean for row in rows for interval in (row.left_out, row.alone) if interval)
-    proper = pretty(record.proper)
-    note = f"gain: so much less {proper} thanks to the technique, with its 95 % interval; {sureness(record)}"
-    table = new_table("Contributions" if rows else "Contributions: none were measured", note if rows else "")
+    note = say(
+        "gain: so much less {score} thanks to the technique, with its 95 % interval; {sure}",
+        score=say(pretty(record.proper)),
+        sure=sureness(record),
+    )
+    table = new_table(say("Contributions" if rows else "Contributions: none were measured"), note if rows else "")
     table.add_column("", min_width=10, overflow="fold")
-    for name in ("gain in the chosen recipe", "gain alone"):
+    for name in (say("gain in the chosen recipe"), say("gain alone")):
         table.add_column(plain(name), justify="right")
-    table.add_column(plain("in words"))
+    table.add_column(plain(say("in words")))
     styles = {"helps": "green", "hurts": "red"}
     for i, row in enumerate(rows):
         style = styles.get(judge(row.left_out if row.left_out is not None else row.alone), "")
         gains = [Gain(shown_interval(gain, digits)) for gain in (row.left_out, row.alone)]
         table.add_row(
-            plain(row.technique), *gains, plain(row.verdict, style), end_section=i + 1 == len(rows) and bool(pairs)
+            plain(row.technique), *gains, plain(say(row.verdict), style), end_section=i + 1 == len(rows) and bool(pairs)
         )
-    words = {"helps": "more than their sum", "hurts": "less than their sum", "unclear": "no clear effect"}
     for name, interval in pairs:
         table.add_row(
-            plain(name), Gain(shown_interval(interval, digits)), plain(""), plain(words.get(judge(interval), ""))
+            plain(name), Gain(shown_interval(interval, digits)), plain(""), plain(say(PAIRS.get(judge(interval), "")))
         )
     return table
 
@@ -199,12 +205,20 @@ def print_report(record: Report, console: Console) -> None:
     shares = [f"{name} {percent(share)}" for name, share in importances(record)[:6]]
     _lines(
         console,
-        [f"What the score depended on over the search: {', '.join(shares)}.{unexplained(record)}"] if shares else [],
+        [
+            say(
+                "What the score depended on over the search: {shares}.{rest}",
+                shares=say(", ").join(shares),
+                rest=unexplained(record),
+            )
+        ]
+        if shares
+        else [],
     )
     _lines(console, closing(record))
 
 
-_STATES = (("complete", "complete"), ("pruned", "pruned"), ("failed", "failed"))
+_STATES = (("complete", mark("complete")), ("pruned", mark("pruned")), ("failed", mark("failed")))
 
 
 def _lines(console: Console, lines: Iterable[str]) -> None:
@@ -224,11 +238,12 @@ def _test_scores(record: TuneRecord) -> list[str]:
 
 def _title(record: TuneRecord) -> str:
     sizes = [
-        (record.train_rows, "training rows"),
-        (record.test_rows, "test rows"),
-        (record.features, "features"),
+        (record.train_rows, mark("{n:,} training rows")),
+        (record.test_rows, mark("{n:,} test rows")),
+        (record.features, mark("{n:,} features")),
     ]
-    return f"{record.dataset}: " + ", ".join(f"{size:,} {word}" for size, word in sizes if finite(size) is not None)
+    counts = say(", ").join(say(words, n=size) for size, words in sizes if finite(size) is not None)
+    return say("{group}: {name}", group=record.dataset, name=counts)
 
 
 def _score(candidate: RankedTrial | None, digits: int) -> str:
@@ -236,7 +251,11 @@ def _score(candidate: RankedTrial | None, digits: int) -> str:
     if candidate is None or candidate.score is None:
         return ""
     spread = (
-        f" ± {shown(candidate.se, digits)}" if candidate.se is not None else ", 1 fold" if candidate.folds == 1 else ""
+        f" ± {shown(candidate.se, digits)}"
+        if candidate.se is not None
+        else say(", 1 fold")
+        if candidate.folds == 1
+        else ""
     )
     return shown(candidate.score, digits) + spread
 
