@@ -15,6 +15,7 @@ from sphinx.application import Sphinx
 
 import dashpot
 from dashpot.core.fields.codec import registry
+from dashpot.core.language import say, speaking, spoken
 from dashpot.core.rules import sentence
 from dashpot.report.cards import facts_of
 
@@ -111,9 +112,14 @@ def rows(head: list[str], body: list[list[str]], widths: str) -> list[str]:
     return [*out, ""]
 
 
+def summary(cls: type[dashpot.Technique]) -> str:
+    """What a technique does, as a sentence in the language that is spoken."""
+    return f"{sentence(cls.summary)}." if spoken() == "en" else f"{say(cls.summary)}。"
+
+
 def card_page(name: str, cls: type[dashpot.Technique]) -> str:
     """A technique's page: summary, docstring, fields, rules, and what it was measured to earn."""
-    out = [*heading(cls.__name__), f"{sentence(cls.summary)}.", "", f"``{name}`` on the command line.", ""]
+    out = [*heading(cls.__name__), summary(cls), "", f"``{name}`` on the command line.", ""]
     own = [n for n, v in vars(cls).items() if isinstance(v, classmethod) and not n.startswith("_") and v.__doc__]
     out += [f".. autoclass:: {public(cls)}"]
     out += [f"   :members: {', '.join(own)}"] if own else []
@@ -177,7 +183,7 @@ def techniques_index(found: dict[str, type[dashpot.Technique]]) -> str:
     unknown = set(by_family) - set(FAMILIES)
     assert not unknown, f"pages.FAMILIES lacks {unknown}"
     for key, title in FAMILIES.items():
-        lines = [[f":doc:`{found[n].__name__} <{n}>`", f"{sentence(found[n].summary)}."] for n in by_family[key]]
+        lines = [[f":doc:`{found[n].__name__} <{n}>`", summary(found[n])] for n in by_family[key]]
         out += [*heading(title, "-"), *rows(["technique", "what it does"], lines, "30 70")]
     names = [n for key in FAMILIES for n in by_family[key]]
     return "\n".join([*out, ".. toctree::", "   :hidden:", "", *(f"   {n}" for n in names), ""])
@@ -229,12 +235,14 @@ def api_pages(folder: Path, known: set[str]) -> None:
 def generate(app: Sphinx) -> None:
     found = classes()
     folder = Path(app.srcdir) / "techniques"
-    for name, cls in found.items():
-        write(folder / f"{name}.rst", card_page(name, cls))
-    for path in folder.glob("*.rst"):
-        if path.stem not in found and path.stem != "index":
-            path.unlink()
-    write(folder / "index.rst", techniques_index(found))
+    # The Chinese build has the cards' first lines in Chinese, as the commands do.
+    with speaking("zh" if (app.config.language or "").startswith("zh") else "en"):
+        for name, cls in found.items():
+            write(folder / f"{name}.rst", card_page(name, cls))
+        for path in folder.glob("*.rst"):
+            if path.stem not in found and path.stem != "index":
+                path.unlink()
+        write(folder / "index.rst", techniques_index(found))
     api_pages(Path(app.srcdir) / "api", {cls.__name__ for cls in found.values()})
 
 

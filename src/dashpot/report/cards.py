@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dashpot.core.fields.domains import Domain, FieldSpec, Range
+from dashpot.core.language import say
 from dashpot.core.rules import sentence
 from dashpot.core.technique import Technique
 
@@ -26,7 +27,7 @@ def card(cls: type[Technique], width: int = 100) -> str:
         l1 (version 2): soft-thresholds weights to exact zeros
     """
     lines = [
-        f"{cls.kind()} (version {cls.version}): {cls.summary}",
+        f"{cls.kind()} (version {cls.version}): {say(cls.summary)}",
         "",
         *_prose(inspect.cleandoc(cls.__doc__ or ""), width),
         "",
@@ -59,7 +60,7 @@ def card(cls: type[Technique], width: int = 100) -> str:
 def listing(classes: Mapping[str, type[Technique]]) -> str:
     """One line for each technique."""
     width = max(map(len, classes), default=0)
-    return "\n".join(f"{name:<{width}}  {cls.summary}" for name, cls in classes.items())
+    return "\n".join(f"{name:<{width}}  {say(cls.summary)}" for name, cls in classes.items())
 
 
 def _field(spec: FieldSpec) -> str:
