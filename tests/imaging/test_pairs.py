@@ -53,6 +53,24 @@ def test_blends_are_those_of_lerp(shape: tuple[int, ...]) -> None:
     assert pairs.blended(x.clone().requires_grad_(), order, share) is None
 
 
+@pytest.mark.parametrize("shape", [SMALL, (6, 11)], ids=str)
+def test_rows_with_gaps_between_them_mix_as_they_would_without(shape: tuple[int, ...]) -> None:
+    """As of a slice with a step: what came first must not have been written over when it is another's partner."""
+    x = torch.randn(2 * shape[0], *shape[1:], generator=torch.Generator().manual_seed(0))[::2]
+    kept, order, share = x.clone(), torch.arange(len(x)).roll(1), torch.full((len(x),), 0.5)
+    found = pairs.blended(x, order, share)
+    assert found is not None
+    assert torch.allclose(found, (kept + kept[order]) / 2, atol=1e-6)
+    assert torch.equal(x, kept)
+    if x.ndim == 4:
+        boxes = torch.tensor([[1, 4, 2, 5]]).expand(len(x), 4)
+        found = pairs.pasted(x, order, boxes)
+        assert found is not None
+        wanted = kept.clone()
+        wanted[:, :, 1:4, 2:5] = kept[order][:, :, 1:4, 2:5]
+        assert torch.equal(found, wanted)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("border", ["reflect", "zero"])

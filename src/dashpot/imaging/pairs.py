@@ -20,7 +20,7 @@ def pasted(x: Tensor, place: Tensor, boxes: Tensor) -> Tensor | None:
         place: of each image's partner, int64 [n].
         boxes: top, bottom, left and right, the second and last excluded, within the image, int64 [n, 4] on the CPU.
     """
-    return kernels.run("pairs", "pasted", x, False, False, place, boxes)
+    return kernels.run("pairs", "pasted", _whole(x), False, False, place, boxes)
 
 
 def boxes(share: Tensor, centres: Tensor, height: int, width: int) -> tuple[Tensor, Tensor] | None:
@@ -62,6 +62,14 @@ def blended(x: Tensor, place: Tensor, share: Tensor) -> Tensor | None:
     if x.dtype != torch.float32 or x.ndim < 2:
         return None
     if x.ndim == 4:
-        return kernels.run("pairs", "blended", x, False, False, place, share)
-    found = kernels.run("pairs", "blended", x.reshape(len(x), 1, 1, x[:1].numel()), False, False, place, share)
+        return kernels.run("pairs", "blended", _whole(x), False, False, place, share)
+    rows = x.contiguous().view(len(x), 1, 1, x[:1].numel())
+    found = kernels.run("pairs", "blended", rows, False, False, place, share)
     return None if found is None else found.view(x.shape)
+
+
+def _whole(x: Tensor) -> Tensor:
+    """Images without gaps between them: of others a kernel would write over its copy, from which it still reads
+    partners.
+    """
+    return x if kernels.is_channels_last(x) else x.contiguous()

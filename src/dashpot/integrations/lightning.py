@@ -23,7 +23,7 @@ from dashpot.core.fields.text import write
 from dashpot.core.recipe import Recipe
 from dashpot.core.running.session import Session
 from dashpot.integrations.held import Entry, Held, demand_module, demand_optimizer, refuse_closures, scores
-from dashpot.integrations.lightning_says import lengths, no_closure, plain, validations
+from dashpot.integrations.lightning_says import around, common, lengths, no_closure, plain, validations
 
 KEY = "dashpot"
 """Where a Lightning checkpoint keeps the weights that train and the session's state."""
@@ -33,7 +33,8 @@ class Regularize(pl.Callback):
     """Train a ``LightningModule`` with a recipe: ``Trainer(callbacks=[Regularize(recipe)])``.
 
     Validation, testing and checkpoints see averaged weights where the recipe keeps any; ``ckpt_path=`` resumes; early
-    stopping reads what the module logs (an epoch is one validation). After ``fit`` the module has the final weights.
+    stopping reads what the module logs (an epoch is one validation), with ``strategy="ddp"`` the mean over the ranks.
+    After ``fit`` the module has the final weights.
     What acts on batches or losses needs :func:`training_loss` in ``training_step``.
 
     Args:
@@ -46,7 +47,8 @@ class Regularize(pl.Callback):
 
     Raises:
         ConflictError: at the start of ``fit``: what the trainer cannot do, such as SAM with accumulation, with a
-            gradient scaler or with manual optimization; or a module that has a session already.
+            gradient scaler or with manual optimization; a strategy that shards the module; ranks with other recipes
+            than each other; or a module that has a session already.
         ConfigError: a module that is not there; a checkpoint of another recipe, or of none.
 
     Example:
@@ -91,6 +93,7 @@ class Regularize(pl.Callback):
         if sum(isinstance(one, Regularize) for one in trainer.callbacks) > 1:
             raise ConfigError("callbacks", "with one Regularize", "several", "Join the recipes with |.")
         refuse_closures(self.recipe, no_closure(trainer, pl_module))
+        whole = around(trainer, self.recipe)
         optimizer = demand_optimizer(trainer.optimizers, self.optimizer)
         steps, per_epoch = lengths(trainer)
         session = self.recipe.attach(
@@ -102,6 +105,8 @@ class Regularize(pl.Callback):
             steps_per_epoch=per_epoch,
             **self.attach,
         )
+        if whole is not None:
+            session.view.parallel = whole
         self.held = Held(session)
         self._saves = _Saves(self)
         pl_module.on_save_checkpoint = self._saves.around(pl_module)
@@ -173,11 +178,7 @@ class Regularize(pl.Callback):
 
     def _judge(self, trainer: pl.Trainer) -> None:
         """An epoch of the session: one validation, by the mean over the ranks."""
-        found = scores(trainer.callback_metrics)
-        if trainer.world_size > 1:
-            reduced = {name: trainer.strategy.reduce(Tensor([v]), reduce_op="mean") for name, v in found.items()}
-            found = {name: float(value) for name, value in reduced.items()}
-        verdict = self.session.epoch(found)
+        verdict = self.session.epoch(common(trainer, scores(trainer.callback_metrics)))
         if verdict.stop:
             trainer.should_stop = True
 

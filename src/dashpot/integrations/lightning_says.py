@@ -6,10 +6,16 @@ import math
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
+from torch.nn.parallel import DistributedDataParallel
 
 from dashpot.core.configured import Configured
+from dashpot.core.errors import ConflictError
 from dashpot.core.fields.text import write
 from dashpot.core.recipe import Recipe
+from dashpot.core.running.passes import demand_same_recipe
+from dashpot.integrations.held import acts_on
 
 
 def no_closure(trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
@@ -29,6 +35,45 @@ def no_closure(trainer: pl.Trainer, pl_module: pl.LightningModule) -> str:
     if trainer.strategy.handles_gradient_accumulation:
         return f"{type(trainer.strategy).__name__} evaluates no closure of the loop's. Use another strategy."
     return ""
+
+
+def around(trainer: pl.Trainer, recipe: Recipe) -> DistributedDataParallel | None:
+    """The DistributedDataParallel that the strategy has put around the whole module; None in one process.
+
+    Raises:
+        ConflictError: a strategy that a recipe cannot follow, or one that the recipe cannot; ranks with other recipes
+            than each other.
+    """
+    strategy = trainer.strategy
+    if not isinstance(strategy, SingleDeviceStrategy | DDPStrategy):
+        raise ConflictError(
+            f"{type(strategy).__name__} shards or replaces the module's parameters, which a recipe cannot follow in"
+            " Lightning. Use strategy='ddp', or FSDP2 in a loop of your own."
+        )
+    if getattr(strategy, "_model_averager", None) is not None:
+        raise ConflictError(
+            "post-local SGD averages the weights of the ranks between steps, which would undo what a recipe did. Use"
+            " strategy='ddp' without ddp_comm_state."
+        )
+    if not isinstance(strategy.model, DistributedDataParallel):
+        return None
+    demand_same_recipe(str(recipe), strategy.model)
+    builds = acts_on(recipe, "on_build")
+    if builds:
+        raise ConflictError(
+            f"{', '.join(builds)} replaces modules, and Lightning's DistributedDataParallel knows those that were there"
+            " before. Use one process, or a loop of your own that attaches first and wraps then."
+        )
+    return strategy.model
+
+
+def common(trainer: pl.Trainer, found: dict[str, float]) -> dict[str, float]:
+    """The scores that all ranks have, in one order: a module may log some on one rank only."""
+    if trainer.world_size == 1:
+        return found
+    names: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(names, set(found))
+    return {name: found[name] for name in sorted(set.intersection(*names))}
 
 
 def validations(trainer: pl.Trainer) -> list[float]:

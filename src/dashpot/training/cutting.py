@@ -79,9 +79,9 @@ def cut_by(session: Session, plan: Plan) -> None:
     """
     view, optimizer = session.view, session.optimizer
     model = view.model
-    if view.sharded or isinstance(view.wrapper, nn.parallel.DistributedDataParallel):
+    if view.sharded or isinstance(view.parallel, nn.parallel.DistributedDataParallel):
         raise ConflictError(
-            f"{type(view.wrapper).__name__} knows the sizes that parameters had when it was made, and they would"
+            f"{type(view.parallel).__name__} knows the sizes that parameters had when it was made, and they would"
             " change. Call dashpot.shrink after the training."
         )
     replaces = [type(t).__name__ for t, _ in session.attached if t.defines("on_build")]

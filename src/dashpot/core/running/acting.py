@@ -74,7 +74,7 @@ class Acting:
             ConflictError: as for :meth:`Recipe.attach`.
         """
         try:
-            demand_same_recipe(recipe, self.run.view.wrapper)
+            demand_same_recipe(recipe, self.run.view.parallel)
             self._begin(recipe, batch_size, closure)
         except BaseException:  # after Ctrl-C, too, nothing stays installed
             self.remove()

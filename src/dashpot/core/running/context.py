@@ -194,7 +194,7 @@ class Context:
         """The mean of a number over the ranks of a distributed model, by which all decide alike; elsewhere the number.
         Every rank must call it, in ``on_epoch``.
         """
-        return mean_over_ranks({"": value}, self._run.view.wrapper)[""]
+        return mean_over_ranks({"": value}, self._run.view.parallel)[""]
 
     def snapshot(self) -> dict[str, Tensor]:
         """A deep copy of the weights and buffers that evaluation sees now (averages, if the recipe keeps any)."""

@@ -97,15 +97,24 @@ def fresh_gradients(optimizer: Optimizer, names: str) -> Iterator[None]:
 
 
 def mean_over_ranks(scores: Mapping[str, float], wrapper: nn.Module) -> Mapping[str, float]:
-    """The scores, averaged over the ranks of a distributed model, so that all ranks decide the same."""
+    """The scores, averaged over the ranks of a distributed model, so that all ranks decide the same.
+
+    Raises:
+        ConflictError: on all ranks: they have other scores than each other.
+    """
     place = _ranks(wrapper)
     if place is None:
         return scores
     group, device = place
-    values = torch.tensor(list(scores.values()), dtype=torch.float64, device=device)
+    if not _alike("\n".join(sorted(scores)), place):
+        raise ConflictError(
+            f"all ranks must give the same scores to session.epoch, and this one has {', '.join(scores) or 'none'},"
+            " others than another's. Give those that every rank has."
+        )
+    values = torch.tensor([scores[name] for name in sorted(scores)], dtype=torch.float64, device=device)
     torch.distributed.all_reduce(values, group=group)
-    size = torch.distributed.get_world_size(group)
-    return dict(zip(scores, (values / size).tolist(), strict=True))
+    means = dict(zip(sorted(scores), (values / torch.distributed.get_world_size(group)).tolist(), strict=True))
+    return {name: means[name] for name in scores}
 
 
 def demand_same_recipe(recipe: str, wrapper: nn.Module) -> None:
@@ -115,17 +124,20 @@ def demand_same_recipe(recipe: str, wrapper: nn.Module) -> None:
         ConflictError: on all ranks.
     """
     place = _ranks(wrapper)
-    if place is None:
-        return
-    group, device = place
-    own = int.from_bytes(hashlib.blake2b(recipe.encode(), digest_size=6).digest(), "big")
-    ends = torch.tensor([own, -own], dtype=torch.int64, device=device)
-    torch.distributed.all_reduce(ends, op=torch.distributed.ReduceOp.MAX, group=group)
-    if ends.tolist() != [own, -own]:
+    if place is not None and not _alike(recipe, place):
         raise ConflictError(
             f"all ranks must attach the same recipe, and this one has {recipe or 'none'}, which differs from another's."
             " Make it, and resolve relative strengths, on one rank, and send its text to the others."
         )
+
+
+def _alike(text: str, place: tuple[Any, torch.device]) -> bool:
+    """Whether all ranks have the same text."""
+    group, device = place
+    own = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "big")
+    ends = torch.tensor([own, -own], dtype=torch.int64, device=device)
+    torch.distributed.all_reduce(ends, op=torch.distributed.ReduceOp.MAX, group=group)
+    return bool(ends.tolist() == [own, -own])
 
 
 def _ranks(wrapper: nn.Module) -> tuple[Any, torch.device] | None:

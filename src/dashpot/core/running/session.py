@@ -180,7 +180,7 @@ class Session:
         DistributedDataParallel every rank calls it, and the mean over the ranks decides.
         """
         self._demand_open()
-        scores = mean_over_ranks(scores, self.view.wrapper)
+        scores = mean_over_ranks(scores, self.view.parallel)
         self.run.end_epoch()
         return self._acting.verdict(scores)
 

@@ -209,7 +209,7 @@ class _Passes:
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             if self._left > 0:
-                stack.enter_context(without_sync(self._run.view.wrapper))
+                stack.enter_context(without_sync(self._run.view.parallel))
             if not self._first:
                 self._back()
                 stack.enter_context(frozen_statistics(self._run.view.model))

@@ -65,6 +65,8 @@ class ModelView:
 
     Attributes:
         model: the plain module, out of any ``torch.compile`` or DistributedDataParallel wrapper.
+        wrapper: what the loop calls: the module that was attached to, or its DistributedDataParallel.
+        parallel: what keeps its ranks together: the wrapper, or the DistributedDataParallel of which it is a part.
         parameters: trainable parameters by name; a shared one once, under its first name.
         roles: the role of each of them.
         modules: all submodules by name.
@@ -73,7 +75,7 @@ class ModelView:
     """
 
     def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
-        self.wrapper = model
+        self.wrapper = self.parallel = model
         self.model = unwrap(model)
         self.optimizer = optimizer
         self.look()
@@ -115,13 +117,16 @@ class ModelView:
         return False
 
     def seek_wrapper(self) -> None:
-        """Find the DistributedDataParallel that was put around the model after attach: it knows how to leave gradients
-        of one pass to each rank, and whose scores to average.
+        """Find the DistributedDataParallel that was put around the model after attach, or around what it is a part of:
+        it knows how to leave gradients of one pass to each rank, and whose scores to average.
         """
-        if self.wrapper is self.model and torch.distributed.is_available() and torch.distributed.is_initialized():
+        if self.parallel is self.model and torch.distributed.is_available() and torch.distributed.is_initialized():
             for one in gc.get_objects():  # some 50 ms, once
-                if issubclass(type(one), nn.parallel.DistributedDataParallel) and one.module is self.model:
-                    self.wrapper = one
+                if issubclass(type(one), nn.parallel.DistributedDataParallel):
+                    if one.module is self.model:
+                        self.wrapper = self.parallel = one
+                    elif any(part is self.model for part in one.module.modules()):
+                        self.parallel = one
 
     def settle(self) -> None:
         """Where FSDP2 has put whole tensors in for a forward pass, the shards are back."""

@@ -1,0 +1,222 @@
+"""Lightning under DistributedDataParallel: two ranks do what two ranks of the raw loop do; what cannot is refused."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+
+import dashpot
+from dashpot.integrations.lightning import Regularize, training_loss
+from tests.integrations.loops import EPOCHS, HELD_X, HELD_Y, RATE, RECIPES, SIZE, STEPS, X, Y, make, weights_of
+
+pytestmark = [pytest.mark.distributed, pytest.mark.filterwarnings("ignore")]  # of Lightning, about itself
+COUNT = 2
+TRAINED = ["l1-ema", "dropout-decay-stopping", "columns", "sam", "mixup-smoothing"]
+
+
+class Net(pl.LightningModule):
+    """One that also logs a score on the first rank only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = make()
+
+    def training_step(self, batch: Any, index: int) -> Tensor:
+        return training_loss(self, self.net, *batch)
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        if self.global_rank == 0:
+            self.log("of_one_rank", 1.0, rank_zero_only=True)
+        self.log("val_loss", cross_entropy(self.net(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=RATE, momentum=0.9)
+
+
+def fit(net: Net, recipe: Any, folder: Path, *, epochs: int = EPOCHS, ckpt: bool = False, **options: Any) -> Any:
+    """Each rank takes every second row; the sampler that Lightning would put in shuffles."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    keep = ModelCheckpoint(dirpath=folder, filename="kept", enable_version_counter=False)
+    options = {"strategy": "ddp", "devices": COUNT, **options}
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        callbacks=[Regularize(recipe, **{"module": "net", "classes": 3} | options.pop("callback", {})), keep],
+        **options,
+    )
+    trainer.fit(
+        net,
+        loader(X, Y, SIZE // COUNT),
+        loader(HELD_X, HELD_Y, len(HELD_X)),
+        ckpt_path=str(folder / "kept.ckpt") if ckpt else None,
+        weights_only=True if ckpt else None,
+    )
+    return trainer
+
+
+def loader(x: Tensor, y: Tensor, size: int) -> DataLoader[Any]:
+    data = TensorDataset(x, y)
+    return DataLoader(data, batch_size=size, sampler=DistributedSampler(data, COUNT, dist.get_rank(), shuffle=False))
+
+
+def raw(recipe: Any, rank: int) -> dict[str, Any]:
+    """The loop of docs/distributed.md, on the same rows."""
+    net = make()
+    model = DistributedDataParallel(net)
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9)
+    lengths = {"steps": STEPS * EPOCHS, "steps_per_epoch": STEPS}
+    session = dashpot.Recipe.coerce(recipe).attach(model, optimizer, classes=3, closure=True, **lengths)
+    x, y, size = X[rank::COUNT], Y[rank::COUNT], SIZE // COUNT
+    scores, saved = [], {}
+    with session:
+        for _ in range(EPOCHS):
+            for start in range(0, len(x), size):
+
+                def closure(start: int = start) -> Tensor:
+                    optimizer.zero_grad()
+                    batch = session.batch(x[start : start + size], y[start : start + size])
+                    loss = session.loss(cross_entropy, model(batch.x))
+                    loss.backward()
+                    return loss
+
+                optimizer.step(closure)  # type: ignore[arg-type]  # torch types closures as returning float
+            with session.evaluate():
+                scores.append(cross_entropy(net(HELD_X[rank::COUNT]), HELD_Y[rank::COUNT]).item())
+                saved = weights_of(net)
+            if session.epoch({"val_loss": scores[-1]}).stop:
+                break
+    return {"weights": weights_of(net), "saved": saved, "epochs": len(scores)}
+
+
+def trained(rank: int, folder: Path) -> dict[str, Any]:
+    """Each recipe in both loops, and Lightning's resumed after two epochs."""
+    found = {}
+    for name in TRAINED:
+        text, net = RECIPES[name], Net()
+        where = folder / name
+        epochs = fit(net, text, where).current_epoch
+        file = torch.load(where / "kept.ckpt", weights_only=True)["state_dict"]
+        saved = {key.removeprefix("net."): value for key, value in file.items()}
+        expected = raw(text, rank)
+        found[name] = {"weights": weights_of(net.net), "saved": saved, "epochs": epochs}, expected
+        assert not any(module._forward_hooks for module in net.modules())
+    for epochs, ckpt in ((2, False), (EPOCHS, True)):
+        net = Net()
+        fit(net, RECIPES["l1-ema"], folder / "cut", epochs=epochs, ckpt=ckpt)
+    found["resumed"] = weights_of(net.net)
+    return found
+
+
+def refused(rank: int, folder: Path) -> list[str]:
+    """What is said of each thing that cannot be."""
+    from pytorch_lightning.strategies import DDPStrategy
+    from torch.distributed.algorithms.ddp_comm_hooks.post_localSGD_hook import PostLocalSGDState
+
+    averaging = DDPStrategy(
+        ddp_comm_state=PostLocalSGDState(None, None, start_localSGD_iter=8), model_averaging_period=2
+    )
+    cases: list[Callable[[], Any]] = [
+        lambda: fit(Net(), "l1" if rank else "l2", folder),
+        lambda: fit(Net(), "weight-norm", folder),
+        lambda: fit(Net(), "l1", folder, strategy=averaging),
+        lambda: fit(Net(), "sam", folder, accumulate_grad_batches=2),
+        lambda: fit(Net(), "early-stopping:monitor=of_one_rank,mode=max", folder),
+    ]
+    said = []
+    for case in cases:
+        with pytest.raises(dashpot.DashpotError) as error:
+            case()
+        said.append(str(error.value))
+    return said
+
+
+def _rank(rank: int, work: Callable[[int, Path], Any], folder: str) -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    # As torchrun would: Lightning then starts no process of its own, and takes the group that is there.
+    os.environ |= {"TORCHELASTIC_RUN_ID": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"}
+    os.environ |= {"WORLD_SIZE": str(COUNT), "LOCAL_WORLD_SIZE": str(COUNT)}
+    place = {"init_method": f"file://{folder}/store", "rank": rank, "world_size": COUNT}
+    dist.init_process_group("gloo", timeout=timedelta(seconds=240), **place)
+    torch.save(work(rank, Path(folder)), Path(folder) / f"{rank}.pt")
+    dist.barrier()  # who leaves while the other still works on the last exchange may abort it
+    dist.destroy_process_group()
+
+
+def ranks(work: Callable[[int, Path], Any]) -> list[Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(_rank, args=(work, folder), nprocs=COUNT)
+        return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(COUNT)]
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_two_ranks_do_what_two_ranks_of_the_raw_loop_do() -> None:
+    first, second = ranks(trained)
+    for name in TRAINED:
+        for found, expected in (first[name], second[name]):
+            # The same operations in the same order, and a sum of two over the ranks: bit for bit.
+            assert same(found["weights"], expected["weights"]), name
+            assert same(found["saved"], expected["saved"]), name
+            assert found["epochs"] == expected["epochs"], name
+        assert same(first[name][0]["weights"], second[name][0]["weights"]), name
+        assert not same(first[name][0]["weights"], weights_of(make())), name
+    assert int((first["columns"][0]["weights"]["0.weight"] == 0).sum()) % 8 == 0
+    assert int((first["columns"][0]["weights"]["0.weight"] == 0).sum()) > 0
+    assert int((first["l1-ema"][0]["saved"]["0.weight"] == 0).sum()) > 0
+    for one in (first, second):
+        assert same(one["resumed"], first["l1-ema"][0]["weights"])
+
+
+def test_what_ranks_of_lightning_cannot_do_is_refused_on_all() -> None:
+    expected = [
+        "all ranks must attach the same recipe",
+        "WeightNorm replaces modules, and Lightning's DistributedDataParallel",
+        "post-local SGD averages the weights of the ranks",
+        "accumulate_grad_batches=2",
+        "of_one_rank",
+    ]
+    for said in ranks(refused):
+        assert [words in text for words, text in zip(expected, said, strict=True)] == [True] * len(expected), said
+
+
+def test_strategies_that_shard_are_refused_by_name(tmp_path: Path) -> None:
+    """They need a GPU, or are not installed: what a trainer says of its strategy stands for them."""
+    from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
+
+    for kind in (FSDPStrategy, ModelParallelStrategy):
+        callback = Regularize("l1")
+        trainer: Any = SimpleNamespace(
+            strategy=kind.__new__(kind),
+            callbacks=[callback],
+            accumulate_grad_batches=1,
+            precision_plugin=None,
+            optimizers=[],
+        )
+        with pytest.raises(dashpot.ConflictError, match=f"{kind.__name__} shards .* Use strategy='ddp'"):
+            callback.on_fit_start(trainer, Net())
