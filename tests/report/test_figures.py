@@ -224,6 +224,25 @@ def test_letters_that_the_font_lacks_are_no_warning(tmp_path: Path) -> None:
     compare_figure(drawn(dataset="数据 \U0001f600"), tmp_path / "a")
 
 
+def test_a_font_with_ideographs_is_found_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any font under the name of a usual file; a file that is no font is passed over."""
+    from matplotlib import font_manager
+
+    from dashpot.report import fonts
+
+    (tmp_path / "NotoSansCJK-A-Regular.ttc").write_bytes(b"no font")
+    good = tmp_path / "NotoSansCJK-Regular.ttf"
+    good.write_bytes(Path(font_manager.findfont("STIXGeneral")).read_bytes())
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(path) for path in tmp_path.iterdir()])
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", list(font_manager.fontManager.ttflist))
+    assert fonts.with_ideographs.__wrapped__() == ("STIXGeneral",)
+    for weight in ("normal", "bold"):
+        wanted = font_manager.FontProperties(family="STIXGeneral", weight=weight)
+        assert Path(font_manager.findfont(wanted, rebuild_if_missing=False)).exists()
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
+    assert fonts.with_ideographs.__wrapped__() == ()
+
+
 def test_neither_pyplot_nor_a_window_is_touched() -> None:
     code = (
         "import sys, tempfile; from tests.report.records import drawn; import dashpot.report.compare.figures as"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dashpot.core.files import write_atomic
 from dashpot.core.language import mark, speaking
 from dashpot.evaluation import metrics
+from dashpot.report.fonts import with_ideographs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +29,8 @@ MINUS = "\N{MINUS SIGN}"
 METRICS = {name: metric.label for name, metric in metrics.METRICS.items()} | {"loss": mark("loss")}
 """The names of scores in tables and figures."""
 
-# Text stays text in the SVG, with Matplotlib's default list of fallbacks; names from data may hold dollar signs, which
-# are no mathematics.
+# Text stays text in the SVG, with Matplotlib's default list of fallbacks and a font with ideographs; names from data
+# may hold dollar signs, which are no mathematics.
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "dashpot",
     "svg.fonttype": "none",
@@ -52,6 +53,7 @@ def figure_style() -> Iterator[None]:
     with _LOCK, matplotlib.rc_context(), speaking("en"):
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
+        matplotlib.rcParams["font.family"] = ["sans-serif", *with_ideographs()]
         yield
 
 
