@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from dashpot.search.tune import tune
     from dashpot.sharpness import SAM
     from dashpot.shrinking.files import load_shrunk, save_shrunk
+    from dashpot.shrinking.folding import fold_batch_norm
     from dashpot.shrinking.shrink import Shrunk, shrink
     from dashpot.shrinking.to_size import shrink_to
     from dashpot.sparsity.inspect import inspect, stationarity
@@ -66,7 +67,6 @@ if TYPE_CHECKING:
     from dashpot.training.ensemble_gap import EnsembleGap, dropout_ensemble_gap
     from dashpot.training.ensembles import ensemble_predict
     from dashpot.training.exporting import Exported, export
-    from dashpot.training.folding import fold_batch_norm
     from dashpot.training.loop import FitResult, fit
     from dashpot.training.mc_dropout import MCResult, mc_predict
     from dashpot.training.recalibrate import recalibrate
@@ -222,7 +222,7 @@ _HOMES = {
     "export": "dashpot.training.exporting",
     "finetune_groups": "dashpot.training.finetune",
     "fit": "dashpot.training.loop",
-    "fold_batch_norm": "dashpot.training.folding",
+    "fold_batch_norm": "dashpot.shrinking.folding",
     "freeze": "dashpot.training.finetune",
     "greedy_soup": "dashpot.training.soups",
     "inspect": "dashpot.sparsity.inspect",

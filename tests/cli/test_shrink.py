@@ -168,3 +168,31 @@ def test_a_compressed_run_is_small_and_predicts(dashpot: Callable[..., str], tab
     assert sum(p.numel() for p in network.parameters()) == small
     dashpot("predict", run, table, "--out", tmp_path / "predictions.csv")
     assert len(numbers(tmp_path / "predictions.csv")) == 301
+
+
+def test_low_rank_and_folded_norms_on_request(dashpot: Callable[..., str], table: Path, tmp_path: Path) -> None:
+    run, small, both = tmp_path / "run", tmp_path / "small", tmp_path / "both"
+    dashpot("fit", table, "--target", "y", "--with", "nuclear-norm:strength=8", "--epochs", 30, "--out", run)
+    said = dashpot("shrink", run, "--low-rank", "--out", small)
+    report = json.loads((small / "shrunk.json").read_text())
+    assert report["factors"]
+    for name, rank in report["factors"].items():
+        assert f"{name}: two factors of rank {rank}" in said
+    assert "two factors of rank" in (small / "report.html").read_text()
+    assert report["after"]["parameters"] < report["before"]["parameters"]
+    for folder in (run, small):
+        dashpot("predict", folder, table, "--out", folder / "out.csv")
+    assert numbers(run / "out.csv") == numbers(small / "out.csv")
+    network, *_ = load_run(small)
+    assert sum(p.numel() for p in network.parameters()) == report["after"]["parameters"]
+    assert sum(layer["parameters"][1] for layer in report["by_layer"]) == report["after"]["parameters"]
+    dashpot("shrink", run, "--to", "0.6x parameters", "--no-train", "--low-rank", "--fold", "--out", both)
+    second = json.loads((both / "shrunk.json").read_text())
+    assert second["before"] == report["before"]
+    network, *_ = load_run(both)
+    assert sum(p.numel() for p in network.parameters()) == second["after"]["parameters"]
+    dashpot("predict", both, table, "--out", both / "out.csv")
+    plain = tmp_path / "plain"
+    dashpot("fit", table, "--target", "y", "--epochs", 1, "--out", plain)
+    no = dashpot("shrink", plain, "--low-rank", "--out", tmp_path / "no", code=2)
+    assert "No layer is of low rank" in no

@@ -43,6 +43,14 @@ def shrink(
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Of that training; as of fit by default.")
     ] = None,
+    low_rank: Annotated[
+        bool,
+        typer.Option("--low-rank", help="Layers of low rank, as nuclear-norm makes them, become two smaller ones."),
+    ] = False,
+    fold: Annotated[
+        bool,
+        typer.Option("--fold", help="Batch norms become a part of the layers before them: for inference only."),
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     device: Device = "auto",
     model: Model = None,
@@ -66,6 +74,8 @@ def shrink(
             data=FOUND if data is None else data,
             training=training,
             epochs=epochs,
+            low_rank=low_rank,
+            fold=fold,
             seed=seed,
             device=device,
         )

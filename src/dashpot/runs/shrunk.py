@@ -54,6 +54,8 @@ def shrink_run(
     seed: int = 0,
     device: str = "auto",
     progress: bool = True,
+    low_rank: bool = False,
+    fold: bool = False,
     **reading: Any,
 ) -> ShrinkRecord:
     """Write a run whose network is that of ``run``, smaller.
@@ -72,6 +74,7 @@ def shrink_run(
         training: train further where there are data.
         epochs: of that training; by default as many as a run on these data has.
         seed, device, progress: of the training.
+        low_rank, fold: as of :func:`dashpot.shrink`; with ``to``, when the size is reached.
         reading: ``tokenizer`` and ``encoder``, as :func:`~dashpot.runs.saved.load_run` takes them.
 
     Raises:
@@ -92,8 +95,8 @@ def shrink_run(
     left_out: list[str] = []
     length: TrainingLength | None = None
     if to is None:
-        found, how = shrink(network, example), "exact"
-        _demand_zeros(network, found)
+        found, how = shrink(network, example, low_rank=low_rank, fold=fold), "exact"
+        _demand_zeros(network, found, low_rank, fold)
         small = found
     elif known is None or not training:
         found, how = shrink_to(network, example, asked), "cut"
@@ -105,10 +108,14 @@ def shrink_run(
         length = TrainingLength.default(problem.kind, len(split.train), epochs)
         small = _trained(network, problem, prepared, split, recipe, asked, length, seed, device, progress)
         network = load_run(run, None, make, **reading)[0]  # as it was before it was trained further
+    plans = [small.plan]
+    if to is not None and (low_rank or fold):
+        small = _further(small, shrink(small.model, example, low_rank=low_rank, fold=fold))
+        plans.append(small.plan)
     shutil.copytree(run, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
     setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
     before = [Plan.from_dict(plan) for plan in setup.get(SHRUNK, [])]
-    write_json(folder / PREPROCESSING, {**setup, SHRUNK: [plan.to_dict() for plan in (*before, small.plan)]})
+    write_json(folder / PREPROCESSING, {**setup, SHRUNK: [plan.to_dict() for plan in (*before, *plans)]})
     save_model(folder, small.model)
     record = ShrinkRecord(
         **_sizes(small, str(run)),
@@ -194,11 +201,23 @@ def _reached(network: nn.Module, small: nn.Module, example: Tensor, asked: str) 
     return old / new
 
 
-def _demand_zeros(network: nn.Module, found: Shrunk) -> None:
-    if found.layers:
+def _further(first: Shrunk, second: Shrunk) -> Shrunk:
+    """What two in turn did: of the first the sizes before, of the second what is left."""
+    layers = dict(first.layers)
+    for name, (old, new) in second.layers.items():
+        layers[name] = (layers[name][0] if name in layers else old, new)
+    second = dataclasses.replace(second, before=first.before, layers=layers, error=max(first.error, second.error))
+    return dataclasses.replace(second, changed=first.changed, stayed=first.stayed, faster=first.faster)
+
+
+def _demand_zeros(network: nn.Module, found: Shrunk, low_rank: bool, fold: bool) -> None:
+    if found.layers or found.plan.factors or found.plan.folded:
         return
     zeros = sum(int((p == 0).sum()) for p in network.parameters())
     stayed = "".join(f" {count} stayed: {reason}." for reason, count in found.stayed.items())
+    stayed += "".join(f" {name} stays: {why}." for name, why in found.whole.items())
+    stayed += " No layer is of low rank." if low_rank and not found.whole else ""
+    stayed += " No batch norm can be folded." if fold else ""
     raise ConfigError(
         "RUN",
         "a network in which whole units are exactly zero",
@@ -238,6 +257,9 @@ def _sizes(found: Shrunk, run: str) -> dict[str, Any]:
         "after": dataclasses.asdict(found.after),
         "layers": {name: [list(old), list(new)] for name, (old, new) in found.layers.items()},
         "stayed": dict(found.stayed),
+        "factors": dict(found.plan.factors),
+        "folded": [norm for _, norm in found.plan.folded],
+        "whole": dict(found.whole),
         "difference": found.error,
     }
 

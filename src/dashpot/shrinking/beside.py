@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from dashpot.shrinking.factors import Factors
 from dashpot.shrinking.timing import BATCHES, latencies, own_seconds, rows_like
 from dashpot.shrinking.value import flat
 
@@ -48,7 +49,9 @@ def beside(model: nn.Module, small: nn.Module, args: Any, kwargs: Any, cut: tupl
         layer["macs"] = [count.get(name, 0) for count in counted]
         layer["bytes"] = [sum(t.numel() * t.element_size() for t in own) for own in tensors]
         for rows, own_ms in milliseconds.items():
-            layer[f"ms_{rows}"] = [round(1e3 * taken.get(name, 0.0), 6) for taken in own_ms]
+            parts = (name, f"{name}.0", f"{name}.1") if isinstance(modules[1].get(name), Factors) else (name,)
+            taken = [own_ms[0].get(name, 0.0), sum(own_ms[1].get(part, 0.0) for part in parts)]
+            layer[f"ms_{rows}"] = [round(1e3 * seconds, 6) for seconds in taken]
         layers.append(layer)
     return {"latency": latency, "by_layer": layers}
 
@@ -56,7 +59,8 @@ def beside(model: nn.Module, small: nn.Module, args: Any, kwargs: Any, cut: tupl
 def _own(module: nn.Module | None) -> list[Tensor]:
     if module is None:
         return []
-    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    whole = isinstance(module, Factors)  # two layers in the place of one
+    return [*module.parameters(recurse=whole), *module.buffers(recurse=whole)]
 
 
 def _macs(model: nn.Module, called: tuple[Any, Any]) -> dict[str, int]:

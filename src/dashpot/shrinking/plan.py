@@ -12,6 +12,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from dashpot.core.errors import ConfigError, ConflictError, DataError
+from dashpot.shrinking.factors import replaced
+from dashpot.shrinking.folding import emptied
 from dashpot.shrinking.guard import retire
 from dashpot.shrinking.heads import become, is_attention
 
@@ -26,6 +28,8 @@ class Plan:
         shared: for further names of a tensor its first one.
         grouped: of weights of convolutions in groups, for each group that stays the places of the second axis that do.
         eps: of RMS norms of which features left, by the module's name, their eps.
+        folded: layers with the batch normalizations that became a part of them, by name; the latter are identities.
+        factors: of layers that became two the rank, by name.
 
     Example:
         >>> import torch
@@ -40,6 +44,8 @@ class Plan:
     shared: Mapping[str, str] = field(default_factory=dict)
     grouped: Mapping[str, Tensor] = field(default_factory=dict)
     eps: Mapping[str, float] = field(default_factory=dict)
+    folded: tuple[tuple[str, str], ...] = ()
+    factors: Mapping[str, int] = field(default_factory=dict)
 
     def cut(self, name: str, tensor: Tensor) -> Tensor:
         """What stays of a tensor of that name's shape, such as a moment or an average of the parameter."""
@@ -79,6 +85,8 @@ class Plan:
                 module.eps = self.eps[name]
             if is_attention(module) and any(self.changes(prefix + own) for own, _ in module.named_parameters()):
                 become(module)
+        emptied(model, self.folded)
+        replaced(model, self.factors)
 
     def _made(self, name: str, parameter: nn.Parameter, same: bool) -> nn.Parameter:
         data = laid_out(self.cut(name, parameter.detach()).clone(), parameter)
@@ -107,10 +115,16 @@ class Plan:
             before, after: the networks; ``after`` was made from ``before`` by this plan.
 
         Raises:
-            ConflictError: an optimizer of other parameters.
+            ConflictError: an optimizer of other parameters, or batch normalizations were folded, without which nobody
+                trains on.
 
         A step of ``optimizer`` itself is an error from then on, unless gradients came for ``before``.
         """
+        if self.folded:
+            raise ConflictError(
+                "batch normalizations were folded into layers, for inference: a training goes on with what shrink gives"
+                " without fold."
+            )
         names = {id(parameter): name for name, parameter in before.named_parameters()}
         small = dict(after.named_parameters())
         groups = []
@@ -122,10 +136,10 @@ class Plan:
                         f"this {type(optimizer).__name__} has parameters that are none of {type(before).__name__}'s."
                         " Pass the network that it trains."
                     )
-                own.append(small[names[id(parameter)]])
+                own += [small[name] for name in self._after(names[id(parameter)])]
             groups.append({**{key: value for key, value in group.items() if key != "params"}, "params": own})
         known = {id(p) for group in groups for p in group["params"]}
-        fresh = [small[name] for name in self.biases if id(small[name]) not in known]
+        fresh = [small[own] for name in self.biases for own in self._after(name) if id(small[own]) not in known]
         if fresh:
             groups[0]["params"] = [*groups[0]["params"], *fresh]
         made = type(optimizer)(groups, **_settings(optimizer))
@@ -133,7 +147,10 @@ class Plan:
             for parameter in group["params"]:
                 if parameter in optimizer.state:
                     name = names[id(parameter)]
-                    made.state[small[name]] = {
+                    later = self._after(name)
+                    if len(later) > 1:
+                        continue  # two factors begin anew
+                    made.state[small[later[0]]] = {
                         key: self.cut(name, value).clone()
                         if isinstance(value, Tensor) and value.shape == parameter.shape
                         else value.clone()
@@ -143,6 +160,13 @@ class Plan:
                     }
         retire(optimizer)
         return made
+
+    def _after(self, name: str) -> list[str]:
+        """The names of a parameter in the small network; of a weight that became two factors both."""
+        layer, _, leaf = name.rpartition(".")
+        if layer not in self.factors:
+            return [name]
+        return [f"{layer}.1.bias"] if leaf == "bias" else [f"{layer}.0.weight", f"{layer}.1.weight"]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: places as ranges [start, stop]."""
@@ -155,6 +179,8 @@ class Plan:
             "shared": dict(self.shared),
             "grouped": {name: [_ranges(places) for places in groups] for name, groups in self.grouped.items()},
             "eps": dict(self.eps),
+            "folded": [list(pair) for pair in self.folded],
+            "factors": dict(self.factors),
         }
 
     @classmethod
@@ -177,7 +203,10 @@ class Plan:
                 for name, groups in content.get("grouped", {}).items()
             }
             eps = {str(name): float(value) for name, value in content.get("eps", {}).items()}
-            return cls(kept, tuple(map(str, content["biases"])), dict(content["shared"]), grouped, eps)
+            folded = tuple((str(layer), str(norm)) for layer, norm in content.get("folded", ()))
+            factors = {str(name): int(rank) for name, rank in content.get("factors", {}).items()}
+            biases, shared = tuple(map(str, content["biases"])), dict(content["shared"])
+            return cls(kept, biases, shared, grouped, eps, folded, factors)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise DataError(f"the plan of a shrunk network cannot be read: {error!r}.") from error
 

@@ -13,7 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.shrinking.analysis import INPUT, analyse
+from dashpot.shrinking.constants import carry, fold_constants, tensors_of
 from dashpot.shrinking.decide import Analysis
+from dashpot.shrinking.further import further
 from dashpot.shrinking.needs import Needs, SizesError
 from dashpot.shrinking.plan import Plan
 from dashpot.shrinking.trace import Traced, lines_of, sharing, trace
@@ -49,6 +51,8 @@ class Shrunk:
             to those of the network in which the units that leave are zero.
         changed: of :func:`dashpot.shrink_to` how far outputs on the example moved, likewise.
         faster: where a time was asked for, how many times as fast it was measured to be, and the rows of the calls.
+        whole: of layers of low rank that are no two factors, and batch norms that are not folded, why; where that was
+            asked for. What became so is in ``plan.factors`` and ``plan.folded``.
     """
 
     model: nn.Module
@@ -61,6 +65,7 @@ class Shrunk:
     error: float = 0.0
     changed: float | None = None
     faster: tuple[float, int] | None = None
+    whole: Mapping[str, str] = field(default_factory=dict)
 
     def summary(self) -> str:
         """Sizes, what became smaller, and what stayed although it is zero, as text."""
@@ -77,6 +82,10 @@ class Shrunk:
         ]
         for name, columns in self.inputs.items():
             lines.append(f"{name}: {len(columns)} columns are read")
+        if self.plan.folded:
+            lines.append(f"batch norms folded: {', '.join(norm for _, norm in self.plan.folded)}")
+        lines += [f"{name}: two factors of rank {rank}" for name, rank in self.plan.factors.items()]
+        lines += [f"{name} stays: {why}" for name, why in self.whole.items()]
         for reason, count in sorted(self.stayed.items(), key=lambda item: -item[1]):
             lines.append(f"{count} zero {'units' if count > 1 else 'unit'} stayed: {reason}")
         if self.faster is not None:
@@ -89,7 +98,9 @@ class Shrunk:
         return "\n".join(lines)
 
 
-def shrink(model: nn.Module, example_inputs: Any, *, inputs: str = "keep") -> Shrunk:
+def shrink(
+    model: nn.Module, example_inputs: Any, *, inputs: str = "keep", low_rank: bool = False, fold: bool = False
+) -> Shrunk:
     """A smaller network with the same outputs: units that exact zeros make the same for all inputs, or that nobody
     reads, leave with all weights that make and use them; what such a unit gives goes into the next layer's bias.
 
@@ -114,9 +125,13 @@ def shrink(model: nn.Module, example_inputs: Any, *, inputs: str = "keep") -> Sh
             rows are enough.
         inputs: ``"keep"``: the small network takes what the large one takes. ``"drop"``: of inputs [rows, columns] it
             takes the columns that are read; ``Shrunk.inputs`` says which.
+        low_rank: a linear layer or convolution whose weight is of low rank to rounding, such as
+            :class:`~dashpot.NuclearNorm` makes, becomes two layers where these have fewer weights: ``W = A B``.
+        fold: batch normalizations become a part of the layers in front of them (:func:`dashpot.fold_batch_norm`), for
+            inference: who trains on does without.
 
     Raises:
-        ConfigError: ``inputs`` is neither of both.
+        ConfigError: ``inputs`` is neither of both, or ``low_rank`` or ``fold`` is no bool.
         ConflictError: a wrapped or compiled model, inputs on another device, a forward that cannot be traced or has
             sizes of its own, or outputs that would differ.
 
@@ -134,12 +149,22 @@ def shrink(model: nn.Module, example_inputs: Any, *, inputs: str = "keep") -> Sh
     """
     if inputs not in ("keep", "drop"):
         raise ConfigError("inputs", "'keep' or 'drop'", inputs)
+    for name, asked in (("low_rank", low_rank), ("fold", fold)):
+        if not isinstance(asked, bool):
+            raise ConfigError(name, "True or False", asked)
     args, kwargs = example_arguments(model, example_inputs)
-    return shrink_exactly(model, args, kwargs, drop=inputs == "drop")
+    return shrink_exactly(model, args, kwargs, drop=inputs == "drop", low_rank=low_rank, fold=fold)
 
 
 def shrink_exactly(
-    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, drop: bool = False, traced: Traced | None = None
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    drop: bool = False,
+    traced: Traced | None = None,
+    low_rank: bool = False,
+    fold: bool = False,
 ) -> Shrunk:
     """:func:`shrink` with the arguments of the network's forward, and its graph where that is known."""
     with torch.random.fork_rng(), torch.device("cpu"):  # masks and labels are there, whatever the default device is
@@ -159,24 +184,27 @@ def shrink_exactly(
                 if not heads:
                     raise  # with all heads it does not fit either
                 heads = False
-    state, after = _tensors(model), _tensors(small)
+        plan, whole = further(small, plan, low_rank, fold)
+        if plan.factors or plan.folded:
+            error = verified(model, small, args, kwargs, traced.inputs, columns)
+    state, after = tensors_of(model), tensors_of(small)
     layers = {
         name: (tuple(tensor.shape), tuple(after[name].shape))
         for name, tensor in state.items()
-        if tensor.shape != after[name].shape
+        if name in after and tensor.shape != after[name].shape
     }
     chosen = {name.removeprefix(INPUT): tuple(places.tolist()) for name, places in columns.items()}
     sizes = (
         size_of(model, args, kwargs),
         size_of(small, *sliced(args, kwargs, traced.inputs, columns)),
     )
-    return Shrunk(small, plan, *sizes, layers, found.reasons, chosen, error)
+    return Shrunk(small, plan, *sizes, layers, found.reasons, chosen, error, whole=whole)
 
 
 def _cut(model: nn.Module, found: Analysis) -> tuple[nn.Module, Plan, dict[str, Tensor]]:
     """The small network, its plan, and of inputs the columns that it takes."""
     small = copy.deepcopy(model)
-    _carry(small, found.carried)
+    carry(small, found.carried)
     biases = tuple(weight.rpartition(".")[0] for weight, (bias, _) in found.folds.items() if bias is None)
     names = tuple(f"{name}.bias" if name else "bias" for name in biases)
     kept = {name: axes for name, axes in found.kept.items() if not name.startswith(INPUT)}
@@ -186,7 +214,7 @@ def _cut(model: nn.Module, found: Analysis) -> tuple[nn.Module, Plan, dict[str, 
         for weight, (_, factor) in found.norms.items():
             small.get_parameter(weight).mul_(factor)
     plan.apply(small)
-    _fold(small, plan, found.folds)
+    fold_constants(small, plan, found.folds)
     return small, plan, {name: axes[1] for name, axes in found.kept.items() if name.startswith(INPUT)}
 
 
@@ -217,39 +245,6 @@ def example_arguments(model: nn.Module, given: Any) -> tuple[tuple[Any, ...], di
             f" {', '.join(sorted(map(str, home)))}. Move them to one device."
         )
     return args, kwargs
-
-
-def _fold(small: nn.Module, plan: Plan, folds: Mapping[str, tuple[str | None, Tensor]]) -> None:
-    """Add what left to the biases."""
-    tensors = _tensors(small)
-    for weight, (bias, constant) in folds.items():
-        layer = weight.rpartition(".")[0]
-        name = bias or (f"{layer}.bias" if layer else "bias")
-        # The numbers are of all outputs; those that stay are those of the bias, or of the weight's outputs.
-        places = plan.kept.get(plan.shared.get(weight, weight), {}) if bias is None else plan.kept.get(bias, {})
-        axis = 0 if bias is not None or not _is_transposed(small, layer) else 1
-        own = constant if axis not in places else constant[places[axis]]
-        with torch.no_grad():
-            tensors[name].add_(own.to(tensors[name]))
-
-
-def _carry(small: nn.Module, carried: Mapping[str, tuple[int, int, Tensor]]) -> None:
-    """Add the weights of constants that leave to those of the one that carries them, before the cut."""
-    tensors = _tensors(small)
-    for weight, (axis, carrier, shares) in carried.items():
-        with torch.no_grad():
-            w = tensors[weight]
-            moved = torch.tensordot(w.double(), shares.to(w.device), dims=([axis], [0]))
-            w.select(axis, carrier).add_(moved.to(w))
-
-
-def _is_transposed(model: nn.Module, layer: str) -> bool:
-    return type(model.get_submodule(layer)).__name__.startswith("ConvTranspose")
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-    return dict(named)
 
 
 def size_of(model: nn.Module, args: Any, kwargs: Any) -> Size:

@@ -32,6 +32,9 @@ class ShrinkRecord(Record):
         scores: by part of the data (``"test"``, ...) scores by name as [before, after]; empty without data.
         data: name, rows and fingerprint of it.
         machine: where times were measured.
+        factors: of layers that became two the rank, by name.
+        folded: batch norms that became a part of the layer in front of them.
+        whole: of layers of low rank, and batch norms, that stayed as they were, why.
         left_out: techniques of the run's recipe that do not go with the penalty.
     """
 
@@ -55,6 +58,9 @@ class ShrinkRecord(Record):
     data: Mapping[str, Any] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
     left_out: Sequence[str] = ()
+    factors: Mapping[str, int] = field(default_factory=dict)
+    folded: Sequence[str] = ()
+    whole: Mapping[str, str] = field(default_factory=dict)
 
     def summary(self) -> str:
         """Before and after as a table, each layer in a line, and what it costs."""
@@ -77,6 +83,7 @@ class ShrinkRecord(Record):
             lines += [*_table(told), ""]
         if self.reached is not None:
             lines.append(f"{self.asked} asked for; measured: {self.reached:.3g}x")
+        lines += self.further()
         lines += [f"{n} zero {'units' if n > 1 else 'unit'} stayed: {why}" for why, n in self.stayed.items()]
         if self.how == "cut":
             lines.append("without training: the units that matter least by their weights left")
@@ -88,6 +95,12 @@ class ShrinkRecord(Record):
         if self.left_out:
             lines.append(f"without {', '.join(self.left_out)}, which do not go with the penalty")
         return "\n".join(lines)
+
+    def further(self) -> list[str]:
+        """What was done to it besides, as sentences."""
+        lines = [f"batch norms folded: {', '.join(self.folded)}"] if self.folded else []
+        lines += [f"{name}: two factors of rank {rank}" for name, rank in self.factors.items()]
+        return [*lines, *(f"{name} stays: {why}" for name, why in self.whole.items())]
 
 
 def _pair(old: str, new: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -46,21 +47,53 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     When not to use it: for a model that is trained on, since the normalization is gone.
     """
     folded = copy.deepcopy(model).eval()
-    modules = dict(folded.named_modules())
-    for first, second in _pairs(folded):
+    fold(folded)
+    return folded
+
+
+@torch.no_grad()
+def fold(model: nn.Module) -> list[tuple[str, str]]:
+    """Fold batch normalizations in place; the names of the layers and of their normalizations."""
+    modules, found = dict(model.named_modules()), []
+    for first, second in _pairs(model):
         layer, norm = modules[first], modules[second]
         if _fits(layer, norm):
             assert isinstance(norm, _BatchNorm)
             _fold(layer, norm)
-            home, _, leaf = second.rpartition(".")
-            setattr(modules[home], leaf, nn.Identity())
-    return folded
+            _pass(modules, second)
+            found.append((first, second))
+    return found
+
+
+def emptied(model: nn.Module, pairs: Sequence[tuple[str, str]]) -> None:
+    """Make a network of the shapes that :func:`fold` made, in place: layers with biases, and no normalizations."""
+    modules = dict(model.named_modules())
+    for first, second in pairs:
+        layer = modules[first]
+        if layer._parameters.get("bias") is None:
+            weight = layer.get_parameter("weight")
+            count = weight.shape[1] * layer.groups if isinstance(layer, _ConvTransposeNd) else len(weight)
+            layer.register_parameter("bias", nn.Parameter(weight.detach().new_zeros(count)))
+        _pass(modules, second)
+
+
+def _pass(modules: Mapping[str, nn.Module], name: str) -> None:
+    """An identity in the place of a module."""
+    home, _, leaf = name.rpartition(".")
+    setattr(modules[home], leaf, nn.Identity().train(modules[name].training))
+
+
+class _Tracer(fx.Tracer):
+    """Torch's, which looks into our attention otherwise."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.MultiheadAttention) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _pairs(model: nn.Module) -> list[tuple[str, str]]:
     """The names of (layer, batch normalization) where the second alone takes what the first gives, each called once."""
     try:
-        graph = fx.Tracer().trace(model)
+        graph = _Tracer().trace(model)
     except Exception:  # tracing runs the model's own code on stand-ins, which may raise anything
         return _neighbours(model)
     modules = dict(model.named_modules())
