@@ -125,6 +125,15 @@ def _call(
     return step.made if isinstance(out, tuple | list) else step.made[0]
 
 
+def _read_inside(made: list[Value], inside: Tensor) -> None:
+    """What only other units of a recurrent layer read is read, too."""
+    lines = [value.live.reshape(-1, len(inside)).any(0) for value in made if value.live is not None]
+    also = (inside.T @ torch.stack(lines).any(0).float()) > 0
+    for value in made:
+        if value.live is not None:
+            value.live = value.live | also
+
+
 def _backward(graph: Graph) -> None:
     """What the outputs depend on."""
     for value in graph.values:
@@ -132,6 +141,8 @@ def _backward(graph: Graph) -> None:
     for value in graph.outputs:
         value.live = torch.ones(value.value.shape, dtype=torch.bool)
     for step in reversed(graph.steps):
+        if step.inside is not None:
+            _read_inside(step.made, step.inside)
         given = [made for made in step.made if made.live is not None and bool(made.live.any())]
         if not given or not step.sources:
             continue

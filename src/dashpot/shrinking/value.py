@@ -56,6 +56,7 @@ class Step:
         made: what it gives.
         flow: see :data:`Flow`.
         fold: where removed constants are put: None, or what says how.
+        inside: of a recurrent layer, [units, units], which unit depends on which from step to step.
         limits: what it asks of the units that leave, see ``limits.py``.
         kind: the class of the module, such as ``"GroupNorm"``.
         lines: where in the code it is called, the outermost call first.
@@ -74,6 +75,7 @@ class Step:
     made: list[Value] = field(default_factory=list)
     flow: Flow | None = None
     fold: Any = None
+    inside: Tensor | None = None
     limits: list[Any] = field(default_factory=list)
     kind: str = ""
     lines: tuple[str, ...] = ()

@@ -93,6 +93,7 @@ def _units(step: Step, x: Value, initial: list[Value], parameters: list[Value], 
     # What a unit reads of inputs and of units, where it is not always zero.
     reads = (w.value != 0).reshape(gates, size, -1).any(0).float() * (~zero).float().unsqueeze(1)
     among = _closure((u.value != 0).reshape(gates, size, size).any(0), zero)
+    step.inside = among
     varies = x.varies.reshape(-1, x.value.shape[-1]).any(0).float()
     still = (among @ (reads @ varies) == 0) & ~zero
     where = step.where or step.operation
