@@ -109,7 +109,9 @@ def _whole(record: ShrinkRecord) -> list[Block]:
         reached = say("{size} was asked for; {times:.3g}x was measured.", size=record.asked, times=record.reached)
         blocks.append(Words([reached]))
     further = [say("Batch norms folded: {names}.", names=", ".join(record.folded))] if record.folded else []
-    further += [say("{name}: two factors of rank {rank}.", name=name, rank=rank) for name, rank in record.factors.items()]
+    further += [
+        say("{name}: two factors of rank {rank}.", name=name, rank=rank) for name, rank in record.factors.items()
+    ]
     further += [say("{name} stays: {why}.", name=name, why=why) for name, why in record.whole.items()]
     if further:
         blocks.append(Words(further))
