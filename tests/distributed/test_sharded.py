@@ -116,3 +116,44 @@ def test_a_wrapper_that_comes_after_the_recipe_is_found() -> None:
     for before, after in two(wrapped_after):
         torch.testing.assert_close(before[0], after[0], rtol=0.0, atol=0.0)
         assert before[1] == after[1] == 0.5
+
+
+def refused(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+
+    def flat(model: nn.Module) -> nn.Module:
+        return FullyShardedDataParallel(model, device_id=torch.device("cpu"), use_orig_params=True)
+
+    said = []
+    for shard in (lambda model: fully_shard(model, mesh=init_device_mesh("cpu", (2,))), flat):
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        session = (dashpot.L1(0.1) | dashpot.EMA()).attach(model, optimizer)
+        whole = shard(model)
+        whole(X).square().mean().backward()
+        for _ in range(2):  # it is not forgotten
+            try:
+                optimizer.step()
+            except dashpot.ConflictError as error:
+                said.append(str(error))
+        session.close()
+    whole = flat(net())
+    optimizer = torch.optim.SGD(whole.parameters(), lr=0.1)
+    try:
+        dashpot.L1(0.1).attach(whole, optimizer)
+    except dashpot.ConflictError as error:
+        said.append(str(error))
+    torch.save(said, Path(folder) / f"{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore")  # of FSDP1, about itself
+def test_shards_that_come_after_the_recipe_and_flat_ones_are_refused() -> None:
+    for said in two(refused):
+        assert len(said) >= 4, said
+        assert all("fully_shard came after the recipe was attached" in text for text in said[:2]), said
+        assert all("FullyShardedDataParallel keeps weights in flat parameters" in text for text in said[2:]), said

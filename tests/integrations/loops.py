@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -66,8 +67,16 @@ def cut(step: int | None) -> Callable[[int], None]:
     return check
 
 
-def raw(recipe: Any, epochs: int = EPOCHS, model: nn.Module | None = None, each: int = 1) -> Outcome:
-    """The loop that all others must equal; ``each`` micro-batches make a step, without a closure where several."""
+def raw(
+    recipe: Any,
+    epochs: int = EPOCHS,
+    model: nn.Module | None = None,
+    each: int = 1,
+    within: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+) -> Outcome:
+    """The loop that all others must equal; ``each`` micro-batches make a step, without a closure where several. All but
+    the backward pass happens ``within`` a context.
+    """
     model, done = model or make(), Outcome()
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9)
     session = dashpot.Recipe.coerce(recipe).attach(
@@ -80,8 +89,9 @@ def raw(recipe: Any, epochs: int = EPOCHS, model: nn.Module | None = None, each:
     )
 
     def gradient(at: int) -> Tensor:
-        batch = session.batch(X[at : at + SIZE], Y[at : at + SIZE])
-        loss = session.loss(cross_entropy, model(batch.x))
+        with within():
+            batch = session.batch(X[at : at + SIZE], Y[at : at + SIZE])
+            loss = session.loss(cross_entropy, model(batch.x))
         (loss / each).backward()
         return loss
 
@@ -100,7 +110,7 @@ def raw(recipe: Any, epochs: int = EPOCHS, model: nn.Module | None = None, each:
                 for at in range(start, start + SIZE * each, SIZE):
                     gradient(at)
                 optimizer.step()
-            with session.evaluate():
+            with session.evaluate(), within():
                 done.scores.append(cross_entropy(model(HELD_X), HELD_Y).item())
                 done.saved = weights_of(model)
             if session.epoch({"val_loss": done.scores[-1]}).stop:

@@ -40,7 +40,6 @@ class Cast(torch.nn.Sequential):
         return out.float()
 
 
-# Lightning puts the loss and the mixing under autocast too, so with mixtures its arithmetic is its own.
 PAIRS = [
     *((driver, "l1-ema") for driver in OPTIONS),
     ("transformers", "mixup-smoothing"),
@@ -56,6 +55,17 @@ def test_weights_are_those_of_the_raw_loop_under_autocast(driver: str, recipe: s
     assert not torch.equal(plain.weights["0.weight"], expected.weights["0.weight"])  # it is another arithmetic
     for name, value in expected.weights.items():
         assert value.dtype == found.weights[name].dtype == torch.float32
+        assert torch.equal(found.weights[name], value), name
+        assert torch.equal(found.saved[name], expected.saved[name]), name
+    torch.testing.assert_close(found.scores, expected.scores)
+
+
+def test_lightning_mixes_and_takes_the_loss_under_autocast_too(tmp_path: Path) -> None:
+    """So its arithmetic with mixtures is that of a raw loop which does the same, and no other framework's."""
+    text = RECIPES["mixup-smoothing"]
+    expected = raw(text, within=lambda: torch.autocast("cpu", torch.bfloat16))
+    found = DRIVERS["lightning"](text, tmp_path, **OPTIONS["lightning"])
+    for name, value in expected.weights.items():
         assert torch.equal(found.weights[name], value), name
         assert torch.equal(found.saved[name], expected.saved[name]), name
     torch.testing.assert_close(found.scores, expected.scores)

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 import dashpot
 from dashpot.integrations import accelerate, skorch
-from dashpot.integrations.transformers import DashpotTrainer
+from dashpot.integrations.transformers import DashpotTrainer, DashpotTrainerMixin
 from tests.integrations import loops
 from tests.integrations.loops import RATE, SIZE, X, Y, make, raw, weights_of
 
@@ -45,6 +45,25 @@ def loops_trainer(folder: Path, recipe: Any, rows: Any, **options: Any) -> Any:
     arguments = hf.TrainingArguments(output_dir=str(folder), report_to="none", use_cpu=True, max_steps=4, save_steps=2)
     given = {"recipe_options": {"classes": 3}, **options}
     return DashpotTrainer(model=loops.Answering(), args=arguments, train_dataset=rows, recipe=recipe, **given)
+
+
+@pytest.mark.parametrize(("name", "argument"), [("DeepSpeed", "deepspeed"), ("FSDP", "fsdp")])
+def test_a_trainer_that_shards_is_refused_when_it_is_made(name: str, argument: str, tmp_path: Path) -> None:
+    """Neither is at hand here: what the Trainer says of them stands for them."""
+    import transformers as hf
+
+    class Sharding(hf.Trainer):  # type: ignore[misc]  # Transformers' types are not followed
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            setattr(self, f"is_{argument}_enabled", True)
+
+    class Mine(DashpotTrainerMixin, Sharding):
+        pass
+
+    arguments = hf.TrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True)
+    with pytest.raises(dashpot.ConflictError, match=f"{name} shards the model .* Leave {argument}= out"):
+        Mine(model=loops.Answering(), args=arguments, recipe="l1")
+    Mine(model=loops.Answering(), args=arguments)  # without a recipe it is a Trainer
 
 
 def test_a_checkpoint_of_another_recipe_or_of_none_is_refused(tmp_path: Path) -> None:
@@ -108,14 +127,21 @@ def test_accelerate_refuses_what_it_cannot_do() -> None:
         accelerate.attach("sam", accelerator, model, optimizer, closure=True)
 
 
-@pytest.mark.parametrize("kind", ["DEEPSPEED", "MEGATRON_LM"])
-def test_what_makes_its_own_steps_is_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither is installed here: what Accelerate itself says of them stands for them."""
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("DEEPSPEED", "DEEPSPEED makes its own steps, which a recipe cannot see. Use DDP"),
+        ("MEGATRON_LM", "MEGATRON_LM makes its own steps, which a recipe cannot see. Use DDP"),
+        ("FSDP", "FSDP inside Accelerate saves shards .* Use DDP, or FSDP2 in a loop of your own"),
+    ],
+)
+def test_what_goes_its_own_ways_is_refused(kind: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is at hand here: what Accelerate itself says of them stands for them."""
     from accelerate.utils import DistributedType
 
     accelerator, model, optimizer = prepared()
     monkeypatch.setattr(Accelerator, "distributed_type", DistributedType[kind])
-    with pytest.raises(dashpot.ConflictError, match=f"{kind} makes its own steps, which a recipe cannot see. Use DDP"):
+    with pytest.raises(dashpot.ConflictError, match=told):
         accelerate.attach(RECIPE, accelerator, model, optimizer)
     assert not optimizer.optimizer._optimizer_step_post_hooks
 

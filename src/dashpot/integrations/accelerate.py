@@ -44,7 +44,7 @@ def attach(
 
     Raises:
         ConfigError: no accelerator, or an optimizer that ``prepare`` has not seen.
-        ConflictError: SAM where a closure is not the whole step, DeepSpeed or Megatron, a second session.
+        ConflictError: SAM where a closure is not the whole step, DeepSpeed, Megatron or FSDP, a second session.
 
     Example:
         >>> import torch, dashpot
@@ -72,6 +72,11 @@ def attach(
     kind = str(getattr(accelerator.distributed_type, "value", accelerator.distributed_type))
     if kind in ("DEEPSPEED", "MEGATRON_LM"):
         raise ConflictError(f"{kind} makes its own steps, which a recipe cannot see. Use DDP or one process.")
+    if kind == "FSDP":
+        raise ConflictError(
+            "FSDP inside Accelerate saves shards by means of its own, which do not know the weights of evaluation. Use"
+            " DDP, or FSDP2 in a loop of your own."
+        )
     if closure and accelerator.gradient_accumulation_steps > 1:
         steps = accelerator.gradient_accumulation_steps
         refuse_closures(

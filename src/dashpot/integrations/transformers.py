@@ -28,6 +28,7 @@ from dashpot.integrations.transformers_losses import (
     laid_out,
     logits_of,
     own_criterion,
+    refuse_sharded,
 )
 
 FILE = "dashpot.safetensors"
@@ -57,8 +58,8 @@ class DashpotTrainerMixin:
             there are several, and the seed is that of the arguments.
 
     Raises:
-        ConflictError: when training begins: SAM, DeepSpeed and FSDP; early stopping without evaluations; data without
-            labels where the recipe needs them.
+        ConflictError: at once: SAM, DeepSpeed and FSDP; when training begins: early stopping without evaluations, data
+            without labels where the recipe needs them.
         ConfigError: a checkpoint of another recipe, or of none.
 
     Example:
@@ -83,6 +84,8 @@ class DashpotTrainerMixin:
         self.held: Held | None = None
         refuse_closures(self.recipe, _SAM)
         super().__init__(*args, **kwargs)
+        if len(self.recipe):
+            refuse_sharded(self)
         self.add_callback(_Epochs(self))  # type: ignore[attr-defined]  # of the Trainer
 
     @property
@@ -237,12 +240,6 @@ class DashpotTrainerMixin:
 
     def _refuse(self, trainer: Any) -> None:
         """What this recipe cannot do in this Trainer."""
-        for name in ("is_deepspeed_enabled", "is_fsdp_enabled"):
-            if getattr(trainer, name, False):
-                raise ConflictError(
-                    f"{name[3:-8]} shards the model after the optimizer was made, which a recipe cannot follow here."
-                    " Use DDP, or FSDP2 in a loop of your own."
-                )
         judges = acts_on(self.recipe, "on_epoch")
         if judges and str(getattr(trainer.args.eval_strategy, "value", trainer.args.eval_strategy)) == "no":
             raise ConflictError(

@@ -1,4 +1,4 @@
-"""The losses that Transformers' models take by themselves, per sample, and what the Trainer knows of its data."""
+"""Losses of Transformers' models, per sample; what the Trainer knows of its data, and what it shards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from dashpot.core.errors import ConfigError
+from dashpot.core.errors import ConfigError, ConflictError
 
 IGNORED = -100
 """The label of a position that counts nothing, throughout Transformers."""
@@ -23,6 +23,21 @@ def columns(dataset: Any) -> set[str]:
     except (TypeError, KeyError, IndexError, NotImplementedError):
         return set()
     return set(row) if isinstance(row, Mapping) else set()
+
+
+def refuse_sharded(trainer: Any) -> None:
+    """Refuse DeepSpeed, and FSDP in the Trainer.
+
+    Raises:
+        ConflictError: with the name of what the Trainer uses.
+    """
+    for name, argument in (("DeepSpeed", "deepspeed"), ("FSDP", "fsdp")):
+        if getattr(trainer, f"is_{argument}_enabled", False):
+            raise ConflictError(
+                f"{name} shards the model after the recipe is attached, which it cannot follow in the Trainer. Leave"
+                f" {argument}= out of the TrainingArguments (torchrun then trains by DDP), or use FSDP2 in a loop of"
+                " your own."
+            )
 
 
 def counts_items(trainer: Any) -> bool:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from dashpot.core.errors import ConflictError
 from dashpot.core.points import Attached
 from dashpot.core.running.run import Run
 
@@ -30,18 +31,19 @@ class Following:
     ) -> None:
         self._run, self._attached, self._check, self._install = run, attached, check, install
         self._layout, self._versions = run.view.layout(), _versions(run.view)
+        self._sharded = bool(run.view.sharded)
         self._moved = self._unchecked = self._sought = False
 
     def look(self) -> bool:
         """Take in what has changed; whether anything has.
 
         Raises:
-            ConflictError: a technique cannot act on what is there now.
+            ConflictError: a technique cannot act on what is there now, or it is sharded now and was not before.
         """
         view = self._run.view
         if self._run.asked and not self._sought:
-            self._sought = True
             view.seek_wrapper()
+            self._sought = True
         if view.changed():
             known = set(view.parameters)
             kept = {id(p) for p in view.parameters.values()}
@@ -50,6 +52,11 @@ class Following:
             for _, ctx in self._attached:
                 ctx.technique.forget(gone, ctx)
             self._say_untrained([n for n, p in view.parameters.items() if id(p) not in kept], known)
+        if view.sharded and not self._sharded:
+            raise ConflictError(
+                f"fully_shard came after the recipe was attached, which knows the whole tensors of this"
+                f" {type(view.model).__name__}. The order is: fully_shard, then the optimizer, then attach."
+            )
         if not self._run.began and self._versions != _versions(view):
             # Other weights were loaded before the first step: what was made of the old ones begins anew.
             for _, ctx in self._attached:

@@ -16,6 +16,7 @@ from dashpot.core.axes import Axes, axes_of
 from dashpot.core.fields.select import Where, ends_branch, module_role
 from dashpot.core.running.computed import role_of
 from dashpot.core.running.ending import ending
+from dashpot.core.running.sharded import is_sharded, refuse_flat
 
 Group = dict[str, Any]
 
@@ -119,9 +120,13 @@ class ModelView:
     def seek_wrapper(self) -> None:
         """Find the DistributedDataParallel that was put around the model after attach, or around what it is a part of:
         it knows how to leave gradients of one pass to each rank, and whose scores to average.
+
+        Raises:
+            ConflictError: it was FSDP1.
         """
         if self.parallel is self.model and torch.distributed.is_available() and torch.distributed.is_initialized():
             for one in gc.get_objects():  # some 50 ms, once
+                refuse_flat(one, self.model)
                 if issubclass(type(one), nn.parallel.DistributedDataParallel):
                     if one.module is self.model:
                         self.wrapper = self.parallel = one
@@ -263,12 +268,6 @@ def _own_rate(module: nn.Module) -> float:
     if isinstance(module, nn.MultiheadAttention) or (isinstance(module, nn.RNNBase) and module.num_layers > 1):
         return float(module.dropout)
     return 0.0
-
-
-def is_sharded(module: nn.Module) -> bool:
-    """Whether FSDP2 shards it."""
-    made = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
-    return made is not None and isinstance(module, made)
 
 
 def is_compiled(model: nn.Module) -> bool:
