@@ -51,7 +51,7 @@ API = {
     "Recipes and sessions": ["Technique", "Recipe", "Session", "Batch", "Where", "Verdict"],
     "Exact zeros": [
         *("path", "PathResult", "inspect", "stationarity", "selected_features", "stability_selection"),
-        *("max_strength", "resolve_strengths", "shrink", "Shrunk", "save_shrunk", "load_shrunk"),
+        *("max_strength", "resolve_strengths", "size_path", "shrink", "Shrunk", "save_shrunk", "load_shrunk"),
     ],
     "Optimizers with a penalty": ["optim.AdamW", "optim.SGD"],
     "Averages and fine-tuning": [

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from dashpot.sparsity.path import path
     from dashpot.sparsity.result import PathResult
     from dashpot.sparsity.selection import selected_features, stability_selection
+    from dashpot.sparsity.sizes import size_path
     from dashpot.stopping import EarlyStopping
     from dashpot.techniques.penalties.strengths import max_strength, resolve_strengths
     from dashpot.training.cutting import cut
@@ -161,6 +162,7 @@ __all__ = [
     "sharpness",
     "shrink",
     "shrink_to",
+    "size_path",
     "soup",
     "stability_selection",
     "stationarity",
@@ -242,6 +244,7 @@ _HOMES = {
     "selected_features": "dashpot.sparsity.selection",
     "shrink": "dashpot.shrinking.shrink",
     "shrink_to": "dashpot.shrinking.to_size",
+    "size_path": "dashpot.sparsity.sizes",
     "soup": "dashpot.training.soups",
     "stability_selection": "dashpot.sparsity.selection",
     "stationarity": "dashpot.sparsity.inspect",

@@ -44,9 +44,15 @@ def path(
     *,
     reading: dict[str, Any],
     technique: Annotated[
-        str, typer.Option("--technique", help="A penalty, such as l1 or elastic-net:l1_ratio=0.5.")
+        str,
+        typer.Option(
+            "--technique",
+            help="A penalty, such as l1 or elastic-net:l1_ratio=0.5; or compress:to=0.05x macs: sizes from there up.",
+        ),
     ] = "l1",
-    points: Annotated[int, typer.Option("--points", help="Strengths to go through.")] = 30,
+    points: Annotated[
+        int | None, typer.Option("--points", help="Strengths to go through, 30 by default; 6 sizes.")
+    ] = None,
     cv: Annotated[int, typer.Option("--cv", help="Folds of the cross-validation.")] = 5,
     network: Annotated[
         str | None, typer.Option("--network", help="linear (solved exactly; the default for tables), or mlp (trained).")
@@ -60,75 +66,93 @@ def path(
     device: Device = "auto",
 ) -> None:
     """Go through the strengths of a penalty, score each by cross-validation, and name the columns that the simplest
-    good model keeps.
+    good model keeps. With --technique compress, go through sizes of a network: accuracy against size and latency.
 
     Rows that DATA itself names as its test part play no part.
     """
     import torch
     from rich.console import Console
 
-    from dashpot.core.errors import ConfigError
+    from dashpot.cli.next_steps import of_data
+    from dashpot.cli.sizes import path_of_sizes
+    from dashpot.core.errors import ConfigError, ConflictError
     from dashpot.core.files import write_atomic
     from dashpot.core.native import tell
+    from dashpot.core.recipe import Recipe
     from dashpot.data import load_problem
     from dashpot.report.path.figure import path_figure
     from dashpot.runs.page import write_run_page
     from dashpot.runs.saved import next_folder, open_folder, write_json
     from dashpot.sparsity.path import run_path
+    from dashpot.sparsity.points import Training
     from dashpot.sparsity.selection import check_technique, selected_features
+    from dashpot.sparsity.sizes import POINTS, run_sizes
+    from dashpot.techniques.penalties.compress import Compress
 
     if network not in (None, "linear", "mlp"):
         raise ConfigError("--network", "linear or mlp", network)
     for name in ("vectors", "encoder"):
         if name in reading:
             raise ConfigError(f"--{name}", "left out of a path", reading[name], "No network of a path uses it.")
-    penalty = check_technique(technique)
+    asked = Recipe.coerce_one("--technique", technique)
+    chosen = asked if isinstance(asked, Compress) else check_technique(asked)
+    why = "Units leave hidden layers, not columns."
+    if isinstance(chosen, Compress) and network == "linear":
+        raise ConfigError("--network", "mlp", network, why)
+    if isinstance(chosen, Compress) and stability:
+        raise ConfigError("--stability", "left out", stability, why)
     problem = load_problem(data, target, task, weights, **reading)
     tell()
     rows = problem.pool_and_test(seed)[0] if problem.fixed_test is not None else _rows(problem.n)
     every = problem.prepare(rows)
-    kind = network or "linear"
+    kind = network or ("mlp" if isinstance(chosen, Compress) else "linear")
     flat = kind == "linear" or every.x.ndim == 2
     weight = None if problem.weight is None else problem.weight[rows]
     folder = open_folder(out or next_folder("path"))
+    common: dict[str, Any] = {
+        "cv": cv,
+        "weight": None if weight is None else torch.from_numpy(weight),
+        "weights": weights,
+        "note": lambda text: typer.echo(text, err=True),
+    }
+    parts = (_maker(problem, every, kind), _preparer(problem, flat, rows), len(rows))
+    names = _names(every, flat)
     try:
+        if isinstance(chosen, Compress):
+            training, many = Training(epochs=epochs, seed=seed, device=device), POINTS if points is None else points
+            sizes = run_sizes(*parts, chosen, points=many, training=training, **common)
+            path_of_sizes(sizes, problem, len(names), seed, folder, of_data(data, target))
+            return
         result = run_path(
-            _maker(problem, every, kind),
-            _preparer(problem, flat, rows),
-            len(rows),
-            penalty,
-            points=points,
-            cv=cv,
-            weight=None if weight is None else torch.from_numpy(weight),
-            weights=weights,
+            *parts,
+            chosen,
+            points=30 if points is None else points,
             epochs=epochs,
             seed=seed,
             device=device,
-            feature_names=_names(every, flat),
-            note=lambda text: typer.echo(text, err=True),
+            feature_names=names,
+            **common,
         )
-    except (ConfigError, ValueError):
+    except (ConfigError, ValueError, ConflictError):
         _remove_if_empty(folder)
         raise
-    names = selected_features(result.model(), result.feature_names)
-    shares = _stability(result, every, rows, weight, penalty, flat, seed, epochs, device) if stability else None
+    kept = selected_features(result.model(), result.feature_names)
+    shares = _stability(result, every, rows, weight, chosen, flat, seed, epochs, device) if stability else None
     record = result.record(dataset=problem.name, network=kind, task=problem.task, seed=seed, stability=shares)
     write_json(folder / record.FILE, record.to_dict())
-    write_atomic(folder / "selected.txt", "".join(f"{name}\n" for name in names))
+    write_atomic(folder / "selected.txt", "".join(f"{name}\n" for name in kept))
 
     console = Console() if sys.stdout.isatty() else Console(width=100)
     console.print(_table(record))
     more = (
-        say(", and {n} more in {file}", n=len(names) - SHOWN, file=folder / "selected.txt")
-        if len(names) > SHOWN
-        else ""
+        say(", and {n} more in {file}", n=len(kept) - SHOWN, file=folder / "selected.txt") if len(kept) > SHOWN else ""
     )
     console.print(
         say(
             "{n} of {many:,} columns at the one-SE choice: {names}{more}",
-            n=len(names),
+            n=len(kept),
             many=record.features,
-            names=say(", ").join(names[:SHOWN]) or say("none"),
+            names=say(", ").join(kept[:SHOWN]) or say("none"),
             more=more,
         ),
         markup=False,

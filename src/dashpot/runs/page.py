@@ -20,12 +20,14 @@ from dashpot.report.page.path import path_page
 from dashpot.report.page.robust import robustness_page
 from dashpot.report.page.several import Side
 from dashpot.report.page.shrink import shrink_page
+from dashpot.report.page.sizes import sizes_page
 from dashpot.report.page.source import Source
 from dashpot.report.page.tune import tune_page
 from dashpot.report.page.write import FILE, write_page
 from dashpot.report.path.record import PathRecord
 from dashpot.report.robustness.record import RobustnessRecord
 from dashpot.report.shrink.record import ShrinkRecord
+from dashpot.report.sizes.record import SizesRecord
 from dashpot.report.tune.record import TuneRecord
 from dashpot.report.tune.stats import by_role, ranked
 from dashpot.runs.saved import MODEL, RECIPE
@@ -66,10 +68,12 @@ def run_page(folder: Path, *, data: str = "", target: str = "") -> Page:
         return tune_page(record, source)
     if isinstance(record, CompareRecord):
         return compare_page(record, source)
+    if isinstance(record, SizesRecord):
+        return sizes_page(record, source)
     return path_page(record, source) if isinstance(record, PathRecord) else robustness_page(record, source)
 
 
-Any_ = TuneRecord | FitRecord | CompareRecord | PathRecord | RobustnessRecord | ShrinkRecord
+Any_ = TuneRecord | FitRecord | CompareRecord | PathRecord | SizesRecord | RobustnessRecord | ShrinkRecord
 READ: Mapping[str, tuple[str, Callable[[Any], Any_]]] = {
     # First: the folder of a smaller network has the records of the large one too.
     ShrinkRecord.FILE: ("shrink", ShrinkRecord.from_dict),
@@ -77,6 +81,7 @@ READ: Mapping[str, tuple[str, Callable[[Any], Any_]]] = {
     FitRecord.FILE: ("fit", FitRecord.from_dict),
     CompareRecord.FILE: ("compare", CompareRecord.from_dict),
     PathRecord.FILE: ("path", PathRecord.from_dict),
+    SizesRecord.FILE: ("path", SizesRecord.from_dict),
     RobustnessRecord.FILE: ("robustness", RobustnessRecord.from_dict),
 }
 

@@ -1,0 +1,1 @@
+"""The record and the figure of a search over sizes."""
