@@ -38,6 +38,8 @@ AHEAD, GAIN = 0.1, 5.0
 """The share of the way within which the strength would make the plan's next units zero by itself, and how fast it is
 corrected where the size lags behind the plan.
 """
+LEAST = 0.01
+"""Units that feel less of the strength than this share are left as they are."""
 JUDGED = Rule(
     "best-weights-of-the-size",
     "a technique that keeps the best weights, such as EarlyStopping",
@@ -63,10 +65,12 @@ class Compress(OnChannels):
               g_{t+1} = g_t + \frac{5}{h} \log \frac{\mathrm{size}_t}{S(t)}
 
     T is ``by``, h = T / 10 steps, and :math:`\lambda^{(k)}` the strength that would make so many units zero at once
-    that the size is that of the plan h steps ahead. A unit at zero stays there. No unit goes before the plan says so,
-    at T the rest of them go, and from then on training continues without penalty. What is left is at most the size
-    asked for, and at least 95 % of it where units are that small. ``dashpot.fit`` takes empty units out on the way, so
-    that the rest of the run is faster; in a loop of your own call :func:`dashpot.cut` at points of your choice, or
+    that the size is that of the plan h steps ahead. Units that go later feel less of it: one that would be zero at
+    :math:`\lambda_u` feels the share :math:`\min(1, \lambda^{(k)} / \lambda_u)^2`, as in an adaptive lasso, so that
+    what stays is not made smaller. A unit at zero stays there. No unit goes before the plan says so, at T the rest of
+    them go, and from then on training continues without penalty. What is left is at most the size asked for, and at
+    least 95 % of it where units are that small. ``dashpot.fit`` takes empty units out on the way, so that the rest of
+    the run is faster; in a loop of your own call :func:`dashpot.cut` at points of your choice, or
     :func:`dashpot.shrink` afterwards.
 
     Args:
@@ -96,10 +100,10 @@ class Compress(OnChannels):
         )
 
     Papers: Wen et al., "Learning Structured Sparsity in Deep Neural Networks", NeurIPS 2016; Alvarez and Salzmann,
-    "Compression-aware Training of Deep Networks", NeurIPS 2017; Zhu and Gupta, "To Prune, or Not to Prune", 2017 (the
-    plan).
+    "Compression-aware Training of Deep Networks", NeurIPS 2017; Zou, "The Adaptive Lasso", JASA 2006; Zhu
+    and Gupta, "To Prune, or Not to Prune", 2017 (the plan).
 
-    When not to use it: for runs of a few hundred steps, in which units are gone before they have learned; a net built
+    When not to use it: for runs of a hundred steps or so, in which units are gone before they have learned; a net built
     that small trains faster. On a GPU each step waits until it is known how near to zero units are.
     """
 
@@ -144,26 +148,28 @@ class Compress(OnChannels):
         if way is None or way.gone != state["gone"]:
             way = _ways[ctx] = Way.of(channels, self.to, state["gone"], state.get("full"))
             state["full"] = way.full
+        if state["reached"] and not state["gone"]:  # nothing is left that would have to stay at zero
+            return
         now = Matrices(channels, params, ctx.optimizer, knows_step(ctx.optimizer))
-        strength, skipped = 0.0, np.zeros(channels.count, bool)
+        strength, share = 0.0, np.zeros(channels.count)
         if not state["reached"]:
-            strength, skipped = self._steer(channels, way, now, ctx)
-        there = way.there
+            strength, share = self._steer(channels, way, now, ctx)
         for bucket, rows, steps in zip(now.buckets, now.rows, now.steps, strict=True):
-            lost = torch.from_numpy(~there[bucket.units]).to(rows.device)
-            if strength:
-                acts = torch.from_numpy(~skipped[bucket.units]).to(rows)
-                moved = channel_prox(rows, steps, strength, acts * torch.from_numpy(way.factors[bucket.units]).to(rows))
-            elif bool(lost.any()):
-                moved = rows
-            else:
+            lost, moved = np.flatnonzero(~way.there[bucket.units]), np.flatnonzero(share[bucket.units] > LEAST)
+            if strength and len(moved):
+                factors = torch.from_numpy((way.factors * share)[bucket.units][moved]).to(rows)
+                chosen = torch.from_numpy(moved).to(rows.device)
+                rows[chosen] = channel_prox(rows[chosen], steps[chosen], strength, factors)
+            elif not len(lost):
                 continue
-            now.put(bucket, moved.masked_fill(lost.unsqueeze(1), 0.0))
+            rows[torch.from_numpy(lost).to(rows.device)] = 0.0
+            now.put(bucket, rows)
 
     def _steer(self, channels: Channels, way: Way, now: Matrices, ctx: Context) -> tuple[float, np.ndarray]:
-        """The strength of this step, and units that it leaves alone; what goes now is taken out of the way."""
+        """The strength of this step, and how much of it acts on each unit. What goes now is taken out of the way."""
         state, length = ctx.state, self._length(ctx)
         progress = (ctx.step + 1) / length
+        way.refresh(channels)
         vanishing = np.full(channels.count, np.inf)
         for bucket, rows, steps in zip(now.buckets, now.rows, now.steps, strict=True):
             factors = torch.from_numpy(way.factors[bucket.units]).to(rows)
@@ -178,13 +184,14 @@ class Compress(OnChannels):
         wanted = planned_size(way.full, way.target, progress)
         lagging = math.log(max(way.size, 1.0) / max(wanted, 1.0))
         state["gain"] = min(max(state["gain"] + GAIN / max(1.0, AHEAD * length) * lagging, -5.0), 5.0)
-        skipped = np.zeros(channels.count, bool)
+        # The next ones feel all of it, others less the farther they are from leaving: what stays is not made smaller.
+        share = np.minimum(1.0, first / np.maximum(vanishing, 1e-300)) ** 2
         end = progress >= 1 - 1e-9
         for unit in order:
             if vanishing[unit] > strength and not end:
                 break
             if channels.last(unit, way.there):
-                skipped[unit] = True
+                share[unit] = 0.0
             elif way.size > wanted and way.without(unit) >= (1 - TOLERANCE) * way.target:
                 way.drop(unit)
             elif not end:
@@ -198,8 +205,7 @@ class Compress(OnChannels):
         state["reached"] = way.size <= way.target
         if state["reached"] or end:
             strength = 0.0
-        way.refresh(channels)
-        return strength, skipped
+        return strength, np.where(way.there, share, 0.0)
 
     def _length(self, ctx: Context) -> int:
         """Steps until the size is reached."""
