@@ -316,6 +316,29 @@ def test_a_number_of_groups_in_the_code_keeps_so_many_groups() -> None:
     assert close(model(x), found.model(x), 1e-12)
 
 
+class Beside(nn.Module):
+    """Features side by side, of some of which there are none, as where all of a head are turned by its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(3, 6), nn.Linear(3, 6), nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = self.first(x).tanh(), self.second(x).tanh()
+        return self.head(torch.cat([one[..., :6], one[..., 6:], other], -1))
+
+
+def test_parts_that_are_empty_are_joined_with_none() -> None:
+    torch.manual_seed(0)
+    model = Beside().double()
+    plant(model.first.weight, model.first.bias, at=[1, 2])
+    plant(model.second.weight, model.second.bias, at=0)
+    found = dashpot.shrink(model, doubles(2, 5, 3))
+    assert (found.model.first.out_features, found.model.second.out_features) == (4, 5)
+    x = doubles(3, 4, 3)
+    assert close(model(x), found.model(x), 1e-12)
+
+
 class Biased(nn.Module):
     """A bias of each head, by positions: the same for all inputs, and one of them would fit all heads."""
 

@@ -93,10 +93,11 @@ def join(step: Step) -> None:
     if step.operation == "cat" and (along(first) != [axis] or len(values) > 1):
         for value in values[1:]:
             for d in range(step.out.ndim):
-                if d == axis:
+                if d == axis or value.value.shape[axis] == 0:
                     continue
                 a, b = _line(label, d, axis, 0), _line(label, d, axis, _start(values, value, axis))
-                step.units.join(a, b)
+                if any(bool((line != line[0]).any()) for line in (a, b)):  # units lie along it
+                    step.units.join(a, b)
     elif step.operation != "cat":
         for value in values[1:]:
             step.units.join(values[0].label, value.label)
