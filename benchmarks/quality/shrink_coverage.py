@@ -1,0 +1,254 @@
+"""Which architectures of transformers `dashpot.shrink` makes smaller with the same outputs, and which it refuses.
+
+Each is built from a tiny configuration without weights, in float64; of each weight matrix and filter bank 30 % of the
+rows are zeros, and no bias or shift is. A network counts as
+
+- exact: it became smaller, and outputs on fresh inputs are equal to 1e-9 of the largest one;
+- kept: nothing left it although rows are zero, and the report says why;
+- refused: an error that names the reason;
+- wrong: outputs differ, or an error of another kind.
+
+What cannot be built or called with so small a configuration is counted apart. With ``timm`` installed its architectures
+of ``TIMM`` follow, at their own size.
+
+Run: ``python benchmarks/quality/shrink_coverage.py`` (minutes on one core). Result: ``results/shrink-coverage.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import signal
+import sys
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from common import write_result
+
+import dashpot
+from dashpot.core.errors import DashpotError
+
+TEXT = (
+    *("bert", "roberta", "electra", "distilbert", "albert", "xlm-roberta", "camembert", "mpnet", "ernie", "roformer"),
+    *("deberta", "deberta-v2", "squeezebert", "convbert", "mobilebert", "nystromformer", "esm", "fnet", "modernbert"),
+    *("gpt2", "gpt_neo", "gpt_neox", "gptj", "codegen", "opt", "bloom", "falcon", "mpt", "xglm"),
+    *(
+        "llama",
+        "mistral",
+        "gemma",
+        "gemma2",
+        "qwen2",
+        "qwen3",
+        "phi",
+        "phi3",
+        "stablelm",
+        "starcoder2",
+        "olmo",
+        "cohere",
+    ),
+)
+BOTH = ("t5", "bart", "pegasus", "mbart", "marian", "blenderbot", "m2m_100", "plbart")
+IMAGES = (
+    *("vit", "deit", "beit", "dinov2", "swin", "convnext", "convnextv2", "resnet", "regnet", "mobilenet_v1"),
+    *(
+        "mobilenet_v2",
+        "mobilevit",
+        "segformer",
+        "poolformer",
+        "pvt",
+        "cvt",
+        "efficientnet",
+        "focalnet",
+        "ijepa",
+        "levit",
+    ),
+)
+TIMM = ("resnet18", "convnext_atto", "vit_tiny_patch16_224", "deit3_small_patch16_224", "mixer_s16_224", "regnetx_002")
+SMALL: dict[str, Any] = {
+    **dict.fromkeys(
+        ("hidden_size", "d_model", "n_embd", "dim", "embed_dim", "embedding_size", "word_embed_proj_dim"), 16
+    ),
+    **dict.fromkeys(("intermediate_size", "d_ff", "ffn_dim", "hidden_dim", "n_inner", "encoder_ffn_dim"), 24),
+    **dict.fromkeys(("decoder_ffn_dim", "ffn_hidden_size", "intermediate_dim"), 24),
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"), 2),
+    **dict.fromkeys(("num_decoder_layers",), 2),
+    **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads"), 4),
+    **dict.fromkeys(("decoder_attention_heads", "num_key_value_heads"), 4),
+    "vocab_size": 40,
+    "max_position_embeddings": 32,
+    "n_positions": 32,
+    "n_ctx": 32,
+    "max_seq_len": 32,
+    "d_kv": 4,
+    "head_dim": 4,
+    "rotary_dim": 4,
+    "image_size": 32,
+    "patch_size": 8,
+    "use_cache": False,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 0,
+    "true_hidden_size": 16,
+    "attention_types": [[["global"], 2]],
+    "global_attn_every_n_layers": 1,
+    "partial_rotary_factor": 0.5,
+    "attention_dropout": 0.0,
+}
+SIZES: dict[str, dict[str, Any]] = {
+    "swin": {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 4], "window_size": 2, "patch_size": 4},
+    "convnext": {"hidden_sizes": [16, 24], "depths": [1, 1], "num_stages": 2, "patch_size": 4},
+    "convnextv2": {"hidden_sizes": [16, 24], "depths": [1, 1], "num_stages": 2, "patch_size": 4},
+    "resnet": {"embedding_size": 16, "hidden_sizes": [16, 24], "depths": [1, 1], "layer_type": "basic"},
+    "regnet": {"embedding_size": 16, "hidden_sizes": [16, 24], "depths": [1, 1], "groups_width": 8},
+    "segformer": {"hidden_sizes": [16, 16, 16, 16], "depths": [1] * 4, "num_attention_heads": [1, 2, 4, 4]},
+    "poolformer": {"hidden_sizes": [16, 24, 24, 24], "depths": [1] * 4},
+    "gptj": {"rotary_dim": 4},
+    "mobilenet_v1": {"depth_multiplier": 0.25},
+    "mobilenet_v2": {"depth_multiplier": 0.25},
+}
+OWN = ("mobilenet_v1", "mobilenet_v2", "mobilevit", "cvt", "efficientnet", "focalnet", "levit", "pvt", "poolformer")
+"""What keeps the sizes of its own configuration but for those above."""
+SECONDS, LARGEST = 60, 8_000_000
+
+
+class Late(Exception):
+    """One network takes too long."""
+
+
+def configured(kind: str) -> nn.Module:
+    """A small network of transformers."""
+    from transformers import AutoModel
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    made = CONFIG_MAPPING[kind]
+    known = set(made().to_dict())
+    sizes = {} if kind in OWN else {name: value for name, value in SMALL.items() if name in known}
+    if kind in IMAGES:
+        sizes["image_size"] = 32
+    config = made(**{**sizes, **SIZES.get(kind, {})})
+    with torch.device("meta"):
+        size = sum(p.numel() for p in AutoModel.from_config(copy.deepcopy(config)).parameters())
+    if size > LARGEST:
+        raise ValueError(f"{size:,} parameters")
+    return AutoModel.from_config(config)
+
+
+def example(kind: str) -> dict[str, Tensor]:
+    """What it is called with."""
+    if kind in IMAGES or kind in TIMM:
+        size = 224 if kind in TIMM else 32
+        return {"x" if kind in TIMM else "pixel_values": torch.randn(2, 3, size, size, dtype=torch.float64)}
+    given = {"input_ids": torch.randint(3, 40, (2, 8))}
+    return {**given, "decoder_input_ids": torch.randint(3, 40, (2, 5))} if kind in BOTH else given
+
+
+@torch.no_grad()
+def planted(model: nn.Module) -> nn.Module:
+    """Zeros in rows of each layer; biases, shifts and statistics are not zero."""
+    model = model.double().eval()
+    for module in model.modules():
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None and tensor.ndim == 1 and tensor.is_floating_point():
+                tensor.add_(0.1 + 0.3 * torch.rand_like(tensor))
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, nn.Parameter) and weight.ndim > 1 and not isinstance(module, nn.Embedding):
+            rows = weight.t() if type(module).__name__ == "Conv1D" else weight
+            rows[torch.rand(len(rows)) < 0.3] = 0
+    return model
+
+
+def first(out: Any) -> Tensor:
+    """The first tensor of what a network gives."""
+    return out if isinstance(out, Tensor) else next(leaf for leaf in out.values() if isinstance(leaf, Tensor))
+
+
+def built(kind: str) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The network with zeros, and an example that it takes."""
+    torch.manual_seed(0)
+    if kind in TIMM:
+        import timm
+
+        model = planted(timm.create_model(kind, num_classes=10))
+    else:
+        model = planted(configured(kind))
+    given = example(kind)
+    with torch.no_grad():
+        model(**given)
+    return model, given
+
+
+def tried(kind: str) -> dict[str, Any]:
+    """What becomes of one architecture."""
+    row: dict[str, Any] = {"name": kind}
+    try:
+        model, given = built(kind)
+    except Late:
+        raise
+    except Exception as error:  # whatever a configuration that is made so small leads to
+        return {**row, "result": "not built", "why": f"{type(error).__name__}: {error}"[:160]}
+    started = time.perf_counter()
+    try:
+        found = dashpot.shrink(model, given)
+    except DashpotError as error:
+        return {**row, "result": "refused", "why": str(error)[:240]}
+    except Late:
+        raise
+    except Exception as error:  # counted as wrong
+        return {**row, "result": "wrong", "why": f"{type(error).__name__}: {error}"[:240]}
+    torch.manual_seed(1)
+    fresh = example(kind)
+    with torch.no_grad():
+        wanted, got = first(model(**fresh)), first(found.model(**fresh))
+    apart = float((wanted - got).abs().max() / wanted.abs().max())
+    row |= {"before": found.before.parameters, "after": found.after.parameters, "difference": apart}
+    row |= {"seconds": round(time.perf_counter() - started, 2), "stayed": dict(found.stayed)}
+    exact = apart <= 1e-9
+    return {**row, "result": "wrong" if not exact else "exact" if found.after.parameters < row["before"] else "kept"}
+
+
+def main() -> None:
+    """Try all, one after another."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="architectures; all by default")
+    parser.add_argument("--result", type=Path, default=None, help="a file for the result, instead of results/")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    try:
+        import timm  # noqa: F401
+
+        more: tuple[str, ...] = TIMM
+    except ImportError:
+        more = ()
+
+    def late(*_: Any) -> None:
+        raise Late
+
+    signal.signal(signal.SIGALRM, late)
+    rows = []
+    for kind in given.names or (*TEXT, *BOTH, *IMAGES, *more):
+        signal.alarm(SECONDS)
+        try:
+            row = tried(kind)
+        except Late:
+            row = {"name": kind, "result": "late", "why": f"more than {SECONDS} s"}
+        finally:
+            signal.alarm(0)
+        rows.append(row)
+        print(kind, row["result"], row.get("why", f"{row.get('before')} -> {row.get('after')}"), flush=True)
+    counts = dict(Counter(str(row["result"]) for row in rows))
+    print(counts)
+    if not given.names or given.result:
+        write_result("shrink-coverage", {"counts": counts, "architectures": rows}, given.result)
+
+
+if __name__ == "__main__":
+    main()
