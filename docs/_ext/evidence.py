@@ -99,6 +99,23 @@ def shrinking(result: Result, folder: Path) -> Table:
     return ["network", "parameters", "after", "times as fast, batch 1", "batch 64"], rows
 
 
+def compressing(result: Result, folder: Path) -> Table:
+    """Accuracy of networks of a size that was asked for; None until it is measured."""
+    if not (folder / "shrink-quality.json").exists():
+        return None
+    arms = result("shrink-quality")["arms"]
+    rows = []
+    for key in arms:
+        case, _, rest = key.partition(", ")
+        if not rest.startswith("compress "):
+            continue
+        size = rest.removeprefix("compress ")
+        named = (f"{case}, {name}" for name in ("dense", f"compress {size}", f"pruned {size}", f"narrow {size}"))
+        cells = [f"{arms[k]['accuracy']:.4f} ({arms[k]['parameters'] / 1e3:.1f} k)" if k in arms else "" for k in named]
+        rows.append([f"{case}, {int(size):,} parameters asked for", *cells])
+    return ["test accuracy (parameters)", "full size", "`Compress`", "Torch-Pruning", "built that small"], rows
+
+
 def batch_norm(result: Result, folder: Path) -> Table:
     """Dropout and decay, with batch normalization and without."""
     arms: dict[tuple[str, str], dict[str, Any]] = {}

@@ -75,10 +75,11 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:  # what typer makes of Ctrl-C
-            _say(
-                "interrupted. What was finished is saved; `dashpot fit ... --out FOLDER --resume` or `dashpot tune"
-                " --resume FOLDER` goes on."
+            more = (
+                " What was finished is saved; `dashpot fit ... --out FOLDER --resume` or `dashpot tune --resume FOLDER`"
+                " goes on."
             )
+            _say(f"interrupted.{more if 'torch' in sys.modules else ''}")  # nothing begins before torch is loaded
         raise
     except BrokenPipeError:
         # The reader has gone (`| head`): nothing more to say, not even at interpreter exit.

@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dashpot.cli.options import Data, Device, Out, Seed, TargetName, Task, Weights
+from dashpot.cli.path_parts import column_names, network_maker, preparer
 from dashpot.cli.reading import reads_tables
 from dashpot.core.digits import digits
 from dashpot.core.language import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     from rich.table import Table
-    from torch import Tensor, nn
 
-    from dashpot.data import Prepared, Problem
+    from dashpot.data import Prepared
     from dashpot.report.path.record import PathRecord
     from dashpot.sparsity.result import PathResult
 
@@ -115,8 +113,8 @@ def path(
         "weights": weights,
         "note": lambda text: typer.echo(text, err=True),
     }
-    parts = (_maker(problem, every, kind), _preparer(problem, flat, rows), len(rows))
-    names = _names(every, flat)
+    parts = (network_maker(problem, every, kind), preparer(problem, flat, rows), len(rows))
+    names = column_names(every, flat)
     try:
         if isinstance(chosen, Compress):
             training, many = Training(epochs=epochs, seed=seed, device=device), POINTS if points is None else points
@@ -184,43 +182,6 @@ def _rows(n: int) -> np.ndarray:
     import numpy as np
 
     return np.arange(n)
-
-
-def _maker(problem: Problem, every: Prepared, kind: str) -> Callable[[int], nn.Module]:
-    from torch import nn
-
-    from dashpot import nets
-
-    outputs = max(len(problem.classes), 1)
-
-    def make(columns: int) -> nn.Module:
-        if kind == "linear":
-            return nn.Linear(columns, outputs)
-        shape = (columns,) if every.x.ndim == 2 else every.x.shape[1:]
-        return nets.build(problem.kind, shape, outputs)
-
-    return make
-
-
-def _preparer(problem: Problem, flat: bool, rows: np.ndarray) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
-    """Statistics of each fold come from its training rows. Warnings about columns were given once, for all rows."""
-    import warnings
-
-    def prepare(train: np.ndarray) -> tuple[Tensor, Tensor]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            prepared = problem.prepare(rows[train])
-        x = prepared.standardized()[rows]
-        return x.flatten(1) if flat else x, prepared.y[rows]
-
-    return prepare
-
-
-def _names(every: Prepared, flat: bool) -> list[str]:
-    if every.feature_names:
-        return list(every.feature_names)
-    x = every.x.flatten(1) if flat else every.x
-    return [f"{'pixel' if flat else 'channel'} {i}" for i in range(x.shape[1])]
 
 
 def _stability(
