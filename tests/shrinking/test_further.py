@@ -142,7 +142,8 @@ def test_layers_of_low_rank_that_stay_have_a_reason() -> None:
     of_rank(half[0].weight, 2)
     assert dashpot.shrink(half, torch.randn(2, 16).bfloat16(), low_rank=True).plan.factors == {}
     with pytest.raises(ConfigError, match="low_rank must be True or False"):
-        dashpot.shrink(model, torch.randn(2, 12, dtype=torch.float64), low_rank=0.5)  # type: ignore[arg-type]  # that is the test
+        x = torch.randn(2, 12, dtype=torch.float64)
+        dashpot.shrink(model, x, low_rank=0.5)  # type: ignore[arg-type]  # that is the test
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")

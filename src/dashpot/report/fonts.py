@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 FILES = re.compile(
-    r"NotoSans(Mono)?(CJK|SC|TC|JP|KR|HK)|SourceHanSans|wqy-|msyh|simhei|simsun|deng|PingFang|STHeiti|Hiragino|DroidSansFallback",
+    r"NotoSans(Mono)?(CJK|SC|TC|JP|KR|HK)|SourceHanSans|wqy-|msyh|simhei|simsun|deng|PingFang|STHeiti|Hiragino"
+    r"|DroidSansFallback",
     re.IGNORECASE,
 )
 """Names of files of usual ones, on Linux, Windows and macOS."""
