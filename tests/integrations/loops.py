@@ -274,6 +274,8 @@ def transformers(
         recipe_options={"classes": 3},
     )
     trainer.train(resume_from_checkpoint=resume)
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()  # the first rank has saved
     done.weights = weights_of(model.net)
     last = max(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     state = load_file(last / "model.safetensors")
@@ -325,13 +327,15 @@ def accelerate(recipe: Any, folder: Path, *, at: int | None = None, resume: bool
                 optimizer.step(closure)
             model.eval()
             optimizer.eval()
-            done.scores.append(cross_entropy(model(HELD_X), HELD_Y).item())
+            with torch.no_grad():  # else DistributedDataParallel expects a backward pass
+                done.scores.append(cross_entropy(model(HELD_X), HELD_Y).item())
             optimizer.train()
             model.train()
             stop = session.epoch({"val_loss": done.scores[-1]}).stop
             accelerator.save_state(str(folder / "state"))
             if stop:
                 break
+    accelerator.wait_for_everyone()  # the first rank has saved
     done.weights = weights_of(model)
     done.saved = load_file(folder / "state" / "model.safetensors")
     return done

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
-import warnings
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,19 +12,17 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 import dashpot
 from dashpot.integrations.lightning import Regularize, training_loss
-from tests.integrations.loops import EPOCHS, HELD_X, HELD_Y, RATE, RECIPES, SIZE, STEPS, X, Y, make, weights_of
+from tests.integrations.loops import EPOCHS, HELD_X, HELD_Y, RATE, RECIPES, X, Y, make, weights_of
+from tests.integrations.ranks import COUNT, PART, demand_equal, every_second, ranks, raw, same
 
 pytestmark = [pytest.mark.distributed, pytest.mark.filterwarnings("ignore")]  # of Lightning, about itself
-COUNT = 2
 TRAINED = ["l1-ema", "dropout-decay-stopping", "columns", "sam", "mixup-smoothing"]
 
 
@@ -69,7 +63,7 @@ def fit(net: Net, recipe: Any, folder: Path, *, epochs: int = EPOCHS, ckpt: bool
     )
     trainer.fit(
         net,
-        loader(X, Y, SIZE // COUNT),
+        loader(X, Y, PART),
         loader(HELD_X, HELD_Y, len(HELD_X)),
         ckpt_path=str(folder / "kept.ckpt") if ckpt else None,
         weights_only=True if ckpt else None,
@@ -82,35 +76,6 @@ def loader(x: Tensor, y: Tensor, size: int) -> DataLoader[Any]:
     return DataLoader(data, batch_size=size, sampler=DistributedSampler(data, COUNT, dist.get_rank(), shuffle=False))
 
 
-def raw(recipe: Any, rank: int) -> dict[str, Any]:
-    """The loop of docs/distributed.md, on the same rows."""
-    net = make()
-    model = DistributedDataParallel(net)
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9)
-    lengths = {"steps": STEPS * EPOCHS, "steps_per_epoch": STEPS}
-    session = dashpot.Recipe.coerce(recipe).attach(model, optimizer, classes=3, closure=True, **lengths)
-    x, y, size = X[rank::COUNT], Y[rank::COUNT], SIZE // COUNT
-    scores, saved = [], {}
-    with session:
-        for _ in range(EPOCHS):
-            for start in range(0, len(x), size):
-
-                def closure(start: int = start) -> Tensor:
-                    optimizer.zero_grad()
-                    batch = session.batch(x[start : start + size], y[start : start + size])
-                    loss = session.loss(cross_entropy, model(batch.x))
-                    loss.backward()
-                    return loss
-
-                optimizer.step(closure)  # type: ignore[arg-type]  # torch types closures as returning float
-            with session.evaluate():
-                scores.append(cross_entropy(net(HELD_X[rank::COUNT]), HELD_Y[rank::COUNT]).item())
-                saved = weights_of(net)
-            if session.epoch({"val_loss": scores[-1]}).stop:
-                break
-    return {"weights": weights_of(net), "saved": saved, "epochs": len(scores)}
-
-
 def trained(rank: int, folder: Path) -> dict[str, Any]:
     """Each recipe in both loops, and Lightning's resumed after two epochs."""
     found = {}
@@ -120,7 +85,7 @@ def trained(rank: int, folder: Path) -> dict[str, Any]:
         epochs = fit(net, text, where).current_epoch
         file = torch.load(where / "kept.ckpt", weights_only=True)["state_dict"]
         saved = {key.removeprefix("net."): value for key, value in file.items()}
-        expected = raw(text, rank)
+        expected = raw(text, rank, every_second(rank), slice(rank, None, COUNT))
         found[name] = {"weights": weights_of(net.net), "saved": saved, "epochs": epochs}, expected
         assert not any(module._forward_hooks for module in net.modules())
     for epochs, ckpt in ((2, False), (EPOCHS, True)):
@@ -153,37 +118,11 @@ def refused(rank: int, folder: Path) -> list[str]:
     return said
 
 
-def _rank(rank: int, work: Callable[[int, Path], Any], folder: str) -> None:
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    # As torchrun would: Lightning then starts no process of its own, and takes the group that is there.
-    os.environ |= {"TORCHELASTIC_RUN_ID": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"}
-    os.environ |= {"WORLD_SIZE": str(COUNT), "LOCAL_WORLD_SIZE": str(COUNT)}
-    place = {"init_method": f"file://{folder}/store", "rank": rank, "world_size": COUNT}
-    dist.init_process_group("gloo", timeout=timedelta(seconds=240), **place)
-    torch.save(work(rank, Path(folder)), Path(folder) / f"{rank}.pt")
-    dist.barrier()  # who leaves while the other still works on the last exchange may abort it
-    dist.destroy_process_group()
-
-
-def ranks(work: Callable[[int, Path], Any]) -> list[Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_rank, args=(work, folder), nprocs=COUNT)
-        return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(COUNT)]
-
-
-def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
-
-
 def test_two_ranks_do_what_two_ranks_of_the_raw_loop_do() -> None:
     first, second = ranks(trained)
     for name in TRAINED:
         for found, expected in (first[name], second[name]):
-            # The same operations in the same order, and a sum of two over the ranks: bit for bit.
-            assert same(found["weights"], expected["weights"]), name
-            assert same(found["saved"], expected["saved"]), name
-            assert found["epochs"] == expected["epochs"], name
+            demand_equal(found, expected, name)
         assert same(first[name][0]["weights"], second[name][0]["weights"]), name
         assert not same(first[name][0]["weights"], weights_of(make())), name
     assert int((first["columns"][0]["weights"]["0.weight"] == 0).sum()) % 8 == 0

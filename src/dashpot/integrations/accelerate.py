@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from dashpot.core.errors import ConfigError, ConflictError, UsageError
 from dashpot.core.recipe import Recipe
 from dashpot.core.running.session import Session
+from dashpot.core.running.view import unwrap
 from dashpot.integrations.held import Held, refuse_closures, replaces
 
 
@@ -88,7 +89,7 @@ def attach(
         refuse_closures(found, "a gradient scaler takes no closure. Use mixed_precision='bf16' or none.")
     session = found.attach(model, optimizer, closure=closure, **options)
     held = Held(session)
-    keeps = [accelerator.register_save_state_pre_hook(functools.partial(_save_evaluated, held, model, accelerator))]
+    keeps = [accelerator.register_save_state_pre_hook(functools.partial(_save_evaluated, held))]
     keeps.append(_speaks(session.optimizer, held))
     kept = Kept(held)
     accelerator.register_for_checkpointing(kept)
@@ -115,16 +116,14 @@ class Kept:
         self._held.restore(state)
 
 
-def _save_evaluated(
-    held: Held, model: nn.Module, accelerator: Accelerator, models: list[nn.Module], weights: list[Any], folder: str
-) -> None:
+def _save_evaluated(held: Held, models: list[nn.Module], weights: list[Any], folder: str) -> None:
     """The weights of evaluation as the model's. Where modules are replaced their names are others, and
     ``load_state`` needs these: then the file keeps what trains.
     """
     if replaces(held.session):
         return
     for place, one in enumerate(models[: len(weights)]):
-        if one is model:
+        if unwrap(one) is held.session.view.model:  # Accelerate lists it as it was, or in its wrapper
             weights[place] = _renamed(held.weights(), weights[place])
 
 

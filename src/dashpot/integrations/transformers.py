@@ -8,16 +8,17 @@ is a ``Trainer`` in all else; :class:`DashpotTrainerMixin` goes before a Trainer
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from transformers import Trainer, TrainerCallback
 
 from dashpot.core.errors import ConfigError, ConflictError, UsageError
 from dashpot.core.recipe import Recipe
+from dashpot.core.running.passes import demand_same_recipe
 from dashpot.core.running.session import Session
 from dashpot.core.tree import load_tree, save_tree
 from dashpot.integrations.held import Held, acts_on, refuse_closures, replaces, scores
@@ -26,6 +27,7 @@ from dashpot.integrations.transformers_losses import (
     columns,
     counts_items,
     laid_out,
+    lengths,
     logits_of,
     own_criterion,
     refuse_sharded,
@@ -59,7 +61,7 @@ class DashpotTrainerMixin:
 
     Raises:
         ConflictError: at once: SAM, DeepSpeed and FSDP; when training begins: early stopping without evaluations, data
-            without labels where the recipe needs them.
+            without labels where the recipe needs them, ranks with other recipes than each other.
         ConfigError: a checkpoint of another recipe, or of none.
 
     Example:
@@ -110,12 +112,24 @@ class DashpotTrainerMixin:
             self.held.close()
         trainer: Any = self
         self._refuse(trainer)
-        options = {"seed": trainer.args.seed, **self._length(trainer), **self.recipe_options}
+        options = {"seed": trainer.args.seed, **lengths(trainer), **self.recipe_options}
         labels = getattr(getattr(trainer.model, "config", None), "num_labels", 0) or 0
         if labels > 1:
             options.setdefault("classes", labels)
         self.held = Held(self.recipe.attach(trainer.model, optimizer, **options))
         return optimizer
+
+    def wrapped(self, model: Any) -> None:
+        """The Trainer has put its DistributedDataParallel around the model, which keeps the ranks together.
+
+        Raises:
+            ConflictError: ranks with other recipes than each other.
+        """
+        if not isinstance(model, DistributedDataParallel):
+            return
+        demand_same_recipe(str(self.recipe), model)
+        if self.held is not None:
+            self.session.view.wrapper = self.session.view.parallel = model
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -254,20 +268,6 @@ class DashpotTrainerMixin:
                 " TrainingArguments(label_names=[...])."
             )
 
-    def _length(self, trainer: Any) -> dict[str, int | None]:
-        """Optimizer steps of the run and of an epoch, where they are known."""
-        steps = trainer.state.max_steps
-        try:
-            rows = len(trainer.train_dataset)
-        except TypeError:
-            return {"steps": steps or None, "steps_per_epoch": None}
-        size = trainer.args.train_batch_size * trainer.args.world_size
-        batches = rows // size if trainer.args.dataloader_drop_last else math.ceil(rows / size)
-        return {
-            "steps": steps if steps > 0 else None,
-            "steps_per_epoch": max(math.ceil(batches / trainer.args.gradient_accumulation_steps), 1),
-        }
-
     @contextlib.contextmanager
     def _evaluated(self) -> Iterator[None]:
         with contextlib.nullcontext() if self.held is None else self.held.evaluated():
@@ -285,10 +285,13 @@ class DashpotTrainer(DashpotTrainerMixin, Trainer):
 
 
 class _Epochs(TrainerCallback):
-    """Counts epochs where nothing is evaluated."""
+    """Tells when training begins, and counts epochs where nothing is evaluated."""
 
     def __init__(self, trainer: DashpotTrainerMixin) -> None:
         self._trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._trainer.wrapped(self._trainer.model_wrapped)  # type: ignore[attr-defined]  # of the Trainer
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         strategy = str(getattr(args.eval_strategy, "value", args.eval_strategy))

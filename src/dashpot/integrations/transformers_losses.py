@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,21 @@ def columns(dataset: Any) -> set[str]:
     except (TypeError, KeyError, IndexError, NotImplementedError):
         return set()
     return set(row) if isinstance(row, Mapping) else set()
+
+
+def lengths(trainer: Any) -> dict[str, int | None]:
+    """Optimizer steps of the run and of an epoch, where they are known."""
+    steps = trainer.state.max_steps
+    try:
+        rows = len(trainer.train_dataset)
+    except TypeError:
+        return {"steps": steps or None, "steps_per_epoch": None}
+    size = trainer.args.train_batch_size * trainer.args.world_size
+    batches = rows // size if trainer.args.dataloader_drop_last else math.ceil(rows / size)
+    return {
+        "steps": steps if steps > 0 else None,
+        "steps_per_epoch": max(math.ceil(batches / trainer.args.gradient_accumulation_steps), 1),
+    }
 
 
 def refuse_sharded(trainer: Any) -> None:

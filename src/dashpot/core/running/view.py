@@ -125,9 +125,14 @@ class ModelView:
             ConflictError: it was FSDP1.
         """
         if self.parallel is self.model and torch.distributed.is_available() and torch.distributed.is_initialized():
-            for one in gc.get_objects():  # some 50 ms, once
+            modules: dict[int, bool] = {}  # by type: there are hundreds of thousands of objects, of few types
+            for one in gc.get_objects():
+                if id(kind := type(one)) not in modules:
+                    modules[id(kind)] = issubclass(kind, nn.Module)
+                if not modules[id(kind)]:
+                    continue
                 refuse_flat(one, self.model)
-                if issubclass(type(one), nn.parallel.DistributedDataParallel):
+                if issubclass(kind, nn.parallel.DistributedDataParallel):
                     if one.module is self.model:
                         self.wrapper = self.parallel = one
                     elif any(part is self.model for part in one.module.modules()):
