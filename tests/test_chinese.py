@@ -17,6 +17,9 @@ from dashpot.core.language import say, speaking
 DOCS = Path(__file__).parents[1] / "docs"
 LOCALE = DOCS / "locale" / "zh_CN" / "LC_MESSAGES"
 CATALOGUES = sorted(LOCALE.rglob("*.po"))
+DIRECTIVES = re.compile(r":::\w*|\{note\}|\{grid\}[\d ]*|\{grid-item-card\}|:link: \S+|:link-type: doc|:[\w-]+:|\d+\.")
+ENTRY = re.compile(r"^(.+) <[\w/-]+>$", re.MULTILINE)
+"""Of a list of pages: one with a name of its own, which navigation shows."""
 MARKUP = re.compile(r"\{measured\}`[^`]*`|`[^`]*`|\]\([^)]*\)")
 
 
@@ -47,9 +50,9 @@ def page_of(path: Path) -> Path:
 
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
 def test_a_catalogue_is_that_of_its_page(path: Path) -> None:
-    said = prose(page_of(path))
+    said = prose(page_of(path)) + " ".join(ENTRY.findall(page_of(path).read_text(encoding="utf-8")))
     found = messages(path)
-    assert len(found) > 10
+    assert found
     for english, chinese in found.items():
         assert " ".join(english.split()) in said, english
         assert any("\u4e00" <= letter <= "\u9fff" or letter == "\u3001" for letter in chinese), chinese
@@ -58,12 +61,19 @@ def test_a_catalogue_is_that_of_its_page(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
+def test_what_navigation_calls_a_page_is_translated(path: Path) -> None:
+    named = ENTRY.findall(page_of(path).read_text(encoding="utf-8"))
+    assert set(named) <= set(messages(path))
+    assert bool(named) == (path.name == "index.po" and path.parent == LOCALE)
+
+
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
 def test_a_page_says_nothing_that_its_catalogue_lacks(path: Path) -> None:
     left = prose(page_of(path))
     for english in sorted(messages(path), key=len, reverse=True):
         left = left.replace(" ".join(english.split()), " ")
     left = MARKUP.sub(" ", left)
-    left = re.sub(r":::\w*|\{note\}|:[\w-]+:|\d+\.", " ", left)
+    left = DIRECTIVES.sub(" ", left)
     assert not re.findall(r"[A-Za-z]{2,}", left), left
 
 

@@ -9,6 +9,7 @@ import re
 from itertools import pairwise
 
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.search.zh import SearchChinese
 
 RUN = re.compile(r"[\u4e00-\u9fff]+")
@@ -34,6 +35,13 @@ class Pairs(SearchChinese):
         return [*super().split(text), *pairs]
 
 
+def named(app: Sphinx, config: Config) -> None:
+    """The name of the menu that holds the last pages, which the theme does not translate."""
+    if config.language.startswith("zh"):
+        config.html_theme_options = {**config.html_theme_options, "header_dropdown_text": "更多"}
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_search_language(Pairs)
+    app.connect("config-inited", named)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

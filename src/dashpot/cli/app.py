@@ -9,16 +9,20 @@ from typing import Annotated
 
 import typer
 
-from dashpot.cli.lang import Lang, language_of, takes_language
+from dashpot.cli.errors import said
+from dashpot.cli.lang import Lang, helped, language_of, takes_language
 from dashpot.cli.ranks import of_torchrun, refuse_others
 from dashpot.core.errors import DashpotError
-from dashpot.core.language import speaking
+from dashpot.core.language import mark, of_environment, say, speaking
 
 app = typer.Typer(
     name="dashpot",
     help="Regularization for PyTorch: apply any recipe, and see what each technique contributes.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+)
+SAVED = mark(
+    " What was finished is saved; `dashpot fit ... --out FOLDER --resume` or `dashpot tune --resume FOLDER` goes on."
 )
 
 
@@ -65,21 +69,21 @@ def main() -> None:
         module.register(app)
     takes_language(app)
     warnings.showwarning = _show_warning
+    language = of_environment(os.environ)
     try:
         language, arguments = language_of(sys.argv[1:], os.environ)
         refuse_others(arguments)
         with speaking(language):
-            app()
+            helped(app)()
     except DashpotError as error:
-        _say(f"error: {error}")
+        with speaking(language):
+            _say(said(error))
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == 130:  # what typer makes of Ctrl-C
-            more = (
-                " What was finished is saved; `dashpot fit ... --out FOLDER --resume` or `dashpot tune --resume FOLDER`"
-                " goes on."
-            )
-            _say(f"interrupted.{more if 'torch' in sys.modules else ''}")  # nothing begins before torch is loaded
+            with speaking(language):
+                # Nothing begins before torch is loaded.
+                _say(say("interrupted.") + (say(SAVED) if "torch" in sys.modules else ""))
         raise
     except BrokenPipeError:
         # The reader has gone (`| head`): nothing more to say, not even at interpreter exit.
@@ -95,7 +99,7 @@ def _show_warning(
     file: object = None,
     line: str | None = None,
 ) -> None:
-    _say(f"warning: {message}")
+    _say(say("warning: {text}", text=message))
 
 
 def _say(text: str) -> None:

@@ -30,12 +30,12 @@ from dashpot.cli.options import (
 )
 from dashpot.cli.reading import reads_tables
 from dashpot.core.digits import digits
-from dashpot.core.language import filled, say
+from dashpot.core.language import filled, mark, say
 
 if TYPE_CHECKING:
     from torch import nn
 
-NET = (
+NET = mark(
     "An option of the network, one value each: width=64 or depth=2; of images net=resnet, se=true or activation=gelu;"
     " of tables norm=batch, or skip=true and the others of tune's network; of --model its keywords; repeat for more."
 )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dashpot.cli.options import Model, Out
+from dashpot.core.language import say
 
 
 def register(app: typer.Typer) -> None:
@@ -48,4 +49,4 @@ def inspect(
     figure, _ = found.plot(folder / "weights", other, str(run), str(beside))
     typer.echo(found)
     typer.echo("\n" + found.details(inputs))
-    typer.echo(f"\nsaved in {folder}; figure: {figure}")
+    typer.echo("\n" + say("saved in {folder}; figure: {figure}", folder=folder, figure=figure))

@@ -1,21 +1,43 @@
-"""``--lang`` of every command: the language of pages, tables and what comes next."""
+"""``--lang`` of every command: the language of help, pages, tables and what comes next."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
-from dashpot.core.language import known, of_environment
+from dashpot.core.language import known, mark, of_environment, say, spoken
 
 NAME = "--lang"
 Lang = Annotated[
     str | None,
-    typer.Option(NAME, metavar="en|zh", help="The language of pages and tables. [default: as LC_ALL or LANG says]"),
+    typer.Option(
+        NAME, metavar="en|zh", help="The language of help, pages and tables. [default: as LC_ALL or LANG says]"
+    ),
 ]
+TITLES = {"argument": mark("Arguments"), "option": mark("Options"), "command": mark("Commands")}
+"""Of the boxes of a help text."""
+TYPER = {
+    "DEFAULT_STRING": mark("[default: {}]"),
+    "REQUIRED_LONG_STRING": mark("[required]"),
+    "ERRORS_PANEL_TITLE": mark("Error"),
+    "RICH_HELP": mark("Try [blue]'{command_path} {help_option}'[/] for help."),
+}
+"""What typer says of its own, by the names under which it keeps it."""
+TAG = re.compile(r"\[(?=[a-z#/@])")
+"""What rich would take for markup."""
+HELP = mark("Show this message and exit.")
+COMPLETION = (
+    mark("Install completion for the current shell."),
+    mark("Show completion for the current shell, to copy it or customize the installation."),
+)
+"""Typer's help of its options, which are translated with those of ours."""
 
 
 def language_of(arguments: Sequence[str], variables: Mapping[str, str]) -> tuple[str, list[str]]:
@@ -47,6 +69,68 @@ def takes_language(app: typer.Typer) -> None:
     for command in app.registered_commands:
         if command.callback is not None and "lang" not in inspect.signature(command.callback).parameters:
             command.callback = _with_option(command.callback)
+
+
+def helped(app: typer.Typer) -> Callable[[], Any]:
+    """The command line of ``app``, whose help texts speak the language that is spoken."""
+    group: Any = get_command(app)
+    for command in (group, *group.commands.values()):
+        command.help = "\n\n".join(_shown(" ".join(part.split())) for part in (command.help or "").split("\n\n"))
+        command.rich_help_panel = say(TITLES["command"])
+        for parameter in command.params:
+            parameter.help = _shown(parameter.help or "")
+            parameter.rich_help_panel = say(TITLES[parameter.param_type_name])
+        command.get_help_option = _said_too(command.get_help_option)
+
+    def run() -> Any:
+        with _typer_says():
+            return group()
+
+    return run
+
+
+def _shown(text: str) -> str:
+    """A help text in the language that is spoken; what stands in brackets is no markup of rich, and so is shown."""
+    return TAG.sub(r"\\\g<0>", say(text))  # as rich.markup.escape, which the shell's completion need not load
+
+
+def _said_too(get: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The option ``--help``, which is made when it is first asked for."""
+
+    def got(context: Any) -> Any:
+        option = get(context)
+        if option is not None:
+            option.help = _shown(HELP)
+            option.rich_help_panel = say(TITLES["option"])
+        return option
+
+    return got
+
+
+@contextmanager
+def _typer_says() -> Iterator[None]:
+    """Typer's own words in the language that is spoken; versions that keep them elsewhere say them in English."""
+    if spoken() == "en":  # which needs no rich before anything is shown
+        yield
+        return
+    from typer import rich_utils
+
+    highlighted: Any = rich_utils.highlighter
+
+    def folded(text: Any) -> Any:
+        found = highlighted(text)
+        found.overflow = "fold"  # a sentence without spaces goes on in the next line, where rich would cut it off
+        return found
+
+    said = {name: say(text) for name, text in TYPER.items() if hasattr(rich_utils, name)} | {"highlighter": folded}
+    usual = {name: getattr(rich_utils, name) for name in said}
+    try:
+        for name, value in said.items():
+            setattr(rich_utils, name, value)
+        yield
+    finally:
+        for name, value in usual.items():
+            setattr(rich_utils, name, value)
 
 
 def _with_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from dashpot.cli.options import Device, Model, Out, data_path
-from dashpot.core.language import say
+from dashpot.core.language import mark, say
 
-TO = (
+TO = mark(
     "The size to come down to: '20k parameters', '0.5x macs', '1 MB', '2x faster' or '2x faster at batch 1'. Without it"
     " only what exact zeros make empty leaves, and predictions stay."
 )

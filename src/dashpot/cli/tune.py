@@ -37,16 +37,17 @@ from dashpot.cli.tune_parts import (
 )
 from dashpot.cli.tune_search import search_and_report
 from dashpot.cli.tune_worker import tune_worker
+from dashpot.core.language import mark
 
-NET = (
+NET = mark(
     "An option of the network to search or fix: width=64,128 or depth=1,2 or activation=relu,gelu; of tables skip=true"
     " or norm=none,layer or members=1,8, of images residual=true or se=true, of --model its keywords; repeat for more."
 )
-SCHEDULE = (
+SCHEDULE = mark(
     "The pruning of a race: halving, hyperband (brackets), none, or population (none; the worst take over networks of"
     " the best while training)."
 )
-STORAGE = (
+STORAGE = mark(
     "A store for many machines: postgresql://..., mysql://..., grpc://host:port, or a journal file that all can reach."
 )
 

@@ -2,7 +2,7 @@
 
 Messages are written in English where they are used, as ``say("{n} rows", n=n)``; ``scripts/messages`` collects them
 into ``locale/zh_CN/LC_MESSAGES/dashpot.po``, where their Chinese stands, and compiles it to the ``.mo`` beside it. What
-a record, a figure or an error says stays English.
+a record or a figure says stays English, and so do errors but for the most frequent ones (``cli/errors.py``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import gettext
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import resources
@@ -85,6 +85,21 @@ def filled(text: str, width: int) -> str:
     """
     spaces = " " * (abs(width) - columns(text))
     return text + spaces if width > 0 else spaces + text
+
+
+def aligned(rows: Sequence[Sequence[str]], right: bool = False) -> list[str]:
+    """Lines of a table whose columns are as wide as their widest cell.
+
+    Args:
+        right: whether all columns but the first end at one place, as numbers do.
+
+    Example:
+        >>> aligned([("层", "zeros"), ("ab", "7")], right=True)
+        ['层  zeros', 'ab      7']
+    """
+    widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
+    signed = [width if k == 0 or not right else -width for k, width in enumerate(widths)]
+    return ["  ".join(filled(cell, w) for cell, w in zip(row, signed, strict=True)).rstrip() for row in rows]
 
 
 def spoken() -> str:

@@ -20,6 +20,9 @@ TOLD = (
     mark("one network"),
     mark("one network, refit on all {rows} rows but the test part"),
     mark("ensemble of {n} networks (1 candidate on {folds} folds)"),
+    mark("ensemble of {n} networks (1 candidate with {seeds} seeds in all, on {folds} folds)"),
+    mark("ensemble of {n} networks ({many} candidates on {folds} folds)"),
+    mark("ensemble of {n} networks ({many} candidates with {seeds} seeds in all, on {folds} folds)"),
     mark("ensemble of {n} networks ({what})"),
     # How classes are decided.
     mark("the most probable class, for accuracy"),

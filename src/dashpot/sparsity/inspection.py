@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from dashpot.core.digits import digits
+from dashpot.core.language import aligned, mark, say
 from dashpot.core.notebook import table, titled
 from dashpot.report.inspect.figure import draw_weights, weights_figure
 from dashpot.report.inspect.record import InspectRecord
@@ -84,7 +84,17 @@ class Inspection:
         Args:
             most: of the inputs.
         """
-        head = ("layer", "zeros", "nearly", "5 %", "25 %", "median", "75 %", "95 %", "kurtosis")
+        head = (
+            say("layer"),
+            say("zeros"),
+            say("nearly"),
+            "5 %",
+            "25 %",
+            say("median"),
+            "75 %",
+            "95 %",
+            say("kurtosis"),
+        )
         rows = [
             (
                 layer.name,
@@ -96,12 +106,13 @@ class Inspection:
             for layer in self.layers
             if layer.spread is not None
         ]
-        parts = [_aligned([head, *rows])]
+        parts = ["\n".join(aligned([head, *rows]))]
         if self.paths is not None:
             shown = [(name, f"{share:.1%}") for name, share in self.strongest()[:most]]
             unreached = sum(share == 0 for share in self.paths)
-            parts.append(_aligned([("input", "share of all paths"), *shown]))
-            parts += [f"{unreached} of {len(self.paths)} inputs reach no output"] if unreached else []
+            parts.append("\n".join(aligned([(say("input"), say("share of all paths")), *shown])))
+            left = say("{n} of {many} inputs reach no output", n=unreached, many=len(self.paths))
+            parts += [left] if unreached else []
         return "\n\n".join(parts)
 
     def record(self, name: str = "model") -> InspectRecord:
@@ -128,22 +139,26 @@ class Inspection:
         return weights_figure(self.record(title), stem, None if beside is None else beside.record(other))
 
     def __str__(self) -> str:
-        return _aligned([self._HEAD, *self._cells()])
+        return "\n".join(aligned([self._head(), *self._cells()]))
 
     def _repr_html_(self) -> str:
-        return titled(f"{self.zeros:.1%} of all weights are exactly zero", table(self._HEAD, self._cells()))
+        title = say("{share:.1%} of all weights are exactly zero", share=self.zeros)
+        return titled(title, table(self._head(), self._cells()))
 
     _HEAD: ClassVar[tuple[str, ...]] = (
-        "layer",
-        "shape",
-        "norm",
-        "zeros",
-        "zero rows",
-        "zero columns",
-        "rank",
-        "penalty",
-        "share",
+        mark("layer"),
+        mark("shape"),
+        mark("norm"),
+        mark("zeros"),
+        mark("zero rows"),
+        mark("zero columns"),
+        mark("rank"),
+        mark("penalty"),
+        mark("share"),
     )
+
+    def _head(self) -> list[str]:
+        return [say(name) for name in self._HEAD]
 
     def _cells(self) -> list[tuple[str, ...]]:
         return [
@@ -152,18 +167,11 @@ class Inspection:
                 " x ".join(map(str, layer.shape)),
                 f"{layer.norm:.4g}",
                 f"{layer.zeros:.1%}",
-                f"{layer.zero_rows} of {layer.rows}",
-                f"{layer.zero_columns} of {layer.columns}",
-                "-" if layer.rank is None else f"{layer.rank} of {layer.full_rank}",
+                say("{n} of {many}", n=layer.zero_rows, many=layer.rows),
+                say("{n} of {many}", n=layer.zero_columns, many=layer.columns),
+                "-" if layer.rank is None else say("{n} of {many}", n=layer.rank, many=layer.full_rank),
                 "-" if layer.penalty is None else f"{layer.penalty:.4g}",
                 "-" if layer.share is None else f"{layer.share:.0%}",
             )
             for layer in self.layers
         ]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

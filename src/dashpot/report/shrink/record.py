@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from dashpot.core.language import mark
+from dashpot.core.language import aligned, mark, say
 from dashpot.core.records import Record
 
 UNITS = {"parameters": mark("parameters"), "macs": mark("multiply-adds"), "bytes": mark("bytes")}
@@ -64,54 +64,53 @@ class ShrinkRecord(Record):
 
     def summary(self) -> str:
         """Before and after as a table, each layer in a line, and what it costs."""
-        rows = [("", "before", "after", "ratio")]
+        rows = [("", say("before"), say("after"), say("ratio"))]
         for name, said in UNITS.items():
             old, new = self.before[name], self.after[name]
-            rows.append((said, f"{old:,}", f"{new:,}", f"{old / max(new, 1):.3g}x smaller"))
+            times = say("{times:.3g}x smaller", times=old / max(new, 1))
+            rows.append((say(said), f"{old:,}", f"{new:,}", times))
         for batch, (slow, fast) in self.latency.items():
-            rows.append((f"ms at batch {batch}", f"{slow:.4g}", f"{fast:.4g}", f"{slow / fast:.3g}x faster"))
+            times = say("{times:.3g}x faster", times=slow / fast)
+            rows.append((say("ms at batch {n}", n=batch), f"{slow:.4g}", f"{fast:.4g}", times))
         for part, scores in self.scores.items():
             for name, (first, second) in scores.items():
-                rows.append((f"{part} {name.replace('_', ' ')}", f"{first:.4f}", f"{second:.4f}", ""))
-        lines = [*_table(rows), ""]
+                what = say("{part} {score}", part=say(part), score=say(name.replace("_", " ")))
+                rows.append((what, f"{first:.4f}", f"{second:.4f}", ""))
+        lines = [*aligned(rows, right=True), ""]
         if self.by_layer:
-            told = [("layer", "parameters", "multiply-adds", "ms at batch 64")]
+            told = [(say("layer"), say("parameters"), say("multiply-adds"), say("ms at batch {n}", n=64))]
             for layer in self.by_layer:
                 pairs = (layer["parameters"], layer["macs"])
                 counts = [_pair(*(f"{n:,}" for n in pair)) for pair in pairs]
                 told.append((layer["name"] or layer["kind"], *counts, _pair(*(f"{n:.3g}" for n in layer["ms_64"]))))
-            lines += [*_table(told), ""]
+            lines += [*aligned(told, right=True), ""]
         if self.reached is not None:
-            lines.append(f"{self.asked} asked for; measured: {self.reached:.3g}x")
+            lines.append(say("{size} asked for; measured: {times:.3g}x", size=self.asked, times=self.reached))
         lines += self.further()
-        lines += [f"{n} zero {'units' if n > 1 else 'unit'} stayed: {why}" for why, n in self.stayed.items()]
+        lines += [
+            say("{n} zero units stayed: {why}" if n > 1 else "{n} zero unit stayed: {why}", n=n, why=say(why))
+            for why, n in self.stayed.items()
+        ]
         if self.how == "cut":
-            lines.append("without training: the units that matter least by their weights left")
-            lines.append(f"outputs on random inputs moved by {self.changed or 0.0:.0%} of the largest one")
+            lines.append(say("without training: the units that matter least by their weights left"))
+            moved = self.changed or 0.0
+            lines.append(say("outputs on random inputs moved by {share:.0%} of the largest one", share=moved))
             if not self.scores:
-                lines.append("accuracy was not measured and may be far lower: train further with --data FILE")
+                lines.append(say("accuracy was not measured and may be far lower: train further with --data FILE"))
         else:
-            lines.append(f"the cut changed outputs by {self.difference:.1e} of the largest one at most")
+            lines.append(say("the cut changed outputs by {n:.1e} of the largest one at most", n=self.difference))
         if self.left_out:
-            lines.append(f"without {', '.join(self.left_out)}, which do not go with the penalty")
+            lines.append(say("without {names}, which do not go with the penalty", names=say(", ").join(self.left_out)))
         return "\n".join(lines)
 
     def further(self) -> list[str]:
         """What was done to it besides, as sentences."""
-        lines = [f"batch norms folded: {', '.join(self.folded)}"] if self.folded else []
-        lines += [f"{name}: two factors of rank {rank}" for name, rank in self.factors.items()]
-        return [*lines, *(f"{name} stays: {why}" for name, why in self.whole.items())]
+        lines = [say("batch norms folded: {names}", names=say(", ").join(self.folded))] if self.folded else []
+        lines += [
+            say("{name}: two factors of rank {rank}", name=name, rank=rank) for name, rank in self.factors.items()
+        ]
+        return [*lines, *(say("{name} stays: {why}", name=name, why=say(why)) for name, why in self.whole.items())]
 
 
 def _pair(old: str, new: str) -> str:
     return old if old == new else f"{old} > {new}"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(part.rjust(w) for part, w in zip(row[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for row in rows
-    ]
