@@ -1,4 +1,4 @@
-"""Two ranks under DistributedDataParallel, over gloo on this machine."""
+"""Two and four ranks under DistributedDataParallel, over gloo on this machine."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ RECIPE = (
 )
 
 
-def work(rank: int, folder: str) -> None:
+def work(rank: int, folder: str, count: int) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=count)
     torch.manual_seed(0)
     model = DistributedDataParallel(nn.Linear(4, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     session = RECIPE.attach(model, optimizer, closure=True)
-    x = torch.randn(32, 4, generator=torch.Generator().manual_seed(1))[rank::2]
+    x = torch.randn(32, 4, generator=torch.Generator().manual_seed(1))[rank::count]
     noise = []
     for _ in range(5):
         batch = session.batch(x, x[:, 0])
@@ -54,15 +54,17 @@ def work(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def test_ranks_agree_on_weights_and_differ_in_noise() -> None:
+@pytest.mark.parametrize("count", [2, 4])
+def test_ranks_agree_on_weights_and_differ_in_noise(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        mp.spawn(work, args=(folder,), nprocs=2)
-        first, second = (torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-    for key in ("state", "raw"):
-        for name, tensor in first[key].items():
-            assert torch.equal(tensor, second[key][name]), (key, name)
-    assert not torch.equal(first["noise"][0], second["noise"][0])
+        mp.spawn(work, args=(folder, count), nprocs=count)
+        first, *others = (torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(count))
+    for other in others:
+        for key in ("state", "raw"):
+            for name, tensor in first[key].items():
+                assert torch.equal(tensor, other[key][name]), (key, name)
+        assert not torch.equal(first["noise"][0], other["noise"][0])
 
 
 RHO, LR, STEPS = 0.5, 0.1, 3

@@ -101,6 +101,7 @@ def refused(rank: int, folder: Path) -> list[str]:
     """What is said of each thing that cannot be."""
     cases: list[Callable[[], Any]] = [
         lambda: fit("l1" if rank else "l2", folder),
+        lambda: fit("l1" if rank else None, folder),
         lambda: fit("sam", folder),
     ]
     said = []
@@ -132,6 +133,8 @@ def test_two_ranks_do_what_two_ranks_of_the_raw_loop_do() -> None:
 
 
 def test_what_ranks_of_the_trainer_cannot_do_is_refused_on_all() -> None:
-    expected = ["all ranks must attach the same recipe", "SAM needs a second gradient in each step, but transformers'"]
+    expected = ["all ranks must attach the same recipe"] * 2 + [
+        "SAM needs a second gradient in each step, but transformers'"
+    ]
     for said in ranks(refused):
         assert [words in text for words, text in zip(expected, said, strict=True)] == [True] * len(expected), said
