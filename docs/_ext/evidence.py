@@ -161,6 +161,63 @@ def family_cell(found: Mapping[str, Any] | None) -> str:
     return f"**{text}**" if low > 0 or high < 0 else text
 
 
+def ranks(result: Result, folder: Path) -> Table:
+    """Ranks of DistributedDataParallel: throughput, and what a recipe adds to a step; None until it is measured."""
+    if not (folder / "ranks.json").exists():
+        return None
+    found = result("ranks")["ranks"]
+    share = "share of a step, by processor time"
+    rows = [["throughput to one process", *(spread(one["throughput to one process"], 1, "") for one in found.values())]]
+    rows += [
+        [f"{arm}: share of a step", *(spread(one["arms"][arm][share], 100, " %") for one in found.values())]
+        for arm in next(iter(found.values()))["arms"]
+    ]
+    return ["", *(f"{count} rank{'s' if count != '1' else ''}" for count in found)], rows
+
+
+def spread(value: Mapping[str, Any], times: float, unit: str) -> str:
+    """A median with its quartiles."""
+    digits = 2 if times == 1 else 1
+    middle, low, high = (f"{times * v:.{digits}f}" for v in (value["median"], *value["quartiles"]))
+    return f"{middle}{unit} ({low} to {high})"
+
+
+def tune_workers(result: Result, folder: Path) -> Table:
+    """Searches by several processes on one PostgreSQL; None until it is measured."""
+    if not (folder / "workers.json").exists():
+        return None
+    rows = [
+        [
+            count,
+            f"{one['candidates an hour, of races']:,.0f}",
+            f"{one['statements a candidate']:.0f}",
+            f"{one['bytes to a candidate'] / 1e3:.0f} kB",
+            f"{one['bytes from a candidate'] / 1e3:.0f} kB",
+        ]
+        for count, one in result("workers")["tune"].items()
+    ]
+    return ["processes of `dashpot tune`", "candidates an hour", "statements a candidate", "sent", "received"], rows
+
+
+def simulated_workers(result: Result, folder: Path) -> Table:
+    """Workers that wait instead of training, on one PostgreSQL; None until it is measured."""
+    if not (folder / "workers.json").exists():
+        return None
+    rows = []
+    for count, one in result("workers")["simulated"].items():
+        waits = [
+            f"{one['milliseconds'][what]['median']:,.0f} ({one['milliseconds'][what]['95 %']:,.0f})" for what in WAITS
+        ]
+        hour = f"{one['candidates an hour']:,.0f} of {one['candidates an hour without any wait']:,.0f}"
+        rows.append([count, hour, *waits, f"{one['transactions a candidate']:.0f}", str(one["connections"])])
+    head = ["workers", "candidates an hour, of those without any wait", *(f"{what}, ms (95 %)" for what in WAITS)]
+    return [*head, "transactions a candidate", "connections"], rows
+
+
+WAITS = ("ask", "report", "tell")
+"""What a worker asks of its storage."""
+
+
 def files(result: Result, folder: Path) -> Table:
     """All result files, with date, machine and versions."""
     rows = []

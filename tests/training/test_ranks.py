@@ -75,6 +75,27 @@ def halved(end: float = 2.0) -> Callable[[float], float]:
     return factor
 
 
+class Rows(nn.Module):
+    """Counts the rows that it sees outside training, and what is no sum over rows: it normalizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+        self.seen = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += 0 if self.training else len(x)
+        return self.net(x)  # type: ignore[no-any-return]  # of a module
+
+
+def scored(rank: int, folder: Path) -> dict[str, Any]:
+    """A training whose running statistics each rank would have of its own rows."""
+    model = Rows()
+    result = fit(DistributedDataParallel(model), (X, Y), recipe=None, epochs=2, batch_size=12)
+    return {**told(result), "seen": model.seen}
+
+
 def refused(rank: int, folder: Path) -> list[str]:
     """What is said of each thing that cannot be."""
     x = X + rank
@@ -130,6 +151,20 @@ def test_ranks_do_what_one_process_does(count: int) -> None:
         assert same(one["weights"], found[0]["weights"])
         assert one["history"] == found[0]["history"]
         assert (one["told"], one["written"]) == ((4, True) if rank == 0 else (0, False))
+
+
+def test_each_rank_runs_its_rows_and_all_score_the_outputs_of_the_first_s_network() -> None:
+    first, second = ranks(2, scored)
+    assert first["history"] == second["history"]
+    assert first["seen"] == second["seen"] == 2 * (16 + 16) // 2 + 2  # and two rows each to learn the shapes from
+    model = Rows().eval()
+    model.load_state_dict(first["weights"])
+    with torch.no_grad():
+        out = model(VALID[0])
+    last = first["history"][-1]
+    assert last["val_loss"] == pytest.approx(nn.functional.cross_entropy(out, VALID[1]).item(), rel=1e-5)
+    recall = [(out.argmax(1) == k)[VALID[1] == k].double().mean().item() for k in (0, 1)]
+    assert last["val_balanced_accuracy"] == pytest.approx(sum(recall) / 2, rel=1e-6)
 
 
 def test_ranks_resume_where_they_ended() -> None:

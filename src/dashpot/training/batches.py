@@ -122,10 +122,11 @@ class Batches:
                 self.share = self.ranks.share(weight, rows, order[start:stop])
             yield self.convert(batch.replace(index=index[first:last]))
 
-    def in_order(self, limit: int | None = None) -> Iterator[Batch]:
+    def in_order(self, limit: int | None = None, ranks: Ranks | None = None) -> Iterator[Batch]:
         """Every row once, in the order given, as many at a time as are evaluated at once; with ``limit``, that many
-        rows spread evenly.
+        rows spread evenly; of tensors this one's part of the ``ranks``, where they are given.
         """
+        ranks = ranks or Ranks()
         if self._parts is None or self.rows is None:
             if self._loader is not None and isinstance(self._loader.batch_sampler, RowBatches):
                 self._loader.batch_sampler.epoch = None
@@ -134,11 +135,14 @@ class Batches:
         n, chunk = self.rows, at_once(self._parts[0], self.device)
         if limit is not None and limit < n:
             spread = torch.linspace(0, n - 1, limit, device=self.device).long()
-            for rows in torch.split(spread, chunk):
+            first, last = ranks.part(0, limit)
+            for start in range(first, last, chunk):
+                rows = spread[start : min(start + chunk, last)]
                 yield self.convert(self._batch([_take(part, rows) for part in self._parts]))
             return
-        for start in range(0, n, chunk):
-            yield self.convert(self._batch([_cut(part, start, start + chunk) for part in self._parts]))
+        first, last = ranks.part(0, n)
+        for start in range(first, last, chunk):
+            yield self.convert(self._batch([_cut(part, start, min(start + chunk, last)) for part in self._parts]))
 
     def first(self) -> Batch:
         """A few rows, to learn the shapes from."""

@@ -22,7 +22,7 @@ from dashpot.evaluation.losses import Criterion, metrics_of, targets_of
 from dashpot.evaluation.refined import REFINED, refined_loss
 from dashpot.training.batches import Batches
 from dashpot.training.clock import Clock
-from dashpot.training.ranks import innermost
+from dashpot.training.ranks import Ranks, innermost
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,17 @@ def measure(
     limit: int | None = None,
     ignore_index: int | None = None,
     refined: bool = False,
+    ranks: Ranks | None = None,
 ) -> dict[str, float]:
     """Scores on the untouched truth, as :func:`~dashpot.evaluation.losses.metrics_of` gives them: weighted by the rows'
     weights, without positions that a mask or ``ignore_index`` leaves out. Where outputs or targets are no tensors, or
-    outputs are something else than the targets, the loss alone. ``refined``: with the log loss after temperature.
+    outputs are something else than the targets, the loss alone. ``refined``: with the log loss after temperature. With
+    ``ranks`` each runs its part of rows that are tensors, and all score all outputs: no score need be a sum.
     """
+    shares = ranks if ranks is not None and batches.rows is not None else Ranks()
     # Inputs are not kept: as floats, images take more memory than all else.
-    pairs = [(called(model, batch.x), batch.replace(x=None)) for batch in batches.in_order(limit)]
+    pairs = [(called(model, batch.x), batch.replace(x=None)) for batch in batches.in_order(limit, shares)]
+    pairs = shares.joined(pairs)
     if not all(_scored(out, batch.truth, targets) for out, batch in pairs):
         return {f"{name}_loss": _loss(pairs, criterion)}
     measured: dict[str, float] = {}

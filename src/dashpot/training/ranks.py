@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader
 
 from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.core.recipe import Recipe
+from dashpot.core.running.batch import Batch
+from dashpot.core.running.nested import leaves, moved
 from dashpot.techniques.penalties.compress import Compress
 from dashpot.training.setup import pick_device
 
@@ -58,6 +60,26 @@ class Ranks:
         value = value.detach().clone()
         torch.distributed.all_reduce(value, group=self.group)
         return value / self.count
+
+    def joined(self, pairs: list[tuple[Any, Batch]]) -> list[tuple[Any, Batch]]:
+        """The outputs of all ranks with their batches, in the order of the ranks, which every rank calls for."""
+        if self.count == 1:
+            return pairs
+        place = next((leaf.device for out, _ in pairs for _, leaf in leaves(out) if isinstance(leaf, Tensor)), "cpu")
+        own = [(moved(out, "cpu"), batch.to("cpu")) for out, batch in pairs]
+        found: list[Any] = [None] * self.count
+        torch.distributed.all_gather_object(found, own, group=self.group)
+        return [(moved(out, place), batch.to(place)) for one in found for out, batch in one]
+
+    def one_model(self, model: nn.Module) -> None:
+        """The first rank's buffers on all, as DistributedDataParallel has them before each step: the rows of each rank
+        have moved its running statistics elsewhere.
+        """
+        for buffer in model.buffers() if self.count > 1 else ():
+            value = buffer.detach().contiguous()
+            first = torch.distributed.get_global_rank(self.group, 0)
+            torch.distributed.broadcast(value, first, group=self.group)
+            buffer.copy_(value)
 
     def share(self, weight: Tensor | None, own: Tensor, every: Tensor) -> float:
         """What the mean over this rank's rows counts in the mean over all rows of a batch, times the number of ranks.

@@ -136,15 +136,16 @@ class Training:
 
     def _scores(self) -> dict[str, float]:
         with self.session.evaluate(), torch.no_grad():
+            self.train.ranks.one_model(self.model)
             model = self.model  # batches hold bytes only where nobody said that they are pixels
             if self.tta is not None:
                 model = self.tta.network(model, averaged_as(self.task), unit=self.train.pixels)
             # As many training rows as validation rows, in the same mode, so that the gap compares like with like.
             limit = self.held_out.rows if self.held_out is not None else None if self.clock.budget is None else SCORED
-            task = self.task.criterion, self.task.targets
-            row = measure("train", model, self.train, *task, limit, self.task.ignore_index, self._asked("train"))
+            task, ignored, ranks = (self.task.criterion, self.task.targets), self.task.ignore_index, self.train.ranks
+            row = measure("train", model, self.train, *task, limit, ignored, self._asked("train"), ranks)
             if self.held_out is not None:
-                row |= measure("val", model, self.held_out, *task, None, self.task.ignore_index, self._asked("val"))
+                row |= measure("val", model, self.held_out, *task, None, ignored, self._asked("val"), ranks)
         return row
 
     def _asked(self, part: str) -> bool:
