@@ -139,6 +139,26 @@ def coverage(result: Result, folder: Path) -> Table:
     return ["set", "searches", "intervals that hold"], rows
 
 
+def pages(result: Result, folder: Path) -> Table:
+    """What the page of a search weighs and takes."""
+    names = ("kilobytes", "seconds to make", "ms to first paint", "ms of the slowest move of the pointer")
+    rows = [
+        [f"{one['candidates']:,}", f"{one[names[0]]:,.0f}", *(f"{one[name]:.3g}" for name in names[1:])]
+        for one in result("page")["pages"]
+    ]
+    return ["candidates", *names], rows
+
+
+def minute(result: Result, folder: Path) -> Table:
+    """Seconds from nothing to a first result; None until it is measured."""
+    if not (folder / "first-minute.json").exists():
+        return None
+    found = result("first-minute")
+    load = found["load average over 5 minutes"]
+    rows = [[name, f"{seconds:.1f}"] for name, seconds in found["seconds"].items()]
+    return ["", f"seconds, at a load of {load:.1f} on {found['machine']['cores']} cores"], rows
+
+
 def families(result: Result, folder: Path) -> Table:
     """What each technique earns alone; None until it is measured."""
     if not (folder / "families.json").exists():

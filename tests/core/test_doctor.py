@@ -50,7 +50,7 @@ def test_on_a_machine_with_all_it_says_what_there_is(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     found = doctor.examine()
     assert found["broken"] == []
-    assert found["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(found["versions"]["torch"])  # an index may leave out +cu130
     assert found["machine"]["threads"] == torch.get_num_threads()
     assert found["compiler"]["command"] == COMPILER
     sources = {path.name for path in Path(native.__file__).parents[1].rglob("*.cpp")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import dashpot
 from dashpot.core.errors import DataError, StorageError
 from dashpot.report.page.compare import compare_page
 from dashpot.report.page.fit import fit_page
+from dashpot.report.page.matrix import matrix_chart
 from dashpot.report.page.path import path_page
 from dashpot.report.page.several import Side, several_page
 from dashpot.report.page.source import Source, python_text
 from dashpot.report.page.svg import Scale
 from dashpot.report.page.tune import LINES, tune_page
 from dashpot.report.page.write import render, write_page
+from dashpot.report.tune.stats import recipe_text
 from tests.report import records
 from tests.report.page.reading import Seen, read
 from tests.report.searches import RECORDS
@@ -201,3 +204,15 @@ def test_of_several_targets_each_has_its_residuals() -> None:
     for k in (0, 1):
         assert any(f"Residuals of target {k}" in text for _, text in seen.words)
     assert ["3", "1.0000, 2.5000", "0.5000, 4.0000"] in seen.table("row", "truth")
+
+
+def test_a_small_confusion_matrix_does_not_grow_to_the_width_of_the_page() -> None:
+    drawn = str(matrix_chart([[3, 0], [1, 2]], ["a", "<b>"], "Confusion matrix"))
+    width = re.search(r'viewBox="0 0 ([\d.]+) ', drawn)
+    assert width is not None
+    assert f'style="max-width:{width[1]}px;min-width:{width[1]}px"' in drawn
+    assert "<b>" not in drawn
+
+
+def test_a_recipe_without_techniques_is_told_as_none() -> None:
+    assert recipe_text("Recipe()") == recipe_text("") == "no technique"

@@ -17,7 +17,7 @@ MOST = 24
 def matrix_chart(counts: Sequence[Sequence[float]], names: Sequence[str], title: str) -> Markup:
     """Rows are the true classes, columns what the model said; each row's shade is its share."""
     n = len(names)
-    left = 20 + 7 * min(18, max(5, *(columns(fitted(name, 18)) for name in names)))
+    left = 20 + 8 * min(18, max(5, *(columns(fitted(name, 18)) for name in names)))
     side = max(22, min(64, (740 - left) / n))
     tall = 10 + 7 * min(12, max(columns(fitted(name, 12)) for name in names)) if n > 6 else 24
     parts = [text(left, 12, say("predicted"), "name"), text(left - 10, tall + 12, say("true"), "name", "end")]
@@ -43,4 +43,4 @@ def matrix_chart(counts: Sequence[Sequence[float]], names: Sequence[str], title:
             ]
             if counts[i][j]:
                 parts += [text(left + side * (j + 0.5), y + side / 2 + 4, number_text(counts[i][j]), "in", "middle")]
-    return drawing(parts, title, left + side * n + 20, tall + 24 + side * n)
+    return drawing(parts, title, left + side * n + 20, tall + 24 + side * n, grows=False)

@@ -135,12 +135,19 @@ def axes(x: Scale, y: Scale, x_name: str, y_name: str, *, x_ticks: int = 8, y_ti
     return joined(parts)
 
 
-def drawing(parts: Iterable[Markup], title: str, width: float = WIDTH, height: float = HEIGHT) -> Markup:
-    """The whole drawing with its name for those who hear it. One whose marks have keys can be walked by arrow keys."""
+def drawing(
+    parts: Iterable[Markup], title: str, width: float = WIDTH, height: float = HEIGHT, grows: bool = True
+) -> Markup:
+    """The whole drawing with its name for those who hear it. One whose marks have keys can be walked by arrow keys.
+
+    Args:
+        grows: whether it is as wide as the page; a small one that is not keeps its letters as small as all others.
+    """
     inside = joined(parts)
     walk = Markup(' tabindex="0" data-walk') if "data-k=" in inside else ""
-    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}"{}>{}</svg>').format(
-        n(width), n(height), title, walk, inside
+    size = "" if grows else Markup(' style="max-width:{0}px;min-width:{0}px"').format(n(width))
+    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}"{}{}>{}</svg>').format(
+        n(width), n(height), title, walk, size, inside
     )
 
 

@@ -73,4 +73,4 @@ def _numeric(cell: str) -> bool:
     (True, True, True, False, False)
     """
     bare = cell.lstrip("+-\N{MINUS SIGN}")
-    return bare[:1].isdigit() and not any(letter.isalpha() and letter != "e" for letter in cell)
+    return bare[:1].isdigit() and not any(letter.isalpha() and letter != "e" for letter in cell.removesuffix("x"))

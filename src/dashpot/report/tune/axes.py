@@ -80,6 +80,8 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
     >>> log_ticks(0.2, 3.0, 5)
     [0.2, 0.5, 1.0, 2.0]
+    >>> log_ticks(0.132, 0.164, 5)
+    [0.14, 0.16]
     """
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
@@ -87,12 +89,11 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
         ticks = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
         if len(ticks) <= most:
             break
-    ticks = ticks[:: math.ceil(len(ticks) / most)] if ticks else []
-    return (
-        ticks
-        if len(ticks) > 1
-        else [float(f"{value:.2g}") for value in (low, high) if low <= float(f"{value:.2g}") <= high] or ticks
-    )
+    if len(ticks) > 1:
+        return ticks[:: math.ceil(len(ticks) / most)]
+    step = 10.0 ** (math.floor(math.log10(high)) - 1)
+    ends = (math.ceil(low / step), math.floor(high / step))  # two digits, between the ends
+    return [float(f"{end * step:.2g}") for end in sorted({*ends}) if low <= end * step <= high] or ticks
 
 
 def number_text(value: float) -> str:

@@ -109,7 +109,7 @@ def named(candidate: RankedTrial) -> str:
 
 def recipe_text(recipe: str) -> str:
     """A recipe, or that there is none, in the language that is spoken."""
-    return say(NOTHING) if recipe in ("", NOTHING) else recipe
+    return say(NOTHING) if recipe in ("", NOTHING, "Recipe()") else recipe
 
 
 def ranked(record: Report) -> list[RankedTrial]:

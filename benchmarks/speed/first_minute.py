@@ -1,0 +1,66 @@
+"""From nothing to a first result: seconds to make an environment, to install, and to train and search on digits.
+
+A new environment gets the wheel of this repository; what pip needs is taken from its cache where it is there, so this
+is the time to unpack, not to download. Each command starts a fresh interpreter and ends with tables and a page. Two
+times of each command are kept: the first, when nothing is compiled or in the memory of the system, and the second.
+
+Run: ``python benchmarks/speed/first_minute.py [WHEEL]``; without WHEEL it is built. Beside other work the load average
+says how busy the machine was.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "benchmarks")]
+from common import write_result
+
+COMMANDS = {"fit": ["fit"], "tune --budget 20s": ["tune", "--budget", "20s"]}
+
+
+def took(*command: str | Path, folder: str) -> float:
+    """Seconds of a command that must succeed."""
+    started = time.perf_counter()
+    subprocess.run(
+        [str(part) for part in command], cwd=folder, check=True, capture_output=True, env=environment(folder)
+    )
+    return time.perf_counter() - started
+
+
+def environment(folder: str) -> dict[str, str]:
+    """Of a user with an empty cache, so that kernels are compiled."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "OMP_NUM_THREADS")}
+    return {**kept, "XDG_CACHE_HOME": f"{folder}/cache", "PIP_CACHE_DIR": pip_cache()}
+
+
+def pip_cache() -> str:
+    """Where pip keeps what it has fetched."""
+    return os.environ.get("PIP_CACHE_DIR") or str(Path.home() / ".cache" / "pip")
+
+
+def main() -> int:
+    """Measure and write the result."""
+    with tempfile.TemporaryDirectory() as folder:
+        python = Path(folder) / "venv" / "bin" / "python"
+        seconds = {"environment": took(sys.executable, "-m", "venv", Path(folder) / "venv", folder=folder)}
+        wheel = sys.argv[1] if len(sys.argv) > 1 else str(ROOT)
+        torch = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
+        seconds["pip install torch"] = took(python, "-m", "pip", "install", torch, folder=folder)
+        seconds["pip install dashpot and the rest"] = took(python, "-m", "pip", "install", wheel, folder=folder)
+        for name, words in COMMANDS.items():
+            for time_of_it in ("first", "second"):
+                seconds[f"dashpot {name}, {time_of_it} time"] = took(python.with_name("dashpot"), *words, folder=folder)
+        load = os.getloadavg()[1]
+    what = "From nothing to a first result on scikit-learn's digits, in seconds, with pip's downloads in its cache."
+    write_result("first-minute", {"what": what, "seconds": seconds, "load average over 5 minutes": load})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
