@@ -177,4 +177,6 @@ def test_places_of_groups_are_copied_once() -> None:
     assert there.places.device.type == META
     assert layout.on(torch.device(META)) is there
     assert layout.on(torch.device("cpu")) is layout
-    assert replace(layout) == replace(layout, dims=layout.dims)
+    again = replace(layout)  # not compared as a whole: from Python 3.13 on that compares the tensors
+    assert (again.shape, again.dims) == (layout.shape, layout.dims)
+    assert again.places is layout.places
