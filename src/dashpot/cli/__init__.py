@@ -16,9 +16,10 @@ def main() -> None:
     interrupted, also while torch is still being loaded.
     """
     try:
-        from dashpot.core.threads import wait_passively
+        from dashpot.core.threads import share_heap, wait_passively
 
         wait_passively()
+        share_heap()
         if COMPLETES in os.environ:
             os.environ.setdefault("TYPER_USE_RICH", "0")  # which takes longer to load than the rest
         from dashpot.cli import app

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from dashpot.core.errors import StorageError
 
 
-def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Write ``data`` to ``path``: a temporary name in the same folder, flushed to the disk, then renamed.
+def write_atomic(path: str | Path, data: bytes | str | Callable[[str], None]) -> None:
+    """Write ``data`` to ``path``: a temporary name in the same folder, flushed to the disk, then renamed. Data that
+    are too large to be held twice are a function that writes them to the path that it is given.
 
     Readers see the old file or the new one, never a part.
 
@@ -19,14 +21,18 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
         StorageError: the file could not be written; whatever stood at ``path`` is untouched.
     """
     path = Path(path)
-    payload = data.encode() if isinstance(data, str) else data
     temporary: str | None = None
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(descriptor, "wb") as handle:
-            handle.write(payload)
-            handle.flush()
-            os.fsync(handle.fileno())
+            if not callable(data):
+                handle.write(data.encode() if isinstance(data, str) else data)
+                handle.flush()
+                os.fsync(handle.fileno())
+        if callable(data):
+            data(temporary)
+            with open(temporary, "rb+") as handle:  # it may be another file of that name now
+                os.fsync(handle.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:

@@ -8,8 +8,10 @@ done on one thread, large work on all that there are, and what is between on wha
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
@@ -43,6 +45,15 @@ def wait_passively(environment: MutableMapping[str, str] | None = None) -> None:
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & set(environment):
         for name, value in PASSIVE.items():
             environment.setdefault(name, value)
+
+
+def share_heap() -> None:
+    """One heap for all threads of this process, where the user has not said otherwise: what one thread has freed in a
+    heap of its own, by default of glibc, no other can use. Before threads are started.
+    """
+    if sys.platform.startswith("linux") and "MALLOC_ARENA_MAX" not in os.environ:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").mallopt(-8, 1)  # M_ARENA_MAX
 
 
 def cores(root: Path = Path("/sys/fs/cgroup")) -> int:

@@ -51,11 +51,30 @@ def save_tree(tree: Any, path: str | Path) -> None:
     Raises:
         StorageError: it could not be written.
     """
-    from safetensors.torch import save
-
     tensors: dict[str, Tensor] = {}
     skeleton = flatten(tree, tensors)
-    write_atomic(path, save(tensors, metadata={"tree": json.dumps(skeleton)}))
+    save_tensors(path, tensors, {"tree": json.dumps(skeleton)})
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], told: dict[str, str] | None = None) -> None:
+    """Write tensors on the CPU to one safetensors file, atomically and without a second copy of them in memory.
+
+    Args:
+        told: texts for the file's head.
+
+    Raises:
+        StorageError: it could not be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    def write(temporary: str) -> None:
+        try:
+            save_file(dict(tensors), temporary, metadata=told)
+        except SafetensorError as error:  # what it says of a full disk
+            raise OSError(str(error)) from error
+
+    write_atomic(path, write)
 
 
 def load_tree(path: str | Path) -> Any:

@@ -17,6 +17,7 @@ from dashpot.core.errors import ConfigError, ConflictError, StorageError
 from dashpot.core.fields.codec import dumps
 from dashpot.core.files import write_atomic
 from dashpot.core.recipe import Recipe
+from dashpot.core.tree import save_tensors
 from dashpot.data import Prepared, Target
 from dashpot.data.kinds import KINDS, Prepares
 from dashpot.data.texts import TextPreprocessing
@@ -103,12 +104,16 @@ def save_setup(folder: Path, network: nn.Module, prepared: Prepared, recipe: Rec
 
 def save_model(folder: Path, network: nn.Module) -> None:
     """The final weights."""
-    from safetensors.torch import save
-
-    write_atomic(
-        folder / MODEL,
-        save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}),
-    )
+    taken: set[int] = set()
+    tensors = {}
+    for name, tensor in network.state_dict().items():
+        own = tensor.detach().cpu().contiguous()
+        storage = own.untyped_storage()
+        if storage.data_ptr() in taken or storage.nbytes() != own.nbytes:  # a file holds no tensor twice
+            own = own.clone()
+        taken.add(storage.data_ptr())
+        tensors[name] = own
+    save_tensors(folder / MODEL, tensors)
 
 
 def write_json(path: Path, data: Any) -> None:

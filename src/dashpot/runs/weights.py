@@ -12,6 +12,8 @@ import numpy as np
 BINS = 41
 MEMBER = re.compile(r"^(?:members|networks|models)\.\d+\.")
 """In front of the names of an ensemble's networks."""
+FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+"""As safetensors calls them."""
 
 
 def layers_of(path: Path) -> list[dict[str, Any]]:
@@ -20,25 +22,41 @@ def layers_of(path: Path) -> list[dict[str, Any]]:
     """
     from safetensors import SafetensorError, safe_open
 
-    found: dict[str, list[np.ndarray]] = defaultdict(list)
+    names: dict[str, list[str]] = defaultdict(list)
+    layers = []
     try:
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118  # it is no mapping
-                if len(file.get_slice(name).get_shape()) >= 2:
-                    values = file.get_tensor(name)
-                    if values.is_floating_point():
-                        found[MEMBER.sub("", name)].append(values.float().numpy().reshape(-1))
+                part = file.get_slice(name)
+                if len(part.get_shape()) >= 2 and part.get_dtype() in FLOATS:
+                    names[MEMBER.sub("", name)].append(name)
+            for layer, own in names.items():  # one at a time: together they may be as large as all of a run
+                parts = [file.get_tensor(name).float().numpy().reshape(-1) for name in own]
+                layers.append(_layer(layer, parts))
     except (OSError, SafetensorError):
         return []
-    return [_layer(name, np.concatenate(parts)) for name, parts in found.items()]
+    return layers
 
 
-def _layer(name: str, values: np.ndarray) -> dict[str, Any]:
-    layer: dict[str, Any] = {"name": name, "values": values.size, "zeros": int((values == 0).sum())}
-    rest = values[(values != 0) & np.isfinite(values)]
-    if rest.size:
+def _layer(name: str, parts: list[np.ndarray]) -> dict[str, Any]:
+    """Consumes the parts."""
+    size = sum(part.size for part in parts)
+    rest = []
+    zeros = 0
+    while parts:
+        values = parts.pop(0)
+        zeros += int((values == 0).sum())
+        rest.append(values[(values != 0) & np.isfinite(values)])
+    layer: dict[str, Any] = {"name": name, "values": size, "zeros": zeros}
+    if sum(part.size for part in rest):
         # A few far values must not flatten all others.
-        edge = float(np.quantile(np.abs(rest), 0.999)) or 1.0
-        counts, edges = np.histogram(np.clip(rest, -edge, edge), bins=BINS, range=(-edge, edge))
+        far = np.concatenate(rest)
+        np.abs(far, out=far)
+        edge = float(np.quantile(far, 0.999, overwrite_input=True)) or 1.0
+        del far
+        counts, edges = np.zeros(BINS, np.int64), np.linspace(-edge, edge, BINS + 1)
+        for part in rest:
+            np.clip(part, -edge, edge, out=part)
+            counts += np.histogram(part, bins=BINS, range=(-edge, edge))[0]
         layer |= {"counts": counts.tolist(), "edges": edges.tolist()}
     return layer
