@@ -68,6 +68,7 @@ from dashpot.techniques.outputs.poly_loss import poly_term
 from dashpot.techniques.outputs.r_drop import r_drop
 from dashpot.techniques.outputs.self_distillation import consistency
 from dashpot.techniques.penalties.cautious_weight_decay import cautiously_shrunk
+from dashpot.techniques.penalties.compress import squared_effect
 from dashpot.techniques.penalties.decay import shrunk
 from dashpot.techniques.penalties.elastic_net import elastic_net_prox, elastic_net_stationarity, elastic_net_value
 from dashpot.techniques.penalties.group_elastic_net import group_elastic_net_prox
@@ -81,7 +82,7 @@ from dashpot.techniques.penalties.mcp import mcp_prox, mcp_stationarity, mcp_val
 from dashpot.techniques.penalties.n_of_m import keep_n_of_m
 from dashpot.techniques.penalties.non_negative import positive_part
 from dashpot.techniques.penalties.nuclear_norm import nuclear_prox, nuclear_value
-from dashpot.techniques.penalties.on_channels import channel_prox, vanishing_strength
+from dashpot.techniques.penalties.on_channels import channel_prox
 from dashpot.techniques.penalties.orthogonality import orthogonality_gradient, orthogonality_value
 from dashpot.techniques.penalties.proximal import Proximal
 from dashpot.techniques.penalties.scad import scad_prox, scad_stationarity, scad_value
@@ -1431,17 +1432,19 @@ ROWS: dict[type[Technique], Row] = {
                     ),
                     strength=2,
                 ),
-                Pure(
-                    vanishing_strength,
-                    lambda d: (normal(3, 4, dtype=d), 0.1 + uniform(3, 4, dtype=d), 0.5 + uniform(3, dtype=d, seed=2)),
-                    lambda w, t, f: [np.linalg.norm(w[i] / t[i]) / f[i] for i in range(len(w))],
-                ),
             ),
             only=("table", "image", "signal"),
         ),
         Row(
             dashpot.Compress(to="0.6x parameters"),
             others=(dashpot.Compress(to="0.7x macs", by="4steps"), dashpot.Compress(to="0.7x bytes", by=1.0)),
+            functions=(
+                Pure(
+                    squared_effect,
+                    lambda d: (normal(3, 4, dtype=d), 0.1 + uniform(3, 4, dtype=d)),
+                    lambda w, scale: [np.dot(w[i] * scale[i], w[i] * scale[i]) for i in range(len(w))],
+                ),
+            ),
             only=("table", "image", "signal"),
         ),
         Row(

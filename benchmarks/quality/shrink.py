@@ -3,10 +3,10 @@ built narrow.
 
 usps (7,291 to train, 2,007 to test, its own split): a residual convnet with batch norm of 78 thousand parameters and a
 plain one of 73 thousand, 20 epochs in all; digits (1,797 rows, 30 % to test): a perceptron of 85 thousand, 60 epochs.
-Batches of 128, AdamW at 3e-3, a cosine to zero, in all arms. ``Compress`` has no strength to choose; how its strength
-falls off from unit to unit was chosen on other splits of digits and on training rows of usps. Torch-Pruning: 40 % of
-the epochs dense, 30 % with the sparsity of its GroupNormPruner, pruned globally to the size, and 30 % after, each part
-with a cosine of its own. The narrow nets have the same shape and the widths that come nearest to the size from below.
+Batches of 128, AdamW at 3e-3, a cosine to zero, in all arms. ``Compress`` has no strength to choose; by what units
+leave was chosen on other splits of digits and on training rows of usps. Torch-Pruning: 40 % of the
+epochs dense, 30 % with the sparsity of its GroupNormPruner, pruned globally to the size, and 30 % after, each part with
+a cosine of its own. The narrow nets have the same shape and the widths that come nearest to the size from below.
 
 Run: ``python benchmarks/quality/shrink.py --data FOLDER [--seeds 3] [--arms dense,compress,narrow,pruned] [--result
 FILE]``. Each row is appended to FILE.jsonl as it is there, and rows that are there are not made again.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,3 +67,12 @@ class Bucket:
             own = rows[:, at : at + size].reshape(-1, *lying.shape[1:]).to(t)
             t.index_copy_(part.axis, part.on(t.device), own.movedim(0, part.axis))
             at += size
+
+    def clear(self, tensors: Mapping[str, Tensor], which: np.ndarray) -> None:
+        """Make what belongs to these units zero, bool [units of the bucket], in the tensors that are given."""
+        at = np.flatnonzero(which)
+        if len(at):
+            chosen = torch.from_numpy(at)
+            for part in self.parts:
+                if (t := tensors.get(part.name)) is not None:
+                    t.index_fill_(part.axis, part.places[chosen].to(t.device), 0.0)

@@ -105,10 +105,7 @@ class Channels:
         """Make all that makes these units zero, bool [units]."""
         tensors = {name: p.detach() for name, p in model.named_parameters()}
         for bucket in self.buckets:
-            own = torch.from_numpy(gone[bucket.units])
-            if bool(own.any()):
-                rows = bucket.rows(tensors)
-                bucket.put(tensors, rows.masked_fill(own.to(rows.device).unsqueeze(1), 0.0))
+            bucket.clear(tensors, gone[bucket.units])
 
 
 _known: dict[Any, Channels] = {}

@@ -1,4 +1,4 @@
-"""Compress: a network of the size that is asked for, by a group lasso whose strength is steered."""
+"""Compress: a network of the size that is asked for; by a plan, the units go that matter least for what they cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import field
 from typing import Annotated
 
 import numpy as np
-import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from dashpot.core.errors import ConflictError
 from dashpot.core.fields.schedule import Moment
@@ -20,26 +21,13 @@ from dashpot.shrinking.channels import Channels
 from dashpot.shrinking.importance import demand_possible
 from dashpot.shrinking.time_cost import timed
 from dashpot.techniques.penalties.decay import OF_COMPUTED
-from dashpot.techniques.penalties.on_channels import (
-    BESIDE,
-    TRACED,
-    Matrices,
-    OnChannels,
-    channel_prox,
-    vanishing_strength,
-)
+from dashpot.techniques.penalties.on_channels import BESIDE, TRACED, Matrices, OnChannels
 from dashpot.techniques.penalties.step_rules import knows_step
 from dashpot.techniques.penalties.target_size import Share, Target, TargetSize
 from dashpot.techniques.penalties.way import Way, planned_size
 
 TOLERANCE = 0.05
 """How far below the size asked for a network may come."""
-AHEAD, GAIN = 0.1, 5.0
-"""The share of the way within which the strength would make the plan's next units zero by itself, and how fast it is
-corrected where the size lags behind the plan.
-"""
-LEAST = 0.01
-"""Units that feel less of the strength than this share are left as they are."""
 JUDGED = Rule(
     "best-weights-of-the-size",
     "a technique that keeps the best weights, such as EarlyStopping",
@@ -56,22 +44,28 @@ SNAPSHOTS = Rule(
 )
 
 
+def squared_effect(
+    rows: Float[Tensor, "units members"], scale: float | Float[Tensor, "units members"]
+) -> Float[Tensor, " units"]:
+    """``sum over a unit's weights of (w * scale)^2``: with the root of the mean squared gradient as scale, twice what
+    the loss rises by without them, to second order and with that for the curvature.
+    """
+    return (rows * scale).square().sum(1)
+
+
 class Compress(OnChannels):
-    r"""Make the network as small as asked for, while it trains: units leave one after the other, by a group lasso on
-    whole channels (:class:`ChannelLasso`) whose strength is steered so that the size follows a plan.
+    r"""Make the network as small as asked for, while it trains: whole units become zero one after the other, by a plan
+    for the size; next goes the one that matters least for what it costs.
 
     .. math:: S(t) = S_\mathrm{full}^{1-t/T}\, S_\mathrm{target}^{t/T}, \qquad
-              \lambda_t = e^{g_t}\, \frac{\lambda^{(k)}}{h}, \qquad
-              g_{t+1} = g_t + \frac{5}{h} \log \frac{\mathrm{size}_t}{S(t)}
+              \mathrm{next} = \arg\min_u \frac{\sum_{w \in u} \hat v_w\, w^2}{\sqrt{\mathrm{cost}_u}}
 
-    T is ``by``, h = T / 10 steps, and :math:`\lambda^{(k)}` the strength that would make so many units zero at once
-    that the size is that of the plan h steps ahead. Units that go later feel less of it: one that would be zero at
-    :math:`\lambda_u` feels the share :math:`\min(1, \lambda^{(k)} / \lambda_u)^2`, as in an adaptive lasso, so that
-    what stays is not made smaller. A unit at zero stays there. No unit goes before the plan says so, at T the rest of
-    them go, and from then on training continues without penalty. What is left is at most the size asked for, and at
-    least 95 % of it where units are that small. ``dashpot.fit`` takes empty units out on the way, so that the rest of
-    the run is faster; in a loop of your own call :func:`dashpot.cut` at points of your choice, or
-    :func:`dashpot.shrink` afterwards.
+    T is ``by``, w the weights that make a unit, in all layers (as for :class:`ChannelLasso`), and the cost what leaves
+    with it. :math:`\hat v` is the mean squared gradient, of which Adam and its kin keep an average, so that the sum is
+    about twice what the loss would rise by; with other optimizers it is 1. A unit at zero stays there, and what stays
+    is not shrunk by a penalty. At T the size is reached: at most what was asked for, and at least 95 % of it where
+    units are that small. ``dashpot.fit`` takes empty units out on the way, so that the rest of the run is faster; in a
+    loop of your own call :func:`dashpot.cut` at points of your choice, or :func:`dashpot.shrink` afterwards.
 
     Args:
         to: the size: ``"20k parameters"``, ``"0.5x parameters"`` (of the full network), ``"0.5x macs"`` or ``"2M
@@ -99,12 +93,12 @@ class Compress(OnChannels):
           (2): Linear(in_features=27, out_features=2, bias=True)
         )
 
-    Papers: Wen et al., "Learning Structured Sparsity in Deep Neural Networks", NeurIPS 2016; Alvarez and Salzmann,
-    "Compression-aware Training of Deep Networks", NeurIPS 2017; Zou, "The Adaptive Lasso", JASA 2006; Zhu
-    and Gupta, "To Prune, or Not to Prune", 2017 (the plan).
+    Papers: LeCun et al., "Optimal Brain Damage", NeurIPS 1989; Molchanov et al., "Importance Estimation for Neural
+    Network Pruning", CVPR 2019 (whole units, squared gradients); Zhu and Gupta, "To Prune, or Not to Prune", 2017 (the
+    plan).
 
-    When not to use it: for runs of a hundred steps or so, in which units are gone before they have learned; a net built
-    that small trains faster. On a GPU each step waits until it is known how near to zero units are.
+    When not to use it: for the shortest runs, in which units are gone before they have learned; a net built that small
+    trains faster.
     """
 
     summary = "makes units exactly zero until the network has the size asked for"
@@ -122,7 +116,7 @@ class Compress(OnChannels):
         self._length(ctx)
 
     def init(self, view: ModelView, ctx: Context) -> State:
-        return {"gone": [], "gain": 0.0, "reached": False, "full": 0.0}
+        return {"gone": [], "reached": False, "full": 0.0}
 
     def follow(self, ctx: Context, channels: Channels, left: np.ndarray) -> None:
         super().follow(ctx, channels, left)
@@ -150,62 +144,38 @@ class Compress(OnChannels):
             state["full"] = way.full
         if state["reached"] and not state["gone"]:  # nothing is left that would have to stay at zero
             return
-        now = Matrices(channels, params, ctx.optimizer, knows_step(ctx.optimizer))
-        strength, share = 0.0, np.zeros(channels.count)
         if not state["reached"]:
-            strength, share = self._steer(channels, way, now, ctx)
-        for bucket, rows, steps in zip(now.buckets, now.rows, now.steps, strict=True):
-            lost, moved = np.flatnonzero(~way.there[bucket.units]), np.flatnonzero(share[bucket.units] > LEAST)
-            if strength and len(moved):
-                factors = torch.from_numpy((way.factors * share)[bucket.units][moved]).to(rows)
-                chosen = torch.from_numpy(moved).to(rows.device)
-                rows[chosen] = channel_prox(rows[chosen], steps[chosen], strength, factors)
-            elif not len(lost):
-                continue
-            rows[torch.from_numpy(lost).to(rows.device)] = 0.0
-            now.put(bucket, rows)
+            self._advance(channels, way, params, ctx)
+        tensors = {name: t.detach() for name, t in zip(params.names, params.tensors, strict=True)}
+        for bucket in channels.buckets:
+            bucket.clear(tensors, ~way.there[bucket.units])
 
-    def _steer(self, channels: Channels, way: Way, now: Matrices, ctx: Context) -> tuple[float, np.ndarray]:
-        """The strength of this step, and how much of it acts on each unit. What goes now is taken out of the way."""
-        state, length = ctx.state, self._length(ctx)
-        progress = (ctx.step + 1) / length
-        way.refresh(channels)
-        vanishing = np.full(channels.count, np.inf)
-        for bucket, rows, steps in zip(now.buckets, now.rows, now.steps, strict=True):
-            factors = torch.from_numpy(way.factors[bucket.units]).to(rows)
-            vanishing[bucket.units] = vanishing_strength(rows, steps, factors).double().cpu().numpy()
-        vanishing = np.where(way.there & np.isfinite(vanishing), vanishing, np.inf)
-        order = [int(u) for u in np.argsort(vanishing, kind="stable") if np.isfinite(vanishing[u])]
-        horizon = max(1.0, min(AHEAD * length, length - ctx.step))
-        ahead = planned_size(way.full, way.target, progress + horizon / length)
-        next_ones = way.until(order, ahead)
-        first = float(vanishing[order[next_ones - 1]]) if next_ones else 0.0
-        strength = math.exp(state["gain"]) * first / horizon
-        wanted = planned_size(way.full, way.target, progress)
-        lagging = math.log(max(way.size, 1.0) / max(wanted, 1.0))
-        state["gain"] = min(max(state["gain"] + GAIN / max(1.0, AHEAD * length) * lagging, -5.0), 5.0)
-        # The next ones feel all of it, others less the farther they are from leaving: what stays is not made smaller.
-        share = np.minimum(1.0, first / np.maximum(vanishing, 1e-300)) ** 2
-        end = progress >= 1 - 1e-9
-        for unit in order:
-            if vanishing[unit] > strength and not end:
-                break
-            if channels.last(unit, way.there):
-                share[unit] = 0.0
-            elif way.size > wanted and way.without(unit) >= (1 - TOLERANCE) * way.target:
-                way.drop(unit)
-            elif not end:
-                strength = min(strength, 0.99 * float(vanishing[unit]))
-                break
-            if end and way.size <= way.target:
-                break
-        if end:
-            way.force(channels, order)
+    def _advance(self, channels: Channels, way: Way, params: Params, ctx: Context) -> None:
+        """Take out of the way what goes at this step."""
+        state, progress = ctx.state, (ctx.step + 1) / self._length(ctx)
+        wanted, end = planned_size(way.full, way.target, progress), progress >= 1 - 1e-9
+        if way.size > wanted:
+            order = self._order(channels, way, params, ctx)
+            for unit in order:
+                if way.size <= wanted:
+                    break
+                if not channels.last(unit, way.there) and way.without(unit) >= (1 - TOLERANCE) * way.target:
+                    way.drop(unit)
+            if end:
+                way.force(channels, order)
         state["gone"] = way.gone
         state["reached"] = way.size <= way.target
-        if state["reached"] or end:
-            strength = 0.0
-        return strength, np.where(way.there, share, 0.0)
+
+    def _order(self, channels: Channels, way: Way, params: Params, ctx: Context) -> list[int]:
+        """The units that are left and may go, from the one that matters least for its cost on."""
+        now = Matrices(channels, params, ctx.optimizer, knows_step(ctx.optimizer), lr=1.0)
+        effect = np.full(channels.count, np.inf)
+        for bucket, rows, steps in zip(now.buckets, now.rows, now.steps, strict=True):
+            effect[bucket.units] = squared_effect(rows, 1 / steps).double().cpu().numpy()
+        cost = way.cost.leaving(way.there)
+        # What costs nothing, such as multiply-adds of a layer of none, counts as a little all the same.
+        score = effect / np.sqrt(np.maximum(cost, max(1e-3 * float(cost.max()), 1e-12)))
+        return [int(u) for u in np.argsort(score, kind="stable") if way.there[u] and np.isfinite(score[u])]
 
     def _length(self, ctx: Context) -> int:
         """Steps until the size is reached."""

@@ -54,15 +54,6 @@ def channel_prox(
     return group_threshold(rows, step, strength * factors.unsqueeze(1), (1,))
 
 
-def vanishing_strength(
-    rows: Float[Tensor, "units members"],
-    step: float | Float[Tensor, "units members"],
-    factors: Float[Tensor, " units"],
-) -> Float[Tensor, " units"]:
-    """The least strength at which :func:`channel_prox` makes each unit zero: ``|w / step| / factor``."""
-    return (rows / step).square().sum(1).sqrt() / factors
-
-
 class OnChannels(Technique):
     """The base class of techniques on whole channels."""
 
@@ -170,9 +161,20 @@ class Matrices:
         buckets: those of which all parameters have a gradient.
         rows: of each [units, members].
         steps: of each, likewise, or one number.
+
+    Args:
+        adaptive: each weight has a step of its own.
+        lr: instead of the learning rate of now.
     """
 
-    def __init__(self, channels: Channels, params: Params, optimizer: torch.optim.Optimizer, adaptive: bool) -> None:
+    def __init__(
+        self,
+        channels: Channels,
+        params: Params,
+        optimizer: torch.optim.Optimizer,
+        adaptive: bool,
+        lr: float | None = None,
+    ) -> None:
         self._tensors = dict(zip(params.names, (t.detach() for t in params.tensors), strict=True))
         own = dict(zip(params.names, zip(params.tensors, params.groups, strict=True), strict=True))
         self.buckets: Sequence[Bucket] = [b for b in channels.buckets if b.names <= own.keys()]
@@ -180,6 +182,7 @@ class Matrices:
         steps: dict[str, Step] = {}
         for name in names:
             w, group = own[name]
+            group = {**group, "lr": lr} if lr is not None else group
             steps[name] = adaptive_step(optimizer, w, group) if adaptive else group["lr"]
         wide = {
             name: s.expand(own[name][0].shape) if isinstance(s, Tensor) else torch.full_like(own[name][0], s)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dashpot.shrinking.channels import Channels
-from dashpot.shrinking.costs import Cost, factors_of
+from dashpot.shrinking.costs import Cost
 from dashpot.techniques.penalties.target_size import Target
 
 
@@ -26,7 +26,6 @@ class Way:
         cost: by which its size is measured.
         there: bool [units], those that are left.
         full, target, size: of the network at first, as asked for, and now.
-        factors: the weight of each unit in the penalty.
         gone: the units that are not left, in the order in which they went.
     """
 
@@ -35,9 +34,7 @@ class Way:
     full: float
     target: float
     size: float
-    factors: np.ndarray
     gone: list[int]
-    _of: int = -1
 
     @staticmethod
     def of(channels: Channels, to: str, gone: Sequence[int], first: float | None = None) -> Way:
@@ -47,17 +44,7 @@ class Way:
         full = first or cost.size(np.ones(channels.count, bool))
         there = np.ones(channels.count, bool)
         there[list(gone)] = False
-        way = Way(cost, there, full, target.of(full), cost.size(there), there, list(gone))
-        way.refresh(channels)
-        return way
-
-    def refresh(self, channels: Channels) -> None:
-        """The weights of units by what leaves with them now."""
-        if self._of != len(self.gone):
-            leaving = self.cost.leaving(self.there)
-            # What costs nothing, such as multiply-adds of a layer of none, weighs a little all the same.
-            self.factors = factors_of(channels.members, np.maximum(leaving, 1e-3 * leaving.max()))
-            self._of = len(self.gone)
+        return Way(cost, there, full, target.of(full), cost.size(there), list(gone))
 
     def without(self, unit: int) -> float:
         """The size without one more."""
@@ -80,16 +67,3 @@ class Way:
                 return
             below = [(-size, k) for k, unit in enumerate(left) if (size := self.without(unit)) <= self.target]
             self.drop(left[min(below)[1] if below else 0])
-
-    def until(self, order: Sequence[int], size: float) -> int:
-        """How many of these must go, from the first on, until the network is of this size at most."""
-        low, high = 0, len(order)
-        while low < high:
-            middle = (low + high) // 2
-            there = self.there.copy()
-            there[list(order[:middle])] = False
-            if self.cost.size(there) <= size:
-                high = middle
-            else:
-                low = middle + 1
-        return low
