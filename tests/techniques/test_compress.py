@@ -192,6 +192,76 @@ def test_units_leave_by_the_plan_and_stay_away() -> None:
                 assert channels.costs["parameters"].size(there) <= 0.3 * full
 
 
+def lines(tensors: dict[str, Tensor], names: tuple[str, ...]) -> np.ndarray:
+    """What belongs to each unit of a layer, [units, members]."""
+    return np.concatenate([tensors[name].detach().numpy().reshape(len(tensors[name]), -1) for name in names], 1)
+
+
+def after_a_step(
+    make: Any, x: Tensor, y: Tensor, names: tuple[str, ...]
+) -> tuple[nn.Module, np.ndarray, np.ndarray, nn.Module, torch.optim.Optimizer]:
+    """A network after a plain step of Adam at 0.1, what makes each of its units and their steps; and one before it."""
+    model, other = make(), make()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    (model(x) - y).square().mean().backward()
+    optimizer.step()
+    own = dict(model.named_parameters())
+    seconds = lines({name: optimizer.state[p]["exp_avg_sq"] for name, p in own.items()}, names)
+    steps = 0.1 / (np.sqrt(seconds / (1 - 0.999)) + 1e-8)
+    return model, lines(own, names), steps, other, torch.optim.Adam(other.parameters(), lr=0.1)
+
+
+def test_the_units_that_matter_least_for_the_root_of_their_cost_go_and_the_others_are_left_alone() -> None:
+    """Without a norm, against NumPy: what a step alone would give, but for units that are zero."""
+
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+
+    x, y = torch.randn(16, 3, dtype=torch.float64), torch.randn(16, 2, dtype=torch.float64)
+    first, second = ("0.weight", "0.bias"), ("2.weight", "2.bias")
+    plain, w1, s1, model, optimizer = after_a_step(make, x, y, first)
+    _, w2, s2, *_ = after_a_step(make, x, y, second)
+    scores = [*((w1 / s1) ** 2).sum(1) / (3 + 1 + 5) ** 0.5, *((w2 / s2) ** 2).sum(1) / (8 + 1 + 2) ** 0.5]
+    with dashpot.Compress(to="0.6x parameters").attach(model, optimizer, steps=10):
+        (model(x) - y).square().mean().backward()
+        optimizer.step()
+    zero = {u for u in range(13) if not lines(dict(model.named_parameters()), first if u < 8 else second)[u % 8].any()}
+    # A fifth of the way: 89 parameters become 89 * 0.6^0.2 = 80.4, and a unit takes 9 or 11 of them.
+    assert zero == {int(np.argmin(scores))}
+    for name, t in model.named_parameters():
+        other = dict(plain.named_parameters())[name].detach().clone()
+        for unit in zero:
+            if name in (first if unit < 8 else second):
+                other[unit % 8] = 0.0
+        torch.testing.assert_close(t.detach(), other, rtol=1e-9, atol=1e-12)
+
+
+def test_units_that_a_norm_scales_fade_before_they_go() -> None:
+    """The first of 40 steps, two units ahead: the share by which each becomes smaller, in NumPy."""
+
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).double()
+
+    x, y = torch.randn(16, 3, dtype=torch.float64), torch.randn(16, 2, dtype=torch.float64)
+    parts = ("0.weight", "0.bias", "1.weight", "1.bias")
+    _, w, steps, model, optimizer = after_a_step(make, x, y, parts)
+    with dashpot.Compress(to="0.3x parameters", by=1.0).attach(model, optimizer, steps=40):
+        (model(x) - y).square().mean().backward()
+        optimizer.step()
+    # 66 parameters, 8 of them with each unit: 66 * 0.3^(5 / 40) = 56.8 is reached without two.
+    scores = ((w / steps) ** 2).sum(1)
+    gain = 5 / 4 * np.log(66 / (66 * 0.3 ** (1 / 40)))
+    shares = np.exp(gain) / 4 * np.minimum(1.0, np.sort(scores)[1] / scores) ** 1.5
+    assert 0.2 < shares.max() < 0.3
+    expected = [
+        by_bisection(w[u], steps[u], r * np.linalg.norm(w[u] / steps[u])) if r > 0.01 * shares.max() else w[u]
+        for u, r in enumerate(shares)
+    ]
+    np.testing.assert_allclose(lines(dict(model.named_parameters()), parts), expected, rtol=1e-6, atol=1e-9)
+
+
 def test_the_plan_is_geometric() -> None:
     np.testing.assert_allclose(
         [planned_size(800.0, 100.0, p) for p in (0, 1 / 3, 2 / 3, 1, 2)], [800, 400, 200, 100, 100]

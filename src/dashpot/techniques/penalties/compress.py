@@ -8,8 +8,10 @@ from dataclasses import field
 from typing import Annotated
 
 import numpy as np
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from dashpot.core.errors import ConflictError
 from dashpot.core.fields.schedule import Moment
@@ -21,13 +23,17 @@ from dashpot.shrinking.channels import Channels
 from dashpot.shrinking.importance import demand_possible
 from dashpot.shrinking.time_cost import timed
 from dashpot.techniques.penalties.decay import OF_COMPUTED
-from dashpot.techniques.penalties.on_channels import BESIDE, TRACED, Matrices, OnChannels
+from dashpot.techniques.penalties.on_channels import BESIDE, TRACED, Matrices, OnChannels, channel_prox
 from dashpot.techniques.penalties.step_rules import knows_step
 from dashpot.techniques.penalties.target_size import Share, Target, TargetSize
 from dashpot.techniques.penalties.way import Way, planned_size
 
 TOLERANCE = 0.05
 """How far below the size asked for a network may come."""
+AHEAD, GAIN = 0.1, 5.0
+"""The share of the way within which units fade, and how fast that is corrected where the size lags behind the plan."""
+LEAST, MOST = 0.01, 0.99
+"""Units that would shrink by less than this share of the most are left alone, and none vanishes before it goes."""
 JUDGED = Rule(
     "best-weights-of-the-size",
     "a technique that keeps the best weights, such as EarlyStopping",
@@ -53,6 +59,17 @@ def squared_effect(
     return (rows * scale).square().sum(1)
 
 
+def normalized(model: nn.Module, channels: Channels) -> np.ndarray:
+    """Which units a batch or instance norm scales, bool [units]: by itself, how large their weights are is nothing to
+    the network.
+    """
+    norms = {name for name, module in model.named_modules() if isinstance(module, _NormBase)}
+    found = np.zeros(channels.count, bool)
+    for bucket in channels.buckets:
+        found[bucket.units] = any(name.rpartition(".")[0] in norms for name in bucket.names)
+    return found
+
+
 class Compress(OnChannels):
     r"""Make the network as small as asked for, while it trains: whole units become zero one after the other, by a plan
     for the size; next goes the one that matters least for what it costs.
@@ -62,10 +79,20 @@ class Compress(OnChannels):
 
     T is ``by``, w the weights that make a unit, in all layers (as for :class:`ChannelLasso`), and the cost what leaves
     with it. :math:`\hat v` is the mean squared gradient, of which Adam and its kin keep an average, so that the sum is
-    about twice what the loss would rise by; with other optimizers it is 1. A unit at zero stays there, and what stays
-    is not shrunk by a penalty. At T the size is reached: at most what was asked for, and at least 95 % of it where
-    units are that small. ``dashpot.fit`` takes empty units out on the way, so that the rest of the run is faster; in a
-    loop of your own call :func:`dashpot.cut` at points of your choice, or :func:`dashpot.shrink` afterwards.
+    about twice what the loss would rise by; with other optimizers it is 1. A unit at zero stays there. At T the size is
+    reached: at most what was asked for, and at least 95 % of it where units are that small.
+
+    Units that a batch norm scales fade before they go: at each step a proximal step, as that of :class:`ChannelLasso`,
+    makes such a unit smaller by about the share
+
+    .. math:: r_u = \frac{e^{g_t}}{h} \min\Big(1, \frac{s^{(k)}}{s_u}\Big)^{3/2}, \qquad
+              g_{t+1} = g_t + \frac{5}{h} \log \frac{\mathrm{size}_t}{S(t)}
+
+    where s is what is minimized above, :math:`s^{(k)}` that of the last unit that has to go within h = T / 10 steps. It
+    goes at a share of 1. Others go at once: if they faded, what stays would become smaller too, and worse.
+
+    ``dashpot.fit`` takes empty units out on the way, so that the rest of the run is faster; in a loop of your own call
+    :func:`dashpot.cut` at points of your choice, or :func:`dashpot.shrink` afterwards.
 
     Args:
         to: the size: ``"20k parameters"``, ``"0.5x parameters"`` (of the full network), ``"0.5x macs"`` or ``"2M
@@ -116,7 +143,7 @@ class Compress(OnChannels):
         self._length(ctx)
 
     def init(self, view: ModelView, ctx: Context) -> State:
-        return {"gone": [], "reached": False, "full": 0.0}
+        return {"gone": [], "gain": 0.0, "reached": False, "full": 0.0}
 
     def follow(self, ctx: Context, channels: Channels, left: np.ndarray) -> None:
         super().follow(ctx, channels, left)
@@ -140,7 +167,8 @@ class Compress(OnChannels):
         channels, state = self.channels(ctx), ctx.state
         way = _ways.get(ctx)
         if way is None or way.gone != state["gone"]:
-            way = _ways[ctx] = Way.of(channels, self.to, state["gone"], state.get("full"))
+            fading = normalized(ctx.model, channels)
+            way = _ways[ctx] = Way.of(channels, self.to, state["gone"], fading, state.get("full"))
             state["full"] = way.full
         if state["reached"] and not state["gone"]:  # nothing is left that would have to stay at zero
             return
@@ -151,31 +179,65 @@ class Compress(OnChannels):
             bucket.clear(tensors, ~way.there[bucket.units])
 
     def _advance(self, channels: Channels, way: Way, params: Params, ctx: Context) -> None:
-        """Take out of the way what goes at this step."""
-        state, progress = ctx.state, (ctx.step + 1) / self._length(ctx)
+        """Take out of the way what goes at this step, and let others fade."""
+        state, length = ctx.state, self._length(ctx)
+        progress = (ctx.step + 1) / length
         wanted, end = planned_size(way.full, way.target, progress), progress >= 1 - 1e-9
-        if way.size > wanted:
-            order = self._order(channels, way, params, ctx)
+        fading = way.fading & way.there
+        if way.size > wanted or fading.any():
+            now = Matrices(channels, params, ctx.optimizer, knows_step(ctx.optimizer), lr=1.0)
+            score, order = self._order(channels, way, now)
+            share = np.where(fading, self._shares(way, score, order, length, ctx), 0.0)
+            due = set(order if end or not fading.any() else order[: way.until(order, wanted)])
             for unit in order:
                 if way.size <= wanted:
                     break
-                if not channels.last(unit, way.there) and way.without(unit) >= (1 - TOLERANCE) * way.target:
+                if score[unit] and not (share[unit] >= 1 or end if fading[unit] else unit in due):
+                    continue
+                if channels.last(unit, way.there):
+                    share[unit] = 0.0
+                elif way.without(unit) >= (1 - TOLERANCE) * way.target:
                     way.drop(unit)
             if end:
                 way.force(channels, order)
+            elif way.size > way.target:
+                self._fade(now, np.where(way.there, share, 0.0))
         state["gone"] = way.gone
         state["reached"] = way.size <= way.target
 
-    def _order(self, channels: Channels, way: Way, params: Params, ctx: Context) -> list[int]:
-        """The units that are left and may go, from the one that matters least for its cost on."""
-        now = Matrices(channels, params, ctx.optimizer, knows_step(ctx.optimizer), lr=1.0)
+    def _order(self, channels: Channels, way: Way, now: Matrices) -> tuple[np.ndarray, list[int]]:
+        """How much each unit matters for its cost, [units], infinity where it may not go; and in what order they go."""
         effect = np.full(channels.count, np.inf)
         for bucket, rows, steps in zip(now.buckets, now.rows, now.steps, strict=True):
             effect[bucket.units] = squared_effect(rows, 1 / steps).double().cpu().numpy()
         cost = way.cost.leaving(way.there)
         # What costs nothing, such as multiply-adds of a layer of none, counts as a little all the same.
         score = effect / np.sqrt(np.maximum(cost, max(1e-3 * float(cost.max()), 1e-12)))
-        return [int(u) for u in np.argsort(score, kind="stable") if way.there[u] and np.isfinite(score[u])]
+        score = np.where(way.there & np.isfinite(score), score, np.inf)
+        return score, [int(u) for u in np.argsort(score, kind="stable") if np.isfinite(score[u])]
+
+    def _shares(self, way: Way, score: np.ndarray, order: list[int], length: int, ctx: Context) -> np.ndarray:
+        """By what share of itself each unit would fade in this step, [units]."""
+        state, progress = ctx.state, (ctx.step + 1) / length
+        horizon = max(1.0, min(AHEAD * length, length - ctx.step))
+        next_ones = way.until(order, planned_size(way.full, way.target, progress + horizon / length))
+        last = float(score[order[next_ones - 1]]) if next_ones else 0.0
+        lagging = math.log(max(way.size, 1.0) / max(planned_size(way.full, way.target, progress), 1.0))
+        state["gain"] = min(max(state["gain"] + GAIN / max(1.0, AHEAD * length) * lagging, -5.0), 5.0)
+        share: np.ndarray = np.minimum(1.0, last / np.maximum(score, 1e-300)) ** 1.5 * math.exp(state["gain"]) / horizon
+        return share
+
+    def _fade(self, now: Matrices, share: np.ndarray) -> None:
+        """A proximal step for each of these units, at a share of the strength that would make it zero."""
+        for bucket, rows, steps in zip(now.buckets, now.rows, now.steps, strict=True):
+            moved = np.flatnonzero(share[bucket.units] > LEAST * share.max())
+            if len(moved):
+                chosen = torch.from_numpy(moved).to(rows.device)
+                own, step = rows[chosen], steps[chosen]
+                shrunk = torch.from_numpy(np.minimum(share[bucket.units][moved], MOST)).to(rows)
+                factors = shrunk * squared_effect(own, 1 / step).sqrt()
+                rows[chosen] = channel_prox(own, step, 1.0, factors)
+                now.put(bucket, rows)
 
     def _length(self, ctx: Context) -> int:
         """Steps until the size is reached."""

@@ -27,6 +27,7 @@ class Way:
         there: bool [units], those that are left.
         full, target, size: of the network at first, as asked for, and now.
         gone: the units that are not left, in the order in which they went.
+        fading: bool [units], those that become small before they go.
     """
 
     cost: Cost
@@ -35,16 +36,17 @@ class Way:
     target: float
     size: float
     gone: list[int]
+    fading: np.ndarray
 
     @staticmethod
-    def of(channels: Channels, to: str, gone: Sequence[int], first: float | None = None) -> Way:
+    def of(channels: Channels, to: str, gone: Sequence[int], fading: np.ndarray, first: float | None = None) -> Way:
         """After these units went; ``first`` is the size at first, where some have left the network since."""
         target, _ = Target.parse("Compress.to", to)
         cost = channels.costs[target.measure]
         full = first or cost.size(np.ones(channels.count, bool))
         there = np.ones(channels.count, bool)
         there[list(gone)] = False
-        return Way(cost, there, full, target.of(full), cost.size(there), list(gone))
+        return Way(cost, there, full, target.of(full), cost.size(there), list(gone), fading)
 
     def without(self, unit: int) -> float:
         """The size without one more."""
@@ -67,3 +69,16 @@ class Way:
                 return
             below = [(-size, k) for k, unit in enumerate(left) if (size := self.without(unit)) <= self.target]
             self.drop(left[min(below)[1] if below else 0])
+
+    def until(self, order: Sequence[int], size: float) -> int:
+        """How many of these must go, from the first on, until the network is of this size at most."""
+        low, high = 0, len(order)
+        while low < high:
+            middle = (low + high) // 2
+            there = self.there.copy()
+            there[list(order[:middle])] = False
+            if self.cost.size(there) <= size:
+                high = middle
+            else:
+                low = middle + 1
+        return low
