@@ -26,10 +26,10 @@ COMMANDS = {"fit": ["fit"], "tune --budget 60s": ["tune", "--budget", "60s"]}
 
 def took(*command: str | Path, folder: str) -> float:
     """Seconds of a command that must succeed."""
-    started = time.perf_counter()
-    subprocess.run(
-        [str(part) for part in command], cwd=folder, check=True, capture_output=True, env=environment(folder)
-    )
+    started, parts = time.perf_counter(), [str(part) for part in command]
+    done = subprocess.run(parts, cwd=folder, capture_output=True, text=True, env=environment(folder))
+    if done.returncode:
+        raise SystemExit(f"{' '.join(parts)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return time.perf_counter() - started
 
 
