@@ -104,6 +104,8 @@ def test_a_size_that_cannot_be() -> None:
         dashpot.size_path(net, rows(), ["0.001x parameters"])
     with pytest.raises(ConfigError, match="points"):
         dashpot.size_path(net, rows(), points=1)
+    with pytest.raises(ConflictError, match=r"EarlyStopping.* holds no rows back .* Use monitor='train_loss'"):
+        dashpot.size_path(net, rows(), ["0.5x parameters"], recipe=dashpot.EarlyStopping())
 
 
 def test_the_command(tmp_path: Path) -> None:

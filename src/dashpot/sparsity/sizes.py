@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.errors import ConflictError
 from dashpot.core.fields.codec import to_text
 from dashpot.core.fields.domains import check_whole
 from dashpot.core.recipe import Recipe
@@ -29,6 +30,7 @@ from dashpot.shrinking.timing import BATCHES, latencies, rows_like
 from dashpot.sparsity.asked_sizes import read_sizes, sizes_between
 from dashpot.sparsity.points import Training, as_inputs, check_targets, fresh_model, present_rows
 from dashpot.techniques.penalties.compress import Compress
+from dashpot.techniques.stopping.best_weights import HELD_OUT, Stopping
 from dashpot.training.cutting import called_with
 from dashpot.training.loop import DivergenceWarning, fit
 from dashpot.training.task import outputs_of
@@ -122,7 +124,7 @@ def size_path(
 
     Raises:
         ConfigError: a size that cannot be read, bad numbers, or more folds than rows of a class.
-        ConflictError: a network that cannot be shrunk, or not so far.
+        ConflictError: a network that cannot be shrunk, or not so far, or a technique that watches validation rows.
         DataError: x and y of different lengths, or weights that are not one finite number >= 0 for each row.
     """
     x, y, weight = present_rows(data, sample_weight)
@@ -181,6 +183,11 @@ def run_sizes(
     by = technique or Compress()
     asked = sizes_between(sizes, technique, channels, check_whole("points", points, low=2), type(model).__name__)
     others = Recipe.coerce(recipe)
+    for watcher in (t for t in others if isinstance(t, Stopping) and any(m.startswith(HELD_OUT) for m in t.watching)):
+        raise ConflictError(
+            f"{watcher} watches a validation score, and a path of sizes holds no rows back from training: those of each"
+            " fold score its networks afterwards. Use monitor='train_loss', or leave it out."
+        )
 
     def fitted(x: Tensor, y: Tensor, weight: Tensor | None) -> list[nn.Module]:
         found = []
