@@ -114,7 +114,10 @@ def test_help_is_english_again_and_shows_its_brackets(command: Callable[..., str
         (["report", "none"], "错误：RUN 应是一次运行的文件夹；none 不存在。"),
         (["fit", "--with", "dropout:p=2"], "错误：Dropout.p 应是 [0, 1] 内的数，而不是 2。"),
         (["tune", "--metric", "foo"], "错误：metric 应为 accuracy,"),
-        (["tune", "--budget", "soon"], "错误：--budget 应是秒数，或 90s、10m、2h 这样的时间，而不是 'soon'。"),
+        (
+            ["tune", "--budget", "soon"],
+            "错误：--budget 应是秒数，或 90s、10m、2h 这样的时间，而不是 'soon'。",
+        ),
         (["fit", "--nonsense"], "dashpot fit --help' 查看帮助。"),
         # One of no known form stays as it is raised.
         (["fit", "--with", "l1:strength=5to1to"], "错误：L1.strength must be"),
@@ -130,7 +133,8 @@ def test_an_unknown_language_is_told_in_that_of_the_environment(
     command: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
-    assert "错误：--lang 应为 en, zh 之一，而不是 'fr'" in command("report", "compare", "--lang", "fr", code=2)
+    told = command("report", "compare", "--lang", "fr", code=2)
+    assert "错误：--lang 应为 en, zh 之一，而不是 'fr'" in told
 
 
 def test_tables_of_weights_and_of_a_smaller_network_are_in_chinese() -> None:
@@ -142,7 +146,7 @@ def test_tables_of_weights_and_of_a_smaller_network_are_in_chinese() -> None:
     found = dashpot.inspect(model)
     with speaking("zh"):
         head, first, _ = str(found).splitlines()
-        assert head.split() == ["层", "形状", "范数", "零权重", "全零行", "全零列", "秩", "惩罚", "比例"]
+        assert " ".join(head.split()) == "层 形状 范数 零权重 全零行 全零列 秩 惩罚 比例"
         assert "1 / 4" in first
         # Columns are as wide on a terminal, where ideographs take two places.
         assert columns(head[: head.index("全零行")]) == columns(first[: first.index("1 / 4")])

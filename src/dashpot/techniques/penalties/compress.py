@@ -125,7 +125,7 @@ class Compress(OnChannels):
     plan).
 
     When not to use it: for the shortest runs, in which units are gone before they have learned; a net built that small
-    trains faster.
+    trains faster. On a GPU a step waits until it is known how much units matter.
     """
 
     summary = "makes units exactly zero until the network has the size asked for"
