@@ -17,7 +17,7 @@ def flatten(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
     """JSON for ``tree``, with each tensor moved to ``tensors`` under its path."""
     if isinstance(tree, Tensor):
         name = path or "value"
-        tensors[name] = tree.detach()
+        tensors[name] = tree.detach().cpu().contiguous().clone()
         return {"$tensor": name}
     if isinstance(tree, Mapping):
         # Pairs, not an object: optimizer states have integer keys, and JSON would make text of them.
@@ -57,8 +57,7 @@ def save_tree(tree: Any, path: str | Path) -> None:
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], told: dict[str, str] | None = None) -> None:
-    """Write tensors to one safetensors file, atomically; only what shares memory with others, or lies with gaps, is
-    copied before.
+    """Write tensors on the CPU to one safetensors file, atomically and without a second copy of them in memory.
 
     Args:
         told: texts for the file's head.
@@ -69,19 +68,9 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], told: dict[str
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    own: dict[str, Tensor] = {}
-    taken: set[int] = set()
-    for name, tensor in tensors.items():
-        t = tensor.detach().cpu().contiguous()
-        storage = t.untyped_storage()
-        if storage.data_ptr() in taken or storage.nbytes() != t.nbytes:  # a file holds no tensor twice
-            t = t.clone()
-        taken.add(storage.data_ptr())
-        own[name] = t
-
     def write(temporary: str) -> None:
         try:
-            save_file(own, temporary, metadata=told)
+            save_file(dict(tensors), temporary, metadata=told)
         except SafetensorError as error:  # what it says of a full disk
             raise OSError(str(error)) from error
 

@@ -104,7 +104,16 @@ def save_setup(folder: Path, network: nn.Module, prepared: Prepared, recipe: Rec
 
 def save_model(folder: Path, network: nn.Module) -> None:
     """The final weights."""
-    save_tensors(folder / MODEL, network.state_dict())
+    taken: set[int] = set()
+    tensors = {}
+    for name, tensor in network.state_dict().items():
+        own = tensor.detach().cpu().contiguous()
+        storage = own.untyped_storage()
+        if storage.data_ptr() in taken or storage.nbytes() != own.nbytes:  # a file holds no tensor twice
+            own = own.clone()
+        taken.add(storage.data_ptr())
+        tensors[name] = own
+    save_tensors(folder / MODEL, tensors)
 
 
 def write_json(path: Path, data: Any) -> None:
