@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -149,17 +151,31 @@ def test_embeddings_in_lanes_are_those_of_the_network(embedding: str, size: int,
     torch.testing.assert_close(out, wanted.expand(2, rows, 3), rtol=1e-5, atol=1e-6)
 
 
-def test_kernels_are_compiled_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("images", [True, False])
+def test_kernels_are_compiled_ahead(images: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
+    lock, running, most = threading.Lock(), 0, 0
 
     def load(source: Path, words: list[str]) -> object:
-        compiled.append(source.name)
+        nonlocal running, most
+        with lock:
+            compiled.append(source.name)
+            running += 1
+            most = max(most, running)
+        time.sleep(0.01)
+        with lock:
+            running -= 1
         return words
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CXX", sys.executable)
     monkeypatch.delenv("DASHPOT_NO_COMPILER", raising=False)
     monkeypatch.setattr(compiler, "load", load)
-    for thread in native.prepare():
+    monkeypatch.setattr(native, "cores", lambda: 2)
+    for thread in native.prepare(images=images):
         thread.join()
-    assert sorted(compiled) == sorted(path.name for path in Path(native.__file__).parents[1].rglob("*.cpp"))
+    always = {"draws.cpp", "kernel.cpp", "pairs.cpp", "program.cpp"}
+    assert always <= set(compiled[:5])  # what tables and texts need comes first
+    every = sorted(path.name for path in Path(native.__file__).parents[1].rglob("*.cpp"))
+    assert sorted(compiled) == (every if images else sorted(always))
+    assert most == 2  # a compiler on each core, not more

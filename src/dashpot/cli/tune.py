@@ -176,6 +176,7 @@ def tune(
     """
     from dataclasses import replace
 
+    from dashpot.core import native
     from dashpot.core.errors import ConfigError, StorageError
     from dashpot.data import load_problem
     from dashpot.runs.saved import open_folder
@@ -187,6 +188,7 @@ def tune(
     from dashpot.search.storage.backends import resolved
     from dashpot.tracking.tracking import Tracking
 
+    native.prepare(images=False)  # while the data are read
     tracking = Tracking(log)
 
     if resume is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 import warnings
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from dashpot.core import compiler
 from dashpot.core.compiler import Unusable
+from dashpot.core.threads import cores
 
 _FAILED: dict[Path, Unusable] = {}
 _told = False
@@ -64,9 +66,12 @@ def tell() -> None:
         warnings.warn(text, SlowerWarning, stacklevel=2)
 
 
-def prepare() -> list[threading.Thread]:
-    """Begin to compile every kernel of the package that is not in the cache yet, all at once and in the background;
-    the first use of one waits for it.
+def prepare(*, images: bool = True) -> list[threading.Thread]:
+    """Begin to compile the kernels of the package that are not in the cache yet, in the background; the first use of
+    one waits for it. One compiler runs on each core, and those of images come last.
+
+    Args:
+        images: also those that only images need, which take longer than all others together.
 
     Returns:
         The background threads; none where there is no compiler.
@@ -74,14 +79,24 @@ def prepare() -> list[threading.Thread]:
     tell()
     if _unusable() is not None:
         return []
-    sources = sorted(Path(__file__).parents[1].rglob("*.cpp"))
-    threads = [
-        threading.Thread(target=library, args=(source,), name=f"compiling {source.name}", daemon=True)
-        for source in sources
-    ]
+    sources = sorted(Path(__file__).parents[1].rglob("*.cpp"), key=lambda source: (_of_images(source), source))
+    waiting = [source for source in sources if images or not _of_images(source)][::-1]
+
+    def work() -> None:
+        with contextlib.suppress(IndexError):  # from an empty list
+            while True:
+                library(waiting.pop())
+
+    count = min(cores(), len(waiting))
+    threads = [threading.Thread(target=work, name=f"compiling kernels {n}", daemon=True) for n in range(count)]
     for thread in threads:
         thread.start()
     return threads
+
+
+def _of_images(source: Path) -> bool:
+    """Whether only images need this kernel; pairs of rows are mixed in tables too."""
+    return source.parent.name == "imaging" and source.stem != "pairs"
 
 
 def _unusable() -> Unusable | None:

@@ -68,7 +68,7 @@ class Search:
     ) -> None:
         config.check()
         self.started = time.monotonic()
-        native.prepare()
+        native.prepare(images=problem.kind == "image")
         self.problem, self.config, self.folder, self.note, self.say = problem, config, folder, note, say
         self.processes = processes
         self.measurements = Measurements()
