@@ -125,6 +125,27 @@ def test_afterwards_the_module_is_as_it_was(ends: str) -> None:
     fit(net, callback, epochs=1)  # and may be trained again
 
 
+def test_the_search_for_a_learning_rate_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It trains, and goes back to what it kept before any session was open."""
+    from pytorch_lightning.tuner import Tuner
+
+    monkeypatch.chdir(tmp_path)
+    recipe = "dropout:p=0.5,on=activations | weight-decay:strength=0.1 | ema:decay=0.8"
+    data = [DataLoader(TensorDataset(X, Y), SIZE), DataLoader(TensorDataset(HELD_X, HELD_Y), len(HELD_X))]
+    found = []
+    for searches in (False, True):
+        net = Net()
+        net.lr = RATE
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = pl.Trainer(accelerator="cpu", max_epochs=2, callbacks=[Regularize(recipe, module="net")], **quiet)
+        if searches:
+            Tuner(trainer).lr_find(net, data[0], num_training=6, update_attr=False)
+            assert not any(module._forward_hooks for module in net.modules())
+        trainer.fit(net, *data)
+        found.append(weights_of(net.net))
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
 def test_modules_that_a_technique_replaces_are_saved_as_they_were_built(tmp_path: Path) -> None:
     recipe = "weight-norm | ema:decay=0.8"
     whole = Net()

@@ -65,6 +65,7 @@ class Points:
     evaluations: ClassVar[int]
     forwards: ClassVar[int] = 0
     sparse_gradients: ClassVar[bool] = False
+    shards: ClassVar[bool] = True
     together: ClassVar[Any] = None  # a static method, which mypy takes for a bound one
     takes_bytes: ClassVar[bool] = False
     waits: ClassVar[bool] = False

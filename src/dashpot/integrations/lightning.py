@@ -141,9 +141,8 @@ class Regularize(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        entry = self._entry if self.held is None else self.held.entry()
-        if entry is not None:
-            checkpoint[KEY] = entry
+        # Empty: nothing was trained yet, as when the search for a learning rate keeps what it will go back to.
+        checkpoint[KEY] = (self._entry or {}) if self.held is None else self.held.entry()
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -158,7 +157,7 @@ class Regularize(pl.Callback):
                 "Load its weights with load_from_checkpoint, and call fit without ckpt_path.",
             )
         if self.held is None:
-            self._entry = checkpoint[KEY]
+            self._entry = checkpoint[KEY] or None
         else:
             self.held.restore(checkpoint[KEY])
 

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from dashpot.core.errors import ConfigError
 from dashpot.core.running.computed import Held, held
 from dashpot.core.running.selecting import refuse_lazy
+from dashpot.core.running.sharded import refuse_shards
 from dashpot.core.running.view import unwrap
 
 _ELEMENTWISE = frozenset(
@@ -59,6 +60,7 @@ def used_columns(model: nn.Module) -> Tensor:
     """
     model = unwrap(model)
     refuse_lazy("selected_features", model)
+    refuse_shards("selected_features", model)
     layers: dict[str, list[Held]] = {}
     for tensor in held(model):
         if tensor.role in ("weights", "embeddings") and tensor.value.ndim > 1:

@@ -14,6 +14,7 @@ from dashpot.core.recipe import Recipe
 from dashpot.core.running.computed import held
 from dashpot.core.running.modes import evaluating
 from dashpot.core.running.selecting import refuse_lazy
+from dashpot.core.running.sharded import refuse_shards
 from dashpot.core.running.view import ModelView, unwrap
 from dashpot.core.technique import Technique
 from dashpot.evaluation.losses import Criterion, default_criterion
@@ -56,6 +57,7 @@ def inspect(
     """
     penalties = _penalties(recipe)
     refuse_lazy("inspect", unwrap(model))
+    refuse_shards("inspect", model)
     tensors = [tensor for tensor in held(unwrap(model)) if tensor.value.numel()]
     values = [
         sum(float(_value(technique, one.value.detach(), one.axes)) for technique, on in penalties if one.matches(on))

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from dashpot.core.configured import Configured
 from dashpot.core.errors import ConfigError, ConflictError
+from dashpot.core.running.sharded import split_over
 from dashpot.core.running.view import ModelView
 
 
@@ -67,6 +68,14 @@ def this_rank() -> int:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank()
     return 0
+
+
+def rank_of_draws(view: ModelView) -> int:
+    """:func:`this_rank`, but ranks that hold parts of one network have the same rows, and must draw alike: as the first
+    of them.
+    """
+    mesh = split_over(view.parameters.values(), view.sharded)
+    return this_rank() if mesh is None else int(mesh.mesh.min())
 
 
 class Mark:

@@ -10,7 +10,7 @@ from torch import nn
 from dashpot.core.errors import ConflictError
 from dashpot.core.points import Attached, Points
 from dashpot.core.running.selecting import demand_selected, refuse_sparse
-from dashpot.core.running.sharded import refuse_flat
+from dashpot.core.running.sharded import refuse_flat, refuse_split
 from dashpot.core.running.view import ModelView, is_compiled
 
 PROXIMAL = "proximal step"
@@ -21,10 +21,11 @@ def check_wrapper(view: ModelView, at: Mapping[str, list[Attached]]) -> None:
 
     Raises:
         ConflictError: a compiled model that would get hooks or other modules, or other modules under
-            DistributedDataParallel; FSDP1.
+            DistributedDataParallel; FSDP1; what cannot act on shards.
     """
     if any(at.values()):
         refuse_flat(view.wrapper, view.wrapper)
+        refuse_split(view.parameters, view.sharded, at)
     compiled = is_compiled(view.wrapper) or getattr(view.wrapper, "_compiled_call_impl", None) is not None
     if compiled and (at["on_model"] or at["on_build"]):
         raise ConflictError(

@@ -143,7 +143,8 @@ def _alike(text: str, place: tuple[Any, torch.device]) -> bool:
 def _ranks(wrapper: nn.Module) -> tuple[Any, torch.device] | None:
     """The process group of a distributed model, and the device of what its ranks exchange; None for any other model."""
     first = next(wrapper.parameters(), None)
-    mesh = getattr(first, "device_mesh", None)  # of FSDP2's DTensors
+    meshes = (getattr(p, "device_mesh", None) for p in wrapper.parameters())
+    mesh = next((mesh for mesh in meshes if mesh is not None), None)  # of DTensors
     if first is None or not (isinstance(wrapper, DistributedDataParallel) or mesh is not None):
         return None
     group: Any = wrapper.process_group if isinstance(wrapper, DistributedDataParallel) else None

@@ -15,7 +15,7 @@ from dashpot.core.fields.domains import check_whole
 from dashpot.core.points import Scores, Verdict
 from dashpot.core.requires import check_modality
 from dashpot.core.running.acting import Acting
-from dashpot.core.running.attach import Mark, Techniques, plain_optimizer, refuse_keras, this_rank
+from dashpot.core.running.attach import Mark, Techniques, plain_optimizer, rank_of_draws, refuse_keras
 from dashpot.core.running.batch import Batch, make_batch
 from dashpot.core.running.criteria import Criterion
 from dashpot.core.running.cut import Cut
@@ -82,7 +82,7 @@ class Session:
         refuse_keras(*view.modules.values())
         Mark.refuse(view)
         self.recipe = recipe
-        self.run = Run(view, plain, seed, self.snapshot, this_rank(), classes, targets, ignore_index, modality)
+        self.run = Run(view, plain, seed, self.snapshot, rank_of_draws(view), classes, targets, ignore_index, modality)
         self.run.steps = None if steps is None else check_whole("steps", steps)
         self.run.steps_per_epoch = None if steps_per_epoch is None else check_whole("steps_per_epoch", steps_per_epoch)
         self._closed = self._finished = False

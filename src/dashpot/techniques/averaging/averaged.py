@@ -13,6 +13,7 @@ from dashpot.core.errors import ConflictError
 from dashpot.core.fields.schedule import Moment, plain
 from dashpot.core.rules import Rule
 from dashpot.core.running.context import Context
+from dashpot.core.running.sharded import alike
 from dashpot.core.running.view import ModelView
 
 RULES = (
@@ -65,7 +66,9 @@ def move(ctx: Context, share: float) -> None:
     for name in current.keys() - average.keys():  # unfrozen since: its average begins here
         average[name] = begun(current[name])
     averages = [average[name] for name in current]
-    torch._foreach_lerp_(averages, [t.to(a.dtype) for a, t in zip(averages, current.values(), strict=True)], share)
+    targets = [t.to(a.dtype) for a, t in zip(averages, current.values(), strict=True)]
+    for some in alike(targets):
+        torch._foreach_lerp_([averages[i] for i in some], [targets[i] for i in some], share)
     for name in ctx.state.get("endless", ()):
         average[name].copy_(torch.where(average[name].isfinite(), average[name], current[name]))
 

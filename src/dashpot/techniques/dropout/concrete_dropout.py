@@ -131,6 +131,7 @@ class ConcreteDropout(Technique):
     """
 
     summary = "learns a rate of dropout for each layer"
+    shards = False
     exclusive = ("learned rate", "computed weights")  # what computes a weight makes a layer of its own
     waivers: ClassVar[Mapping[str, str]] = {"off": "it learns its strength: leaving it out is its off"}
 

@@ -77,6 +77,7 @@ class ChildTuning(Technique):
     """
 
     summary = "gives a part of the weights a gradient"
+    shards = False
     exclusive = ("part with a gradient",)
 
     keep: Annotated[float, Range(0.0, 1.0, search=(0.1, 0.9), off=1.0, open="low")] = field(default=0.3, kw_only=False)

@@ -76,6 +76,7 @@ class Mixout(Technique):
     """
 
     summary = "replaces random weights by those at attach"
+    shards = False
     exclusive = ("dropped weights",)
     order = 10  # what else changes weights for a pass comes first
 

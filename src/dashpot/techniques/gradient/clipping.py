@@ -11,6 +11,7 @@ from torch import Tensor
 from dashpot.core.errors import ConflictError
 from dashpot.core.fields.domains import Choice, Range
 from dashpot.core.running.context import Context
+from dashpot.core.running.sharded import alike, replicated, whole
 from dashpot.core.running.tensors import beside
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stack import member_norms
@@ -44,11 +45,15 @@ def total_norm(gradients: list[Tensor]) -> Float[Tensor, ""]:
     # Half precision could overflow, and float64 must not lose what it has.
     half = [g for g in dense if g.dtype in (torch.float16, torch.bfloat16)]
     full = [g for g in dense if g.dtype not in (torch.float16, torch.bfloat16)]
-    norms = [*(torch._foreach_norm(full) if full else ())]
-    norms += torch._foreach_norm(half, dtype=torch.float32) if half else ()
-    dtype = torch.float64 if any(norm.dtype is torch.float64 for norm in norms) else torch.float32
+    norms: list[Tensor] = []
+    for kind, dtype in ((full, None), (half, torch.float32)):
+        for some in alike(kind):
+            norms += torch._foreach_norm([kind[i] for i in some], dtype=dtype)
+    if len(alike(norms)) > 1:  # some of the weights are held in shards
+        norms = [whole(norm) for norm in norms]
+    wide = torch.float64 if any(norm.dtype is torch.float64 for norm in norms) else torch.float32
     # The parts of a model may live on several devices.
-    total: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device, dtype) for norm in norms]))
+    total: Tensor = torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device, wide) for norm in norms]))
     return total
 
 
@@ -56,7 +61,9 @@ def scale(gradients: list[Tensor], maximum: float | Float[Tensor, ""]) -> None:
     """Multiply all by :func:`clip_coefficient`, in place."""
     factor = clip_coefficient(total_norm(gradients), maximum)
     for device in {g.device for g in gradients}:
-        torch._foreach_mul_([entries(g) for g in gradients if g.device == device], factor.to(device))
+        here = [entries(g) for g in gradients if g.device == device]
+        for some in alike(here):
+            torch._foreach_mul_([here[i] for i in some], replicated(factor.to(device), here[some[0]]))
 
 
 def layer_of(name: str) -> str:

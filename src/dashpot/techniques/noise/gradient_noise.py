@@ -13,6 +13,7 @@ from dashpot.core.fields.domains import Range, Selection
 from dashpot.core.fields.select import Where
 from dashpot.core.rng import Draws, derive, stream
 from dashpot.core.running.context import Context
+from dashpot.core.running.sharded import replicated
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
@@ -104,4 +105,4 @@ class GradientNoise(Technique):
             return
         std = annealed(self.std, self.decay, ctx.step)
         for name, g in zip(params.names, params.grads, strict=True):
-            g.copy_(gradient_noise(g, _noise(ctx.key, ctx.step, name, g), std))
+            g.copy_(gradient_noise(g, replicated(_noise(ctx.key, ctx.step, name, g), g), std))

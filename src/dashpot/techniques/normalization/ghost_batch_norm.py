@@ -121,6 +121,7 @@ class GhostBatchNorm(Technique):
     """
 
     summary = "normalizes parts of each batch by their own statistics"
+    shards = False
     exclusive = ("batch normalization",)
     requires = Requires(modality=("table", "image", "signal"))
 

@@ -21,6 +21,7 @@ class InputGradient(Technique):
     """Differentiates with respect to the batch that the loop's pass saw, and adds a penalty for each sample."""
 
     requires = Requires(float_input=True)
+    shards = False
     order = 80  # on batches it acts last, and sees the input as the model does; on losses it adds, before flooding
 
     strength: Annotated[float, Range(0.0, float("inf"), off=0.0)] = field(default=0.1, kw_only=False)

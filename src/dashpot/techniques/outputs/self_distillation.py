@@ -66,6 +66,7 @@ class SelfDistillation(Technique):
     """
 
     summary = "imitates an average of its own weights (a second pass)"
+    shards = False
     forwards = 1
     order = 10  # after what blends the plain loss with something else
 

@@ -15,6 +15,7 @@ from dashpot.core.fields.schedule import Schedule
 from dashpot.core.fields.select import Where
 from dashpot.core.rules import Rule
 from dashpot.core.running.computed import role_of
+from dashpot.core.running.sharded import alike
 from dashpot.core.running.view import ModelView, Params
 
 Rate = float | Tensor
@@ -114,7 +115,8 @@ def shrink(name: str, params: Params, shares: Sequence[Rate]) -> None:
                 f"{name}: lr x strength must be below 1, got {most:g} for {params.names[worst]!r} at a learning rate of"
                 f" {params.groups[worst]['lr']:g}: {TOO_MUCH}"
             )
-        torch._foreach_mul_(params.tensors, [1 - share for share in numbers])
+        for some in alike(params.tensors):
+            torch._foreach_mul_([params.tensors[i] for i in some], [1 - numbers[i] for i in some])
 
 
 def demand_below_one(name: str, shares: Iterable[tuple[str, float]]) -> None:

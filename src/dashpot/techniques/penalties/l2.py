@@ -12,6 +12,7 @@ from dashpot.core.fields.select import Where, weights
 from dashpot.core.rules import Rule
 from dashpot.core.running.context import Context
 from dashpot.core.running.direction import by_direction
+from dashpot.core.running.sharded import alike
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
@@ -114,4 +115,5 @@ class L2(Technique):
 
     def on_gradient(self, params: Params, ctx: Context) -> None:
         for way, some in by_direction(params) if len(params) else ():
-            torch._foreach_add_(some.grads, some.tensors, alpha=way * self.strength)
+            for part in map(some.only, alike(some.tensors)):
+                torch._foreach_add_(part.grads, part.tensors, alpha=way * self.strength)

@@ -10,6 +10,7 @@ from torch import Tensor
 from dashpot.core.fields.domains import Range
 from dashpot.core.running.context import Context
 from dashpot.core.running.direction import direction
+from dashpot.core.running.sharded import replicated
 from dashpot.core.running.tensors import beside
 from dashpot.core.running.view import Params
 from dashpot.core.stacks.stack import member_norms
@@ -113,8 +114,13 @@ class ASAM(Technique):
             for g, w, still in zip(grads, params.tensors, plain, strict=True)
         ]
         norm = total_norm(scaled)
+
+        def ascended(w: Tensor, g: Tensor, still: bool, way: int) -> Tensor:
+            own = g if still else in_own_units(g, w, self.eta)
+            return sam_ascent(w, own, replicated(norm.to(w.device), w), self.rho * way)
+
         there = (
-            sam_ascent(w, g if still else in_own_units(g, w, self.eta), norm.to(w.device), self.rho * direction(group))
+            ascended(w, g, still, direction(group))
             for (_, w, group), g, still in zip(params, scaled, plain, strict=True)
         )
         with displaced(params, there):

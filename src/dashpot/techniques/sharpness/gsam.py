@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dashpot.core.fields.domains import Range
 from dashpot.core.running.context import Context
+from dashpot.core.running.sharded import replicated, whole
 from dashpot.core.running.view import Params
 from dashpot.core.technique import Technique
 from dashpot.techniques.sharpness.sam import IN_ORDER, NO_SCALER, StackedSAM, displaced, each, worst_point
@@ -39,7 +40,10 @@ def gsam_gradient(
 
 def total_product(a: Sequence[Tensor], b: Sequence[Tensor]) -> Float[Tensor, ""]:
     """The inner product of two lists of tensors as two vectors."""
-    parts = [torch.dot(_flat(x), _flat(y)) for x, y in zip(a, b, strict=True)]
+    parts = [
+        whole((_wide(x) * _wide(y)).sum()) if hasattr(x, "full_tensor") else torch.dot(_flat(x), _flat(y))
+        for x, y in zip(a, b, strict=True)
+    ]
     return torch.stack([part.to(parts[0].device) for part in parts]).sum()
 
 
@@ -49,8 +53,12 @@ def member_products(a: Sequence[Tensor], b: Sequence[Tensor]) -> Float[Tensor, "
 
 
 def _flat(x: Tensor) -> Tensor:
-    """As a vector, in at least float32: sums of many half-precision products lose too much."""
-    return x.detach().reshape(-1).to(torch.promote_types(x.dtype, torch.float32))
+    return _wide(x).reshape(-1)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In at least float32: sums of many half-precision products lose too much."""
+    return x.detach().to(torch.promote_types(x.dtype, torch.float32))
 
 
 class StackedGSAM(StackedSAM):
@@ -132,5 +140,5 @@ class GSAM(Technique):
         tops = params.grads
         product, square = total_product(plain, tops), total_product(tops, tops)
         for top, g in zip(tops, plain, strict=True):
-            across = without_part_along(g, top, product.to(g.device), square.to(g.device))
+            across = without_part_along(g, top, *(replicated(n.to(g.device), g) for n in (product, square)))
             top.copy_(gsam_gradient(top, across, self.alpha))

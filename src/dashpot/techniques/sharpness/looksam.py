@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dashpot.core.fields.domains import Range
 from dashpot.core.running.context import Context
+from dashpot.core.running.sharded import replicated
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stack import member_norms
 from dashpot.core.technique import State, Technique
@@ -147,11 +148,12 @@ class LookSAM(Technique):
         tops = params.grads
         product, square = total_product(tops, plain), total_product(plain, plain)
         for name, top, g in zip(params.names, tops, plain, strict=True):
-            aside[name] = without_part_along(top, g, product.to(g.device), square.to(g.device))
+            aside[name] = without_part_along(top, g, *(replicated(n.to(g.device), g) for n in (product, square)))
 
     def _turn(self, pairs: list[tuple[Tensor, Tensor]]) -> None:
         if not pairs:  # a window that began since the last look
             return
         norm, aside_norm = (total_norm([pair[k] for pair in pairs]) for k in (0, 1))
         for g, aside in pairs:
-            g.copy_(looksam_gradient(g, aside, norm.to(g.device), aside_norm.to(g.device), self.alpha))
+            own, kept = (replicated(length.to(g.device), g) for length in (norm, aside_norm))
+            g.copy_(looksam_gradient(g, aside, own, kept, self.alpha))

@@ -13,6 +13,7 @@ from dashpot.core.fields.domains import Range
 from dashpot.core.rules import Rule
 from dashpot.core.running.context import Context
 from dashpot.core.running.direction import direction
+from dashpot.core.running.sharded import replicated
 from dashpot.core.running.view import Params
 from dashpot.core.stacks.stack import member_norms
 from dashpot.core.stacks.stacked import StackedTechnique
@@ -40,7 +41,7 @@ def worst_point(params: Params, grads: list[Tensor], rho: float) -> Iterable[Ten
     norm = total_norm(grads)
     for (_, w, group), g in zip(params, grads, strict=True):
         # Under maximize=True the worst point is where what is maximized is lowest.
-        yield sam_ascent(w, g, norm.to(w.device), rho * direction(group))
+        yield sam_ascent(w, g, replicated(norm.to(w.device), w), rho * direction(group))
 
 
 @contextlib.contextmanager
