@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from dashpot.core.errors import DataError
+from dashpot.evaluation.metrics import bounds_of
 from dashpot.evaluation.statistics import corrected_interval
 
 
@@ -46,6 +47,17 @@ def test_it_covers_what_it_says_where_splits_overlap() -> None:
     naive = stats.t.interval(0.95, repeats - 1, loc=d.mean(axis=1), scale=stats.sem(d, axis=1))
     assert 0.94 < covered < 0.96
     assert np.mean((naive[0] <= 0) & (naive[1] >= 0)) < 0.85
+
+
+def test_an_interval_ends_at_the_bounds_of_what_is_averaged() -> None:
+    wide = corrected_interval([0.8, 0.9, 1.0], 0.0)
+    assert wide.high is not None
+    assert wide.high > 1
+    got = corrected_interval([0.8, 0.9, 1.0], 0.0, bounds=bounds_of("accuracy"))
+    assert (got.mean, got.low, got.high) == (wide.mean, wide.low, 1.0)
+    assert corrected_interval([0.8, 0.9, 1.0], 0.0, bounds=bounds_of("rmse")) == wide
+    got = corrected_interval([-1.0, 0.5], 0.5, bounds=bounds_of("accuracy", difference=True))
+    assert (got.low, got.high) == (-1.0, 1.0)
 
 
 def test_one_run_has_no_interval_and_none_is_refused() -> None:

@@ -56,7 +56,10 @@ def test_ten_kills_and_resumes_give_the_same_weights(tmp_path: Path) -> None:
 
 def test_kills_on_both_sides_of_a_cut_give_the_same_small_network(tmp_path: Path) -> None:
     """Units leave the network several times on the way; a run goes on from each size."""
-    cut = "from dashpot.training import compressing; compressing.PAYS = 0; from dashpot.cli import main; main()"
+    cut = (
+        "from dashpot.training import checkpoint, compressing; checkpoint.EACH = compressing.PAYS = 0;"  # each epoch
+        "from dashpot.cli import main; main()"
+    )
     recipe = [
         "--with",
         "compress:to=0.1x parameters",

@@ -14,6 +14,7 @@ from torch.nn import functional
 import dashpot
 from dashpot.core.rng import initial_weights
 from dashpot.nets import ConvNet
+from dashpot.training import checkpoint
 from dashpot.training.checkpoint import Checkpoint
 from dashpot.training.resuming import loss_in_words
 
@@ -246,3 +247,62 @@ def test_a_network_in_channels_last_memory_resumes_bit_for_bit(tmp_path: Path, m
     resumed = trained(checkpoint=tmp_path, resume=True)
     assert any(not value.is_contiguous() for value in whole.values())
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+class Clock:
+    """Seconds that pass only by what ``waits`` says of each call."""
+
+    def __init__(self, waits: float) -> None:
+        self.now, self.waits = 0.0, waits
+
+    def monotonic(self) -> float:
+        self.now += self.waits
+        return self.now
+
+
+@pytest.mark.parametrize(("waits", "written"), [(0.1, [1, 21, 30]), (100.0, list(range(1, 31)))])
+def test_writing_takes_a_small_share_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: float, written: list[int]
+) -> None:
+    """On a clock that goes on by 0.1 s each time that it is read, a write takes 0.1 s and an epoch as long, so that the
+    next is due 2 s later. On one where all takes longer than a minute each epoch is written.
+    """
+    lengths: list[int] = []
+    monkeypatch.setattr(checkpoint, "time", Clock(waits))
+    monkeypatch.setattr(checkpoint, "write_atomic", lambda path, rows: lengths.append(len(rows.splitlines())))
+    run(tmp_path, epochs=30, recipe=dashpot.EMA(decay=0.9))
+    assert lengths == written
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError])
+def test_what_ends_a_training_early_loses_no_finished_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: type[BaseException]
+) -> None:
+    monkeypatch.setattr(checkpoint, "EACH", 1e9)
+
+    def rate(progress: float) -> float:
+        if progress > 0.65:
+            raise end("enough")
+        return 1.0
+
+    with pytest.raises(end):
+        run(tmp_path, epochs=9, schedule=rate)
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 6
+    again, whole = net(), net()
+    run(tmp_path, again, epochs=9, schedule=lambda progress: 1.0, resume=True)
+    run(tmp_path / "whole", whole, epochs=9, schedule=lambda progress: 1.0)
+    assert all(torch.equal(t, again.state_dict()[name]) for name, t in whole.state_dict().items())
+
+
+def test_a_large_state_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "EACH", 1e9)
+    monkeypatch.setattr(checkpoint, "HELD", 1)
+
+    def rate(progress: float) -> float:
+        if progress > 0.65:
+            raise KeyboardInterrupt
+        return 1.0
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, epochs=9, schedule=rate)
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 1

@@ -17,6 +17,7 @@ from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.fields.domains import check_whole
 from dashpot.core.rng import derive, stream
 from dashpot.evaluation.losses import SCORES
+from dashpot.evaluation.metrics import bounds_of
 from dashpot.evaluation.statistics import corrected_interval
 from dashpot.report.robustness.figure import draw_robustness, robustness_figure
 from dashpot.report.robustness.record import Cell, RobustnessRecord
@@ -173,7 +174,7 @@ def cell_of(
         key = derive(stream(seed, corruption.name), strength, draw) >> 1
         scores.append(subject.score(corruption.change(subject.inputs, amount, key), metric))
     finite = bool(np.isfinite(scores).all())
-    interval = corrected_interval(scores, test_share=0.0) if finite else None
+    interval = corrected_interval(scores, test_share=0.0, bounds=bounds_of(metric)) if finite else None
     mean = interval.mean if interval is not None else float("nan")
     low, high = (None, None) if interval is None else (interval.low, interval.high)
     return Cell(name, corruption.name, strength + 1, amount, mean, low, high, tuple(scores))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,6 +31,7 @@ class Metric:
             where there are any. One without that third argument serves data without weights.
         binary: whether it is of two classes only.
         label: for tables and figures; by default the name in words.
+        bounds: the least and the greatest value that it can have.
 
     Raises:
         DataError: when called: no rows, lengths that differ, NaN, probabilities that do not sum to 1, codes that are no
@@ -49,6 +51,7 @@ class Metric:
     function: Callable[..., float]
     binary: bool = False
     label: str = ""
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
     def __post_init__(self) -> None:
         if not self.label:
@@ -190,21 +193,32 @@ def _mean(values: np.ndarray, weight: Weight) -> float:
     return float(np.average(values.reshape(len(values), -1).mean(axis=1), weights=weight))
 
 
+SHARE, ERROR = (0.0, 1.0), (0.0, math.inf)
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", "classification", "higher", "decision", accuracy),
-        Metric("balanced_accuracy", "classification", "higher", "decision", balanced_accuracy),
-        Metric("f1", "classification", "higher", "decision", f1, binary=True, label="F1"),
-        Metric("f1_macro", "classification", "higher", "decision", f1_macro, label="macro F1"),
-        Metric("log_loss", "classification", "lower", "probability", log_loss),
-        Metric("brier", "classification", "lower", "probability", brier),
-        Metric("roc_auc", "classification", "higher", "probability", roc_auc, label="ROC AUC"),
-        Metric("r2", "regression", "higher", "value", r2, label="R²"),
-        Metric("rmse", "regression", "lower", "value", rmse, label="RMSE"),
-        Metric("mae", "regression", "lower", "value", mae, label="MAE"),
+        Metric("accuracy", "classification", "higher", "decision", accuracy, bounds=SHARE),
+        Metric("balanced_accuracy", "classification", "higher", "decision", balanced_accuracy, bounds=SHARE),
+        Metric("f1", "classification", "higher", "decision", f1, binary=True, label="F1", bounds=SHARE),
+        Metric("f1_macro", "classification", "higher", "decision", f1_macro, label="macro F1", bounds=SHARE),
+        Metric("log_loss", "classification", "lower", "probability", log_loss, bounds=ERROR),
+        Metric("brier", "classification", "lower", "probability", brier, bounds=(0.0, 2.0)),
+        Metric("roc_auc", "classification", "higher", "probability", roc_auc, label="ROC AUC", bounds=SHARE),
+        Metric("r2", "regression", "higher", "value", r2, label="R²", bounds=(-math.inf, 1.0)),
+        Metric("rmse", "regression", "lower", "value", rmse, label="RMSE", bounds=ERROR),
+        Metric("mae", "regression", "lower", "value", mae, label="MAE", bounds=ERROR),
     )
 }
+
+
+def bounds_of(name: str, *, difference: bool = False) -> tuple[float, float]:
+    """Between which values a score lies, or the difference of two; without bounds where its name is not known.
+
+    >>> bounds_of("accuracy"), bounds_of("accuracy", difference=True), bounds_of("rmse", difference=True)
+    ((0.0, 1.0), (-1.0, 1.0), (-inf, inf))
+    """
+    low, high = METRICS[name].bounds if name in METRICS else (-math.inf, math.inf)
+    return (low - high, high - low) if difference else (low, high)
 
 
 DEFAULT = {"classification": "accuracy", "regression": "r2"}

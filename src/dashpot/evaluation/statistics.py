@@ -26,7 +26,12 @@ class Interval:
     high: float | None
 
 
-def corrected_interval(differences: Sequence[float], test_share: float, level: float = 0.95) -> Interval:
+def corrected_interval(
+    differences: Sequence[float],
+    test_share: float,
+    level: float = 0.95,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
     """The mean of paired differences over repeated random splits, with an interval that allows for overlapping training
     sets.
 
@@ -37,6 +42,7 @@ def corrected_interval(differences: Sequence[float], test_share: float, level: f
         differences: one per repeat.
         test_share: ``n_test / n_train``.
         level: the share of intervals that should cover the truth.
+        bounds: of what is averaged: no mean lies beyond them, so that the interval ends there.
 
     Raises:
         DataError: there is no difference.
@@ -45,6 +51,8 @@ def corrected_interval(differences: Sequence[float], test_share: float, level: f
         >>> interval = corrected_interval([0.01, 0.03, 0.02], test_share=1 / 3)
         >>> print(f"{interval.mean:.3f} [{interval.low:.4f}, {interval.high:.4f}]")
         0.020 [-0.0151, 0.0551]
+        >>> corrected_interval([0.5, 1.0], test_share=0.0, bounds=(0.0, 1.0))
+        Interval(mean=0.75, low=0.0, high=1.0)
     """
     from scipy.stats import t
 
@@ -55,7 +63,7 @@ def corrected_interval(differences: Sequence[float], test_share: float, level: f
         return Interval(mean, None, None)
     spread = statistics.stdev(differences) * math.sqrt(1 / len(differences) + test_share)
     half = float(t.ppf((1 + level) / 2, len(differences) - 1)) * spread
-    return Interval(mean, mean - half, mean + half)
+    return Interval(mean, max(mean - half, bounds[0]), min(mean + half, bounds[1]))
 
 
 def standard_error(values: np.ndarray) -> np.ndarray:

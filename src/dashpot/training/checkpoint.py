@@ -1,26 +1,35 @@
-"""Checkpoints of a training: one file, replaced as a whole after each epoch."""
+"""Checkpoints of a training: one file, replaced as a whole, so often that writing takes a small share of the time."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dashpot.core.errors import ConfigError, StorageError
 from dashpot.core.files import write_atomic
 from dashpot.core.running.saving import check as check_state
 from dashpot.core.running.session import Session
-from dashpot.core.tree import load_tree, save_tree
+from dashpot.core.tree import flatten, load_tree, save_tensors
 from dashpot.training.compressing import Cuts, cut_tensors
 from dashpot.training.resuming import check_model, check_optimizer, check_settings
 
 FILE, HISTORY = "checkpoint.safetensors", "history.jsonl"
 History = list[dict[str, float]]
+EACH, LONGEST = 20, 60.0
+"""A checkpoint is written where the last one is older than so many times what writing it took, or than so many seconds:
+writing takes at most 5 % of the time, and a kill costs a minute and an epoch at most.
+"""
+HELD = 64 * 2**20
+"""Bytes up to which the state after an epoch that is not written is kept in memory, for what ends the training early."""
 
 
 class Checkpoint:
@@ -37,6 +46,8 @@ class Checkpoint:
         self._settings = dict(settings)
         self.kept: dict[str, Any] = {}
         self.threads: int | None = None  # of the saved run: with another number sums may be added in another order
+        self._took, self._ended, self._bytes = 0.0, -math.inf, 0
+        self._held: tuple[str, dict[str, Tensor], str] | None = None
         if self._folder is not None:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -59,8 +70,16 @@ class Checkpoint:
         kept: Mapping[str, Any],
         cuts: Cuts | None = None,
     ) -> None:
-        """After an epoch; ``kept`` are the best weights so far, for a loss that diverges."""
+        """After an epoch; ``kept`` are the best weights so far, for a loss that diverges.
+
+        Where the last checkpoint is young, and training goes on, the state is kept in memory only, till the end of the
+        context that this is.
+        """
         if self._folder is None or not self._writes:
+            return
+        started, self._held = time.monotonic(), None
+        due = bool(stopped) or started - self._ended >= min(EACH * self._took, LONGEST)
+        if not due and self._bytes > HELD:
             return
         tree = {
             "settings": self._settings,
@@ -73,8 +92,30 @@ class Checkpoint:
             "threads": torch.get_num_threads(),
             "cuts": cuts.to_list() if cuts is not None else [],
         }
-        save_tree(tree, self._folder / FILE)
-        write_atomic(self._folder / HISTORY, "".join(json.dumps(row) + "\n" for row in history))
+        tensors: dict[str, Tensor] = {}
+        skeleton = json.dumps(flatten(tree, tensors))
+        self._held = skeleton, tensors, "".join(json.dumps(row) + "\n" for row in history)
+        if due:
+            self._write()
+            self._ended = time.monotonic()
+            self._took = self._ended - started
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Write the state after the last epoch, where it was not: training has ended, in whatever way."""
+        if self._held is not None:
+            with contextlib.suppress(StorageError):  # what ended the training says more
+                self._write()
+
+    def _write(self) -> None:
+        assert self._folder is not None
+        assert self._held is not None
+        (skeleton, tensors, rows), self._held = self._held, None
+        save_tensors(self._folder / FILE, tensors, {"tree": skeleton})
+        write_atomic(self._folder / HISTORY, rows)
+        self._bytes = sum(tensor.nbytes for tensor in tensors.values())
 
     def load(
         self,

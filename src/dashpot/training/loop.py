@@ -166,7 +166,9 @@ def fit(
         seed: of the order of rows (of a loader's own generator too), of the model's own dropout and of the recipe. The
             caller's global random state is untouched.
         device: ``"auto"`` takes a GPU if there is one.
-        checkpoint: a folder to save to after each epoch, one file replaced as a whole.
+        checkpoint: a folder to save to, one file replaced as a whole: at the end, and after an epoch where the last one is
+            older than a minute, or than 20 times what writing took. Ctrl-C loses its epoch (of a network of more than
+            64 MB, as a kill, what came after the last one).
         resume: go on from the checkpoint; without a budget the result is bit for bit that of an uninterrupted run on
             the same machine.
             If there is none yet, start and say so. What must agree with the saved run (model, optimizer with its
@@ -270,7 +272,7 @@ def fit(
             ignore_index=task.ignore_index if task.ignores(train.targets) else None,
         )
         progress = progress and ranks.first
-        with session, Progress(progress, clock) as shown, Tracked(tracking, session, settings, ends) as tracked:
+        with session, saved, Progress(progress, clock) as shown, Tracked(tracking, session, settings, ends) as tracked:
             training = Training(session, model, optimizer, train, held_out, task, factor, clock, place, averaging)
             training.cuts = cuts = Cuts(session, first.x)
             if resume:

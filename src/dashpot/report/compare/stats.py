@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashpot.core.errors import UnknownNameError
+from dashpot.evaluation.metrics import bounds_of
 from dashpot.evaluation.statistics import Interval, corrected_interval
 from dashpot.report.compare.record import BASELINE, Arm, ArmRun, CompareRecord
 
@@ -95,13 +96,14 @@ def _row(arm: Arm, metric: str, reference: Mapping[int, float], test_share: floa
         return Row(arm.name, arm.kind, None, None, None, None, None, None, failed, 0, len(arm.runs), baseline)
     scores = [run.test[metric] for run in runs]
     paired = [run.test[metric] - reference[run.repeat] for run in runs if run.repeat in reference]
+    within = bounds_of(metric, difference=True)
     zeros = [run.zeros for run in runs if run.zeros is not None]
     return Row(
         name=arm.name,
         kind=arm.kind,
         score=statistics.fmean(scores),
         error=statistics.stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None,
-        difference=corrected_interval(paired, test_share) if paired and not baseline else None,
+        difference=None if baseline or not paired else corrected_interval(paired, test_share, bounds=within),
         gap=statistics.fmean(run.train[metric] - run.test[metric] for run in runs),
         zeros=statistics.fmean(zeros) if zeros else None,
         seconds=statistics.fmean(run.seconds for run in runs),

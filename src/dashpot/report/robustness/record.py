@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from dashpot.core.errors import DataError
 from dashpot.core.records import Record
+from dashpot.evaluation.metrics import bounds_of
 from dashpot.evaluation.statistics import Interval, corrected_interval
 
 
@@ -91,4 +92,5 @@ class RobustnessRecord(Record):
         draws = list(zip(*(cell.scores for cell in found), strict=True)) if found else []
         if len(draws) < 2:
             return Interval(self.kept(model, corruption), None, None)
-        return corrected_interval([sum(scores) / len(scores) for scores in draws], test_share=0.0)
+        means = [sum(scores) / len(scores) for scores in draws]
+        return corrected_interval(means, test_share=0.0, bounds=bounds_of(self.metric))
