@@ -44,8 +44,12 @@ def _root(
     pass
 
 
-def main() -> None:
-    """Run a command, with errors as one message and an exit code."""
+def main(started: float | None = None) -> None:
+    """Run a command, with errors as one message and an exit code.
+
+    Args:
+        started: when this process did, by ``time.monotonic()``, for a budget that counts from there.
+    """
     from dashpot.cli import (
         augment_text,
         compare,
@@ -74,7 +78,7 @@ def main() -> None:
         language, arguments = language_of(sys.argv[1:], os.environ)
         refuse_others(arguments)
         with speaking(language):
-            helped(app)()
+            helped(app)(obj=started)
     except DashpotError as error:
         with speaking(language):
             _say(said(error))

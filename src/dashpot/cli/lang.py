@@ -71,8 +71,10 @@ def takes_language(app: typer.Typer) -> None:
             command.callback = _with_option(command.callback)
 
 
-def helped(app: typer.Typer) -> Callable[[], Any]:
-    """The command line of ``app``, whose help texts speak the language that is spoken."""
+def helped(app: typer.Typer) -> Callable[..., Any]:
+    """The command line of ``app``, whose help texts speak the language that is spoken; ``obj`` is what each command
+    finds in its context.
+    """
     group: Any = get_command(app)
     for command in (group, *group.commands.values()):
         command.help = "\n\n".join(_shown(" ".join(part.split())) for part in (command.help or "").split("\n\n"))
@@ -82,9 +84,9 @@ def helped(app: typer.Typer) -> Callable[[], Any]:
             parameter.rich_help_panel = say(TITLES[parameter.param_type_name])
         command.get_help_option = _said_too(command.get_help_option)
 
-    def run() -> Any:
+    def run(obj: Any = None) -> Any:
         with _typer_says():
-            return group()
+            return group(obj=obj)
 
     return run
 

@@ -267,7 +267,7 @@ def tune(
                 begin(tracking, problem, config, folder, resume=resume is not None)
 
             done, measured = search_and_report(
-                problem, config, folder, processes, interrupts, agreed, model, robustness, tracking
+                problem, config, folder, processes, interrupts, agreed, model, robustness, tracking, context.obj
             )
             update_config(folder, done=done, measured=measured)
     except (ConfigError, StorageError) as error:

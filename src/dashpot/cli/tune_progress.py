@@ -18,14 +18,15 @@ class Live:
     Args:
         options: of the search; its budget is counted down.
         tick: called after each epoch, to check for interrupts.
+        started: when the budget began, by ``time.monotonic()``; by default now.
     """
 
     EVERY = 10.0
     """Seconds between plain lines where standard error is no terminal."""
 
-    def __init__(self, options: Any, tick: Callable[[], None]) -> None:
+    def __init__(self, options: Any, tick: Callable[[], None], started: float | None = None) -> None:
         self._budget, self._tick = options.budget, tick
-        self._started, self._shown = time.monotonic(), 0.0
+        self._started, self._shown = time.monotonic() if started is None else started, 0.0
         self._stage, self._best, self._done = "setting up", "", 0
         self._seen: set[int] = set()
         self._epochs = 0

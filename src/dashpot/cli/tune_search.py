@@ -24,6 +24,7 @@ def search_and_report(
     model: str | None,
     robustness: bool = True,
     tracking: Any = None,
+    started: float | None = None,
 ) -> tuple[bool, dict[str, Any]]:
     """Search, report and save; False where the user interrupted it, so that it can be resumed. And what was measured
     before the race.
@@ -32,6 +33,7 @@ def search_and_report(
         model: a function of the user's own that makes the networks, as ``--model`` names it.
         robustness: report how the score falls as inputs get worse, too.
         tracking: which has begun once ``agreed`` was called.
+        started: when the command was, by ``time.monotonic()``: the budget counts from there.
 
     Each command finishes by itself: it reports on all finished candidates of the study, from all workers. Networks of
     the best candidates that lie on another machine are trained again, so no files have to be copied.
@@ -52,7 +54,7 @@ def search_and_report(
     from dashpot.search.own import own_search
     from dashpot.search.run import Search
 
-    clock, budget = Clock(folder), config.budget
+    clock, budget = Clock(folder, started), config.budget
     if config.budget is not None and clock.before:
         config = replace(config, budget=max(config.budget - clock.before, 1.0))
 
@@ -60,9 +62,11 @@ def search_and_report(
         interrupts.check()
         clock.tick()
 
-    with Live(config, tick) as live, clock.ticking():
+    with Live(config, tick, started) as live, clock.ticking():
         own = {} if model is None else own_search(model, problem, config, live.note)
-        search = Search(problem, config, folder, note=live.note, say=live.say, processes=processes, **own)
+        search = Search(
+            problem, config, folder, note=live.note, say=live.say, processes=processes, started=started, **own
+        )
         store = search.open()
         agreed()
         others: list[Any] = []

@@ -15,6 +15,7 @@ from dashpot.data.arrays import read_labelled
 from dashpot.data.columnar import DataWarning
 from dashpot.data.delimited import read_delimited
 from dashpot.data.dialects import check_separator
+from dashpot.data.digits import digits
 from dashpot.data.documents import document_files, holds_documents, read_documents
 from dashpot.data.encodings import check_encoding
 from dashpot.data.images import existing, image_files
@@ -143,8 +144,6 @@ def _problem(
     kind: str | None,
 ) -> Problem:
     if source is None:
-        from sklearn.datasets import load_digits
-
         if target is not None:
             raise ConfigError(
                 "target",
@@ -153,9 +152,8 @@ def _problem(
                 "Without data, scikit-learn's digits are used, which have one target.",
             )
         _demand_table(reading, form, "scikit-learn's digits", kind, "table")
-        digits = load_digits()
-        rows = Rows(tuple(digits.feature_names), matrix=digits.data)
-        return Problem("digits", rows, digits.target, task or "classification")
+        names, pixels, labels = digits()
+        return Problem("digits", Rows(names, matrix=pixels), labels, task or "classification")
     path = existing(Path(source))
     if path.is_dir():
         return _folder_problem(path, task, reading, form, kind)

@@ -54,7 +54,7 @@ def corrected_interval(
         >>> corrected_interval([0.5, 1.0], test_share=0.0, bounds=(0.0, 1.0))
         Interval(mean=0.75, low=0.0, high=1.0)
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit  # scipy.stats takes a second to load
 
     if not differences:
         raise DataError("differences must hold at least one number, got none. Compare on one split or more.")
@@ -62,7 +62,7 @@ def corrected_interval(
     if len(differences) < 2:
         return Interval(mean, None, None)
     spread = statistics.stdev(differences) * math.sqrt(1 / len(differences) + test_share)
-    half = float(t.ppf((1 + level) / 2, len(differences) - 1)) * spread
+    half = float(stdtrit(len(differences) - 1, (1 + level) / 2)) * spread
     return Interval(mean, max(mean - half, bounds[0]), min(mean + half, bounds[1]))
 
 

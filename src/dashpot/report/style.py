@@ -71,7 +71,7 @@ def save(figure: Figure, stem: str | Path) -> tuple[Path, Path]:
         {"dpi": 144, "metadata": {"Software": None}},
         {"metadata": {"Date": None, "Creator": None}},
     )
-    drawn = []
+    drawn, engine = [], figure.get_layout_engine()
     with figure_style(), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing from", category=UserWarning
@@ -80,6 +80,8 @@ def save(figure: Figure, stem: str | Path) -> tuple[Path, Path]:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=path.suffix[1:], **option)
             drawn.append(buffer.getvalue())
+            figure.set_layout_engine("none")  # where the first one put everything, the second one has it too
+    figure.set_layout_engine(engine)
     for path, data in zip(paths, drawn, strict=True):
         write_atomic(path, data)
     return paths

@@ -50,6 +50,7 @@ class Search:
         usual_batches: search the usual batch sizes where nothing else is said; by default where the space is the
             default one.
         processes: workers of this machine, which share its memory.
+        started: ``time.monotonic()`` from which the budget counts; by default now.
     """
 
     def __init__(
@@ -65,9 +66,10 @@ class Search:
         space: Callable[[Prepared], Space] | None = None,
         usual_batches: bool | None = None,
         processes: int = 1,
+        started: float | None = None,
     ) -> None:
         config.check()
-        self.started = time.monotonic()
+        self.started = time.monotonic() if started is None else started
         native.prepare(images=problem.kind == "image")
         self.problem, self.config, self.folder, self.note, self.say = problem, config, folder, note, say
         self.processes = processes

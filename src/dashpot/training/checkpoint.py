@@ -29,7 +29,7 @@ EACH, LONGEST = 20, 60.0
 writing takes at most 5 % of the time, and a kill costs a minute and an epoch at most.
 """
 HELD = 64 * 2**20
-"""Bytes up to which the state after an epoch that is not written is kept in memory, for what ends the training early."""
+"""Bytes up to which a state that is not written is kept in memory, for what ends the training early."""
 
 
 class Checkpoint:

@@ -166,7 +166,7 @@ def fit(
         seed: of the order of rows (of a loader's own generator too), of the model's own dropout and of the recipe. The
             caller's global random state is untouched.
         device: ``"auto"`` takes a GPU if there is one.
-        checkpoint: a folder to save to, one file replaced as a whole: at the end, and after an epoch where the last one is
+        checkpoint: a folder to save to, one file replaced as a whole: at the end, and after an epoch where the last is
             older than a minute, or than 20 times what writing took. Ctrl-C loses its epoch (of a network of more than
             64 MB, as a kill, what came after the last one).
         resume: go on from the checkpoint; without a budget the result is bit for bit that of an uninterrupted run on

@@ -18,6 +18,7 @@ from dashpot.core.rng import initial_weights
 from dashpot.core.running.tensor_rows import TensorRows
 from dashpot.search.networks import RACED, named
 from dashpot.search.outcome.ensemble import Final
+from dashpot.search.racing.budget import behind
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import TrainingBudget, Trial
 from dashpot.search.setup import Setup
@@ -31,8 +32,6 @@ Parts = Sequence[Tensor | TensorRows]
 """Inputs, targets, and perhaps weights."""
 FOLDER, END = "final", 0.93
 """Where its checkpoint is, and the share of the budget by which it is ready."""
-REPORT, LARGEST = 9.0, 0.25
-"""Seconds that scores, reference models and figures take, also of a short budget, and the share that they may have."""
 SAMPLED, FEW = 512, 16
 """Rows by which an epoch is timed, and those that it is then scored on."""
 WIDTHS = (16, 24, 32, 48, 64, 96)
@@ -147,8 +146,7 @@ def _left(setup: Setup) -> float:
     budget = setup.config.budget
     if budget is None:
         return 0.0
-    behind = max((1 - END) * budget, min(REPORT, LARGEST * budget))
-    return setup.started + budget - behind - time.monotonic()
+    return setup.started + budget - behind(budget, END) - time.monotonic()
 
 
 def _spent(folder: Path) -> float:

@@ -22,6 +22,7 @@ from dashpot.search.outcome.record import Outcome, judged, record
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.outcome.seeds import Seeds
 from dashpot.search.racing import checkpoints
+from dashpot.search.racing.budget import behind
 from dashpot.search.racing.executor import reason
 from dashpot.search.racing.failures import none_trains
 from dashpot.search.racing.networks import with_networks
@@ -73,8 +74,10 @@ def deadlines(setup: Setup, pace: float, beside: float = 0.0) -> Deadlines:
         before = setup.started + images.BEFORE * budget
         return Deadlines(setup.race_end + images.FINALS * budget, before, before)
     if texts.of_texts(setup.task) and setup.race_end is not None:
-        return Deadlines(*(setup.started + beside + share * (budget - beside) for share in texts.ENDS))
-    end = setup.started + END * budget
+        last = setup.started + budget - behind(budget, texts.ENDS[-1])
+        ends = (setup.started + beside + share * (budget - beside) for share in texts.ENDS)
+        return Deadlines(*(min(end, last) for end in ends))
+    end = setup.started + budget - behind(budget, END)
     if setup.race_end is None or not setup.config.explain:
         return Deadlines(end, end, end)
     return Deadlines(min(end, setup.race_end + FINALS * budget), end, end)

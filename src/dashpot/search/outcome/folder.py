@@ -168,14 +168,18 @@ def read_config(folder: Path, data: Path | None = None) -> tuple[Problem, Search
 class Clock:
     """The seconds a search has taken over all resumes, kept in its folder.
 
+    Args:
+        started: when this life began, by ``time.monotonic()``; by default now.
+
     Attributes:
         before: those of earlier lives.
         running: it has begun; a refused command writes nothing.
         raced: the budget of which the race is over, so that a resumed search need not go on with it; None: of none.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path, self._started, self._written = folder / SPENT, time.monotonic(), 0.0
+    def __init__(self, folder: Path, started: float | None = None) -> None:
+        now = time.monotonic()
+        self._path, self._started, self._written = folder / SPENT, now if started is None else started, 0.0
         self._lock = threading.Lock()
         self.before, self.running = 0.0, False
         self.raced: float | None = None

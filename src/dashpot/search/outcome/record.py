@@ -26,9 +26,9 @@ from dashpot.search.racing import budget as budgets
 from dashpot.search.racing.trial import TrainingBudget, Trial
 from dashpot.search.setup import Setup
 
-LATE, REFERENCES = 0.95, 1.05
-"""Shares of the budget: after the first no reference is begun, and by the second boosted trees must be ready; the
-report comes after them.
+FIGURES, LARGEST = 5.0, 0.1
+"""Seconds before the end of a budget, and their largest share of it, by which boosted trees must be ready: figures and
+the page come after them.
 """
 LARGE = 10_000_000
 """Values in a table (rows x columns x classes) beyond which linear models and boosted trees are skipped."""
@@ -205,15 +205,14 @@ def _references(setup: Setup, metrics: Mapping[str, Metric], linear: Sequence[Tr
     x, y = setup.prepared.standardized().flatten(1).numpy().astype("float64"), setup.prepared.y.numpy()
     part, weight = (x[setup.pool], y[setup.pool], setup.task.weights(setup.pool)), setup.task.weights(setup.test)
     for name, make in references(setup.problem.task, quick=True).items():
-        late = setup.config.budget is not None and time.monotonic() - setup.started > LATE * setup.config.budget
-        if late:
-            continue
         model = make(size)
         try:
             # One thread: on a busy machine several wait for each other far longer than they save.
             with threadpool_limits(1):
-                if setup.config.budget is not None:
-                    left = REFERENCES * setup.config.budget - (time.monotonic() - setup.started)
+                if (budget := setup.config.budget) is not None:
+                    left = budget - min(FIGURES, LARGEST * budget) - (time.monotonic() - setup.started)
+                    if left <= 0:
+                        continue
                     if seconds_at_most(model, *part) > left:
                         setup.note(f"{name} is skipped: it would take longer than the budget.")
                         continue

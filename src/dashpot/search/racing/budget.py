@@ -36,6 +36,10 @@ the report.
 """
 RACE_MOST, AFTER = 0.82, 0.9
 """The share where all that comes after the race is quick, and that of the budget by which it must have ended."""
+REPORT, LARGEST = 9.0, 0.25
+"""Seconds that scores, reference models, figures and the page take, also of a short budget, and the share that they may
+have.
+"""
 LATER, EXPLAINED = 7, 15
 """Candidates that are trained on all folds after the race, roughly: second seeds and those of the final model; and to
 explain a winner of four techniques.
@@ -231,7 +235,16 @@ def race_share(
     members = finalists * (cv - training.folds) + (LATER + EXPLAINED * explain) * cv
     # Few members in a stack are slower than many.
     after = 1.3 * pace.seconds * training.epochs * members
-    return max(least, min(RACE_MOST, AFTER - after / budget))
+    return max(least, min(RACE_MOST, 1 - (behind(budget, AFTER) + after) / budget))
+
+
+def behind(budget: float, end: float) -> float:
+    """Seconds that are kept for the report: what comes after this share of the budget, and more of a short one.
+
+    >>> behind(600.0, 0.9), behind(60.0, 0.9), behind(20.0, 0.9)
+    (60.0, 9.0, 5.0)
+    """
+    return max((1 - end) * budget, min(REPORT, LARGEST * budget))
 
 
 def to_dict(training: TrainingBudget) -> dict[str, Any]:
