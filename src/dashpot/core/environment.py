@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ def versions() -> dict[str, str]:
     for name in ("dashpot", "torch", "numpy", "scikit-learn"):
         with contextlib.suppress(PackageNotFoundError):  # Dashpot may run from its source
             found[name] = version(name)
+    if (torch := sys.modules.get("torch")) is not None:
+        found["torch"] = str(torch.__version__)  # with its build, as in 2.13.0+cu130, which not all indexes put there
     return found
 
 

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from dashpot.core.files import write_atomic
 from dashpot.core.language import say, speaking, spoken
@@ -18,6 +18,7 @@ from dashpot.report.page.blocks import Page
 FILE = "report.html"
 LANGUAGES = {"en": "en", "zh": "zh-CN"}
 """As a page names them."""
+CODE = re.compile(r"`([^`]+)`")
 SCRIPT = re.compile(r'say\("([^"]*)"')
 """What the script says."""
 
@@ -62,8 +63,17 @@ def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["numeric"] = _numeric
+    environment.filters |= {"numeric": _numeric, "coded": _coded}
     return environment.from_string(str(_own("page.html")))
+
+
+def _coded(text: str) -> Markup:
+    """A sentence in which what stands between backticks is shown as code.
+
+    >>> print(_coded("`dashpot predict <RUN>` or ` alone"))
+    <code>dashpot predict &lt;RUN&gt;</code> or ` alone
+    """
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def _numeric(cell: str) -> bool:
