@@ -1,26 +1,22 @@
-"""Two ranks over gloo, and the loop of docs/distributed.md that all frameworks' ranks must equal."""
+"""The loop of docs/distributed.md that all frameworks' ranks must equal, and what their tests demand alike."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-import warnings
-from collections.abc import Callable
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 import dashpot
+from tests.distributed.ranks import ranks as ranks
 from tests.integrations.loops import EPOCHS, HELD_X, HELD_Y, RATE, SIZE, STEPS, X, Y, make, weights_of
 
 COUNT = 2
+Refused = Sequence[Callable[[], Any]]
 PART = SIZE // COUNT
 """Rows of a batch that a rank has."""
 
@@ -95,26 +91,6 @@ def raw(
     return {"weights": weights_of(net), "saved": saved, "epochs": len(scores)}
 
 
-def _rank(rank: int, work: Callable[[int, Path], Any], folder: str) -> None:
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    # As torchrun would: frameworks then start no process of their own, and take the group that is there.
-    os.environ |= {"TORCHELASTIC_RUN_ID": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"}
-    os.environ |= {"WORLD_SIZE": str(COUNT), "LOCAL_WORLD_SIZE": str(COUNT), "OMP_NUM_THREADS": "1"}
-    place = {"init_method": f"file://{folder}/store", "rank": rank, "world_size": COUNT}
-    dist.init_process_group("gloo", timeout=timedelta(seconds=240), **place)
-    torch.save(work(rank, Path(folder)), Path(folder) / f"{rank}.pt")
-    dist.barrier()  # who leaves while the other still works on the last exchange may abort it
-    dist.destroy_process_group()
-
-
-def ranks(work: Callable[[int, Path], Any]) -> list[Any]:
-    """What each of two ranks returns."""
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_rank, args=(work, folder), nprocs=COUNT)
-        return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(COUNT)]
-
-
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     """Bit for bit."""
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
@@ -125,3 +101,42 @@ def demand_equal(found: dict[str, Any], expected: dict[str, Any], name: str) -> 
     assert same(found["weights"], expected["weights"]), name
     assert same(found["saved"], expected["saved"]), name
     assert found["epochs"] == expected["epochs"], name
+
+
+def demand_trained(found: list[dict[str, Any]]) -> None:
+    """By name, of each rank: what the framework's loop gave and what the raw one gave, equal on both ranks, and other
+    than at the start. Under ``resumed``: L1 and EMA, gone on with after a cut.
+    """
+    first, second = found
+    resumed = [one.pop("resumed") for one in found]
+    assert first
+    for name in first:
+        for mine, expected in (first[name], second[name]):
+            demand_equal(mine, expected, name)
+        assert same(first[name][0]["weights"], second[name][0]["weights"]), name
+        assert not same(first[name][0]["weights"], weights_of(make())), name
+    whole = first["l1-ema"][0]
+    columns = first["columns"][0]["weights"]["0.weight"] == 0
+    assert bool((columns == columns[:1]).all())
+    assert bool(columns.any())
+    assert int((whole["saved"]["0.weight"] == 0).sum()) > 0
+    for one in resumed:
+        assert same(one["weights"], whole["weights"])
+        assert same(one["saved"], whole["saved"])
+
+
+def said(cases: Refused) -> list[str]:
+    """What is said of each thing that cannot be."""
+    found = []
+    for case in cases:
+        with pytest.raises(dashpot.DashpotError) as error:
+            case()
+        found.append(str(error.value))
+    return found
+
+
+def demand_refused(found: list[dict[str, Any]], expected: Sequence[str]) -> None:
+    """On every rank, under ``refused``, these words."""
+    for one in found:
+        told = one.pop("refused")
+        assert [words in text for words, text in zip(expected, told, strict=True)] == [True] * len(expected), told

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from accelerate import DataLoaderConfiguration
 
-import dashpot
-from tests.integrations.loops import DRIVERS, RECIPES, Outcome, Stop, make, weights_of
-from tests.integrations.ranks import demand_equal, in_blocks, ranks, raw, same
+from tests.integrations.loops import DRIVERS, RECIPES, Outcome, Stop
+from tests.integrations.ranks import Refused, demand_refused, demand_trained, in_blocks, ranks, raw, said
 
 pytestmark = [pytest.mark.distributed, pytest.mark.filterwarnings("ignore")]  # of the framework, about itself
 EVERY_ROW = slice(None)
@@ -29,7 +28,7 @@ def told(outcome: Outcome) -> dict[str, Any]:
     return {"weights": weights, "saved": outcome.saved, "epochs": len(outcome.scores)}
 
 
-def trained(rank: int, folder: Path) -> dict[str, Any]:
+def work(rank: int, folder: Path) -> dict[str, Any]:
     """Each recipe in both loops, and Accelerate's resumed after a stop in the middle of an epoch."""
     found: dict[str, Any] = {}
     for name, text in RECIPES.items():
@@ -37,37 +36,17 @@ def trained(rank: int, folder: Path) -> dict[str, Any]:
     with pytest.raises(Stop):
         fit(RECIPES["l1-ema"], folder / "cut", at=10)
     found["resumed"] = told(fit(RECIPES["l1-ema"], folder / "cut", resume=True))
+    refused: Refused = [
+        partial(fit, "l1" if rank else "l2", folder),
+        partial(fit, "sam", folder, gradient_accumulation_steps=2),
+    ]
+    found["refused"] = said(refused)
     return found
 
 
-def refused(rank: int, folder: Path) -> list[str]:
-    """What is said of each thing that cannot be."""
-    cases: list[Callable[[], Any]] = [
-        lambda: fit("l1" if rank else "l2", folder),
-        lambda: fit("sam", folder, gradient_accumulation_steps=2),
-    ]
-    said = []
-    for case in cases:
-        with pytest.raises(dashpot.DashpotError) as error:
-            case()
-        said.append(str(error.value))
-    return said
-
-
-def test_two_ranks_do_what_two_ranks_of_the_raw_loop_do() -> None:
-    first, second = ranks(trained)
-    resumed = [one.pop("resumed") for one in (first, second)]
-    for name in RECIPES:
-        for found, expected in (first[name], second[name]):
-            demand_equal(found, expected, name)
-        assert same(first[name][0]["weights"], second[name][0]["weights"]), name
-        assert not same(first[name][0]["weights"], weights_of(make())), name
-    for one in resumed:
-        assert same(one["weights"], first["l1-ema"][0]["weights"])
-        assert same(one["saved"], first["l1-ema"][0]["saved"])
-
-
-def test_what_ranks_of_accelerate_cannot_do_is_refused_on_all() -> None:
-    expected = ["all ranks must attach the same recipe", "with gradient_accumulation_steps=2 the closure of a step"]
-    for said in ranks(refused):
-        assert [words in text for words, text in zip(expected, said, strict=True)] == [True] * len(expected), said
+def test_two_ranks_do_what_two_ranks_of_the_raw_loop_do_and_refuse_what_they_cannot() -> None:
+    found = ranks(work)
+    demand_refused(
+        found, ["all ranks must attach the same recipe", "with gradient_accumulation_steps=2 the closure of a step"]
+    )
+    demand_trained(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,10 +20,19 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 import dashpot
 from dashpot.integrations.lightning import Regularize, training_loss
 from tests.integrations.loops import EPOCHS, HELD_X, HELD_Y, RATE, RECIPES, X, Y, make, weights_of
-from tests.integrations.ranks import COUNT, PART, demand_equal, every_second, ranks, raw, same
+from tests.integrations.ranks import (
+    COUNT,
+    PART,
+    Refused,
+    demand_refused,
+    demand_trained,
+    every_second,
+    ranks,
+    raw,
+    said,
+)
 
 pytestmark = [pytest.mark.distributed, pytest.mark.filterwarnings("ignore")]  # of Lightning, about itself
-TRAINED = ["l1-ema", "dropout-decay-stopping", "columns", "sam", "mixup-smoothing"]
 
 
 class Net(pl.LightningModule):
@@ -76,22 +85,28 @@ def loader(x: Tensor, y: Tensor, size: int) -> DataLoader[Any]:
     return DataLoader(data, batch_size=size, sampler=DistributedSampler(data, COUNT, dist.get_rank(), shuffle=False))
 
 
-def trained(rank: int, folder: Path) -> dict[str, Any]:
+def kept(folder: Path) -> dict[str, Tensor]:
+    """The weights of the last checkpoint."""
+    file = torch.load(folder / "kept.ckpt", weights_only=True)["state_dict"]
+    return {key.removeprefix("net."): value for key, value in file.items()}
+
+
+def work(rank: int, folder: Path) -> dict[str, Any]:
     """Each recipe in both loops, and Lightning's resumed after two epochs."""
-    found = {}
-    for name in TRAINED:
-        text, net = RECIPES[name], Net()
+    found: dict[str, Any] = {}
+    for name, text in RECIPES.items():
+        net = Net()
         where = folder / name
         epochs = fit(net, text, where).current_epoch
-        file = torch.load(where / "kept.ckpt", weights_only=True)["state_dict"]
-        saved = {key.removeprefix("net."): value for key, value in file.items()}
+        saved = kept(where)
         expected = raw(text, rank, every_second(rank), slice(rank, None, COUNT))
         found[name] = {"weights": weights_of(net.net), "saved": saved, "epochs": epochs}, expected
         assert not any(module._forward_hooks for module in net.modules())
     for epochs, ckpt in ((2, False), (EPOCHS, True)):
         net = Net()
         fit(net, RECIPES["l1-ema"], folder / "cut", epochs=epochs, ckpt=ckpt)
-    found["resumed"] = weights_of(net.net)
+    found["resumed"] = {"weights": weights_of(net.net), "saved": kept(folder / "cut")}
+    found["refused"] = refused(rank, folder)
     return found
 
 
@@ -103,36 +118,18 @@ def refused(rank: int, folder: Path) -> list[str]:
     averaging = DDPStrategy(
         ddp_comm_state=PostLocalSGDState(None, None, start_localSGD_iter=8), model_averaging_period=2
     )
-    cases: list[Callable[[], Any]] = [
-        lambda: fit(Net(), "l1" if rank else "l2", folder),
-        lambda: fit(Net(), "weight-norm", folder),
-        lambda: fit(Net(), "l1", folder, strategy=averaging),
-        lambda: fit(Net(), "sam", folder, accumulate_grad_batches=2),
-        lambda: fit(Net(), "early-stopping:monitor=of_one_rank,mode=max", folder),
+    cases: Refused = [
+        partial(fit, Net(), "l1" if rank else "l2", folder),
+        partial(fit, Net(), "weight-norm", folder),
+        partial(fit, Net(), "l1", folder, strategy=averaging),
+        partial(fit, Net(), "sam", folder, accumulate_grad_batches=2),
+        partial(fit, Net(), "early-stopping:monitor=of_one_rank,mode=max", folder),
     ]
-    said = []
-    for case in cases:
-        with pytest.raises(dashpot.DashpotError) as error:
-            case()
-        said.append(str(error.value))
-    return said
+    return said(cases)
 
 
-def test_two_ranks_do_what_two_ranks_of_the_raw_loop_do() -> None:
-    first, second = ranks(trained)
-    for name in TRAINED:
-        for found, expected in (first[name], second[name]):
-            demand_equal(found, expected, name)
-        assert same(first[name][0]["weights"], second[name][0]["weights"]), name
-        assert not same(first[name][0]["weights"], weights_of(make())), name
-    assert int((first["columns"][0]["weights"]["0.weight"] == 0).sum()) % 8 == 0
-    assert int((first["columns"][0]["weights"]["0.weight"] == 0).sum()) > 0
-    assert int((first["l1-ema"][0]["saved"]["0.weight"] == 0).sum()) > 0
-    for one in (first, second):
-        assert same(one["resumed"], first["l1-ema"][0]["weights"])
-
-
-def test_what_ranks_of_lightning_cannot_do_is_refused_on_all() -> None:
+def test_two_ranks_do_what_two_ranks_of_the_raw_loop_do_and_refuse_what_they_cannot() -> None:
+    found = ranks(work)
     expected = [
         "all ranks must attach the same recipe",
         "WeightNorm replaces modules, and Lightning's DistributedDataParallel",
@@ -140,8 +137,8 @@ def test_what_ranks_of_lightning_cannot_do_is_refused_on_all() -> None:
         "accumulate_grad_batches=2",
         "of_one_rank",
     ]
-    for said in ranks(refused):
-        assert [words in text for words, text in zip(expected, said, strict=True)] == [True] * len(expected), said
+    demand_refused(found, expected)
+    demand_trained(found)
 
 
 def test_strategies_that_shard_are_refused_by_name(tmp_path: Path) -> None:

@@ -4,15 +4,13 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-import dashpot
 from tests.integrations.loops import (
     DRIVERS,
     HELD_X,
@@ -22,10 +20,18 @@ from tests.integrations.loops import (
     Inside,
     Outcome,
     Stop,
-    make,
-    weights_of,
 )
-from tests.integrations.ranks import COUNT, PART, demand_equal, in_blocks, ranks, raw, same
+from tests.integrations.ranks import (
+    COUNT,
+    PART,
+    Refused,
+    demand_refused,
+    demand_trained,
+    in_blocks,
+    ranks,
+    raw,
+    said,
+)
 
 pytestmark = [pytest.mark.distributed, pytest.mark.filterwarnings("ignore")]  # of the framework, about itself
 TRAINED = {
@@ -77,7 +83,7 @@ def apart(model: torch.nn.Module) -> None:
             value.add_(0.1 * torch.randn(value.shape))
 
 
-def trained(rank: int, folder: Path) -> dict[str, Any]:
+def work(rank: int, folder: Path) -> dict[str, Any]:
     """Each recipe in both loops, and the Trainer's resumed in the middle of an epoch."""
     found: dict[str, Any] = {}
     for name, text in TRAINED.items():
@@ -94,47 +100,22 @@ def trained(rank: int, folder: Path) -> dict[str, Any]:
     with pytest.raises(Stop):
         fit(TRAINED["l1-ema"], folder / "cut", at=10)
     found["resumed"] = told(fit(TRAINED["l1-ema"], folder / "cut", resume=True))
+    refused: Refused = [
+        partial(fit, "l1" if rank else "l2", folder),
+        partial(fit, "l1" if rank else None, folder),
+        partial(fit, "sam", folder),
+    ]
+    found["refused"] = said(refused)
     return found
 
 
-def refused(rank: int, folder: Path) -> list[str]:
-    """What is said of each thing that cannot be."""
-    cases: list[Callable[[], Any]] = [
-        lambda: fit("l1" if rank else "l2", folder),
-        lambda: fit("l1" if rank else None, folder),
-        lambda: fit("sam", folder),
-    ]
-    said = []
-    for case in cases:
-        with pytest.raises(dashpot.DashpotError) as error:
-            case()
-        said.append(str(error.value))
-    return said
-
-
-def test_two_ranks_do_what_two_ranks_of_the_raw_loop_do() -> None:
-    first, second = ranks(trained)
-    resumed = [one.pop("resumed") for one in (first, second)]
-    counted = [one.pop("counted") for one in (first, second)]
-    for name in first:
-        for found, expected in (first[name], second[name]):
-            demand_equal(found, expected, name)
-        assert same(first[name][0]["weights"], second[name][0]["weights"]), name
-        assert not same(first[name][0]["weights"], weights_of(make())), name
-    zeros: dict[str, Tensor] = {name: first[name][0]["saved"]["0.weight"] == 0 for name in ("columns", "l1-ema")}
-    assert int(zeros["columns"].sum()) > 0
-    assert bool((zeros["columns"] == zeros["columns"][:1]).all())
-    assert int(zeros["l1-ema"].sum()) > 0
-    for one in resumed:
-        assert same(one["weights"], first["l1-ema"][0]["weights"])
-        assert same(one["saved"], first["l1-ema"][0]["saved"])
-    for found, expected in counted:  # one sum over all items against the mean of four means
-        torch.testing.assert_close(found["weights"], expected["weights"], rtol=1e-4, atol=1e-5)
-
-
-def test_what_ranks_of_the_trainer_cannot_do_is_refused_on_all() -> None:
-    expected = ["all ranks must attach the same recipe"] * 2 + [
-        "SAM needs a second gradient in each step, but transformers'"
-    ]
-    for said in ranks(refused):
-        assert [words in text for words, text in zip(expected, said, strict=True)] == [True] * len(expected), said
+def test_two_ranks_do_what_two_ranks_of_the_raw_loop_do_and_refuse_what_they_cannot() -> None:
+    found = ranks(work)
+    demand_refused(
+        found,
+        ["all ranks must attach the same recipe"] * 2 + ["SAM needs a second gradient in each step, but transformers'"],
+    )
+    counted = [one.pop("counted") for one in found]
+    demand_trained(found)
+    for mine, expected in counted:  # one sum over all items against the mean of four means
+        torch.testing.assert_close(mine["weights"], expected["weights"], rtol=1e-4, atol=1e-5)

@@ -68,7 +68,9 @@ def check(attached: list[Attached], view: ModelView, *, batch_size: int | None, 
 
 
 def _check_optimizer(attached: list[Attached], view: ModelView) -> None:
-    """An optimizer of another model, such as of the one that this is a copy of."""
+    """An optimizer of another model, such as of the one that this is a copy of; a schedule-free one, whose weights in
+    the model are not those that it goes on from.
+    """
     trained = [id(p) for group in view.optimizer.param_groups for p in group["params"]]
     own = {id(p) for p in view.model.parameters()}
     if attached and own and trained and own.isdisjoint(trained):
@@ -76,6 +78,14 @@ def _check_optimizer(attached: list[Attached], view: ModelView) -> None:
             f"none of the {len(trained)} parameters of this {type(view.optimizer).__name__} belongs to this"
             f" {type(view.model).__name__}. Make the optimizer for the model that you attach to; a deep copy has"
             " parameters of its own."
+        )
+    moving = [type(t).__name__ for t, _ in attached if t.defines("on_update") or PROXIMAL in t.exclusive]
+    kind = type(view.optimizer)
+    if moving and callable(getattr(kind, "train", None)) and callable(getattr(kind, "eval", None)):
+        raise ConflictError(
+            f"{', '.join(moving)} moves weights, and {kind.__name__} keeps a second copy of them, which it averages:"
+            " zeros would not last, and decay would act on one of both. Use its own weight_decay, L2, or another"
+            " optimizer."
         )
 
 
