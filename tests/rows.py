@@ -1421,7 +1421,7 @@ ROWS: dict[type[Technique], Row] = {
             dashpot.penalties.ChannelLasso(strength=0.1),
             others=(
                 dashpot.penalties.ChannelLasso(strength=1.0, scaling="decoupled"),
-                dashpot.penalties.ChannelLasso(strength=0.1, cost="macs"),
+                dashpot.penalties.ChannelLasso(strength=0.1, cost="macs", on="weights & ~type:Conv2d"),
             ),
             functions=(
                 Pure(

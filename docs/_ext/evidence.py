@@ -116,6 +116,18 @@ def compressing(result: Result, folder: Path) -> Table:
     return ["test accuracy (parameters)", "full size", "`Compress`", "Torch-Pruning", "built that small"], rows
 
 
+def parts(result: Result, folder: Path) -> Table:
+    """What it costs to drop columns, heads and nine tenths of a convnet; None until it is measured."""
+    if not (folder / "shrink-parts.json").exists():
+        return None
+    said = {"photographs": "cifar10, a tenth", "columns": "spambase, half of the columns", "heads": "trec6, half of the heads"}
+    rows = []
+    for case, own in result("shrink-parts")["cases"].items():
+        built = f"{own['built small']:.4f}" if "built small" in own else ""
+        rows.append([said[case], f"{own['full']:.4f}", f"{own['small']:.4f}", f"{own['standard error']:.4f}", built])
+    return ["test accuracy", "full", "smaller", "standard error of the difference", "built that small"], rows
+
+
 def batch_norm(result: Result, folder: Path) -> Table:
     """Dropout and decay, with batch normalization and without."""
     arms: dict[tuple[str, str], dict[str, Any]] = {}

@@ -66,6 +66,7 @@ class Points:
     forwards: ClassVar[int] = 0
     sparse_gradients: ClassVar[bool] = False
     shards: ClassVar[bool] = True
+    every_parameter: ClassVar[bool] = False
     together: ClassVar[Any] = None  # a static method, which mypy takes for a bound one
     takes_bytes: ClassVar[bool] = False
     waits: ClassVar[bool] = False

@@ -111,7 +111,9 @@ class Channels:
 _known: dict[Any, Channels] = {}
 
 
-def channels_of(model: nn.Module, args: Any, kwargs: Any, trained: Collection[str]) -> Channels:
+def channels_of(
+    model: nn.Module, args: Any, kwargs: Any, trained: Collection[str], chosen: Collection[str] | None = None
+) -> Channels:
     """The units of a network that may leave, whatever its weights are.
 
     Half of them are made empty in a copy, which is shrunk: what does not leave as expected is no unit that may leave.
@@ -120,15 +122,16 @@ def channels_of(model: nn.Module, args: Any, kwargs: Any, trained: Collection[st
         model: left as it is.
         args, kwargs: what it is called with, two rows.
         trained: the parameters that may become zero; what others make stays.
+        chosen: the parameters of which a unit must have some, to be one that may leave; None: any.
 
     Raises:
         ConflictError: it cannot be traced or shrunk.
     """
     twin = copy.deepcopy(model).cpu().eval()
-    key = known_by(twin, (args, kwargs), trained)
+    key = known_by(twin, (args, kwargs), trained, chosen)
     if key is not None and key in _known:
         return replace(_known[key], example=(args, kwargs))
-    found = _found(twin, args, kwargs, trained)
+    found = _found(twin, args, kwargs, trained, chosen)
     if key is not None:
         while len(_known) >= KEPT:
             _known.pop(next(iter(_known)))
@@ -136,14 +139,16 @@ def channels_of(model: nn.Module, args: Any, kwargs: Any, trained: Collection[st
     return found
 
 
-def _found(twin: nn.Module, args: Any, kwargs: Any, trained: Collection[str]) -> Channels:
+def _found(
+    twin: nn.Module, args: Any, kwargs: Any, trained: Collection[str], chosen: Collection[str] | None
+) -> Channels:
     with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.device("cpu"):
         begin_anew(twin)
         traced = trace(twin, args, kwargs)
         example = flat((args, kwargs))
         stuck: set[tuple[str, int]] = set()
         for _ in range(TRIALS):
-            found = _channels(twin, traced, graph_of(traced, example), (args, kwargs), trained, stuck)
+            found = _channels(twin, traced, graph_of(traced, example), (args, kwargs), trained, chosen, stuck)
             more = _stuck(twin, traced, found, args, kwargs)
             if not more:
                 return found
@@ -182,6 +187,7 @@ def _channels(
     graph: Graph,
     example: tuple[Any, Any],
     trained: Collection[str],
+    chosen: Collection[str] | None,
     stuck: set[tuple[str, int]],
 ) -> Channels:
     unit = graph.units.components()
@@ -206,7 +212,7 @@ def _channels(
     }
     alike: dict[tuple[tuple[str, int], ...], list[int]] = defaultdict(list)
     for label, places in by_unit.items():
-        if label not in crossed:
+        if label not in crossed and (chosen is None or any(name in chosen for name, _, _ in places)):
             alike[tuple((name, axis) for name, axis, _ in places)].append(label)
     buckets, number = [], np.full(graph.units.count, -1)
     for makes, labels in alike.items():

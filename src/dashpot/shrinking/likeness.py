@@ -21,13 +21,13 @@ class _Unknown(Exception):
     """Something that says nothing of what it does."""
 
 
-def known_by(model: nn.Module, example: Any, trained: Collection[str]) -> Any:
+def known_by(model: nn.Module, example: Any, trained: Collection[str], chosen: Collection[str] | None) -> Any:
     """A key that only networks share whose forward does the same with the same weights; None where nothing tells:
     hooks, functions and objects among the attributes.
 
     Args:
         example: what it is called with.
-        trained: names of parameters.
+        trained, chosen: names of parameters.
     """
     try:
         modules = tuple(
@@ -39,7 +39,7 @@ def known_by(model: nn.Module, example: Any, trained: Collection[str]) -> Any:
     first: dict[int, str] = {}
     named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     tensors = tuple((name, t.shape, t.dtype, first.setdefault(id(t), name)) for name, t in named)
-    return modules, given, tensors, frozenset(trained)
+    return modules, given, tensors, frozenset(trained), None if chosen is None else frozenset(chosen)
 
 
 def _settings(module: nn.Module) -> tuple[Any, ...]:

@@ -30,6 +30,7 @@ from dashpot.shrinking.timing import BATCHES, latencies, rows_like
 from dashpot.sparsity.asked_sizes import read_sizes, sizes_between
 from dashpot.sparsity.points import Training, as_inputs, check_targets, fresh_model, present_rows
 from dashpot.techniques.penalties.compress import Compress
+from dashpot.techniques.penalties.on_channels import chosen_in
 from dashpot.techniques.stopping.best_weights import HELD_OUT, Stopping
 from dashpot.training.cutting import called_with
 from dashpot.training.loop import DivergenceWarning, fit
@@ -179,8 +180,9 @@ def run_sizes(
     model = make(x.shape[1])
     check_targets(y, outputs_of(model, as_inputs(model, x[:2])))
     args, kwargs = called_with(model, as_inputs(model, x))
-    channels = channels_of(model, args, kwargs, [name for name, _ in model.named_parameters()])
     by = technique or Compress()
+    every = [name for name, _ in model.named_parameters()]
+    channels = channels_of(model, args, kwargs, every, chosen_in(model, by.on))
     asked = sizes_between(sizes, technique, channels, check_whole("points", points, low=2), type(model).__name__)
     others = Recipe.coerce(recipe)
     for watcher in (t for t in others if isinstance(t, Stopping) and any(m.startswith(HELD_OUT) for m in t.watching)):

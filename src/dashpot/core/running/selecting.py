@@ -31,8 +31,12 @@ def demand_selected(technique: Points, view: ModelView) -> None:
             optimizer updates.
     """
     on = getattr(technique, "on", None)
-    if not isinstance(on, Where) or technique.defines("on_model") or technique.defines("on_build"):
-        return
+    if isinstance(on, Where) and not (technique.defines("on_model") or technique.defines("on_build")):
+        demand_parameters(technique, on, view)
+
+
+def demand_parameters(technique: Points, on: Where, view: ModelView) -> None:
+    """The same of a technique whose ``on`` is known to select parameters."""
     name = type(technique).__name__
     refuse_lazy(name, view.model)
     if not view.has(on):
@@ -41,14 +45,14 @@ def demand_selected(technique: Points, view: ModelView) -> None:
         told = f"{name}.on ({on}) matches no parameter of {type(view.model).__name__}, which has {_has(view)}."
         if str(on) != str(getattr(type(technique), "on", None)):
             raise ConflictError(told + _near(on, view))
-        warnings.warn(f"{told} {name} does nothing here.", SelectionWarning, stacklevel=7)
+        warnings.warn(f"{told} {name} does nothing here.", SelectionWarning, stacklevel=8)
     elif view.names(on) and not len(view.params(on)):
         some = ", ".join(view.names(on)[:3])
         warnings.warn(
             f"{name}.on ({on}) selects only parameters that the optimizer does not update ({some}), so that {name} does"
             " nothing until it does. Give them to the optimizer, or choose others.",
             SelectionWarning,
-            stacklevel=7,
+            stacklevel=8,
         )
 
 

@@ -148,7 +148,8 @@ class Stepper:
         params = self._params.get(id(technique))
         if params is None:
             on = getattr(technique, "on", None)
-            params = self._params[id(technique)] = self._run.view.params(on if isinstance(on, Where) else None)
+            selects = isinstance(on, Where) and not technique.every_parameter
+            params = self._params[id(technique)] = self._run.view.params(on if selects else None)
         return params
 
     def _unscale(self, optimizer: Optimizer) -> None:

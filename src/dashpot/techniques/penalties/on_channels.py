@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,10 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dashpot.core.errors import ConflictError, UsageError
-from dashpot.core.fields.select import everything
+from dashpot.core.fields.domains import Selection
+from dashpot.core.fields.select import Where, everything
 from dashpot.core.rules import Rule
+from dashpot.core.running.computed import role_of
 from dashpot.core.running.conflicts import PROXIMAL
 from dashpot.core.running.context import Context
+from dashpot.core.running.selecting import demand_parameters
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.technique import Handle, Technique
 from dashpot.shrinking.buckets import Bucket
@@ -54,17 +57,33 @@ def channel_prox(
     return group_threshold(rows, step, strength * factors.unsqueeze(1), (1,))
 
 
+def chosen_in(model: nn.Module, on: Where) -> set[str] | None:
+    """The names of the parameters that ``on`` selects, of which a unit must have some to leave; None: any."""
+    if on == everything:
+        return None
+    modules = dict(model.named_modules())
+    found = set()
+    for name, parameter in model.named_parameters():
+        if on.matches(role_of(modules, name, parameter), name, modules[name.rpartition(".")[0]]):
+            found.add(name)
+    return found
+
+
 class OnChannels(Technique):
     """The base class of techniques on whole channels."""
 
     exclusive: ClassVar[tuple[str, ...]] = (PROXIMAL,)
     rules: ClassVar[tuple[Rule, ...]] = (OF_COMPUTED, TRACED, BESIDE)
+    every_parameter = True  # a unit is made by weights that are not selected, too
+
+    on: Annotated[Where, Selection()] = everything
 
     def acts_on(self, view: ModelView) -> Iterable[str]:
         return list(view.parameters)
 
     def check(self, view: ModelView, ctx: Context) -> None:
         name = type(self).__name__
+        demand_parameters(self, self.on, view)
         refuse_computed(name, everything, view)
         refuse_complex(name, everything, view)
         if view.sharded:
@@ -105,13 +124,14 @@ class OnChannels(Technique):
         trained = set(ctx.view.params().names)
         try:
             with torch.autocast("cpu", enabled=False):
-                found = channels_of(ctx.model, args, kwargs, trained)
+                found = channels_of(ctx.model, args, kwargs, trained, chosen_in(ctx.model, self.on))
         except ConflictError as error:
             raise ConflictError(f"{type(self).__name__} needs a network that can be shrunk. {error}") from error
         if not found.count:
             raise ConflictError(
                 f"{type(self).__name__} finds no units that may leave {type(ctx.model).__name__}: all of them are"
-                " outputs, stand in front of a layer norm, or are made by weights that are not trained. Use GroupLasso."
+                " outputs, stand in front of a layer norm, or are made by weights that are not trained or that its"
+                f" `on` ({self.on}) does not select. Choose others, or use GroupLasso."
             )
         return found
 
