@@ -120,7 +120,11 @@ def parts(result: Result, folder: Path) -> Table:
     """What it costs to drop columns, heads and nine tenths of a convnet; None until it is measured."""
     if not (folder / "shrink-parts.json").exists():
         return None
-    said = {"photographs": "cifar10, a tenth", "columns": "spambase, half of the columns", "heads": "trec6, half of the heads"}
+    said = {
+        "photographs": "cifar10, a tenth",
+        "columns": "spambase, half of the columns",
+        "heads": "trec6, half of the heads",
+    }
     rows = []
     for case, own in result("shrink-parts")["cases"].items():
         built = f"{own['built small']:.4f}" if "built small" in own else ""

@@ -43,7 +43,7 @@ class Technique(Configured):
         waits: its ``on_epoch`` is not called while another technique of the recipe is ``unfinished``.
         sparse_gradients: its ``on_gradient`` also takes sparse gradients, as of ``nn.Embedding(sparse=True)``.
         shards: it also acts on weights that ranks hold in shards.
-        every_parameter: its points are given all parameters, whatever ``on`` selects: what it selects is more than them.
+        every_parameter: it is given all parameters, whatever ``on`` selects, which then stands for more than these.
         stacked: how it acts on a stack of members, in populations; without one, members with it are trained one by one.
         waivers: laws that do not hold for it, each with the reason, which its card prints.
         replaced: fields of earlier versions, each with what to write now.

@@ -35,8 +35,8 @@ class ChannelLasso(OnChannels):
         cost: what leaves with a unit is counted in ``"parameters"`` or in multiply-adds of a sample, ``"macs"``, which
             cost most where images are still large.
         scaling: as for :class:`L1`.
-        on: which units: those that some of the selected parameters make, such as ``"name:*self_attn*"`` for the heads of
-            an attention; all by default.
+        on: which units: those that some of the selected parameters make, such as ``"name:*self_attn*"`` for the heads
+            of an attention; all by default.
 
     Raises:
         ConflictError: at attach, another proximal step or computed weights; in the first training pass, a network that

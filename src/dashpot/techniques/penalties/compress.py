@@ -101,8 +101,8 @@ class Compress(OnChannels):
             ``"1x parameters"`` is off. A network that is at most so large stays as it is.
         by: when it is reached: a share of the run, such as 0.5 or ``"50%"``, or ``"500steps"``; the rest of the run is
             for the small network.
-        on: which units: those that some of the selected parameters make, such as ``"name:*self_attn*"`` for the heads of
-            an attention; all by default.
+        on: which units: those that some of the selected parameters make, such as ``"name:*self_attn*"`` for the heads
+            of an attention; all by default.
 
     Raises:
         ConfigError: a size or moment that cannot be read.
