@@ -8,17 +8,20 @@ rows are zeros, and no bias or shift is. A network counts as
 - refused: an error that names the reason;
 - wrong: outputs differ, or an error of another kind.
 
-What cannot be built or called with so small a configuration is counted apart. With ``timm`` installed its architectures
-of ``TIMM`` follow, at their own size.
+What cannot be built or called with so small a configuration is counted apart. Where torchvision and timm are installed,
+their architectures of ``TORCHVISION`` and ``TIMM`` follow at their own size, on pictures of 64 pixels where they take
+them (torchvision also without its compiled operators, which these do not use).
 
-Run: ``python benchmarks/quality/shrink_coverage.py`` (minutes on one core). Result: ``results/shrink-coverage.json``.
-With names and ``--result FILE`` the rows of these architectures take the place of those in the file.
+Run: ``python benchmarks/quality/shrink_coverage.py`` (an hour on one core). Result: ``results/shrink-coverage.json``.
+With names, such as ``bert``, ``torchvision:resnet18`` or ``timm:resnet18``, or with ``--of timm``, and ``--result
+FILE`` the rows of these architectures take the place of those in the file.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import importlib.util
 import json
 import multiprocessing
 import sys
@@ -72,7 +75,25 @@ IMAGES = (
         "levit",
     ),
 )
-TIMM = ("resnet18", "convnext_atto", "vit_tiny_patch16_224", "deit3_small_patch16_224", "mixer_s16_224", "regnetx_002")
+TORCHVISION = (
+    *("alexnet", "vgg11_bn", "resnet18", "resnet50", "resnext50_32x4d", "densenet121", "googlenet", "inception_v3"),
+    *("squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5", "shufflenet_v2_x0_5", "efficientnet_b0"),
+    *("efficientnet_v2_s", "regnet_x_400mf", "regnet_y_400mf", "convnext_tiny", "vit_b_32", "swin_t", "swin_v2_t"),
+    "maxvit_t",
+)
+TIMM = (
+    *("resnet18", "resnet26d", "resnext26ts", "seresnext26d_32x4d", "skresnet18", "resnest14d", "res2net50_14w_8s"),
+    *("densenet121", "dla34", "dpn48b", "vgg11", "hrnet_w18_small", "cspresnet50", "ese_vovnet19b_dw", "selecsls42"),
+    *("convnext_atto", "convnextv2_atto", "efficientnet_lite0", "mobilenetv3_small_050", "mobilenetv4_conv_small"),
+    *("mnasnet_small", "ghostnet_100", "regnetx_002", "regnety_002", "repvgg_a0", "rexnet_100", "tinynet_e"),
+    *("nf_resnet26", "eca_nfnet_l0", "inception_v4", "mobileone_s0", "fastvit_t8", "repvit_m0_9", "edgenext_xx_small"),
+    *("vit_tiny_patch16_224", "deit3_small_patch16_224", "deit_tiny_distilled_patch16_224"),
+    *("cait_xxs24_224", "pit_ti_224", "xcit_nano_12_p16_224", "convit_tiny", "levit_128s", "mixer_s16_224"),
+    *("gmlp_ti16_224", "resmlp_12_224", "poolformer_s12", "mobilevit_xxs", "efficientformer_l1"),
+    *("swin_tiny_patch4_window7_224", "coatnet_nano_rw_224", "maxvit_pico_rw_256", "nest_tiny"),
+    *("twins_svt_small", "pvt_v2_b0", "visformer_tiny", "tnt_s_legacy_patch16_224", "volo_d1_224", "sequencer2d_s"),
+    *("focalnet_tiny_srf", "davit_tiny", "eva02_tiny_patch14_224"),
+)
 SMALL: dict[str, Any] = {
     **dict.fromkeys(
         ("hidden_size", "d_model", "n_embd", "dim", "embed_dim", "embedding_size", "word_embed_proj_dim"), 16
@@ -139,11 +160,41 @@ def configured(kind: str) -> nn.Module:
     return AutoModel.from_config(config)
 
 
-def example(kind: str) -> dict[str, Tensor]:
+def of_pictures(kind: str) -> tuple[nn.Module, int]:
+    """A network of torchvision or timm, and the size of pictures that it takes."""
+    package, _, name = kind.partition(":")
+    if package == "timm":
+        import timm
+
+        network = timm.create_model(name, num_classes=10)
+        fixed = network.pretrained_cfg.get("fixed_input_size", False)
+        return network, int(network.pretrained_cfg["input_size"][-1]) if fixed else 64
+    import torchvision
+
+    options: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    if name.startswith(("vit", "maxvit")):
+        options, size = ({"image_size": 64}, 64) if name.startswith("vit") else ({}, 224)
+    else:
+        size = 96 if name == "inception_v3" else 64
+    return torchvision.models.get_model(name, weights=None, num_classes=10, **options), size
+
+
+def without_operators() -> None:
+    """Names for torchvision's compiled operators, so that it can be imported where they are not built."""
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    KEPT.append(library)
+
+
+KEPT: list[Any] = []
+
+
+def example(kind: str, size: int = 32) -> dict[str, Tensor]:
     """What it is called with."""
-    if kind in IMAGES or kind in TIMM:
-        size = 224 if kind in TIMM else 32
-        return {"x" if kind in TIMM else "pixel_values": torch.randn(2, 3, size, size, dtype=torch.float64)}
+    if ":" in kind or kind in IMAGES:
+        word = "x" if ":" in kind else "pixel_values"
+        return {word: torch.randn(2, 3, size, size, dtype=torch.float64)}
     given = {"input_ids": torch.randint(3, 40, (2, 8))}
     return {**given, "decoder_input_ids": torch.randint(3, 40, (2, 5))} if kind in BOTH else given
 
@@ -165,29 +216,27 @@ def planted(model: nn.Module) -> nn.Module:
 
 def first(out: Any) -> Tensor:
     """The first tensor of what a network gives."""
-    return out if isinstance(out, Tensor) else next(leaf for leaf in out.values() if isinstance(leaf, Tensor))
+    if isinstance(out, Tensor):
+        return out
+    leaves = out.values() if isinstance(out, dict) else out
+    return next(leaf for leaf in leaves if isinstance(leaf, Tensor))
 
 
-def built(kind: str) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The network with zeros, and an example that it takes."""
+def built(kind: str) -> tuple[nn.Module, dict[str, Tensor], int]:
+    """The network with zeros, an example that it takes, and the size of its pictures."""
     torch.manual_seed(0)
-    if kind in TIMM:
-        import timm
-
-        model = planted(timm.create_model(kind, num_classes=10))
-    else:
-        model = planted(configured(kind))
-    given = example(kind)
+    model, size = of_pictures(kind) if ":" in kind else (configured(kind), 32)
+    model, given = planted(model), example(kind, size)
     with torch.no_grad():
         model(**given)
-    return model, given
+    return model, given, size
 
 
 def tried(kind: str) -> dict[str, Any]:
     """What becomes of one architecture."""
     row: dict[str, Any] = {"name": kind}
     try:
-        model, given = built(kind)
+        model, given, size = built(kind)
     except Exception as error:  # whatever a configuration that is made so small leads to
         return {**row, "result": "not built", "why": f"{type(error).__name__}: {error}"[:160]}
     started = time.perf_counter()
@@ -198,7 +247,7 @@ def tried(kind: str) -> dict[str, Any]:
     except Exception as error:  # counted as wrong
         return {**row, "result": "wrong", "why": f"{type(error).__name__}: {error}"[:240]}
     torch.manual_seed(1)
-    fresh = example(kind)
+    fresh = example(kind, size)
     with torch.no_grad():
         wanted, got = first(model(**fresh)), first(found.model(**fresh))
     apart = float((wanted - got).abs().max() / wanted.abs().max())
@@ -212,20 +261,25 @@ def main() -> None:
     """Try all, one after another."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="architectures; all by default")
+    parser.add_argument("--of", default="transformers,torchvision,timm", help="packages, where no names are given")
     parser.add_argument("--result", type=Path, default=None, help="a file for the result, instead of results/")
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    try:
-        import timm  # noqa: F401
-
-        more: tuple[str, ...] = TIMM
-    except ImportError:
-        more = ()
+    every = {"transformers": (*TEXT, *BOTH, *IMAGES), **dict.fromkeys(("torchvision", "timm"), ())}
+    if importlib.util.find_spec("torchvision") is not None:
+        try:
+            import torchvision  # noqa: F401
+        except (RuntimeError, OSError, ImportError):
+            without_operators()
+        every["torchvision"] = tuple(f"torchvision:{name}" for name in TORCHVISION)
+        if importlib.util.find_spec("timm") is not None:
+            every["timm"] = tuple(f"timm:{name}" for name in TIMM)
+    names = given.names or [name for package in given.of.split(",") for name in every[package]]
 
     # In a process of its own, so that one that does not end, or ends the process, is counted, too.
     context, rows = multiprocessing.get_context("fork"), []
-    for kind in given.names or (*TEXT, *BOTH, *IMAGES, *more):
+    for kind in names:
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=lambda kind=kind, out=theirs: out.send(tried(kind)))
         process.start()
@@ -236,7 +290,7 @@ def main() -> None:
         process.join()
         rows.append(row)
         print(kind, row["result"], row.get("why", f"{row.get('before')} -> {row.get('after')}"), flush=True)
-    if given.names and given.result and given.result.exists():  # the others were tried before
+    if given.result and given.result.exists():  # the others were tried before
         before = json.loads(given.result.read_text())["architectures"]
         again = {row["name"]: row for row in rows}
         rows = [again.pop(row["name"], row) for row in before] + list(again.values())
