@@ -209,6 +209,8 @@ def planted(model: nn.Module) -> nn.Module:
                 tensor.add_(0.1 + 0.3 * torch.rand_like(tensor))
         weight = getattr(module, "weight", None)
         if isinstance(weight, nn.Parameter) and weight.ndim > 1 and not isinstance(module, nn.Embedding):
+            if not weight.any():  # as a head begins in some, of which nothing would have to be kept
+                weight.normal_(std=0.02)
             rows = weight.t() if type(module).__name__ == "Conv1D" else weight
             rows[torch.rand(len(rows)) < 0.3] = 0
     return model
