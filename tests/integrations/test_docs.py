@@ -21,11 +21,22 @@ def test_the_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert result.attempted >= 25
 
 
+def cells_of(page: str) -> dict[str, list[str]]:
+    """The cells of a page's tables by the first of each row."""
+    rows = [line.strip("| ").split(" | ") for line in (DOCS / page).read_text().splitlines() if line.startswith("| ")]
+    return {row[0].strip().lower(): [cell.strip() for cell in row[1:]] for row in rows[1:]}
+
+
+def test_the_table_of_ranks_is_what_their_tests_measure() -> None:
+    """They train each recipe, and resume one."""
+    cells = cells_of("distributed.md")
+    for driver in DRIVERS:
+        told = ["refused" if (driver, recipe) in REFUSED else "equal" for recipe in RECIPES]
+        assert cells[driver] == [*told, "equal"], driver
+
+
 def test_the_table_is_what_is_measured() -> None:
-    rows = [
-        line.strip("| ").split(" | ") for line in (DOCS / "loops.md").read_text().splitlines() if line.startswith("| ")
-    ]
-    cells = {row[0].strip().lower(): [cell.strip() for cell in row[1:]] for row in rows[1:]}
+    cells = cells_of("loops.md")
     assert cells.keys() == {*DRIVERS, "lightning, accumulated"}
     for driver, found in cells.items():
         name = driver.split(",")[0]
