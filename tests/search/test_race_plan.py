@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from dashpot.core.errors import ConfigError
 from dashpot.evaluation.metrics import METRICS
 from dashpot.search import images, texts
 from dashpot.search.config import SearchConfig
@@ -24,7 +26,17 @@ CONFIG = SearchConfig(budget=100.0)
 
 def test_tables_are_raced_on_all_folds_for_their_share_and_more() -> None:
     plan = race_plan(replace(TASK, modality="table"), CONFIG, 10.0, apart=False)
-    assert (plan.folds, plan.share, plan.kept, plan.bracket, plan.steps) == (5, CONFIG.race, False, 0, None)
+    assert (plan.folds, plan.kept, plan.bracket, plan.steps) == (5, False, 0, None)
+    assert plan.share == pytest.approx(CONFIG.race + (1 - CONFIG.race) * 0.1)
+    late = race_plan(replace(TASK, modality="table"), CONFIG, 60.0, apart=False)  # a race of 10 s has room, still
+    assert fit_budget(400, 5, Pace(0.01), 100.0, batch_size=64, race=late.share, spent=60.0).parallel >= 4
+    with pytest.raises(ConfigError, match=r"at least \d+ s") as caught:  # which is true, as its share is then another
+        fit_budget(400, 5, Pace(1.0), 100.0, batch_size=64, race=late.share, spent=60.0, left=late.left)
+    needed = float(re.findall(r"at least (\d+) s", str(caught.value))[0])
+    plan = race_plan(replace(TASK, modality="table"), replace(CONFIG, budget=needed), 60.0, apart=False)
+    fit_budget(400, 5, Pace(1.0), needed, batch_size=64, race=plan.share, spent=60.0, left=plan.left)
+    endless = race_plan(replace(TASK, modality="table"), replace(CONFIG, budget=None), 10.0, apart=False)
+    assert endless.share == CONFIG.race
 
 
 def test_images_are_raced_on_one_fold() -> None:

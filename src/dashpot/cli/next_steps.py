@@ -72,8 +72,8 @@ def after_export(run: Path, model: str | None) -> None:
     say_next(predict(run, "DATA", own), f"dashpot shrink {name} {own}", f"dashpot robustness {name} DATA")
 
 
-def after_report(runs: list[Path], kind: str) -> None:
-    """Use the run, or make one."""
+def after_report(runs: list[Path], kind: str, data: str = "") -> None:
+    """Use the run, or make one; ``data`` are those that it was made from, where they still are."""
     run, other = quote(str(runs[0])), quote(str(runs[1])) if len(runs) > 1 else ""
     if kind == "shrink":
         after_shrink(runs[0], None)
@@ -84,7 +84,9 @@ def after_report(runs: list[Path], kind: str) -> None:
         )
         return
     beside = f"--beside {other}" if other else ""
-    say_next(predict(runs[0], "DATA", ""), f"dashpot inspect {run} {beside}", f"dashpot robustness {run} DATA {beside}")
+    rows = data or "DATA"
+    worse = f"dashpot robustness {run} {quote(rows)} {beside}"
+    say_next(predict(runs[0], rows, ""), f"dashpot inspect {run} {beside}", worse)
 
 
 def predict(folder: Path, data: Any, more: str) -> str:

@@ -29,7 +29,7 @@ def report(
     from dashpot.core.errors import ConfigError, StorageError
     from dashpot.report.page.several import several_page
     from dashpot.report.page.write import FILE, write_page
-    from dashpot.runs.page import record_of, side_of, write_run_page
+    from dashpot.runs.page import data_at_hand, record_of, side_of, write_run_page
 
     for run in runs:
         if not run.is_dir():
@@ -43,4 +43,5 @@ def report(
     else:
         page = several_page([side_of(run) for run in runs])
         typer.echo(say("page: {file}", file=write_page(page, out or Path(FILE))))
-    after_report(runs, record_of(runs[0])[0])
+    kind, record = record_of(runs[0])
+    after_report(runs, kind, data_at_hand(runs[0], record))

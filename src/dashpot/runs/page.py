@@ -166,6 +166,13 @@ def _where(folder: Path, record: Any_) -> Mapping[str, Any]:
     return {"data": own.get("source", unknown), "target": own.get("target")}
 
 
+def data_at_hand(folder: Path, record: Any_) -> str:
+    """The data that a run was made from, as one types them from here; empty where they are not there any more."""
+    found = str(_where(folder, record).get("data") or "")
+    path = Path(found)
+    return (shown(path) if path.is_relative_to(Path.cwd()) else found) if found and path.exists() else ""
+
+
 def _recipe(folder: Path) -> Recipe | None:
     try:
         return codec.loads((folder / RECIPE).read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ class RacePlan:
     Attributes:
         folds: on which it is raced at most.
         share: of the budget, by which it ends; ``kept``: also where what follows needs less.
-        most, last, bracket, steps: as for :func:`dashpot.search.racing.budget.fit_budget`.
+        most, last, bracket, steps, left: as for :func:`dashpot.search.racing.budget.fit_budget`.
     """
 
     folds: int
@@ -28,6 +28,7 @@ class RacePlan:
     last: Steps = ()
     bracket: int = 0
     steps: int | None = None
+    left: float | None = None
 
     def lasting(self, seconds: float, budget: float) -> float:
         """The share by which a race ends that takes until so many seconds are gone: of long texts the smallest may
@@ -50,4 +51,6 @@ def race_plan(task: Task, config: SearchConfig, spent: float, *, apart: bool) ->
         share = texts.race_share(spent, config.budget)
         most = max(share, texts.ENDS[0])
         return RacePlan(1, share, most=most, last=texts.LAST, bracket=texts.bracket(config), steps=KINDS["text"].steps)
-    return RacePlan(len(task.folds), config.race, kept=False)
+    gone = 0.0 if config.budget is None else min(1.0, spent / config.budget)
+    # Its own of what setting up has left, so that a slow or busy machine has a short race, and not none.
+    return RacePlan(len(task.folds), config.race + (1 - config.race) * gone, kept=False, left=config.race)

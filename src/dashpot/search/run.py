@@ -192,6 +192,7 @@ class Search:
             bracket=plan.bracket,
             steps=plan.steps,
             most=plan.most,
+            left=plan.left,
         )
         if members < self.cv * budgets.PARALLEL and members < (training.parallel + 1) * training.folds:
             self.note(

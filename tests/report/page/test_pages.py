@@ -159,8 +159,9 @@ def test_a_path_marks_its_choice() -> None:
 
 
 def test_a_diverged_training_says_so() -> None:
-    seen = shown(fit_page({**FITTED.to_dict(), "diverged": "the loss is NaN in epoch 2"}))
-    assert any("it diverged, the loss is NaN in epoch 2" in text for _, text in seen.words)
+    seen = shown(fit_page({**FITTED.to_dict(), "diverged": "the loss is NaN in epoch 2. Clip gradients."}))
+    assert any(text.endswith("it diverged, the loss is NaN in epoch 2. Clip gradients.") for _, text in seen.words)
+    assert any(text.startswith("How sure: not at all") for _, text in seen.words)
 
 
 def test_the_recipe_as_a_program_makes_the_recipe() -> None:

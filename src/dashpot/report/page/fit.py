@@ -61,7 +61,8 @@ def _summary(record: FitRecord, name: str, source: Source) -> list[str]:
     rows = say(", {n:,} rows", n=record.data["rows"]) if isinstance(record.data.get("rows"), int) else ""
     asked = say("Asked: one training on {data}{rows}, with {recipe}.", data=name, rows=rows, recipe=with_)
     if record.diverged:
-        return [asked, say("Found: it diverged, {why}.", why=record.diverged)]
+        found = say("Found: it diverged, {why}.", why=record.diverged.rstrip("."))
+        return [asked, found, say("How sure: not at all; the scores are those of the best weights before that.")]
     metric = next((m for m in record.test if m != "loss"), next(iter(record.test), ""))
     scores = (
         (mark("{value} on test rows"), record.test.get(metric)),

@@ -142,6 +142,7 @@ def fit_budget(
     bracket: int = 0,
     steps: int | None = None,
     most: float | None = None,
+    left: float | None = None,
 ) -> TrainingBudget:
     """The longest training budget of which at least one race fits into its share of the budget.
 
@@ -157,6 +158,7 @@ def fit_budget(
         bracket: rungs that are left out, the first ones.
         steps: of the longest training; None: as usual.
         most: the share that the smallest race may take; None: ``race``.
+        left: the share of what setting up leaves, where ``race`` is found by it.
 
     Raises:
         ConfigError: not even the smallest race fits; it says what would.
@@ -183,7 +185,8 @@ def fit_budget(
             if (smaller := _smaller(training, (*FOR_ONE, *last), fixed)) is None:
                 if cost() <= (most or race) * budget - spent:
                     break
-                raise _too_short(training, pace, budget, cost(), (cost() + spent) / (most or race), spent)
+                needed = (cost() + spent) / (most or race) if left is None else spent + cost() / left
+                raise _too_short(training, pace, budget, cost(), needed, spent)
             training = smaller
     return replace(training, rungs=rungs_for(training, training.epochs))
 
