@@ -211,7 +211,7 @@ def main() -> None:
             **{key: statistics.mean(row[key] for row in own) for key in SCORES if key in own[0]},
             "each": own,
         }
-    write_result("shrink-parts", {"what": __doc__.split("\n\n")[0], "cases": table}, options.result)
+    write_result("shrink-parts", {"what": " ".join(__doc__.split("\n\n")[0].split()), "cases": table}, options.result)
 
 
 if __name__ == "__main__":
