@@ -257,11 +257,14 @@ def fit(
     after_fit(folder, data, target, chosen, model)
 
 
+PARTS = {"train": mark("train"), "valid": mark("valid"), "test": mark("test")}
+
+
 def _print(plan: str, measured: dict[str, dict[str, float]], zeros: float, folder: str, task: str) -> None:
     typer.echo(plan)
     names = list(measured["test"])
     typer.echo("\n" + " " * 12 + "".join(filled(say(name.replace("_", " ")), -20) for name in names))
     for part, values in measured.items():
-        typer.echo(filled(say(part), 12) + "".join(f"{digits(values[name]):>20}" for name in names))
+        typer.echo(filled(say(PARTS[part]), 12) + "".join(f"{digits(values[name]):>20}" for name in names))
     typer.echo("\n" + say("exact zeros: {share:.1%} of the weights", share=zeros))
     typer.echo(say("saved in {folder}", folder=folder))

@@ -11,6 +11,7 @@ import typer
 
 from dashpot.cli.options import Model, Tta, TtaDraws, data_path, read_tta
 from dashpot.cli.reading import Encoding, Separator
+from dashpot.core.language import say
 
 
 def register(app: typer.Typer) -> None:
@@ -65,4 +66,4 @@ def predict(
     texts = [[f"{value:.9g}" if isinstance(value, float) else value for value in column] for column in columns.values()]
     writer.writerows(zip(*texts, strict=True))
     write_atomic(out, buffer.getvalue())
-    typer.echo(f"{len(names):,} predictions in {out}")
+    typer.echo(say("{n:,} predictions in {out}", n=len(names), out=out))

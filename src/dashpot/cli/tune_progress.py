@@ -10,6 +10,23 @@ from types import TracebackType
 from typing import Any
 
 from dashpot.core.digits import digits
+from dashpot.core.language import mark, say, told
+
+RACES = (
+    mark("races of {n} candidates on {folds} fold at once: {epochs} epoch"),
+    mark("races of {n} candidates on {folds} fold at once: {epochs} epochs"),
+    mark("races of {n} candidates on {folds} folds at once: {epochs} epoch"),
+    mark("races of {n} candidates on {folds} folds at once: {epochs} epochs"),
+)
+PRUNINGS = (
+    mark("all but the best third pruned after epoch {at}"),
+    mark(
+        "all but the best third pruned after epochs {at}; in the races after it later, and not at all, with fewer"
+        " candidates"
+    ),
+    mark("all but the best third pruned after epochs {at}"),
+    mark("none pruned; after each eighth the worst quarter takes over networks of the best, with other strengths"),
+)
 
 
 class Live:
@@ -27,7 +44,7 @@ class Live:
     def __init__(self, options: Any, tick: Callable[[], None], started: float | None = None) -> None:
         self._budget, self._tick = options.budget, tick
         self._started, self._shown = time.monotonic() if started is None else started, 0.0
-        self._stage, self._best, self._done = "setting up", "", 0
+        self._stage, self._best, self._done = say("setting up"), "", 0
         self._seen: set[int] = set()
         self._epochs = 0
         self._status: Any = None
@@ -36,7 +53,7 @@ class Live:
         if sys.stderr.isatty():
             from rich.console import Console
 
-            self._status = Console(stderr=True).status("setting up")
+            self._status = Console(stderr=True).status(say("setting up"))
             self._status.start()
         return self
 
@@ -51,13 +68,12 @@ class Live:
         from dashpot.search.racing.pruning import in_words
 
         self._epochs = training.epochs
-        words = in_words(training)
-        pruned = f", {words}" if words else ""
-        folds = f"{training.folds} fold{'s' * (training.folds > 1)}"
-        self.note(
-            f"races of {training.parallel} candidates on {folds} at once: {training.epochs}"
-            f" epoch{'s' * (training.epochs > 1)}{pruned}"
+        race = (
+            f"races of {training.parallel} candidates on {training.folds} fold{'s' * (training.folds > 1)} at once:"
+            f" {training.epochs} epoch{'s' * (training.epochs > 1)}"
         )
+        race, words = told(race, RACES), told(in_words(training), PRUNINGS)
+        self.note(say("{race}, {pruning}", race=race, pruning=words) if words else race)
 
     def note(self, text: str) -> None:
         """Say something once."""
@@ -69,8 +85,8 @@ class Live:
 
     def stage(self, name: str) -> None:
         """A new part of the search has begun."""
-        self._stage = name
-        self._show(True, name)
+        self._stage = say(name)
+        self._show(True, self._stage)
 
     def say(self, stage: str, trials: Sequence[Any], epoch: int) -> None:
         """After each epoch."""
@@ -79,14 +95,15 @@ class Live:
         if scored:
             best = min(scored, key=lambda r: r.score)
             spread = _spread(best.scores)
-            named = best.candidate.recipe if best.candidate.recipe else "no technique"
-            self._best = f"best {digits(best.score)}{spread}: {named}"
-        self._show(False, f"{len(trials)} candidates, epoch {epoch}/{self._epochs}")
+            named = best.candidate.recipe if best.candidate.recipe else say("no technique")
+            self._best = say("best {score}: {named}", score=f"{digits(best.score)}{spread}", named=named)
+        text = say("{n} candidates, epoch {epoch}/{epochs}", n=len(trials), epoch=epoch, epochs=self._epochs)
+        self._show(False, text)
 
     def _show(self, now: bool, text: str) -> None:
         spent = time.monotonic() - self._started
-        left = f"  {max(self._budget - spent, 0):.0f} s left" if self._budget else f"  {spent:.0f} s"
-        line = f"{text}  {self._best}{left}"
+        left = say("{n:.0f} s left", n=max(self._budget - spent, 0)) if self._budget else f"{spent:.0f} s"
+        line = f"{text}  {self._best}  {left}"
         if self._status is not None:
             from rich.markup import escape
 

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from dashpot.cli.tune_parts import show, tell_unfinished
+from dashpot.core.language import mark
 
 LATE = 0.04
 """The share of a budget for which workers whose race should be over are waited for."""
@@ -101,7 +102,7 @@ def search_and_report(
             torch.set_num_threads(threads)
             if processes > 1 and not search.hurried:
                 search.spread_out(store)
-            live.stage("finals")
+            live.stage(mark("finals"))
             result = search.finish(store, training)
         finally:
             await_workers(others, 0)
@@ -111,7 +112,7 @@ def search_and_report(
             seconds=clock.before + (result.report.seconds or 0.0),
             budget_s=None if result.report.budget_s is None else result.report.budget_s + clock.before,
         )
-        live.stage("report")
+        live.stage(mark("report"))
         worse: dict[str, Any] = {}
         more: dict[str, Any] = {}
         if robustness and not search.hurried:

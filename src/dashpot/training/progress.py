@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from dashpot.core.digits import digits
+from dashpot.core.language import mark, say
 from dashpot.core.notebook import Line
 from dashpot.training.clock import Clock
 
@@ -60,14 +61,15 @@ class Progress:
             return
         epoch, epochs = int(row["epoch"]), self._clock.epochs
         self._before = epoch - 1 if self._before is None else self._before
-        progress, text = self._clock.progress(epoch), f"epoch {epoch}{f'/{epochs}' if epochs else ''}  {describe(row)}"
+        count = f"{epoch}/{epochs}" if epochs else str(epoch)
+        progress, text = self._clock.progress(epoch), f"{say('epoch {count}', count=count)}  {describe(row)}"
         if self._bar is not None:
             self._bar.update(self._task, completed=progress, description=text)
         elif self._line:
-            self._line(f"{text}  {self._left(epoch):.0f} s left")
+            self._line(f"{text}  {say('{n:.0f} s left', n=self._left(epoch))}")
         elif (tenths := int(10 * progress + 1e-9)) > self._tenths:
             self._tenths = tenths
-            print(f"{text}  {self._left(epoch):.0f} s left", file=sys.stderr)
+            print(f"{text}  {say('{n:.0f} s left', n=self._left(epoch))}", file=sys.stderr)
 
     def _left(self, epoch: int) -> float:
         """Seconds, by the pace of the epochs so far and by the budget."""
@@ -85,13 +87,13 @@ class Progress:
 def describe(row: Mapping[str, float]) -> str:
     """Training and validation side by side, with the gap between them."""
     parts = []
-    for name in ("loss", "accuracy", "r2"):
+    for name in (mark("loss"), mark("accuracy"), "r2"):
         train, val = row.get(f"train_{name}"), row.get(f"val_{name}")
         if train is None:
             continue
-        text = f"{name} {digits(train)}"
+        text = f"{say(name)} {digits(train)}"
         if val is not None:
             gap = val - train if name == "loss" else train - val
-            text += f" / {digits(val)} (gap {digits(gap, '+')})"
+            text += f" / {digits(val)} {say('(gap {gap})', gap=digits(gap, '+'))}"
         parts.append(text)
     return "  ".join(parts)
