@@ -20,8 +20,10 @@ FILE`` the rows of these architectures take the place of those in the file.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import importlib.util
+import io
 import json
 import multiprocessing
 import sys
@@ -139,7 +141,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 OWN = ("mobilenet_v1", "mobilenet_v2", "mobilevit", "cvt", "efficientnet", "focalnet", "levit", "pvt", "poolformer")
 """What keeps the sizes of its own configuration but for those above."""
-SECONDS, LARGEST = 300, 30_000_000
+SECONDS, LARGEST = 300.0, 30_000_000
 
 
 def configured(kind: str) -> nn.Module:
@@ -264,6 +266,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="architectures; all by default")
     parser.add_argument("--of", default="transformers,torchvision,timm", help="packages, where no names are given")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="that one may take")
     parser.add_argument("--result", type=Path, default=None, help="a file for the result, instead of results/")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -280,26 +283,25 @@ def main() -> None:
     names = given.names or [name for package in given.of.split(",") for name in every[package]]
 
     # In a process of its own, so that one that does not end, or ends the process, is counted, too.
-    context, rows = multiprocessing.get_context("fork"), []
+    context = multiprocessing.get_context("fork")
+    before = given.result is not None and given.result.exists()  # the others were tried before
+    rows = {row["name"]: row for row in json.loads(given.result.read_text())["architectures"]} if before else {}
     for kind in names:
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=lambda kind=kind, out=theirs: out.send(tried(kind)))
         process.start()
-        row = {"name": kind, "result": "late", "why": f"more than {SECONDS} s"}
-        if ours.poll(SECONDS):
+        row = {"name": kind, "result": "late", "why": f"more than {given.seconds} s"}
+        if ours.poll(given.seconds):
             row = ours.recv()
         process.kill()
         process.join()
-        rows.append(row)
+        rows[kind] = row
         print(kind, row["result"], row.get("why", f"{row.get('before')} -> {row.get('after')}"), flush=True)
-    if given.result and given.result.exists():  # the others were tried before
-        before = json.loads(given.result.read_text())["architectures"]
-        again = {row["name"]: row for row in rows}
-        rows = [again.pop(row["name"], row) for row in before] + list(again.values())
-    counts = dict(Counter(str(row["result"]) for row in rows))
-    print(counts)
-    if not given.names or given.result:
-        write_result("shrink-coverage", {"counts": counts, "architectures": rows}, given.result)
+        if not given.names or given.result:
+            counts = dict(Counter(str(row["result"]) for row in rows.values()))
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints all of it
+                write_result("shrink-coverage", {"counts": counts, "architectures": list(rows.values())}, given.result)
+    print(dict(Counter(str(row["result"]) for row in rows.values())))
 
 
 if __name__ == "__main__":
