@@ -147,7 +147,7 @@ class TestGradientNoise:
     def test_ranks_agree(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Noise of its own on each rank would drive the copies of the weights apart."""
         alone = self.moved(network(), dashpot.noise.GradientNoise(0.2))
-        monkeypatch.setattr("dashpot.core.running.session.this_rank", lambda: 1)
+        monkeypatch.setattr("dashpot.core.running.attach.this_rank", lambda: 1)
         second = self.moved(network(), dashpot.noise.GradientNoise(0.2))
         assert torch.equal(alone[0], second[0])
 

@@ -21,7 +21,7 @@ class _Unknown(Exception):
     """Something that says nothing of what it does."""
 
 
-def known_by(model: nn.Module, example: Any, trained: Collection[str], chosen: Collection[str] | None) -> Any:
+def known_by(model: nn.Module, example: Any, trained: Collection[str], chosen: Collection[str] | None = None) -> Any:
     """A key that only networks share whose forward does the same with the same weights; None where nothing tells:
     hooks, functions and objects among the attributes.
 

@@ -74,7 +74,7 @@ def deadlines(setup: Setup, pace: float, beside: float = 0.0) -> Deadlines:
         before = setup.started + images.BEFORE * budget
         return Deadlines(setup.race_end + images.FINALS * budget, before, before)
     if texts.of_texts(setup.task) and setup.race_end is not None:
-        last = setup.started + budget - behind(budget, texts.ENDS[-1])
+        last = setup.started + budget - behind(budget, 1.0)
         ends = (setup.started + beside + share * (budget - beside) for share in texts.ENDS)
         return Deadlines(*(min(end, last) for end in ends))
     end = setup.started + budget - behind(budget, END)

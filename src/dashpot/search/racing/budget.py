@@ -244,8 +244,8 @@ def race_share(
 def behind(budget: float, end: float) -> float:
     """Seconds that are kept for the report: what comes after this share of the budget, and more of a short one.
 
-    >>> behind(600.0, 0.9), behind(60.0, 0.9), behind(20.0, 0.9)
-    (60.0, 9.0, 5.0)
+    >>> [round(behind(budget, 0.9), 6) for budget in (600.0, 60.0, 20.0)]
+    [60.0, 9.0, 5.0]
     """
     return max((1 - end) * budget, min(REPORT, LARGEST * budget))
 
