@@ -13,6 +13,7 @@ import torch
 
 from dashpot.runs.saved import load_run
 
+QUICK = "--target", "y", "--no-robustness"
 GROUPS = "group-lasso:strength=0.03,groups=rows"
 
 
@@ -39,7 +40,7 @@ def test_a_shrunk_run_predicts_as_before_and_shrinks_no_further(
     dashpot: Callable[..., str], table: Path, tmp_path: Path
 ) -> None:
     run, small = tmp_path / "run", tmp_path / "small"
-    dashpot("fit", table, "--target", "y", "--with", GROUPS, "--epochs", 60, "--out", run)
+    dashpot("fit", table, *QUICK, "--with", GROUPS, "--epochs", 60, "--out", run)
     said = dashpot("shrink", run, "--out", small)
     assert "parameters" in said
     assert f"dashpot predict {small}" in said
@@ -58,7 +59,21 @@ def test_a_shrunk_run_predicts_as_before_and_shrinks_no_further(
 
 def test_a_run_is_trained_down_to_a_size(dashpot: Callable[..., str], table: Path, tmp_path: Path) -> None:
     run, small, again = tmp_path / "run", tmp_path / "small", tmp_path / "again"
-    dashpot("fit", table, "--target", "y", "--epochs", 20, "--with", "dropout", "--with", "l1", "--out", run)
+    dashpot(
+        "fit",
+        table,
+        "--target",
+        "y",
+        "--no-robustness",
+        "--epochs",
+        20,
+        "--with",
+        "dropout",
+        "--with",
+        "l1",
+        "--out",
+        run,
+    )
     network, *_ = load_run(run)
     full = sum(p.numel() for p in network.parameters())
     said = dashpot("shrink", run, "--to", "0.3x parameters", "--epochs", 8, "--out", small)
@@ -91,7 +106,7 @@ def test_without_data_units_leave_by_their_weights_and_it_is_said(
 ) -> None:
     run, moved, half = tmp_path / "run", tmp_path / "moved.csv", ("--to", "0.5x parameters")
     moved.write_text(table.read_text())
-    dashpot("fit", moved, "--target", "y", "--epochs", 20, "--out", run)
+    dashpot("fit", moved, *QUICK, "--epochs", 20, "--out", run)
     cut = dashpot("shrink", run, *half, "--no-train", "--out", tmp_path / "cut")
     assert "without training" in cut
     assert "test accuracy" in cut  # the data are there
@@ -118,7 +133,7 @@ def test_without_data_units_leave_by_their_weights_and_it_is_said(
 
 def test_sizes_that_cannot_be(dashpot: Callable[..., str], table: Path, tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "small"
-    dashpot("fit", table, "--target", "y", "--epochs", 2, "--out", run)
+    dashpot("fit", table, *QUICK, "--epochs", 2, "--out", run)
     for to, told in (
         ("3 frogs", "--to must be a size such as"),
         ("1 GB", "--to must be below the size of the network of RUN"),
@@ -136,7 +151,7 @@ def test_sizes_that_cannot_be(dashpot: Callable[..., str], table: Path, tmp_path
 
 def test_a_run_without_zeros_is_refused(dashpot: Callable[..., str], table: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    dashpot("fit", table, "--target", "y", "--epochs", 2, "--out", run)
+    dashpot("fit", table, *QUICK, "--epochs", 2, "--out", run)
     said = dashpot("shrink", run, "--out", tmp_path / "small", code=2)
     assert "got 'no zeros'" in said
     assert "group-lasso" in said
@@ -146,7 +161,7 @@ def test_a_run_without_zeros_is_refused(dashpot: Callable[..., str], table: Path
 
 def test_a_damaged_plan_is_said(dashpot: Callable[..., str], table: Path, tmp_path: Path) -> None:
     run, small = tmp_path / "run", tmp_path / "small"
-    dashpot("fit", table, "--target", "y", "--with", GROUPS, "--epochs", 60, "--out", run)
+    dashpot("fit", table, *QUICK, "--with", GROUPS, "--epochs", 60, "--out", run)
     dashpot("shrink", run, "--out", small)
     setup = json.loads((small / "preprocessing.json").read_text())
     setup["shrunk"][0]["version"] = 7
@@ -158,7 +173,19 @@ def test_a_damaged_plan_is_said(dashpot: Callable[..., str], table: Path, tmp_pa
 def test_a_compressed_run_is_small_and_predicts(dashpot: Callable[..., str], table: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     said = dashpot(
-        *("fit", table, "--target", "y", "--with", "compress:to=0.4x parameters", "--epochs", 6, "--out", run)
+        *(
+            "fit",
+            table,
+            "--target",
+            "y",
+            "--no-robustness",
+            "--with",
+            "compress:to=0.4x parameters",
+            "--epochs",
+            6,
+            "--out",
+            run,
+        )
     )
     assert "the network is smaller" in said
     report = json.loads((run / "shrunk.json").read_text())
@@ -172,7 +199,19 @@ def test_a_compressed_run_is_small_and_predicts(dashpot: Callable[..., str], tab
 
 def test_low_rank_and_folded_norms_on_request(dashpot: Callable[..., str], table: Path, tmp_path: Path) -> None:
     run, small, both = tmp_path / "run", tmp_path / "small", tmp_path / "both"
-    dashpot("fit", table, "--target", "y", "--with", "nuclear-norm:strength=8", "--epochs", 30, "--out", run)
+    dashpot(
+        "fit",
+        table,
+        "--target",
+        "y",
+        "--no-robustness",
+        "--with",
+        "nuclear-norm:strength=8",
+        "--epochs",
+        30,
+        "--out",
+        run,
+    )
     said = dashpot("shrink", run, "--low-rank", "--out", small)
     report = json.loads((small / "shrunk.json").read_text())
     assert report["factors"]
@@ -193,6 +232,6 @@ def test_low_rank_and_folded_norms_on_request(dashpot: Callable[..., str], table
     assert sum(p.numel() for p in network.parameters()) == second["after"]["parameters"]
     dashpot("predict", both, table, "--out", both / "out.csv")
     plain = tmp_path / "plain"
-    dashpot("fit", table, "--target", "y", "--epochs", 1, "--out", plain)
+    dashpot("fit", table, *QUICK, "--epochs", 1, "--out", plain)
     no = dashpot("shrink", plain, "--low-rank", "--out", tmp_path / "no", code=2)
     assert "No layer is of low rank" in no
