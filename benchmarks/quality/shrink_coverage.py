@@ -170,7 +170,7 @@ def of_pictures(kind: str) -> tuple[nn.Module, int]:
 
         network = timm.create_model(name, num_classes=10)
         fixed = network.pretrained_cfg.get("fixed_input_size", False)
-        return network, int(network.pretrained_cfg["input_size"][-1]) if fixed else 64
+        return network, int(network.pretrained_cfg["input_size"][-1]) if fixed else 96 if name == "inception_v4" else 64
     import torchvision
 
     options: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
