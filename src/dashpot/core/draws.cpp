@@ -133,8 +133,8 @@ extern "C" void dashpot_beta(const uint64_t *keys, const double *shapes, int64_t
     }
 }
 
-// All that techniques which mix samples draw: shares of Beta(a, a), which are 1 where a sample is not chosen, the places
-// of the partners, and centres of boxes where `centres` is not null. `streams`: the counters of the four.
+// All that techniques which mix samples draw: shares of Beta(a, a), which are 1 where a sample is not chosen, the
+// places of the partners, and centres of boxes where `centres` is not null. `streams`: the counters of the four.
 extern "C" void dashpot_pairs(const uint64_t *keys, const double *shapes, const float *chances, const uint64_t *streams,
     int64_t members, int64_t n, float *share, int64_t *order, float *centres) {
     for (int64_t k = 0; k < members; ++k) {
@@ -143,7 +143,8 @@ extern "C" void dashpot_pairs(const uint64_t *keys, const double *shapes, const 
         dashpot_beta(&shares, shapes + k, 1, n, share + k * n);
         if (chances[k] < 1.0f)
             for (int64_t i = 0; i < n; ++i)
-                if (uniform((uint32_t)i, (uint32_t)chosen, (uint32_t)(chosen >> 32)) >= chances[k]) share[k * n + i] = 1;
+                if (uniform((uint32_t)i, (uint32_t)chosen, (uint32_t)(chosen >> 32)) >= chances[k])
+                    share[k * n + i] = 1;
         dashpot_permutation(&places, 1, n, order + k * n);
         if (centres) dashpot_uniform(&corners, 1, 2 * n, centres + k * 2 * n);
     }

@@ -60,7 +60,10 @@
       }
       return best;
     };
-    const point = (event) => { const mark = nearest(event); if (mark) show(svg, mark, event.clientX, event.clientY); else clear(); };
+    const point = (event) => {
+      const mark = nearest(event);
+      if (mark) show(svg, mark, event.clientX, event.clientY); else clear();
+    };
     svg.addEventListener("pointermove", point);
     svg.addEventListener("pointerdown", point);
     svg.addEventListener("pointerleave", clear);
@@ -118,7 +121,10 @@
   }
 
   // A click on a column's name sorts by it.
-  const value = (cell) => { const number = parseFloat(cell.replace(/,/g, "").replace("\u2212", "-")); return Number.isNaN(number) ? null : number; };
+  const value = (cell) => {
+    const number = parseFloat(cell.replace(/,/g, "").replace("\u2212", "-"));
+    return Number.isNaN(number) ? null : number;
+  };
   for (const table of document.querySelectorAll("table[data-sort]")) {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
