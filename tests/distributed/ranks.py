@@ -13,7 +13,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import Tensor
+from torch import Tensor, nn
+
+from dashpot.core.running.batch import Batch
+from dashpot.core.running.session import Session
 
 
 def _rank(rank: int, work: Callable[[int, Path], Any], folder: str, count: int) -> None:
@@ -39,3 +42,20 @@ def ranks(work: Callable[[int, Path], Any], count: int = 2) -> list[Any]:
 def gathered(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
     """Copies of tensors, those in shards whole."""
     return {n: (t.full_tensor() if hasattr(t, "full_tensor") else t).clone() for n, t in tensors.items()}
+
+
+def step(session: Session, model: nn.Module, batch: Batch, closure: bool) -> None:
+    """One step by the cross entropy of a batch, with a closure or without."""
+    optimizer = session.optimizer
+
+    def gradient() -> Tensor:
+        optimizer.zero_grad()
+        loss = session.loss(nn.CrossEntropyLoss(), model(batch.x))
+        loss.backward()
+        return loss
+
+    if closure:
+        optimizer.step(gradient)  # type: ignore[arg-type]  # torch types closures as returning float
+    else:
+        gradient()
+        optimizer.step()

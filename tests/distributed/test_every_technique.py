@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dashpot.core.recipe import Recipe
 from dashpot.core.running import attach
 from dashpot.core.technique import Technique
-from tests.distributed.ranks import ranks
+from tests.distributed.ranks import ranks, step
 from tests.rows import ROWS
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
@@ -59,19 +59,7 @@ def trained(model: nn.Module, technique: Technique) -> tuple[dict[str, Tensor], 
         model, optimizer, closure=closure, steps=2, steps_per_epoch=2, batch_size=len(X), **options
     )
     for _ in range(2):
-        batch = session.batch(X, Y, index=torch.arange(len(X)))
-
-        def gradient() -> Tensor:
-            optimizer.zero_grad()
-            loss = session.loss(nn.CrossEntropyLoss(), model(batch.x))  # noqa: B023
-            loss.backward()
-            return loss
-
-        if closure:
-            optimizer.step(gradient)  # type: ignore[arg-type]  # torch types closures as returning float
-        else:
-            gradient()
-            optimizer.step()
+        step(session, model, session.batch(X, Y, index=torch.arange(len(X))), closure)
     session.epoch({"val_loss": 0.5, "train_loss": 0.4})
     seen = session.snapshot()
     session.load_state_dict(session.state_dict())

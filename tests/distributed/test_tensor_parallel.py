@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import dashpot
-from tests.distributed.ranks import gathered, ranks
+from tests.distributed.ranks import gathered, ranks, step
 
 pytestmark = pytest.mark.distributed
 X = torch.randn(24, 8, generator=torch.Generator().manual_seed(1))
@@ -63,19 +63,7 @@ def trained(model: nn.Module, text: str, maker: str) -> dict[str, Tensor]:
     closure = text.startswith("sam")
     session = dashpot.Recipe.coerce(text).attach(model, optimizer, classes=2, closure=closure)
     for _ in range(4):
-        batch = session.batch(X, Y)
-
-        def gradient() -> Tensor:
-            optimizer.zero_grad()
-            loss = session.loss(nn.CrossEntropyLoss(), model(batch.x))  # noqa: B023
-            loss.backward()
-            return loss
-
-        if closure:
-            optimizer.step(gradient)  # type: ignore[arg-type]  # torch types closures as returning float
-        else:
-            gradient()
-            optimizer.step()
+        step(session, model, session.batch(X, Y), closure)
     found = gathered(model.state_dict())
     found |= {f"{name} as seen": t for name, t in gathered(session.snapshot()).items()}
     technique, ctx = session.attached[0]
