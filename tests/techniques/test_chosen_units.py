@@ -117,3 +117,12 @@ def test_what_is_not_there_is_said() -> None:
     with pytest.raises(ConflictError, match=r"finds no units .* `on` \(name:2.\*\) does not select"):
         model(torch.randn(4, 4))
     session.close()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_beside_a_proximal_step_no_on_would_help_and_none_is_advised(first: bool) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    own, other = dashpot.Compress(to="20 parameters", on="name:0.*"), dashpot.L1(1e-3, on="name:2.*")
+    recipe = own | other if first else other | own
+    with pytest.raises(ConflictError, match=r"both want the proximal step .* Keep one of them\.$"):
+        recipe.attach(model, torch.optim.Adam(model.parameters()), steps=10)

@@ -97,7 +97,9 @@ def _claimed(attached: list[Attached], view: ModelView) -> dict[tuple[str, str],
             other = holders.setdefault((slot, target), ctx.path)
             if other != ctx.path:
                 place = f" of {target!r}" if target else ""
-                way = "Keep one, or give them disjoint `on`." if hasattr(technique, "on") else "Keep one of them."
+                both = (t for t, own in attached if own.path in (other, ctx.path))
+                apart = all(hasattr(t, "on") and not t.every_parameter for t in both)
+                way = "Keep one, or give them disjoint `on`." if apart else "Keep one of them."
                 raise ConflictError(
                     f"{other} and {ctx.path} both want the {slot}{place}, and neither order is right. {way}"
                 )
