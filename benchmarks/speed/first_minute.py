@@ -3,6 +3,7 @@
 A new environment gets the wheel of this repository; what pip needs is taken from its cache where it is there, so this
 is the time to unpack, not to download. Each command starts a fresh interpreter and ends with tables and a page. Two
 times of each command are kept: the first, when nothing is compiled or in the memory of the system, and the second.
+Where uv is installed, the same once more by it. It compiles no byte code, so that the first command does.
 
 Run: ``python benchmarks/speed/first_minute.py [WHEEL]``; without WHEEL it is built. Beside other work the load average
 says how busy the machine was.
@@ -11,6 +12,7 @@ says how busy the machine was.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -44,6 +46,19 @@ def pip_cache() -> str:
     return os.environ.get("PIP_CACHE_DIR") or str(Path.home() / ".cache" / "pip")
 
 
+def by_uv(uv: str, torch: str, wheel: str) -> dict[str, float]:
+    """The same by uv, with its downloads in its cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        for filled in (False, True):
+            home = Path(folder) / ("filled" if filled else "filling")
+            python, install = home / "bin" / "python", [uv, "pip", "install", "--python", home / "bin" / "python"]
+            found = {"uv venv": took(uv, "venv", "--python", sys.executable, home, folder=folder)}
+            found["uv pip install torch"] = took(*install, torch, folder=folder)
+            found["uv pip install dashpot and the rest"] = took(*install, wheel, folder=folder)
+        found["dashpot fit, first time after uv"] = took(python.with_name("dashpot"), "fit", folder=folder)
+    return found
+
+
 def main() -> int:
     """Measure and write the result."""
     with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +72,10 @@ def main() -> int:
             for time_of_it in ("first", "second"):
                 seconds[f"dashpot {name}, {time_of_it} time"] = took(python.with_name("dashpot"), *words, folder=folder)
         load = os.getloadavg()[1]
-    what = "From nothing to a first result on scikit-learn's digits, in seconds, with pip's downloads in its cache."
+    uv = shutil.which("uv")
+    if uv is not None:
+        seconds |= by_uv(uv, torch, wheel)
+    what = "From nothing to a first result on scikit-learn's digits, in seconds, with downloads in the caches."
     write_result("first-minute", {"what": what, "seconds": seconds, "load average over 5 minutes": load})
     return 0
 
