@@ -13,7 +13,7 @@ from dashpot.shrinking.rules import grouped
 from dashpot.shrinking.rules.fold import Fold
 from dashpot.shrinking.rules.registry import joined, pinned, rule, unknown
 from dashpot.shrinking.units import distinct, spread
-from dashpot.shrinking.value import Step, Value
+from dashpot.shrinking.value import Flow, Step, Value
 
 __all__ = ["Fold", "batched"]
 Call = Callable[..., Any]
@@ -37,10 +37,31 @@ def _linear(step: Step, x: Value, w: Value, bias: Value | None, outputs: int, in
     step.fold = Fold(x, str(w.name), name, -1, in_labels, matrix, False, inputs, step.where, refuses)
 
 
+def _computed(step: Step, outputs: int, axis: int, flow: Flow) -> None:
+    """A layer whose weight is made of parameters, such as by weight standardization: units that give one number stay,
+    and are told; without them, or without what it reads, the weight would be another.
+    """
+    reason = f"its weight is computed (in {step.where or step.operation})"
+    for value in step.tensors():
+        step.pin(value, reason)
+    labels = step.units.of_axis(f"computed {step.where} {len(step.units.axes)}", 0, outputs)
+    step.units.pin(labels, reason)
+    step.give(flow, spread(labels, step.out.shape, axis), [step.arg(0, "input")])
+
+
+def computed(step: Step, w: Value) -> bool:
+    """Whether the weight is made of parameters, and with all but the input the same for all inputs."""
+    return w.name is None and not any(bool(value.varies.any()) for value in step.tensors()[1:])
+
+
 @rule("linear")
 def linear(step: Step) -> None:
     """``x @ W.T + b``."""
     x, w, bias = step.arg(0, "input"), step.arg(1, "weight"), step.arg(2, "bias")
+    if computed(step, w) and w.value.ndim == 2 and x.name is None:
+        used = (w.value != 0).float()
+        _computed(step, len(used), -1, lambda mask: mask @ used.T)
+        return
     if w.name is None or w.value.ndim != 2 or x.name is not None:
         unknown(step)
         return
@@ -85,6 +106,17 @@ def convolution(step: Step) -> None:
     x, w, bias = step.arg(0, "input"), step.arg(1, "weight"), step.arg(2, "bias")
     moved = step.operation in TRANSPOSED
     groups = step.arg(6, "groups", 1)
+    used = (w.value != 0).float()
+    call = {**CONVOLUTIONS, **TRANSPOSED}[step.operation]
+    options = step.args[3:]
+    rest = {key: value for key, value in step.kwargs.items() if key not in ("input", "weight", "bias")}
+
+    def flow(mask: Tensor) -> Any:
+        return call(mask, used, None, *options, **rest)
+
+    if computed(step, w) and x.name is None and x.value.ndim == w.value.ndim:
+        _computed(step, step.out.shape[1], 1, flow)
+        return
     if w.name is None or w.index is not None or x.name is not None or x.value.ndim != w.value.ndim:
         unknown(step)
         return
@@ -98,14 +130,6 @@ def convolution(step: Step) -> None:
         return
     here = distinct(x.label.movedim(1, -1).reshape(-1, channels), dim=0)
     step.units.join(here, out_labels if groups > 1 else step.units.of_axis(w.name, in_axis, channels))
-    used = (w.value != 0).float()
-    call = {**CONVOLUTIONS, **TRANSPOSED}[step.operation]
-    options = step.args[3:]
-    rest = {key: value for key, value in step.kwargs.items() if key not in ("input", "weight", "bias")}
-
-    def flow(mask: Tensor) -> Any:
-        return call(mask, used, None, *options, **rest)
-
     step.give(flow, spread(out_labels, step.out.shape, 1), [x])
     if groups == 1:
         padding = step.arg(4, "padding", 0)
