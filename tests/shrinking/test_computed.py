@@ -1,4 +1,4 @@
-"""Layers whose weights are computed from parameters: what stays is told, whatever it is made by."""
+"""Layers that read parameters otherwise than as their weights: what stays is told, whatever it is made by."""
 
 from __future__ import annotations
 
@@ -78,3 +78,25 @@ def test_a_bias_that_depends_on_the_input_is_not_taken_for_a_constant() -> None:
     found, x = dashpot.shrink(model, torch.randn(5, 3, dtype=torch.float64)), torch.randn(7, 3, dtype=torch.float64)
     assert torch.allclose(found.model(x), model(x), rtol=1e-9)
     assert not found.stayed
+
+
+def test_a_parameter_that_a_module_is_given_is_no_hindrance() -> None:
+    """Such as a class token, which image transformers give their first block."""
+
+    class Token(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.token, self.block, self.head = nn.Parameter(torch.ones(1, 4)), nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.block(self.token) + self.block(x).relu())
+
+    model = Token().double()
+    with torch.no_grad():
+        model.block.weight[:2], model.block.bias[:2] = 0, 0
+    model.head.bias.requires_grad_(False)
+    x = torch.randn(3, 4, dtype=torch.float64)
+    found = dashpot.shrink(model, x)
+    assert found.before.macs == (4 * 4 * 6 + 3 * 6 * 2) // 3  # of three rows, and one of the token
+    assert torch.allclose(found.model(x), model(x), rtol=1e-9)
+    assert [p.requires_grad for p in model.parameters()] == [True] * 4 + [False]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from dashpot.shrinking.counting import macs_of
 from dashpot.shrinking.factors import Factors
 from dashpot.shrinking.timing import BATCHES, latencies, own_seconds, rows_like
-from dashpot.shrinking.value import flat
 
 
 def beside(model: nn.Module, small: nn.Module, args: Any, kwargs: Any, cut: tuple[Any, Any] | None = None) -> Any:
@@ -37,7 +35,7 @@ def beside(model: nn.Module, small: nn.Module, args: Any, kwargs: Any, cut: tupl
         given = [(net, rows_like(*called, rows)) for net, called in pairs]
         latency[str(rows)] = [round(1e3 * seconds, 6) for seconds in latencies(given)]
         milliseconds[rows] = [own_seconds(*one) for one in given]
-    counted = [_macs(net, called) for net, called in pairs]
+    counted = [macs_of(net, *called) for net, called in pairs]
     modules = [dict(net.named_modules()) for net, _ in pairs]
     layers = []
     for name, module in modules[0].items():
@@ -61,27 +59,3 @@ def _own(module: nn.Module | None) -> list[Tensor]:
         return []
     whole = isinstance(module, Factors)  # two layers in the place of one
     return [*module.parameters(recurse=whole), *module.buffers(recurse=whole)]
-
-
-def _macs(model: nn.Module, called: tuple[Any, Any]) -> dict[str, int]:
-    """Multiply-adds of one sample in each module and below it, by name."""
-    counter = FlopCounterMode(display=False)
-    fast = torch.backends.mha.get_fastpath_enabled()
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        torch.backends.mha.set_fastpath_enabled(False)
-        with torch.no_grad(), counter:
-            model(*called[0], **called[1])
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for module, mode in modes:
-            module.training = mode
-    first = next(leaf for leaf in flat(called) if isinstance(leaf, Tensor))
-    rows = max(first.shape[0] if first.ndim else 1, 1)
-    top = type(model).__name__
-    return {
-        name.removeprefix(top).removeprefix("."): sum(ops.values()) // 2 // rows
-        for name, ops in counter.get_flop_counts().items()
-        if name != "Global"
-    }

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.shrinking.analysis import INPUT, analyse
 from dashpot.shrinking.constants import carry, fold_constants, tensors_of
+from dashpot.shrinking.counting import macs_of
 from dashpot.shrinking.decide import Analysis
 from dashpot.shrinking.further import further
 from dashpot.shrinking.needs import Needs, SizesError
@@ -249,24 +249,10 @@ def example_arguments(model: nn.Module, given: Any) -> tuple[tuple[Any, ...], di
 
 def size_of(model: nn.Module, args: Any, kwargs: Any) -> Size:
     """How large a network is, with what it is called with."""
-    counter = FlopCounterMode(display=False)
-    modes = [(module, module.training) for module in model.modules()]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    try:
-        model.eval()
-        torch.backends.mha.set_fastpath_enabled(False)  # the counter does not know what it calls
-        with torch.no_grad(), counter:
-            model(*args, **kwargs)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for module, mode in modes:
-            module.training = mode
-    first = next(leaf for leaf in flat((args, kwargs)) if isinstance(leaf, Tensor))
-    rows = max(first.shape[0] if first.ndim else 1, 1)
     parameters = {id(p): p for p in model.parameters()}.values()
     state = {id(t): t for t in [*model.parameters(), *model.buffers()]}.values()
     return Size(
         sum(p.numel() for p in parameters),
-        counter.get_total_flops() // 2 // rows,
+        macs_of(model, args, kwargs)[""],
         sum(t.numel() * t.element_size() for t in state),
     )
