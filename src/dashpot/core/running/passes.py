@@ -21,7 +21,9 @@ class GlobalRandomness:
 
     def __init__(self, model: nn.Module) -> None:
         self._cpu = torch.get_rng_state()
-        devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+        # A second gradient asks at each step, so parameters are only looked at where one can be on a GPU.
+        there = model.parameters() if torch.cuda.is_available() else ()
+        devices = {p.device for p in there if p.device.type == "cuda"}
         self._cuda = {device: torch.cuda.get_rng_state(device) for device in devices}
 
     def restore(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Collection, Iterator
-from operator import is_
+from itertools import chain
+from operator import attrgetter, is_, methodcaller
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from dashpot.core.running.ending import ending
 from dashpot.core.running.sharded import is_sharded, refuse_flat
 
 Group = dict[str, Any]
+_TRAINS, _VALUES = attrgetter("requires_grad"), methodcaller("values")
 
 
 class Params:
@@ -95,7 +97,10 @@ class ModelView:
         last = ending(self.model)
         self.ending = [name for name, module in self.modules.items() if id(module) in last]
         self.sharded: list[Any] = [module for module in self.modules.values() if is_sharded(module)]
-        self._made_of = [(module, self._parts(module)) for module in self.modules.values()]
+        # FSDP2 exchanges parameters in each pass: there only modules tell.
+        kinds = ("_modules",) if self.sharded else ("_modules", "_parameters")
+        self._holders = [getattr(m, kind) for m in self.modules.values() for kind in kinds]
+        self._made_of = self._parts()
         self._everything = dict(self.model.named_parameters(remove_duplicate=False))
         self._scan(known)
         # A shared buffer is here once, under its first name, as `named_buffers` has it.
@@ -111,11 +116,8 @@ class ModelView:
 
     def changed(self) -> bool:
         """Whether modules or parameters came, went or were replaced since the last :meth:`look`."""
-        for module, parts in self._made_of:
-            now = self._parts(module)
-            if len(parts) != len(now) or not all(map(is_, parts, now)):
-                return True
-        return False
+        now = self._parts()
+        return len(now) != len(self._made_of) or not all(map(is_, now, self._made_of))
 
     def seek_wrapper(self) -> None:
         """Find the DistributedDataParallel that was put around the model after attach, or around what it is a part of:
@@ -143,11 +145,11 @@ class ModelView:
         for module in self.sharded:
             module.reshard()
 
-    def _parts(self, module: nn.Module) -> list[Any]:
-        """What a module is made of. Whoever keeps the list keeps its identities from being given to others. FSDP2
-        exchanges parameters in each pass: there only modules tell.
+    def _parts(self) -> list[Any]:
+        """What all modules are made of; at each step, so without a loop of Python's. Whoever keeps the list keeps its
+        identities from being given to others.
         """
-        return [*module._modules.values(), *(() if self.sharded else module._parameters.values())]
+        return list(chain.from_iterable(map(_VALUES, self._holders)))
 
     def look_again(self) -> frozenset[str]:
         """:meth:`look`, and the names of the tensors that are no longer there, or whose place another has taken."""
@@ -221,16 +223,12 @@ class ModelView:
         """Changes when the optimizer's groups are replaced or added to, or parameters unfrozen; then cached
         :class:`Params` are stale.
         """
-        return tuple(
-            part
-            for group in self.optimizer.param_groups
-            for part in (
-                id(group),
-                id(group.get("penalty")),
-                sum(p.requires_grad for p in group["params"]),
-                *map(id, group["params"]),
-            )
-        )
+        found: list[int] = []
+        for group in self.optimizer.param_groups:
+            params = group["params"]
+            found += (id(group), id(group.get("penalty")), sum(map(_TRAINS, params)))
+            found += map(id, params)
+        return tuple(found)
 
     def places(self, on: Where) -> dict[str, nn.Module]:
         """The modules that ``on`` selects. The role ``hidden`` means: existing dropout modules where the model has any,

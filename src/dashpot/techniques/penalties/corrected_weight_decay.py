@@ -105,4 +105,4 @@ class CorrectedWeightDecay(Technique):
 
     def on_update(self, params: Params, ctx: Context) -> None:
         found = zip(params.groups, peaks(ctx.state["peak"], params), strict=True)
-        shrink(str(self), params, [self.strength * group["lr"] * relative(group["lr"], peak) for group, peak in found])
+        shrink(self, params, [self.strength * group["lr"] * relative(group["lr"], peak) for group, peak in found])

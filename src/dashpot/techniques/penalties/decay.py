@@ -98,8 +98,11 @@ def relative(lr: Rate, peak: Rate) -> Rate:
     return lr / peak if peak else 0.0
 
 
-def shrink(name: str, params: Params, shares: Sequence[Rate]) -> None:
+def shrink(by: object, params: Params, shares: Sequence[Rate]) -> None:
     """Multiply each parameter by 1 less its share.
+
+    Args:
+        by: the technique, whose text is made only where it is told.
 
     Raises:
         UsageError: a share of 1 or more.
@@ -112,11 +115,13 @@ def shrink(name: str, params: Params, shares: Sequence[Rate]) -> None:
         if (most := max(numbers)) >= 1:
             worst = numbers.index(most)
             raise UsageError(
-                f"{name}: lr x strength must be below 1, got {most:g} for {params.names[worst]!r} at a learning rate of"
+                f"{by}: lr x strength must be below 1, got {most:g} for {params.names[worst]!r} at a learning rate of"
                 f" {params.groups[worst]['lr']:g}: {TOO_MUCH}"
             )
         for some in alike(params.tensors):
-            torch._foreach_mul_([params.tensors[i] for i in some], [1 - numbers[i] for i in some])
+            own = [1 - numbers[i] for i in some]
+            # One number for all is faster than as many equal ones.
+            torch._foreach_mul_([params.tensors[i] for i in some], own if min(own) < max(own) else own[0])
 
 
 def demand_below_one(name: str, shares: Iterable[tuple[str, float]]) -> None:

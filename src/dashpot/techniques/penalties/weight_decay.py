@@ -173,7 +173,7 @@ class WeightDecay(Technique):
                 ctx.state["depth"] = depths(ctx.view, self.on)
             deep = ctx.state["depth"]
             shares = [share * self.layer_factor ** deep[name] for name, share in zip(params.names, shares, strict=True)]
-        shrink(str(self), params, shares)
+        shrink(self, params, shares)
 
     def describe(self, view: ModelView) -> str:
         told = super().describe(view)
