@@ -101,6 +101,7 @@ class ModelView:
         kinds = ("_modules",) if self.sharded else ("_modules", "_parameters")
         self._holders = [getattr(m, kind) for m in self.modules.values() for kind in kinds]
         self._made_of = self._parts()
+        self._placed: dict[Where, dict[str, nn.Module]] = {}
         self._everything = dict(self.model.named_parameters(remove_duplicate=False))
         self._scan(known)
         # A shared buffer is here once, under its first name, as `named_buffers` has it.
@@ -234,6 +235,8 @@ class ModelView:
         """The modules that ``on`` selects. The role ``hidden`` means: existing dropout modules where the model has any,
         else its activations, without those whose output is the network's output.
         """
+        if (known := self._placed.get(on)) is not None:  # some ask at each step
+            return dict(known)
         fallback = "dropouts" if any(self._role(m) == "dropouts" for m in self.modules.values()) else "activations"
         chosen: dict[str, nn.Module] = {}
         for name, module in self.modules.items():
@@ -249,6 +252,7 @@ class ModelView:
                 and "parametrizations" not in name.split(".")
             ):
                 chosen[name] = module
+        self._placed[on] = dict(chosen)
         return chosen
 
     def drops_inside(self, module: nn.Module) -> bool:

@@ -22,7 +22,7 @@ def singular_value(
     w: Float[Tensor, "outputs inputs"], u: Float[Tensor, " outputs"], v: Float[Tensor, " inputs"]
 ) -> Float[Tensor, ""]:
     """``u w v`` for vectors of any length, scaled to length 1: averages of them are shorter."""
-    value: Tensor = (u / u.norm()) @ w @ (v / v.norm())
+    value: Tensor = torch.dot(u, torch.mv(w, v)) / (u.norm() * v.norm())
     return value
 
 
