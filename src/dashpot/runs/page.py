@@ -147,6 +147,7 @@ def _source(folder: Path, record: Any_, data: str, target: str, *, weights: bool
         run=shown(folder),
         data=Path(name).name,
         target=target or str(found.get("target") or ""),
+        options=found.get("options") or {},
         recipe=_recipe(folder),
         layers=layers_of(folder / MODEL) if weights else (),
         pictures=_pictures(folder),
@@ -158,12 +159,14 @@ def _where(folder: Path, record: Any_) -> Mapping[str, Any]:
     """The data and the target that a run was made from; of a smaller network those of the large one."""
     if found := _json(folder / "tune.json"):
         return found
+    if isinstance(record, CompareRecord | PathRecord | SizesRecord):
+        return {"data": record.data.get("source")}
     if not isinstance(record, FitRecord | ShrinkRecord):
         return {}
     own = record.data if isinstance(record, FitRecord) else _json(folder / FitRecord.FILE).get("data") or {}
     # A run from before the place of its data was kept.
     unknown = "" if own.get("name") == "digits" else "DATA"
-    return {"data": own.get("source", unknown), "target": own.get("target")}
+    return {"data": own.get("source", unknown), "target": own.get("target"), "options": own.get("options")}
 
 
 def data_at_hand(folder: Path, record: Any_) -> str:

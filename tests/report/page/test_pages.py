@@ -151,6 +151,31 @@ def test_a_comparison_shows_its_differences() -> None:
     assert any("best network is l1" in text for _, text in seen.words)
 
 
+def test_runs_on_different_data_say_which() -> None:
+    sides = [Side("a", "fit", "wine", "l1", {"accuracy": 0.5}), Side("b", "fit", "beans", "l1", {"accuracy": 0.6})]
+    assert [row[2] for row in shown(several_page(sides)).table("run", "command", "data")] == ["wine", "beans"]
+    assert not any("data" in table[0] for table in shown(several_page(sides[:1] * 2)).tables)
+
+
+def commands_of(page: Any) -> list[str]:
+    return [text for where, text in shown(page).words if where == "code"]
+
+
+def test_a_comparison_names_the_commands_to_go_on_without_folders() -> None:
+    arms = records.arm("baseline", [0.5, 0.6]), records.arm("l1", [0.7, 0.8])
+    data = {"source": "/home/somebody/my wine.csv", "target": "grower"}
+    new = records.record(*arms, recipes={"baseline": "", "l1": "l1:strength=0.02"}, data=data)
+    commands = commands_of(compare_page(new, Source("runs/compare-1")))
+    assert commands == [
+        "dashpot fit 'my wine.csv' --target grower --with l1:strength=0.02",
+        "dashpot techniques l1",
+        "dashpot tune 'my wine.csv' --target grower --budget 5m",
+        "dashpot report runs/compare-1",
+    ]
+    old = commands_of(compare_page(records.record(*arms), Source("runs/compare-1")))
+    assert old == ["dashpot tune DATA --target COLUMN --budget 5m", commands[3]]
+
+
 def test_a_path_marks_its_choice() -> None:
     record = walked()
     rows = shown(path_page(record)).table("strength", "loss")
