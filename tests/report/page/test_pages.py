@@ -17,6 +17,7 @@ from dashpot.report.page.compare import compare_page
 from dashpot.report.page.fit import fit_page
 from dashpot.report.page.matrix import matrix_chart
 from dashpot.report.page.path import path_page
+from dashpot.report.page.points import Point, diagonal, point_chart
 from dashpot.report.page.several import Side, several_page
 from dashpot.report.page.source import Source, python_text
 from dashpot.report.page.svg import Scale
@@ -149,6 +150,37 @@ def test_a_comparison_shows_its_differences() -> None:
     seen = shown(compare_page(record))
     assert seen.table("arm", "test accuracy")[1][2].startswith("+0.2")
     assert any("best network is l1" in text for _, text in seen.words)
+
+
+def test_settings_of_few_whole_numbers_are_marked_at_them() -> None:
+    def ticks(*values: float) -> list[str]:
+        svg = point_chart([Point(value, 0.1 * value) for value in values], "score", "depth", "loss")
+        return re.findall(r'class="tick"[^>]*middle[^>]*>([^<]+)<', svg)
+
+    assert ticks(2, 3, 2) == ["2", "3"]
+    assert ticks(32, 64) == ["32", "64"]
+    assert ticks(2.5, 3.5) != ["2.5", "3.5"]
+    assert len(ticks(*range(100, 140))) < 10
+    assert ticks(100, 101, 300) != ["100", "101", "300"]
+
+
+def test_the_line_of_equal_scores_is_spoken_of_where_it_is_drawn() -> None:
+    def note(*gaps: float) -> str:
+        rows = [candidate(i, score=0.08 + i / 1e4, train_score=0.08 - gap) for i, gap in enumerate(gaps)]
+        return next(text for _, text in shown(tune_page(bare(*rows))).words if text.startswith("Less is better."))
+
+    seen = [text for _, text in shown(tune_page(searched())).words]
+    assert any("The line: equal scores" in text for text in seen)
+    assert "out of sight" in note(0.04, 0.041)
+
+
+def test_the_line_of_equal_scores_is_where_they_are_equal() -> None:
+    x, y = Scale(0.01, 1.0, 0.0, 100.0, log=True), Scale(0.0, 0.5, 0.0, 100.0)
+    places = re.findall(r"([\d.]+) ([\d.]+)", "".join(diagonal(x, y)))
+    assert len(places) > 10
+    for right, up in places:
+        assert 0.01 * 100 ** (float(right) / 100) == pytest.approx(0.5 * float(up) / 100, rel=0.05, abs=0.002)
+    assert not diagonal(x, Scale(2.0, 3.0, 0.0, 100.0))
 
 
 def test_runs_on_different_data_say_which() -> None:
