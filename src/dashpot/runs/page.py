@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from dashpot.core.errors import DashpotError, StorageError
@@ -109,8 +110,11 @@ def record_of(folder: Path) -> tuple[str, Any_]:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StorageError(f"{folder / name} is damaged: {error}. Run `dashpot {kind}` again.") from error
     names = ", ".join(READ)
-    began = (folder / "tune.json").exists() or (folder / RECIPE).exists()
-    way = "It was not finished: go on with --resume." if began else "Name the folder that --out was given."
+    way = "Name the folder that --out was given."
+    if (folder / "tune.json").exists():
+        way = f"It was not finished: `dashpot tune --resume {quote(str(folder))}` goes on."
+    elif (folder / RECIPE).exists():
+        way = f"It was not finished: the same `dashpot fit` with --out {quote(str(folder))} --resume goes on."
     raise StorageError(f"RUN must be the folder of a run, with one of {names}; {folder} has none. {way}")
 
 

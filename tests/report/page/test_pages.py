@@ -183,6 +183,21 @@ def test_the_line_of_equal_scores_is_where_they_are_equal() -> None:
     assert not diagonal(x, Scale(2.0, 3.0, 0.0, 100.0))
 
 
+@pytest.mark.parametrize(
+    ("answers", "caption"),
+    [
+        ({"pairs": [[1.0, 2.5]], "mistakes": [{"row": 7, "truth": 1.0, "said": 2.5}]}, "The largest errors"),
+        ({"classes": ["a", "b"], "mistakes": [{"row": 7, "truth": "a", "said": "b"}]}, "The most confident mistakes"),
+    ],
+    ids=["values", "classes"],
+)
+def test_mistakes_of_values_are_not_called_confident(answers: dict[str, Any], caption: str) -> None:
+    seen = shown(fit_page({**FITTED.to_dict(), "answers": answers}))
+    assert [text for _, text in seen.words if text in ("The largest errors", "The most confident mistakes")] == [
+        caption
+    ]
+
+
 def test_runs_on_different_data_say_which() -> None:
     sides = [Side("a", "fit", "wine", "l1", {"accuracy": 0.5}), Side("b", "fit", "beans", "l1", {"accuracy": 0.6})]
     assert [row[2] for row in shown(several_page(sides)).table("run", "command", "data")] == ["wine", "beans"]
