@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def augment_text(
     data: Annotated[Path, typer.Argument(metavar="IN", help="A file of texts: .txt, .csv, .tsv or .jsonl, UTF-8.")],
-    out: Annotated[Path, typer.Argument(help="The new file, of one of these kinds.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new file, of one of these kinds.")],
     with_: With = None,
     recipe: RecipeFile = None,
     copies: Annotated[int, typer.Option("--copies", min=1, help="Augmented copies of each row.")] = 1,

@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def shrink(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished `dashpot fit` or `dashpot tune`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a finished `dashpot fit` or `dashpot tune`.")
+    ],
     to: Annotated[str | None, typer.Option("--to", help=TO, metavar="SIZE")] = None,
     data: Annotated[
         Path | None,
