@@ -59,7 +59,13 @@ def test_the_command_on_classes(csv: Path, tmp_path: Path) -> None:
     assert record["stability"]["a"] > 0.6
     for part in ("one-SE choice", "lowest loss", "accuracy ± se", "of 14 columns", "random halves"):
         assert part in done.stdout
-    assert done.stdout.strip().splitlines()[-2:] == ["figure: out/path.png", "page: out/report.html"]
+    *_, figure, page, following, trained, about, again = done.stdout.strip().splitlines()
+    assert [figure, page, following] == ["figure: out/path.png", "page: out/report.html", "next:"]
+    strength = f"{record['strengths'][record['one_se']]:.4g}"
+    assert trained.startswith(f"  dashpot fit {csv} --target target")
+    assert trained.endswith(f" --with l1:strength={strength} --net depth=0")
+    assert [about, again] == ["  dashpot techniques l1", "  dashpot report out"]
+    assert record["classes"] == sorted(set(pd.read_csv(csv)["target"].astype(str)))
 
 
 def test_a_regression(csv: Path, tmp_path: Path) -> None:
@@ -147,7 +153,8 @@ def test_rows_of_weight_0_are_absent(csv: Path, tmp_path: Path, network: str) ->
     found = weighted(tmp_path, far, "all", **options)
     assert (found["rows"], found["weights"]) == (40, "count")
     assert "count" not in found["feature_names"]
-    assert found | {"seconds": 0} == less | {"seconds": 0}
+    elsewhere: dict[str, Any] = {"seconds": 0, "data": {}}
+    assert found | elsewhere == less | elsewhere
     plain = weighted(tmp_path, frame[frame["count"] > 0].drop(columns="count"), "plain", network=network)
     assert plain["weights"] is None
     assert plain["fold_losses"] != found["fold_losses"]

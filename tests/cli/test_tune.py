@@ -213,6 +213,7 @@ def test_techniques_of_ones_own(place: Path, tmp_path: Path, call: Call) -> None
 BAD: dict[str, tuple[list[str], list[str]]] = {
     "budget too small": (["--budget", "0.05s"], ["budget must be at least", "first rung"]),
     "budget in words": (["--budget", "soon"], ["--budget", "90s, 10m or 2h", "'soon'"]),
+    "budget 0": (["--budget", "0"], ["--budget must be more than 0 seconds", "'0'"]),
     "budget below 0": (["--budget", "-5m"], ["--budget", "'-5m'"]),
     "budget without number": (["--budget", "m"], ["--budget", "'m'"]),
     "budget nan": (["--budget", "nan"], ["--budget", "'nan'"]),

@@ -60,9 +60,10 @@ def test_the_networks_of_an_ensemble_are_counted_together(tmp_path: Path) -> Non
     ("files", "error", "message"),
     [
         ({}, StorageError, "has none. Name the folder"),
-        ({"tune.json": "{}"}, StorageError, "not finished: go on with --resume"),
+        ({"tune.json": "{}"}, StorageError, "not finished: `dashpot tune --resume .*` goes on"),
         ({"report.json": "{"}, StorageError, r"damaged: .* Run `dashpot tune` again"),
         ({"report.json": '{"version": 1}'}, DataError, "which this one lacks"),
+        ({"report.json": '{"version": 99}'}, StorageError, "got 99, of a newer Dashpot"),
         ({"metrics.json": "[]"}, DataError, "must hold a JSON object"),
     ],
 )

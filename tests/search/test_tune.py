@@ -387,7 +387,7 @@ T = torch.zeros(90, 3)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"budget": "5 minutes"}, "budget must be seconds, or a time"),
+        ({"budget": "5 minutes"}, "budget must be more than 0 seconds, or a time"),
         ({"budget": -3}, "budget must be"),
         ({"budget": True}, "budget must be"),
         ({"trials": 1}, "trials must be a whole number >= 2"),

@@ -163,7 +163,9 @@ class TestTimeLimit:
     def test_durations_are_read_as_everywhere(self) -> None:
         assert str(TimeLimit(90)) == str(TimeLimit("90s")) == "TimeLimit(limit='90s')"
         assert list(dashpot.Recipe.coerce("time-limit:limit=1.5h")) == [TimeLimit("1.5h")]
-        with pytest.raises(dashpot.ConfigError, match=r"TimeLimit\.limit must be seconds, or a time such as 90s"):
+        with pytest.raises(
+            dashpot.ConfigError, match=r"TimeLimit\.limit must be more than 0 seconds, or a time such as 90s"
+        ):
             TimeLimit("10 minutes")
 
     def test_in_fit(self) -> None:

@@ -131,9 +131,9 @@ def test_another_schedule_is_refused_with_a_budget_too(seconds: Seconds, tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"budget": 0}, "budget must be seconds, or a time such as 90s, 10m or 2h, got 0"),
-        ({"budget": "soon"}, "budget must be seconds"),
-        ({"budget": True}, "budget must be seconds"),
+        ({"budget": 0}, "budget must be more than 0 seconds, or a time such as 90s, 10m or 2h, got 0"),
+        ({"budget": "soon"}, "budget must be more than 0 seconds"),
+        ({"budget": True}, "budget must be more than 0 seconds"),
         ({"budget": 5, "epochs": 0}, "epochs must be"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dashpot.cli.options import RecipeFile, Seed, With, read_recipe
+from dashpot.core.language import say
 
 BATCH = 1024
 
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def augment_text(
     data: Annotated[Path, typer.Argument(metavar="IN", help="A file of texts: .txt, .csv, .tsv or .jsonl, UTF-8.")],
-    out: Annotated[Path, typer.Argument(help="The new file, of one of these kinds.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new file, of one of these kinds.")],
     with_: With = None,
     recipe: RecipeFile = None,
     copies: Annotated[int, typer.Option("--copies", min=1, help="Augmented copies of each row.")] = 1,
@@ -65,8 +66,8 @@ def augment_text(
                     written += 1
             read += len(rows)
             advance(read)
-    left = f"; {same:,} copies equal the original or another copy and are left out" if same else ""
-    typer.echo(f"{out}: {written:,} rows of {read:,}{left}.")
+    left = say("; {n:,} copies equal the original or another copy and are left out", n=same) if same else ""
+    typer.echo(say("{out}: {written:,} rows of {read:,}{left}.", out=out, written=written, read=read, left=left))
 
 
 def _batches(rows: Iterator[Any]) -> Iterator[tuple[int, list[Any]]]:
@@ -88,7 +89,7 @@ class _Progress:
             with data.open("rb") as file:
                 lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
             self._bar = Progress(
-                TextColumn("rows"),
+                TextColumn(say("rows")),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),

@@ -53,11 +53,13 @@ def compare(
     """Train the network without regularization, with each technique alone and with all of them, on the same splits,
     beside linear models and boosted trees.
     """
+    from dataclasses import replace
+
     import numpy as np
     from rich.console import Console
 
     from dashpot import nets
-    from dashpot.cli.next_steps import after_compare
+    from dashpot.cli.next_steps import after_record, data_words, for_record, read_from
     from dashpot.comparison.compare import compare as run
     from dashpot.comparison.compare import default_recipe
     from dashpot.core.native import tell
@@ -76,11 +78,13 @@ def compare(
         )  # refuses images that are too small, before each arm would
     if not chosen:
         chosen = default_recipe(problem.task, problem.kind)
-        typer.echo(f"no technique was named; comparing {chosen}", err=True)
+        typer.echo(say("no technique was named; comparing {recipe}", recipe=chosen), err=True)
     folder = open_folder(out or next_folder("compare"))
     latest: list[CompareRecord] = []
+    made_from = read_from(data, target, reading, task=task, weights=weights, monotone=monotone)
 
     def keep(record: CompareRecord) -> None:
+        record = replace(record, data=for_record(made_from))
         latest[:] = [record]
         write_json(folder / record.FILE, record.to_dict())
 
@@ -93,7 +97,7 @@ def compare(
         png, _ = compare_figure(record, folder / "compare")
         typer.echo(say("figure: {file}", file=png))
         typer.echo(say("page: {file}", file=write_run_page(folder)))
-        after_compare(data, target, chosen)
+        after_record(record, folder, data_words(made_from))
 
     try:
         with discarded_unless_started(folder):
@@ -110,7 +114,8 @@ def compare(
     except KeyboardInterrupt:
         if not latest:
             raise
-        typer.echo(f"interrupted after {latest[0].repeats} of {repeats} splits; this is what they say:", err=True)
+        said = say("interrupted after {n} of {many} splits; this is what they say:", n=latest[0].repeats, many=repeats)
+        typer.echo(said, err=True)
         show()
         raise typer.Exit(130) from None
     show()

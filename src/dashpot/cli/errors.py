@@ -12,7 +12,7 @@ FORMS = (
     mark("{parameter} must be one of {names}, got {value}."),
     mark("{parameter} must be a number in {range}, got {value}."),
     mark("{parameter} must be a whole number >= {low}, finite, got {value}."),
-    mark("{parameter} must be seconds, or a time such as 90s, 10m or 2h, got {value}."),
+    mark("{parameter} must be more than 0 seconds, or a time such as 90s, 10m or 2h, got {value}."),
     mark("{parameter} must be a range low..high with low below high, got {value}."),
     mark("{parameter} must be classification or regression, got {value}."),
     mark("{parameter} must be a column of {file}, got {value}. It has: {names}."),

@@ -17,7 +17,10 @@ def register(app: typer.Typer) -> None:
 
 def export(
     run: Annotated[
-        Path, typer.Argument(help="The folder of a finished `dashpot fit`, `dashpot tune` or `dashpot shrink`.")
+        Path,
+        typer.Argument(
+            metavar="RUN", help="The folder of a finished `dashpot fit`, `dashpot tune` or `dashpot shrink`."
+        ),
     ],
     to: Annotated[
         Path,

@@ -78,7 +78,7 @@ def fit(
     from functools import partial
     from pathlib import Path
 
-    from dashpot.cli.next_steps import after_fit
+    from dashpot.cli.next_steps import after_fit, for_record, read_from
     from dashpot.cli.ranks import Ranks
     from dashpot.cli.robust import robustness_part
     from dashpot.cli.sheets import recipe_figure
@@ -154,6 +154,7 @@ def fit(
         if ranks.first and not (folder / CHECKPOINT).exists():
             save_setup(folder, network, prepared, chosen, averaging)
 
+    made_from = read_from(data, target, reading, task=task, weights=weights, monotone=monotone)
     tracking.parameters = {"dataset": problem.name, "dataset.rows": problem.n, "fingerprint": problem.fingerprint}
     started = time.perf_counter()
     with tracking.guarded():  # their runs end, too, where what follows the training raises
@@ -219,8 +220,7 @@ def fit(
                 "name": problem.name,
                 "rows": problem.n,
                 "fingerprint": problem.fingerprint,
-                **({"target": target} if target else {}),
-                "source": None if data is None else str(data.resolve()),
+                **for_record(made_from),
             },
             versions=versions(),
             machine=machine(),
@@ -254,7 +254,7 @@ def fit(
     if figures:
         typer.echo(say("figures: {files}", files=", ".join(str(png) for png, _ in figures.values())))
     typer.echo(say("page: {file}", file=page))
-    after_fit(folder, data, target, chosen, model)
+    after_fit(folder, made_from, chosen, model)
 
 
 PARTS = {"train": mark("train"), "valid": mark("valid"), "test": mark("test")}

@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished `dashpot fit` or `dashpot tune`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a finished `dashpot fit` or `dashpot tune`.")
+    ],
     beside: Annotated[
         Path | None, typer.Option("--beside", help="Another run of the same network, such as one without a penalty.")
     ] = None,

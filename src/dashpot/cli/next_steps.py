@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -12,71 +13,90 @@ import typer
 from dashpot.core.fields import codec
 from dashpot.core.language import say
 from dashpot.core.recipe import Recipe
+from dashpot.report.compare.record import CompareRecord
+from dashpot.report.page.onward import after_compare, after_path, data_words, rows_of, typed
+from dashpot.report.path.record import PathRecord
+from dashpot.report.sizes.record import SizesRecord
 
 
 def say_next(*commands: str) -> None:
     """Print them."""
     typer.echo(say("next:"))
     for command in commands:
-        typer.echo(f"  {' '.join(command.split())}")
+        typer.echo(f"  {command}")
 
 
 def after_tune(folder: Path, record: Any) -> None:
     """Predict, look at the weights, search on."""
     found = json.loads((folder / "tune.json").read_text(encoding="utf-8")) if (folder / "tune.json").exists() else {}
     more = f"--budget {2 * record.budget_s:.0f}s" if record.budget_s else f"--trials {2 * len(record.candidates)}"
-    model = f"--model {quote(found['model'])}" if found.get("model") else ""
-    run = quote(str(folder))
+    own, run = _own(found.get("model")), quote(str(folder))
     say_next(
-        predict(folder, found.get("data"), model),
-        f"dashpot inspect {run} {model}",
-        f"dashpot tune --resume {run} {more} {model}",
+        predict(folder, found.get("data"), own),
+        typed("dashpot inspect", run, own),
+        typed("dashpot tune --resume", run, more, own),
     )
 
 
-def after_fit(folder: Path, data: Path | None, target: str | None, recipe: Recipe, model: str | None) -> None:
-    """Predict, look at the weights, compare or search."""
-    rows, own = of_data(data, target), f"--model {quote(model)}" if model else ""
-    compared = with_(recipe)
+def after_fit(folder: Path, made_from: Mapping[str, Any], recipe: Recipe, model: str | None) -> None:
+    """Predict, look at the weights, compare or search.
+
+    Args:
+        made_from: as of :func:`read_from`.
+    """
+    rows, own = data_words(made_from), _own(model)
+    compared = f"--with {quote(codec.to_text(recipe, full=False))}" if recipe else ""
     say_next(
-        predict(folder, data, own),
-        f"dashpot inspect {quote(str(folder))} {own}",
-        f"dashpot compare {rows} {compared} --repeats 5" if recipe and not model else f"dashpot tune {rows} {own}",
+        predict(folder, made_from["source"], own),
+        typed("dashpot inspect", quote(str(folder)), own),
+        typed("dashpot compare", rows, compared, "--repeats 5")
+        if recipe and not model
+        else typed("dashpot tune", rows, own),
     )
 
 
-def after_compare(data: Path | None, target: str | None, recipe: Recipe) -> None:
-    """Train with what was compared, read about it, search the strengths."""
-    rows = of_data(data, target)
-    say_next(
-        f"dashpot fit {rows} {with_(recipe)}",
-        f"dashpot techniques {recipe[0].name}",
-        f"dashpot tune {rows} --budget 5m",
-    )
+def after_record(record: CompareRecord | PathRecord | SizesRecord, folder: Path, rows: str | None = None) -> None:
+    """What a comparison or a path is followed by, as its page says it.
+
+    Args:
+        rows: the data as one types them; by default as the record has them.
+    """
+    shown = rows_of(record) if rows is None else rows
+    found = after_compare(record, shown) if isinstance(record, CompareRecord) else after_path(record, shown)
+    say_next(*(command for _, command in found), f"dashpot report {quote(str(folder))}")
 
 
-def after_shrink(small: Path, model: str | None) -> None:
+def after_shrink(small: Path, model: str | None, data: str = "") -> None:
     """Predict with the small network, write it for other programs, look at it."""
-    own = f"--model {quote(model)}" if model else ""
+    own, run = _own(model), quote(str(small))
     say_next(
-        predict(small, "DATA", own),
-        f"dashpot export {quote(str(small))} --to model.onnx {own}",
-        f"dashpot inspect {quote(str(small))} {own}",
+        predict(small, data or "DATA", own),
+        typed("dashpot export", run, "--to model.onnx", own),
+        typed("dashpot inspect", run, own),
     )
 
 
 def after_export(run: Path, model: str | None) -> None:
     """Predict with the run, make it smaller, see its page."""
-    own = f"--model {quote(model)}" if model else ""
-    name = quote(str(run))
-    say_next(predict(run, "DATA", own), f"dashpot shrink {name} {own}", f"dashpot robustness {name} DATA")
+    own, name = _own(model), quote(str(run))
+    say_next(predict(run, "DATA", own), typed("dashpot shrink", name, own), f"dashpot robustness {name} DATA")
 
 
-def after_report(runs: list[Path], kind: str, data: str = "") -> None:
-    """Use the run, or make one; ``data`` are those that it was made from, where they still are."""
+def after_report(runs: list[Path], kind: str, record: Any, data: str = "") -> None:
+    """Use the run, or make one.
+
+    Args:
+        runs: on the same data, as a second one is named beside the first.
+        record: of the first.
+        data: those that it was made from, where they still are.
+    """
     run, other = quote(str(runs[0])), quote(str(runs[1])) if len(runs) > 1 else ""
     if kind == "shrink":
-        after_shrink(runs[0], None)
+        after_shrink(runs[0], None, data)
+        return
+    if isinstance(record, CompareRecord | PathRecord | SizesRecord):
+        there = data or ("DATA" if record.data.get("source") else None)
+        after_record(record, runs[0], data_words({**record.data, "source": there}) if record.data else None)
         return
     if kind not in ("fit", "tune"):
         say_next(
@@ -85,21 +105,39 @@ def after_report(runs: list[Path], kind: str, data: str = "") -> None:
         return
     beside = f"--beside {other}" if other else ""
     rows = data or "DATA"
-    worse = f"dashpot robustness {run} {quote(rows)} {beside}"
-    say_next(predict(runs[0], rows, ""), f"dashpot inspect {run} {beside}", worse)
+    say_next(
+        predict(runs[0], rows, ""),
+        typed("dashpot inspect", run, beside),
+        typed("dashpot robustness", run, quote(rows), beside),
+    )
 
 
 def predict(folder: Path, data: Any, more: str) -> str:
     """The command that predicts with a run, on the data that it was made from, or others."""
     rows = "DATA" if data is None else quote(str(data))
-    return f"dashpot predict {quote(str(folder))} {rows} --out predictions.csv {more}"
+    return typed("dashpot predict", quote(str(folder)), rows, "--out predictions.csv", more)
 
 
-def of_data(data: Path | None, target: str | None) -> str:
-    """Data and target, as they were typed."""
-    return ("" if data is None else quote(str(data))) + (f" --target {quote(target)}" if target else "")
+def read_from(data: Path | None, target: str | None, reading: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Data, target and the options of their reading, as they were typed.
+
+    Args:
+        reading: of :func:`dashpot.cli.reading.reads_tables`.
+        more: other options that say how the data are read; None where they were not given.
+    """
+    options = {name: value for name, value in {**more, **reading}.items() if value is not None}
+    return {
+        "source": None if data is None else str(data),
+        **({"target": target} if target else {}),
+        **({"options": options} if options else {}),
+    }
 
 
-def with_(recipe: Recipe) -> str:
-    """The option that names a recipe."""
-    return f"--with {quote(codec.to_text(recipe, full=False))}" if recipe else ""
+def for_record(made_from: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a record, which is read from any folder."""
+    source = made_from["source"]
+    return {**made_from, "source": None if source is None else str(Path(source).resolve())}
+
+
+def _own(model: str | None) -> str:
+    return f"--model {quote(model)}" if model else ""

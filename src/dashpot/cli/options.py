@@ -28,6 +28,7 @@ Data = Annotated[
     Path | None,
     typer.Argument(
         parser=data_path,
+        metavar="DATA",
         help=(
             "CSV, CSV.gz, JSON lines, Parquet, .npz, or a folder of class folders of images or texts; or a URL of one"
             " (https://, s3://, gs://). Without it: scikit-learn's digits."

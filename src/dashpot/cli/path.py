@@ -68,10 +68,12 @@ def path(
 
     Rows that DATA itself names as its test part play no part.
     """
+    from dataclasses import replace
+
     import torch
     from rich.console import Console
 
-    from dashpot.cli.next_steps import of_data
+    from dashpot.cli.next_steps import after_record, data_words, for_record, read_from
     from dashpot.cli.sizes import path_of_sizes
     from dashpot.core.errors import ConfigError, ConflictError
     from dashpot.core.files import write_atomic
@@ -115,11 +117,12 @@ def path(
     }
     parts = (network_maker(problem, every, kind), preparer(problem, flat, rows), len(rows))
     names = column_names(every, flat)
+    made_from = read_from(data, target, reading, task=task, weights=weights)
     try:
         if isinstance(chosen, Compress):
             training, many = Training(epochs=epochs, seed=seed, device=device), POINTS if points is None else points
             sizes = run_sizes(*parts, chosen, points=many, training=training, **common)
-            path_of_sizes(sizes, problem, len(names), seed, folder, of_data(data, target))
+            path_of_sizes(sizes, problem, len(names), seed, folder, made_from)
             return
         result = run_path(
             *parts,
@@ -136,7 +139,11 @@ def path(
         raise
     kept = selected_features(result.model(), result.feature_names)
     shares = _stability(result, every, rows, weight, chosen, flat, seed, epochs, device) if stability else None
-    record = result.record(dataset=problem.name, network=kind, task=problem.task, seed=seed, stability=shares)
+    record = replace(
+        result.record(dataset=problem.name, network=kind, task=problem.task, seed=seed, stability=shares),
+        classes=list(problem.classes) or None,
+        data=for_record(made_from),
+    )
     write_json(folder / record.FILE, record.to_dict())
     write_atomic(folder / "selected.txt", "".join(f"{name}\n" for name in kept))
 
@@ -168,14 +175,17 @@ def path(
         console.print(text, markup=False, highlight=False)
     short = result.converged.count(False)
     if short:
-        why = "did not reach the tolerance" if result.coefficients is not None else "diverged"
-        console.print(
-            f"{short} of {len(result.converged)} strengths {why} somewhere; path.json says which.",
-            markup=False,
-            highlight=False,
+        why = say(
+            "{n} of {many} strengths did not reach the tolerance somewhere; path.json says which."
+            if result.coefficients is not None
+            else "{n} of {many} strengths diverged somewhere; path.json says which.",
+            n=short,
+            many=len(result.converged),
         )
+        console.print(why, markup=False, highlight=False)
     png, _ = path_figure(record, folder / "path")
     typer.echo(say("figure: {file}", file=png) + "\n" + say("page: {file}", file=write_run_page(folder)))
+    after_record(record, folder, data_words(made_from))
 
 
 def _rows(n: int) -> np.ndarray:

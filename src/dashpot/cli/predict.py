@@ -20,10 +20,13 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished `dashpot fit` or `dashpot tune`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a finished `dashpot fit` or `dashpot tune`.")
+    ],
     data: Annotated[
         Path,
         typer.Argument(
+            metavar="DATA",
             parser=data_path,
             help="Data as for fit; columns are found by name, in any order, and read as they were in training.",
         ),

@@ -41,7 +41,8 @@ def report(
     if len(runs) == 1:
         typer.echo(say("page: {file}", file=write_run_page(runs[0], out=out)))
     else:
-        page = several_page([side_of(run) for run in runs])
-        typer.echo(say("page: {file}", file=write_page(page, out or Path(FILE))))
+        sides = [side_of(run) for run in runs]
+        typer.echo(say("page: {file}", file=write_page(several_page(sides), out or Path(FILE))))
+        runs = [run for run, side in zip(runs, sides, strict=True) if side.data == sides[0].data]
     kind, record = record_of(runs[0])
-    after_report(runs, kind, data_at_hand(runs[0], record))
+    after_report(runs, kind, record, data_at_hand(runs[0], record))

@@ -17,10 +17,13 @@ def register(app: typer.Typer) -> None:
 
 
 def robustness(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished `dashpot fit` or `dashpot tune`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a finished `dashpot fit` or `dashpot tune`.")
+    ],
     data: Annotated[
         Path | None,
         typer.Argument(
+            metavar="DATA",
             parser=data_path,
             help="Data with targets, as for fit; of those that RUN was trained on, its test rows. None: the digits.",
         ),

@@ -19,7 +19,9 @@ def show_augment(
     data: Annotated[
         Path,
         typer.Argument(
-            parser=data_path, help="A folder of class folders of images, an .npz file of pixels, or a file of texts."
+            metavar="DATA",
+            parser=data_path,
+            help="A folder of class folders of images, an .npz file of pixels, or a file of texts.",
         ),
     ],
     with_: With = None,

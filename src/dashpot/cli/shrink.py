@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def shrink(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished `dashpot fit` or `dashpot tune`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a finished `dashpot fit` or `dashpot tune`.")
+    ],
     to: Annotated[str | None, typer.Option("--to", help=TO, metavar="SIZE")] = None,
     data: Annotated[
         Path | None,
@@ -59,7 +61,7 @@ def shrink(
     """Write RUN again with a smaller network: without the units that exact zeros make empty, or of a size asked for."""
     from dashpot.cli.next_steps import after_shrink
     from dashpot.runs.factories import load_factory
-    from dashpot.runs.page import write_run_page
+    from dashpot.runs.page import data_at_hand, record_of, write_run_page
     from dashpot.runs.saved import next_folder, open_folder
     from dashpot.runs.shrunk import FOUND, shrink_run
 
@@ -86,4 +88,5 @@ def shrink(
     typer.echo(found.summary())
     typer.echo("\n" + say("saved in {folder}; figure: {figure}", folder=folder, figure=folder / "shrunk.png"))
     typer.echo(say("page: {file}", file=write_run_page(folder)))
-    after_shrink(folder, model)
+    told = record_of(folder)[1]
+    after_shrink(folder, model, str(data or data_at_hand(folder, told)))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dashpot.cli.next_steps import say_next, with_
+from dashpot.cli.next_steps import after_record, data_words, for_record
 from dashpot.core.digits import digits
 from dashpot.core.language import say
-from dashpot.sparsity.asked_sizes import check_compress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,29 +22,35 @@ if TYPE_CHECKING:
     from dashpot.sparsity.sizes import SizePath
 
 
-def path_of_sizes(found: SizePath, problem: Problem, features: int, seed: int, folder: Path, rows: str) -> None:
+def path_of_sizes(
+    found: SizePath, problem: Problem, features: int, seed: int, folder: Path, made_from: Mapping[str, Any]
+) -> None:
     """Write ``sizes.json``, a figure and the page, and show the table.
 
     Args:
         features: of the data.
-        rows: the data as one types them.
+        made_from: the data as they were typed, as of :func:`~dashpot.cli.next_steps.read_from`.
     """
     from rich.console import Console
 
-    from dashpot.core.recipe import Recipe
     from dashpot.report.sizes.figure import sizes_figure
     from dashpot.runs.page import write_run_page
     from dashpot.runs.saved import write_json
 
-    record = replace(found.record, features=features, dataset=problem.name, task=problem.task, seed=seed)
+    record = replace(
+        found.record,
+        features=features,
+        dataset=problem.name,
+        task=problem.task,
+        seed=seed,
+        data=for_record(made_from),
+    )
     write_json(folder / record.FILE, record.to_dict())
     console = Console() if sys.stdout.isatty() else Console(width=100)
     console.print(_table(record))
     png, _ = sizes_figure(record, folder / "sizes")
     typer.echo(say("figure: {file}", file=png) + "\n" + say("page: {file}", file=write_run_page(folder)))
-    chosen = replace(check_compress(record.technique), to=record.sizes[record.one_se])
-    recipe = Recipe((chosen,)) if record.one_se < len(record.sizes) - 1 else Recipe()  # the last is the full network
-    say_next(f"dashpot fit {rows} {with_(recipe)}", f"dashpot report {quote(str(folder))}")
+    after_record(record, folder, data_words(made_from))
 
 
 def _table(record: SizesRecord) -> Table:

@@ -16,7 +16,8 @@ def register(app: typer.Typer) -> None:
 
 def techniques(
     name: Annotated[
-        str | None, typer.Argument(help="A technique; without it, the list.", autocompletion=technique_names)
+        str | None,
+        typer.Argument(metavar="TECHNIQUE", help="A technique; without it, the list.", autocompletion=technique_names),
     ] = None,
     rules: Annotated[bool, typer.Option("--rules", help="What goes with what, as Markdown.")] = False,
 ) -> None:

@@ -42,7 +42,7 @@ class Live:
     """Seconds between plain lines where standard error is no terminal."""
 
     def __init__(self, options: Any, tick: Callable[[], None], started: float | None = None) -> None:
-        self._budget, self._tick = options.budget, tick
+        self._budget, self._trials, self._tick = options.budget, options.trials, tick
         self._started, self._shown = time.monotonic() if started is None else started, 0.0
         self._stage, self._best, self._done = say("setting up"), "", 0
         self._seen: set[int] = set()
@@ -68,8 +68,9 @@ class Live:
         from dashpot.search.racing.pruning import in_words
 
         self._epochs = training.epochs
+        many = training.parallel if self._trials is None else min(training.parallel, self._trials)
         race = (
-            f"races of {training.parallel} candidates on {training.folds} fold{'s' * (training.folds > 1)} at once:"
+            f"races of {many} candidates on {training.folds} fold{'s' * (training.folds > 1)} at once:"
             f" {training.epochs} epoch{'s' * (training.epochs > 1)}"
         )
         race, words = told(race, RACES), told(in_words(training), PRUNINGS)
@@ -97,7 +98,12 @@ class Live:
             spread = _spread(best.scores)
             named = best.candidate.recipe if best.candidate.recipe else say("no technique")
             self._best = say("best {score}: {named}", score=f"{digits(best.score)}{spread}", named=named)
-        text = say("{n} candidates, epoch {epoch}/{epochs}", n=len(trials), epoch=epoch, epochs=self._epochs)
+        text = say(
+            "{n} candidates, epoch {epoch}/{epochs}" if len(trials) != 1 else "{n} candidate, epoch {epoch}/{epochs}",
+            n=len(trials),
+            epoch=epoch,
+            epochs=self._epochs,
+        )
         self._show(False, text)
 
     def _show(self, now: bool, text: str) -> None:

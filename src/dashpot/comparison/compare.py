@@ -24,6 +24,8 @@ from dashpot.comparison.reference_models import (
 from dashpot.core.digits import digits
 from dashpot.core.environment import machine, versions
 from dashpot.core.errors import DashpotError
+from dashpot.core.fields.codec import to_text
+from dashpot.core.language import filled, say
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
 from dashpot.core.technique import Technique
@@ -34,6 +36,8 @@ from dashpot.evaluation.metrics import DEFAULT
 from dashpot.population.members import Member
 from dashpot.population.population import Population
 from dashpot.report.compare.record import ALL, BASELINE, Arm, ArmRun, CompareRecord
+from dashpot.report.compare.table import arm_text
+from dashpot.report.style import METRICS
 from dashpot.runs.teachers import demand_same_inputs
 from dashpot.techniques.augment.mixing.mixup import Mixup
 from dashpot.techniques.dropout.dropout import Dropout
@@ -180,7 +184,13 @@ def compare(
     """
     recipes = arms_of(recipe)
     for pair in alternatives(recipe):
-        note(f"{' and '.join(pair)} are alternatives, so there is no arm with all techniques.")
+        note(
+            say(
+                "{one} and {other} are alternatives, so there is no arm with all techniques.",
+                one=pair[0],
+                other=pair[1],
+            )
+        )
     arms = [Arm(name, "network", str(part)) for name, part in recipes.items()]
     arms += [Arm(name, "reference") for name in references(problem.task, kind=problem.kind)]
     record: CompareRecord | None = None
@@ -210,6 +220,7 @@ def compare(
             monotone=certificate_of(prepared),
             versions=versions(),
             machine=machine(),
+            recipes={name: to_text(part, full=False) for name, part in recipes.items()},
         )
         together = train_together(problem, prepared, split, recipes, length, seed=seed + repeat, device=device)
         for i, arm in enumerate(arms):
@@ -225,13 +236,24 @@ def compare(
             except Exception as error:  # whatever a technique or a library raises ends its own arm only
                 run = {"error": str(error) if isinstance(error, DashpotError | ValueError) else repr(error)}
             seconds = time.perf_counter() - started + (trained.seconds if trained is not None else 0.0)
-            done = run.get("error") or f"test {record.metric} {digits(run['test'][record.metric])}"
-            note(f"split {repeat + 1}/{repeats}  {arm.name:<28} {done}  {seconds:.1f} s")
+            note(_progress(record, repeat, repeats, arm, run, seconds))
             arms[i] = replace(arm, runs=(*arm.runs, ArmRun(repeat, seed + repeat, seconds, **run)))
         record = replace(record, arms=tuple(arms))
         keep(record)
     assert record is not None
     return record
+
+
+def _progress(
+    record: CompareRecord, repeat: int, repeats: int, arm: Arm, run: Mapping[str, Any], seconds: float
+) -> str:
+    """The line of an arm that is done, in the language that is spoken."""
+    split = say("split {n}/{many}", n=repeat + 1, many=repeats)
+    if not (done := run.get("error")):
+        score = say("test {score}", score=say(METRICS.get(record.metric, record.metric)))
+        done = f"{score} {digits(run['test'][record.metric])}"
+    time = say("{n:.1f} s", n=seconds)
+    return f"{split}  {filled(arm_text(arm.name, arm.kind), 28)} {done}  {time}"
 
 
 def _measured(network: nn.Module, epochs: int, error: str | None, prepared: Prepared, split: Split) -> dict[str, Any]:

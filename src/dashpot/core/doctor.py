@@ -81,7 +81,8 @@ def in_words(found: Mapping[str, Any]) -> str:
     gpu, cxx, own = found["gpu"], found["compiler"], found["machine"]
     kept = [state for state in found["kernels"].values() if state == "compiled"]
     lines = [("versions", ", ".join(f"{name} {version}" for name, version in found["versions"].items()))]
-    lines += [("processor", f"{own['processor']} ({own['vectors']}), {own['cores']} cores, {own['threads']} threads")]
+    counts = ", ".join(f"{own[part]} {part if own[part] != 1 else part[:-1]}" for part in ("cores", "threads"))
+    lines += [("processor", f"{own['processor']} ({own['vectors']}), {counts}")]
     lines += [("system", own["system"])]
     lines += [("GPU", gpu["name"] or f"none: {gpu['why']}")]
     lines += [("compiler", cxx["command"] or f"none: {cxx['why']}")]

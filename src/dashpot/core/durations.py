@@ -7,6 +7,9 @@ from typing import Any
 
 from dashpot.core.errors import ConfigError
 
+RULE = "more than 0 seconds, or a time such as 90s, 10m or 2h"
+"""What a time must be."""
+
 
 def seconds(time: Any, parameter: str = "budget") -> float:
     """``90``, ``"90"``, ``"90s"``, ``"10m"`` or ``"2h"`` as seconds.
@@ -24,5 +27,5 @@ def seconds(time: Any, parameter: str = "budget") -> float:
     except (TypeError, ValueError):
         value = math.nan
     if not 0 < value < math.inf:
-        raise ConfigError(parameter, "seconds, or a time such as 90s, 10m or 2h", time)
+        raise ConfigError(parameter, RULE, time)
     return value

@@ -17,7 +17,7 @@ The command line prints that message and exits with 2; it never shows a tracebac
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class DashpotError(Exception):
@@ -42,6 +42,17 @@ class ConfigError(DashpotError, ValueError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.parameter, self.rule, self.value, self.remedy)
+
+
+def listed(names: Sequence[str], most: int = 24) -> str:
+    """Names for a message; of many the first, the last, where a target often stands, and how many are between.
+
+    >>> listed(["a", "b"]), listed([str(n) for n in range(100)], 4)
+    ('a, b', '0, 1, 2, (96 more), 99')
+    """
+    if len(names) <= most:
+        return ", ".join(names)
+    return ", ".join([*names[: most - 1], f"({len(names) - most} more)", names[-1]])
 
 
 class UnknownNameError(ConfigError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from dashpot.core.errors import ConfigError, DataError, UnknownNameError
+from dashpot.core.errors import ConfigError, DataError, UnknownNameError, listed
 from dashpot.data.arrays import read_labelled
 from dashpot.data.columnar import DataWarning
 from dashpot.data.delimited import read_delimited
@@ -207,7 +207,7 @@ def _table_problem(
     kept = [*reading.dates, *reading.categorical, *([] if target is None else [target])]
     frame, comma = read_table(path, kept, decimal=reading.decimal, **form)
     if target is None:
-        raise DataError(f"target must name the column to predict. {path.name} has: {', '.join(frame.columns[:12])}.")
+        raise DataError(f"target must name the column to predict. {path.name} has: {listed(frame.columns)}.")
     _demand_column("target", target, frame.columns, path)
     column = frame[target]
     weight, present = None, np.ones(frame.height, dtype=bool)
@@ -294,5 +294,5 @@ def _target(
 def _demand_column(name: str, column: str, columns: list[str], path: Path) -> None:
     if column not in columns:
         near = difflib.get_close_matches(column, columns, n=1, cutoff=0.4)
-        hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(columns[:12])}."
+        hint = f"Did you mean {near[0]!r}?" if near else f"It has: {listed(columns)}."
         raise DataError(f"{name} must be a column of {path.name}, got {column!r}. {hint}")

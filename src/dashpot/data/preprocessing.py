@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dashpot.core.errors import ConfigError, DataError
+from dashpot.core.errors import ConfigError, DataError, listed
 from dashpot.data.columnar import DataWarning
 from dashpot.data.columns import (
     OTHER,
@@ -237,7 +237,7 @@ class Preprocessing(Directed):
             shown = ", ".join(map(repr, absent[:8])) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
             raise DataError(
                 f"the data must have every column that training used; missing: {shown}. They have:"
-                f" {', '.join(rows.names[:12])}."
+                f" {listed(rows.names)}."
             )
         extra = [name for name in rows.names if name not in needed and name not in unused]
         if extra and strict:

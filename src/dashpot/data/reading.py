@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dashpot.core.errors import ConfigError
+from dashpot.core.errors import ConfigError, listed
 from dashpot.data.columnar import MISSING, DataWarning, Levels, plain_text
 from dashpot.data.decide import Verdict, judge
 from dashpot.data.formats import MISSING_WORDS, Format
@@ -73,7 +73,7 @@ class Reading:
             for name in getattr(self, option):
                 if name not in names:
                     near = difflib.get_close_matches(name, names, n=1)
-                    hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(names[:12])}."
+                    hint = f"Did you mean {near[0]!r}?" if near else f"There are: {listed(names)}."
                     raise ConfigError(option, "a list of names of columns of the table", name, hint)
 
     def want(self, name: str) -> str:

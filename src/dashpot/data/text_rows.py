@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dashpot.core.errors import DataError
+from dashpot.core.errors import DataError, listed
 from dashpot.data.columnar import Rows, is_missing
 from dashpot.data.rows import frame_rows
 from dashpot.data.text_fields import Fields
@@ -62,8 +62,7 @@ def columns_for(source: str, rows: Rows, columns: Sequence[str], fields: Fields)
     if absent:
         shown = ", ".join(map(repr, absent[:8])) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
         raise DataError(
-            f"{source} must have every column that training used; missing: {shown}. It has:"
-            f" {', '.join(rows.names[:12])}."
+            f"{source} must have every column that training used; missing: {shown}. It has: {listed(rows.names)}."
         )
     out = np.empty((len(rows), len(columns)), dtype=object)
     for i, name in enumerate(columns):

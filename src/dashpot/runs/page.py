@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from dashpot.core.errors import DashpotError, StorageError
@@ -109,8 +110,11 @@ def record_of(folder: Path) -> tuple[str, Any_]:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StorageError(f"{folder / name} is damaged: {error}. Run `dashpot {kind}` again.") from error
     names = ", ".join(READ)
-    began = (folder / "tune.json").exists() or (folder / RECIPE).exists()
-    way = "It was not finished: go on with --resume." if began else "Name the folder that --out was given."
+    way = "Name the folder that --out was given."
+    if (folder / "tune.json").exists():
+        way = f"It was not finished: `dashpot tune --resume {quote(str(folder))}` goes on."
+    elif (folder / RECIPE).exists():
+        way = f"It was not finished: the same `dashpot fit` with --out {quote(str(folder))} --resume goes on."
     raise StorageError(f"RUN must be the folder of a run, with one of {names}; {folder} has none. {way}")
 
 
@@ -147,6 +151,7 @@ def _source(folder: Path, record: Any_, data: str, target: str, *, weights: bool
         run=shown(folder),
         data=Path(name).name,
         target=target or str(found.get("target") or ""),
+        options=found.get("options") or {},
         recipe=_recipe(folder),
         layers=layers_of(folder / MODEL) if weights else (),
         pictures=_pictures(folder),
@@ -158,12 +163,14 @@ def _where(folder: Path, record: Any_) -> Mapping[str, Any]:
     """The data and the target that a run was made from; of a smaller network those of the large one."""
     if found := _json(folder / "tune.json"):
         return found
+    if isinstance(record, CompareRecord | PathRecord | SizesRecord):
+        return {"data": record.data.get("source")}
     if not isinstance(record, FitRecord | ShrinkRecord):
         return {}
     own = record.data if isinstance(record, FitRecord) else _json(folder / FitRecord.FILE).get("data") or {}
     # A run from before the place of its data was kept.
     unknown = "" if own.get("name") == "digits" else "DATA"
-    return {"data": own.get("source", unknown), "target": own.get("target")}
+    return {"data": own.get("source", unknown), "target": own.get("target"), "options": own.get("options")}
 
 
 def data_at_hand(folder: Path, record: Any_) -> str:

@@ -43,9 +43,8 @@ class ProgressLines:
         self._shown, best = now, min(scored, key=lambda r: r.score)
         spent = now - self._started
         left = f"{max(self._budget - spent, 0):.0f} s left" if self._budget else f"{spent:.0f} s"
-        self._write(
-            f"{len(trials)} candidates, epoch {epoch}; best {digits(best.score)}: {best.candidate.recipe}; {left}"
-        )
+        alive = f"{len(trials)} candidate{'s' * (len(trials) != 1)}"
+        self._write(f"{alive}, epoch {epoch}; best {digits(best.score)}: {best.candidate.recipe}; {left}")
 
     def _write(self, text: str) -> None:
         if self._line and self._enabled:

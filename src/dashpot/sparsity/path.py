@@ -26,6 +26,7 @@ from dashpot.sparsity.points import (
     as_inputs,
     check_targets,
     fit_points,
+    fold_done,
     fresh_model,
     present_rows,
 )
@@ -246,7 +247,7 @@ def _cross_validated(
             measured = metrics_of(predict(network, as_inputs(network, x[valid])), y[valid], weight=held)
             losses[fold, i], values[fold, i] = measured["loss"], measured[metric]
             good[i] &= point.good
-        tell(f"fold {fold + 1} of {len(splits)}: lowest validation loss {losses[fold].min():.4f}")
+        tell(fold_done(fold, len(splits), losses[fold].min()))
     return losses, values, good
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import DataError
+from dashpot.core.language import say
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
 from dashpot.core.weights import as_counts, checked_weights
@@ -190,3 +191,8 @@ def check_targets(y: Tensor, outputs: int) -> None:
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def fold_done(fold: int, folds: int, loss: float) -> str:
+    """What is told after a fold (from 0), in the language that is spoken."""
+    return say("fold {n} of {folds}: lowest validation loss {loss}", n=fold + 1, folds=folds, loss=f"{loss:.4f}")

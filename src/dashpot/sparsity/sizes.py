@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dashpot.core.errors import ConflictError
 from dashpot.core.fields.codec import to_text
 from dashpot.core.fields.domains import check_whole
+from dashpot.core.language import say
 from dashpot.core.recipe import Recipe
 from dashpot.core.records import finite
 from dashpot.core.technique import Technique
@@ -28,7 +29,7 @@ from dashpot.shrinking.channels import channels_of
 from dashpot.shrinking.shrink import size_of
 from dashpot.shrinking.timing import BATCHES, latencies, rows_like
 from dashpot.sparsity.asked_sizes import read_sizes, sizes_between
-from dashpot.sparsity.points import Training, as_inputs, check_targets, fresh_model, present_rows
+from dashpot.sparsity.points import Training, as_inputs, check_targets, fold_done, fresh_model, present_rows
 from dashpot.techniques.penalties.compress import Compress
 from dashpot.techniques.penalties.on_channels import chosen_in
 from dashpot.techniques.stopping.best_weights import HELD_OUT, Stopping
@@ -217,9 +218,9 @@ def run_sizes(
         for i, network in enumerate(fitted(inputs[train], targets[train], own)):
             measured = metrics_of(predict(network, as_inputs(network, inputs[valid])), targets[valid], weight=held)
             losses[fold, i], values[fold, i] = measured["loss"], measured[metric]
-        tell(f"fold {fold + 1} of {cv}: lowest validation loss {losses[fold].min():.4f}")
+        tell(fold_done(fold, cv, losses[fold].min()))
     models = [network.cpu() for network in fitted(x, y, weight)]
-    tell("all rows: done")
+    tell(say("all rows: done"))
     best, one_se = choose(losses, values)
     measured_sizes = [size_of(network, args, kwargs) for network in models]
     times = [latencies([(network, rows_like(args, kwargs, batch)) for network in models]) for batch in BATCHES]

@@ -17,6 +17,7 @@ from dashpot.report.page.compare import compare_page
 from dashpot.report.page.fit import fit_page
 from dashpot.report.page.matrix import matrix_chart
 from dashpot.report.page.path import path_page
+from dashpot.report.page.points import Point, diagonal, point_chart
 from dashpot.report.page.several import Side, several_page
 from dashpot.report.page.source import Source, python_text
 from dashpot.report.page.svg import Scale
@@ -149,6 +150,77 @@ def test_a_comparison_shows_its_differences() -> None:
     seen = shown(compare_page(record))
     assert seen.table("arm", "test accuracy")[1][2].startswith("+0.2")
     assert any("best network is l1" in text for _, text in seen.words)
+
+
+def test_settings_of_few_whole_numbers_are_marked_at_them() -> None:
+    def ticks(*values: float) -> list[str]:
+        svg = point_chart([Point(value, 0.1 * value) for value in values], "score", "depth", "loss")
+        return re.findall(r'class="tick"[^>]*middle[^>]*>([^<]+)<', svg)
+
+    assert ticks(2, 3, 2) == ["2", "3"]
+    assert ticks(32, 64) == ["32", "64"]
+    assert ticks(2.5, 3.5) != ["2.5", "3.5"]
+    assert len(ticks(*range(100, 140))) < 10
+    assert ticks(100, 101, 300) != ["100", "101", "300"]
+
+
+def test_the_line_of_equal_scores_is_spoken_of_where_it_is_drawn() -> None:
+    def note(*gaps: float) -> str:
+        rows = [candidate(i, score=0.08 + i / 1e4, train_score=0.08 - gap) for i, gap in enumerate(gaps)]
+        return next(text for _, text in shown(tune_page(bare(*rows))).words if text.startswith("Less is better."))
+
+    seen = [text for _, text in shown(tune_page(searched())).words]
+    assert any("The line: equal scores" in text for text in seen)
+    assert "out of sight" in note(0.04, 0.041)
+
+
+def test_the_line_of_equal_scores_is_where_they_are_equal() -> None:
+    x, y = Scale(0.01, 1.0, 0.0, 100.0, log=True), Scale(0.0, 0.5, 0.0, 100.0)
+    places = re.findall(r"([\d.]+) ([\d.]+)", "".join(diagonal(x, y)))
+    assert len(places) > 10
+    for right, up in places:
+        assert 0.01 * 100 ** (float(right) / 100) == pytest.approx(0.5 * float(up) / 100, rel=0.05, abs=0.002)
+    assert not diagonal(x, Scale(2.0, 3.0, 0.0, 100.0))
+
+
+@pytest.mark.parametrize(
+    ("answers", "caption"),
+    [
+        ({"pairs": [[1.0, 2.5]], "mistakes": [{"row": 7, "truth": 1.0, "said": 2.5}]}, "The largest errors"),
+        ({"classes": ["a", "b"], "mistakes": [{"row": 7, "truth": "a", "said": "b"}]}, "The most confident mistakes"),
+    ],
+    ids=["values", "classes"],
+)
+def test_mistakes_of_values_are_not_called_confident(answers: dict[str, Any], caption: str) -> None:
+    seen = shown(fit_page({**FITTED.to_dict(), "answers": answers}))
+    assert [text for _, text in seen.words if text in ("The largest errors", "The most confident mistakes")] == [
+        caption
+    ]
+
+
+def test_runs_on_different_data_say_which() -> None:
+    sides = [Side("a", "fit", "wine", "l1", {"accuracy": 0.5}), Side("b", "fit", "beans", "l1", {"accuracy": 0.6})]
+    assert [row[2] for row in shown(several_page(sides)).table("run", "command", "data")] == ["wine", "beans"]
+    assert not any("data" in table[0] for table in shown(several_page(sides[:1] * 2)).tables)
+
+
+def commands_of(page: Any) -> list[str]:
+    return [text for where, text in shown(page).words if where == "code"]
+
+
+def test_a_comparison_names_the_commands_to_go_on_without_folders() -> None:
+    arms = records.arm("baseline", [0.5, 0.6]), records.arm("l1", [0.7, 0.8])
+    data = {"source": "/home/somebody/my wine.csv", "target": "grower"}
+    new = records.record(*arms, recipes={"baseline": "", "l1": "l1:strength=0.02"}, data=data)
+    commands = commands_of(compare_page(new, Source("runs/compare-1")))
+    assert commands == [
+        "dashpot fit 'my wine.csv' --target grower --with l1:strength=0.02",
+        "dashpot techniques l1",
+        "dashpot tune 'my wine.csv' --target grower --budget 5m",
+        "dashpot report runs/compare-1",
+    ]
+    old = commands_of(compare_page(records.record(*arms), Source("runs/compare-1")))
+    assert old == ["dashpot tune DATA --target COLUMN --budget 5m", commands[3]]
 
 
 def test_a_path_marks_its_choice() -> None:

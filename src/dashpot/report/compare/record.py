@@ -72,6 +72,9 @@ class CompareRecord(Record):
         epochs, batch_size: of the networks.
         monotone: what the networks are certified for, in words; empty where nothing.
         versions, machine: where it was made.
+        recipes: of each network, as the option ``--with`` takes it; empty in records of before.
+        data: where the data were (``source``), the ``target`` and the ``options`` of their reading, of a run of the
+            command line; empty in records of before.
     """
 
     FILE: ClassVar[str] = "compare.json"
@@ -93,6 +96,8 @@ class CompareRecord(Record):
     monotone: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
+    recipes: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def _read(cls, fields: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dashpot.core.digits import digits
-from dashpot.core.language import mark, say
+from dashpot.core.language import mark, say, told
 from dashpot.evaluation.statistics import Interval
 from dashpot.report.compare.record import ALL, BASELINE, CompareRecord
 from dashpot.report.compare.stats import Given, Row, summarize
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.measure import Measurement
     from rich.table import Table
+
+
+WARNED = (mark("the solver stopped short of its tolerance for some strengths"),)
+"""What a record says of a solver."""
 
 
 def compare_table(record: Given) -> Table:
@@ -160,10 +164,11 @@ def notes(record: Given) -> list[str]:
     lines = (
         [say("{what}; of the networks, not of the reference models", what=record.monotone)] if record.monotone else []
     )
-    lines += [f"{row.name}: {row.failed}" for row in summarize(record) if row.failed]
-    for arm in record.arms:
-        told = dict.fromkeys(run.note for run in arm.runs if run.note)
-        lines += [f"{arm.name}: {note}" for note in told]
+    failed = [(arm_text(row.name, row.kind), row.failed) for row in summarize(record) if row.failed]
+    warned = [
+        (arm_text(arm.name, arm.kind), told(run.note, WARNED)) for arm in record.arms for run in arm.runs if run.note
+    ]
+    lines += [say("{group}: {name}", group=name, name=text) for name, text in dict.fromkeys(failed + warned)]
     return lines
 
 

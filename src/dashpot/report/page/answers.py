@@ -27,7 +27,10 @@ def answers_section(answers: Mapping[str, Any], texts: Mapping[str, Any], pictur
     """
     small = [*_calibration(answers), *_residuals(answers)]
     blocks: list[Block] = [*_confusion(answers), *([Charts(small)] if small else []), *pictures]
-    blocks += [*_mistakes(texts.get("mistakes") or answers.get("mistakes") or ()), *_words(texts)]
+    blocks += [
+        *_mistakes(texts.get("mistakes") or answers.get("mistakes") or (), _of_values(answers)),
+        *_words(texts),
+    ]
     return Section(say("Answers on the test rows"), blocks)
 
 
@@ -78,12 +81,17 @@ def _residuals_of(pairs: Sequence[tuple[float, float]], of: str) -> list[Chart]:
     return [Chart(svg, title, some) for svg, title in charts]
 
 
-def _mistakes(mistakes: Sequence[Mapping[str, Any]]) -> list[Block]:
+def _of_values(answers: Mapping[str, Any]) -> bool:
+    return bool(answers.get("pairs") or answers.get("targets"))
+
+
+def _mistakes(mistakes: Sequence[Mapping[str, Any]], values: bool) -> list[Block]:
     if not mistakes:
         return []
     names = [name for name in MISTAKES if any(name in mistake for mistake in mistakes)]
     rows = [[_cell(mistake.get(name)) for name in names] for mistake in mistakes]
-    caption, note = say("The most confident mistakes"), say("Rows are counted from 0.")
+    caption = say("The largest errors" if values else "The most confident mistakes")
+    note = say("Rows are counted from 0.")
     return [Table([say(name) for name in names], rows, caption, note, first=12)]
 
 

@@ -10,6 +10,7 @@ from dashpot.report.compare.table import arm_text, cells, named, notes, title
 from dashpot.report.page.blocks import Block, Chart, Page, Section, Table, Words
 from dashpot.report.page.common import environment_section, label
 from dashpot.report.page.dots import Mark, dot_chart
+from dashpot.report.page.onward import after_compare, rows_of
 from dashpot.report.page.source import Source, next_commands
 from dashpot.report.tune.stats import judge, recipe_text
 
@@ -29,11 +30,12 @@ def compare_page(record: Given, source: Source | None = None) -> Page:
     arms = [[arm_text(arm.name), recipe_text(arm.recipe or "")] for arm in record.arms if arm.kind == "network"]
     size = {"train rows": record.train_rows, "test rows": record.test_rows, "splits": record.repeats}
     data = {"dataset": record.dataset, "task": record.task, **size, "seed": record.seed, "epochs": record.epochs}
+    onward = after_compare(record, rows_of(record, folders=False))
     sections = [
         Section(say("Scores"), _scores(record, rows)),
         Section(say("Difference from the baseline"), _differences(record, rows)),
         Section(say("Recipes"), [Table((say("arm"), say("recipe")), arms)] if arms else ()),
-        Section(say("What to do next"), [next_commands(source or Source(), "compare")]),
+        Section(say("What to do next"), [next_commands(source or Source(), "compare", onward)]),
         environment_section(data, record.versions, record.machine),
     ]
     return Page(say("{data}: techniques compared", data=record.dataset), _summary(record, rows), sections)

@@ -42,7 +42,7 @@ def fit_page(record: FitRecord | Mapping[str, Any], history: History = (), sourc
     record, source = FitRecord.of(record), source or Source()
     name = str(record.data.get("name") or say("A training"))
     # A page is sent to others: no folder of whoever made it.
-    data = {k: Path(v).name if k == "source" else v for k, v in record.data.items() if v is not None}
+    data = {k: Path(v).name if k == "source" else v for k, v in record.data.items() if v is not None and k != "options"}
     sections = [
         Section(say("Scores"), _scores(record)),
         Section(say("Curves"), _curves(history, record)),

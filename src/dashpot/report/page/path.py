@@ -10,6 +10,7 @@ from dashpot.core.language import say
 from dashpot.report.page.blocks import Block, Chart, Charts, Page, Section, Table
 from dashpot.report.page.common import environment_section, label
 from dashpot.report.page.lines import Series, line_chart
+from dashpot.report.page.onward import after_path, rows_of, short
 from dashpot.report.page.source import Source, next_commands
 from dashpot.report.path.figure import coefficient_lines
 from dashpot.report.path.record import PathRecord
@@ -31,16 +32,15 @@ def path_page(record: PathRecord | Mapping[str, Any], source: Source | None = No
         DataError: no such record.
     """
     record = PathRecord.of(record)
-    data = {
-        name: getattr(record, name)
-        for name in ("technique", "dataset", "task", "network", "rows", "features", "folds", "seed")
-    }
+    data = {name: getattr(record, name) for name in ("dataset", "task", "network", "rows", "features", "folds", "seed")}
+    onward = after_path(record, rows_of(record, folders=False))
+    data = {"technique": short(record.technique), **data}
     sections = [
         Section(say("Along the strengths"), _curves(record)),
         Section(say("Coefficients"), _coefficients(record)),
         Section(say("Features kept"), _features(record)),
         Section(say("All strengths"), [_table(record)]),
-        Section(say("What to do next"), [next_commands(source or Source(), "path")]),
+        Section(say("What to do next"), [next_commands(source or Source(), "path", onward)]),
         environment_section({k: v for k, v in data.items() if v is not None}, {}, {}),
     ]
     data_, technique = record.dataset or say("Data"), record.technique.partition(":")[0]
@@ -63,7 +63,9 @@ def _summary(record: PathRecord) -> list[str]:
     score = record.score[one]
     found = say(
         "Found: strength {one:.3g} keeps {kept:,} of {features:,} features{value}; the lowest loss is at {best:.3g}"
-        " with {more:,}.",
+        " with {more:,}."
+        if one != best
+        else "Found: strength {one:.3g} keeps {kept:,} of {features:,} features{value}; it has the lowest loss, too.",
         one=record.strengths[one],
         kept=record.selected[one],
         features=record.features,

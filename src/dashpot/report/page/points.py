@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from markupsafe import Markup
 
 from dashpot.core.language import say
-from dashpot.report.page.svg import Scale, axes, dot, drawing, fitted, line, text
+from dashpot.report.page.svg import Scale, axes, dot, drawing, fitted, line, path, text
 from dashpot.report.tune.axes import number_text
+
+EQUAL = "zero"
+"""How the line of equal values looks."""
+STEPS = 30
+"""Points of that line where it may be bent."""
+FEW, ROOM = 6, 30.0
+"""So many values have numbers of their own, so far apart."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +68,36 @@ def point_chart(
             limits or (every if same else [p.y for p in points]), height - 48, 30, log=False if same or level else None
         )
         x = replace(y, start=64, end=width - 12) if same else Scale.around(numbers, 64, width - 12, log=log_x)
+        x = replace(x, at=_few(numbers, x))
         parts = [axes(x, y, x_name, y_name, x_ticks=max(3, int(width / 90)), y_ticks=5)]
         if equal:
-            both = [value for value in (*numbers, *(p.y for p in points)) if x.low <= value <= x.high]
-            both = [value for value in both if y.low <= value <= y.high]
-            if both:
-                parts += [line(x(min(both)), y(min(both)), x(max(both)), y(max(both)), "zero")]
+            parts += diagonal(x, y)
         if level and y.low < 0 < y.high:
             parts += [line(x.start, y(0.0), x.end, y(0.0), "zero")]
         parts += [dot(x(float(p.x)), y(p.y), f"dot {p.kind}", p.key, 3.5) for p in points]
         return drawing(parts, title, width, height)
     y = Scale.around(limits or [p.y for p in points], height - 48, 30)
     return drawing(_named(points, y, x_name, y_name, width), title, width, height)
+
+
+def _few(values: Sequence[float], x: Scale) -> tuple[float, ...]:
+    """The values themselves where they are few whole numbers with room for each, such as depths of 2 and 3."""
+    whole = sorted({float(value) for value in values})
+    if len(whole) > FEW or any(value != round(value) for value in whole):
+        return ()
+    places = [x(value) for value in whole]
+    return tuple(whole) if all(b - a > ROOM for a, b in itertools.pairwise(places)) else ()
+
+
+def diagonal(x: Scale, y: Scale) -> list[Markup]:
+    """The line of equal values, which is none where only one of the axes is logarithmic; nothing where it is not in
+    sight.
+    """
+    low, high = max(x.low, y.low), min(x.high, y.high)
+    if low >= high:
+        return []
+    values = np.geomspace(low, high, STEPS) if x.log or y.log else np.array([low, high])
+    return [path([(x(value), y(value)) for value in values.tolist()], EQUAL)]
 
 
 def _named(points: Sequence[Point], y: Scale, x_name: str, y_name: str, width: float) -> list[Markup]:

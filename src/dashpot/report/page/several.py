@@ -39,14 +39,27 @@ def several_page(sides: Sequence[Side]) -> Page:
     """A table of test scores, a drawing for the first score that all have, and the recipes."""
     names = list(dict.fromkeys(name for side in sides for name in side.test))
     digits = {name: decimals(finite(side.test.get(name)) for side in sides) for name in names}
+    data = dict.fromkeys(side.data for side in sides)
+    same = len(data) == 1
+
+    def where(text: str) -> list[str]:
+        """A cell that only runs on different data have."""
+        return [] if same else [text]
+
     rows = [
-        [s.run, s.kind, *(shown(finite(s.test.get(n)), digits[n]) for n in names), shown(s.seconds, 0)] for s in sides
+        [
+            s.run,
+            s.kind,
+            *where(s.data),
+            *(shown(finite(s.test.get(n)), digits[n]) for n in names),
+            shown(s.seconds, 0),
+        ]
+        for s in sides
     ]
     shared = [n for n in names if n != "loss" and all(finite(s.test.get(n)) is not None for s in sides)]
-    data = dict.fromkeys(side.data for side in sides)
     blocks: list[Block] = [
         Table(
-            (say("run"), say("command"), *map(label, names), say("seconds")),
+            (say("run"), say("command"), *where(say("data")), *map(label, names), say("seconds")),
             rows,
             say("Scores on the test rows"),
             sortable=True,
@@ -61,7 +74,6 @@ def several_page(sides: Sequence[Side]) -> Page:
             zero=False,
         )
         blocks += [Chart(svg, say("Test {score}", score=label(shared[0])))]
-    same = len(data) == 1
     asked = (
         say("{n} runs on {data}.", n=len(sides), data=next(iter(data)))
         if same

@@ -10,6 +10,7 @@ from dashpot.core.language import say
 from dashpot.report.page.blocks import Block, Chart, Charts, Page, Section, Table
 from dashpot.report.page.common import environment_section, label
 from dashpot.report.page.lines import Series, line_chart
+from dashpot.report.page.onward import after_path, rows_of, short
 from dashpot.report.page.source import Source, next_commands
 from dashpot.report.sizes.record import MEASURES, SizesRecord
 from dashpot.report.tune.words import duration
@@ -26,14 +27,13 @@ def sizes_page(record: SizesRecord | Mapping[str, Any], source: Source | None = 
         DataError: no such record.
     """
     record = SizesRecord.of(record)
-    data = {
-        name: getattr(record, name)
-        for name in ("technique", "dataset", "task", "network", "rows", "features", "folds", "seed")
-    }
+    data = {name: getattr(record, name) for name in ("dataset", "task", "network", "rows", "features", "folds", "seed")}
+    onward = after_path(record, rows_of(record, folders=False))
+    data = {"technique": short(record.technique), **data}
     sections = [
         Section(say("Score against size"), _fronts(record)),
         Section(say("All sizes"), [_table(record)]),
-        Section(say("What to do next"), [next_commands(source or Source(), "path")]),
+        Section(say("What to do next"), [next_commands(source or Source(), "path", onward)]),
         environment_section({k: v for k, v in data.items() if v is not None}, {}, {}),
     ]
     title = say("{data}: score against size", data=record.dataset or say("Data"))
@@ -59,7 +59,9 @@ def _summary(record: SizesRecord) -> list[str]:
 
     one, best = record.one_se, record.best
     found = say(
-        "Found: {n:,} parameters{scored}; the lowest loss is at {many:,}{other}.",
+        "Found: {n:,} parameters{scored}; the lowest loss is at {many:,}{other}."
+        if one != best
+        else "Found: {n:,} parameters{scored}, which has the lowest loss, too.",
         n=record.parameters[one],
         scored=scored(one),
         many=record.parameters[best],

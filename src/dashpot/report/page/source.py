@@ -10,6 +10,7 @@ from dashpot.core.fields import codec
 from dashpot.core.language import say
 from dashpot.core.recipe import Recipe
 from dashpot.report.page.blocks import Copy, Picture
+from dashpot.report.page.onward import data_words
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Source:
         layers: of the weights, as the content of an inspect.json.
         pictures: figures that only exist as pixels.
         texts: the content of a texts.json.
+        options: of the data's reading, as records keep them.
     """
 
     run: str = "RUN"
@@ -33,13 +35,14 @@ class Source:
     layers: Sequence[Mapping[str, Any]] = ()
     pictures: Sequence[Picture] = ()
     texts: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shown_data(self) -> str:
         """The data as a command takes it."""
-        from shlex import quote
-
-        return (quote(self.data) + (f" --target {quote(self.target)}" if self.target else "")) if self.data else ""
+        if not self.data:
+            return ""
+        return data_words({"source": self.data, "target": self.target, "options": self.options}, folders=False)
 
 
 def recipe_copies(source: Source) -> list[Copy]:
@@ -74,17 +77,24 @@ def python_text(recipe: Recipe) -> str:
     return f"import dashpot\n\nrecipe = {made}\nsession = recipe.attach(model, optimizer)"
 
 
-def next_commands(source: Source, command: str) -> Copy:
-    """What one does next with a run, as commands that can be typed."""
+def next_commands(source: Source, command: str, onward: Sequence[tuple[str, str]] = ()) -> Copy:
+    """What one does next with a run, as commands that can be typed.
+
+    Args:
+        command: that made it.
+        onward: what comes first.
+    """
     from shlex import quote
 
     run, data = quote(source.run), quote(source.data) if source.data else ""
-    every = [(say("predict"), f"dashpot predict {run} {data or 'DATA'} --out predictions.csv")]
+    page = (say("make this page again"), f"dashpot report {run}")
+    if command not in ("tune", "fit", "shrink"):
+        return Copy((*onward, page))
+    every = [*onward, (say("predict"), f"dashpot predict {run} {data or 'DATA'} --out predictions.csv")]
     every += [(say("go on, for longer"), f"dashpot tune --resume {run} --budget 10min")] if command == "tune" else []
     every += [(say("look at the weights"), f"dashpot inspect {run}")]
     every += [(say("robustness"), f"dashpot robustness {run} {data}".rstrip())]
-    page = (say("make this page again"), f"dashpot report {run}")
-    return Copy((*every, page) if command in ("tune", "fit", "shrink") else (page,))
+    return Copy((*every, page))
 
 
 def _quoted(text: str) -> str:

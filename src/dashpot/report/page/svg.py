@@ -23,6 +23,7 @@ class Scale:
         low, high: values at the ends.
         start, end: their places.
         log: whether equal ratios are equally far apart.
+        at: the values that have a number; round ones by default.
     """
 
     low: float
@@ -30,6 +31,7 @@ class Scale:
     start: float
     end: float
     log: bool = False
+    at: tuple[float, ...] = ()
 
     def __call__(self, value: float) -> float:
         """The place of a value; beyond the ends it stays at the end.
@@ -50,7 +52,9 @@ class Scale:
         return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Round values between the ends."""
+        """Round values between the ends, or those that are named."""
+        if self.at:
+            return list(self.at)
         if self.log:
             return log_ticks(self.low, self.high, most)
         from matplotlib.ticker import MaxNLocator

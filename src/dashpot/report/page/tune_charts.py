@@ -8,7 +8,7 @@ from dashpot.core.language import mark, say
 from dashpot.report.page.blocks import Block, Chart, Charts, Table
 from dashpot.report.page.common import label
 from dashpot.report.page.dots import Mark, bar_chart, dot_chart
-from dashpot.report.page.points import Point, point_chart
+from dashpot.report.page.points import EQUAL, Point, point_chart
 from dashpot.report.tune.axes import score_limits
 from dashpot.report.tune.record import TuneRecord
 from dashpot.report.tune.stats import (
@@ -163,6 +163,9 @@ def gap_blocks(record: TuneRecord, candidates: Sequence[RankedTrial]) -> list[Bl
     )
     note = say(
         "Less is better. The line: equal scores; the higher a mark stands above it, the more it has learned by heart."
+        if f'class="{EQUAL}"' in svg
+        else "Less is better. Equal scores are out of sight; the larger the held-out score beside that of training, the"
+        " more was learned by heart."
     )
     title = say("{score} on training and on held-out rows", score=name)
     return [Chart(svg, title, note, keys_of([c for c, *_ in pairs]))]

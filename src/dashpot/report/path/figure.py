@@ -232,10 +232,10 @@ def coefficient_lines(record: PathRecord) -> list[tuple[str, np.ndarray]]:
             for column, value in zip(point["columns"], point["values"][k], strict=True):
                 if value:
                     found.setdefault((column, k), np.zeros(len(points)))[i] = value
-    names = record.feature_names
+    names, classes = record.feature_names, record.classes or [f"output {k}" for k in range(outputs)]
     largest = sorted(found, key=lambda key: (-float(np.abs(found[key]).max()), key))[:DRAWN]
     return [
-        (str(names[column]) + (f", output {k}" if len(shown) > 1 else ""), found[column, k]) for column, k in largest
+        (str(names[column]) + (f", {classes[k]}" if len(shown) > 1 else ""), found[column, k]) for column, k in largest
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from dashpot.core.records import Record
@@ -33,6 +33,9 @@ class PathRecord(Record):
         dataset, network, task, seed: of a run of the command line.
         stability: how often a column is chosen from halves of the rows, where that was asked for.
         weights: what the weights of rows are called, ``"sample_weight"`` or a column; None where each row counted once.
+        classes: names of the outputs, of a run of the command line; None of values, and in records of before.
+        data: where the data were (``source``), the ``target`` and the ``options`` of their reading, of a run of the
+            command line; empty in records of before.
     """
 
     FILE: ClassVar[str] = "path.json"
@@ -66,3 +69,5 @@ class PathRecord(Record):
     seed: int | None = None
     stability: Mapping[str, float] | None = None
     weights: str | None = None
+    classes: list[str] | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)

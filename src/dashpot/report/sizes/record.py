@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from dashpot.core.language import mark
 from dashpot.core.records import Record
@@ -35,6 +36,8 @@ class SizesRecord(Record):
         ms_1, ms_64: milliseconds of a call with 1 and 64 rows, medians on one thread.
         dataset, network, task, seed: of a run of the command line.
         weights: what the weights of rows are called, ``"sample_weight"`` or a column; None where each row counted once.
+        data: where the data were (``source``), the ``target`` and the ``options`` of their reading, of a run of the
+            command line; empty in records of before.
     """
 
     FILE: ClassVar[str] = "sizes.json"
@@ -66,6 +69,7 @@ class SizesRecord(Record):
     task: str | None = None
     seed: int | None = None
     weights: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def cost(self, field: str) -> list[float]:
         """One of :data:`MEASURES` for each point."""

@@ -151,14 +151,15 @@ class TuneRecord:
             StorageError: it is of another version.
             DataError: it lacks a key that no report can do without.
         """
-        missing = [key for key in NEEDED if data.get(key) is None]
-        if missing:
+        missing, version = [key for key in NEEDED if data.get(key) is None], data.get("version")
+        newer = isinstance(version, int) and version > VERSION  # which may well do without them
+        if missing and not newer:
             raise DataError(
                 f"a tune record must have {', '.join(map(repr, missing))}, which this one lacks. Give the content of a"
                 " report.json of `dashpot tune`."
             )
         remedy = "Search again, or read it with the Dashpot that wrote it."
-        demand_version("the report of a search", data.get("version"), VERSION, remedy)
+        demand_version("the report of a search", version, VERSION, remedy)
         whole_numbers = (
             *("rows", "train_rows", "test_rows", "features", "classes", "folds", "epochs", "batch_size", "seed"),
             *("members_trained", "member_steps", "baseline", "best", "chosen"),

@@ -187,11 +187,21 @@ def assemble(
     linear = sum("linear" in seeds[number][0].candidate.params for number in counts)
     count = len(shares) - linear
     several = f" with {len(chosen) - linear} seeds in all," if len(chosen) > len(shares) else ""
-    beside = f" and {linear} linear model{'s' * (linear > 1)}" if linear else ""
-    what = f"{count} candidate{'s' * (count != 1)}{several}{beside} on {len(folds)} fold{'s' * (len(folds) > 1)}"
+    what = made_of(count, several, linear, len(folds))
     text = f"ensemble of {len(networks)} networks ({what})" if len(networks) > 1 else "one network"
     decision = decide(outputs, task, rows, calibrate=calibrate) if task.classes else None
     return Final(Ensemble(networks, spread, classes=task.classes > 0).eval(), decision, shares, text, (outputs, rows))
+
+
+def made_of(candidates: int, seeds: str, linear: int, folds: int) -> str:
+    """What an ensemble consists of, in words.
+
+    >>> made_of(2, "", 1, 5), made_of(0, "", 3, 2)
+    ('2 candidates and 1 linear model on 5 folds', '3 linear models on 2 folds')
+    """
+    parts = [f"{candidates} candidate{'s' * (candidates > 1)}{seeds}"] if candidates else []
+    parts += [f"{linear} linear model{'s' * (linear > 1)}"] if linear else []
+    return f"{' and '.join(parts)} on {folds} fold{'s' * (folds > 1)}"
 
 
 def same(a: Trial, b: Trial) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
-from dashpot.core.durations import seconds
+from dashpot.core.durations import RULE, seconds
 from dashpot.core.fields.domains import Domain
 from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView
@@ -19,7 +19,7 @@ class Duration(Domain):
 
     @property
     def rule(self) -> str:
-        return "seconds, or a time such as 90s, 10m or 2h"
+        return RULE
 
     def check(self, parameter: str, value: Any) -> str:
         number = seconds(value, parameter)
