@@ -51,13 +51,19 @@ def alike(tensors: Sequence[Tensor]) -> list[list[int]]:
 
 
 def replicated(same: Tensor, t: Tensor) -> Tensor:
-    """What all ranks have the same of, as torch takes it beside ``t``: a DTensor beside a DTensor."""
+    """What all ranks have the same of, as torch takes it beside ``t``: a DTensor beside a DTensor, and in the shards of
+    one of its shape.
+    """
     mesh = getattr(t, "device_mesh", None)
     if mesh is None or hasattr(same, "device_mesh"):
         return same
     from torch.distributed.tensor import DTensor, Replicate
 
-    return DTensor.from_local(same, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    found = DTensor.from_local(same, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    # Torch writes no whole tensor into shards of unequal length: 3 rows of 4 ranks.
+    places = t.placements  # type: ignore[attr-defined]  # a DTensor has them
+    cut = same.shape == t.shape and not any(place.is_partial() for place in places)
+    return found.redistribute(mesh, places) if cut else found
 
 
 def split_over(parameters: Iterable[Tensor], sharded: Sequence[Any]) -> Any:

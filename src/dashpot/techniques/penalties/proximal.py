@@ -22,7 +22,7 @@ from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView, Params
 from dashpot.core.stacks.stacked import StackedTechnique
 from dashpot.core.technique import Technique
-from dashpot.techniques.penalties.decay import OF_COMPUTED
+from dashpot.techniques.penalties.decay import OF_COMPUTED, highest
 from dashpot.techniques.penalties.fast import PLAIN, KernelTerms, Runs, map_by_kernel
 from dashpot.techniques.penalties.selected import refuse_computed, warn_coarse
 from dashpot.techniques.penalties.step_rules import (
@@ -153,10 +153,12 @@ class Proximal(Technique):
             raise ConflictError(f"{me} acts on dense real weights, and {name} is {kind}. Leave it out with `on`.")
         self.refuse_shape(name, w)
         if hasattr(w, "to_local") and not self.separable:
+            peaks = {field: highest(schedule) for field, schedule in self.schedules().items()}
+            tried = self.with_numbers(peaks).along(self.axes)
             try:  # torch tells only by trying which operations it can do over shards
                 with torch.no_grad():
                     step = torch.ones_like(w) if self.scaling == "adaptive" and not self.scalar_only else 1.0
-                    self.prox(torch.zeros_like(w), step)
+                    tried.prox(torch.zeros_like(w), step)
             except (RuntimeError, NotImplementedError, IndexError) as error:
                 raise ConflictError(
                     f"{self} cannot act on {name}, a DTensor whose shards {getattr(w, 'placements', '')} cut its"
