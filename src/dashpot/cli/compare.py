@@ -59,13 +59,14 @@ def compare(
     from rich.console import Console
 
     from dashpot import nets
-    from dashpot.cli.next_steps import after_record, data_words, for_record, read_from
+    from dashpot.cli.next_steps import after_record, for_record, read_from
     from dashpot.comparison.compare import compare as run
     from dashpot.comparison.compare import default_recipe
     from dashpot.core.native import tell
     from dashpot.data import load_problem
     from dashpot.report.compare.figures import compare_figure
     from dashpot.report.compare.table import compare_table, notes
+    from dashpot.report.page.onward import data_words
     from dashpot.runs.page import write_run_page
     from dashpot.runs.saved import discarded_unless_started, next_folder, open_folder, write_json
 

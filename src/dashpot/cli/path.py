@@ -73,13 +73,14 @@ def path(
     import torch
     from rich.console import Console
 
-    from dashpot.cli.next_steps import after_record, data_words, for_record, read_from
+    from dashpot.cli.next_steps import after_record, for_record, read_from
     from dashpot.cli.sizes import path_of_sizes
     from dashpot.core.errors import ConfigError, ConflictError
     from dashpot.core.files import write_atomic
     from dashpot.core.native import tell
     from dashpot.core.recipe import Recipe
     from dashpot.data import load_problem
+    from dashpot.report.page.onward import data_words
     from dashpot.report.path.figure import path_figure
     from dashpot.runs.page import write_run_page
     from dashpot.runs.saved import next_folder, open_folder, write_json

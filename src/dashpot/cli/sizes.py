@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dashpot.cli.next_steps import after_record, data_words, for_record
+from dashpot.cli.next_steps import after_record, for_record
 from dashpot.core.digits import digits
 from dashpot.core.language import say
+from dashpot.report.page.onward import data_words
 
 if TYPE_CHECKING:
     from rich.table import Table

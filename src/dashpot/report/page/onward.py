@@ -94,7 +94,8 @@ def after_path(record: PathRecord | SizesRecord, rows: str) -> Commands:
     except DashpotError:  # of a package that this installation does not have
         return []
     if isinstance(record, SizesRecord):
-        chosen: Any = replace(technique[0], to=record.sizes[record.one_se])
+        first: Any = technique[0]
+        chosen: Any = replace(first, to=record.sizes[record.one_se])
         last = record.one_se == len(record.sizes) - 1  # the full network, which nothing makes smaller
         text = "" if last else codec.to_text(chosen, full=False)
         return [(say("train the chosen size"), _fit(rows, text)), _read(technique)]
