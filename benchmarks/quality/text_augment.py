@@ -35,7 +35,7 @@ from common import options, write_result
 
 from dashpot.augment import text as techniques
 from dashpot.augment.text import TextTransform
-from dashpot.data.texts import tokens_of
+from dashpot.data.texts.preprocessing import tokens_of
 from dashpot.nets.text_bag import TextBag
 from dashpot.nets.text_conv import TextConv
 from dashpot.texts.lexicon import Lexicon

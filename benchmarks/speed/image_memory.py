@@ -36,7 +36,7 @@ LOAD = "from dashpot.data import load_problem; p = load_problem(sys.argv[1]); p.
 FIT = (
     "from dashpot.cli import main; sys.argv[1:] = ['fit', sys.argv[1], '--budget', '3s', '--out', sys.argv[2]]; main()"
 )
-START = "import sys; from dashpot.data import picture_cache; picture_cache.SHARE = {share}; {work}"
+START = "import sys; from dashpot.data.pictures import cache; cache.SHARE = {share}; {work}"
 
 
 def pictures(place: Path, count: int) -> Path:
@@ -82,8 +82,8 @@ def over(many: dict[str, float], few: dict[str, float], size: int) -> dict[str, 
 
 def decoding(folder: Path) -> dict[str, object]:
     """What reading costs on one thread and on all."""
-    from dashpot.data import pictures as reading
-    from dashpot.data.images import image_files
+    from dashpot.data.pictures import decoding as reading
+    from dashpot.data.pictures.images import image_files
 
     files = image_files(folder)[:400]
 

@@ -18,8 +18,8 @@ from dashpot import nets
 from dashpot.cli import fit, predict
 from dashpot.core.errors import ConfigError, ConflictError, DashpotError, StorageError, UnknownNameError
 from dashpot.data import Prepared, Problem, load_problem
-from dashpot.data.encoded import Encoded
-from dashpot.data.texts import TextPreprocessing
+from dashpot.data.texts.encoded import Encoded
+from dashpot.data.texts.preprocessing import TextPreprocessing
 from dashpot.nets import TextBag, TextConv, TextFeatures
 from dashpot.nets.text_linear import fit_linear
 from dashpot.runs.saved import load_run

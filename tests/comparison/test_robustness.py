@@ -18,8 +18,8 @@ from torch import nn
 import dashpot
 from dashpot.cli.robustness import robustness as command
 from dashpot.comparison.corruptions import Columns, named, of_images, of_signals, of_tables, of_texts
-from dashpot.data.preprocessing import Preprocessing
 from dashpot.data.rows import Rows
+from dashpot.data.tables.preprocessing import Preprocessing
 from dashpot.report.robustness.record import RobustnessRecord
 from dashpot.report.robustness.table import robustness_text
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import dashpot
 from dashpot.data import load_problem, load_rows
-from dashpot.data.delimited import read_delimited
-from dashpot.data.tables import read_table
+from dashpot.data.files.delimited import read_delimited
+from dashpot.data.files.tables import read_table
 
 
 def read(folder: Path, text: str | bytes, name: str = "a.csv", **options: Any) -> pl.DataFrame:
@@ -219,7 +219,7 @@ LABELS = st.one_of(
 @given(labels=st.lists(LABELS, min_size=2, max_size=5, unique=True), mark=st.sampled_from(",;\t"))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_labels_come_back_to_the_letter(tmp_path: Path, labels: list[str], mark: str) -> None:
-    from dashpot.data.formats import MISSING_WORDS
+    from dashpot.data.tables.formats import MISSING_WORDS
 
     labels = [label for label in labels if label not in MISSING_WORDS]
     if len(labels) < 2:

@@ -12,8 +12,8 @@ from PIL import Image
 
 import dashpot
 from dashpot.data import DataWarning, load_problem
-from dashpot.data.images import image_files
-from dashpot.data.pictures import read_images
+from dashpot.data.pictures.decoding import read_images
+from dashpot.data.pictures.images import image_files
 
 
 def fill(*folders: Path, count: int = 4) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dashpot.core.errors import DashpotError, DataError
-from dashpot.data import load_problem, picture_cache
+from dashpot.data import load_problem
+from dashpot.data.pictures import cache as picture_cache
 
 GENERATOR = np.random.default_rng(0)
 

@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 
 from dashpot.core.errors import DataError, StorageError
-from dashpot.data import load_problem, picture_cache, pictures
-from dashpot.data.columnar import DataWarning
-from dashpot.data.images import image_files
-from dashpot.data.picture_cache import HEAD, Name, mapped, written
-from dashpot.data.pictures import read_images
+from dashpot.data import load_problem
+from dashpot.data.pictures import cache as picture_cache
+from dashpot.data.pictures import decoding
+from dashpot.data.pictures.cache import HEAD, Name, mapped, written
+from dashpot.data.pictures.decoding import read_images
+from dashpot.data.pictures.images import image_files
+from dashpot.data.tables.columnar import DataWarning
 
 GENERATOR = np.random.default_rng(0)
 
@@ -35,13 +37,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are opened from now on."""
     seen: list[Path] = []
-    original = pictures._opened
+    original = decoding._opened
 
     def opened(path: Path) -> object:
         seen.append(path)
         return original(path)
 
-    monkeypatch.setattr(pictures, "_opened", opened)
+    monkeypatch.setattr(decoding, "_opened", opened)
     return seen
 
 
@@ -199,7 +201,7 @@ def test_a_second_process_waits_for_the_first_and_takes_its_file(tmp_path: Path,
     path = cache / "a-b-c.pixels"
     script = (
         "import sys, time, pathlib, numpy as np\n"
-        "from dashpot.data.picture_cache import written\n"
+        "from dashpot.data.pictures.cache import written\n"
         "def decode(write):\n"
         "    print('begun', flush=True); time.sleep(0.5)\n"
         "    [write(i, np.full((1, 2, 2), i, np.uint8)) for i in range(3)]\n"
@@ -220,7 +222,7 @@ def test_a_killed_writer_leaves_nothing_that_is_taken_for_whole(tmp_path: Path, 
     path = cache / "a-b-c.pixels"
     script = (
         "import sys, time, pathlib, numpy as np\n"
-        "from dashpot.data.picture_cache import written\n"
+        "from dashpot.data.pictures.cache import written\n"
         "def decode(write):\n"
         "    write(0, np.zeros((1, 2, 2), np.uint8)); print('begun', flush=True); time.sleep(60)\n"
         "written(pathlib.Path(sys.argv[1]), (3, 1, 2, 2), {}, decode)\n"

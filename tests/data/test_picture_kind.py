@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits, load_sample_images
 
 import dashpot
 from dashpot.data import ImagePreprocessing, Problem
-from dashpot.data.picture_kind import picture_kind
+from dashpot.data.pictures.kind import picture_kind
 from dashpot.data.rows import Rows
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from dashpot.core.errors import DataError
 from dashpot.data import ImagePreprocessing
-from dashpot.data.images import as_pixels
-from dashpot.data.picture_kind import picture_kind
-from dashpot.data.pixel_values import VALUES, mean_and_deviation, pieces, pixel_range, unit
+from dashpot.data.pictures.images import as_pixels
+from dashpot.data.pictures.kind import picture_kind
+from dashpot.data.pictures.values import VALUES, mean_and_deviation, pieces, pixel_range, unit
 
 GENERATOR = np.random.default_rng(0)
 

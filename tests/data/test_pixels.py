@@ -20,7 +20,7 @@ from dashpot.core.running.batch import Batch, unit_range
 from dashpot.core.running.context import Context
 from dashpot.core.technique import Technique
 from dashpot.data import ImagePreprocessing, Prepared, Problem, load_rows
-from dashpot.data.pixel_values import pixel_range
+from dashpot.data.pictures.values import pixel_range
 from dashpot.data.rows import Rows
 from dashpot.evaluation.losses import predict
 from dashpot.nets import ConvNet, ResNet, Standardize

@@ -15,8 +15,8 @@ import pytest
 
 import dashpot
 from dashpot.data import DataWarning, Preprocessing, load_problem, load_rows
-from dashpot.data.reading import Reading
 from dashpot.data.rows import Rows, decided, to_rows
+from dashpot.data.tables.reading import Reading
 
 HOUR, DAY = 3_600_000, 86_400_000
 

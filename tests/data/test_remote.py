@@ -15,7 +15,7 @@ from fsspec.registry import known_implementations
 
 from dashpot.core.errors import ConfigError, StorageError
 from dashpot.data import load_problem
-from dashpot.data.remote import at_hand
+from dashpot.data.files.remote import at_hand
 
 ROWS = "a,b,label\n" + "".join(f"{i},{i % 3},{'yes' if i % 2 else 'no'}\n" for i in range(40))
 

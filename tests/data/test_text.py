@@ -13,7 +13,7 @@ import dashpot
 from dashpot.data import DataWarning, Preprocessing, TextColumn, load_problem, load_rows
 from dashpot.data.problem import Problem
 from dashpot.data.rows import Rows, levels_of, to_rows
-from dashpot.data.text import Corpus, reads_as_text
+from dashpot.data.texts.column import Corpus, reads_as_text
 from tests.data.text_tables import frame, reference, sentences
 
 

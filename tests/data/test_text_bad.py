@@ -14,9 +14,9 @@ from dashpot import nets
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.recipe import Recipe
 from dashpot.data import load_problem
-from dashpot.data.text_rows import as_texts
-from dashpot.data.text_tokens import tokens_of
-from dashpot.data.texts import TextPreprocessing
+from dashpot.data.texts.preprocessing import TextPreprocessing
+from dashpot.data.texts.rows import as_texts
+from dashpot.data.texts.tokens import tokens_of
 from dashpot.runs.saved import load_run, save_model, save_setup
 from dashpot.texts.cutting import cutter
 from dashpot.texts.spelling import LONGEST
@@ -148,7 +148,7 @@ def test_a_run_with_a_function_asks_for_it_again(tmp_path: Path) -> None:
 def test_rows_of_many_texts_stay_within_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """One long text would make every row as long."""
     for name, value in (("CELLS", 400), ("LEAST_LENGTH", 5)):
-        monkeypatch.setattr(f"dashpot.data.text_tokens.{name}", value)
+        monkeypatch.setattr(f"dashpot.data.texts.tokens.{name}", value)
     short, long = "one two three", "one two three four five six seven eight"
     how = TextPreprocessing.fit(columns(*[short] * 199, long), np.arange(200))
     assert how.shape == (5,)  # so few are cut that nothing is said

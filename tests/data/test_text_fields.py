@@ -11,8 +11,8 @@ import pytest
 
 from dashpot.core.errors import DataError
 from dashpot.data import load_problem, load_rows
-from dashpot.data.text_fields import Fields
-from dashpot.data.texts import TextPreprocessing
+from dashpot.data.texts.fields import Fields
+from dashpot.data.texts.preprocessing import TextPreprocessing
 from dashpot.texts.spelling import FIELD
 
 N = 48

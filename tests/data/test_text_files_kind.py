@@ -13,8 +13,8 @@ import torch
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.recipe import Recipe
 from dashpot.data import Problem, load_problem, load_rows
-from dashpot.data.columnar import DataWarning
 from dashpot.data.new_rows import new_inputs
+from dashpot.data.tables.columnar import DataWarning
 from dashpot.runs.saved import load_run, predictions, save_model, save_setup
 from dashpot.training.builtin import network_for
 

@@ -12,7 +12,7 @@ from dashpot import nets
 from dashpot.core.errors import DataError
 from dashpot.core.recipe import Recipe
 from dashpot.data import Problem
-from dashpot.data.texts import TextPreprocessing
+from dashpot.data.texts.preprocessing import TextPreprocessing
 from dashpot.training.builtin import TrainingLength, split_scores, train
 
 TEXTS = np.array(

@@ -12,8 +12,8 @@ from scipy.sparse import csr_matrix
 
 from dashpot.data import Preprocessing, TextColumn
 from dashpot.data.rows import Rows, to_rows
-from dashpot.data.text import MAX_TOPICS, Corpus
-from dashpot.data.topics import STEPS, Topics
+from dashpot.data.texts.column import MAX_TOPICS, Corpus
+from dashpot.data.texts.topics import STEPS, Topics
 from tests.data.text_tables import frame, reference, sentences
 
 
@@ -171,8 +171,8 @@ def test_of_a_large_column_terms_come_from_a_sample_of_bounded_size(monkeypatch:
     texts = [f"row {i} of the house {i % 11}" + " and more" * (i % 50 == 0) * 40 for i in range(400)]
     rows = Rows(("note",), columns={"note": np.array(texts, dtype=object)})
     whole = Preprocessing.fit(rows)
-    monkeypatch.setattr("dashpot.data.text.COUNTED", 10_000)
-    monkeypatch.setattr("dashpot.data.text.CHUNK", 16)
+    monkeypatch.setattr("dashpot.data.texts.column.COUNTED", 10_000)
+    monkeypatch.setattr("dashpot.data.texts.column.CHUNK", 16)
     large = Rows(("note",), columns={"note": np.array(texts, dtype=object)})
     corpus = Corpus.of_column(large, "note")
     assert corpus.places is not None
@@ -184,7 +184,7 @@ def test_of_a_large_column_terms_come_from_a_sample_of_bounded_size(monkeypatch:
     cut = {text: text[:longest] for text in distinct}
     assert len(some) == len(distinct)
     other = Rows(("note",), columns={"note": np.array([cut[text] for text in texts[:300]], dtype=object)})
-    monkeypatch.setattr("dashpot.data.text.COUNTED", 1 << 20)
+    monkeypatch.setattr("dashpot.data.texts.column.COUNTED", 1 << 20)
     expected = Preprocessing.fit(other).text["note"]
     assert (sampled.text["note"].words, sampled.text["note"].pieces) == (expected.words, expected.pieces)
     np.testing.assert_allclose(sampled.text["note"].word_weights, expected.word_weights)

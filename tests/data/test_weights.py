@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dashpot.data.columns import frequent, mean_and_deviation, weighted_quantile
-from dashpot.data.images import ImagePreprocessing
-from dashpot.data.preprocessing import Preprocessing
+from dashpot.data.pictures.images import ImagePreprocessing
 from dashpot.data.rows import Rows, levels_of
+from dashpot.data.tables.columns import frequent, mean_and_deviation, weighted_quantile
+from dashpot.data.tables.preprocessing import Preprocessing
 
 RNG = np.random.default_rng(0)
 COUNTS = st.lists(st.tuples(st.floats(-1e3, 1e3), st.integers(1, 4)), min_size=1, max_size=12)

@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_score
 
 from dashpot import DashpotClassifier, DashpotRegressor, EarlyStopping
 from dashpot.core.errors import ConfigError, DataError
-from dashpot.data.texts import TextPreprocessing
+from dashpot.data.texts.preprocessing import TextPreprocessing
 
 GOOD, BAD = ("fine", "great", "lovely", "sunny"), ("awful", "poor", "dull", "rainy")
 G = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from PIL import Image
 
 pytestmark = pytest.mark.faults
 
-MAPPED = "import sys; from dashpot.data import picture_cache; picture_cache.SHARE = 0; sys.argv[0] = 'dashpot'; "
+MAPPED = "import sys; from dashpot.data.pictures import cache; cache.SHARE = 0; sys.argv[0] = 'dashpot'; "
 COMMAND = [sys.executable, "-c", MAPPED + "from dashpot.cli import main; main()"]
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import dashpot
 from dashpot import nets
 from dashpot.cli import compare, fit, predict, tune
-from dashpot.data.monotone import certificate, directions
+from dashpot.data.tables.monotone import certificate, directions
 from dashpot.nets import MonotoneNet
 from dashpot.runs.saved import load_run
 

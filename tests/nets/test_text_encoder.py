@@ -15,8 +15,8 @@ import dashpot
 from dashpot import nets
 from dashpot.core.errors import ConfigError, ConflictError, DataError, UnknownNameError
 from dashpot.data import Prepared
-from dashpot.data.encoded import Encoded
-from dashpot.data.tokenized import Tokenized
+from dashpot.data.texts.encoded import Encoded
+from dashpot.data.texts.tokenized import Tokenized
 from dashpot.nets import TextEncoder
 from dashpot.search.inputs import problem_of
 from dashpot.texts import transformer

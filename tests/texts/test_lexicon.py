@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dashpot.core.errors import DataError
-from dashpot.data.texts import TextPreprocessing
+from dashpot.data.texts.preprocessing import TextPreprocessing
 from dashpot.texts.counting import KeyCounts, texts_with_terms
 from dashpot.texts.grams import SKIP, entries_of, grams_of, keys_of, words_only
 from dashpot.texts.lexicon import EDGE, SHAPES, SPECIAL, UNKNOWN, Lexicon, pieces_of, shape_of
@@ -176,7 +176,7 @@ def test_blocks_of_texts_give_the_rows_of_all_texts_at_once(monkeypatch: pytest.
     preprocessing = TextPreprocessing(("text",), whole)
     cells = np.array([[" ".join(tokens)] for tokens in texts], dtype=object)
     at_once = preprocessing.transform(cells)
-    for module in ("dashpot.texts.lexicon", "dashpot.data.texts"):
+    for module in ("dashpot.texts.lexicon", "dashpot.data.texts.preprocessing"):
         monkeypatch.setattr(f"{module}.BLOCK", 5)
     assert Lexicon.fit(texts) == whole
     assert np.array_equal(preprocessing.transform(cells), at_once)

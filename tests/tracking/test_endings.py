@@ -15,7 +15,7 @@ from dashpot.runs import page
 from dashpot.tracking import End, tracking
 from tests.tracking.kept import Kept
 
-pytestmark = pytest.mark.filterwarnings("ignore::dashpot.data.columnar.DataWarning")  # digits have empty columns
+pytestmark = pytest.mark.filterwarnings("ignore::dashpot.data.tables.columnar.DataWarning")  # digits have empty columns
 Run = Callable[..., str]
 X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(int)

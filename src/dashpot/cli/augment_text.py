@@ -39,7 +39,7 @@ def augment_text(
     Only training rows should be augmented: split first.
     """
     from dashpot.core.errors import ConfigError
-    from dashpot.data.text_files import TextFile, writing
+    from dashpot.data.texts.files import TextFile, writing
     from dashpot.training.text_transform import TextTransform
 
     chosen = read_recipe(recipe, with_)

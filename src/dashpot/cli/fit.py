@@ -87,7 +87,7 @@ def fit(
     from dashpot.core.errors import ConfigError
     from dashpot.core.native import tell
     from dashpot.data import load_problem
-    from dashpot.data.monotone import certificate_of
+    from dashpot.data.tables.monotone import certificate_of
     from dashpot.evaluation.metrics import DEFAULT
     from dashpot.report.fit.curves import curves_figure
     from dashpot.report.fit.record import FitRecord

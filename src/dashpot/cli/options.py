@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def data_path(text: str) -> Path:
     """A path, or the copy of what is at a URL."""
-    from dashpot.data.remote import at_hand
+    from dashpot.data.files.remote import at_hand
 
     try:
         return at_hand(text)

@@ -47,7 +47,7 @@ def show_augment(
     from dashpot.core.recipe import Recipe
     from dashpot.core.registry import registry
     from dashpot.data import load_problem
-    from dashpot.data.images import existing
+    from dashpot.data.pictures.images import existing
     from dashpot.report.images.sheet import draw_sheet
     from dashpot.report.style import save
     from dashpot.techniques.augment.picture import PictureTechnique
@@ -94,7 +94,7 @@ def _show_texts(data: Path, recipe: Any, lines: int, draws: int, seed: int, colu
 
     from dashpot.core.errors import ConfigError
     from dashpot.core.registry import registry
-    from dashpot.data.text_files import TextFile
+    from dashpot.data.texts.files import TextFile
     from dashpot.techniques.augment.text.base import TextTechnique
     from dashpot.training.text_transform import TextTransform
 

@@ -47,7 +47,7 @@ def search_and_report(
     from dashpot.cli.robust import robustness_part
     from dashpot.cli.sheets import recipe_figure
     from dashpot.cli.tune_progress import Live
-    from dashpot.data.monotone import certificate_of
+    from dashpot.data.tables.monotone import certificate_of
     from dashpot.report.images.figures import image_figures
     from dashpot.report.tune.figures import tune_figures
     from dashpot.search.outcome import tracked

@@ -13,7 +13,7 @@ from dashpot.comparison.subjects import Subject, of_rows
 from dashpot.core.environment import machine, versions
 from dashpot.data import Prepared, Problem
 from dashpot.data.kinds import KINDS
-from dashpot.data.texts import TextPreprocessing
+from dashpot.data.texts.preprocessing import TextPreprocessing
 from dashpot.evaluation.decision import Decision
 from dashpot.report.robustness.record import Cell, RobustnessRecord
 

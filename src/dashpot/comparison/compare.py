@@ -31,7 +31,7 @@ from dashpot.core.rng import initial_weights
 from dashpot.core.technique import Technique
 from dashpot.data import Prepared, Problem, Split
 from dashpot.data.kinds import KINDS
-from dashpot.data.monotone import certificate_of
+from dashpot.data.tables.monotone import certificate_of
 from dashpot.evaluation.metrics import DEFAULT
 from dashpot.population.members import Member
 from dashpot.population.population import Population

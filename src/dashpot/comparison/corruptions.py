@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dashpot.core.rng import derive, derive_all, generator
 from dashpot.core.running.batch import unit_range
-from dashpot.data.columnar import MISSING
-from dashpot.data.preprocessing import Preprocessing
+from dashpot.data.tables.columnar import MISSING
+from dashpot.data.tables.preprocessing import Preprocessing
 from dashpot.imaging.boxes import Erase, spans
 from dashpot.imaging.colour import brightness, contrast
 from dashpot.imaging.draws import Size

@@ -16,8 +16,8 @@ from dashpot.core.running.batch import unit_range
 from dashpot.data import Problem, Target, load_problem
 from dashpot.data.kinds import Prepares
 from dashpot.data.new_rows import new_inputs
-from dashpot.data.preprocessing import Preprocessing
-from dashpot.data.text_rows import as_texts
+from dashpot.data.tables.preprocessing import Preprocessing
+from dashpot.data.texts.rows import as_texts
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import metrics_of, predict, targets_of
 from dashpot.runs.data_of_run import trained_on

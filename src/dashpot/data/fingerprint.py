@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from dashpot.data.pixel_values import pieces
+from dashpot.data.pictures.values import pieces
 
 
 def fingerprint_of(parts: Iterable[np.ndarray]) -> str:

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
-from dashpot.data.images import ImagePreprocessing
-from dashpot.data.preprocessing import Preprocessing
+from dashpot.data.pictures.images import ImagePreprocessing
 from dashpot.data.rows import Rows
 from dashpot.data.signals import SignalPreprocessing
-from dashpot.data.texts import TextPreprocessing
+from dashpot.data.tables.preprocessing import Preprocessing
+from dashpot.data.texts.preprocessing import TextPreprocessing
 
 
 class Prepares(Protocol):

@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 from dashpot.core.errors import ConfigError, DataError, UnknownNameError, listed
-from dashpot.data.arrays import read_labelled
-from dashpot.data.columnar import DataWarning
-from dashpot.data.delimited import read_delimited
-from dashpot.data.dialects import check_separator
 from dashpot.data.digits import digits
-from dashpot.data.documents import document_files, holds_documents, read_documents
-from dashpot.data.encodings import check_encoding
-from dashpot.data.images import existing, image_files
+from dashpot.data.files.arrays import read_labelled
+from dashpot.data.files.delimited import read_delimited
+from dashpot.data.files.dialects import check_separator
+from dashpot.data.files.encodings import check_encoding
+from dashpot.data.files.remote import at_hand
+from dashpot.data.files.tables import read_table, row_numbers
 from dashpot.data.kinds import KINDS
-from dashpot.data.monotone import directed
 from dashpot.data.parts import class_folders, named_test, warn_of_others
-from dashpot.data.pictures import read_images
+from dashpot.data.pictures.decoding import read_images
+from dashpot.data.pictures.images import existing, image_files
 from dashpot.data.problem import Problem, guess_task
-from dashpot.data.reading import Reading, missing_of
-from dashpot.data.remote import at_hand
 from dashpot.data.rows import Rows, decided_frame
 from dashpot.data.signals import signals_of
-from dashpot.data.tables import read_table, row_numbers
-from dashpot.data.targets import demand_present, target_of
-from dashpot.data.text_rows import how_of, texts_in
-from dashpot.data.words import all_texts
+from dashpot.data.tables.columnar import DataWarning
+from dashpot.data.tables.monotone import directed
+from dashpot.data.tables.reading import Reading, missing_of
+from dashpot.data.tables.targets import demand_present, target_of
+from dashpot.data.texts.documents import document_files, holds_documents, read_documents
+from dashpot.data.texts.rows import how_of, texts_in
+from dashpot.data.texts.words import all_texts
 from dashpot.texts.cutting import tokenizer_of
 from dashpot.texts.encoder import encoder_of
 
@@ -70,29 +70,29 @@ def load_problem(
     Args:
         source: a table (CSV, TSV, CSV.gz, JSON lines, Parquet, Feather, Excel, ARFF) with ``target`` naming a column,
             ``.npz`` (``X_train y_train X_test y_test``, or ``X y``), or a folder of class folders of images or of
-            texts (``.txt``), or a URL of one (:func:`dashpot.data.remote.at_hand`); ``None`` is scikit-learn's digits
-            as a table of 64 features.
+            texts (``.txt``), or a URL of one (:func:`dashpot.data.files.remote.at_hand`); ``None`` is scikit-learn's
+            digits as a table of 64 features.
         target: the target column of a table. Class labels are what the file says, to the letter.
         task: ``"classification"`` or ``"regression"``; guessed from the target by default.
         weights: the column of a table that says how much each row counts, which is no input: a row of weight 0 is
             absent, one of weight 2 counts as two rows.
         numeric, dates, categorical: columns of numbers, of dates and of names; by default what
-            :func:`dashpot.data.reading.decide` finds.
+            :func:`dashpot.data.tables.reading.decide` finds.
         decimal: the decimal mark in texts, ``"."`` or ``","``; by default what the columns show.
         day_first: whether 05/01/2024 is the 5th of January; by default what the column shows.
         encoding: of a text file; UTF-8 and UTF-16 are found.
         separator: of a text file; comma, semicolon, tab and ``|`` are found.
         kind: of the inputs, ``"table"``, ``"image"``, ``"signal"`` or ``"text"``; by default the source tells
-            (:func:`dashpot.data.arrays.as_inputs`). The columns of a table may be the steps of a signal. A table whose
-            columns all hold sentences (:func:`dashpot.data.text.reads_as_text`) is of kind ``"text"``; where it is said
-            of another one, its numbers and names are words beside those of its texts.
+            (:func:`dashpot.data.files.arrays.as_inputs`). The columns of a table may be the steps of a signal. A
+            table whose columns all hold sentences (:func:`dashpot.data.texts.column.reads_as_text`) is of kind
+            ``"text"``; where it is said of another one, its numbers and names are words beside those of its texts.
         tokenizer: of texts, ``"words"`` (the default), ``"characters"``, a function or a file
             (:func:`dashpot.texts.cutting.tokenizer_of`).
         vectors: of texts, a file of vectors of words from which a convolutional network starts
             (:func:`dashpot.texts.vectors.vectors_of`).
         encoder: of texts, a folder of a model whose vectors networks learn from
             (:func:`dashpot.texts.encoder.encoder_of`).
-        monotone: directions of numeric columns of a table (:func:`dashpot.data.monotone.directions`).
+        monotone: directions of numeric columns of a table (:func:`dashpot.data.tables.monotone.directions`).
 
     A column named ``split`` that holds nothing but train, valid (validation, val, dev) and test is no input: its test
     rows are the test part. So are the images or texts in ``test``, where the folder holds nothing but folders of these

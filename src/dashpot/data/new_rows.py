@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 
 from dashpot.core.errors import DataError
-from dashpot.data.arrays import as_rows, read_inputs
-from dashpot.data.documents import document_files, read_documents
-from dashpot.data.images import ImagePreprocessing, as_pixels, existing, image_files
+from dashpot.data.files.arrays import as_rows, read_inputs
+from dashpot.data.files.tables import read_table, row_numbers
 from dashpot.data.kinds import Prepares
 from dashpot.data.parts import named_test
-from dashpot.data.pictures import read_images
-from dashpot.data.preprocessing import Preprocessing
+from dashpot.data.pictures.decoding import read_images
+from dashpot.data.pictures.images import ImagePreprocessing, as_pixels, existing, image_files
 from dashpot.data.rows import Rows, decided, frame_rows, to_rows
 from dashpot.data.signals import SignalPreprocessing, as_signals, signals_of
-from dashpot.data.tables import read_table, row_numbers
-from dashpot.data.text_rows import as_texts, columns_for
-from dashpot.data.texts import TextPreprocessing
+from dashpot.data.tables.preprocessing import Preprocessing
+from dashpot.data.texts.documents import document_files, read_documents
+from dashpot.data.texts.preprocessing import TextPreprocessing
+from dashpot.data.texts.rows import as_texts, columns_for
 
 
 def load_rows(

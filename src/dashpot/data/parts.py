@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from dashpot.core.errors import DataError
-from dashpot.data.columnar import DataWarning
-from dashpot.data.images import is_hidden, seen_files
+from dashpot.data.pictures.images import is_hidden, seen_files
 from dashpot.data.rows import Rows
+from dashpot.data.tables.columnar import DataWarning
 
 PARTS = {"train": "train", "valid": "train", "validation": "train", "val": "train", "dev": "train", "test": "test"}
 """What parts are called, in any case, and which one each means: validation parts are chosen from the training part

@@ -15,14 +15,14 @@ from dashpot.core.requires import MODALITIES
 from dashpot.core.running.batch import unit_range
 from dashpot.core.running.tensor_rows import TensorRows
 from dashpot.core.weights import as_counts, checked_weights
-from dashpot.data.columnar import texts_of
-from dashpot.data.columns import mean_and_scale
 from dashpot.data.fingerprint import fingerprint_of
-from dashpot.data.images import ImagePreprocessing
 from dashpot.data.kinds import KINDS, Prepares, kind_of
+from dashpot.data.pictures.images import ImagePreprocessing
 from dashpot.data.rows import Rows
 from dashpot.data.splitting import Split, split_rows, warn_of_rare
-from dashpot.data.targets import encoded, numbers_of
+from dashpot.data.tables.columnar import texts_of
+from dashpot.data.tables.columns import mean_and_scale
+from dashpot.data.tables.targets import encoded, numbers_of
 
 
 @dataclass(frozen=True)

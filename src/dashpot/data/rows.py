@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dashpot.core.errors import DataError, DataTypeError
-from dashpot.data.columnar import MISSING, Levels, Rows, is_missing, levels_of, plain_text, texts_of
-from dashpot.data.formats import MISSING_WORDS, Format
-from dashpot.data.reading import Reading, decide
+from dashpot.data.tables.columnar import MISSING, Levels, Rows, is_missing, levels_of, plain_text, texts_of
+from dashpot.data.tables.formats import MISSING_WORDS, Format
+from dashpot.data.tables.reading import Reading, decide
 
 if TYPE_CHECKING:
     import polars
@@ -88,7 +88,7 @@ def frame_rows(frame: Any) -> Rows:
 
 
 def decided(rows: Rows, reading: Reading | None = None) -> Rows:
-    """The same table once it is decided what its columns hold, by the rule of :func:`dashpot.data.reading.decide`.
+    """The same table once it is decided what its columns hold, by :func:`dashpot.data.tables.reading.decide`.
 
     Raises:
         ConfigError: ``reading`` names a column that is not there.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dashpot.data.columnar import DataWarning
+from dashpot.data.tables.columnar import DataWarning
 
 
 @dataclass(frozen=True)

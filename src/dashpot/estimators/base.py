@@ -19,8 +19,8 @@ from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
 from dashpot.core.technique import Technique
 from dashpot.data import Problem, Target
-from dashpot.data.reading import Reading
 from dashpot.data.rows import Rows
+from dashpot.data.tables.reading import Reading
 from dashpot.estimators.inputs import arrays_as, inputs_of, kind_name, table, texts_as, told
 from dashpot.estimators.preparing import prepared_by, transformed, usual_length
 from dashpot.evaluation.decision import Decision

@@ -76,8 +76,8 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
     random_state : int, RandomState instance or None, default=None
     verbose : bool, default=False
     numeric, dates, categorical : list of str or None, default=None
-        Columns of numbers, of dates and of names; by default what :func:`dashpot.data.reading.decide` finds. Columns
-        without a name are x0, x1, ...
+        Columns of numbers, of dates and of names; by default what :func:`dashpot.data.tables.reading.decide` finds.
+        Columns without a name are x0, x1, ...
     kind : "text" or None, default=None
         ``"text"``: columns are texts, also short ones, and numbers and names beside them are words of their row.
         None: lists and series of strings are texts, and so is a table whose columns all hold sentences.

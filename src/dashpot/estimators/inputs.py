@@ -11,15 +11,15 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, _c
 
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.weights import as_counts, checked_weights
-from dashpot.data.arrays import as_inputs
-from dashpot.data.columnar import is_missing
+from dashpot.data.files.arrays import as_inputs
 from dashpot.data.kinds import kind_of
-from dashpot.data.monotone import directed
-from dashpot.data.reading import Reading
 from dashpot.data.rows import Rows, decided, to_rows
-from dashpot.data.text_fields import Fields
-from dashpot.data.text_rows import as_texts, columns_for, how_of, is_frame, is_texts, texts_in
-from dashpot.data.words import all_texts
+from dashpot.data.tables.columnar import is_missing
+from dashpot.data.tables.monotone import directed
+from dashpot.data.tables.reading import Reading
+from dashpot.data.texts.fields import Fields
+from dashpot.data.texts.rows import as_texts, columns_for, how_of, is_frame, is_texts, texts_in
+from dashpot.data.texts.words import all_texts
 
 FORMS = "a table [n, features], images [n, h, w], [n, h, w, c] or [n, c, h, w], or signals [n, channels, steps]"
 KINDS = (None, "text")

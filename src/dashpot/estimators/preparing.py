@@ -11,7 +11,7 @@ import numpy as np
 from dashpot.core.errors import ConfigError
 from dashpot.data import ImagePreprocessing, Preprocessing
 from dashpot.data.kinds import KINDS, kind_of
-from dashpot.data.picture_kind import PICTURE_KINDS
+from dashpot.data.pictures.kind import PICTURE_KINDS
 from dashpot.data.rows import Rows
 from dashpot.training.builtin import TrainingLength
 from dashpot.training.defaults import LARGEST, MOST_EPOCHS, SMALLEST_FIXED_EPOCHS, batch_size_for

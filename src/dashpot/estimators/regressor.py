@@ -9,7 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_array, column_or_1d
 
 from dashpot.core.errors import ConfigError
-from dashpot.data.columns import mean_and_scale
+from dashpot.data.tables.columns import mean_and_scale
 from dashpot.estimators.base import AUTO, NetworkEstimator
 from dashpot.estimators.inputs import present
 

@@ -18,7 +18,7 @@ from dashpot.texts.token_table import TokenTable, token_table
 class TextEncoder(nn.Module):
     r"""An encoder that is trained further: :math:`W\,(\mathrm{pool}(\mathrm{encoder}(t)) - \mu) / \sigma + b`.
 
-    A row begins with numbers of tokens (:class:`dashpot.data.tokenized.Tokenized`); the words behind them are not
+    A row begins with numbers of tokens (:class:`dashpot.data.texts.tokenized.Tokenized`); the words behind them are not
     looked at. The dropout before the head is at rate 0 until a recipe sets it; those inside of the encoder have the
     rates of its configuration. :math:`\mu` and :math:`\sigma` are of the vectors before training. Trained by
     :func:`dashpot.fit` and by searches, the encoder has a smaller learning rate than the head (``pretrained``).

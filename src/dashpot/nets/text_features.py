@@ -14,8 +14,8 @@ from dashpot.core.fields.domains import check_whole
 class TextFeatures(nn.Module):
     r"""A network over vectors of an encoder: :math:`W_2\,\mathrm{ReLU}(W_1 v + b_1) + b_2`.
 
-    A row begins with the bits of a vector (:class:`dashpot.data.encoded.Encoded`); the words behind it are not looked
-    at. Dropout before the head is at rate 0 until a recipe sets it.
+    A row begins with the bits of a vector (:class:`dashpot.data.texts.encoded.Encoded`); the words behind it are not
+    looked at. Dropout before the head is at rate 0 until a recipe sets it.
 
     Args:
         outputs: logits.

@@ -11,7 +11,7 @@ import torch
 from dashpot.core.errors import DashpotError, DataError
 from dashpot.data import Prepared, Problem, Split, Target, load_problem
 from dashpot.data.kinds import Prepares
-from dashpot.data.preprocessing import Preprocessing
+from dashpot.data.tables.preprocessing import Preprocessing
 
 FOUND = "found"
 """The data of the run, where they still are."""

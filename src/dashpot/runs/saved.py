@@ -20,7 +20,7 @@ from dashpot.core.recipe import Recipe
 from dashpot.core.tree import save_tensors
 from dashpot.data import Prepared, Target
 from dashpot.data.kinds import KINDS, Prepares
-from dashpot.data.texts import TextPreprocessing
+from dashpot.data.texts.preprocessing import TextPreprocessing
 from dashpot.evaluation.decision import Decision
 from dashpot.runs.factories import describe, from_description, holds_own
 from dashpot.shrinking.plan import Plan

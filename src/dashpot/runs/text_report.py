@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.data import Prepared, Problem, Split
-from dashpot.data.texts import TextPreprocessing
+from dashpot.data.texts.preprocessing import TextPreprocessing
 from dashpot.evaluation.decision import Decision
 from dashpot.nets.ensemble import Ensemble
 from dashpot.nets.text_bag import TextBag

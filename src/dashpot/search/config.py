@@ -10,7 +10,7 @@ from typing import Any
 from dashpot.core.errors import ConfigError
 from dashpot.core.fields.domains import check_whole
 from dashpot.core.technique import Technique
-from dashpot.data.picture_kind import PICTURE_KINDS
+from dashpot.data.pictures.kind import PICTURE_KINDS
 from dashpot.search.arguments import rate
 from dashpot.search.racing import budget as budgets
 from dashpot.search.racing.trial import HALVING, SCHEDULES
@@ -55,7 +55,7 @@ class SearchConfig:
         batch_size: rows per step: one number, or several to search; by default about a fiftieth of the rows, or twice
             that.
         pictures: of images ``"photo"`` or ``"glyph"`` (digits, letters, drawings), which decides what the default space
-            does to them; by default found from the pixels (:func:`dashpot.data.picture_kind.picture_kind`).
+            does to them; by default found from the pixels (:func:`dashpot.data.pictures.kind.picture_kind`).
         storage, study: an Optuna storage URL and the name in it, to share the search among processes and machines that
             make the same call; by default a journal in the run's folder.
         seed: of the split, the folds and the training.

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.data import Prepared, Problem, load_problem
-from dashpot.data.arrays import as_inputs
+from dashpot.data.files.arrays import as_inputs
 from dashpot.data.kinds import kind_of
-from dashpot.data.monotone import directed
-from dashpot.data.reading import Reading
 from dashpot.data.rows import Rows, decided, is_missing, to_rows
-from dashpot.data.text_rows import as_texts, how_of, is_texts, texts_in
-from dashpot.data.words import all_texts
+from dashpot.data.tables.monotone import directed
+from dashpot.data.tables.reading import Reading
+from dashpot.data.texts.rows import as_texts, how_of, is_texts, texts_in
+from dashpot.data.texts.words import all_texts
 from dashpot.nets.standardize import standardized
 from dashpot.population.members import built
 from dashpot.runs.factories import made_with
@@ -62,7 +62,7 @@ def problem_of(
         kind: of the inputs; of (X, y) ``"text"`` or None, of a problem None.
         tokenizer: of texts; None is the default one.
         vectors: of texts, a file of vectors of words.
-        monotone: directions of numeric columns of a table; see :func:`dashpot.data.monotone.directions`.
+        monotone: directions of numeric columns of a table; see :func:`dashpot.data.tables.monotone.directions`.
         encoder: of texts, a folder of a model; see :func:`dashpot.texts.encoder.encoder_of`.
 
     Raises:

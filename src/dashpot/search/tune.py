@@ -113,7 +113,7 @@ def tune(
         out: a new or empty folder for all files; by default none are kept.
         progress: lines on standard error.
         numeric, dates, categorical: columns of numbers, of dates and of names in a table; by default what
-            :func:`dashpot.data.reading.decide` finds. For more (decimal marks, encodings) give ``load_problem(...)``.
+            :func:`dashpot.data.tables.reading.decide` finds. For more (such as encodings) give ``load_problem(...)``.
         kind: ``"text"``: the columns of a table are texts, or stand beside them; of a path also ``"table"``,
             ``"image"`` or ``"signal"``. By default found.
         tokenizer: of texts, ``"words"`` (the default), ``"characters"``, a function or a file

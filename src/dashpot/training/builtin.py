@@ -14,8 +14,8 @@ from dashpot.core.recipe import Recipe
 from dashpot.core.rng import initial_weights
 from dashpot.data import Prepared, Problem, Split
 from dashpot.data.kinds import KINDS, Prepares
-from dashpot.data.texts import TextPreprocessing
-from dashpot.data.tokenized import Tokenized
+from dashpot.data.texts.preprocessing import TextPreprocessing
+from dashpot.data.texts.tokenized import Tokenized
 from dashpot.evaluation.losses import scores
 from dashpot.nets import TextConv, TextEncoder, TextFeatures
 from dashpot.nets.text_vectors import start_from

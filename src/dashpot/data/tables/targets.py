@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dashpot.core.errors import DataError
-from dashpot.data.columnar import DataWarning
-from dashpot.data.decide import judge
-from dashpot.data.formats import KINDS, MISSING_WORDS, Format
-from dashpot.data.reading import Reading, choice, missing_of, way_out
 from dashpot.data.rows import frame_rows
-from dashpot.data.written_numbers import PLAIN
+from dashpot.data.tables.columnar import DataWarning
+from dashpot.data.tables.decide import judge
+from dashpot.data.tables.formats import KINDS, MISSING_WORDS, Format
+from dashpot.data.tables.reading import Reading, choice, missing_of, way_out
+from dashpot.data.tables.written_numbers import PLAIN
 
 if TYPE_CHECKING:
     import polars
@@ -31,7 +31,7 @@ def target_of(
 
     A label is what the file writes: ``007`` and ``7`` are two classes, as are ``1`` and ``1.0``. Labels that have a
     type are written as polars writes them to a CSV file: truth values as true and false, dates as 2024-01-31. A
-    regression's target is read by :func:`dashpot.data.reading.decide`'s rule. Where the task is to be guessed,
+    regression's target is read by :func:`dashpot.data.tables.reading.decide`'s rule. Where the task is to be guessed,
     numbers are given if all are numbers (:func:`dashpot.data.problem.guess_task` then counts them); nothing is warned
     of.
 

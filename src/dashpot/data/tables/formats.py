@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dashpot.core.errors import DataError
-from dashpot.data.written_dates import ORDERS, read_dates, read_times
-from dashpot.data.written_numbers import read_numbers
+from dashpot.data.tables.written_dates import ORDERS, read_dates, read_times
+from dashpot.data.tables.written_numbers import read_numbers
 
 if TYPE_CHECKING:
     import polars

@@ -12,12 +12,12 @@ import numpy as np
 from torch import nn
 
 from dashpot.core.errors import ConfigError, DataError
-from dashpot.data.columnar import DataWarning
-from dashpot.data.encoded import Encoded, whole_texts
-from dashpot.data.formats import Format
-from dashpot.data.text_fields import Fields
-from dashpot.data.text_tokens import BETWEEN, Tokens, learned, tokens_of
-from dashpot.data.tokenized import Tokenized
+from dashpot.data.tables.columnar import DataWarning
+from dashpot.data.tables.formats import Format
+from dashpot.data.texts.encoded import Encoded, whole_texts
+from dashpot.data.texts.fields import Fields
+from dashpot.data.texts.tokenized import Tokenized
+from dashpot.data.texts.tokens import BETWEEN, Tokens, learned, tokens_of
 from dashpot.texts.cutting import again, tokenizer_dict, tokenizer_from, tokenizer_of
 from dashpot.texts.encoder import encoder_of
 from dashpot.texts.lexicon import BLOCK, MOST_TOKENS, Lexicon
@@ -29,7 +29,7 @@ from dashpot.texts.vectors import WordVectors, vectors_of
 class TextPreprocessing:
     """Texts cut into tokens, and the lexicon of the training rows.
 
-    A row begins with the words for columns of names and of numbers (:class:`~dashpot.data.text_fields.Fields`); the
+    A row begins with the words for columns of names and of numbers (:class:`~dashpot.data.texts.fields.Fields`); the
     texts follow, with a token between them. Where a row has more tokens than the network takes, long texts are cut, all
     to the same length. A text that is empty or missing has no tokens, and a row of such texts is a row all the same.
     Nothing is taken out of a text: marks of HTML, emoji and marks of direction are tokens as others are.
@@ -74,7 +74,7 @@ class TextPreprocessing:
             columns: their names.
             tokenizer: see :func:`dashpot.texts.cutting.tokenizer_of`.
             length: of a row, at most.
-            names, formats: see :meth:`dashpot.data.text_fields.Fields.fit`.
+            names, formats: see :meth:`dashpot.data.texts.fields.Fields.fit`.
             vectors: a file of vectors of words; see :func:`dashpot.texts.vectors.vectors_of`.
             encoder: a folder of a model; see :func:`dashpot.texts.encoder.encoder_of`.
 

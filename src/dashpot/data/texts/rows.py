@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from dashpot.core.errors import DataError, listed
-from dashpot.data.columnar import Rows, is_missing
 from dashpot.data.rows import frame_rows
-from dashpot.data.text_fields import Fields
+from dashpot.data.tables.columnar import Rows, is_missing
+from dashpot.data.texts.fields import Fields
 
 FORMS = "texts: a list or array of strings [n] or [n, columns], a series, or a data frame"
 
@@ -41,7 +41,7 @@ def texts_in(rows: Rows) -> np.ndarray:
 
 
 def how_of(rows: Rows, names: Collection[str] = ()) -> dict[str, Any]:
-    """What :meth:`dashpot.data.texts.TextPreprocessing.fit` takes beside the texts of a table.
+    """What :meth:`dashpot.data.texts.preprocessing.TextPreprocessing.fit` takes beside the texts of a table.
 
     Args:
         names: columns that hold names, as the caller says.

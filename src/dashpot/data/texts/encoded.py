@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from dashpot.core.errors import DataError
-from dashpot.data.columnar import is_missing
-from dashpot.data.text_fields import Fields
+from dashpot.data.tables.columnar import is_missing
+from dashpot.data.texts.fields import Fields
 from dashpot.texts.encoder import Encoder
 from dashpot.texts.spelling import FIELD
 

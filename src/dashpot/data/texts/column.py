@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dashpot.data.columnar import MISSING, Levels, Rows
-from dashpot.data.topics import Topics
+from dashpot.data.tables.columnar import MISSING, Levels, Rows
+from dashpot.data.texts.topics import Topics
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -102,7 +102,7 @@ class Corpus:
 @dataclass(frozen=True)
 class TextColumn:
     """TF-IDF of a text column, of words and pairs of words, and pieces of 2 to 4 characters within words; and what a
-    network takes of it: topics (:class:`dashpot.data.topics.Topics`), or the TF-IDF itself where there are few terms.
+    network takes of it: topics (:class:`dashpot.data.texts.topics.Topics`), or the TF-IDF itself where terms are few.
 
     Counts are logarithmic (``1 + log(count)``) and weighted by ``log((1 + rows) / (1 + rows with the term)) + 1``;
     words and pieces are brought to length 1 each, pieces count half, and each row is brought to the length

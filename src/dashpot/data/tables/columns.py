@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dashpot.core.errors import DataError
-from dashpot.data.columnar import DataWarning, Levels, Rows
+from dashpot.data.tables.columnar import DataWarning, Levels, Rows
 
 MAX_LEVELS = 100
 OTHER = "(other)"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dashpot.core.errors import DataError, StorageError
-from dashpot.data.dialects import (
+from dashpot.data.files.dialects import (
     SAMPLE_BYTES,
     check_separator,
     lines_to_drop,
@@ -25,9 +25,9 @@ from dashpot.data.dialects import (
     sniffed,
     spaced,
 )
-from dashpot.data.encodings import found_encoding, to_utf8, valid_utf8
-from dashpot.data.formats import MISSING_WORDS
-from dashpot.data.written_numbers import GROUPED_POINTS, PLAIN
+from dashpot.data.files.encodings import found_encoding, to_utf8, valid_utf8
+from dashpot.data.tables.formats import MISSING_WORDS
+from dashpot.data.tables.written_numbers import GROUPED_POINTS, PLAIN
 
 if TYPE_CHECKING:
     import polars

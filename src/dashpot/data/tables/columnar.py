@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dashpot.data.formats import PLAIN, Format
+from dashpot.data.tables.formats import PLAIN, Format
 
 MISSING = "(missing)"
 

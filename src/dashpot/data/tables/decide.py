@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dashpot.data.formats import Format
-from dashpot.data.written_dates import COMPACT, NUMERIC, SHORT_YEAR, iso_moments, read_dates, read_times
-from dashpot.data.written_numbers import GROUPED_POINTS, PLAIN, Numbers, is_currency, read_numbers
+from dashpot.data.tables.formats import Format
+from dashpot.data.tables.written_dates import COMPACT, NUMERIC, SHORT_YEAR, iso_moments, read_dates, read_times
+from dashpot.data.tables.written_numbers import GROUPED_POINTS, PLAIN, Numbers, is_currency, read_numbers
 
 if TYPE_CHECKING:
     import polars

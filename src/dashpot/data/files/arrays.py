@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from dashpot.core.errors import DataError, StorageError
-from dashpot.data.images import as_pixels
-from dashpot.data.large_arrays import LargeImages
+from dashpot.data.files.large_arrays import LargeImages
+from dashpot.data.pictures.images import as_pixels
 from dashpot.data.rows import Rows
 from dashpot.data.signals import as_signals, demand_finite, looks_like_signals
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from dashpot.core.errors import DataError, StorageError
-from dashpot.data.encodings import to_utf8
-from dashpot.data.images import SUFFIXES, seen_files
+from dashpot.data.files.encodings import to_utf8
+from dashpot.data.pictures.images import SUFFIXES, seen_files
 
 SUFFIX = ".txt"
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dashpot.core.errors import ConfigError, DataError
-from dashpot.data.columnar import Rows
-from dashpot.data.delimited import bytes_of, read_delimited
-from dashpot.data.json_lines import read_json_lines
+from dashpot.data.files.delimited import bytes_of, read_delimited
+from dashpot.data.files.json_lines import read_json_lines
+from dashpot.data.tables.columnar import Rows
 
 if TYPE_CHECKING:
     import polars
@@ -113,7 +113,7 @@ def _arff(path: Path, encoding: str | None) -> polars.DataFrame:
     """By the reader that scikit-learn brings; nominal attributes are declared categories."""
     import polars
 
-    from dashpot.data.encodings import to_utf8
+    from dashpot.data.files.encodings import to_utf8
 
     try:
         from sklearn.externals import _arff as arff

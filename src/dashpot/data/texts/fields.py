@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from dashpot.core.errors import DataError
-from dashpot.data.columnar import MISSING, is_missing, levels_of
-from dashpot.data.columns import MAX_LEVELS, demand_finite
-from dashpot.data.formats import Format
-from dashpot.data.text import reads_as_text
+from dashpot.data.tables.columnar import MISSING, is_missing, levels_of
+from dashpot.data.tables.columns import MAX_LEVELS, demand_finite
+from dashpot.data.tables.formats import Format
+from dashpot.data.texts.column import reads_as_text
 from dashpot.texts.spelling import FIELD
 
 BINS = 8
@@ -55,8 +55,8 @@ class Fields:
         """Decide by the rows ``train`` of ``table``, objects [n, columns].
 
         A column of floats holds numbers. Of the others those are texts that hold sentences
-        (:func:`dashpot.data.text.reads_as_text`) or values that hardly repeat: more than 100, or more than half as many
-        as rows. Where none would be a text all are.
+        (:func:`dashpot.data.texts.column.reads_as_text`) or values that hardly repeat: more than 100, or more than half
+        as many as rows. Where none would be a text all are.
 
         Args:
             names: columns that hold names, as the caller says.

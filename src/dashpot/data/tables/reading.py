@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dashpot.core.errors import ConfigError, listed
-from dashpot.data.columnar import MISSING, DataWarning, Levels, plain_text
-from dashpot.data.decide import Verdict, judge
-from dashpot.data.formats import MISSING_WORDS, Format
-from dashpot.data.written_dates import compact_days
+from dashpot.data.tables.columnar import MISSING, DataWarning, Levels, plain_text
+from dashpot.data.tables.decide import Verdict, judge
+from dashpot.data.tables.formats import MISSING_WORDS, Format
+from dashpot.data.tables.written_dates import compact_days
 
 if TYPE_CHECKING:
     import polars

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dashpot.core.errors import ConfigError
-from dashpot.data.written_numbers import PLAIN
+from dashpot.data.tables.written_numbers import PLAIN
 
 SEPARATORS = (",", ";", "\t", "|")
 WORDS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dashpot.core.errors import ConfigError, DataError, listed
-from dashpot.data.columnar import DataWarning
-from dashpot.data.columns import (
+from dashpot.data.rows import Rows, decided
+from dashpot.data.tables.columnar import DataWarning
+from dashpot.data.tables.columns import (
     OTHER,
     by_column,
     demand_finite,
@@ -21,11 +22,10 @@ from dashpot.data.columns import (
     tell_constant,
     weighted_median,
 )
-from dashpot.data.formats import Format
-from dashpot.data.monotone import Directed, demand_numbers, directions
-from dashpot.data.rows import Rows, decided
-from dashpot.data.text import CELLS, MAX_TOPICS, Corpus, TextColumn
-from dashpot.data.words import columns_of_text
+from dashpot.data.tables.formats import Format
+from dashpot.data.tables.monotone import Directed, demand_numbers, directions
+from dashpot.data.texts.column import CELLS, MAX_TOPICS, Corpus, TextColumn
+from dashpot.data.texts.words import columns_of_text
 
 SCALINGS = ("standard", "robust")
 
@@ -54,8 +54,8 @@ class Preprocessing(Directed):
     subtracts the median, divides by the distance of the quartiles (half the range where that is 0), and bends what lies
     far out: ``x / sqrt(1 + (x / 3)^2)``, which stays within -3 and 3. Nominal columns: one column per level seen in
     training (the 100 most frequent ones, the rest is one level ``(other)``), with an own level for missing where the
-    training rows have any; an unseen level is all zeros. Text columns (:func:`dashpot.data.text.reads_as_text`): the
-    topics of their TF-IDF (:class:`dashpot.data.text.TextColumn`), at most 256 for all of them.
+    training rows have any; an unseen level is all zeros. Columns that :func:`dashpot.data.texts.column.reads_as_text`
+    finds: the topics of their TF-IDF (:class:`dashpot.data.texts.column.TextColumn`), 256 at most for all of them.
 
     Attributes:
         numeric: their names, in order.
@@ -151,7 +151,7 @@ class Preprocessing(Directed):
             scaling: of numeric columns, ``"standard"`` or ``"robust"``.
             weight: of all rows, above 0; a row of weight 2 counts as two in every statistic. What a column
                 is (numbers, levels or text) is seen by rows.
-            monotone: directions of columns, as :func:`dashpot.data.monotone.directions` reads them.
+            monotone: directions of columns, as :func:`dashpot.data.tables.monotone.directions` reads them.
 
         Raises:
             ConfigError: another scaling.

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from dashpot.core.errors import DataError
-from dashpot.data.columnar import DataWarning, is_missing
-from dashpot.data.text_fields import Fields
+from dashpot.data.tables.columnar import DataWarning, is_missing
+from dashpot.data.texts.fields import Fields
 from dashpot.texts.cutting import cutter
 from dashpot.texts.lexicon import Lexicon, learn
 from dashpot.texts.spelling import FIELD

@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from dashpot.data.columns import frequent
 from dashpot.data.rows import Rows
-from dashpot.data.text import reads_as_text
+from dashpot.data.tables.columns import frequent
+from dashpot.data.texts.column import reads_as_text
 
 
 def columns_of_text(

@@ -1,5 +1,5 @@
 """Images in an ``.npz`` that would take much of the memory: decompressed once, into a mapped file of the user's cache
-folder (:mod:`dashpot.data.picture_cache`), a few at a time.
+folder (:mod:`dashpot.data.pictures.cache`), a few at a time.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import IO
 import numpy as np
 
 from dashpot.core.errors import DataError, StorageError
-from dashpot.data import picture_cache
-from dashpot.data.images import as_pixels
-from dashpot.data.picture_cache import Name, Write, mapped, written
-from dashpot.data.pixel_values import VALUES
+from dashpot.data.pictures import cache
+from dashpot.data.pictures.cache import Name, Write, mapped, written
+from dashpot.data.pictures.images import as_pixels
+from dashpot.data.pictures.values import VALUES
 from dashpot.data.signals import looks_like_signals
 
 WHOLE = ("X",), ("X_train", "X_test")
@@ -58,7 +58,7 @@ class LargeImages:
         shapes = {name: shape for name, (shape, plain) in heads.items() if plain and _as_images(shape, kind)}
         alike = len(shapes) == len(names) and len({shape[1:] for shape in shapes.values()}) == 1
         size = sum(math.prod(shape) for shape in shapes.values())
-        return LargeImages(path, shapes) if alike and picture_cache.too_large(size) else None
+        return LargeImages(path, shapes) if alike and cache.too_large(size) else None
 
     def stand_in(self, name: str) -> np.ndarray:
         """An array of the same shape and type that takes no memory, for checks of both."""

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from dashpot.core.errors import DataError
-from dashpot.data.encodings import to_utf8
+from dashpot.data.files.encodings import to_utf8
 
 if TYPE_CHECKING:
     import polars

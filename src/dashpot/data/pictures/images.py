@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from dashpot.core.errors import DataError, StorageError
-from dashpot.data.picture_kind import PICTURE_KINDS, every, picture_kind
-from dashpot.data.pixel_values import mean_and_deviation, pieces, pixel_range, unit
+from dashpot.data.pictures.kind import PICTURE_KINDS, every, picture_kind
+from dashpot.data.pictures.values import mean_and_deviation, pieces, pixel_range, unit
 from dashpot.data.stage import Staged
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -31,8 +31,8 @@ class ImagePreprocessing(Staged):
         mean, scale: of each channel, over the training images in [0, 1].
         low, high: the pixels' range: 0 to 255, 0 to 1, 0 to 65535, or that of the training images where it is none of
             these.
-        pictures: ``"photo"`` or ``"glyph"``, as :func:`~dashpot.data.picture_kind.picture_kind` finds; None in what was
-            saved before it did.
+        pictures: ``"photo"`` or ``"glyph"``, as :func:`~dashpot.data.pictures.kind.picture_kind` finds; None in what
+            was saved before it did.
         ground: of glyphs, whether what is about them is dark (0) or light (1), or between.
     """
 

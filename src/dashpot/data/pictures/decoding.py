@@ -17,8 +17,8 @@ import numpy as np
 
 from dashpot.core.errors import DataError
 from dashpot.core.threads import cores
-from dashpot.data.columnar import DataWarning
-from dashpot.data.picture_cache import Name, Write, mapped, too_large, written
+from dashpot.data.pictures.cache import Name, Write, mapped, too_large, written
+from dashpot.data.tables.columnar import DataWarning
 
 NAMED = 5
 """Further broken files that an error names, at most."""
@@ -31,7 +31,7 @@ def read_images(files: Sequence[Path], shape: tuple[int, int, int] | None = None
 
     Each file is decoded once, on all cores, and resized into its place: beside the result, memory holds one image per
     core, whatever sizes the files have. What would take more than a quarter of the free memory lies in a mapped file
-    in the user's cache folder (:mod:`dashpot.data.picture_cache`), which later runs and other processes use again as
+    in the user's cache folder (:mod:`dashpot.data.pictures.cache`), which later runs and other processes use again as
     long as no file changes. Transparent pixels are seen on white, as browsers show them; of an animation or
     a file of several pages the first image counts; of 16 bits the upper 8.
 

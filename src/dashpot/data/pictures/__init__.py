@@ -1,0 +1,1 @@
+"""Images: files, pixels, and what a network takes of them."""

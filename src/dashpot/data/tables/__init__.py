@@ -1,0 +1,1 @@
+"""Tables: what columns hold, and from raw columns to what a network takes."""

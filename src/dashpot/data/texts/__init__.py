@@ -1,0 +1,1 @@
+"""Texts: columns and files of them, and what a network takes."""
