@@ -66,7 +66,7 @@ def move(ctx: Context, share: float) -> None:
     for name in current.keys() - average.keys():  # unfrozen since: its average begins here
         average[name] = begun(current[name])
     averages = [average[name] for name in current]
-    targets = [t.to(a.dtype) for a, t in zip(averages, current.values(), strict=True)]
+    targets = [t if t.dtype is a.dtype else t.to(a.dtype) for a, t in zip(averages, current.values(), strict=True)]
     for some in alike(targets):
         torch._foreach_lerp_([averages[i] for i in some], [targets[i] for i in some], share)
     for name in ctx.state.get("endless", ()):
