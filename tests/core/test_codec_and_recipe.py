@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import pytest
 from hypothesis import given
@@ -127,3 +128,14 @@ def test_a_name_is_suggested_only_where_it_is_likely_to_be_meant(
 ) -> None:
     text = str(UnknownNameError("name", value, known))
     assert (f"Did you mean '{near}'?" in text) if near else ("Did you mean" not in text)
+
+
+def test_of_very_many_names_those_that_are_alike_are_told() -> None:
+    with pytest.raises(UnknownNameError) as found:
+        dashpot.Recipe.coerce("dropot")
+    text = str(found.value)
+    assert re.search(
+        r"one of \d+ names, such as dropout, .*Did you mean 'dropout'\? dashpot techniques lists all", text
+    )
+    assert len(text) < 250
+    assert len(found.value.known) > 100

@@ -19,6 +19,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+MANY, ALIKE = 40, 6
+"""Of more names than these a message tells the few most like the one that was given."""
+
 
 class DashpotError(Exception):
     """The root: ``except DashpotError`` catches all that Dashpot raises on purpose.
@@ -68,12 +71,20 @@ class UnknownNameError(ConfigError):
             )
         hint = f"Did you mean {lowered[near[0]]!r}?" if near else ""
         super().__init__(
-            parameter, f"one of {', '.join(self.known) or '(none)'}", value, " ".join(filter(None, (hint, remedy)))
+            parameter, f"one of {_named(self.known, value)}", value, " ".join(filter(None, (hint, remedy)))
         )
         self._remedy = remedy
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.parameter, self.value, self.known, self._remedy)
+
+
+def _named(known: Sequence[str], value: str) -> str:
+    """The names, or of many those that are most alike, with how many more there are."""
+    if len(known) <= MANY:
+        return ", ".join(known) or "(none)"
+    shown = difflib.get_close_matches(value.lower(), known, n=ALIKE, cutoff=0.4) or known[:ALIKE]
+    return f"{len(known)} names, such as {', '.join(shown)}"
 
 
 class ConflictError(DashpotError, ValueError):

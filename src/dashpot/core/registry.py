@@ -96,4 +96,4 @@ def find(name: str) -> type[Any]:
                 return cls
         for entry in importlib.metadata.entry_points(group=GROUP):
             entry.load()
-    raise UnknownNameError("technique", name, known)
+    raise UnknownNameError("technique", name, known, "dashpot techniques lists all.")
