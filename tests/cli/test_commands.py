@@ -158,7 +158,10 @@ def test_compare_on_paired_splits_with_references(csv: Path, tmp_path: Path) -> 
     assert list(arms) == expected
     assert all(len(arm["runs"]) == 2 and not any(run["error"] for run in arm["runs"]) for arm in arms.values())
     assert all(name in done.stdout for name in ("all of them", "histogram gradient", "2 splits"))
-    assert done.stdout.strip().splitlines()[-6:-3] == ["figure: out/compare.png", "page: out/report.html", "next:"]
+    lines = done.stdout.strip().splitlines()
+    at = lines.index("next:")
+    assert lines[at - 2 : at] == ["figure: out/compare.png", "page: out/report.html"]
+    assert any(f"dashpot tune {csv} --target target" in line for line in lines[at + 1 :])
     assert (tmp_path / "out" / "compare.svg").exists()
 
 

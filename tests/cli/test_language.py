@@ -116,7 +116,7 @@ def test_help_is_english_again_and_shows_its_brackets(command: Callable[..., str
         (["tune", "--metric", "foo"], "错误：metric 应为 accuracy,"),
         (
             ["tune", "--budget", "soon"],
-            "错误：--budget 应是秒数，或 90s、10m、2h 这样的时间，而不是 'soon'。",
+            "错误：--budget 应为大于 0 的秒数，或 90s、10m、2h 这样的时间，而不是 'soon'。",
         ),
         (["fit", "--nonsense"], "dashpot fit --help' 查看帮助。"),
         # One of no known form stays as it is raised.

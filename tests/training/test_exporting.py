@@ -105,8 +105,8 @@ def test_eight_bits_are_smaller_and_near(tmp_path: Path) -> None:
     assert "MatMulInteger" in kinds
     wanted = model(x).detach().numpy()
     apart = np.abs(ran(file.int8.path, x)[0] - wanted).max() / np.abs(wanted).max()
-    assert 1e-5 < apart < 0.05
-    assert 1e-5 < file.int8.error < 0.05
+    assert 1e-5 < apart < 0.03  # signed weights overflow on some processors, and would be off by 0.1 and more
+    assert 1e-5 < file.int8.error < 0.03
     assert "int8" in file.summary()
 
 

@@ -25,6 +25,7 @@ def beside(model: nn.Module, small: nn.Module, args: Any, kwargs: Any, cut: tupl
         a sample), bytes and, as ``ms_1`` and ``ms_64``, milliseconds in it.
 
     Example:
+        >>> import torch
         >>> large, small = torch.nn.Linear(4, 8), torch.nn.Linear(4, 2)
         >>> beside(large, small, (torch.ones(2, 4),), {})["by_layer"][0]["parameters"]
         [40, 10]
