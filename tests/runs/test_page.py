@@ -101,7 +101,13 @@ def test_the_command_writes_pages_and_refuses_in_one_line(tmp_path: Path) -> Non
     done = command("a", "b", cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "page: report.html")
     assert "Runs side by side" in (tmp_path / "report.html").read_text()
-    for wrong in (("none",), ("a/metrics.json",), ("a", "--out", "no/x.html"), ("a", "--out", "b")):
+    for wrong in (
+        ("none",),
+        ("a/metrics.json",),
+        ("a", "--out", "no/x.html"),
+        ("a", "--out", "b"),
+        ("a", "--out", "new"),
+    ):
         done = command(*wrong, cwd=tmp_path)
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1

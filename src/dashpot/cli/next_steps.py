@@ -55,15 +55,19 @@ def after_fit(folder: Path, made_from: Mapping[str, Any], recipe: Recipe, model:
     )
 
 
-def after_record(record: CompareRecord | PathRecord | SizesRecord, folder: Path, rows: str | None = None) -> None:
+def after_record(
+    record: CompareRecord | PathRecord | SizesRecord, folder: Path | None, rows: str | None = None
+) -> None:
     """What a comparison or a path is followed by, as its page says it.
 
     Args:
+        folder: whose page can be written again; None where it was just written.
         rows: the data as one types them; by default as the record has them.
     """
     shown = rows_of(record) if rows is None else rows
     found = after_compare(record, shown) if isinstance(record, CompareRecord) else after_path(record, shown)
-    say_next(*(command for _, command in found), f"dashpot report {quote(str(folder))}")
+    again = [] if folder is None else [f"dashpot report {quote(str(folder))}"]
+    say_next(*(command for _, command in found), *again)
 
 
 def after_shrink(small: Path, model: str | None, data: str = "") -> None:
@@ -96,7 +100,7 @@ def after_report(runs: list[Path], kind: str, record: Any, data: str = "") -> No
         return
     if isinstance(record, CompareRecord | PathRecord | SizesRecord):
         there = data or ("DATA" if record.data.get("source") else None)
-        after_record(record, runs[0], data_words({**record.data, "source": there}) if record.data else None)
+        after_record(record, None, data_words({**record.data, "source": there}) if record.data else None)
         return
     if kind not in ("fit", "tune"):
         say_next(

@@ -36,8 +36,8 @@ def report(
             raise StorageError(
                 f"RUN must be the folder of a run; {run} {'is a file' if run.exists() else 'does not exist'}."
             )
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise ConfigError("--out", "a file in a folder that exists", str(out), "Such as --out report.html.")
+    if out is not None and (out.suffix.lower() not in (".html", ".htm") or out.is_dir() or not out.parent.is_dir()):
+        raise ConfigError("--out", "an .html file in a folder that exists", str(out), "Such as --out report.html.")
     if len(runs) == 1:
         typer.echo(say("page: {file}", file=write_run_page(runs[0], out=out)))
     else:
