@@ -15,6 +15,7 @@ import dashpot
 from dashpot.core.errors import DataError, StorageError
 from dashpot.report.page.compare import compare_page
 from dashpot.report.page.fit import fit_page
+from dashpot.report.page.lines import Series, line_chart
 from dashpot.report.page.matrix import matrix_chart
 from dashpot.report.page.path import path_page
 from dashpot.report.page.points import Point, diagonal, point_chart
@@ -241,6 +242,14 @@ def test_the_recipe_as_a_program_makes_the_recipe() -> None:
     space: dict[str, Any] = {}
     exec(python_text(recipe).rsplit("\n", 1)[0], space)
     assert space["recipe"] == recipe
+
+
+def test_a_line_over_few_epochs_has_whole_numbers_only() -> None:
+    drawn = str(line_chart([Series([(2, 0.3), (3, 0.2), (4, 0.1)], "chosen")], "race", "epoch", "loss"))
+    below = [float(found) for found in re.findall(r'text-anchor="middle">([\d.]+)</text>', drawn)]
+    assert below == [2, 3, 4]
+    drawn = str(line_chart([Series([(0.5, 0.3), (2.0, 0.1)], "chosen")], "path", "strength", "loss"))
+    assert any(float(found) % 1 for found in re.findall(r'text-anchor="middle">([\d.]+)</text>', drawn))
 
 
 @pytest.mark.parametrize("log", [False, True])

@@ -62,6 +62,7 @@ def line_chart(
     ys = [y for s in series for _, y in s.points] + [v for s in series for _, *both in s.band for v in both]
     x = Scale.around(xs, 64, right, log=log_x, room=0.01)
     x = replace(x, start=right, end=64) if falling else x
+    x = replace(x, whole=all(value == round(value) for value in xs))
     y = Scale.around(limits or ys, height - 48, 30, log=log_y)
     parts = [axes(x, y, x_name, y_name, x_ticks=max(3, int((right - 64) / 75)))]
     for s in series:

@@ -24,6 +24,7 @@ class Scale:
         start, end: their places.
         log: whether equal ratios are equally far apart.
         at: the values that have a number; round ones by default.
+        whole: only whole numbers have one, such as of epochs.
     """
 
     low: float
@@ -32,6 +33,7 @@ class Scale:
     end: float
     log: bool = False
     at: tuple[float, ...] = ()
+    whole: bool = False
 
     def __call__(self, value: float) -> float:
         """The place of a value; beyond the ends it stays at the end.
@@ -59,7 +61,8 @@ class Scale:
             return log_ticks(self.low, self.high, most)
         from matplotlib.ticker import MaxNLocator
 
-        found = MaxNLocator(max(most - 1, 1), steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
+        locator = MaxNLocator(max(most - 1, 1), steps=[1, 2, 2.5, 5, 10], integer=self.whole)
+        found = locator.tick_values(self.low, self.high)
         room = 1e-9 * (self.high - self.low)
         return [float(v) + 0.0 for v in found if self.low - room <= v <= self.high + room]
 
