@@ -13,8 +13,12 @@ import typer
 
 import dashpot
 from dashpot.cli import compare, export, fit, inspect, next_steps, predict, report, robustness, shrink, techniques, tune
+from dashpot.core.durations import seconds
 from dashpot.report.compare.record import CompareRecord
+from dashpot.report.page.blocks import Copy
 from dashpot.report.page.onward import data_words
+from dashpot.report.page.source import Source
+from dashpot.report.page.tune import tune_page
 from dashpot.report.tune.record import TuneRecord
 from tests.report import records
 from tests.report.tune_record import bare, candidate
@@ -43,7 +47,9 @@ def told(group: Any, said: str) -> list[str]:
     for line in lines[1:]:
         program, name, *arguments = shlex.split(line)
         assert program == "dashpot"
-        group.commands[name].make_context(name, arguments)
+        given = group.commands[name].make_context(name, arguments).params
+        if given.get("budget") is not None:
+            assert seconds(given["budget"], "--budget") > 0
     return [line.strip() for line in lines[1:]]
 
 
@@ -140,3 +146,13 @@ def test_after_a_path_its_choice_is_trained(group: Any, capsys: pytest.CaptureFi
     dashpot.Recipe.coerce(command[6])
     next_steps.after_record(replace(strengths, technique="of-a-package-that-is-gone"), Path("run"))
     assert capsys.readouterr().out.splitlines() == ["next:", "  dashpot report run"]
+
+
+@pytest.mark.parametrize("budget", [600.0, None])
+def test_what_a_page_of_a_search_names_is_taken(group: Any, budget: float | None) -> None:
+    page = tune_page(bare(candidate(0), candidate(1), budget_s=budget), Source("runs/a b", data="x.csv"))
+    copies = [block for section in page.sections for block in section.blocks if isinstance(block, Copy)]
+    texts = [text for copy in copies for _, text in copy.texts if text.startswith("dashpot ")]
+    commands = told(group, "\n".join(["next:", *(f"  {text}" for text in texts)]))
+    assert f"dashpot tune --resume 'runs/a b' {'--budget 1200s' if budget else '--trials 4'}" in commands
+    assert len(commands) >= 5

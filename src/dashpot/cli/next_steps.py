@@ -14,7 +14,7 @@ from dashpot.core.fields import codec
 from dashpot.core.language import say
 from dashpot.core.recipe import Recipe
 from dashpot.report.compare.record import CompareRecord
-from dashpot.report.page.onward import after_compare, after_path, data_words, rows_of, typed
+from dashpot.report.page.onward import after_compare, after_path, data_words, longer, rows_of, typed
 from dashpot.report.path.record import PathRecord
 from dashpot.report.sizes.record import SizesRecord
 
@@ -29,12 +29,11 @@ def say_next(*commands: str) -> None:
 def after_tune(folder: Path, record: Any) -> None:
     """Predict, look at the weights, search on."""
     found = json.loads((folder / "tune.json").read_text(encoding="utf-8")) if (folder / "tune.json").exists() else {}
-    more = f"--budget {2 * record.budget_s:.0f}s" if record.budget_s else f"--trials {2 * len(record.candidates)}"
     own, run = _own(found.get("model")), quote(str(folder))
     say_next(
         predict(folder, found.get("data"), own),
         typed("dashpot inspect", run, own),
-        typed("dashpot tune --resume", run, more, own),
+        typed("dashpot tune --resume", run, longer(record), own),
     )
 
 

@@ -16,6 +16,7 @@ from dashpot.report.compare.record import CompareRecord
 from dashpot.report.compare.stats import summarize
 from dashpot.report.path.record import PathRecord
 from dashpot.report.sizes.record import SizesRecord
+from dashpot.report.tune.record import TuneRecord
 
 Commands = list[tuple[str, str]]
 """What each is for, and the command."""
@@ -72,6 +73,11 @@ def after_compare(record: CompareRecord, rows: str) -> Commands:
     if named:
         commands.append((say("read about it"), f"dashpot techniques {Recipe.coerce(named)[0].name}"))
     return [*commands, (say("search techniques and strengths"), typed("dashpot tune", rows, "--budget 5m"))]
+
+
+def longer(record: TuneRecord) -> str:
+    """The option by which a search goes on for twice as long, or with twice as many candidates."""
+    return f"--budget {2 * record.budget_s:.0f}s" if record.budget_s else f"--trials {2 * len(record.candidates)}"
 
 
 def short(technique: str) -> str:

@@ -77,12 +77,13 @@ def python_text(recipe: Recipe) -> str:
     return f"import dashpot\n\nrecipe = {made}\nsession = recipe.attach(model, optimizer)"
 
 
-def next_commands(source: Source, command: str, onward: Sequence[tuple[str, str]] = ()) -> Copy:
+def next_commands(source: Source, command: str, onward: Sequence[tuple[str, str]] = (), more: str = "") -> Copy:
     """What one does next with a run, as commands that can be typed.
 
     Args:
         command: that made it.
         onward: what comes first.
+        more: how a search goes on for longer (:func:`dashpot.report.page.onward.longer`).
     """
     from shlex import quote
 
@@ -91,7 +92,7 @@ def next_commands(source: Source, command: str, onward: Sequence[tuple[str, str]
     if command not in ("tune", "fit", "shrink"):
         return Copy((*onward, page))
     every = [*onward, (say("predict"), f"dashpot predict {run} {data or 'DATA'} --out predictions.csv")]
-    every += [(say("go on, for longer"), f"dashpot tune --resume {run} --budget 10min")] if command == "tune" else []
+    every += [(say("go on, for longer"), f"dashpot tune --resume {run} {more}")] if command == "tune" else []
     every += [(say("look at the weights"), f"dashpot inspect {run}")]
     every += [(say("robustness"), f"dashpot robustness {run} {data}".rstrip())]
     return Copy((*every, page))

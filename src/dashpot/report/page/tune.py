@@ -9,6 +9,7 @@ from dashpot.report.page.answers import answers_section
 from dashpot.report.page.blocks import Block, Chart, Page, Section, Table, Words
 from dashpot.report.page.common import environment_section, label, robustness_section, weights_section
 from dashpot.report.page.lines import Series, line_chart
+from dashpot.report.page.onward import longer
 from dashpot.report.page.source import Source, next_commands, recipe_copies
 from dashpot.report.page.tune_charts import (
     KEYS,
@@ -63,7 +64,7 @@ def tune_page(record: Report, source: Source | None = None) -> Page:
         answers_section(record.answers, source.texts, source.pictures),
         robustness_section(record.robustness),
         weights_section(source.layers),
-        Section(say("What to do next"), [next_commands(source, "tune")]),
+        Section(say("What to do next"), [next_commands(source, "tune", more=longer(record))]),
         environment_section(_data(record), record.versions, record.machine),
     ]
     tips = {str(c.number): _tip(c, candidates, record) for c in candidates[: max(LINES, MARKS)]}
