@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import dashpot
 from dashpot.cli import sheets
@@ -76,3 +77,16 @@ def test_nothing_is_drawn_where_nothing_changes_images(tmp_path: Path) -> None:
     recipe = dashpot.Recipe((dashpot.Mixup(0.2),))
     assert not sheets.recipe_figure(recipe, table.prepare(np.arange(9)), np.arange(9), tmp_path, "data")
     assert not list(tmp_path.iterdir())
+
+
+NAMES = ("adversarial-examples", "input-noise", "manifold-mixup", "mixup", "random-mix", "rand-augment")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_technique_fails_at_the_sheet_of_bytes(tmp_path: Path, name: str) -> None:
+    """The sheet is drawn after the training: what fails there loses a trained run."""
+    _, prepared = photos(np.arange(12) % 3, "classification")
+    assert prepared.x.dtype == torch.uint8
+    found = sheets.recipe_figure(dashpot.Recipe.coerce(name), prepared, np.arange(12), tmp_path, "birds")
+    # What needs the network has no picture without it.
+    assert ("augment" in found) == (name not in ("adversarial-examples", "manifold-mixup"))
