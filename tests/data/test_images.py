@@ -178,6 +178,28 @@ class TestFilesOfAllKinds:
         assert found.shape == (4, 3, 12, 9)
         assert found[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
 
+    def test_photographs_are_made_smaller(self, tmp_path: Path) -> None:
+        """Each block of 2 x 2 pixels is of one colour, so that half the size is known whatever filter makes it."""
+        small = np.random.default_rng(0).integers(0, 255, (224, 300, 3), dtype=np.uint8)
+        paths = [tmp_path / f"{i}.png" for i in range(3)]
+        for path in paths:
+            Image.fromarray(small).resize((600, 448), Image.Resampling.NEAREST).save(path)
+        with pytest.warns(DataWarning, match="made 300 pixels wide and 224 high, .* shorter side has 224"):
+            pixels = read_images(paths)
+        assert pixels.shape == (3, 3, 224, 300)
+        # Pillow smooths over the neighbours, too: near the colours on average, far less than colours differ.
+        assert np.abs(pixels[0].transpose(1, 2, 0).astype(int) - small).mean() < 40
+        assert read_images(paths, (3, 448, 600)).shape == (3, 3, 448, 600)  # what a network was trained on is kept
+
+    def test_of_many_sizes_the_median_counts(self, tmp_path: Path) -> None:
+        """A size that two of six share by chance is not that of all."""
+        paths = []
+        for i, size in enumerate([(9, 9), (9, 9), (20, 40), (22, 41), (24, 42), (26, 43)]):
+            paths.append(tmp_path / f"{i}.png")
+            Image.new("L", size).save(paths[-1])
+        with pytest.warns(DataWarning, match="6 of 6 images are not 21 pixels wide and 40 high, the median size"):
+            assert read_images(paths).shape == (6, 1, 40, 21)
+
     def test_broken_files_are_named(self, tmp_path: Path) -> None:
         fill(tmp_path / "a", count=12)
         whole = (tmp_path / "a" / "3.png").read_bytes()

@@ -115,7 +115,10 @@ def as_rows(x: np.ndarray) -> Rows:
 def _check_pair(path: Path, x_name: str, x: np.ndarray, y_name: str, y: np.ndarray) -> None:
     _check_inputs(path, x_name, x)
     if y.ndim != 1:
-        raise DataError(f"{path.name}: {y_name} must have one dimension, got {y.ndim}.")
+        raise DataError(
+            f"{path.name}: {y_name} must have one dimension, a target for each row, got shape {list(y.shape)}. Save one"
+            " column of it; several targets are trained in Python, by dashpot.fit with a model of your own."
+        )
     if len(x) != len(y):
         raise DataError(
             f"{path.name} must have a target for each row, got {len(x)} rows in {x_name} and {len(y)} targets in"

@@ -26,7 +26,7 @@ SHARE = 0.25
 """Of the free memory that decoded images may take; more are kept in a mapped file. Workers of a search hold their own,
 and networks, augmentation and evaluation need some, too.
 """
-HEAD, FORMAT = 4096, 1
+HEAD, FORMAT = 4096, 2
 WAY_OUT = "Free some space, or let XDG_CACHE_HOME name a folder that has it."
 
 Write = Callable[[int, np.ndarray], None]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import statistics
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +21,10 @@ from dashpot.core.threads import cores
 from dashpot.data.pictures.cache import Name, Write, mapped, too_large, written
 from dashpot.data.tables.columnar import DataWarning
 
+LARGEST = 224
+"""Pixels of the shorter side, at most: what most networks for photographs are made for. Time and memory of a training
+grow with the area: a photograph of a camera has a hundred times as many pixels, and is seldom the easier to tell.
+"""
 NAMED = 5
 """Further broken files that an error names, at most."""
 ORIENTATION, TURNED = 274, (5, 6, 7, 8)
@@ -36,36 +41,47 @@ def read_images(files: Sequence[Path], shape: tuple[int, int, int] | None = None
     a file of several pages the first image counts; of 16 bits the upper 8.
 
     Args:
-        shape: channels, height and width to convert to; by default grey only if all are, and the most frequent size.
+        shape: channels, height and width to convert to; by default grey only if all are, and the size of at least half
+            of the images or else the median width and height, made smaller where the shorter side is longer than
+            :data:`LARGEST`.
 
     Raises:
         DataError: files that are no complete images, or one whose pixels have no known range.
         StorageError: there is no space for the mapped file.
 
     Warns:
-        DataWarning: images of another size than the most frequent one, where no shape is given.
+        DataWarning: images of another size than that, and images made smaller, where no shape is given.
     """
     path = Name.of(files, shape).path
     found = None if path is None else mapped(path)
     if found is None:
-        wanted, others = _usual(files) if shape is None else (shape, 0)
+        wanted, kept = _usual(files) if shape is None else (shape, {})
         whole = (len(files), *wanted)
         if path is None or not too_large(math.prod(whole)):
             out = np.empty(whole, dtype=np.uint8)
             _decode(files, wanted, out.__setitem__)
-            found = out, {"others": others}
+            found = out, kept
         else:
-            found = written(path, whole, {"others": others}, partial(_decode, files, wanted))
+            found = written(path, whole, kept, partial(_decode, files, wanted))
     out, kept = found
-    if kept["others"]:
-        height, width = out.shape[2:]
-        warnings.warn(
-            f"{kept['others']} of {len(files)} images are not {width} pixels wide and {height} high, the most"
-            " frequent size, and are stretched to it. Crop or pad them where shapes matter.",
-            DataWarning,
-            stacklevel=3,
-        )
+    for text in _changes(kept, len(files), *out.shape[2:]):
+        warnings.warn(text, DataWarning, stacklevel=3)
     return out
+
+
+def _changes(kept: Mapping[str, Any], n: int, height: int, width: int) -> Iterator[str]:
+    """What reading did to images, by :func:`_usual`, in words."""
+    if kept.get("others"):
+        wide, high = kept["size"]
+        yield (
+            f"{kept['others']} of {n} images are not {wide} pixels wide and {high} high, the {kept['by']} size, and are"
+            " stretched to it. Crop or pad them where shapes matter."
+        )
+    if kept and kept["size"] != [width, height]:
+        yield (
+            f"images are made {width} pixels wide and {height} high, so that the shorter side has {LARGEST}. Arrays in"
+            " an .npz file keep their size."
+        )
 
 
 def _decode(files: Sequence[Path], shape: tuple[int, int, int], write: Write) -> None:
@@ -84,8 +100,8 @@ def _decode(files: Sequence[Path], shape: tuple[int, int, int], write: Write) ->
         _demand_whole(files, list(pool.map(place, range(len(files)))))
 
 
-def _usual(files: Sequence[Path]) -> tuple[tuple[int, int, int], int]:
-    """Grey only if all are, and the most frequent size, by the files' heads alone; and how many have another size."""
+def _usual(files: Sequence[Path]) -> tuple[tuple[int, int, int], dict[str, Any]]:
+    """Grey only if all are, and the usual size, by the files' heads alone; and how it was found, for JSON."""
     sizes: Counter[tuple[int, int]] = Counter()
     grey, errors = True, list[DataError | None]()
     for path in files:
@@ -97,8 +113,16 @@ def _usual(files: Sequence[Path]) -> tuple[tuple[int, int, int], int]:
         except DataError as error:
             errors.append(error)
     _demand_whole(files, errors)
-    (width, height), count = sizes.most_common(1)[0]
-    return (1 if grey else 3, height, width), len(files) - count
+    size, count = sizes.most_common(1)[0]
+    by = "most frequent"
+    if 2 * count < len(files):
+        # Photographs of all sizes: the one that two of them share by chance says nothing of the others.
+        width, height = (round(statistics.median(side)) for side in zip(*sizes.elements(), strict=True))
+        size, by = (width, height), "median"
+    scale = min(1.0, LARGEST / min(size))
+    width, height = (round(side * scale) for side in size)
+    kept = {"others": len(files) - sizes[size], "size": list(size), "by": by}
+    return (1 if grey else 3, height, width), kept
 
 
 def _turned(image: Any, path: Path) -> bool:

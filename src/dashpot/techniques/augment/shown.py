@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dashpot.core.configured import Configured
 from dashpot.core.errors import ConflictError
 from dashpot.core.recipe import Recipe
 from dashpot.core.rng import derive
 from dashpot.core.running.batch import Batch, unit_range
-from dashpot.core.technique import Technique
 
 
 def on_inputs(recipe: Recipe) -> Recipe:
@@ -24,7 +24,7 @@ def on_inputs(recipe: Recipe) -> Recipe:
     return Recipe(tuple(technique for technique in recipe if _on_inputs(technique)))
 
 
-def _on_inputs(technique: Technique) -> bool:
+def _on_inputs(technique: Configured) -> bool:
     # What blends hidden vectors draws in on_batch and acts in the network; adversarial examples ask it for a gradient.
     return technique.defines("on_batch") and not technique.defines("on_model") and not technique.forwards
 
