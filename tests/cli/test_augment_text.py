@@ -83,7 +83,7 @@ def test_bad_files_are_named(table: Path, tmp_path: Path) -> None:
         refused(message, tmp_path / "bad.jsonl", "new.jsonl")
     with pytest.raises(dashpot.ConfigError, match="--with must be a technique on texts"):
         augment_text(table, tmp_path / "new.csv", column="review")
-    with pytest.raises(dashpot.ConfigError, match="of techniques on texts"):
+    with pytest.raises(dashpot.ConfigError, match=r"recipe must be made of techniques on texts, .*\(--with\)"):
         augment_text(table, tmp_path / "new.csv", ["mixup"], column="review")
     assert not list(tmp_path.glob("new*"))
     assert not list(tmp_path.glob(".new*"))

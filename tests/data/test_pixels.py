@@ -286,3 +286,11 @@ def test_a_run_from_before_pixels_kept_their_range_is_read(tmp_path: Path) -> No
     x, _ = load_rows(tmp_path / "new.npz", how)
     wanted = network((torch.from_numpy(raw).float() / 255 - 0.4) / 0.25)
     torch.testing.assert_close(predict(loaded, torch.as_tensor(x)), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("technique", ["random-deletion:rate=0.1", "embedding-dropout"])
+def test_a_technique_for_texts_is_refused_for_tables_with_the_kind_that_takes_it(technique: str) -> None:
+    model = nn.Linear(3, 2)
+    way = r"is for text, but the inputs are tables\. Say kind='text' \(--kind text\) if columns hold texts, or leave"
+    with pytest.raises(dashpot.ConflictError, match=way):
+        dashpot.Recipe.coerce(technique).attach(model, torch.optim.SGD(model.parameters(), lr=0.1), modality="table")

@@ -15,6 +15,7 @@ from dashpot.data import Problem
 from dashpot.data.rows import Rows
 from dashpot.nets.ensemble import Ensemble
 from dashpot.nets.text_bag import TextBag
+from dashpot.runs.text_columns import WordRows
 from dashpot.runs.text_report import TextAnswers, text_answers, text_report
 from dashpot.sparsity.words import kept_words
 from dashpot.texts.lexicon import Lexicon
@@ -48,6 +49,85 @@ def test_words_and_mistakes_are_written_by_name(tmp_path: Path) -> None:
     assert table in shown
     assert f"row {wrong[0]}: bad taken for good " in shown
     assert "awful\\nand long" in shown
+
+
+def test_columns_beside_texts_are_said_without_control_characters_and_missing_ones_left_out(tmp_path: Path) -> None:
+    x, y = texts(80)
+    price = np.where(np.arange(80) % 5 == 0, np.nan, 10.0 * y + np.arange(80) % 7)
+    mixed = np.empty((80, 3), dtype=object)
+    mixed[:, :1], mixed[:, 1] = x[:, :1], np.where(y, "red", "blue")
+    mixed[:, 2] = price
+    how = {"columns": ("said", "colour", "price"), "names": ("colour",)}
+    problem = Problem("films", mixed, np.where(y, "good", "bad").astype(object), how=how)
+    split = problem.split(0)
+    prepared = problem.prepare(split.train)
+    network = TextBag.of(prepared.preprocessing.lexicon, 2, width=0)  # type: ignore[attr-defined]  # of texts
+    network.bias.data[1] = 1.0  # all are good
+    table = text_report(tmp_path, problem, prepared, split, network)
+    assert "colour=red" in table
+    assert "price>" in table
+    assert "x1f" not in table
+    shown = (tmp_path / "texts.txt").read_text(encoding="utf-8")
+    assert "| blue" in shown
+    wrong = {int(row) for row in split.test if y[row] == 0}
+    assert any(np.isnan(price[row]) for row in wrong)
+    assert "| nan" not in shown
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_of_a_table_the_words_are_those_of_its_columns_of_texts(classes: bool, tmp_path: Path) -> None:
+    x, y = texts(120)
+    random = np.random.default_rng(1)
+    said = [f"{text} says visitor {random.integers(9)}" for text in x[:, 0]]
+    price = np.where(np.arange(120) % 5 == 0, np.nan, random.normal(size=120))
+    rows = Rows(
+        ("said", "colour", "price"),
+        columns={
+            "said": np.array([None if i % 17 == 16 else text for i, text in enumerate(said)], dtype=object),
+            "colour": np.array(["red", "blue", None] * 40, dtype=object),
+            "price": price,
+        },
+    )
+    target = np.where(y, "good", "bad").astype(object) if classes else y + 0.01 * np.arange(120)
+    problem = Problem("visits", rows, target, task=None if classes else "regression")
+    split = problem.split(0)
+    prepared = problem.prepare(split.train)
+    assert problem.kind == "table"
+    network = torch.nn.Linear(prepared.x.shape[1], 2 if classes else 1)
+    torch.nn.init.zeros_(network.weight)
+    torch.nn.init.constant_(network.bias, 0.0)
+    with torch.no_grad():
+        network.bias[-1] = 1.0  # all are good
+    table = text_report(tmp_path, problem, prepared, split, network)
+    found = TextAnswers.read(tmp_path)
+    assert found is not None
+    up, down = ("good", "bad") if classes else ("higher", "lower")
+    assert any("great" in word for word, _ in found.words[up])
+    assert any("awful" in word for word, _ in found.words[down])
+    assert "red" not in table
+    out = network(prepared.x[torch.as_tensor(split.test)]).detach()
+    answers = text_answers(problem, prepared, split.test, network, None, out, split.train)
+    assert answers is not None
+    assert answers.words == {name: [tuple(pair) for pair in own] for name, own in found.words.items()}
+    assert answers.mistakes == found.mistakes
+    for case in found.mistakes:
+        own = [said[case["row"]] if case["row"] % 17 != 16 else None, ("red", "blue", None)[case["row"] % 3]]
+        number = price[case["row"]]
+        parts = [part for part in own if part is not None] + ([] if np.isnan(number) else [f"{number:.12g}"])
+        assert case["text"] == " | ".join(parts)
+    assert len(found.mistakes) > 0
+
+
+def test_a_table_whose_texts_have_no_token_in_the_rows_has_no_words() -> None:
+    x, y = texts(60)
+    column = np.array([f"{text} film {i}" for i, text in enumerate(x[:, 0])], dtype=object)
+    rows = Rows(("said", "n"), columns={"said": column, "n": np.arange(60.0)})
+    problem = Problem("films", rows, y)
+    prepared = problem.prepare(np.arange(30))
+    column[:30] = " "
+    blank = Problem("films", Rows(("said", "n"), columns={"said": column, "n": np.arange(60.0)}), y)
+    assert WordRows.of(blank, prepared, np.arange(30)) is None
+    assert WordRows.of(problem, prepared, np.arange(30, 60)) is not None
 
 
 def test_of_values_words_raise_or_lower_and_tables_have_none(tmp_path: Path) -> None:

@@ -74,7 +74,10 @@ class Requires:
         if not self.fits(modality=modality):
             kinds = {"table": "tables", "image": "images", "signal": "signals", "text": "text"}
             known = " or ".join(kinds[kind] for kind in self.modality)
-            raise ConflictError(f"{name} is for {known}, but the inputs are {kinds[modality or '']}. Leave it out.")
+            way = "Leave it out."
+            if modality == "table" and "text" in self.modality:  # whose columns of sentences are topics by default
+                way = "Say kind='text' (--kind text) if columns hold texts, or leave it out."
+            raise ConflictError(f"{name} is for {known}, but the inputs are {kinds[modality or '']}. {way}")
         task = TASK_OF.get(targets or "")
         if task is not None and not self.fits(task=task):
             way = f"Leave it out for {task}."

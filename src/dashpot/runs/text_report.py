@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from dashpot.data import Prepared, Problem, Split
@@ -17,10 +16,10 @@ from dashpot.data.texts.preprocessing import TextPreprocessing
 from dashpot.evaluation.decision import Decision
 from dashpot.nets.ensemble import Ensemble
 from dashpot.nets.text_bag import TextBag
-from dashpot.nets.text_linear import RIDGE, fit_linear
 from dashpot.report.texts.words import Counting, kept_line, mistakes_table, words_table, words_that_count
 from dashpot.runs.judged import judged_rows
 from dashpot.runs.saved import write_json
+from dashpot.runs.text_columns import WordRows, has_texts, told_rows
 from dashpot.texts.names import feature_names
 
 FILE, TABLE = "texts.json", "texts.txt"
@@ -72,19 +71,16 @@ def text_report(folder: Path, problem: Problem, prepared: Prepared, split: Split
     """Write ``texts.json`` and ``texts.txt`` into a run's folder, and return the table of words; empty for other data.
 
     The words are those of a linear model of bags of words, fitted to the same training rows: a network of another
-    kind has no weight of a word. The mistakes are the network's own, on the test rows.
+    kind has no weight of a word. Of a table it reads the columns of texts alone. The mistakes are the network's own, on
+    the test rows.
     """
-    how = prepared.preprocessing
-    if problem.kind != "text" or not isinstance(how, TextPreprocessing):
+    if not has_texts(problem, prepared):
         return ""
-    classes = problem.classes
-    bag = TextBag.of(how.lexicon, max(len(classes), 1), width=0, before=how.before)
-    rows = torch.as_tensor(split.train)
-    weight = None if prepared.weight is None else prepared.weight[rows]
-    fit_linear(bag, prepared.x[rows], prepared.y[rows], how="logistic" if classes else RIDGE, weight=weight)
+    words, features = _words_beside(problem, prepared, split.train)
+    how = prepared.preprocessing
+    kept = _kept(weighing(network), how) if isinstance(how, TextPreprocessing) else []
     mistakes = _mistakes(problem, prepared, split.test, network)
-    kept = _kept(weighing(network), how)
-    found = TextAnswers(_words(bag, how, classes), mistakes, kept=kept, features=bag.features if kept else 0)
+    found = TextAnswers(words, mistakes, kept=kept, features=features if kept else 0)
     found.write(folder)
     return found.table
 
@@ -96,21 +92,27 @@ def text_answers(
     network: nn.Module,
     decision: Decision | None = None,
     outputs: Tensor | None = None,
+    train: np.ndarray | None = None,
 ) -> TextAnswers | None:
-    """Of a search's final model; None for other data. The words are those of its own part that :func:`weighing` finds.
+    """Of a search's final model; None for other data. The words are those of its own part that :func:`weighing` finds;
+    of a table those of a linear model of its columns of texts, since the model has topics.
 
     Args:
         rows: of the test.
+        train: rows that the linear model of a table learns from; None for a table: no words.
         decision: from outputs to classes.
         outputs: of the network for the rows; None where there are no rows.
     """
     how = prepared.preprocessing
-    if problem.kind != "text" or not isinstance(how, TextPreprocessing):
+    if not has_texts(problem, prepared):
         return None
-    bag = weighing(network)
-    words: Counting = {} if bag is None else _words(bag, how, problem.classes)
     known = outputs is not None and bool(outputs.isfinite().all())
     mistakes = _mistakes(problem, prepared, rows, network, decision, outputs) if known else []
+    if not isinstance(how, TextPreprocessing):
+        beside: Counting = {} if train is None else _words_beside(problem, prepared, train)[0]
+        return TextAnswers(beside, mistakes)
+    bag = weighing(network)
+    words: Counting = {} if bag is None else _words(bag, how, problem.classes)
     kind = "the linear model" if bag is not None and not bag.width else "the linear part of a bag of words"
     kept = _kept(bag, how)
     features = bag.features if bag is not None and kept else 0
@@ -130,6 +132,15 @@ def weighing(network: nn.Module) -> TextBag | None:
         parts = list(zip(network.networks, network.weights, strict=True))
     bags = [(part.width == 0, weight, part) for part, weight in parts if isinstance(part, TextBag)]
     return max(bags, key=lambda bag: bag[:2])[2] if bags else None
+
+
+def _words_beside(problem: Problem, prepared: Prepared, train: np.ndarray) -> tuple[Counting, int]:
+    """The words that count for a linear model of the training rows, and how many features it has."""
+    found = WordRows.of(problem, prepared, train)
+    if found is None:
+        return {}, 0
+    bag = found.linear(prepared, len(problem.classes))
+    return _words(bag, found.how, problem.classes), bag.features
 
 
 def _words(bag: TextBag, how: TextPreprocessing, classes: Sequence[str]) -> Counting:
@@ -162,8 +173,6 @@ def _mistakes(
     decision: Decision | None = None,
     outputs: Tensor | None = None,
 ) -> list[dict[str, Any]]:
-    texts = np.asarray(problem.inputs, dtype=object)
-    return [
-        {**case, "text": " | ".join(str(part) for part in texts[case["row"]] if part is not None)}
-        for case in judged_rows(network, prepared, rows, decision, outputs).to_dict()["mistakes"]
-    ]
+    cases = judged_rows(network, prepared, rows, decision, outputs).to_dict()["mistakes"]
+    texts = told_rows(problem, [case["row"] for case in cases])
+    return [{**case, "text": text} for case, text in zip(cases, texts, strict=True)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from dashpot.texts.counting import KeyCounts, texts_with_terms
 from dashpot.texts.grams import SKIP, grams_of, texts_with
-from dashpot.texts.spelling import FIELD, key_of, pieces_of, shape_of
+from dashpot.texts.spelling import FIELD, key_of, pieces_of, said_of, shape_of
 
 NOTHING, UNKNOWN, EDGE = 0, 1, 2
 """Numbers that are no word: no token at all, a word that is not known, and the start and end of a text."""
@@ -151,8 +151,7 @@ class Lexicon:
 
     def names(self, row: Iterable[int]) -> list[str]:
         """The entries of a row, to read; pieces begin with ``#``."""
-        words = (word.lstrip(FIELD) or "<next>" for word in self.words)
-        every = ["", "<unknown>", "<edge>", *words, *(f"#{piece}" for piece in self.pieces)]
+        every = ["", "<unknown>", "<edge>", *map(said_of, self.words), *(f"#{piece}" for piece in self.pieces)]
         return [every[number // SHAPES] for number in row if number]
 
     def check(self) -> None:

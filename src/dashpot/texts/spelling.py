@@ -22,6 +22,15 @@ def key_of(token: str) -> str:
     return token if token.startswith(FIELD) else token[:LONGEST].lower()
 
 
+def said_of(word: str) -> str:
+    """A word of a lexicon, to read: of a column without its control character; what stands between columns is named.
+
+    >>> said_of("moon"), said_of(FIELD + "colour=red"), said_of(FIELD)
+    ('moon', 'colour=red', '<next>')
+    """
+    return word.lstrip(FIELD) or "<next>"
+
+
 def pieces_of(word: str) -> list[str]:
     """All runs of 3 to 5 characters of a word between ``<`` and ``>``; none of a word for a column.
 

@@ -46,12 +46,13 @@ class TextTransform:
         self.seed = check_whole("seed", seed, 0)
         self._techniques = []
         found = Recipe.coerce(recipe)
-        user = f"recipe of {type(self).__name__}"
         for path, technique in zip(found.paths(), found, strict=True):
             if not isinstance(technique, TextTechnique):
-                raise ConfigError(user, "of techniques on texts", str(technique), "Leave it out.")
+                way = "Leave it out of the recipe (--with)."
+                raise ConfigError("recipe", "made of techniques on texts, such as random-swap", str(technique), way)
             if technique.schedules():
-                raise ConfigError(user, "of techniques without schedules", str(technique), "Give it plain numbers.")
+                way = "Give it plain numbers."
+                raise ConfigError("recipe", "made of techniques without schedules", str(technique), way)
             technique.demand()
             self._techniques.append((stream(self.seed, path), technique))
 

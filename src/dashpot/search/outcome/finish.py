@@ -187,7 +187,7 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         setup.test,
         judged=answers,
         tta=tta,
-        texts=text_answers(setup.problem, setup.prepared, setup.test, made.network, made.decision, outputs),
+        texts=text_answers(setup.problem, setup.prepared, setup.test, made.network, made.decision, outputs, setup.pool),
     )
 
 
