@@ -23,7 +23,7 @@ from dashpot.data.tables.columnar import DataWarning
 
 LARGEST = 224
 """Pixels of the shorter side, at most: what most networks for photographs are made for. Time and memory of a training
-grow with the area: a photograph of a camera has a hundred times as many pixels, and is seldom the easier to tell.
+grow with the area.
 """
 NAMED = 5
 """Further broken files that an error names, at most."""
