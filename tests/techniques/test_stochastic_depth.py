@@ -128,6 +128,61 @@ class DropPath(nn.Module):
         return x
 
 
+class BasicBlock(nn.Module):
+    """The names of torchvision's and timm's block: relu(x + drop_path(bn2(conv2(x)))). Only of those is it known."""
+
+    def __init__(self, drop_path: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv2, self.bn2, self.drop_path = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), drop_path
+
+    def forward(self, x: Tensor) -> Tensor:
+        added = self.bn2(self.conv2(x))
+        return torch.relu(x + (added if self.drop_path is None else self.drop_path(added)))
+
+
+class InvertedResidual(nn.Module):
+    def __init__(self, adds: bool) -> None:
+        super().__init__()
+        self.conv, self.use_res_connect = nn.Sequential(nn.Conv2d(3, 3, 1)), adds
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.use_res_connect else self.conv(x)
+
+
+@pytest.mark.parametrize(
+    ("library", "blocks", "expected"),
+    [
+        ("torchvision.models.resnet", [BasicBlock(), BasicBlock()], ["0.bn2", "1.bn2"]),
+        ("timm.models.resnet", [BasicBlock(), BasicBlock(DropPath(0))], ["0.bn2", "1.drop_path"]),
+        ("timm.models.resnet", [BasicBlock(nn.Identity())], ["0.drop_path"]),
+        ("torchvision.models", [InvertedResidual(True), InvertedResidual(False)], ["0.conv"]),
+        ("elsewhere", [BasicBlock(), InvertedResidual(True)], []),
+        ("torch", [nn.TransformerEncoderLayer(3, 1, 4)], ["0.dropout1", "0.dropout2"]),
+    ],
+)
+def test_the_blocks_of_libraries_are_known(
+    library: str, blocks: list[nn.Module], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BasicBlock, "__module__", library)
+    monkeypatch.setattr(InvertedResidual, "__module__", library)
+    model = nn.Sequential(*blocks)
+    if not expected:
+        with pytest.raises(ConflictError, match=r"matches no module of Sequential.*'name:layer\*.bn2'"):
+            StochasticDepth().attach(model, sgd(model))
+        return
+    with StochasticDepth(p=1.0).attach(model, sgd(model)) as session:
+        plan = session.plan()
+        assert all(name in plan for name in expected)
+        assert f"the last of {len(expected)} " in plan
+        if library.startswith("torchvision"):
+            torch.manual_seed(0)
+            x, before = torch.rand(5, 3, 2, 2), {}
+            model[len(expected) - 1].register_forward_pre_hook(lambda m, args: before.update(x=args[0]))
+            model[len(expected) - 1].register_forward_hook(lambda m, args, out: before.update(y=out))
+            model(x)
+            assert torch.equal(before["y"], torch.relu(before["x"]))  # at rate 1 the last branch adds nothing
+
+
 class Pairs(nn.Module):
     def forward(self, x: Tensor) -> Any:
         return x, x

@@ -33,8 +33,6 @@ ROLES = (*PARAMETER_ROLES, *MODULE_ROLES, "everything")
 
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-_BRANCHES = ("StochasticDepth", "DropPath")
-"""The classes that stand at the end of residual branches in torchvision and timm, which need not be installed."""
 _ACTIVATIONS: tuple[type, ...] = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.GLU),
     *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Softplus, nn.Softsign, nn.Tanhshrink),
@@ -74,13 +72,6 @@ def module_role(module: nn.Module) -> str:
         if isinstance(module, types):
             return role
     return ""
-
-
-def ends_branch(module: nn.Module) -> bool:
-    """Whether it is the last of a residual branch, beside what else it is: its attribute ``ends_branch`` or the name of
-    its class says so, as no type of torch does.
-    """
-    return getattr(module, "ends_branch", False) is True or type(module).__name__ in _BRANCHES
 
 
 @dataclass(frozen=True)
@@ -130,8 +121,8 @@ class Where:
       normalization. They are no ``weights``.
     - ``activations``, ``dropouts``, ``linears``, ``convolutions``, ``embeddings``: modules by kind. ``hidden``: the
       model's dropouts where it has any, else its activations, without one at the end of an ``nn.Sequential`` that is
-      the network or its end. ``branches``: the last modules of residual branches, which say so by an attribute
-      ``ends_branch = True``, and torchvision's ``StochasticDepth`` and timm's ``DropPath``.
+      the network or its end. ``branches``: the last modules of residual branches: of torch's encoder and decoder
+      layers, torchvision's and timm's blocks, and those with an attribute ``ends_branch = True``.
     - ``everything``: all parameters, or all modules without parts.
     - ``name:GLOB``: by the full dotted name, with ``*`` and ``?``.
     - ``type:CLASS``: by the class of the module (of the owning module, for parameters), base classes included.

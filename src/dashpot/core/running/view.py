@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dashpot.core.axes import Axes, axes_of
-from dashpot.core.fields.select import Where, ends_branch, module_role
+from dashpot.core.fields.branches import branch_ends
+from dashpot.core.fields.select import Where, module_role
 from dashpot.core.running.computed import role_of
 from dashpot.core.running.ending import ending
 from dashpot.core.running.sharded import is_sharded, refuse_flat
@@ -238,11 +239,11 @@ class ModelView:
         if (known := self._placed.get(on)) is not None:  # some ask at each step
             return dict(known)
         fallback = "dropouts" if any(self._role(m) == "dropouts" for m in self.modules.values()) else "activations"
-        chosen: dict[str, nn.Module] = {}
+        chosen, branches = dict[str, nn.Module](), branch_ends(self.modules)
         for name, module in self.modules.items():
             role = self._role(module)
             is_hidden = role == fallback and name not in self.ending
-            aliases = (role, *["hidden"] * is_hidden, *["branches"] * ends_branch(module))
+            aliases = (role, *["hidden"] * is_hidden, *["branches"] * (name in branches))
             if (
                 name
                 and any(on.matches(alias, name, module) for alias in aliases)

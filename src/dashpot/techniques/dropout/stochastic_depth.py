@@ -92,9 +92,9 @@ class StochasticDepth(Technique):
             networks.
         on: after which modules, by role, type or name; each returns what its branch adds, [batch, ...]. ``branches``
             (the default): those of the built-in networks (:class:`~dashpot.nets.ConvNet` with ``residual``, and
-            :class:`~dashpot.nets.ResNet`), torchvision's ``StochasticDepth``, timm's ``DropPath``, and modules of your
-            own with the attribute ``ends_branch = True``. In other networks name the last module of each branch,
-            such as ``on="name:layer*.bn2"`` in torchvision's smaller ResNets.
+            :class:`~dashpot.nets.ResNet`), of torch's encoder and decoder layers, of torchvision's and timm's residual
+            blocks, ``DropPath`` in Transformers, and modules of your own with the attribute ``ends_branch = True``. In
+            other networks name the last module of each branch, such as ``on="name:layer*.bn2"``.
 
     Raises:
         ConflictError: no module matches ``on``, one of them drops by itself, or a compiled model.
@@ -137,7 +137,7 @@ class StochasticDepth(Technique):
             )
         for name, module in places.items():
             rates = [getattr(module, rate) for rate in RATES if isinstance(getattr(module, rate, None), int | float)]
-            if any(rate > 0 for rate in rates):
+            if not isinstance(module, nn.modules.dropout._DropoutNd) and any(rate > 0 for rate in rates):
                 raise ConflictError(
                     f"StochasticDepth: {name!r} ({type(module).__name__}) drops by itself, at a rate of {max(rates):g}."
                     " Build the model with a rate of 0, or leave the technique out."

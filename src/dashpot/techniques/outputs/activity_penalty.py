@@ -81,7 +81,7 @@ class ActivityPenalty(Technique):
         if not view.places(self.on):
             raise ConflictError(
                 f"ActivityPenalty.on ({self.on}) matches no module of {type(view.model).__name__}. Name modules by type"
-                " or glob, such as on='name:layer*'."
+                " or glob, such as on='name:layer?'."
             )
 
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:

@@ -109,12 +109,12 @@ class ManifoldMixup(Mixing):
         if not any(self.places(view)):
             raise ConflictError(
                 f"ManifoldMixup.on ({self.on}) matches no module of {name}. Name modules by type or glob, such as"
-                " on='name:layer*'."
+                " on='name:layer?'."
             )
         if self.on == hidden and not hasattr(view.model, "mixes_at") and view.places(Where.role("branches")):
             raise ConflictError(
                 f"ManifoldMixup.on ({self.on}) would blend within the residual branches of {name} and not what passes"
-                " beside them. Name modules through which all passes, such as on='name:layer*'."
+                " beside them. Name modules through which all passes, such as on='name:layer?'."
             )
 
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
