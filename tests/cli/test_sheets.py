@@ -79,7 +79,10 @@ def test_nothing_is_drawn_where_nothing_changes_images(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-NAMES = ("adversarial-examples", "input-noise", "manifold-mixup", "mixup", "random-mix", "rand-augment")
+NAMES = (
+    *("adversarial-examples", "input-noise", "manifold-mixup", "mixup", "random-mix", "rand-augment"),
+    "horizontal-flip:alternate=true",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -39,6 +39,11 @@ NET = mark(
     "An option of the network, one value each: width=64 or depth=2; of images net=resnet, se=true or activation=gelu;"
     " of tables norm=batch, or skip=true and the others of tune's network; of --model its keywords; repeat for more."
 )
+LR = mark("The learning rate at its highest, above 0; by default what suits the network.")
+LR_DECAY = mark(
+    "Of --model, a network that was trained before: each stage has this much of the learning rate of the one behind it;"
+    " above 0, at most 1. 0.75 is usual."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -67,6 +72,8 @@ def fit(
     tta_draws: TtaDraws = None,
     net: Annotated[list[str] | None, typer.Option("--net", help=NET, metavar="OPTION=VALUE")] = None,
     model: Model = None,
+    lr: Annotated[float | None, typer.Option("--lr", help=LR, metavar="RATE")] = None,
+    lr_decay: Annotated[float, typer.Option("--lr-decay", help=LR_DECAY, metavar="FACTOR")] = 1.0,
     monotone: Monotone = None,
     robustness: Robustness = True,
     log: Log = None,
@@ -78,7 +85,7 @@ def fit(
     from functools import partial
     from pathlib import Path
 
-    from dashpot.cli.next_steps import after_fit, for_record, read_from
+    from dashpot.cli.next_steps import after_fit, for_record, read_from, said_of_training
     from dashpot.cli.ranks import Ranks
     from dashpot.cli.robust import robustness_part
     from dashpot.cli.sheets import recipe_figure
@@ -144,6 +151,7 @@ def fit(
         elif model is not None:
             make = own_network(model, problem, prepared, options)
             length = replace(length, lr=LR_DEFAULT)
+        length = replace(length, lr=length.lr if lr is None else lr, lr_decay=lr_decay)
         same["fingerprint"] = problem.fingerprint
     with ranks.alike():
         folder = open_folder(out or next_folder("fit"), resume=resume) if ranks.first else Path(out or ".")
@@ -216,6 +224,7 @@ def fit(
             diverged=result.diverged,
             seconds=time.perf_counter() - started,
             seed=seed,
+            training=said_of_training(lr, lr_decay, net, model),
             data={
                 "name": problem.name,
                 "rows": problem.n,
@@ -254,7 +263,7 @@ def fit(
     if figures:
         typer.echo(say("figures: {files}", files=", ".join(str(png) for png, _ in figures.values())))
     typer.echo(say("page: {file}", file=page))
-    after_fit(folder, made_from, chosen, model)
+    after_fit(folder, made_from, chosen, model, bool(net))
 
 
 PARTS = {"train": mark("train"), "valid": mark("valid"), "test": mark("test")}

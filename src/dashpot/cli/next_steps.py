@@ -37,11 +37,14 @@ def after_tune(folder: Path, record: Any) -> None:
     )
 
 
-def after_fit(folder: Path, made_from: Mapping[str, Any], recipe: Recipe, model: str | None) -> None:
+def after_fit(
+    folder: Path, made_from: Mapping[str, Any], recipe: Recipe, model: str | None, changed: bool = False
+) -> None:
     """Predict, look at the weights, compare or search.
 
     Args:
         made_from: as of :func:`read_from`.
+        changed: the network is the built-in one with other options, which a comparison does not take.
     """
     rows, own = data_words(made_from), _own(model)
     compared = f"--with {quote(codec.to_text(recipe, full=False))}" if recipe else ""
@@ -49,7 +52,7 @@ def after_fit(folder: Path, made_from: Mapping[str, Any], recipe: Recipe, model:
         predict(folder, made_from["source"], own),
         typed("dashpot inspect", quote(str(folder)), own),
         typed("dashpot compare", rows, compared, "--repeats 5")
-        if recipe and not model
+        if recipe and not model and not changed
         else typed("dashpot tune", rows, own),
     )
 
@@ -134,6 +137,13 @@ def read_from(data: Path | None, target: str | None, reading: Mapping[str, Any],
         **({"target": target} if target else {}),
         **({"options": options} if options else {}),
     }
+
+
+def said_of_training(lr: float | None, lr_decay: float, net: list[str] | None, model: str | None) -> dict[str, Any]:
+    """What was said of the learning rate and the network, for a record."""
+    said = {"model": model, "lr": lr, "lr_decay": None if lr_decay == 1.0 else lr_decay}
+    given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    return {**given, **({"net": dict(text.split("=", 1) for text in net)} if net else {})}
 
 
 def for_record(made_from: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from dashpot.comparison.corruptions import Corruption, named
 from dashpot.comparison.subjects import Subject, subject_of
@@ -75,6 +76,7 @@ def robustness(
     draws: int = 5,
     seed: int = 0,
     modality: str | None = None,
+    make: Callable[..., nn.Module] | None = None,
 ) -> RobustnessResult:
     """Score a model, or several beside each other, as inputs get worse in five strengths.
 
@@ -94,6 +96,7 @@ def robustness(
         seed: of the draws.
         modality: of a module's inputs; by default [n, features] is a table, [n, channels, steps] a signal and four axes
             are an image.
+        make: of runs whose network is the user's own the function that made it.
 
     Raises:
         ConfigError, DataError, UnknownNameError: data that do not fit, or a metric or corruption that is not there.
@@ -117,7 +120,7 @@ def robustness(
     models = dict(model) if isinstance(model, Mapping) else {"model": model}
     if not models:
         raise ConfigError("model", "one model or more", model)
-    subjects = {str(name): subject_of(one, data, modality) for name, one in models.items()}
+    subjects = {str(name): subject_of(one, data, modality, make) for name, one in models.items()}
     first = next(iter(subjects.values()))
     for name, subject in subjects.items():
         if (subject.kind, subject.targets, len(subject.y)) != (first.kind, first.targets, len(first.y)):

@@ -84,6 +84,9 @@ class ConvNet(nn.Module):
     Your ResNet", 2019, and Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024.
     """
 
+    branches_by = " The built-in network has branches with residual=True (--net residual=true)."
+    """What is said to who asks for residual branches where there are none."""
+
     def __init__(
         self,
         channels: int,

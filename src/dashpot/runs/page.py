@@ -152,6 +152,7 @@ def _source(folder: Path, record: Any_, data: str, target: str, *, weights: bool
         data=Path(name).name,
         target=target or str(found.get("target") or ""),
         options=found.get("options") or {},
+        training=_training(folder, record),
         recipe=_recipe(folder),
         layers=layers_of(folder / MODEL) if weights else (),
         pictures=_pictures(folder),
@@ -171,6 +172,18 @@ def _where(folder: Path, record: Any_) -> Mapping[str, Any]:
     # A run from before the place of its data was kept.
     unknown = "" if own.get("name") == "digits" else "DATA"
     return {"data": own.get("source", unknown), "target": own.get("target"), "options": own.get("options")}
+
+
+def _training(folder: Path, record: Any_) -> Mapping[str, Any]:
+    """Learning rate and network of a training, or of a search's chosen candidate."""
+    if isinstance(record, FitRecord):
+        return record.training
+    if not isinstance(record, TuneRecord) or (chosen := by_role(ranked(record), "chosen")) is None:
+        return {}
+    params = {name: value for name, value in chosen.params.items() if value is not None}
+    net = {name.removeprefix("net."): value for name, value in params.items() if name.startswith("net.")}
+    own, lr = _json(folder / "tune.json").get("model"), params.get("lr")
+    return {**({"model": own} if own else {}), **({"lr": lr} if lr else {}), **({"net": net} if net else {})}
 
 
 def data_at_hand(folder: Path, record: Any_) -> str:

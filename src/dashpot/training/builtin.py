@@ -34,6 +34,7 @@ class TrainingLength:
         lr: of AdamW, at its highest.
         schedule: of the learning rate, by a name that :func:`dashpot.fit` knows.
         budget: seconds at most, or text such as ``"10m"``; None has no end.
+        lr_decay: of a network that was trained before, as in :func:`dashpot.fit`.
     """
 
     epochs: int | None
@@ -41,6 +42,7 @@ class TrainingLength:
     lr: float = 1e-3
     schedule: str = "cosine"
     budget: str | float | None = None
+    lr_decay: float = 1.0
 
     @staticmethod
     def default(
@@ -143,6 +145,7 @@ def train(
         budget=length.budget,
         batch_size=length.batch_size,
         lr=length.lr,
+        lr_decay=length.lr_decay,
         schedule=length.schedule,
         seed=seed,
         device=device,

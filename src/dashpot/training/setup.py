@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dashpot.core.errors import ConfigError
+from dashpot.core.fields.domains import Range, check_number
 from dashpot.core.running.attach import plain_optimizer
 from dashpot.training.finetune import finetune_groups
 
@@ -41,8 +42,9 @@ def adamw_for(model: nn.Module, given: Any, lr: float, decay: float = 1.0) -> Op
     which the network says that they were trained before, may have smaller learning rates.
 
     Raises:
-        ConfigError: nothing to train, or a ``decay`` beside an optimizer.
+        ConfigError: nothing to train, a ``decay`` outside (0, 1], or one beside an optimizer.
     """
+    decay = check_number("lr_decay", decay, Range(0.0, 1.0, open="low"))
     if decay != 1.0 and given is not None:
         way = "Give the optimizer dashpot.finetune_groups(model, lr, decay)."
         raise ConfigError("lr_decay", "1 where an optimizer is given", decay, way)

@@ -23,6 +23,7 @@ class FitRecord(Record):
         stopped: why it ended.
         diverged: where the loss became NaN or infinite, or None.
         seconds, seed: of the training.
+        training: learning rates and options of the network that were asked for.
         data: name, rows and fingerprint.
         versions, machine: where it was made.
         answers: on the test rows: confusions and calibration, or pairs of truth and prediction, and the most confident
@@ -46,6 +47,7 @@ class FitRecord(Record):
     seed: int
     best_epoch: int | None = None
     diverged: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)

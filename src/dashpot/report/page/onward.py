@@ -111,6 +111,22 @@ def after_path(record: PathRecord | SizesRecord, rows: str) -> Commands:
     return [(say("train at the chosen strength"), _fit(rows, text, linear)), _read(technique)]
 
 
+def training_words(training: Mapping[str, Any]) -> str:
+    """Learning rates and options of the network, as ``dashpot fit`` takes them.
+
+    >>> training_words({"lr": 0.00312345, "net": {"width": 16, "se": True}})
+    '--lr 0.003123 --net width=16 --net se=true'
+    """
+    rates = [f"--{name.replace('_', '-')} {training[name]:.4g}" for name in ("lr", "lr_decay") if name in training]
+    options = {n: str(v).lower() if isinstance(v, bool) else v for n, v in training.get("net", {}).items()}
+    return typed(model_words(training), *rates, *(f"--net {quote(f'{n}={v}')}" for n, v in options.items()))
+
+
+def model_words(training: Mapping[str, Any]) -> str:
+    """A network of the user's own as commands take it, without the folders above its file."""
+    return f"--model {quote(Path(str(training['model'])).name)}" if training.get("model") else ""
+
+
 def typed(*parts: str) -> str:
     """A command of its parts, of which those that are empty were left out."""
     return " ".join(part for part in parts if part)

@@ -10,7 +10,7 @@ from dashpot.core.fields import codec
 from dashpot.core.language import say
 from dashpot.core.recipe import Recipe
 from dashpot.report.page.blocks import Copy, Picture
-from dashpot.report.page.onward import data_words
+from dashpot.report.page.onward import data_words, model_words, training_words, typed
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Source:
         pictures: figures that only exist as pixels.
         texts: the content of a texts.json.
         options: of the data's reading, as records keep them.
+        training: learning rates and options of the network: ``{"lr": 0.003, "net": {"width": 16}}``.
     """
 
     run: str = "RUN"
@@ -36,6 +37,7 @@ class Source:
     pictures: Sequence[Picture] = ()
     texts: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shown_data(self) -> str:
@@ -50,7 +52,8 @@ def recipe_copies(source: Source) -> list[Copy]:
     if source.recipe is None:
         return []
     recipe, text = source.recipe, codec.to_text(source.recipe, full=False)
-    command = f"dashpot fit {source.shown_data}".rstrip() + (f" --with {_quoted(text)}" if text else "")
+    with_ = f"--with {_quoted(text)}" if text else ""
+    command = typed("dashpot fit", source.shown_data, with_, training_words(source.training))
     return [
         Copy(
             (
@@ -88,13 +91,14 @@ def next_commands(source: Source, command: str, onward: Sequence[tuple[str, str]
     from shlex import quote
 
     run, data = quote(source.run), quote(source.data) if source.data else ""
+    own = model_words(source.training)
     page = (say("make this page again"), f"dashpot report {run}")
     if command not in ("tune", "fit", "shrink"):
         return Copy((*onward, page))
-    every = [*onward, (say("predict"), f"dashpot predict {run} {data or 'DATA'} --out predictions.csv")]
-    every += [(say("go on, for longer"), f"dashpot tune --resume {run} {more}")] if command == "tune" else []
-    every += [(say("look at the weights"), f"dashpot inspect {run}")]
-    every += [(say("robustness"), f"dashpot robustness {run} {data}".rstrip())]
+    every = [*onward, (say("predict"), typed("dashpot predict", run, data or "DATA", "--out predictions.csv", own))]
+    every += [(say("go on, for longer"), typed("dashpot tune --resume", run, more, own))] if command == "tune" else []
+    every += [(say("look at the weights"), typed("dashpot inspect", run, own))]
+    every += [(say("robustness"), typed("dashpot robustness", run, data, own))]
     return Copy((*every, page))
 
 

@@ -52,6 +52,6 @@ def draws_of(recipe: Recipe, x: Tensor, y: Tensor, classes: int | None, draws: i
     for draw in range(draws):
         own = derive(seed, draw)
         with recipe.attach(model, optimizer, seed=own, classes=classes, targets=targets, modality="image") as session:
-            batch = session.batch(pixels, y)
+            batch = session.batch(pixels, y, index=torch.arange(len(pixels)))
         found.append(batch.replace(x=unit_range(batch.x)))
     return found

@@ -133,7 +133,7 @@ class StochasticDepth(Technique):
             raise ConflictError(
                 f"StochasticDepth.on ({self.on}) matches no module of {type(view.model).__name__}. Name the last module"
                 " of each residual branch by glob or type, such as on='name:layer*.bn2', or give it the attribute"
-                " ends_branch = True."
+                f" ends_branch = True.{getattr(view.model, 'branches_by', '')}"
             )
         for name, module in places.items():
             rates = [getattr(module, rate) for rate in RATES if isinstance(getattr(module, rate, None), int | float)]
