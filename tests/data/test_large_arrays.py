@@ -91,7 +91,7 @@ def test_errors_are_those_of_small_files(tmp_path: Path, cache: Path, monkeypatc
     np.savez(tmp_path / "rows.npz", X=pixels(9, 8, 8), y=np.arange(8) % 2)
     with pytest.raises(DataError, match="a target for each row, got 9 rows in X and 8 targets"):
         load_problem(tmp_path / "rows.npz")
-    np.savez(tmp_path / "four.npz", X=pixels(9, 8, 8, 4), y=np.arange(9) % 3)
+    np.savez(tmp_path / "four.npz", X=pixels(9, 8, 8, 8), y=np.arange(9) % 3)
     with pytest.raises(DataError, match="with 1 or 3 channels"):
         load_problem(tmp_path / "four.npz")
     np.savez_compressed(tmp_path / "whole.npz", X=pixels(40, 30, 30), y=np.arange(40) % 2)

@@ -22,11 +22,11 @@ from dashpot.evaluation.decision import Decision
 class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A network for tables, images, signals or texts, trained with a recipe of regularizers.
 
-    Tables get a multilayer perceptron. Images [n, h, w], [n, h, w, c] or [n, c, h, w] with 1 or 3 channels, bytes or
-    floats, and signals [n, channels, steps] with fewer than 8 channels get a convolutional network
-    (:class:`dashpot.nets.ConvNet`, :class:`dashpot.nets.ConvNet1d`), lists of strings one over words
-    (:class:`dashpot.nets.TextConv`). Images are standardized inside the network, after
-    all augmentation, so a recipe may hold any technique on images.
+    Tables get a multilayer perceptron. Images [n, h, w], [n, h, w, c] or [n, c, h, w], bytes or floats, with 1 or 3
+    channels or fewer than there are pixels along each side, and signals [n, channels, steps] with fewer than 8 channels
+    get a convolutional network (:class:`dashpot.nets.ConvNet`, :class:`dashpot.nets.ConvNet1d`), lists of strings one
+    over words (:class:`dashpot.nets.TextConv`). Images are standardized inside the network, after all augmentation, so
+    a recipe may hold any technique on images.
 
     Parameters
     ----------

@@ -156,22 +156,20 @@ def _refuse_unreadable(error: OSError) -> None:
 
 
 def as_pixels(name: str, x: np.ndarray) -> np.ndarray:
-    """An array of images as [n, channels, height, width]: [n, h, w] is grey, [n, h, w, c] is turned.
+    """An array of images as [n, channels, height, width]: [n, h, w] is grey, [n, h, w, c] is turned. One or three
+    channels are found in the last axis or the second, other numbers of them where that axis is the shortest by itself.
 
     Raises:
         DataError: another shape, images without pixels, or numbers that are not finite.
     """
-    if x.ndim == 3:
-        found = x[:, None]
-    elif x.ndim == 4 and x.shape[-1] in (1, 3):
-        found = x.transpose(0, 3, 1, 2)
-    elif x.ndim == 4 and x.shape[1] in (1, 3):
-        found = x
-    else:
+    axis = 1 if x.ndim == 3 else _channel_axis(x.shape)
+    if axis is None:
         raise DataError(
-            f"{name} must be [n, features] or images [n, h, w], [n, h, w, channels] or [n, channels, h, w] with 1 or 3"
-            f" channels, got {list(x.shape)}. Choose or add channels, or pass the pixels as features [n, features]."
+            f"{name} must be [n, features] or images [n, h, w], [n, h, w, channels] or [n, channels, h, w], with 1 or 3"
+            f" channels or fewer channels than pixels along each side, got {list(x.shape)}. Choose or add channels, or"
+            " pass the pixels as features [n, features]."
         )
+    found = x[:, None] if x.ndim == 3 else np.moveaxis(x, axis, 1)
     if 0 in found.shape[2:]:
         raise DataError(f"{name} must hold images of one pixel or more, got {list(x.shape)}. Leave out what is empty.")
     if x.dtype.kind == "f":
@@ -184,6 +182,14 @@ def as_pixels(name: str, x: np.ndarray) -> np.ndarray:
                 f" the first in row {int(whole.argmin())}. Fill those pixels, or remove the images."
             )
     return found
+
+
+def _channel_axis(shape: tuple[int, ...]) -> int | None:
+    if len(shape) != 4:
+        return None
+    certain = [axis for axis in (3, 1) if shape[axis] in (1, 3)]
+    shortest = [axis for axis in (3, 1) if shape[axis] < min(shape[k] for k in (1, 2, 3) if k != axis)]
+    return next(iter(certain or shortest), None)
 
 
 def existing(path: Path) -> Path:
