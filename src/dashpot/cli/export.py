@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dashpot.cli.options import Model, data_path
+from dashpot.cli.options import Model, OwnTokenizer, data_path
 
 
 def register(app: typer.Typer) -> None:
@@ -40,10 +40,7 @@ def export(
         ),
     ] = None,
     model: Model = None,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option("--tokenizer", help="Of a run with a tokenizer of your own.", metavar="FUNCTION"),
-    ] = None,
+    tokenizer: OwnTokenizer = None,
 ) -> None:
     """Write the network of RUN for other programs, from inputs to probabilities or values, and check the file."""
     from dashpot.cli.next_steps import after_export

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dashpot.cli.options import Out, data_path
+from dashpot.cli.options import Out, OwnTokenizer, data_path
 from dashpot.core.language import say
 
 
@@ -39,6 +39,7 @@ def robustness(
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=1, help="Of each strength, where something is drawn.")] = 5,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
+    tokenizer: OwnTokenizer = None,
     out: Out = None,
 ) -> None:
     """Score RUN as its inputs get worse in five strengths: noise, missing values, blur, typing errors and others."""
@@ -47,7 +48,9 @@ def robustness(
     from dashpot.runs.saved import next_folder, open_folder, write_json
 
     models = {str(run): run} if beside is None else {str(beside): beside, str(run): run}
-    result = measured(models, data, metric=metric, corruptions=corruption or None, draws=draws, seed=seed)
+    result = measured(
+        models, data, metric=metric, corruptions=corruption or None, draws=draws, seed=seed, tokenizer=tokenizer
+    )
     folder = open_folder(out or next_folder("robustness"))
     write_json(folder / result.record.FILE, result.record.to_dict())
     figure, _ = result.plot(folder / "robustness")

@@ -75,6 +75,7 @@ def robustness(
     draws: int = 5,
     seed: int = 0,
     modality: str | None = None,
+    tokenizer: Any = None,
 ) -> RobustnessResult:
     """Score a model, or several beside each other, as inputs get worse in five strengths.
 
@@ -94,6 +95,7 @@ def robustness(
         seed: of the draws.
         modality: of a module's inputs; by default [n, features] is a table, [n, channels, steps] a signal and four axes
             are an image.
+        tokenizer: of folders of runs whose tokenizer is a function of your own that function, or its name.
 
     Raises:
         ConfigError, DataError, UnknownNameError: data that do not fit, or a metric or corruption that is not there.
@@ -117,7 +119,7 @@ def robustness(
     models = dict(model) if isinstance(model, Mapping) else {"model": model}
     if not models:
         raise ConfigError("model", "one model or more", model)
-    subjects = {str(name): subject_of(one, data, modality) for name, one in models.items()}
+    subjects = {str(name): subject_of(one, data, modality, tokenizer) for name, one in models.items()}
     first = next(iter(subjects.values()))
     for name, subject in subjects.items():
         if (subject.kind, subject.targets, len(subject.y)) != (first.kind, first.targets, len(first.y)):

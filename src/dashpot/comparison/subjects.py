@@ -101,14 +101,16 @@ class Subject:
         return torch.from_numpy(self.how.transform(texts))
 
 
-def subject_of(model: Any, data: Any, modality: str | None) -> Subject:
+def subject_of(model: Any, data: Any, modality: str | None, tokenizer: Any = None) -> Subject:
     """What is scored; see :func:`dashpot.robustness`.
 
     Raises:
         ConfigError, DataError: model and data do not fit each other.
     """
     if isinstance(model, str | Path):
-        return _of_run(model, data)
+        return _of_run(model, data, tokenizer)
+    if tokenizer is not None:
+        raise ConfigError("tokenizer", "given for the folder of a run", str(tokenizer), "Other models have theirs.")
     if hasattr(model, "preprocessing_"):
         return _of_estimator(model, data)
     if hasattr(model, "prepared") and hasattr(model, "predictor"):
@@ -148,8 +150,8 @@ def _of_module(network: nn.Module, data: Any, modality: str | None, targets: str
     return Subject("data", kind, network, x, y.cpu(), found, weight=counts)
 
 
-def _of_run(folder: str | Path, data: Any) -> Subject:
-    network, how, target = load_run(folder)
+def _of_run(folder: str | Path, data: Any, tokenizer: Any) -> Subject:
+    network, how, target = load_run(folder, tokenizer=tokenizer)
     decision = load_decision(folder)
     if data is not None and not isinstance(data, str | Path):
         x, y, *given = _parts(data)
