@@ -33,7 +33,7 @@ SHRUNK = "shrunk"
 SAVED = "saved"
 """The test-time augmentation that a run was saved with."""
 UNREAD = "unread"
-"""For a tokenizer: none is needed, since only the network counts."""
+"""For a tokenizer: neither one nor an encoder is needed, since only the network counts."""
 
 
 def open_folder(out: str | Path, *, resume: bool = False) -> Path:
@@ -195,9 +195,7 @@ class FolderError(StorageError):
 def _reading(preprocessing: Prepares, tokenizer: Any, encoder: Any) -> Prepares:
     """With the user's tokenizer and encoder, where the run has them."""
     if tokenizer is UNREAD:
-        if isinstance(preprocessing, TextPreprocessing) and preprocessing.encoded is None:
-            return preprocessing
-        tokenizer = None
+        return preprocessing
     if not isinstance(preprocessing, TextPreprocessing):
         for name, given in (("tokenizer", tokenizer), ("encoder", encoder)):
             if given is not None:
