@@ -80,8 +80,8 @@ def robustness(
     """Score a model, or several beside each other, as inputs get worse in five strengths.
 
     Tables: Gaussian noise, shifts and scales of the numbers, missing values and missing columns. Images: noise, blur,
-    brightness, contrast, rotation, erasing. Signals: noise, shifts in time, amplitude, lost steps. Texts: typing
-    errors, neighbouring keys, deleted words. Nothing is trained.
+    brightness, contrast, rotation, erasing. Signals: noise, shifts in time, amplitude, lost steps. Texts, and columns
+    of texts in a table that comes with its rows: typing errors, neighbouring keys, deleted words. Nothing is trained.
 
     Args:
         model: a folder of a finished run, a fitted estimator, the result of ``fit`` or ``tune``, or a module; or
