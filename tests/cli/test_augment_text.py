@@ -73,7 +73,11 @@ def test_bad_files_are_named(table: Path, tmp_path: Path) -> None:
     refused("cannot be read", tmp_path / "nowhere.csv")
     for content, message in (
         (b"id,review\n1,a\n2,b,c\n", "line 3: must have 2 columns"),
-        (b"id,review\n1,\xff\n", "is not UTF-8"),
+        (
+            'id,review\n0,"so\nmuch"\n1,café\n'.encode("latin-1"),
+            r"bad\.csv must be text in UTF-8, got the byte 0xe9 in line 4; .*latin-1 it reads '1,café'.*\(--encoding\)",
+        ),
+        (b"id,review\n1,a\n2,b\0\n", r"bad\.csv must be text, got a NUL character in line 3\. Say its encoding"),
         (b"id,review\n", "has no rows"),
     ):
         (tmp_path / "bad.csv").write_bytes(content)
@@ -89,6 +93,40 @@ def test_bad_files_are_named(table: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".new*"))
     (tmp_path / "there.csv").write_text("mine")
     refused("OUT must be the name of a new file", table, "there.csv")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-8-sig", "utf-16-be"])
+def test_files_of_other_encodings_and_separators_become_utf_8(encoding: str, tmp_path: Path) -> None:
+    texts = [f"ein schöner Tag in Köln, sagt Gast {i}" for i in range(40)]
+    content = "review;label\n" + "".join(f'"{text}";{i % 2}\n' for i, text in enumerate(texts))
+    (tmp_path / "in.csv").write_bytes(content.encode(encoding))
+    said = encoding if encoding == "latin-1" else None  # the others are found
+    augment_text(tmp_path / "in.csv", tmp_path / "out.csv", RECIPE, column="review", encoding=said)
+    rows = read(tmp_path / "out.csv")
+    assert [row["review"] for row in rows if row["review"] in texts] == texts
+    assert {row["label"] for row in rows} == {"0", "1"}
+    assert len(rows) > 60
+    with pytest.raises(dashpot.ConfigError, match=r"encoding must be one that Python knows, .* got 'klingon'"):
+        augment_text(tmp_path / "in.csv", tmp_path / "new.csv", RECIPE, column="review", encoding="klingon")
+
+
+def test_an_escaped_nul_is_a_character_that_only_json_can_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [f"one\0two three four five {i}" for i in range(9)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    augment_text(tmp_path / "in.jsonl", tmp_path / "out.jsonl", RECIPE)
+    found = [json.loads(line)["text"] for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [text for text in found if text in texts] == texts
+    for name in ("out.csv", "out.txt"):
+        with pytest.raises(dashpot.DataError, match=rf"{name} must hold texts without NUL .* text\. Write a \.j"):
+            augment_text(tmp_path / "in.jsonl", tmp_path / name, RECIPE)
+        assert not (tmp_path / name).exists()
+    capsys.readouterr()
+    show_augment(tmp_path / "in.jsonl", ["random-swap"], images=2, draws=1)
+    shown = capsys.readouterr().out
+    assert "one\\x00two" in shown
+    assert "\0" not in shown
 
 
 def test_originals_stand_above_their_draws(table: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import dashpot
 from dashpot import nets
-from dashpot.cli import fit, predict
+from dashpot.cli import fit, inspect, predict
 from dashpot.core.errors import ConfigError, ConflictError, DashpotError, StorageError, UnknownNameError
 from dashpot.data import Prepared, Problem, load_problem
 from dashpot.data.texts.encoded import Encoded
@@ -175,6 +175,8 @@ def test_a_saved_run_reads_its_encoder_again(folder: Path, tmp_path: Path, file:
     shutil.rmtree(tmp_path / "cache")
     with pytest.raises(StorageError, match=r"model cannot be read: .*can be named with encoder= \(--encoder\)"):
         load_run(saved)
+    inspect.inspect(saved, out=tmp_path / "look")  # weights need no encoder
+    assert (tmp_path / "look" / "inspect.json").exists()
     run("predict", saved, file, "--out", tmp_path / "second.csv", "--encoder", moved)
     first, second = (
         np.genfromtxt(tmp_path / name, delimiter=",", skip_header=1)[:, 2:] for name in ("first.csv", "second.csv")

@@ -70,6 +70,22 @@ def test_after_a_training(
         assert shlex.split(commands[2])[2 : 4 + len(asked) - 1] == [str(ODD), *asked]
 
 
+@pytest.mark.parametrize("tokenizer", ["my_words:cut", "words", None, "tok.json"])
+def test_a_tokenizer_of_ones_own_is_named_again_where_texts_are_read(
+    tokenizer: str | None, tmp_path: Path, group: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_from = next_steps.read_from(ODD, "y", {"tokenizer": tokenizer})
+    next_steps.after_fit(tmp_path, made_from, RECIPE, None)
+    trained = told(group, capsys.readouterr().out)
+    state = {"data": str(ODD), "target": "y", "model": None, "reading": {"tokenizer": tokenizer}}
+    (tmp_path / "tune.json").write_text(json.dumps(state))
+    next_steps.after_tune(tmp_path, TuneRecord.from_dict(bare(candidate(0), candidate(1))))
+    searched = told(group, capsys.readouterr().out)
+    for predicted, inspected, _ in (trained, searched):
+        assert ("--tokenizer my_words:cut" in predicted) == (tokenizer == "my_words:cut")
+        assert "--tokenizer" not in inspected
+
+
 @pytest.mark.parametrize("budget", [None, 60.0])
 def test_after_a_search_it_goes_on_with_more(
     budget: float | None, tmp_path: Path, group: Any, capsys: pytest.CaptureFixture[str]

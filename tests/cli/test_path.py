@@ -108,6 +108,17 @@ def test_the_test_rows_that_the_data_name_play_no_part(csv: Path, tmp_path: Path
     assert records[0] == records[1]
 
 
+def test_texts_have_no_columns_to_go_over(tmp_path: Path) -> None:
+    rows = "".join(f"a {word} film number {i},{word}\n" for i in range(20) for word in ("good", "dull"))
+    (tmp_path / "films.csv").write_text("text,kind\n" + rows)
+    for technique in ("l1", "compress:to=0.5x parameters"):
+        with pytest.raises(DashpotError, match=r"DATA must be a table, .* got 'texts'\. With --kind table"):
+            path(tmp_path / "films.csv", "kind", technique=technique, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    path(tmp_path / "films.csv", "kind", points=2, cv=2, out=tmp_path / "out", kind="table")
+    assert "topic" in (tmp_path / "out" / "selected.txt").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -71,6 +71,15 @@ def test_texts() -> None:
     assert set(record.units) == {"typing errors", "neighbouring keys", "deleted words"}
 
 
+def test_texts_among_other_columns() -> None:
+    rng = np.random.default_rng(0)
+    said = [f"guest {i} found it {('dull', 'warm')[i % 2]} and long" for i in range(80)]
+    rows = Rows(("size", "said"), columns={"size": rng.normal(size=80), "said": np.array(said, dtype=object)})
+    record, *_ = measured(Problem("visits", rows, np.arange(80) % 2))
+    texts = {"typing errors", "neighbouring keys", "deleted words"}
+    assert set(record.units) == {"noise", "shift", "scale", "missing values", "missing columns"} | texts
+
+
 def test_it_takes_no_longer_than_it_may() -> None:
     problem = table()
     prepared, rows = problem.prepare(np.arange(450)), np.arange(450, 900)

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars
 import pytest
 import torch
 from torch import nn
 
 import dashpot
 from dashpot.cli.robustness import robustness as command
-from dashpot.comparison.corruptions import Columns, named, of_images, of_signals, of_tables, of_texts
+from dashpot.comparison.corruptions import Columns, named, of_images, of_signals, of_tables, of_text_columns, of_texts
 from dashpot.data.rows import Rows
 from dashpot.data.tables.preprocessing import Preprocessing
 from dashpot.report.robustness.record import RobustnessRecord
@@ -100,6 +101,45 @@ def test_missing_is_what_preprocessing_makes_of_missing(scaling: str) -> None:
         name.split("=")[0].removesuffix(" is missing") for name, c in zip(how.feature_names, changed, strict=True) if c
     }
     assert len(owners) == 1
+
+
+def test_texts_of_a_table_get_worse_and_its_other_columns_stay() -> None:
+    random = np.random.default_rng(0)
+    said = np.array([f"guest {i} found it {('dull', 'warm')[i % 2]} and far too long" for i in range(60)], dtype=object)
+    said[7] = None
+    rows = Rows(("size", "said"), columns={"size": random.normal(size=60), "said": said})
+    how = Preprocessing.fit(rows)
+    x, start = torch.from_numpy(how.transform(rows)), how.layout().text[0]
+    found = named(of_text_columns(how, rows))
+    assert list(found) == ["typing errors", "neighbouring keys", "deleted words"]
+    for corruption in found.values():
+        worse = corruption.change(x, 0.8, 1)
+        assert torch.equal(worse[:, :start], x[:, :start])
+        assert bool((worse[:, start:] != x[:, start:]).any(dim=1).float().mean() > 0.9)
+        assert not worse[7, start:].any()
+        torch.testing.assert_close(corruption.change(x, 0.0, 1), x)
+    assert said[0] == "guest 0 found it dull and far too long"
+    # Without the words of the table nothing is left.
+    none = how.transform(Rows(rows.names, columns={"size": rows.column("size"), "said": np.array([None] * 60)}))
+    values = named(of_tables(Columns.of(how, x), x))["missing values"].change(x, 1.1, 3)
+    assert np.array_equal(values[:, start:], none[:, start:])
+    assert of_text_columns(*table()[::2]) == []
+
+
+def test_of_a_table_with_texts_all_that_holds_a_model_has_typing_errors() -> None:
+    random = np.random.default_rng(0)
+    y = np.arange(160) % 2
+    said = [f"guest {i} found it {('dull', 'warm')[k]} and long" for i, k in enumerate(y)]
+    frame = polars.DataFrame({"said": said, "size": random.normal(size=160)})
+    model = dashpot.DashpotClassifier(epochs=20, random_state=0).fit(frame, y)
+    found = dashpot.robustness(model, (frame, y), draws=2)
+    assert list(found.record.units)[-3:] == ["typing errors", "neighbouring keys", "deleted words"]
+    assert found.record.clean["model"] > 0.95
+    lost = [cell.mean for cell in found.record.curve("model", "deleted words")]
+    assert lost[4] < lost[0] - 0.2
+    regressor = dashpot.DashpotRegressor(epochs=20, random_state=0).fit(frame, 1.0 * y)
+    values = dashpot.robustness(regressor, (frame, 1.0 * y), draws=2).record
+    assert values.curve("model", "deleted words")[4].mean < values.clean["model"] - 0.1
 
 
 def test_shares_of_missing_values() -> None:

@@ -63,6 +63,12 @@ def test_frames_of_texts(frame: type) -> None:
         model.predict(np.array(TEXTS, dtype=object)[:, None])
 
 
+@pytest.mark.parametrize(("odd", "told"), [(3, "3"), (["b"], r"\['b'\]")])
+def test_a_list_of_texts_with_something_else_names_the_row(odd: object, told: str) -> None:
+    with pytest.raises(DataError, match=rf"X must hold a text in each row .*, got {told} in row 2\."):
+        DashpotClassifier(epochs=1).fit(["a", None, odd, "c"], [0, 1, 0, 1])
+
+
 def test_short_columns_are_texts_when_it_is_said() -> None:
     short = pandas.DataFrame({"a": ["good stuff", "bad stuff"] * 20})
     plain = DashpotClassifier(epochs=1, random_state=0)

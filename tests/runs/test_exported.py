@@ -12,10 +12,12 @@ import onnxruntime
 import polars
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import dashpot
-from dashpot.core.errors import DataError, StorageError, UsageError
+from dashpot.core.errors import ConfigError, DataError, StorageError, UsageError
 from dashpot.data.rows import frame_rows
+from dashpot.runs.exported import export_run
 
 
 def table(path: Path, *, names: bool, values: bool = False) -> Path:
@@ -109,3 +111,29 @@ def test_bad_exports_are_one_message(command: Callable[..., str], tmp_path: Path
     assert "int8 must be left out" in command("export", "run", "--to", "m.pt2", "--int8", code=2)
     with pytest.raises(StorageError, match="finished"):
         dashpot.load_run(tmp_path / "nowhere")
+
+
+def test_the_mean_over_mirror_images_goes_into_the_file_and_draws_do_not(
+    command: Callable[..., str], tmp_path: Path
+) -> None:
+    """By hand: the mean of the probabilities of an image and its mirror image, by the file without augmentation."""
+    draw = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    np.savez(tmp_path / "i.npz", X=draw.integers(0, 256, (60, 12, 10, 3), dtype=np.uint8), y=y)
+    command("fit", "i.npz", "--epochs", 1, "--tta", "flip", "--out", "flip", "--no-robustness")
+    command("export", "flip", "--to", "flip.onnx", "--data", "i.npz")
+    command("export", "flip", "--tta", "none", "--to", "alone.onnx", "--data", "i.npz")
+    for rows in (1, 5):
+        x = draw.random((rows, 3, 12, 10), dtype=np.float32)
+        mirrored = np.ascontiguousarray(x[..., ::-1])
+        alone = (ran(tmp_path / "alone.onnx", x) + ran(tmp_path / "alone.onnx", mirrored)) / 2
+        np.testing.assert_allclose(ran(tmp_path / "flip.onnx", x), alone, atol=1e-5)
+    command("export", "flip", "--to", "flip.safetensors")
+    saved = load_file(tmp_path / "flip" / "model.safetensors")
+    assert load_file(tmp_path / "flip.safetensors").keys() == saved.keys()
+    command(
+        "fit", "i.npz", "--epochs", 1, "--tta", "translation", "--tta-draws", 2, "--out", "drawn", "--no-robustness"
+    )
+    with pytest.raises(ConfigError, match=r"must be flip or none, got 'Translation\(.*\) x 2'. Say --tta none"):
+        export_run(tmp_path / "drawn", tmp_path / "drawn.onnx")
+    assert not (tmp_path / "drawn.onnx").exists()

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dashpot.cli.options import RecipeFile, Seed, With, read_recipe
+from dashpot.cli.reading import Encoding
 from dashpot.core.language import say
 
 BATCH = 1024
@@ -22,8 +23,8 @@ def register(app: typer.Typer) -> None:
 
 
 def augment_text(
-    data: Annotated[Path, typer.Argument(metavar="IN", help="A file of texts: .txt, .csv, .tsv or .jsonl, UTF-8.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new file, of one of these kinds.")],
+    data: Annotated[Path, typer.Argument(metavar="IN", help="A file of texts: .txt, .csv, .tsv or .jsonl.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new file, of one of these kinds, UTF-8.")],
     with_: With = None,
     recipe: RecipeFile = None,
     copies: Annotated[int, typer.Option("--copies", min=1, help="Augmented copies of each row.")] = 1,
@@ -32,6 +33,7 @@ def augment_text(
     ] = None,
     originals: Annotated[bool, typer.Option("--originals/--no-originals", help="Write the rows of IN, too.")] = True,
     seed: Seed = 0,
+    encoding: Encoding = None,
 ) -> None:
     """Write the rows of IN to OUT, each followed by copies whose text is augmented; all other columns, the label among
     them, stay. A copy that equals its original is left out.
@@ -46,7 +48,7 @@ def augment_text(
     if not len(chosen):
         raise ConfigError("--with", "a technique on texts, such as random-deletion", None)
     transform = TextTransform(chosen, seed)
-    file = TextFile(data, column)
+    file = TextFile(data, column, encoding)
     if out.exists():
         raise ConfigError("OUT", "the name of a new file", str(out), "Delete the old one, or name another.")
     read, written, same, names = 0, 0, 0, file.columns

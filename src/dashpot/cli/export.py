@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dashpot.cli.options import Model, data_path
+from dashpot.cli.options import Model, OwnTokenizer, data_path
 
 
 def register(app: typer.Typer) -> None:
@@ -39,11 +39,16 @@ def export(
             help="Data with targets to score on. [default: the test rows of RUN, if still there]",
         ),
     ] = None,
-    model: Model = None,
-    tokenizer: Annotated[
+    tta: Annotated[
         str | None,
-        typer.Option("--tokenizer", help="Of a run with a tokenizer of your own.", metavar="FUNCTION"),
+        typer.Option(
+            "--tta",
+            metavar="TECHNIQUE",
+            help="Of images: flip, the mean over both mirror images, or none. [default: as RUN]",
+        ),
     ] = None,
+    model: Model = None,
+    tokenizer: OwnTokenizer = None,
 ) -> None:
     """Write the network of RUN for other programs, from inputs to probabilities or values, and check the file."""
     from dashpot.cli.next_steps import after_export
@@ -53,5 +58,6 @@ def export(
 
     make = load_factory(model) if model else None
     known = FOUND if data is None else data
-    typer.echo(export_run(run, to, make, int8=int8, data=known, tokenizer=tokenizer).summary())
+    reading = {"tokenizer": tokenizer} if tta is None else {"tokenizer": tokenizer, "tta": tta}
+    typer.echo(export_run(run, to, make, int8=int8, data=known, **reading).summary())
     after_export(run, model)

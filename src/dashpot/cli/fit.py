@@ -89,12 +89,14 @@ def fit(
     from dashpot.cli.ranks import Ranks
     from dashpot.cli.robust import robustness_part
     from dashpot.cli.sheets import recipe_figure
+    from dashpot.comparison.words_alone import seconds_for, words_beside
     from dashpot.core.durations import seconds
     from dashpot.core.environment import machine, versions
     from dashpot.core.errors import ConfigError
     from dashpot.core.native import tell
     from dashpot.data import load_problem
     from dashpot.data.tables.monotone import certificate_of
+    from dashpot.evaluation.losses import predict
     from dashpot.evaluation.metrics import DEFAULT
     from dashpot.report.fit.curves import curves_figure
     from dashpot.report.fit.record import FitRecord
@@ -212,7 +214,7 @@ def fit(
                 folder,
                 budget=limit,
                 seed=seed,
-                note=lambda text: typer.echo(text, err=True),
+                note=partial(typer.echo, err=True),
             )
         record = FitRecord(
             **measured,
@@ -241,7 +243,18 @@ def fit(
             curves_figure(result.history, folder / "curves", f"{problem.name}: {chosen}", result.best_epoch)
         figures |= image_figures(answers, folder, problem.name) if answers and problem.kind == "image" else {}
         figures |= recipe_figure(chosen, prepared, split.train, folder, problem.name, seed)
-        words = "" if result.diverged else text_report(folder, problem, prepared, split, result.predictor)
+        words = ""
+        if not result.diverged:
+            alone = words_beside(
+                problem,
+                prepared,
+                split.train,
+                split.valid,
+                lambda: predict(predictor, prepared.subset(split.valid)[0]),
+                seconds=seconds_for(limit),
+                note=partial(typer.echo, err=True),
+            )
+            words = text_report(folder, problem, prepared, split, result.predictor, alone)
         page = write_run_page(folder)
         tested = {f"{part}/{name}": value for part, scores in measured.items() for name, value in scores.items()}
         ended = tracking.ending

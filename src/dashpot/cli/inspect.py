@@ -31,7 +31,7 @@ def inspect(
     output.
     """
     from dashpot.runs.factories import load_factory
-    from dashpot.runs.saved import load_run, next_folder, open_folder, write_json
+    from dashpot.runs.saved import UNREAD, load_run, next_folder, open_folder, write_json
     from dashpot.sparsity.inspect import inspect as look
     from dashpot.sparsity.inspection import Inspection
     from dashpot.sparsity.spread import path_strengths
@@ -39,7 +39,7 @@ def inspect(
     make = load_factory(model) if model else None
 
     def looked(folder: Path) -> Inspection:
-        network, how, _ = load_run(folder, None, make)
+        network, how, _ = load_run(folder, None, make, UNREAD)
         names: Any = getattr(how, "feature_names", ())
         paths = path_strengths(network)
         return look(network, names=names if paths is not None and len(names) == len(paths) else None)

@@ -30,8 +30,9 @@ def after_tune(folder: Path, record: Any) -> None:
     """Predict, look at the weights, search on."""
     found = json.loads((folder / "tune.json").read_text(encoding="utf-8")) if (folder / "tune.json").exists() else {}
     own, run = _own(found.get("model")), quote(str(folder))
+    reader = _reader(found.get("reading"))
     say_next(
-        predict(folder, found.get("data"), own),
+        predict(folder, found.get("data"), typed(own, reader)),
         typed("dashpot inspect", run, own),
         typed("dashpot tune --resume", run, longer(record), own),
     )
@@ -47,9 +48,10 @@ def after_fit(
         changed: the network is the built-in one with other options, which a comparison does not take.
     """
     rows, own = data_words(made_from), _own(model)
+    reader = _reader(made_from.get("options"))
     compared = f"--with {quote(codec.to_text(recipe, full=False))}" if recipe else ""
     say_next(
-        predict(folder, made_from["source"], own),
+        predict(folder, made_from["source"], typed(own, reader)),
         typed("dashpot inspect", quote(str(folder)), own),
         typed("dashpot compare", rows, compared, "--repeats 5")
         if recipe and not model and not changed
@@ -150,6 +152,12 @@ def for_record(made_from: Mapping[str, Any]) -> dict[str, Any]:
     """The same for a record, which is read from any folder."""
     source = made_from["source"]
     return {**made_from, "source": None if source is None else str(Path(source).resolve())}
+
+
+def _reader(options: Mapping[str, Any] | None) -> str:
+    """The function of the user's own that cuts texts, which no run is read without; a file is kept in the run."""
+    tokenizer = str((options or {}).get("tokenizer") or "")
+    return f"--tokenizer {quote(tokenizer)}" if ":" in tokenizer and not Path(tokenizer).is_file() else ""
 
 
 def _own(model: str | None) -> str:

@@ -86,6 +86,14 @@ TtaDraws = Annotated[
     int | None,
     typer.Option("--tta-draws", help="Versions beside the image itself. [default: 8; of flips all]", min=1),
 ]
+OwnTokenizer = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer",
+        help="Of a run with a tokenizer of your own: MODULE:FUNCTION, as in training.",
+        metavar="FUNCTION",
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(

@@ -103,6 +103,9 @@ def path(
     if isinstance(chosen, Compress) and stability:
         raise ConfigError("--stability", "left out", stability, why)
     problem = load_problem(data, target, task, weights, **reading)
+    if problem.kind == "text":
+        way = "With --kind table it is over topics; `dashpot tune` with --net net=textbag --with l1 keeps single words."
+        raise ConfigError("DATA", "a table, images or signals, whose columns a path goes over", "texts", way)
     tell()
     rows = problem.pool_and_test(seed)[0] if problem.fixed_test is not None else _rows(problem.n)
     every = problem.prepare(rows)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dashpot.cli.options import Model, Tta, TtaDraws, data_path, read_tta
+from dashpot.cli.options import Model, OwnTokenizer, Tta, TtaDraws, data_path, read_tta
 from dashpot.cli.reading import Encoding, Separator
 from dashpot.core.language import say
 
@@ -37,14 +37,7 @@ def predict(
     tta: Tta = None,
     tta_draws: TtaDraws = None,
     model: Model = None,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(
-            "--tokenizer",
-            help="Of a run with a tokenizer of your own: MODULE:FUNCTION, as in training.",
-            metavar="FUNCTION",
-        ),
-    ] = None,
+    tokenizer: OwnTokenizer = None,
     encoder: Annotated[
         str | None,
         typer.Option("--encoder", help="Of a run with an encoder: its folder, if it was moved.", metavar="DIR"),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dashpot.cli.options import Model, Out, data_path
+from dashpot.cli.options import Model, Out, OwnTokenizer, data_path
 from dashpot.core.language import say
 
 
@@ -40,6 +40,7 @@ def robustness(
     draws: Annotated[int, typer.Option("--draws", min=1, help="Of each strength, where something is drawn.")] = 5,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
     model: Model = None,
+    tokenizer: OwnTokenizer = None,
     out: Out = None,
 ) -> None:
     """Score RUN as its inputs get worse in five strengths: noise, missing values, blur, typing errors and others."""
@@ -50,7 +51,16 @@ def robustness(
 
     models = {str(run): run} if beside is None else {str(beside): beside, str(run): run}
     make = load_factory(model) if model else None
-    result = measured(models, data, metric=metric, corruptions=corruption or None, draws=draws, seed=seed, make=make)
+    result = measured(
+        models,
+        data,
+        metric=metric,
+        corruptions=corruption or None,
+        draws=draws,
+        seed=seed,
+        make=make,
+        tokenizer=tokenizer,
+    )
     folder = open_folder(out or next_folder("robustness"))
     write_json(folder / result.record.FILE, result.record.to_dict())
     figure, _ = result.plot(folder / "robustness")

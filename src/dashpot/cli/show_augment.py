@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dashpot.cli.options import RecipeFile, Seed, With, data_path, read_recipe
+from dashpot.cli.reading import Encoding
+
+if TYPE_CHECKING:
+    from dashpot.data.texts.files import TextFile
+
+SHOWN = 1_000
+"""Characters of a text that are printed."""
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +40,7 @@ def show_augment(
     ),
     seed: Seed = 0,
     column: Annotated[str | None, typer.Option("--column", help="Of a file of texts: the column with them.")] = None,
+    encoding: Encoding = None,
 ) -> None:
     """Draw a contact sheet: some images of DATA, each beside what training would see of it. Without techniques: one
     line for each technique on images, at its defaults, but acting on every image.
@@ -48,6 +56,7 @@ def show_augment(
     from dashpot.core.registry import registry
     from dashpot.data import load_problem
     from dashpot.data.pictures.images import existing
+    from dashpot.data.texts.files import TextFile
     from dashpot.report.images.sheet import draw_sheet
     from dashpot.report.style import save
     from dashpot.techniques.augment.picture import PictureTechnique
@@ -58,8 +67,9 @@ def show_augment(
         raise ConfigError("--out", "a file name that ends in .png or .svg", str(out))
     chosen = read_recipe(recipe, with_)
     existing(data)
-    if data.suffix in (".txt", ".jsonl") or column is not None or any(isinstance(t, TextTechnique) for t in chosen):
-        _show_texts(data, chosen, images, draws, seed, column)
+    of_texts = data.suffix in (".txt", ".jsonl") or column is not None or encoding is not None
+    if of_texts or any(isinstance(t, TextTechnique) for t in chosen):
+        _show_texts(TextFile(data, column, encoding), chosen, images, draws, seed)
         return
     problem = load_problem(data) if data.is_dir() or data.suffix == ".npz" else None
     if problem is None or problem.kind != "image":
@@ -88,17 +98,16 @@ def show_augment(
     typer.echo(f"{png} and {svg.name}")
 
 
-def _show_texts(data: Path, recipe: Any, lines: int, draws: int, seed: int, column: str | None) -> None:
+def _show_texts(file: TextFile, recipe: Any, lines: int, draws: int, seed: int) -> None:
     """Some texts, each above its draws; without techniques above a draw of each technique on texts."""
     import numpy as np
 
     from dashpot.core.errors import ConfigError
     from dashpot.core.registry import registry
-    from dashpot.data.texts.files import TextFile
+    from dashpot.report.texts.words import as_shown
     from dashpot.techniques.augment.text.base import TextTechnique
     from dashpot.training.text_transform import TextTransform
 
-    file = TextFile(data, column)
     texts = [row[file.column] for row in file.rows()]
     some = np.sort(np.random.default_rng(seed).permutation(len(texts))[: lines if len(recipe) else 2]).tolist()
     transforms = {}
@@ -112,8 +121,8 @@ def _show_texts(data: Path, recipe: Any, lines: int, draws: int, seed: int, colu
     drawn += [(name, transform, 0) for name, transform in transforms.items()]
     width = max(len("original"), *(len(name) for name, *_ in drawn))
     for place in some:
-        typer.echo(f"{'original':>{width}}  {texts[place]}")
+        typer.echo(f"{'original':>{width}}  {as_shown(texts[place], SHOWN)}")
         for name, transform, epoch in drawn:
             found = transform(texts[place], index=place, epoch=epoch)
-            typer.echo(f"{name:>{width}}  {found if found != texts[place] else '(the same)'}")
+            typer.echo(f"{name:>{width}}  {as_shown(found, SHOWN) if found != texts[place] else '(the same)'}")
         typer.echo()

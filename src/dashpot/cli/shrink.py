@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dashpot.cli.options import Device, Model, Out, data_path
+from dashpot.cli.options import Device, Model, Out, OwnTokenizer, data_path
 from dashpot.core.language import mark, say
 
 TO = mark(
@@ -56,6 +56,7 @@ def shrink(
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     device: Device = "auto",
     model: Model = None,
+    tokenizer: OwnTokenizer = None,
     out: Out = None,
 ) -> None:
     """Write RUN again with a smaller network: without the units that exact zeros make empty, or of a size asked for."""
@@ -80,6 +81,7 @@ def shrink(
             fold=fold,
             seed=seed,
             device=device,
+            tokenizer=tokenizer,
         )
     except BaseException:  # Ctrl-C too: an empty folder would be in the way of the next try
         if fresh and not any(folder.iterdir()):

@@ -20,6 +20,7 @@ from dashpot.comparison.reference_models import (
     reference_scores,
     reference_zeros,
     references,
+    words_alone,
 )
 from dashpot.core.digits import digits
 from dashpot.core.environment import machine, versions
@@ -203,6 +204,8 @@ def compare(
         demand_same_inputs(recipe, prepared.preprocessing, problem.classes)
         if not repeat:
             network_for(problem, prepared)  # what no arm could be trained with is refused before each arm would
+            if words := words_alone(problem, prepared):
+                arms += [Arm(words[0], "reference")]
         length = TrainingLength.default(problem.kind, len(split.train), epochs)
         record = CompareRecord(
             dataset=problem.name,
@@ -271,9 +274,13 @@ def _network_run(
 
 
 def _reference_run(problem: Problem, name: str, prepared: Prepared, split: Split) -> dict[str, Any]:
-    x, y = reference_inputs(problem, prepared), prepared.y.numpy()
-    classes = len(prepared.target.classes)
-    model = references(problem.task, kind=problem.kind)[name](len(split.train) * x.shape[1] * max(classes, 1))
+    y, classes = prepared.y.numpy(), len(prepared.target.classes)
+    words = words_alone(problem, prepared)
+    if words is not None and name == words[0]:
+        _, model, x = words
+    else:
+        x = reference_inputs(problem, prepared)
+        model = references(problem.task, kind=problem.kind)[name](len(split.train) * x.shape[1] * max(classes, 1))
     w = None if prepared.weight is None else prepared.weight.numpy().astype("float64")
 
     def part(rows: np.ndarray) -> tuple[Any, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from dashpot.core.rng import derive, derive_all, generator
 from dashpot.core.running.batch import unit_range
-from dashpot.data.tables.columnar import MISSING
+from dashpot.data.tables.columnar import MISSING, Rows
 from dashpot.data.tables.preprocessing import Preprocessing
 from dashpot.imaging.boxes import Erase, spans
 from dashpot.imaging.colour import brightness, contrast
@@ -80,6 +81,8 @@ class Columns:
             if MISSING in levels:
                 missing[start + levels.index(MISSING)] = 1.0
             blocks.append(tuple(range(start, stop)))
+        edges = accumulate(map(len, how.text.values()), initial=layout.text[0])
+        blocks += [tuple(range(*edge)) for edge in pairwise(edges)]  # zeros, as of a text without a known word
         return Columns(tuple(range(count)), tuple(blocks), missing)
 
 
@@ -252,6 +255,28 @@ def of_texts(prepare: Callable[[np.ndarray], Tensor]) -> list[Corruption]:
         Corruption("neighbouring keys", shares, "share of the words", by("keyboard-noise")),
         Corruption("deleted words", shares, "share of the words", by("random-deletion")),
     ]
+
+
+def of_text_columns(how: Preprocessing, rows: Rows) -> list[Corruption]:
+    """Of the columns of texts of a table, as :func:`of_texts`; nothing where it has none.
+
+    Args:
+        how: the table was prepared.
+        rows: as they were before, those that the features which are made worse are of.
+    """
+    if not how.text:
+        return []
+
+    def prepare(texts: np.ndarray) -> Tensor:
+        changed = {name: texts[:, k] for k, name in enumerate(how.text)}
+        worse = replace(rows, columns={**(rows.columns or {}), **changed})
+        return torch.from_numpy(how.transform(worse, strict=False))
+
+    def by(change: Callable[[Any, float, int], Any]) -> Callable[[Any, float, int], Any]:
+        return lambda features, amount, key: change(texts, amount, key)
+
+    texts = np.stack([rows.column(name) for name in how.text], axis=1)
+    return [replace(corruption, change=by(corruption.change)) for corruption in of_texts(prepare)]
 
 
 def named(found: Sequence[Corruption]) -> dict[str, Corruption]:

@@ -5,24 +5,33 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from dashpot.comparison.text_references import text_references
+from dashpot.comparison.text_references import TextReference, text_references
 from dashpot.core.threads import most
 from dashpot.data import Prepared, Problem
+from dashpot.data.rows import Rows
+from dashpot.data.tables.preprocessing import Preprocessing
 from dashpot.evaluation.losses import metrics_of
+from dashpot.nets.margins import RIDGE
 
 Model = Any
 LARGE_TABLE = 2_000_000
 """Numbers of a table from which several threads gain; on smaller ones they wait for each other on a busy machine."""
 FIRST = 3
 """Rounds of boosting by which the time of all is estimated."""
+SOME = 500
+"""Texts by which the time of all is estimated."""
 
 
 SLOW = ("logistic regression, L1",)
 """References that may take minutes."""
+SLOWEST = "histogram gradient boosting"
+WORDS = {"classification": "linear SVM, words alone", "regression": "ridge regression, words alone"}
+"""What stands beside a table with columns of texts."""
 
 
 def references(task: str, *, quick: bool = False, kind: str = "table") -> dict[str, Callable[[int], Model]]:
@@ -61,14 +70,25 @@ def references(task: str, *, quick: bool = False, kind: str = "table") -> dict[s
         found = {
             "logistic regression, L2": logistic(l1=False),
             "logistic regression, L1": logistic(l1=True),
-            "histogram gradient boosting": lambda size: HistGradientBoostingClassifier(random_state=0),
+            SLOWEST: lambda size: HistGradientBoostingClassifier(random_state=0),
         }
         return {name: make for name, make in found.items() if not (quick and name in SLOW)}
     return {
         "ridge regression": lambda size: RidgeCV(alphas=np.logspace(-3, 5, 33)),
         "lasso": lambda size: LassoCV(cv=5 if size < 1_000_000 else 3, random_state=0, max_iter=5000),
-        "histogram gradient boosting": lambda size: HistGradientBoostingRegressor(random_state=0),
+        SLOWEST: lambda size: HistGradientBoostingRegressor(random_state=0),
     }
+
+
+def words_alone(problem: Problem, prepared: Prepared) -> tuple[str, TextReference, np.ndarray] | None:
+    """Of a table with columns of texts a linear model on TF-IDF of these, which networks have as topics: its name, the
+    unfitted model, and what it learns from, objects [n, columns]. None for other data.
+    """
+    how, inputs = prepared.preprocessing, problem.inputs
+    if not isinstance(how, Preprocessing) or not how.text or not isinstance(inputs, Rows):
+        return None
+    texts = np.stack([inputs.column(name) for name in how.text], axis=1)
+    return WORDS[problem.task], TextReference("svm" if problem.classes else RIDGE), texts
 
 
 def reference_inputs(problem: Problem, prepared: Prepared) -> np.ndarray:
@@ -80,8 +100,14 @@ def reference_inputs(problem: Problem, prepared: Prepared) -> np.ndarray:
 
 def seconds_at_most(model: Model, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> float:
     """Estimated seconds of boosted trees, from their first rounds: with hundreds of columns and several classes it may
-    be minutes. 0 for other models.
+    be minutes; and of a model of raw texts, from some of them. 0 for other models.
     """
+    if isinstance(model, TextReference):
+        if len(y) <= SOME:
+            return 0.0
+        some, started = np.linspace(0, len(y) - 1, SOME).astype(np.int64), time.perf_counter()
+        replace(model).fit(x[some], y[some], None if weight is None else weight[some])
+        return (time.perf_counter() - started) * len(y) / SOME
     from sklearn.base import clone
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 

@@ -77,12 +77,13 @@ def robustness(
     seed: int = 0,
     modality: str | None = None,
     make: Callable[..., nn.Module] | None = None,
+    tokenizer: Any = None,
 ) -> RobustnessResult:
     """Score a model, or several beside each other, as inputs get worse in five strengths.
 
     Tables: Gaussian noise, shifts and scales of the numbers, missing values and missing columns. Images: noise, blur,
-    brightness, contrast, rotation, erasing. Signals: noise, shifts in time, amplitude, lost steps. Texts: typing
-    errors, neighbouring keys, deleted words. Nothing is trained.
+    brightness, contrast, rotation, erasing. Signals: noise, shifts in time, amplitude, lost steps. Texts, and columns
+    of texts in a table that comes with its rows: typing errors, neighbouring keys, deleted words. Nothing is trained.
 
     Args:
         model: a folder of a finished run, a fitted estimator, the result of ``fit`` or ``tune``, or a module; or
@@ -97,6 +98,7 @@ def robustness(
         modality: of a module's inputs; by default [n, features] is a table, [n, channels, steps] a signal and four axes
             are an image.
         make: of runs whose network is the user's own the function that made it.
+        tokenizer: of folders of runs whose tokenizer is a function of your own that function, or its name.
 
     Raises:
         ConfigError, DataError, UnknownNameError: data that do not fit, or a metric or corruption that is not there.
@@ -120,7 +122,7 @@ def robustness(
     models = dict(model) if isinstance(model, Mapping) else {"model": model}
     if not models:
         raise ConfigError("model", "one model or more", model)
-    subjects = {str(name): subject_of(one, data, modality, make) for name, one in models.items()}
+    subjects = {str(name): subject_of(one, data, modality, make, tokenizer) for name, one in models.items()}
     first = next(iter(subjects.values()))
     for name, subject in subjects.items():
         if (subject.kind, subject.targets, len(subject.y)) != (first.kind, first.targets, len(first.y)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashpot.comparison.corruptions import Columns, Corruption, of_images, of_signals, of_tables, of_texts
+from dashpot.comparison.corruptions import (
+    Columns,
+    Corruption,
+    of_images,
+    of_signals,
+    of_tables,
+    of_text_columns,
+    of_texts,
+)
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.running.batch import unit_range
 from dashpot.data import Problem, Target, load_problem
 from dashpot.data.kinds import Prepares
 from dashpot.data.new_rows import new_inputs
+from dashpot.data.rows import Rows
 from dashpot.data.tables.preprocessing import Preprocessing
 from dashpot.data.texts.rows import as_texts
 from dashpot.evaluation.decision import Decision
@@ -42,6 +51,7 @@ class Subject:
         weight: of the rows, or None.
         decision: temperature and decision rule for classes, or None.
         units: mean and scale of values.
+        rows: of a table as they were before they became features, where that is known.
     """
 
     name: str
@@ -54,6 +64,7 @@ class Subject:
     weight: Tensor | None = None
     decision: Decision | None = None
     units: tuple[Any, Any] = (0.0, 1.0)
+    rows: Rows | None = field(default=None, repr=False)
 
     def corruptions(self) -> list[Corruption]:
         """What makes these inputs worse."""
@@ -63,7 +74,10 @@ class Subject:
             return of_images()
         if self.kind == "signal":
             return of_signals(self.inputs)
-        return of_tables(Columns.of(self.how, self.inputs), self.inputs)
+        found = of_tables(Columns.of(self.how, self.inputs), self.inputs)
+        if self.rows is not None and isinstance(self.how, Preprocessing):
+            found += of_text_columns(self.how, self.rows)
+        return found
 
     def clean(self) -> Any:
         """The inputs as the network takes them."""
@@ -88,14 +102,22 @@ class Subject:
         return torch.from_numpy(self.how.transform(texts))
 
 
-def subject_of(model: Any, data: Any, modality: str | None, make: Callable[..., nn.Module] | None = None) -> Subject:
+def subject_of(
+    model: Any,
+    data: Any,
+    modality: str | None,
+    make: Callable[..., nn.Module] | None = None,
+    tokenizer: Any = None,
+) -> Subject:
     """What is scored; see :func:`dashpot.robustness`.
 
     Raises:
         ConfigError, DataError: model and data do not fit each other.
     """
     if isinstance(model, str | Path):
-        return _of_run(model, data, make)
+        return _of_run(model, data, make, tokenizer)
+    if tokenizer is not None:
+        raise ConfigError("tokenizer", "given for the folder of a run", str(tokenizer), "Other models have theirs.")
     if hasattr(model, "preprocessing_"):
         return _of_estimator(model, data)
     if hasattr(model, "prepared") and hasattr(model, "predictor"):
@@ -135,8 +157,8 @@ def _of_module(network: nn.Module, data: Any, modality: str | None, targets: str
     return Subject("data", kind, network, x, y.cpu(), found, weight=counts)
 
 
-def _of_run(folder: str | Path, data: Any, make: Callable[..., nn.Module] | None) -> Subject:
-    network, how, target = load_run(folder, make=make)
+def _of_run(folder: str | Path, data: Any, make: Callable[..., nn.Module] | None, tokenizer: Any) -> Subject:
+    network, how, target = load_run(folder, make=make, tokenizer=tokenizer)
     decision = load_decision(folder)
     if data is not None and not isinstance(data, str | Path):
         x, y, *given = _parts(data)
@@ -180,7 +202,8 @@ def of_rows(
     inputs = given[rows] if isinstance(given, np.ndarray) else given.take(rows)
     raw: Any = inputs if how.kind == "text" else torch.from_numpy(np.asarray(how.transform(inputs)))
     weight = None if problem.weights is None else problem.weights[rows]
-    return _prepared(name, network, how, target, raw, _codes(labels, target), weight, decision)
+    found = _prepared(name, network, how, target, raw, _codes(labels, target), weight, decision)
+    return replace(found, rows=inputs) if isinstance(inputs, Rows) else found
 
 
 def _of_search(result: Any, data: Any) -> Subject:
@@ -206,15 +229,16 @@ def _of_estimator(model: Any, data: Any) -> Subject:
     x, y, *weight = _parts(data)
     rows, how, kind = model._inputs(x, reset=False), model.preprocessing_, model._kind
     raw: Any = rows if kind == "text" else torch.from_numpy(np.asarray(how.transform(rows)))
+    table = rows if isinstance(rows, Rows) else None
     classes = getattr(model, "classes_", None)
     counts = torch.as_tensor(np.asarray(weight[0])) if weight else None
     averaged = "values" if classes is None else "classes"
     network = model.model_ if model.tta_ is None else model.tta_.network(model.model_, averaged).eval()
     if classes is not None:
         codes = torch.from_numpy(_places(np.asarray(y), np.asarray(classes)))
-        return Subject("data", kind, network, raw, codes, averaged, how, counts, model.decision_)
-    values = torch.from_numpy(np.asarray(y, dtype=np.float64))
-    return Subject("data", kind, network, raw, values, averaged, how, counts, None, _tensors(model._mean, model._scale))
+        return Subject("data", kind, network, raw, codes, averaged, how, counts, model.decision_, rows=table)
+    values, units = torch.from_numpy(np.asarray(y, dtype=np.float64)), _tensors(model._mean, model._scale)
+    return Subject("data", kind, network, raw, values, averaged, how, counts, None, units, table)
 
 
 def _tensors(mean: Any, scale: Any) -> tuple[Any, Any]:

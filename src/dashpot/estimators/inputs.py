@@ -188,6 +188,9 @@ def inputs_of(
         texts = as_texts("X", x)
         estimator.n_features_in_ = 1
         return texts, {"columns": ("text",)}
+    if isinstance(x, list | tuple) and any(isinstance(value, str) for value in x):
+        row, odd = next((i, value) for i, value in enumerate(x) if not isinstance(value, str) and not is_missing(value))
+        raise DataError(f"X must hold a text in each row where it is a list of texts, got {odd!r} in row {row}.")
     found = array_of(x)
     if found is not None:
         if reading != Reading() or kind is not None:

@@ -41,6 +41,7 @@ WORDS = (
     # Reference models.
     *(mark("logistic regression, L2"), mark("logistic regression, L1"), mark("histogram gradient boosting")),
     *(mark("ridge regression"), mark("lasso")),
+    *(mark("linear SVM, words alone"), mark("ridge regression, words alone")),
     # Data and environment.
     *(mark("name"), mark("dataset"), mark("task"), mark("features"), mark("classes"), mark("folds"), mark("seed")),
     *(mark("train rows"), mark("test rows"), mark("splits"), mark("epochs"), mark("draws"), mark("network")),

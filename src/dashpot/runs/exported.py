@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashpot.core.errors import ConflictError
+from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.data.kinds import Prepares
 from dashpot.runs.answers import Answers, Columns, described, front_of
 from dashpot.runs.data_of_run import FOUND, prepared_of, source_of
@@ -19,6 +19,7 @@ from dashpot.runs.saved import load_decision, load_run, write_json
 from dashpot.runs.shrunk import example_of
 from dashpot.training.export_checks import session_of
 from dashpot.training.exporting import Exported, export
+from dashpot.training.versions import TTANetwork
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,22 @@ def export_run(
         make: of a run whose network is the user's own the function that made it.
         int8: also a file with linear layers in 8 bits, as of :func:`dashpot.export`.
         data: to score it on test rows; by default the run's own, where they still are.
-        reading: as of :func:`~dashpot.runs.saved.load_run`.
+        reading: ``tta``, ``tokenizer`` and ``encoder``, as of :func:`~dashpot.runs.saved.load_run`.
 
     Raises:
-        ConfigError, ConflictError, StorageError: as of :func:`dashpot.export` and of loading a run.
+        ConfigError: also where test-time augmentation draws its versions.
+        ConflictError, StorageError: as of :func:`dashpot.export` and of loading a run.
     """
     path, run = Path(path), Path(run)
     network, how, target = load_run(run, make=make, **reading)
+    bare = path.suffix == ".safetensors"
+    if isinstance(network, TTANetwork):
+        if not network.tta.mirrors and not bare:
+            way = "Say --tta none (tta=None): a file cannot draw versions, only mirror images."
+            raise ConfigError("tta of an exported run", "flip or none", str(network.tta), way)
+        network = network.model if bare else network
     decision, front = load_decision(run), front_of(how)
     answers = Answers(network, target, 1.0 if decision is None else decision.temperature, front).eval()
-    bare = path.suffix == ".safetensors"
     file = export(network if bare else answers, example_of(how) if bare else example_for(how, front), path, int8=int8)
     beside = path.with_name(f"{path.name}.json")
     known = described(how, target, None if bare else front, decision)

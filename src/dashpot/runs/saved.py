@@ -32,6 +32,8 @@ SHRUNK = "shrunk"
 """The plans by which the network became smaller, in the order in which it did."""
 SAVED = "saved"
 """The test-time augmentation that a run was saved with."""
+UNREAD = "unread"
+"""For a tokenizer: neither one nor an encoder is needed, since only the network counts."""
 
 
 def open_folder(out: str | Path, *, resume: bool = False) -> Path:
@@ -134,7 +136,8 @@ def load_run(
         tta: test-time augmentation in any form that :meth:`dashpot.TTA.of` reads, or None; by default the run's own.
             With one the network is a :class:`~dashpot.training.versions.TTANetwork` around the trained one.
         make: of a run whose network is the user's own the function that made it.
-        tokenizer: of a run whose tokenizer is a function of the user's own that function, or its name.
+        tokenizer: of a run whose tokenizer is a function of the user's own that function, or its name;
+            :data:`UNREAD` where no texts will be read.
         encoder: of a run with an encoder its folder, where it has been moved since training.
 
     Raises:
@@ -191,6 +194,8 @@ class FolderError(StorageError):
 
 def _reading(preprocessing: Prepares, tokenizer: Any, encoder: Any) -> Prepares:
     """With the user's tokenizer and encoder, where the run has them."""
+    if tokenizer is UNREAD:
+        return preprocessing
     if not isinstance(preprocessing, TextPreprocessing):
         for name, given in (("tokenizer", tokenizer), ("encoder", encoder)):
             if given is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from dashpot.data.texts.preprocessing import TextPreprocessing
 from dashpot.evaluation.decision import Decision
 from dashpot.nets.ensemble import Ensemble
 from dashpot.nets.text_bag import TextBag
+from dashpot.report.texts.alone import alone_line
 from dashpot.report.texts.words import Counting, kept_line, mistakes_table, words_table, words_that_count
 from dashpot.runs.judged import judged_rows
 from dashpot.runs.saved import write_json
@@ -37,6 +38,8 @@ class TextAnswers:
         kept: the words, pieces and grams that a penalty has left in a bag of words, the largest weights first; empty
             where it has not zeroed most of them.
         features: of how many.
+        alone: of a table, what a linear model of the words alone has, beside the network: see
+            :func:`dashpot.comparison.words_alone.words_beside`.
     """
 
     words: Counting
@@ -44,16 +47,20 @@ class TextAnswers:
     source: str = OWN
     kept: Sequence[str] = ()
     features: int = 0
+    alone: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def table(self) -> str:
-        """A line for each class, and one of what was kept; empty where there are no words."""
-        return "\n".join(filter(None, (words_table(self.words), kept_line(self.kept, self.features))))
+        """A line for each class, one of what was kept, and one where the words alone are enough; empty where there are
+        no words.
+        """
+        parts = words_table(self.words), kept_line(self.kept, self.features), alone_line(self.alone)
+        return "\n".join(filter(None, parts))
 
     def write(self, folder: Path) -> None:
         """``texts.json`` and ``texts.txt`` in the folder of a run."""
         every = {"words": self.words, "mistakes": list(self.mistakes), "source": self.source}
-        write_json(folder / FILE, {**every, "kept": list(self.kept), "features": self.features})
+        write_json(folder / FILE, {**every, "kept": list(self.kept), "features": self.features, "alone": self.alone})
         shown = f"Words that count for each class, of {self.source}\n\n{self.table}\n\n" if self.words else ""
         (folder / TABLE).write_text(
             f"{shown}The most confident mistakes on test rows\n\n{mistakes_table(self.mistakes)}\n", encoding="utf-8"
@@ -67,12 +74,19 @@ class TextAnswers:
         return TextAnswers(**json.loads((folder / FILE).read_text(encoding="utf-8")))
 
 
-def text_report(folder: Path, problem: Problem, prepared: Prepared, split: Split, network: nn.Module) -> str:
+def text_report(
+    folder: Path,
+    problem: Problem,
+    prepared: Prepared,
+    split: Split,
+    network: nn.Module,
+    alone: Mapping[str, Any] | None = None,
+) -> str:
     """Write ``texts.json`` and ``texts.txt`` into a run's folder, and return the table of words; empty for other data.
 
     The words are those of a linear model of bags of words, fitted to the same training rows: a network of another
     kind has no weight of a word. Of a table it reads the columns of texts alone. The mistakes are the network's own, on
-    the test rows.
+    the test rows. ``alone`` is what was measured of the words alone.
     """
     if not has_texts(problem, prepared):
         return ""
@@ -80,7 +94,7 @@ def text_report(folder: Path, problem: Problem, prepared: Prepared, split: Split
     how = prepared.preprocessing
     kept = _kept(weighing(network), how) if isinstance(how, TextPreprocessing) else []
     mistakes = _mistakes(problem, prepared, split.test, network)
-    found = TextAnswers(words, mistakes, kept=kept, features=features if kept else 0)
+    found = TextAnswers(words, mistakes, kept=kept, features=features if kept else 0, alone=alone or {})
     found.write(folder)
     return found.table
 

@@ -168,7 +168,7 @@ class TTANetwork(nn.Module):
             found: Tensor = self.model(x)
             return found
         pairs = [
-            (weight, demand_outputs(self.model(shown), len(x)))
+            (weight, demand_outputs(self.model(shown), x.shape[0]))  # len() would be a fixed number in torch.export
             for weight, shown in self.tta.images(image_input(x, "tta"), unit=self.unit)
         ]
         return averaged(pairs, self.targets)
@@ -273,6 +273,6 @@ def demand_outputs(out: Any, n: int) -> Tensor:
     Raises:
         DataError: the model gives something else than [n, outputs].
     """
-    if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != n:
+    if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[0] != n:
         raise DataError(f"with test-time augmentation the model must give a tensor [{n}, outputs], got {told(out)}.")
     return out

@@ -85,11 +85,15 @@ def to_utf8(name: str, data: bytes, encoding: str | None) -> bytes:
     except UnicodeDecodeError as error:
         raise bad_byte(name, data, error.start, chosen) from None
     if "\0" in text:
-        raise DataError(
-            f"{name} must be text, got a NUL character in line {text[: text.index(chr(0))].count(chr(10)) + 1}. Say its"
-            " encoding (--encoding), or write it again."
-        )
+        raise nul_character(name, text.count("\n", 0, text.index("\0")) + 1)
     return data if codecs.lookup(chosen).name == "utf-8" else text.encode()
+
+
+def nul_character(name: str, line: int) -> DataError:
+    """The error for a NUL in a file: another encoding, or no text."""
+    return DataError(
+        f"{name} must be text, got a NUL character in line {line}. Say its encoding (--encoding), or write it again."
+    )
 
 
 def bad_byte(name: str, data: bytes, place: int, chosen: str) -> DataError:

@@ -7,11 +7,13 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from dashpot.core.errors import ConfigError, DataError, StorageError, UnknownNameError
+from dashpot.data.files.dialects import SAMPLE_BYTES, sample_of, sniffed
+from dashpot.data.files.encodings import check_encoding, found_encoding, nul_character, to_utf8
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".jsonl")
 _LONGEST_FIELD = 1 << 27  # the csv module's own limit is 131,072 characters
@@ -24,19 +26,22 @@ class TextFile:
     """A file of texts: ``.txt`` with a text on each line, ``.csv`` and ``.tsv`` with a header, or ``.jsonl``.
 
     Args:
-        path: of the file, UTF-8.
+        path: of the file. The separator of a ``.csv`` is found.
         column: the one with the texts; by default ``text``, or the only one.
+        encoding: of the file; UTF-8 and UTF-16 are found.
 
     Raises:
-        ConfigError: another kind of file.
+        ConfigError: another kind of file, or an encoding that Python does not know.
         StorageError: the file cannot be read.
-        DataError: it is empty, no UTF-8, or has no such column.
+        DataError: it is empty, no text in this encoding, holds a NUL character as it stands (in JSON an escaped one
+            is a character like any other), or has no such column.
     """
 
-    def __init__(self, path: Path, column: str | None = None) -> None:
+    def __init__(self, path: Path, column: str | None = None, encoding: str | None = None) -> None:
         if path.suffix.lower() not in SUFFIXES:
             raise ConfigError("a file of texts", f"one that ends in {', '.join(SUFFIXES)}", str(path))
-        self.path, self._kind = path, path.suffix.lower()
+        check_encoding(encoding)
+        self.path, self._kind, self._encoding = path, path.suffix.lower(), encoding
         first = next(self._lines(), None)
         if first is None:
             raise DataError(f"{path} has no rows.")
@@ -63,24 +68,40 @@ class TextFile:
 
     def _lines(self) -> Iterator[Row]:
         try:
-            with self.path.open(encoding="utf-8-sig", newline="") as file:
-                yield from self._parsed(file)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{self.path} is not UTF-8 ({error.reason}). Save it as UTF-8.") from None
+            with self.path.open("rb") as file:
+                encoding = self._encoding or found_encoding(file.read(4096)) or "utf-8"
+            with self.path.open(encoding=encoding, newline="") as file:
+                if self._kind == ".csv":
+                    separator = sniffed(sample_of(file.read(SAMPLE_BYTES).encode("utf-8", "replace")))
+                    file.seek(0)
+                else:
+                    separator = "\t"
+                yield from self._parsed(self._checked(file), separator)
+        except UnicodeDecodeError:
+            # As all other files are read, for the line and what stands there.
+            to_utf8(str(self.path), self.path.read_bytes(), self._encoding)
+            raise
         except OSError as error:
             raise StorageError(f"{self.path} cannot be read: {error}. Check the path.") from error
 
-    def _parsed(self, file: Any) -> Iterator[Row]:
+    def _checked(self, file: Iterable[str]) -> Iterator[str]:
+        """The lines without a mark of byte order."""
+        for number, line in enumerate(file, 1):
+            if "\0" in line:
+                raise nul_character(str(self.path), number)
+            yield line if number > 1 else line.removeprefix("\ufeff")
+
+    def _parsed(self, lines: Iterator[str], separator: str) -> Iterator[Row]:
         if self._kind == ".txt":
-            for line in file:
+            for line in lines:
                 yield {"text": line.rstrip("\r\n")}
         elif self._kind == ".jsonl":
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield self._json(number, line)
         else:
             csv.field_size_limit(_LONGEST_FIELD)
-            reader = csv.DictReader(file, delimiter="\t" if self._kind == ".tsv" else ",")
+            reader = csv.DictReader(lines, delimiter=separator)
             try:
                 for row in reader:
                     if None in row or None in row.values():
@@ -110,6 +131,7 @@ def writing(path: Path, columns: list[str]) -> Iterator[Callable[[Row], None]]:
 
     Raises:
         StorageError: the file cannot be written.
+        DataError: a text with a NUL character, which only JSON can hold so that it is read again.
     """
     kind = path.suffix.lower()
     if kind not in SUFFIXES:
@@ -118,7 +140,8 @@ def writing(path: Path, columns: list[str]) -> Iterator[Callable[[Row], None]]:
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            yield _writer(file, kind, columns)
+            write = _writer(file, kind, columns)
+            yield write if kind == ".jsonl" else _without_nul(path, write)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         temporary = ""
@@ -130,6 +153,19 @@ def writing(path: Path, columns: list[str]) -> Iterator[Callable[[Row], None]]:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def _without_nul(path: Path, write: Callable[[Row], None]) -> Callable[[Row], None]:
+    def written(row: Row) -> None:
+        for name, value in row.items():
+            if isinstance(value, str) and "\0" in value:
+                raise DataError(
+                    f"{path} must hold texts without NUL characters, got {value[:40]!r} in column {name}. Write a"
+                    " .jsonl file, or take them out."
+                )
+        write(row)
+
+    return written
 
 
 def _writer(file: Any, kind: str, columns: list[str]) -> Callable[[Row], None]:

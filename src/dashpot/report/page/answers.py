@@ -7,9 +7,10 @@ from typing import Any
 
 from dashpot.core.digits import digits
 from dashpot.core.language import mark, say
-from dashpot.report.page.blocks import Block, Chart, Charts, Picture, Section, Table
+from dashpot.report.page.blocks import Block, Chart, Charts, Picture, Section, Table, Words
 from dashpot.report.page.matrix import MOST, matrix_chart
 from dashpot.report.page.points import Point, point_chart
+from dashpot.report.texts.alone import alone_line
 from dashpot.report.tune.axes import number_text
 
 MISTAKES = (mark("row"), mark("text"), mark("truth"), mark("predicted"), mark("probability"))
@@ -101,7 +102,9 @@ def _words(texts: Mapping[str, Any]) -> list[Block]:
     rows = [[str(name), ", ".join(str(w[0] if isinstance(w, list | tuple) else w) for w in own)] for name, own in pairs]
     source = say(str(texts.get("source", mark("the model"))))
     caption = say("Words that count for each class, of {source}", source=source)
-    return [Table((say("class"), say("words")), rows, caption)] if rows else []
+    advice = alone_line(texts.get("alone") or {})
+    table: list[Block] = [Table((say("class"), say("words")), rows, caption)] if rows else []
+    return [*table, *([Words([advice])] if advice else [])]
 
 
 def _cell(value: Any) -> str:

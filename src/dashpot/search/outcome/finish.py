@@ -12,7 +12,6 @@ from functools import partial
 
 from dashpot.core.errors import ConfigError
 from dashpot.evaluation.losses import predict
-from dashpot.runs.text_report import text_answers
 from dashpot.search import finetuned, images, texts
 from dashpot.search.outcome import ablation, brief, ensemble, tested
 from dashpot.search.outcome.all_rows import with_all_rows
@@ -21,6 +20,7 @@ from dashpot.search.outcome.gains import FOLDS, Over
 from dashpot.search.outcome.record import Outcome, judged, record
 from dashpot.search.outcome.result import TuneResult
 from dashpot.search.outcome.seeds import Seeds
+from dashpot.search.outcome.words import final_words
 from dashpot.search.racing import checkpoints
 from dashpot.search.racing.budget import behind
 from dashpot.search.racing.executor import reason
@@ -187,7 +187,7 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         setup.test,
         judged=answers,
         tta=tta,
-        texts=text_answers(setup.problem, setup.prepared, setup.test, made.network, made.decision, outputs, setup.pool),
+        texts=final_words(setup, made, outputs, every[0]),
     )
 
 

@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dashpot.comparison.reference_models import fit_reference, log_probabilities, references, seconds_at_most
+from dashpot.comparison.reference_models import (
+    SLOWEST,
+    fit_reference,
+    log_probabilities,
+    references,
+    seconds_at_most,
+    words_alone,
+)
 from dashpot.core.environment import machine, peak_memory, versions
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
@@ -198,14 +205,19 @@ def _references(setup: Setup, metrics: Mapping[str, Metric], linear: Sequence[Tr
     if texts.of_texts(setup.task):
         return _linear_of_texts(setup, metrics, linear)
     size = len(setup.pool) * setup.prepared.x[0].numel() * max(setup.task.classes, 1)
-    found: dict[str, dict[str, float]] = {}
+    named: dict[str, tuple[Any, np.ndarray]] = {}
     if size > LARGE:  # which is known before anything is made of the data
         setup.note("linear models and boosted trees are skipped: on a table of this size they would take too long.")
-        return found
-    x, y = setup.prepared.standardized().flatten(1).numpy().astype("float64"), setup.prepared.y.numpy()
-    part, weight = (x[setup.pool], y[setup.pool], setup.task.weights(setup.pool)), setup.task.weights(setup.test)
-    for name, make in references(setup.problem.task, quick=True).items():
-        model = make(size)
+    else:
+        x = setup.prepared.standardized().flatten(1).numpy().astype("float64")
+        named = {name: (make(size), x) for name, make in references(setup.problem.task, quick=True).items()}
+    if words := words_alone(setup.problem, setup.prepared):
+        # Before boosted trees, which may take all the time that there is.
+        named = dict(sorted({**named, words[0]: words[1:]}.items(), key=lambda one: one[0] == SLOWEST))
+    y = setup.prepared.y.numpy()
+    part, weight = (y[setup.pool], setup.task.weights(setup.pool)), setup.task.weights(setup.test)
+    found: dict[str, dict[str, float]] = {}
+    for name, (model, x) in named.items():
         try:
             # One thread: on a busy machine several wait for each other far longer than they save.
             with threadpool_limits(1):
@@ -213,10 +225,10 @@ def _references(setup: Setup, metrics: Mapping[str, Metric], linear: Sequence[Tr
                     left = budget - min(FIGURES, LARGEST * budget) - (time.monotonic() - setup.started)
                     if left <= 0:
                         continue
-                    if seconds_at_most(model, *part) > left:
+                    if seconds_at_most(model, x[setup.pool], *part) > left:
                         setup.note(f"{name} is skipped: it would take longer than the budget.")
                         continue
-                fit_reference(model, *part)
+                fit_reference(model, x[setup.pool], *part)
         except Exception as error:  # a reference that a library cannot fit, for whatever reason, is left out
             setup.note(f"{name} is left out: {type(error).__name__}: {error}")
             continue
