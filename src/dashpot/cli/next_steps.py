@@ -87,7 +87,9 @@ def after_shrink(small: Path, model: str | None, data: str = "") -> None:
 def after_export(run: Path, model: str | None) -> None:
     """Predict with the run, make it smaller, see its page."""
     own, name = _own(model), quote(str(run))
-    say_next(predict(run, "DATA", own), typed("dashpot shrink", name, own), f"dashpot robustness {name} DATA")
+    say_next(
+        predict(run, "DATA", own), typed("dashpot shrink", name, own), typed("dashpot robustness", name, "DATA", own)
+    )
 
 
 def after_report(runs: list[Path], kind: str, record: Any, data: str = "") -> None:
