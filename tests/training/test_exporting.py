@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 import dashpot
 from dashpot.core.errors import ConfigError, ConflictError, StorageError, UsageError
+from dashpot.nets import TextBag, TextConv
+from dashpot.texts.lexicon import Lexicon
 from tests.shrinking.zoo import ZOO
 
 
@@ -138,6 +140,20 @@ class Fixed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.reshape(2, 4).sum(1)
+
+
+def test_networks_over_words_say_why_they_are_neither_exported_nor_shrunk(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without the graph that torch prints where tracing fails."""
+    lexicon = Lexicon.fit([["a", "red", "car"], ["a", "red", "house"], ["the", "car"]])
+    x = torch.from_numpy(lexicon.transform([["red", "cars"], ["a"]]))
+    for net in (TextConv.of(lexicon, 2), TextBag.of(lexicon, 2)):
+        with pytest.raises(ConflictError, match=r"how many words the texts have.*--net width=16.*\.safetensors"):
+            dashpot.export(net.eval(), x, tmp_path / "model.onnx")
+        with pytest.raises(ConflictError, match=r"cannot be shrunk: .* depends on how many words the texts have"):
+            dashpot.shrink(net.eval(), x)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_cannot_be_exported_is_said_in_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.core.fields.domains import check_whole
 from dashpot.nets.text_memory import Bags, Memory
-from dashpot.nets.text_rows import LexiconTables
+from dashpot.nets.text_rows import UNTRACED, LexiconTables
 from dashpot.nets.text_sums import LinearSums, WeightedSums
 from dashpot.texts.grams import SKIP, keys_of
 from dashpot.texts.lexicon import Lexicon
@@ -67,6 +67,8 @@ class TextBag(nn.Module):
 
     frequency: Tensor
     mixes_at = (("linear", "embedding"),)
+
+    untraced = UNTRACED
 
     def __init__(
         self,

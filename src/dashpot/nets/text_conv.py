@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from dashpot.core.errors import ConfigError, UnknownNameError
 from dashpot.core.fields.domains import check_whole
-from dashpot.nets.text_rows import LexiconTables, Words
+from dashpot.nets.text_rows import UNTRACED, LexiconTables, Words
 from dashpot.nets.text_sums import WeightedSums
 from dashpot.texts.lexicon import SHAPES, Lexicon
 
@@ -51,6 +51,8 @@ class TextConv(nn.Module):
     """
 
     mixes_at = (("dropout",),)
+
+    untraced = UNTRACED
 
     def __init__(
         self,

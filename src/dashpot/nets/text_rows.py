@@ -11,6 +11,11 @@ from dashpot.core.errors import DataError
 from dashpot.texts.grams import SKIP, TRIPLE
 from dashpot.texts.lexicon import NOTHING, SHAPES, Lexicon
 
+UNTRACED = (
+    "what it computes depends on how many words the texts have, which torch.export cannot follow. Most of its weights"
+    " are vectors of words: train a smaller one by width (--net width=16)."
+)
+
 
 class Words(NamedTuple):
     """The words of a batch of texts, moved together.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import operator
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dashpot.core.errors import ConflictError
+from dashpot.core.tracing import known_reason, quiet
 from dashpot.shrinking.heads import TracedAttention, become, is_attention
 
 
@@ -47,10 +47,11 @@ def trace(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
         if is_attention(module):
             become(module, TracedAttention)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on how torch's own layers are written
+        with torch.no_grad(), quiet():
             program = torch.export.export(twin, args, dict(kwargs), strict=False)
     except Exception as error:  # whatever a forward does that torch.export does not take
+        if why := known_reason(model):
+            raise ConflictError(f"{type(model).__name__} cannot be shrunk: {why}") from error
         told = str(error).strip().splitlines()
         raise ConflictError(
             f"{type(model).__name__} cannot be shrunk, as torch.export cannot trace its forward:"

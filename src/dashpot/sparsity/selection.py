@@ -143,9 +143,10 @@ def check_technique(given: object) -> Penalty:
     if not isinstance(technique, Penalty):
         raise ConfigError(
             "technique",
-            "a penalty, whose strength can be varied",
+            "a penalty on weights as they are, whose strength can be varied",
             technique,
-            "For example dashpot.L1(), or l1 on the command line.",
+            "For example dashpot.L1(), or l1 on the command line. Of whole units dashpot.size_path draws sizes"
+            " (--technique compress).",
         )
     return technique
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from dashpot.core.errors import ConfigError, ConflictError, StorageError, UsageError
 from dashpot.core.files import write_atomic
+from dashpot.core.tracing import known_reason, quiet
 from dashpot.shrinking.shrink import example_arguments
 from dashpot.shrinking.timing import rows_like
 from dashpot.shrinking.value import flat, mapped
@@ -133,8 +132,7 @@ def _portable(model: nn.Module, args: Any, kwargs: Any, path: Path) -> Exported:
 def _traced(model: nn.Module, args: Any, kwargs: Any) -> Any:
     batch = torch.export.Dim("batch", min=1)
     try:
-        with warnings.catch_warnings(), torch.random.fork_rng():
-            warnings.simplefilter("ignore")
+        with quiet(), torch.random.fork_rng():
             return torch.export.export(
                 model, tuple(args), dict(kwargs), dynamic_shapes=_dynamic(args, kwargs, batch), strict=False
             )
@@ -155,6 +153,8 @@ def _dynamic(args: Any, kwargs: Any, batch: Any) -> Any:
 
 
 def _cannot(model: nn.Module, error: Exception) -> str:
+    if known := known_reason(model):
+        return f"the network cannot be exported: {known} Its tensors can: name a file that ends in .safetensors."
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     why = next((line for line in lines if "Error" in line or "dynamic" in line), lines[0] if lines else "")
     return (
@@ -173,8 +173,7 @@ def _onnx(model: nn.Module, args: Any, kwargs: Any, path: Path, int8: bool) -> E
     small = path.with_name(f"{path.stem}.int8.onnx")
     try:
         try:
-            with warnings.catch_warnings(), _quiet():
-                warnings.simplefilter("ignore")
+            with quiet():
                 made = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
             assert made is not None
             made.save(str(partly), include_initializers=True, external_data=False)
@@ -201,7 +200,7 @@ def _onnx(model: nn.Module, args: Any, kwargs: Any, path: Path, int8: bool) -> E
 def _eight_bits(model: nn.Module, whole: Path, path: Path, args: Any, kwargs: Any, names: Any) -> Exported:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _quiet():
+    with quiet():
         # Unsigned: signed weights beside unsigned inputs overflow 16 bits on processors without instructions of their
         # own for eight bits, and answers are wrong by a tenth.
         quantize_dynamic(
@@ -222,17 +221,6 @@ def _demand_packages() -> None:
             missing.append(name)
     if missing:
         raise UsageError(f"ONNX needs {', '.join(missing)}: pip install 'dashpot[onnx]', or export .pt2 in its place.")
-
-
-class _quiet:  # noqa: N801  # used like a function
-    """No word of exporters and quantizers."""
-
-    def __enter__(self) -> None:
-        self.before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *error: object) -> None:
-        logging.disable(self.before)
 
 
 __all__ = ["Exported", "export"]
