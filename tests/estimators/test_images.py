@@ -241,3 +241,9 @@ def test_any_number_of_channels_on_either_side(channels: int) -> None:
     assert weights.shape[1] in (channels, 4 * channels)  # of a stem that folds 2 x 2 pixels
     with pytest.raises(DashpotError, match=rf"\[n, {channels}, 12, 12\] .* as in training, got \[40, 12, 12, 3\]"):
         last.predict(x)
+
+
+def test_several_labels_are_told_two_ways_out() -> None:
+    x, y = bars(40)
+    with pytest.raises(DashpotError, match=r"one class for each row, got \[40, 2\].*MultiOutputClassifier.*multilabel"):
+        classifier(epochs=1).fit(x, np.stack([y, y], axis=1))

@@ -11,6 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from dashpot.core.errors import DataError
 from dashpot.core.recipe import Recipe
 from dashpot.core.technique import Technique
 from dashpot.core.weights import checked_weights
@@ -226,6 +227,11 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None")
         inputs, y, weight = present(inputs, y, sample_weight)
+        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            raise DataError(
+                f"y must be one class for each row, got {list(np.shape(y))}. For several labels wrap it in scikit-learn's"
+                ' MultiOutputClassifier, or train a network with dashpot.fit(..., targets="multilabel").'
+            )
         labels = column_or_1d(y, warn=True)
         check_classification_targets(labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
