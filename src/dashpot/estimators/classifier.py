@@ -229,8 +229,9 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         inputs, y, weight = present(inputs, y, sample_weight)
         if np.ndim(y) == 2 and np.shape(y)[1] > 1:
             raise DataError(
-                f"y must be one class for each row, got {list(np.shape(y))}. For several labels wrap it in scikit-learn's"
-                ' MultiOutputClassifier, or train a network with dashpot.fit(..., targets="multilabel").'
+                f"y must be one class for each row, got {list(np.shape(y))}. For several labels wrap it in"
+                " scikit-learn's MultiOutputClassifier,"
+                ' or train a network with dashpot.fit(..., targets="multilabel").'
             )
         labels = column_or_1d(y, warn=True)
         check_classification_targets(labels)
