@@ -13,10 +13,11 @@ import dashpot
 from dashpot.core.errors import ConfigError, ConflictError
 from dashpot.shrinking import time_cost as timing_model
 from dashpot.shrinking.beside import beside
-from dashpot.shrinking.channels import channels_of
+from dashpot.shrinking.channels import Channels, channels_of
 from dashpot.shrinking.costs import Cost, Held
 from dashpot.shrinking.target import Target
 from dashpot.shrinking.timing import latencies, own_seconds, rows_like
+from dashpot.techniques.penalties import in_time
 from tests.shrinking.zoo import ZOO
 
 
@@ -116,6 +117,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing_model, "latencies", whole)
     monkeypatch.setattr(timing_model, "own_seconds", parts)
     monkeypatch.setattr("dashpot.shrinking.to_size.latencies", whole)
+    monkeypatch.setattr("dashpot.training.compressing.latencies", whole)
 
 
 @pytest.mark.usefixtures("clock")
@@ -155,6 +157,39 @@ def test_training_steers_to_a_time() -> None:
     assert 1.95 <= before / weights <= 2.3
     with pytest.raises(ConflictError, match=r"Compress\(to='30x faster'\) cannot be reached"):
         dashpot.fit(perceptron(), (x, y), recipe=dashpot.Compress(to="30x faster"), epochs=2, progress=False)
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(("overhead", "expected"), [(100, 1), (400, 3), (5000, 6)])
+def test_a_network_that_is_measured_to_be_too_slow_loses_further_units(
+    overhead: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock by which the trained network has another overhead than the one that was timed at first: by 5,000 no
+    network is twice as fast, and a tenth of it goes each time.
+    """
+    ratios: list[float] = []
+
+    def truth(whole: nn.Module, model: nn.Module, channels: Channels, there: np.ndarray, batch: int) -> float:
+        first, second = int(there[:40].sum()), int(there[40:].sum())
+        weights = 6 * first + first * second + second * 3
+        ratios.append((6 * 40 + 40 * 24 + 24 * 3 + overhead) / (weights + overhead))
+        return ratios[-1]
+
+    monkeypatch.setattr(in_time, "times_as_fast", truth)
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(256, 6, generator=draw), torch.randint(3, (256,), generator=draw)
+    result = dashpot.fit(perceptron(), (x, y), recipe=dashpot.Compress(to="2x faster"), epochs=8, progress=False)
+    assert len(ratios) >= expected
+    assert len(ratios) <= 6
+    weights = sum(p.numel() for p in result.model.parameters() if p.ndim > 1)
+    assert ratios[-1] >= 2 or overhead == 5000
+    assert ratios[-1] <= 2.1
+    if overhead == 5000:
+        assert weights + 100 >= 0.8 * 0.9**6 * (6 * 40 + 40 * 24 + 24 * 3 + 100) / 2
+    else:
+        assert (6 * 40 + 40 * 24 + 24 * 3 + overhead) / (weights + overhead) == ratios[-1]
+    assert result.shrunk is not None
+    assert result.shrunk.faster == ((6 * 40 + 40 * 24 + 24 * 3 + 100) / (weights + 100), 64)
 
 
 def test_timing_changes_nothing_of_the_networks_and_of_threads() -> None:

@@ -79,15 +79,15 @@ def time_cost(model: nn.Module, channels: Channels, batch: int, share: float) ->
         if owner not in parts[0]:
             continue
         count, left = (sum(_values(tensor, units) for tensor in tensors) for units in (lost, kept))
-        share = left / max(count, 1.0)
-        if share > 0.99:
+        halved = left / max(count, 1.0)
+        if halved > 0.99:
             continue
-        rate = min(max(parts[0][owner] - parts[1].get(owner, 0.0), 0.0) / (1 - share), parts[0][owner])
+        rate = min(max(parts[0][owner] - parts[1].get(owner, 0.0), 0.0) / (1 - halved), parts[0][owner])
         held += [Held(rate / count, tensor.rest, tensor.axes, tensor.name) for tensor in tensors]
     rest = [max(0.0, whole[k] - sum(parts[k].get(owner, 0.0) for owner in owners)) for k in (0, 1)]
-    share = float(there.mean()) if channels.count else 1.0
-    if share < 0.99:
-        rate = min(max(rest[0] - rest[1], 0.0) / (1 - share), rest[0])
+    halved = float(there.mean()) if channels.count else 1.0
+    if halved < 0.99:
+        rate = min(max(rest[0] - rest[1], 0.0) / (1 - halved), rest[0])
         held.append(Held(rate / channels.count, 1, (np.arange(channels.count),)))
     cost = Cost(tuple(held), 0.0, channels.count)
     everything = cost.size(lost)
@@ -99,6 +99,15 @@ def time_cost(model: nn.Module, channels: Channels, batch: int, share: float) ->
     for _ in range(PROBES):
         cost = _stretched(cost, model, channels, share * cost.size(lost), given, (args, kwargs))
     return cost
+
+
+def times_as_fast(whole: nn.Module, model: nn.Module, channels: Channels, there: np.ndarray, batch: int) -> float:
+    """How many times as fast as ``whole`` the network is that these units of ``model`` make, measured side by side."""
+    device = next((p.device for p in model.parameters()), None)
+    args, kwargs = mapped(channels.example, lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf)
+    given = rows_like(args, kwargs, batch)
+    old, new = latencies([(whole, given), (cut_to(model, channels, there, args, kwargs).model, given)])
+    return old / new
 
 
 def _stretched(cost: Cost, model: nn.Module, channels: Channels, size: float, given: Any, example: Any) -> Cost:

@@ -17,6 +17,8 @@ from dashpot.core.running.tensors import tensors
 from dashpot.shrinking.in_place import joined, spread
 from dashpot.shrinking.plan import Plan
 from dashpot.shrinking.shrink import Shrunk, shrink_exactly, size_of
+from dashpot.shrinking.target import Target
+from dashpot.shrinking.timing import latencies, rows_like
 from dashpot.shrinking.value import mapped
 from dashpot.techniques.penalties.compress import Compress
 from dashpot.techniques.penalties.on_channels import OnChannels
@@ -156,8 +158,18 @@ class Cuts:
             whole.stayed if whole is not None else {},
             {},
             max((one.error for one in (self.last, found) if one is not None), default=0.0),
+            faster=_measured(made[0][0].to, large, small, (args, kwargs)),
         )
         return (model if small is plain else small), shrunk, large.eval()
+
+
+def _measured(to: str, large: nn.Module, small: nn.Module, given: Any) -> tuple[float, int] | None:
+    target, _ = Target.parse("Compress.to", to)
+    if target.measure != "time":
+        return None
+    rows = rows_like(given[0], given[1], target.batch)
+    old, new = latencies([(large, rows), (small, rows)])
+    return old / new, target.batch
 
 
 def cut_tensors(saved: list[dict[str, Any]], own: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from dashpot.shrinking.channels import Channels
 from dashpot.shrinking.importance import demand_possible
 from dashpot.shrinking.time_cost import timed
 from dashpot.techniques.penalties.decay import OF_COMPUTED
+from dashpot.techniques.penalties.in_time import InTime
 from dashpot.techniques.penalties.on_channels import BESIDE, TRACED, Matrices, OnChannels, channel_prox
 from dashpot.techniques.penalties.step_rules import knows_step
 from dashpot.techniques.penalties.target_size import Share, Target, TargetSize
@@ -96,9 +97,10 @@ class Compress(OnChannels):
 
     Args:
         to: the size: ``"20k parameters"``, ``"0.5x parameters"`` (of the full network), ``"0.5x macs"`` or ``"2M
-            macs"`` (multiply-adds of one sample), ``"1 MB"`` (of weights and buffers), or ``"2x faster"`` (``"2x
-            faster at batch 1"``; else of 64 rows, one thread), for which layers are timed in the first training pass;
-            ``"1x parameters"`` is off. A network that is at most so large stays as it is.
+            macs"`` (multiply-adds of one sample), ``"1 MB"`` (of weights and buffers), or ``"2x faster"`` (``"2x faster
+            at batch 1"``; else of 64 rows, one thread), for which layers are timed in the first training pass, and the
+            network beside the full one at T, where further units go as long as it is too slow (a tenth of it at a time,
+            six times at most); ``"1x parameters"`` is off. A network that is at most so large stays as it is.
         by: when it is reached: a share of the run, such as 0.5 or ``"50%"``, or ``"500steps"``; the rest of the run is
             for the small network.
         on: which units: those that some of the selected parameters make, such as ``"name:*self_attn*"`` for the heads
@@ -154,11 +156,12 @@ class Compress(OnChannels):
         _ways.pop(ctx, None)
 
     def priced(self, channels: Channels, ctx: Context) -> Channels:
-        return timed(ctx.model, channels, Target.parse("Compress.to", self.to)[0], f"Compress(to={self.to!r})")
+        if self._target().measure == "time":
+            _in_time.begin(ctx)
+        return timed(ctx.model, channels, self._target(), f"Compress(to={self.to!r})")
 
     def found(self, channels: Channels, ctx: Context) -> None:
-        target, _ = Target.parse("Compress.to", self.to)
-        demand_possible(target, channels, f"Compress(to={self.to!r})", type(ctx.model).__name__)
+        demand_possible(self._target(), channels, f"Compress(to={self.to!r})", type(ctx.model).__name__)
 
     def unfinished(self, ctx: Context) -> bool:
         return not (ctx.state["reached"] or self.to == type(self).off_values()["to"])
@@ -170,7 +173,8 @@ class Compress(OnChannels):
         way = _ways.get(ctx)
         if way is None or way.gone != state["gone"]:
             fading = normalized(ctx.model, channels)
-            way = _ways[ctx] = Way.of(channels, self.to, state["gone"], fading, state.get("full"))
+            first, allowed = state.get("full"), state.get("allowed", 1.0)
+            way = _ways[ctx] = Way.of(channels, self.to, state["gone"], fading, first, allowed)
             state["full"] = way.full
         if state["reached"] and not state["gone"]:  # nothing is left that would have to stay at zero
             return
@@ -204,8 +208,11 @@ class Compress(OnChannels):
                 way.force(channels, order)
             elif way.size > way.target:
                 self._fade(now, np.where(way.there, share, 0.0))
+        while end and _in_time.late(ctx, channels, way, self._target()):
+            now = Matrices(channels, params, ctx.optimizer, knows_step(ctx.optimizer), lr=1.0)
+            way.down(channels, self._order(channels, way, now)[1])
         state["gone"] = way.gone
-        state["reached"] = way.size <= way.target
+        state["reached"] = way.size <= way.target or (end and "measured" in state)
 
     def _order(self, channels: Channels, way: Way, now: Matrices) -> tuple[np.ndarray, list[int]]:
         """How much each unit matters for its cost, [units], infinity where it may not go; and in what order they go."""
@@ -241,6 +248,9 @@ class Compress(OnChannels):
                 rows[chosen] = channel_prox(own, step, 1.0, factors)
                 now.put(bucket, rows)
 
+    def _target(self) -> Target:
+        return Target.parse("Compress.to", self.to)[0]
+
     def _length(self, ctx: Context) -> int:
         """Steps until the size is reached."""
         try:
@@ -258,3 +268,4 @@ class Compress(OnChannels):
 
 
 _ways: weakref.WeakKeyDictionary[Context, Way] = weakref.WeakKeyDictionary()
+_in_time = InTime()

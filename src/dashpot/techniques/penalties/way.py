@@ -39,14 +39,23 @@ class Way:
     fading: np.ndarray
 
     @staticmethod
-    def of(channels: Channels, to: str, gone: Sequence[int], fading: np.ndarray, first: float | None = None) -> Way:
-        """After these units went; ``first`` is the size at first, where some have left the network since."""
+    def of(
+        channels: Channels,
+        to: str,
+        gone: Sequence[int],
+        fading: np.ndarray,
+        first: float | None = None,
+        allowed: float = 1.0,
+    ) -> Way:
+        """After these units went; ``first`` is the size at first, where some have left the network since, and
+        ``allowed`` the share of the size asked for that it may have, where it was measured to be slower than expected.
+        """
         target, _ = Target.parse("Compress.to", to)
         cost = channels.costs[target.measure]
         full = first or cost.size(np.ones(channels.count, bool))
         there = np.ones(channels.count, bool)
         there[list(gone)] = False
-        return Way(cost, there, full, target.of(full), cost.size(there), list(gone), fading)
+        return Way(cost, there, full, target.of(full) * allowed, cost.size(there), list(gone), fading)
 
     def without(self, unit: int) -> float:
         """The size without one more."""
@@ -69,6 +78,12 @@ class Way:
                 return
             below = [(-size, k) for k, unit in enumerate(left) if (size := self.without(unit)) <= self.target]
             self.drop(left[min(below)[1] if below else 0])
+
+    def down(self, channels: Channels, order: Sequence[int]) -> None:
+        """To the target, by units in this order."""
+        for unit in order:
+            if self.size > self.target and self.there[unit] and not channels.last(unit, self.there):
+                self.drop(unit)
 
     def until(self, order: Sequence[int], size: float) -> int:
         """How many of these must go, from the first on, until the network is of this size at most."""

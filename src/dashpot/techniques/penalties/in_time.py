@@ -1,0 +1,60 @@
+"""A network that is to be faster, measured while it is trained: by its plan, what it takes is only expected."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from typing import Any
+
+from torch import nn
+
+from dashpot.core.running.context import Context
+from dashpot.shrinking.channels import Channels
+from dashpot.shrinking.time_cost import times_as_fast
+from dashpot.techniques.penalties.target_size import Target
+from dashpot.techniques.penalties.way import Way
+
+MEASURED, AT_ONCE = 6, 0.1
+"""How often it is measured at most at the end of the way, where it can only become smaller; and by what share of its
+size it does so at once: clocks are noisy, and what left does not come back.
+"""
+CAUTION, STEEP = 0.7, 0.5
+"""The share of what it takes too long that goes first, when it is not known how much faster less of it is; and how much
+faster it is at least, of what a cost in proportion would make it.
+"""
+
+State = dict[str, Any]
+
+
+class InTime:
+    """The full network beside which others are measured; nothing where no time was asked for."""
+
+    def __init__(self) -> None:
+        self._whole: weakref.WeakKeyDictionary[Context, nn.Module] = weakref.WeakKeyDictionary()
+
+    def begin(self, ctx: Context) -> None:
+        """The network of now is the full one."""
+        self._whole[ctx] = copy.deepcopy(ctx.model)
+
+    def share(self, ctx: Context, channels: Channels, way: Way, target: Target) -> float:
+        """What the network takes of the full one's time, measured."""
+        return 1 / times_as_fast(self._whole[ctx], ctx.model, channels, way.there, target.batch)
+
+    def late(self, ctx: Context, channels: Channels, way: Way, target: Target) -> bool:
+        """Whether the network at the end of the way is too slow still, for which ``way.target`` is lower now."""
+        if ctx not in self._whole:
+            return False
+        seen, late = ctx.state.setdefault("measured", []), 0.0
+        if len(seen) < MEASURED:
+            seen.append([way.size, self.share(ctx, channels, way, target)])
+            late = seen[-1][1] - target.amount
+        if late <= 0:
+            self._whole.pop(ctx, None)
+            return False
+        (size, share), full = seen[-1], way.full
+        slope = 1 / (CAUTION * full)
+        if len(seen) > 1 and seen[-2][0] > size:
+            slope = max((seen[-2][1] - share) / (seen[-2][0] - size), STEEP / full)
+        way.target = size - min(late / slope, AT_ONCE * size)
+        ctx.state["allowed"] = way.target / target.of(full)
+        return True
