@@ -225,6 +225,8 @@ def test_a_recipe_file_and_with_add_up(csv: Path, fitted: Path, tmp_path: Path) 
         (["fit", "--device", "warp"], "device must be"),
         (["fit", "--out", "{fitted}"], "new or empty folder"),
         (["fit", "--resume"], "--out must be"),
+        (["fit", "--resume", "{fitted}"], "is the folder of a run. To go on with it: dashpot tune --resume"),
+        (["compare", "{fitted}"], "or the same dashpot fit DATA ... --out {fitted} --resume."),
         (["fit", "--epochs", "0"], "--epochs"),
         (["fit", "{csv}", "--target", "target", "--task", "ranking"], "task must be"),
         (["fit", "--with", "sam", "--with", "sam", "--out", "refused"], "both want the second gradient"),
@@ -239,7 +241,7 @@ def test_bad_input_is_one_message_and_code_2(
     arguments: list[str], message: str, csv: Path, fitted: Path, tmp_path: Path, command: Callable[..., str]
 ) -> None:
     said = command(*(a.format(csv=csv, fitted=fitted) for a in arguments), code=2)
-    assert message in " ".join(said.split())
+    assert message.format(fitted=fitted) in " ".join(said.split())
     assert not list(tmp_path.glob("refused/*"))
 
 

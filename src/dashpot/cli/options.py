@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,9 +20,16 @@ def data_path(text: str) -> Path:
     from dashpot.data.files.remote import at_hand
 
     try:
-        return at_hand(text)
+        found = at_hand(text)
     except ConfigError as error:  # which the parser would put into words of its own
         raise StorageError(str(error)) from error
+    if found.is_dir() and any((found / name).is_file() for name in ("tune.json", "recipe.toml")):
+        run = quote(text)
+        raise StorageError(
+            f"DATA must be data, and {text} is the folder of a run. To go on with it: dashpot tune --resume {run}, or"
+            f" the same dashpot fit DATA ... --out {run} --resume."
+        )
+    return found
 
 
 Data = Annotated[
