@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from dashpot.shrinking.costs import Cost, Held
 from dashpot.shrinking.target import Target
 from dashpot.shrinking.timing import latencies, own_seconds, rows_like
 from dashpot.techniques.penalties import in_time
+from dashpot.training.training import Training
 from tests.shrinking.zoo import ZOO
 
 
@@ -190,6 +192,45 @@ def test_a_network_that_is_measured_to_be_too_slow_loses_further_units(
         assert (6 * 40 + 40 * 24 + 24 * 3 + overhead) / (weights + overhead) == ratios[-1]
     assert result.shrunk is not None
     assert result.shrunk.faster == ((6 * 40 + 40 * 24 + 24 * 3 + 100) / (weights + 100), 64)
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("ends", [3, 6])
+def test_a_training_to_a_time_is_resumed_on_a_machine_twice_as_slow(
+    ends: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed on its way, or after cuts: what it steers to is by the clock of now."""
+    monkeypatch.setattr("dashpot.training.compressing.PAYS", 1.0)
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(256, 6, generator=draw), torch.randint(3, (256,), generator=draw)
+
+    def fit(resume: bool) -> dashpot.FitResult:
+        torch.manual_seed(0)
+        recipe = dashpot.Compress(to="2x faster")
+        return dashpot.fit(
+            perceptron(), (x, y), recipe=recipe, epochs=8, progress=False, checkpoint=tmp_path / "run", resume=resume
+        )
+
+    def stop(self: Training) -> bool:
+        if len(self.history) == ends:
+            raise KeyboardInterrupt  # by which what was trained is saved
+        return bool(epoch(self))
+
+    epoch = Training.epoch
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Training, "epoch", stop)
+        fit(False)
+    quick = timing_model.latencies
+    for place in ("dashpot.shrinking.time_cost", "dashpot.training.compressing"):
+        monkeypatch.setattr(f"{place}.latencies", lambda pairs, repeats=0: [2 * t for t in quick(pairs)])
+    parts = timing_model.own_seconds
+    monkeypatch.setattr(
+        timing_model, "own_seconds", lambda net, given, repeats=0: {n: 2 * t for n, t in parts(net, given).items()}
+    )
+    result = fit(True)
+    weights = sum(p.numel() for p in result.model.parameters() if p.ndim > 1) + 100
+    assert 1.95 <= (6 * 40 + 40 * 24 + 24 * 3 + 100) / weights <= 2.3
+    assert len(result.history) == 8
 
 
 def test_timing_changes_nothing_of_the_networks_and_of_threads() -> None:

@@ -156,9 +156,10 @@ class Compress(OnChannels):
         _ways.pop(ctx, None)
 
     def priced(self, channels: Channels, ctx: Context) -> Channels:
+        priced = timed(ctx.model, channels, self._target(), f"Compress(to={self.to!r})")
         if self._target().measure == "time":
-            _in_time.begin(ctx)
-        return timed(ctx.model, channels, self._target(), f"Compress(to={self.to!r})")
+            _in_time.begin(ctx, priced.costs["time"].size(np.ones(priced.count, bool)))
+        return priced
 
     def found(self, channels: Channels, ctx: Context) -> None:
         demand_possible(self._target(), channels, f"Compress(to={self.to!r})", type(ctx.model).__name__)
@@ -173,7 +174,7 @@ class Compress(OnChannels):
         way = _ways.get(ctx)
         if way is None or way.gone != state["gone"]:
             fading = normalized(ctx.model, channels)
-            first, allowed = state.get("full"), state.get("allowed", 1.0)
+            first, allowed = _in_time.full(ctx) or state.get("full"), state.get("allowed", 1.0)
             way = _ways[ctx] = Way.of(channels, self.to, state["gone"], fading, first, allowed)
             state["full"] = way.full
         if state["reached"] and not state["gone"]:  # nothing is left that would have to stay at zero

@@ -31,10 +31,15 @@ class InTime:
 
     def __init__(self) -> None:
         self._whole: weakref.WeakKeyDictionary[Context, nn.Module] = weakref.WeakKeyDictionary()
+        self._full: weakref.WeakKeyDictionary[Context, float] = weakref.WeakKeyDictionary()
 
-    def begin(self, ctx: Context) -> None:
-        """The network of now is the full one."""
-        self._whole[ctx] = copy.deepcopy(ctx.model)
+    def begin(self, ctx: Context, full: float) -> None:
+        """The network of now is the full one, and takes so long by what its layers take."""
+        self._whole[ctx], self._full[ctx] = copy.deepcopy(ctx.model), full
+
+    def full(self, ctx: Context) -> float | None:
+        """What the full network takes by the clock of this process: a resumed run has another."""
+        return self._full.get(ctx)
 
     def share(self, ctx: Context, channels: Channels, way: Way, target: Target) -> float:
         """What the network takes of the full one's time, measured."""

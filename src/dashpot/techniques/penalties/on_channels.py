@@ -158,7 +158,7 @@ class OnChannels(Technique):
     def look(self, ctx: Context, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Find the units by what the network is called with, where no training pass has come yet."""
         if ctx not in _found:
-            _found[ctx] = found = self._channels(ctx, args, kwargs)
+            _found[ctx] = found = self.priced(self._channels(ctx, args, kwargs), ctx)
             self.found(found, ctx)
 
     def follow(self, ctx: Context, channels: Channels, left: np.ndarray) -> None:
