@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import weakref
-from typing import Any
 
 from torch import nn
 
@@ -22,8 +21,6 @@ CAUTION, STEEP = 0.7, 0.5
 """The share of what it takes too long that goes first, when it is not known how much faster less of it is; and how much
 faster it is at least, of what a cost in proportion would make it.
 """
-
-State = dict[str, Any]
 
 
 class InTime:
