@@ -35,7 +35,7 @@ def beside(model: nn.Module, small: nn.Module, args: Any, kwargs: Any, cut: tupl
     for rows in BATCHES:
         given = [(net, rows_like(*called, rows)) for net, called in pairs]
         latency[str(rows)] = [round(1e3 * seconds, 6) for seconds in latencies(given)]
-        milliseconds[rows] = [own_seconds(*one) for one in given]
+        milliseconds[rows] = own_seconds(given)
     counted = [macs_of(net, *called) for net, called in pairs]
     modules = [dict(net.named_modules()) for net, _ in pairs]
     layers = []

@@ -29,12 +29,14 @@ class Held:
         rest: values at each place of the axes below.
         axes: of each axis along which units lie, the unit of each place; the number of units for what always stays.
         name: of the tensor.
+        dims: which of its axes they are.
     """
 
     rate: float
     rest: int
     axes: tuple[np.ndarray, ...]
     name: str = ""
+    dims: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,4 +141,4 @@ def costs_of(
 def _held(tensor: Tensor, name: str, rate: float, ids: Mapping[tuple[str, int], np.ndarray]) -> Held:
     axes = [d for d in range(tensor.ndim) if (name, d) in ids]
     rest = int(np.prod([tensor.shape[d] for d in range(tensor.ndim) if d not in axes]))
-    return Held(rate, rest, tuple(ids[name, d] for d in axes), name)
+    return Held(rate, rest, tuple(ids[name, d] for d in axes), name, tuple(axes))

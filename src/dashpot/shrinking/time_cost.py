@@ -1,9 +1,8 @@
-"""The time of a call as a cost of units: measured in a network and in one with half of its units, linear between."""
+"""The time of a call as a cost of units: measured in networks of several widths, for each layer."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,20 +14,15 @@ from dashpot.core.errors import ConflictError
 from dashpot.shrinking.channels import Channels
 from dashpot.shrinking.costs import Cost, Held
 from dashpot.shrinking.importance import least_important
-from dashpot.shrinking.shrink import Shrunk, shrink_exactly
+from dashpot.shrinking.probes import cut_to, drawn, of_width
 from dashpot.shrinking.target import Target
 from dashpot.shrinking.timing import latencies, own_seconds, rows_like
 from dashpot.shrinking.value import mapped
 
-PROBES = 2
+AGAIN = 2
 """How often a network of the size asked for is timed."""
-
-
-def cut_to(model: nn.Module, channels: Channels, there: np.ndarray, args: Any, kwargs: Any) -> Shrunk:
-    """The network that these units make, bool [units], as :func:`dashpot.shrink` gives it; ``model`` stays."""
-    emptied = copy.deepcopy(model)
-    channels.empty(emptied, ~there)
-    return shrink_exactly(emptied, args, kwargs)
+EXACT = 0.05
+"""Times are fitted to a share of themselves, and to this share of the full network's where they are small."""
 
 
 def timed(model: nn.Module, channels: Channels, target: Target, asked: str) -> Channels:
@@ -51,9 +45,9 @@ def timed(model: nn.Module, channels: Channels, target: Target, asked: str) -> C
 def time_cost(model: nn.Module, channels: Channels, batch: int, share: float) -> Cost:
     """Seconds of a call with ``batch`` rows on one thread, by which units are there.
 
-    Of each module with weights the time is that of its call plus a rate for each product of what it reads and makes,
-    which two measurements tell: with all units, and with every second one. What is in no such module is linear in the
-    number of units.
+    Of each module with weights the time is that of its call, plus a rate for each unit that it reads or makes, which is
+    moved through memory, and one for each product of both, which is computed; rates are the non-negative least squares
+    of what the module takes in networks of several widths. What is in no such module is linear in the number of units.
 
     Args:
         model: on the device where it is to be fast.
@@ -62,42 +56,28 @@ def time_cost(model: nn.Module, channels: Channels, batch: int, share: float) ->
         share: of the time of the full network at which it is to be right: a network of that size is cut by its weights
             and timed, and all is stretched so that this one and the full one have their times.
     """
-    there = np.ones(channels.count, bool)
-    for unit in range(0, channels.count, 2):
-        if not channels.last(unit, there):
-            there[unit] = False
     device = next((p.device for p in model.parameters()), None)
     args, kwargs = mapped(channels.example, lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf)
-    half = cut_to(model, channels, there, args, kwargs).model
     given = rows_like(args, kwargs, batch)
-    whole = latencies([(model, given), (half, given)])
-    parts = [own_seconds(net, given) for net in (model, half)]
-    owners = _owners(channels)
-    lost, kept = np.ones(channels.count, bool), there
+    sets = drawn(channels)
+    nets = [model, *(of_width(model, channels, there, args, kwargs) for there in sets[1:])]
+    whole, parts = latencies([(net, given) for net in nets]), own_seconds([(net, given) for net in nets])
     held: list[Held] = []
-    for owner, tensors in owners.items():
-        if owner not in parts[0]:
-            continue
-        count, left = (sum(_values(tensor, units) for tensor in tensors) for units in (lost, kept))
-        halved = left / max(count, 1.0)
-        if halved > 0.99:
-            continue
-        rate = min(max(parts[0][owner] - parts[1].get(owner, 0.0), 0.0) / (1 - halved), parts[0][owner])
-        held += [Held(rate / count, tensor.rest, tensor.axes, tensor.name) for tensor in tensors]
-    rest = [max(0.0, whole[k] - sum(parts[k].get(owner, 0.0) for owner in owners)) for k in (0, 1)]
-    halved = float(there.mean()) if channels.count else 1.0
-    if halved < 0.99:
-        rate = min(max(rest[0] - rest[1], 0.0) / (1 - halved), rest[0])
-        held.append(Held(rate / channels.count, 1, (np.arange(channels.count),)))
-    cost = Cost(tuple(held), 0.0, channels.count)
-    everything = cost.size(lost)
-    if everything > whole[0]:  # hooks take time of their own
-        scale = whole[0] / everything
-        cost = Cost(tuple(Held(h.rate * scale, h.rest, h.axes, h.name) for h in held), 0.0, channels.count)
-        everything = whole[0]
-    cost = Cost(cost.held, whole[0] - everything, channels.count)
-    for _ in range(PROBES):
-        cost = _stretched(cost, model, channels, share * cost.size(lost), given, (args, kwargs))
+    fixed = 0.0
+    owners = {name: tensors for name, tensors in _owners(channels).items() if name in parts[0]}
+    # Hooks take time of their own, in proportion to what they time.
+    scale = [took / max(sum(own.values()), 1e-12) for took, own in zip(whole, parts, strict=True)]
+    for name, tensors in owners.items():
+        seconds = np.array([k * own.get(name, 0.0) for k, own in zip(scale, parts, strict=True)])
+        found, constant = _fitted(seconds, tensors, sets)
+        held, fixed = [*held, *found], fixed + constant
+    rest = np.array(
+        [k * sum(t for n, t in own.items() if n not in owners) for k, own in zip(scale, parts, strict=True)]
+    )
+    found, constant = _fitted(rest, [Held(1.0, 1, (np.arange(channels.count),))], sets)
+    cost = Cost((*held, *found), fixed + constant, channels.count)
+    for _ in range(AGAIN):
+        cost = _stretched(cost, model, channels, share * cost.size(sets[0]), given, (args, kwargs))
     return cost
 
 
@@ -108,6 +88,25 @@ def times_as_fast(whole: nn.Module, model: nn.Module, channels: Channels, there:
     given = rows_like(args, kwargs, batch)
     old, new = latencies([(whole, given), (cut_to(model, channels, there, args, kwargs).model, given)])
     return old / new
+
+
+def _fitted(seconds: np.ndarray, tensors: Sequence[Held], sets: Sequence[np.ndarray]) -> tuple[list[Held], float]:
+    """What a module takes, [networks], as rates of its tensors and what it takes without units.
+
+    Args:
+        sets: the units of each network, all of them in the first.
+    """
+    from scipy.optimize import nnls  # not before it is needed
+
+    axes = {axis.tobytes(): axis for tensor in tensors for axis in tensor.axes}
+    terms = [Held(1.0, 1, (axis,)) for axis in axes.values()]
+    terms += [Held(1.0, 1, tensor.axes, tensor.name) for tensor in tensors if len(tensor.axes) > 1]
+    counted = np.array([[Cost((term,), 0.0, len(there)).size(there) for term in terms] for there in sets])
+    columns = np.column_stack([np.ones(len(sets)), counted / np.maximum(counted[0], 1.0)])
+    exact = 1 / (seconds + EXACT * max(float(seconds[0]), 1e-12))
+    rates, _ = nnls(columns * exact[:, None], seconds * exact)
+    found = [replace(term, rate=float(r / n)) for term, r, n in zip(terms, rates[1:], counted[0], strict=True) if r]
+    return found, float(rates[0])
 
 
 def _stretched(cost: Cost, model: nn.Module, channels: Channels, size: float, given: Any, example: Any) -> Cost:
@@ -121,7 +120,7 @@ def _stretched(cost: Cost, model: nn.Module, channels: Channels, size: float, gi
     slope = (1 - new / old) / (1 - said / full)
     if slope <= 0.1:  # no faster at all: what it takes lies elsewhere
         slope = 0.1
-    held = tuple(Held(h.rate * slope, h.rest, h.axes, h.name) for h in cost.held)
+    held = tuple(replace(h, rate=h.rate * slope) for h in cost.held)
     return Cost(held, full - slope * (full - cost.fixed), cost.units)
 
 
@@ -132,7 +131,3 @@ def _owners(channels: Channels) -> Mapping[str, list[Held]]:
         if tensor.axes:
             found.setdefault(tensor.name.rpartition(".")[0], []).append(tensor)
     return found
-
-
-def _values(tensor: Held, there: np.ndarray) -> float:
-    return Cost((Held(1.0, tensor.rest, tensor.axes),), 0.0, len(there)).size(there)

@@ -79,11 +79,31 @@ def latencies(pairs: list[tuple[nn.Module, tuple[Any, Any]]], repeats: int = REP
     return [statistics.median(times) for times in zip(*taken, strict=True)]
 
 
-def own_seconds(model: nn.Module, given: tuple[Any, Any], repeats: int = REPEATS) -> dict[str, float]:
-    """Median seconds of a call in each module that is called and not in modules below it, by name."""
-    stack: list[list[Any]] = []
-    taken: dict[str, list[float]] = {}
+def own_seconds(pairs: list[tuple[nn.Module, tuple[Any, Any]]], repeats: int = REPEATS) -> list[dict[str, float]]:
+    """Of each network with its arguments the median seconds of a call in each module that is called and not in modules
+    below it, by name. They take turns.
+    """
     current: dict[str, float] = {}
+    handles = [handle for model, _ in pairs for handle in _watched(model, current)]
+    taken: list[dict[str, list[float]]] = [{} for _ in pairs]
+    try:
+        with measuring(*(model for model, _ in pairs)):
+            first = sum(min(once(model, given) for _ in range(3)) for model, given in pairs)
+            for _ in range(max(5, min(repeats, int(SECONDS / max(first, 1e-9))))):
+                for (model, given), own in zip(pairs, taken, strict=True):
+                    current.clear()
+                    model(*given[0], **given[1])
+                    for name, seconds in current.items():
+                        own.setdefault(name, []).append(seconds)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [{name: statistics.median(times) for name, times in own.items()} for own in taken]
+
+
+def _watched(model: nn.Module, current: dict[str, float]) -> Iterator[Any]:
+    """Hooks that add to ``current`` what each module takes itself."""
+    stack: list[list[Any]] = []
 
     def enter(name: str) -> Any:
         def hook(module: nn.Module, args: Any) -> None:
@@ -98,18 +118,6 @@ def own_seconds(model: nn.Module, given: tuple[Any, Any], repeats: int = REPEATS
         if stack:
             stack[-1][2] += whole
 
-    handles = []
     for name, module in model.named_modules():
-        handles += [module.register_forward_pre_hook(enter(name)), module.register_forward_hook(leave)]
-    try:
-        with measuring(model):
-            first = min(once(model, given) for _ in range(3))
-            for _ in range(max(5, min(repeats, int(SECONDS / max(first, 1e-9))))):
-                current.clear()
-                model(*given[0], **given[1])
-                for name, seconds in current.items():
-                    taken.setdefault(name, []).append(seconds)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: statistics.median(times) for name, times in taken.items()}
+        yield module.register_forward_pre_hook(enter(name))
+        yield module.register_forward_hook(leave)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from dashpot.core.errors import ConflictError
 from dashpot.shrinking.channels import Channels, channels_of
 from dashpot.shrinking.importance import demand_possible, least_important
+from dashpot.shrinking.probes import cut_to
 from dashpot.shrinking.shrink import Shrunk, example_arguments
 from dashpot.shrinking.target import Target
-from dashpot.shrinking.time_cost import cut_to, time_cost
+from dashpot.shrinking.time_cost import time_cost
 from dashpot.shrinking.timing import latencies, rows_like
 from dashpot.shrinking.value import flat, mapped
 

@@ -189,6 +189,7 @@ class Compress(OnChannels):
         """Take out of the way what goes at this step, and let others fade."""
         state, length = ctx.state, self._length(ctx)
         progress = (ctx.step + 1) / length
+        _in_time.look(ctx, channels, way, self._target(), progress)
         wanted, end = planned_size(way.full, way.target, progress), progress >= 1 - 1e-9
         fading = way.fading & way.there
         if way.size > wanted or fading.any():
@@ -213,7 +214,8 @@ class Compress(OnChannels):
             now = Matrices(channels, params, ctx.optimizer, knows_step(ctx.optimizer), lr=1.0)
             way.down(channels, self._order(channels, way, now)[1])
         state["gone"] = way.gone
-        state["reached"] = way.size <= way.target or (end and "measured" in state)
+        # What a clock says counts at the end: until then the size is only expected.
+        state["reached"] = end if _in_time.full(ctx) is not None else way.size <= way.target
 
     def _order(self, channels: Channels, way: Way, now: Matrices) -> tuple[np.ndarray, list[int]]:
         """How much each unit matters for its cost, [units], infinity where it may not go; and in what order they go."""
@@ -232,7 +234,7 @@ class Compress(OnChannels):
         horizon = max(1.0, min(AHEAD * length, length - ctx.step))
         next_ones = way.until(order, planned_size(way.full, way.target, progress + horizon / length))
         last = float(score[order[next_ones - 1]]) if next_ones else 0.0
-        lagging = math.log(max(way.size, 1.0) / max(planned_size(way.full, way.target, progress), 1.0))
+        lagging = math.log(way.size / planned_size(way.full, way.target, progress))
         state["gain"] = min(max(state["gain"] + GAIN / max(1.0, AHEAD * length) * lagging, -5.0), 5.0)
         share: np.ndarray = np.minimum(1.0, last / np.maximum(score, 1e-300)) ** 1.5 * math.exp(state["gain"]) / horizon
         return share

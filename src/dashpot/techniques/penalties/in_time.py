@@ -17,6 +17,10 @@ MEASURED, AT_ONCE = 6, 0.1
 """How often it is measured at most at the end of the way, where it can only become smaller; and by what share of its
 size it does so at once: clocks are noisy, and what left does not come back.
 """
+LOOKS, MOVES = (0.6, 0.8, 0.95), 0.5
+"""At what shares of the way the network is measured too, so that what it takes more or less than expected is made good
+on the rest of it; and by what share of itself the size asked for is moved at most.
+"""
 CAUTION, STEEP = 0.7, 0.5
 """The share of what it takes too long that goes first, when it is not known how much faster less of it is; and how much
 faster it is at least, of what a cost in proportion would make it.
@@ -41,6 +45,18 @@ class InTime:
     def share(self, ctx: Context, channels: Channels, way: Way, target: Target) -> float:
         """What the network takes of the full one's time, measured."""
         return 1 / times_as_fast(self._whole[ctx], ctx.model, channels, way.there, target.batch)
+
+    def look(self, ctx: Context, channels: Channels, way: Way, target: Target, progress: float) -> None:
+        """Where it is due, measure, and set ``way.target`` to the size at which the network would be in time."""
+        done = ctx.state.get("looks", 0)
+        due = sum(progress >= at for at in LOOKS)
+        if ctx not in self._whole or due <= done or way.size >= way.full:
+            return
+        ctx.state["looks"] = due
+        expected = way.size / way.full
+        wrong = self.share(ctx, channels, way, target) / expected
+        ctx.state["allowed"] = 1 / min(max(wrong, 1 - MOVES), 1 + MOVES)
+        way.target = target.of(way.full) * ctx.state["allowed"]
 
     def late(self, ctx: Context, channels: Channels, way: Way, target: Target) -> bool:
         """Whether the network at the end of the way is too slow still, for which ``way.target`` is lower now."""
