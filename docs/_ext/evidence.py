@@ -116,6 +116,9 @@ def compressing(result: Result, folder: Path) -> Table:
     return ["test accuracy (parameters)", "full size", "`Compress`", "Torch-Pruning", "built that small"], rows
 
 
+BESIDE = "seconds beside full size"
+
+
 def in_time(result: Result, folder: Path) -> Table:
     """Networks that were asked to be faster; None until they are measured."""
     arms = result("shrink-quality")["arms"] if (folder / "shrink-quality.json").exists() else {}
@@ -123,20 +126,11 @@ def in_time(result: Result, folder: Path) -> Table:
     for key, own in arms.items():
         case, _, rest = key.partition(", ")
         if rest.startswith("faster "):
-            dense, times = arms[f"{case}, dense"], (own[f"times as fast at batch {batch}"] for batch in (1, 64))
-            ratio = own["seconds of processor time"] / dense["seconds of processor time"]
-            rows.append(
-                [
-                    *(
-                        f"{case}, `{rest.removeprefix('faster ')}`",
-                        f"{dense['accuracy']:.4f}",
-                        f"{own['accuracy']:.4f}",
-                    ),
-                    *(f"{own['parameters'] / 1e3:.1f} k", *(f"{ratio:.2f}" for ratio in times), f"{ratio:.2f}"),
-                ]
-            )
-    head = ["asked for", "test accuracy at full size", "of the faster one", "parameters", "times as fast, batch 1"]
-    return ([*head, "batch 64", "training time beside full size"], rows) if rows else None
+            accuracies = [f"{one['accuracy']:.4f}" for one in (arms[f"{case}, dense"], own)]
+            times = [f"{own[k]:.2f}" for k in (*(f"times as fast at batch {n}" for n in (1, 64)), BESIDE)]
+            rows.append([f"{case}, `{rest.removeprefix('faster ')}`", *accuracies, *times])
+    head = ["asked for", "test accuracy at full size", "of the faster one", "times as fast, batch 1", "batch 64"]
+    return ([*head, "seconds of the training beside full size"], rows) if rows else None
 
 
 def parts(result: Result, folder: Path) -> Table:
