@@ -29,6 +29,7 @@ from dashpot.cli.options import (
     read_tta,
 )
 from dashpot.cli.reading import reads_tables
+from dashpot.cli.smaller import ToOfFit, with_size
 from dashpot.core.digits import digits
 from dashpot.core.language import filled, mark, say
 
@@ -61,6 +62,7 @@ def fit(
     reading: dict[str, Any],
     with_: With = None,
     recipe: RecipeFile = None,
+    to: ToOfFit = None,
     out: Out = None,
     seed: Seed = 0,
     epochs: Epochs = None,
@@ -125,7 +127,7 @@ def fit(
     from dashpot.training.checkpoint import FILE as CHECKPOINT
 
     ranks, tracking = Ranks(device, budget), Tracking(log)
-    chosen, auto = read_recipe(recipe, with_), tta == ["auto"]
+    chosen, auto = read_recipe(recipe, with_size(with_, to)), tta == ["auto"]
     averaging = read_tta(None if auto else tta, tta_draws)
     if resume and out is None:
         raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,9 +60,7 @@ def shrink(
     out: Out = None,
 ) -> None:
     """Write RUN again with a smaller network: without the units that exact zeros make empty, or of a size asked for."""
-    from dashpot.cli.next_steps import after_shrink
     from dashpot.runs.factories import load_factory
-    from dashpot.runs.page import data_at_hand, record_of, write_run_page
     from dashpot.runs.saved import next_folder, open_folder
     from dashpot.runs.shrunk import FOUND, shrink_run
 
@@ -87,6 +85,14 @@ def shrink(
         if fresh and not any(folder.iterdir()):
             folder.rmdir()
         raise
+    tell_shrunk(folder, found, model, data)
+
+
+def tell_shrunk(folder: Path, found: Any, model: str | None, data: str | Path | None = None) -> None:
+    """What a smaller network is, where, and what one may do next; its page is written."""
+    from dashpot.cli.next_steps import after_shrink
+    from dashpot.runs.page import data_at_hand, record_of, write_run_page
+
     typer.echo(found.summary())
     typer.echo("\n" + say("saved in {folder}; figure: {figure}", folder=folder, figure=folder / "shrunk.png"))
     typer.echo(say("page: {file}", file=write_run_page(folder)))

@@ -25,6 +25,7 @@ from dashpot.cli.options import (
     technique_names,
 )
 from dashpot.cli.reading import reads_tables
+from dashpot.cli.smaller import SMALL, ToOfTune, demand_size, demand_size_for, make_smaller
 from dashpot.cli.tune_parts import (
     again,
     demand_alone,
@@ -148,6 +149,7 @@ def tune(
     moved: Annotated[
         Path | None, typer.Option("--data", help="Where the data of --resume are now, if they were moved.")
     ] = None,
+    to: ToOfTune = None,
     out: Out = None,
     seed: Seed = 0,
     epochs: Annotated[
@@ -197,11 +199,14 @@ def tune(
         )
         problem, config, stored = read_config(resume, moved)
         demand_same_model(stored.get("model"), model)
+        to = stored.get("to")
         if budget is not None or trials is not None:
             config = replace(config, budget=seconds(budget) if budget else None, trials=trials)
             demand_more(resume, stored, config.budget)
         elif stored.get("done"):
             again(resume)
+            if to is not None and not (resume / SMALL).exists():  # the process ended before it was there
+                make_smaller(resume, to, model, config.seed, config.device)
             return
         if storage is not None:
             config = replace(config, storage=resolved(storage))
@@ -218,8 +223,10 @@ def tune(
         if monotone and model is not None:
             way = "dashpot.nets.MonotoneNet may be your model."
             raise ConfigError("--monotone", "given without --model", monotone, way)
+        to = None if to is None else demand_size(to)
         reading = {**reading, **({"monotone": monotone} if monotone else {})}
         problem = load_problem(data, target, task, weights=weights, **reading)
+        demand_size_for(to, problem)
         config = SearchConfig(
             budget=limit,
             trials=trials,
@@ -259,6 +266,7 @@ def tune(
                     reading=reading,
                     fingerprint=problem.fingerprint,
                     model=model,
+                    to=to,
                 )
 
             def agreed() -> None:  # nothing of a search is touched before it is known to be the same
@@ -270,6 +278,8 @@ def tune(
                 problem, config, folder, processes, interrupts, agreed, model, robustness, tracking, context.obj
             )
             update_config(folder, done=done, measured=measured)
+            if done and to is not None:
+                make_smaller(folder, to, model, config.seed, config.device)
     except (ConfigError, StorageError) as error:
         if resume is None:
             tidy(folder)

@@ -85,9 +85,10 @@ def write_config(
     reading: dict[str, Any] | None = None,
     fingerprint: str | None = None,
     model: str | None = None,
+    to: str | None = None,
 ) -> None:
     """Write what a later process needs to resume: the place and the fingerprint of the data, what was said of how to
-    read them, and the configuration; no password.
+    read them, the configuration, and the size that the network comes down to afterwards; no password.
     """
     data = {
         "version": VERSION,
@@ -100,6 +101,7 @@ def write_config(
         "config": to_json(config),
         "done": False,
         "model": model,
+        "to": to,
     }
     write_json(folder / CONFIG, data)
 
