@@ -73,9 +73,8 @@ def make_smaller(folder: Path, to: str, model: str | None, seed: int, device: st
     made.mkdir()
     try:
         found = shrink_run(folder, made, load_factory(model) if model else None, to=to, seed=seed, device=device)
-    except BaseException:
+        shutil.rmtree(small, ignore_errors=True)  # that of the search before it was given more time
+        made.rename(small)
+    finally:
         shutil.rmtree(made, ignore_errors=True)
-        raise
-    shutil.rmtree(small, ignore_errors=True)  # that of the search before it was given more time
-    made.rename(small)
     tell_shrunk(small, found, model)
