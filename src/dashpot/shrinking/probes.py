@@ -51,7 +51,7 @@ def of_width(model: nn.Module, channels: Channels, there: np.ndarray, args: Any,
         for axis, units in zip(tensor.dims, tensor.axes, strict=True):
             kept.setdefault(tensor.name, {})[axis] = torch.from_numpy(np.flatnonzero(ids[units]))
     try:
-        small = copy.deepcopy(model)
+        small = copy.deepcopy(model).eval()
         Plan(kept).apply(small)
         with torch.no_grad():
             small(*args, **kwargs)

@@ -14,13 +14,11 @@ from dashpot.core.errors import ConflictError
 from dashpot.shrinking.channels import Channels
 from dashpot.shrinking.costs import Cost, Held
 from dashpot.shrinking.importance import least_important
-from dashpot.shrinking.probes import cut_to, drawn, of_width
+from dashpot.shrinking.probes import drawn, of_width
 from dashpot.shrinking.target import Target
 from dashpot.shrinking.timing import latencies, own_seconds, rows_like
 from dashpot.shrinking.value import mapped
 
-AGAIN = 2
-"""How often a network of the size asked for is timed."""
 EXACT = 0.05
 """Times are fitted to a share of themselves, and to this share of the full network's where they are small."""
 
@@ -76,9 +74,7 @@ def time_cost(model: nn.Module, channels: Channels, batch: int, share: float) ->
     )
     found, constant = _fitted(rest, [Held(1.0, 1, (np.arange(channels.count),))], sets)
     cost = Cost((*held, *found), fixed + constant, channels.count)
-    for _ in range(AGAIN):
-        cost = _stretched(cost, model, channels, share * cost.size(sets[0]), given, (args, kwargs))
-    return cost
+    return _stretched(cost, model, channels, share * cost.size(sets[0]), given, (args, kwargs))
 
 
 def times_as_fast(whole: nn.Module, model: nn.Module, channels: Channels, there: np.ndarray, batch: int) -> float:
@@ -86,7 +82,7 @@ def times_as_fast(whole: nn.Module, model: nn.Module, channels: Channels, there:
     device = next((p.device for p in model.parameters()), None)
     args, kwargs = mapped(channels.example, lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf)
     given = rows_like(args, kwargs, batch)
-    old, new = latencies([(whole, given), (cut_to(model, channels, there, args, kwargs).model, given)])
+    old, new = latencies([(whole, given), (of_width(model, channels, there, args, kwargs), given)])
     return old / new
 
 
@@ -116,7 +112,7 @@ def _stretched(cost: Cost, model: nn.Module, channels: Channels, size: float, gi
     full, said = cost.size(every), cost.size(there)
     if full - said < 0.05 * full:
         return cost
-    old, new = latencies([(model, given), (cut_to(model, channels, there, *example).model, given)])
+    old, new = latencies([(model, given), (of_width(model, channels, there, *example), given)])
     slope = (1 - new / old) / (1 - said / full)
     if slope <= 0.1:  # no faster at all: what it takes lies elsewhere
         slope = 0.1
