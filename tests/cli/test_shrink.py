@@ -235,3 +235,21 @@ def test_low_rank_and_folded_norms_on_request(dashpot: Callable[..., str], table
     dashpot("fit", table, *QUICK, "--epochs", 1, "--out", plain)
     no = dashpot("shrink", plain, "--low-rank", "--out", tmp_path / "no", code=2)
     assert "No layer is of low rank" in no
+
+
+def test_scattered_zeros_become_sparse_matrices_where_a_clock_says_so(
+    dashpot: Callable[..., str], table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, small = tmp_path / "run", tmp_path / "small"
+    dashpot("fit", table, *QUICK, "--with", "n-of-m:n=1,m=8,on=name:body.3.weight", "--net", "width=16", "--epochs", 20, "--out", run)
+    monkeypatch.setattr("dashpot.shrinking.scattered.latencies", lambda pairs: [2.0, 1.0])
+    said = dashpot("shrink", run, "--sparse", "--out", small)
+    assert "a sparse matrix of" in said
+    assert json.loads((small / "shrunk.json").read_text())["sparse"]
+    for folder in (run, small):
+        dashpot("predict", folder, table, "--out", folder / "out.csv")
+    assert numbers(run / "out.csv") == numbers(small / "out.csv")
+    assert "body" in dashpot("inspect", small)
+    refused = dashpot("shrink", small, "--out", tmp_path / "again", code=2)
+    assert "it has sparse matrices" in refused
+    assert "Traceback" not in refused

@@ -53,6 +53,13 @@ def shrink(
         bool,
         typer.Option("--fold", help="Batch norms become a part of the layers before them: for inference only."),
     ] = False,
+    sparse: Annotated[
+        bool,
+        typer.Option(
+            "--sparse",
+            help="Linear layers with 80 % scattered zeros become sparse matrices where they are measured to be faster.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     device: Device = "auto",
     model: Model = None,
@@ -77,6 +84,7 @@ def shrink(
             epochs=epochs,
             low_rank=low_rank,
             fold=fold,
+            sparse=sparse,
             seed=seed,
             device=device,
             tokenizer=tokenizer,

@@ -38,7 +38,7 @@ REPORT = ShrinkRecord.FILE
 """Sizes before and after, and what stayed, in the folder of a shrunk run."""
 LEFT_BEHIND = ("*.safetensors", "*.jsonl", "networks", "study*", "final")
 """What belongs to the training of the large network."""
-MARGIN = 1.08
+MARGIN = 1.02
 """How much faster a network is asked to be while it is trained."""
 
 
@@ -56,6 +56,7 @@ def shrink_run(
     progress: bool = True,
     low_rank: bool = False,
     fold: bool = False,
+    sparse: bool = False,
     **reading: Any,
 ) -> ShrinkRecord:
     """Write a run whose network is that of ``run``, smaller.
@@ -74,7 +75,7 @@ def shrink_run(
         training: train further where there are data.
         epochs: of that training; by default as many as a run on these data has.
         seed, device, progress: of the training.
-        low_rank, fold: as of :func:`dashpot.shrink`; with ``to``, when the size is reached.
+        low_rank, fold, sparse: as of :func:`dashpot.shrink`; with ``to``, when the size is reached.
         reading: ``tokenizer`` and ``encoder``, as :func:`~dashpot.runs.saved.load_run` takes them.
 
     Raises:
@@ -95,8 +96,8 @@ def shrink_run(
     left_out: list[str] = []
     length: TrainingLength | None = None
     if to is None:
-        found, how = shrink(network, example, low_rank=low_rank, fold=fold), "exact"
-        _demand_zeros(network, found, low_rank, fold)
+        found, how = shrink(network, example, low_rank=low_rank, fold=fold, sparse=sparse), "exact"
+        _demand_zeros(network, found, low_rank, fold, sparse)
         small = found
     elif known is None or not training:
         found, how = shrink_to(network, example, asked), "cut"
@@ -109,8 +110,9 @@ def shrink_run(
         small = _trained(network, problem, prepared, split, recipe, asked, length, seed, device, progress)
         network = load_run(run, None, make, **reading)[0]  # as it was before it was trained further
     plans = [small.plan]
-    if to is not None and (low_rank or fold):
-        small = _further(small, shrink(small.model, example, low_rank=low_rank, fold=fold))
+    if to is not None and (low_rank or fold or sparse):
+        made = shrink(small.model, example, low_rank=low_rank, fold=fold, sparse=sparse)
+        small = _further(small, made)
         plans.append(small.plan)
     shutil.copytree(run, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
     setup = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
@@ -210,20 +212,22 @@ def _further(first: Shrunk, second: Shrunk) -> Shrunk:
     return dataclasses.replace(second, changed=first.changed, stayed=first.stayed, faster=first.faster)
 
 
-def _demand_zeros(network: nn.Module, found: Shrunk, low_rank: bool, fold: bool) -> None:
-    if found.layers or found.plan.factors or found.plan.folded:
+def _demand_zeros(network: nn.Module, found: Shrunk, low_rank: bool, fold: bool, sparse: bool) -> None:
+    if found.layers or found.plan.factors or found.plan.folded or found.plan.sparse:
         return
     zeros = sum(int((p == 0).sum()) for p in network.parameters())
     stayed = "".join(f" {count} stayed: {reason}." for reason, count in found.stayed.items())
     stayed += "".join(f" {name} stays: {why}." for name, why in found.whole.items())
     stayed += " No layer is of low rank." if low_rank and not found.whole else ""
     stayed += " No batch norm can be folded." if fold else ""
+    stayed += " No linear layer has four fifths of zeros." if sparse and not found.whole else ""
     raise ConfigError(
         "RUN",
         "a network in which whole units are exactly zero",
         f"{zeros:,} scattered zeros" if zeros else "no zeros",
         f"{stayed.strip()} Train with a penalty on groups, such as --with group-lasso:strength=0.01,groups=rows, or ask"
-        " for a size: --to '0.5x parameters'. Its network has nothing that could leave.".strip(),
+        " for a size: --to '0.5x parameters'. Its network has nothing that could leave; --sparse is for large linear"
+        " layers with four fifths of zeros.".strip(),
     )
 
 
@@ -258,6 +262,7 @@ def _sizes(found: Shrunk, run: str) -> dict[str, Any]:
         "layers": {name: [list(old), list(new)] for name, (old, new) in found.layers.items()},
         "stayed": dict(found.stayed),
         "factors": dict(found.plan.factors),
+        "sparse": dict(found.plan.sparse),
         "folded": [norm for _, norm in found.plan.folded],
         "whole": dict(found.whole),
         "difference": found.error,

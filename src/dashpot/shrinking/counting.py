@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from dashpot.shrinking.scattered import SparseLinear
 from dashpot.shrinking.value import flat
 
 
@@ -37,4 +38,10 @@ def macs_of(model: nn.Module, args: Any, kwargs: Any) -> dict[str, int]:
         for name, operations in counter.get_flop_counts().items()
         if name != "Global"
     }
-    return {**counts, "": counter.get_total_flops() // 2 // rows}
+    counts[""] = counter.get_total_flops() // 2 // rows
+    for name, module in model.named_modules():
+        if isinstance(module, SparseLinear) and name in counts:
+            left_out = counts[name] - counts[name] * module.values.numel() // (module.in_features * module.out_features)
+            for own in counts:  # itself, and all around it
+                counts[own] -= left_out if own in ("", name) or name.startswith(f"{own}.") else 0
+    return counts

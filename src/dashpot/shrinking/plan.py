@@ -16,6 +16,7 @@ from dashpot.shrinking.factors import replaced
 from dashpot.shrinking.folding import emptied
 from dashpot.shrinking.guard import retire
 from dashpot.shrinking.heads import become, is_attention
+from dashpot.shrinking.scattered import put_sparse
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Plan:
         eps: of RMS norms of which features left, by the module's name, their eps.
         folded: layers with the batch normalizations that became a part of them, by name; the latter are identities.
         factors: of layers that became two the rank, by name.
+        sparse: of layers whose weight became a sparse matrix how many weights it has, by name.
 
     Example:
         >>> import torch
@@ -46,6 +48,7 @@ class Plan:
     eps: Mapping[str, float] = field(default_factory=dict)
     folded: tuple[tuple[str, str], ...] = ()
     factors: Mapping[str, int] = field(default_factory=dict)
+    sparse: Mapping[str, int] = field(default_factory=dict)
 
     def cut(self, name: str, tensor: Tensor) -> Tensor:
         """What stays of a tensor of that name's shape, such as a moment or an average of the parameter."""
@@ -87,6 +90,7 @@ class Plan:
                 become(module)
         emptied(model, self.folded)
         replaced(model, self.factors)
+        put_sparse(model, self.sparse)
 
     def _made(self, name: str, parameter: nn.Parameter, same: bool) -> nn.Parameter:
         data = laid_out(self.cut(name, parameter.detach()).clone(), parameter)
@@ -115,15 +119,15 @@ class Plan:
             before, after: the networks; ``after`` was made from ``before`` by this plan.
 
         Raises:
-            ConflictError: an optimizer of other parameters, or batch normalizations were folded, without which nobody
-                trains on.
+            ConflictError: an optimizer of other parameters, or batch normalizations were folded or weights made sparse,
+                with which nobody trains on.
 
         A step of ``optimizer`` itself is an error from then on, unless gradients came for ``before``.
         """
-        if self.folded:
+        if self.folded or self.sparse:
             raise ConflictError(
-                "batch normalizations were folded into layers, for inference: a training goes on with what shrink gives"
-                " without fold."
+                "batch normalizations were folded into layers, or weights became sparse matrices, for inference: a"
+                " training goes on with what shrink gives without fold and sparse."
             )
         names = {id(parameter): name for name, parameter in before.named_parameters()}
         small = dict(after.named_parameters())
@@ -181,6 +185,7 @@ class Plan:
             "eps": dict(self.eps),
             "folded": [list(pair) for pair in self.folded],
             "factors": dict(self.factors),
+            "sparse": dict(self.sparse),
         }
 
     @classmethod
@@ -204,9 +209,11 @@ class Plan:
             }
             eps = {str(name): float(value) for name, value in content.get("eps", {}).items()}
             folded = tuple((str(layer), str(norm)) for layer, norm in content.get("folded", ()))
-            factors = {str(name): int(rank) for name, rank in content.get("factors", {}).items()}
+            factors, sparse = (
+                {str(name): int(count) for name, count in content.get(key, {}).items()} for key in ("factors", "sparse")
+            )
             biases, shared = tuple(map(str, content["biases"])), dict(content["shared"])
-            return cls(kept, biases, shared, grouped, eps, folded, factors)
+            return cls(kept, biases, shared, grouped, eps, folded, factors, sparse)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise DataError(f"the plan of a shrunk network cannot be read: {error!r}.") from error
 

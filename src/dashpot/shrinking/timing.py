@@ -15,7 +15,7 @@ from dashpot.shrinking.value import flat, mapped
 
 BATCHES = (1, 64)
 """Rows at which networks are timed in reports."""
-REPEATS, SECONDS = 31, 1.0
+REPEATS, SECONDS = 201, 1.0
 """Calls that are timed at least, and about how long that may take, beyond which fewer (five at least) do."""
 
 

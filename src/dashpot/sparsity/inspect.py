@@ -18,6 +18,7 @@ from dashpot.core.running.sharded import refuse_shards
 from dashpot.core.running.view import ModelView, unwrap
 from dashpot.core.technique import Technique
 from dashpot.evaluation.losses import Criterion, default_criterion
+from dashpot.shrinking.scattered import dense_again
 from dashpot.sparsity.inspection import Inspection, LayerInspection
 from dashpot.sparsity.spread import path_strengths, spread_of
 from dashpot.techniques.penalties.l2 import L2, l2_gradient, l2_value
@@ -58,6 +59,7 @@ def inspect(
     penalties = _penalties(recipe)
     refuse_lazy("inspect", unwrap(model))
     refuse_shards("inspect", model)
+    model = dense_again(model)
     tensors = [tensor for tensor in held(unwrap(model)) if tensor.value.numel()]
     values = [
         sum(float(_value(technique, one.value.detach(), one.axes)) for technique, on in penalties if one.matches(on))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dashpot.core.errors import ConfigError, ConflictError, StorageError, UsageError
 from dashpot.core.files import write_atomic
 from dashpot.core.tracing import known_reason, quiet
+from dashpot.shrinking.scattered import dense_again
 from dashpot.shrinking.shrink import example_arguments
 from dashpot.shrinking.timing import rows_like
 from dashpot.shrinking.value import flat, mapped
@@ -102,7 +103,8 @@ def export(model: nn.Module, example_inputs: Any, path: str | Path, *, int8: boo
         raise StorageError(f"{path} cannot be written: the folder {path.parent} does not exist.")
     args, kwargs = example_arguments(model, example_inputs)
     args, kwargs = mapped(rows_like(args, kwargs, 2), lambda leaf: leaf.cpu() if isinstance(leaf, Tensor) else leaf)
-    twin = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    # Other programs read no sparse matrices of torch.
+    twin = dense_again(copy.deepcopy(model).cpu()).eval().requires_grad_(False)
     if path.suffix == ".safetensors":
         from safetensors.torch import save
 

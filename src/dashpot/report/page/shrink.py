@@ -112,6 +112,7 @@ def _whole(record: ShrinkRecord) -> list[Block]:
     further += [
         say("{name}: two factors of rank {rank}.", name=name, rank=rank) for name, rank in record.factors.items()
     ]
+    further += [say("{name}: a sparse matrix of {n:,} weights.", name=name, n=n) for name, n in record.sparse.items()]
     further += [say("{name} stays: {why}.", name=name, why=why) for name, why in record.whole.items()]
     if further:
         blocks.append(Words(further))

@@ -33,6 +33,7 @@ class ShrinkRecord(Record):
         data: name, rows and fingerprint of it.
         machine: where times were measured.
         factors: of layers that became two the rank, by name.
+        sparse: of layers that became sparse matrices how many weights they have, by name.
         folded: batch norms that became a part of the layer in front of them.
         whole: of layers of low rank, and batch norms, that stayed as they were, why.
         left_out: techniques of the run's recipe that do not go with the penalty.
@@ -59,6 +60,7 @@ class ShrinkRecord(Record):
     machine: Mapping[str, Any] = field(default_factory=dict)
     left_out: Sequence[str] = ()
     factors: Mapping[str, int] = field(default_factory=dict)
+    sparse: Mapping[str, int] = field(default_factory=dict)
     folded: Sequence[str] = ()
     whole: Mapping[str, str] = field(default_factory=dict)
 
@@ -109,6 +111,7 @@ class ShrinkRecord(Record):
         lines += [
             say("{name}: two factors of rank {rank}", name=name, rank=rank) for name, rank in self.factors.items()
         ]
+        lines += [say("{name}: a sparse matrix of {n:,} weights", name=name, n=n) for name, n in self.sparse.items()]
         return [*lines, *(say("{name} stays: {why}", name=name, why=say(why)) for name, why in self.whole.items())]
 
 
