@@ -241,7 +241,19 @@ def test_scattered_zeros_become_sparse_matrices_where_a_clock_says_so(
     dashpot: Callable[..., str], table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, small = tmp_path / "run", tmp_path / "small"
-    dashpot("fit", table, *QUICK, "--with", "n-of-m:n=1,m=8,on=name:body.3.weight", "--net", "width=16", "--epochs", 20, "--out", run)
+    dashpot(
+        "fit",
+        table,
+        *QUICK,
+        "--with",
+        "n-of-m:n=1,m=8,on=name:body.3.weight",
+        "--net",
+        "width=16",
+        "--epochs",
+        20,
+        "--out",
+        run,
+    )
     monkeypatch.setattr("dashpot.shrinking.scattered.latencies", lambda pairs: [2.0, 1.0])
     said = dashpot("shrink", run, "--sparse", "--out", small)
     assert "a sparse matrix of" in said
