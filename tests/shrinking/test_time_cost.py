@@ -201,3 +201,25 @@ def test_a_network_that_is_slower_than_expected_loses_units_earlier_on_its_way(m
     assert len(sizes) >= 4
     assert sizes[3] == pytest.approx(0.5, rel=0.05)  # at the end of the way nothing is to be made good any more
     assert sizes[-1] <= 0.5
+
+
+@pytest.mark.usefixtures("clock")
+def test_units_that_make_nothing_faster_stay_and_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock by which calls take all the time: after two cuts in vain at the end no third one comes."""
+    counts: list[int] = []
+
+    def truth(whole: nn.Module, model: nn.Module, channels: Channels, there: np.ndarray, batch: int) -> float:
+        counts.append(int(there.sum()))
+        return 1.25
+
+    monkeypatch.setattr(in_time, "times_as_fast", truth)
+    monkeypatch.setattr("dashpot.training.compressing.PAYS", float("inf"))
+    monkeypatch.setattr("dashpot.training.compressing.latencies", lambda pairs: [1.25, 1.0])
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.randn(256, 6, generator=draw), torch.randint(3, (256,), generator=draw)
+    with pytest.warns(
+        UserWarning, match=r"Compress\(to='2x faster'\) came to 1.25 times as fast, measured at batch 64"
+    ):
+        dashpot.fit(perceptron(), (x, y), recipe=dashpot.Compress(to="2x faster"), epochs=20, progress=False)
+    assert len(counts) == 3 + 3  # three on the way, and at the end one and after each of two cuts
+    assert counts[-1] < counts[-3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,6 +31,8 @@ PAYS = 5e9
 """Multiply-adds that the rest of the training saves at least by a cut: about what the cut itself costs. Counted, not
 measured, so that another run with the same seed cuts at the same place.
 """
+NEAR = 0.9
+"""The share of the speed asked for below which a network is told to be too slow."""
 PASSES = 3
 """What forward and backward pass cost, in forward passes."""
 
@@ -172,6 +175,13 @@ def _measured(to: str, large: nn.Module, small: nn.Module, given: Any) -> tuple[
         return None
     rows = rows_like(given[0], given[1], target.batch)
     old, new = latencies([(large, rows), (small, rows)])
+    if old / new < NEAR / target.amount:
+        warnings.warn(
+            f"Compress(to={to!r}) came to {old / new:.3g} times as fast, measured at batch {target.batch}: the rest is"
+            " the time of calls, whatever the layers' width, or this machine had other work. Ask for less, or for a"
+            " larger batch.",
+            stacklevel=2,
+        )
     return old / new, target.batch
 
 

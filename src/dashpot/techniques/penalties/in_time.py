@@ -21,6 +21,9 @@ LOOKS, MOVES = (0.6, 0.8, 0.95), 0.5
 """At what shares of the way the network is measured too, so that what it takes more or less than expected is made good
 on the rest of it; and by what share of itself the size asked for is moved at most.
 """
+VAIN = 0.1
+"""By what share of what it would in proportion two cuts must have made it faster, or calls take the time and it stays.
+"""
 CAUTION, STEEP = 0.7, 0.5
 """The share of what it takes too long that goes first, when it is not known how much faster less of it is; and how much
 faster it is at least, of what a cost in proportion would make it.
@@ -66,7 +69,7 @@ class InTime:
         if len(seen) < MEASURED:
             seen.append([way.size, self.share(ctx, channels, way, target)])
             late = seen[-1][1] - target.amount
-        if late <= 0:
+        if late <= 0 or _in_vain(seen, way.full):
             self._whole.pop(ctx, None)
             return False
         (size, share), full = seen[-1], way.full
@@ -76,3 +79,11 @@ class InTime:
         way.target = size - min(late / slope, AT_ONCE * size)
         ctx.state["allowed"] = way.target / target.of(full)
         return True
+
+
+def _in_vain(seen: list[list[float]], full: float) -> bool:
+    """Whether the last two cuts, of [size, share of the time] each, made it no faster."""
+    if len(seen) < 3:
+        return False
+    (size, share), (now, after) = seen[-3], seen[-1]
+    return share - after < VAIN * (size - now) / full
