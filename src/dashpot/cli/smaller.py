@@ -24,10 +24,22 @@ ToOfFit = Annotated[str | None, typer.Option("--to", help=OF_FIT, metavar="SIZE"
 ToOfTune = Annotated[str | None, typer.Option("--to", help=OF_TUNE, metavar="SIZE")]
 
 
-def with_size(texts: Sequence[str] | None, to: str | None) -> list[str] | None:
-    """The techniques of ``--with``, and the one of ``--to``."""
+def with_size(texts: Sequence[str] | None, to: str | None, *, known: bool) -> list[str] | None:
+    """The techniques of ``--with``, and the one of ``--to``.
+
+    Args:
+        known: how long the training is.
+
+    Raises:
+        ConfigError: it is not, or the size cannot be read.
+    """
+    from dashpot.core.errors import ConfigError
+
     if to is None:
         return None if texts is None else list(texts)
+    if not known:
+        way = "With --budget beside it the training ends earlier where it has to."
+        raise ConfigError("--to", "given with --epochs, by half of which the size is reached", to, way)
     return [*(texts or ()), f"compress:to={demand_size(to)}"]
 
 
