@@ -168,11 +168,15 @@ def attached(
 
 
 def one_step(model: nn.Module, optimizer: Any, session: Any, closure: bool, x: Tensor, y: Tensor) -> None:
+    """A step as a loop of one's own does it: losses of samples where a technique acts on them, else the criterion."""
+    acts = any(technique.defines("on_loss") for technique in session.recipe)
+
     def evaluate() -> Tensor:
         optimizer.zero_grad()
         batch = session.batch(x, y)
         out = model(batch.x)
-        loss: Tensor = session.loss(functional.cross_entropy(out, batch.y, reduction="none"), out)
+        criterion = functional.cross_entropy
+        loss: Tensor = session.loss(criterion(out, batch.y, reduction="none") if acts else criterion, out)
         loss.backward()
         return loss.detach()
 

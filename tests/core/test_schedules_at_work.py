@@ -14,6 +14,7 @@ from dashpot import schedules
 from dashpot.core.fields.domains import Range
 from dashpot.core.fields.schedule import Schedule
 from dashpot.core.running.context import Context
+from dashpot.core.running.scheduling import LateScheduleWarning
 from dashpot.testing.toys import Toy, train
 
 STEPS = 10
@@ -269,6 +270,30 @@ def test_a_share_of_a_run_of_unknown_length_is_refused_at_attach() -> None:
     assert not model[1]._forward_hooks
     with pytest.raises(dashpot.ConfigError, match="steps must be a whole number >= 1"):
         dashpot.Dropout(p="0.5to0").attach(model, optimizer, steps=0)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "what"),
+    [
+        (
+            "sam:rho=0.05@from=100%",
+            "SAM.rho=0.05@from=100% begins after step 10, but the run ends after step 10",
+        ),
+        ("sam:rho=0.05@from=30steps", "after step 30, but the run ends after step 10: it never acts"),
+        ("dropout:p=0.3to0@from=9.5steps", "Dropout.p=0.3to0@from=9.5steps begins after step 10, .* it stays at 0.3"),
+    ],
+)
+def test_a_schedule_that_begins_after_the_run_is_told_at_attach(recipe: str, what: str) -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.warns(LateScheduleWarning, match=what):
+        dashpot.Recipe.coerce(recipe).attach(model, optimizer, closure=True, steps=STEPS).close()
+
+
+def test_a_schedule_of_the_last_step_alone_acts_and_is_not_told() -> None:
+    drawn = trained(dashpot.SAM(rho="0.5@from=90%"), closure=True)  # a warning would be an error
+    plain = trained(dashpot.Recipe(()))
+    assert not torch.equal(drawn[0].weight, plain[0].weight)
 
 
 def test_the_plan_shows_where_a_schedule_goes() -> None:

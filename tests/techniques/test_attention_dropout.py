@@ -271,6 +271,16 @@ def test_what_it_cannot_act_on_is_refused() -> None:
         model(numbers(2, 4))
 
 
+def test_a_model_that_is_one_such_module_is_not_told_to_name_what_has_no_name() -> None:
+    model = Head()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with AttentionDropout(0.5).attach(model, optimizer), pytest.raises(dashpot.UsageError) as told:
+        model(torch.randn(2, 4))
+    assert "the forward pass of Head itself" in str(told.value)
+    assert "Leave AttentionDropout out" in str(told.value)
+    assert "name:" not in str(told.value)
+
+
 def test_a_compiled_model_is_refused_and_one_compiled_afterwards_runs_uncompiled() -> None:
     model, x = nn.Sequential(ByHand("fused")).train(), numbers(2, 5, 4)
     with pytest.raises(dashpot.ConflictError, match="compiled already"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 import dashpot
 from dashpot.core.errors import UsageError
+from dashpot.techniques.outputs.r_drop import SamePassesWarning
 
 X = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(12) % 3
@@ -50,6 +52,21 @@ def apart(kind: str, one: Tensor, other: Tensor) -> float:
         a, b = (np.stack([t, np.zeros_like(t)], axis=-1) for t in (a, b))
     p, q = softmax(a), softmax(b)
     return float(((p - q) * np.log(p / q)).sum(axis=-1).mean() / 2)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_r_drop_without_dropout_says_that_it_does_nothing(p: float) -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(p), nn.Linear(8, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with RDROP.attach(model, optimizer) as session, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            x, _ = session.batch(X, Y)
+            session.loss(nn.CrossEntropyLoss(), model(x)).backward()
+            optimizer.step()
+    said = [str(one.message) for one in told if one.category is SamePassesWarning]
+    assert len(said) == (p == 0)  # the first step tells
+    assert all("RDrop" in text and "Dropout(0.1) | RDrop()" in text for text in said)
 
 
 @pytest.mark.parametrize("kind", CRITERIA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -189,6 +190,46 @@ def test_accumulated_micro_batches_are_the_whole_batch(technique: Technique) -> 
         return nn.utils.parameters_to_vector(model.parameters()).detach()
 
     torch.testing.assert_close(run(3), run(1), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("technique", [SAM(rho=0.1), ASAM(rho=0.5)], ids=lambda t: t.name)
+def test_no_gradient_is_held_while_the_closure_computes_others(technique: Technique) -> None:
+    """Else a step would take the memory of one more copy of the weights than two passes written by hand."""
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    held: list[bool] = []
+
+    def closure() -> Tensor:
+        before = [weakref.ref(p.grad) for p in model.parameters() if p.grad is not None]
+        optimizer.zero_grad()
+        held.extend(gradient() is not None for gradient in before)
+        loss = model(torch.ones(4, 3)).square().mean()
+        loss.backward()
+        return loss
+
+    with technique.attach(model, optimizer, closure=True):
+        for _ in range(2):
+            optimizer.step(closure)
+    assert held == [False] * 6  # of two parameters, in three of four passes: none has a gradient before the first
+
+
+@pytest.mark.parametrize("technique", EACH, ids=lambda t: t.name)
+def test_a_step_that_fails_puts_the_weights_back(technique: Technique) -> None:
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    start, passes = [p.detach().clone() for p in model.parameters()], iter(range(9))
+
+    def closure() -> Tensor:
+        if next(passes):
+            raise RuntimeError("out of memory")
+        optimizer.zero_grad()
+        loss = model(torch.ones(4, 3)).square().mean()
+        loss.backward()
+        return loss
+
+    with technique.attach(model, optimizer, closure=True), pytest.raises(RuntimeError, match="out of memory"):
+        optimizer.step(closure)
+    assert all(map(torch.equal, model.parameters(), start))
 
 
 @pytest.mark.parametrize("technique", EACH, ids=lambda t: t.name)

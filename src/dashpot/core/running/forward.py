@@ -58,7 +58,7 @@ class Forward:
             run.extra = True
             stack.callback(run.set_clocks, clocks)
             stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
-            stack.enter_context(frozen_statistics(model))
+            stack.enter_context(frozen_statistics(model.modules()))
             if seen is not None and seen.autocast is not None and not torch.is_autocast_enabled(device.type):
                 stack.enter_context(torch.autocast(device.type, dtype=seen.autocast))
             if same and seen is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -33,9 +34,9 @@ class GlobalRandomness:
 
 
 @contextlib.contextmanager
-def frozen_statistics(model: nn.Module) -> Iterator[None]:
+def frozen_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Normalize by the batch, as in training, but leave running statistics and their counters alone."""
-    tracking = [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+    tracking = [m for m in modules if isinstance(m, _NormBase) and m.track_running_stats]
     for module in tracking:
         module.track_running_stats = False
     try:
@@ -76,15 +77,15 @@ def fresh_gradients(optimizer: Optimizer, names: str) -> Iterator[None]:
                 came.append(bool((parameter.grad == arriving[0]).logical_or(arriving[0].isnan()).all()))
 
         handles = [watched.register_hook(arrives), watched.register_post_accumulate_grad_hook(arrived)]
-    before = [(p.grad, p.grad._version if p.grad is not None else 0) for p in parameters]
+    before = [_gradient_now(p) for p in parameters]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
     moved = any(
-        p.grad is not grad or (p.grad is not None and p.grad._version != version)
-        for p, (grad, version) in zip(parameters, before, strict=True)
+        p.grad is not known() or (p.grad is not None and p.grad._version != version)
+        for p, (known, version) in zip(parameters, before, strict=True)
     )
     if not moved:
         raise UsageError(
@@ -96,6 +97,12 @@ def fresh_gradients(optimizer: Optimizer, names: str) -> Iterator[None]:
             f"{names} evaluates loss and gradient again, but the closure of optimizer.step() adds to earlier gradients"
             " and would leave these out. Let it clear the gradients and go through all micro-batches of the step."
         )
+
+
+def _gradient_now(parameter: Tensor) -> tuple[Callable[[], Tensor | None], int]:
+    """A parameter's gradient, by a reference that does not keep its memory, and its version."""
+    gradient = parameter.grad
+    return (lambda: None, 0) if gradient is None else (weakref.ref(gradient), gradient._version)
 
 
 def mean_over_ranks(scores: Mapping[str, float], wrapper: nn.Module) -> Mapping[str, float]:

@@ -207,18 +207,17 @@ class _Passes:
 
     def __call__(self) -> None:
         self._left -= 1
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.enable_grad())
-            if self._left > 0:
-                stack.enter_context(without_sync(self._run.view.parallel))
-            if not self._first:
-                self._back()
-                stack.enter_context(frozen_statistics(self._run.view.model))
-                if self._randomness is not None:
-                    self._randomness.restore()
-            if self._needy and self._first:
-                stack.enter_context(fresh_gradients(self._run.optimizer, self._needy))
+        first, self._first, view = self._first, False, self._run.view
+        around: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if not first:
+            self._back()
+            if self._randomness is not None:
+                self._randomness.restore()
+            around = frozen_statistics(view.modules.values())
+        elif self._needy:
+            around = fresh_gradients(self._run.optimizer, self._needy)
+        with torch.enable_grad(), without_sync(view.parallel) if self._left > 0 else contextlib.nullcontext(), around:
             loss = self._closure()
-        if self._first:
+        if first:
             # The loss at the weights that the step starts from is the one to report.
-            self.loss, self._first = loss, False
+            self.loss = loss

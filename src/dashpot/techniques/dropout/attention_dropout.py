@@ -157,10 +157,12 @@ class _Attending:
             out = self._forward(*args, **kwargs)
         self._acted = self._acted or changing.acted
         if not self._acted:
+            named, kind = self._name, type(module).__name__
+            where = f"{named!r} ({kind})" if named else f"the forward pass of {kind} itself"
+            out_of = f"Leave it out with on='everything & ~name:{named}'" if named else "Leave AttentionDropout out"
             raise UsageError(
-                f"AttentionDropout finds no attention weights in {self._name!r} ({type(module).__name__}): nothing is"
-                " multiplied with a softmax there, and torch's attention is not called. Leave it out with"
-                f" on='everything & ~name:{self._name}', or choose another implementation of attention."
+                f"AttentionDropout finds no attention weights in {where}: nothing is multiplied with a softmax there,"
+                f" and torch's attention is not called. {out_of}, or choose another implementation of attention."
             )
         return out
 

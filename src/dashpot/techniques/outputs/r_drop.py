@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import field
 from typing import Annotated, Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,6 +27,10 @@ def r_drop(
     return loss + strength * (forth + back) / 2
 
 
+class SamePassesWarning(UserWarning):
+    """Two passes that should differ by dropout or noise are the same, so that nothing is learned from them."""
+
+
 class RDrop(Technique):
     r"""Run each batch twice, with dropout masks of its own, and draw the two outputs together.
 
@@ -34,6 +40,7 @@ class RDrop(Technique):
     divergence of each label, of values the squared difference. The paper adds the cross entropies of both passes, which
     have the same mean: here the loss is that of the first, so that α is half of the paper's. It needs
     ``session.batch(x, y)`` in the loop, and costs a second pass. Mixed and augmented batches are the same in both.
+    Where both passes of the first batch agree to the last bit, a warning says that nothing drops or adds noise.
 
     Args:
         strength: α >= 0. 0 is off; 0.5 to 5 is usual.
@@ -73,5 +80,13 @@ class RDrop(Technique):
             raise UsageError("RDrop runs the batch once more: call session.batch(x, y) before session.loss.")
         found = judged("RDrop", loss, out, ctx, target=False, values=True)
         again = found.taken(ctx.forward(ctx.batch), "the second pass")
+        if ctx.step == 0 and torch.equal(again, found.out):
+            warnings.warn(
+                f"RDrop: two passes of the first batch through {type(ctx.model).__name__} agree to the last bit, so it"
+                " costs a pass and changes nothing. Give the network dropout or noise, such as Dropout(0.1) | RDrop(),"
+                " unless a schedule brings some later.",
+                SamePassesWarning,
+                stacklevel=5,
+            )
         turned = Judged(found.technique, found.kind, found.loss, again, found.target, found.probabilities)
         return r_drop(loss, found.from_other(again), turned.from_other(found.out), self.strength)

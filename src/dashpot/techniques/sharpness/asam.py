@@ -124,4 +124,5 @@ class ASAM(Technique):
             for (_, w, group), g, still in zip(params, scaled, plain, strict=True)
         )
         with displaced(params, there):
+            del grads, scaled  # so that their memory is free while the closure computes new ones
             yield

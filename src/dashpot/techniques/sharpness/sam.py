@@ -63,14 +63,18 @@ def climbed(params: Params, rho: float) -> Iterator[None]:
     grads, tensors = params.grads, params.tensors
     ways = {direction(group) for group in params.groups}
     if len(ways) > 1 or not _alike([*tensors, *grads]):
-        with displaced(params, worst_point(params, grads, rho)):
+        del grads
+        with displaced(params, worst_point(params, params.grads, rho)):
             yield
         return
     # The same in a few calls for all of them: one by one, small tensors take longer to ask for than to compute.
-    start = [w.detach().clone() for w in tensors]
+    start = list(map(Tensor.clone, tensors))
     share = rho * ways.pop() / (total_norm(grads) + 1e-12)
     try:
-        torch._foreach_add_(tensors, torch._foreach_mul(grads, share.to(tensors[0].dtype)))
+        # The closure clears the gradients, so the way is computed in them; none is held while it computes new ones.
+        torch._foreach_mul_(grads, share.to(tensors[0].dtype))
+        torch._foreach_add_(tensors, grads)
+        del grads
         yield
     finally:
         torch._foreach_copy_(tensors, start)
