@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,23 @@ def test_tune_races_at_full_size_with_techniques_on_images_and_can_be_used(place
     told = command("tune", "--resume", place / "search", "--trials", 4, fails=True)
     assert "--model must be" in told
     assert "zoo.py:Fixed, as when the search began" in told
+
+
+LAZY = """
+from torch import nn
+
+def make(width=8):
+    return nn.Sequential(nn.LazyLinear(width), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(2))
+"""
+
+
+def test_lazy_layers_take_their_shapes_from_the_data(command: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "lazy.py").write_text(LAZY)
+    draw = np.random.default_rng(0)
+    rows = "\n".join(f"{a},{b},{'no' if a > 0 else 'yes'}" for a, b in draw.normal(size=(120, 2)))
+    (tmp_path / "data.csv").write_text(f"a,b,y\n{rows}\n")
+    own, run = ("--model", f"{tmp_path / 'lazy.py'}:make"), tmp_path / "run"
+    short = ("--trials", 2, "--epochs", 3, "--cv", 2, "--workers", 1, "--no-explain", "--no-robustness")
+    command("tune", tmp_path / "data.csv", "--target", "y", *own, *short, "--out", run)
+    command("predict", run, tmp_path / "data.csv", *own, "--out", tmp_path / "out.csv")
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 121

@@ -217,9 +217,7 @@ def test_units_that_make_nothing_faster_stay_and_it_is_told(monkeypatch: pytest.
     monkeypatch.setattr("dashpot.training.compressing.latencies", lambda pairs: [1.25, 1.0])
     draw = torch.Generator().manual_seed(0)
     x, y = torch.randn(256, 6, generator=draw), torch.randint(3, (256,), generator=draw)
-    with pytest.warns(
-        UserWarning, match="came to 1.25 times as fast, measured at batch 64"
-    ):
+    with pytest.warns(UserWarning, match="came to 1.25 times as fast, measured at batch 64"):
         dashpot.fit(perceptron(), (x, y), recipe=dashpot.Compress(to="2x faster"), epochs=20, progress=False)
     assert len(counts) == 3 + 3  # three on the way, and at the end one and after each of two cuts
     assert counts[-1] < counts[-3]

@@ -191,3 +191,9 @@ def test_rates_of_the_learning_rate() -> None:
             dashpot.schedules.swa(**bad)
     with pytest.raises(dashpot.ConfigError, match="cycles must be a whole number >= 1"):
         dashpot.schedules.cyclic(0)
+
+
+def test_lazy_layers_without_shapes_are_refused_by_name() -> None:
+    model = nn.Sequential(nn.LazyLinear(3))
+    with pytest.raises(ConflictError, match=r"EMA needs the shapes of parameters, and 0.weight of Sequential has none"):
+        dashpot.EMA().attach(model, torch.optim.SGD(model.parameters(), lr=0.1))

@@ -127,7 +127,10 @@ def fit(
     from dashpot.training.checkpoint import FILE as CHECKPOINT
 
     ranks, tracking = Ranks(device, budget), Tracking(log)
-    chosen, auto = read_recipe(recipe, with_size(with_, to, known=budget is None or epochs is not None)), tta == ["auto"]
+    chosen, auto = (
+        read_recipe(recipe, with_size(with_, to, known=budget is None or epochs is not None)),
+        tta == ["auto"],
+    )
     averaging = read_tta(None if auto else tta, tta_draws)
     if resume and out is None:
         raise ConfigError("--out", "given together with --resume", None, "Name the folder of the run to go on with.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from dashpot.core.errors import ConfigError, DataError
 from dashpot.data import Prepared, Problem, load_problem
@@ -236,15 +238,21 @@ def factory_of(model: Any) -> Factory:
 
 
 def staged(make: Factory, prepared: Prepared) -> Factory:
-    """A factory whose networks standardize raw pixels first, where the data are such."""
-    if not prepared.stage:
-        return make
+    """A factory whose networks standardize raw pixels first, where the data are such, and have no lazy layers: those
+    take their shapes from two rows.
+    """
 
     @functools.wraps(make)
-    def both(options: Mapping[str, Any]) -> nn.Module:
-        return standardized(make(options), **prepared.stage)
+    def ready(options: Mapping[str, Any]) -> nn.Module:
+        network = standardized(make(options), **prepared.stage) if prepared.stage else make(options)
+        if any(is_lazy(p) for p in network.parameters()):
+            mode = network.training
+            with contextlib.suppress(Exception), torch.no_grad():  # told where a network is first checked
+                network.eval()(prepared.x[:2])
+            network.train(mode)
+        return network
 
-    return both
+    return ready
 
 
 def layers(make: Factory, options: Mapping[str, Any]) -> str | None:

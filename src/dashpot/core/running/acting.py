@@ -20,6 +20,7 @@ from dashpot.core.running.idle import warn_unused
 from dashpot.core.running.passes import demand_same_recipe
 from dashpot.core.running.replacing import Replaced, plain_copy
 from dashpot.core.running.run import Run
+from dashpot.core.running.selecting import refuse_lazy
 from dashpot.core.running.stepper import Stepper
 from dashpot.core.running.view import ModelView
 
@@ -94,7 +95,11 @@ class Acting:
 
         check()
         for technique, ctx in self.attached:
-            ctx.state = technique.init(view, ctx)
+            try:
+                ctx.state = technique.init(view, ctx)
+            except ValueError:
+                refuse_lazy(type(technique).__name__, view.model)
+                raise
         self._handles.append(self._hooks)
         self._install()
         if any(technique.forwards for technique, _ in self.attached):

@@ -45,7 +45,9 @@ class Scheduling:
     def _tell_late(self) -> None:
         """Say which begin after the last step, by whose number nothing changes."""
         steps, per_epoch = self.run.steps, self.run.steps_per_epoch
-        for technique, _ in self._scheduled if steps is not None else ():
+        if steps is None:
+            return
+        for technique, _ in self._scheduled:
             for name, schedule in technique.schedules().items():
                 first = math.ceil(schedule.bounds(steps, per_epoch)[0])
                 if schedule.begin is not None and first >= steps:  # the last step that is asked about is steps - 1
