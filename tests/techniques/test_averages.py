@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import dashpot
 from dashpot.averaging import EMA, LAWA, SWA, Lookahead
+from dashpot.core.errors import ConflictError
 from dashpot.core.technique import Technique
 
 X = torch.randn(16, 6, generator=torch.Generator().manual_seed(0))
