@@ -20,6 +20,7 @@ from dashpot.comparison.reference_models import SOME, seconds_at_most, words_alo
 from dashpot.comparison.words_alone import words_beside
 from dashpot.data import Problem
 from dashpot.data.rows import Rows
+from dashpot.evaluation.metrics import METRICS
 from dashpot.report.texts.alone import alone_line
 from dashpot.runs.text_report import TextAnswers
 
@@ -78,6 +79,44 @@ def test_values_and_weights() -> None:
     none = beside(rows, np.random.default_rng(1).normal(size=200), lambda valid: np.full((len(valid), 1), 9.0))
     assert none["words"] > none["table"]
     assert not none["enough"]
+
+
+def test_the_metric_that_is_asked_for_decides() -> None:
+    rows, y = visits()
+    sure = lambda valid: 20.0 * np.eye(2)[y[valid]]  # noqa: E731
+    assert beside(rows, y, sure)["enough"]  # all right, as the words are
+    found = beside(rows, y, sure, metric=METRICS["log_loss"])
+    assert found["metric"] == "log_loss"
+    assert found["words"] > found["table"] >= 0.0
+    assert not found["enough"]  # but not as sure as a network that is surely right
+    assert beside(rows, y, lambda valid: np.zeros((len(valid), 2)), metric=METRICS["log_loss"])["enough"]
+
+
+def test_a_rare_class_that_words_tell_counts_by_balanced_accuracy_alone() -> None:
+    random = np.random.default_rng(0)
+    y = (np.arange(1000) % 10 == 0).astype(np.int64)
+    # A rare word in every rare row and in 15 of 100 others: more of its rows are of the frequent class than not.
+    cold = (y == 1) | (random.random(1000) < 0.15)
+    said = [f"visit {random.integers(99)} was {'cold' if rare else 'warm'} and long" for rare in cold]
+    rows = Rows(("said", "price"), columns={"said": np.array(said, dtype=object), "price": random.random(1000)})
+    often = lambda valid: np.eye(2)[np.zeros(len(valid), dtype=np.int64)]  # noqa: E731
+    plain = beside(rows, y, often)
+    assert (plain["words"], plain["table"], plain["enough"]) == (pytest.approx(0.9, abs=0.02), 0.9, False)
+    found = beside(rows, y, often, metric=METRICS["balanced_accuracy"])
+    right = cold[500:] == (y[500:] == 1)
+    assert found["words"] == pytest.approx((right[y[500:] == 1].mean() + right[y[500:] == 0].mean()) / 2, abs=0.02)
+    assert (found["table"], found["enough"]) == (0.5, True)
+
+
+def test_errors_of_values_are_in_units_of_the_target() -> None:
+    rows, y = visits()
+    values = 5.0 + 3.0 * y + np.random.default_rng(1).normal(0, 0.1, 200)
+    mean, scale = values[:100].mean(), values[:100].std()
+    found = beside(rows, values, lambda valid: np.zeros((len(valid), 1)), metric=METRICS["rmse"], scale=scale)
+    assert found["table"] == pytest.approx(np.sqrt(((values[100:] - mean) ** 2).mean()), rel=1e-3)
+    assert found["words"] < 1.0 < found["table"]
+    assert found["enough"]
+    assert "RMSE" in alone_line(found)
 
 
 def test_there_is_none_of_other_data_without_time_or_where_a_library_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from dashpot.core.recipe import Recipe
 from dashpot.evaluation.metrics import METRICS
 from dashpot.search.outcome import all_rows, ensemble
-from dashpot.search.outcome.all_rows import SEEDS, with_all_rows
+from dashpot.search.outcome.all_rows import SEEDS, least_seconds, with_all_rows
 from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import TrainingBudget, Trial
@@ -82,10 +83,21 @@ def test_they_see_the_whole_pool_for_the_epochs_that_were_best(
     assert seen == [(POOL.tolist(), [1000, 1001]), ((), 3)]
 
 
-def test_what_the_time_does_not_allow_is_not_begun(task: Task, trials: list[Trial]) -> None:
-    # 1.3 x 1 s x 2 (twice the rows) x 4 epochs x 2 seeds are about 21 s.
+@pytest.mark.parametrize(("threads", "more"), [(1, (0, 0, 1, 2)), (2, (0, 0, 0, 2))])
+def test_what_the_time_does_not_allow_is_not_begun(
+    task: Task, trials: list[Trial], threads: int, more: tuple[int, ...]
+) -> None:
+    # 1.3 x 1 s x 2 (twice the rows) x 4 epochs are 10.4 s for a network; one alone leaves the second thread idle.
     for trial in trials[:2]:
         trial.best_epoch = 4
-    for left, more in ((-1.0, 0), (15.0, 0), (60.0, SEEDS)):
-        found = added(task, trials, [0], pace=1.0, deadline=time.monotonic() + left)
-        assert len(found[0].tensors) == 2 + more
+    for left, networks in zip((-1.0, 9.0, 15.0, 60.0), more, strict=True):
+        deadline = time.monotonic() + left
+        found = added(replace(task, populations=threads), trials, [0], pace=1.0, deadline=deadline)
+        assert len(found[0].tensors) == 2 + networks
+
+
+def test_the_least_time_is_of_one_network_of_each(task: Task, trials: list[Trial]) -> None:
+    trials[0].best_epoch, trials[1].best_epoch = 4, 1
+    alone = replace(task, populations=1)
+    for wanted, seconds in (([1, 0, -1], 10.4 + 2.6), ([0], 10.4), ([-1], 0.0)):
+        assert least_seconds(alone, TRAINING, POOL, trials, wanted, pace=1.0) == pytest.approx(seconds)

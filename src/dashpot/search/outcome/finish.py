@@ -14,7 +14,7 @@ from dashpot.core.errors import ConfigError
 from dashpot.evaluation.losses import predict
 from dashpot.search import finetuned, images, texts
 from dashpot.search.outcome import ablation, brief, ensemble, tested
-from dashpot.search.outcome.all_rows import with_all_rows
+from dashpot.search.outcome.all_rows import least_seconds, with_all_rows
 from dashpot.search.outcome.final import final_network, key_of, planned
 from dashpot.search.outcome.gains import FOLDS, Over
 from dashpot.search.outcome.record import Outcome, judged, record
@@ -127,6 +127,19 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         # seed.
         first = {r.number: r for r in finalists}
         choice = ensemble.choose([ensemble.averaged(first[r.number], [first[r.number], r]) for r in again])
+    kind = "folds" if config.ensemble == "refit" or setup.whole is not None else config.ensemble
+    linear = texts.linear_trials(task, every, setup.pool) if text else []
+    beside = [*linear, *(one for one in trained if len(one.tensors) == len(every))] if kind == "finalists" else []
+    members: list[Trial] = [*finalists, *again, *beside]
+    count_most: list[int] = []
+    if text and kind == "finalists" and not setup.hurried:
+        counts = ensemble.picked(task, members, choice, every, kind)
+        count_most = sorted(counts, key=lambda number: -counts[number])
+    explained = until.explained
+    if explained is not None and until.end is not None and count_most:
+        # Linear models have seen all rows. Networks that have not are behind what their weight was found by.
+        kept = least_seconds(task, training, setup.pool, members, count_most, pace=pace)
+        explained = min(explained, until.end - kept)
     found = ablation.Effects()
     folds: Sequence[int] = every
     if config.explain and not setup.hurried:
@@ -134,19 +147,13 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
         once = next(r for r in [*again, *finalists] if r.number == choice.chosen.number)
         folds, over, seconds = every, FOLDS, seeds.pace
         if short:
-            folds, over = brief.explained_on(setup, training, once, every, pace, until.explained)
+            folds, over = brief.explained_on(setup, training, once, every, pace, explained)
             once, seconds = brief.on_folds(once, folds), seeds.pace / setup.faster
-        found = contributions(setup, store, training, once, folds, until.explained, seconds, over)
+        found = contributions(setup, store, training, once, folds, explained, seconds, over)
     finalists = [*finalists, *again]
-    kind = "folds" if config.ensemble == "refit" or setup.whole is not None else config.ensemble
-    linear = texts.linear_trials(task, every, setup.pool) if text else []
-    beside = [*linear, *(one for one in trained if len(one.tensors) == len(every))] if kind == "finalists" else []
-    members: list[Trial] = [*finalists, *beside]
-    if text and kind == "finalists" and not setup.hurried:
-        counts = ensemble.picked(task, members, choice, every, kind)
-        wanted_most = sorted(counts, key=lambda number: -counts[number])
+    if count_most:
         members = with_all_rows(
-            task, training, setup.pool, members, wanted_most, pace=pace, deadline=until.end, say=setup.say
+            task, training, setup.pool, members, count_most, pace=pace, deadline=until.end, say=setup.say
         )
     elif setup.whole is None:
         members += seeds.more(finalists, choice)

@@ -37,6 +37,14 @@ def final_words(setup: Setup, made: Final, outputs: Tensor | None, fold: int) ->
     out, rows = made.held_out
     own = np.isin(rows, valid)
     alone = words_beside(
-        setup.problem, setup.prepared, train, rows[own], lambda: out[own], seconds=seconds, note=setup.note
+        setup.problem,
+        setup.prepared,
+        train,
+        rows[own],
+        lambda: out[own],
+        metric=setup.metric,
+        scale=setup.task.scale,
+        seconds=seconds,
+        note=setup.note,
     )
     return replace(found, alone=alone)
