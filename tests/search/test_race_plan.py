@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,10 @@ from dashpot.core.errors import ConfigError
 from dashpot.evaluation.metrics import METRICS
 from dashpot.search import images, texts
 from dashpot.search.config import SearchConfig
-from dashpot.search.race_plan import race_plan
+from dashpot.search.race_plan import prolonged, race_plan
 from dashpot.search.racing.budget import Pace, fit_budget
 from dashpot.search.racing.task import Task
+from dashpot.search.racing.trial import TrainingBudget
 
 ROWS = np.arange(4)
 TASK = Task(
@@ -55,3 +58,38 @@ def test_texts_are_raced_on_one_fold_for_their_own_steps_and_none_is_pruned() ->
     assert fit_budget(4000, 1, Pace(1e-9), 100.0, batch_size=64).epochs == 48
     hyperband = race_plan(replace(TASK, modality="text"), replace(CONFIG, schedule="hyperband"), 0.0, apart=False)
     assert hyperband.bracket == 0
+
+
+class Kept:
+    """What a study keeps."""
+
+    def __init__(self, **held: float) -> None:
+        self.held, self.states = held, list[bool]()
+
+    def trials(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(state=SimpleNamespace(is_finished=lambda done=done: done)) for done in self.states]
+
+    def get(self, key: str) -> float | None:
+        return self.held.get(key)
+
+    def set(self, key: str, value: float) -> None:
+        self.held[key] = value
+
+
+@pytest.mark.parametrize(("states", "gone", "expected"), [([], 40, 0.9), ([False], 40, 0.9), ([True], 40, 0.4)])
+def test_a_race_that_was_killed_before_its_first_score_has_its_time_again(
+    states: list[bool], gone: float, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 100 seconds that are left the race would end after 40. Setting up once more has taken them; it takes 50."""
+    monkeypatch.setattr("dashpot.search.racing.budget.seconds_of", lambda training, pace: 1000 * pace.seconds)
+    monkeypatch.setattr("time.monotonic", lambda: 7000.0 + gone)
+    study: Any = Kept(share=0.4, pace=0.05)
+    study.states = states
+    training = TrainingBudget(6, 64, (2,), 1, 2)
+    assert prolonged(study, training, 7000.0, 100.0) is training
+    # Of what is left at most six tenths are for the race: 40 + 36 of 100.
+    assert study.held["share"] == pytest.approx(min(expected, 0.76))
+    study.held["share"] = 0.95
+    prolonged(study, training, 7000.0, 100.0)
+    assert study.held["share"] == 0.95
+    assert prolonged(study, training, 7000.0, None) is training

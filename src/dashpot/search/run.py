@@ -25,7 +25,7 @@ from dashpot.search.measurements import Measurements
 from dashpot.search.outcome import tested
 from dashpot.search.outcome.finish import FINALISTS, finish
 from dashpot.search.outcome.result import TuneResult
-from dashpot.search.race_plan import race_plan
+from dashpot.search.race_plan import prolonged, race_plan
 from dashpot.search.racing import budget as budgets
 from dashpot.search.racing import memory
 from dashpot.search.racing.task import Factory, Task
@@ -166,7 +166,7 @@ class Search:
         batch = default_batch_size(self.space, self.config.batch_size, self._rows())
         self.task = self.measurements.take(self.task, store, some, batch, self.config, self.note)
         if found is not None:
-            return budgets.from_dict(found)
+            return prolonged(store, budgets.from_dict(found), self.started, self.config.budget)
         if texts.of_texts(self.task):
             self.note(texts.first_answer(self.task))
         members = memory.most_members(self.task, some, self.processes)

@@ -138,8 +138,8 @@ def finish(setup: Setup, store: Store, training: TrainingBudget) -> TuneResult:
     explained = until.explained
     if explained is not None and until.end is not None and count_most:
         # Linear models have seen all rows. Networks that have not are behind what their weight was found by.
-        kept = least_seconds(task, training, setup.pool, members, count_most, pace=pace)
-        explained = min(explained, until.end - kept)
+        spared = least_seconds(task, training, setup.pool, members, count_most, pace=pace)
+        explained = min(explained, until.end - spared)
     found = ablation.Effects()
     folds: Sequence[int] = every
     if config.explain and not setup.hurried:
