@@ -15,8 +15,8 @@ from dashpot.search.racing.race import Race
 from dashpot.search.racing.task import Task
 from dashpot.search.racing.trial import Say, TrainingBudget, Trial
 
-SEEDS, ROUNDS = 2, 3
-"""Of each candidate, trained at once; and how often further ones are, as long as there is time."""
+SEEDS = 2
+"""Of each candidate, trained at once."""
 FIRST = 1000
 """The first of their seeds: above all that finalists are trained with."""
 SLACK = 1.3
@@ -40,22 +40,20 @@ def with_all_rows(
     are better: weights and temperature stay. Each is trained for as many epochs as was best on the folds.
 
     Args:
-        wanted: their numbers, what counts most first, in each round.
+        wanted: their numbers, what counts most first.
         pace: seconds of a network for an epoch of a fold.
         deadline: ``time.monotonic()``; where not all seeds of a candidate would end before it, those that would are
             trained; what has not ended is left out.
     """
     found = {trial.number: trial for trial in reversed(trials) if trial.number >= 0}
-    whole = replace(task, folds=[(pool, pool[:1])])
-    rounds = 1 if deadline is None else ROUNDS
-    for turn, number in [(turn, number) for turn in range(rounds) for number in wanted if number in found]:
-        trial = found[number]
+    for trial in [found[number] for number in wanted if number in found]:
         epochs = _epochs(training, trial)
         left = math.inf if deadline is None else deadline - time.monotonic()
         fits = [k for k in range(1, SEEDS + 1) if _seconds(task, training, pool, trial, pace, k) <= left]
         if not fits:
             continue
-        fresh = [trial.untrained(FIRST + SEEDS * turn + seed) for seed in range(max(fits))]
+        whole = replace(task, folds=[(pool, pool[:1])])
+        fresh = [trial.untrained(FIRST + seed) for seed in range(max(fits))]
         own = replace(training, epochs=trial.planned or training.epochs)
         Race(whole, own, fresh, folds=[0], deadline=deadline, say=say).run(rungs=(), only=epochs)
         tensors = [one.tensors[0] for one in fresh if one.state == "complete" and one.epochs >= epochs]
