@@ -11,7 +11,9 @@ from dashpot.core.language import columns
 from dashpot.report.page.svg import WIDTH, Scale, box, dot, drawing, fitted, line, text
 from dashpot.report.tune.axes import number_text
 
-LINE, LETTER = 30, 6.8
+LINE, LETTER = 30, 6.2
+SHARE = 0.52
+"""Of the width that names take at most."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def dot_chart(marks: Sequence[Mark], title: str, x_name: str, *, zero: bool = Tr
         zero: whether zero is shown as a line.
     """
     names = list(dict.fromkeys(mark.name for mark in marks))
-    left = min(0.42 * width, 20 + LETTER * max((columns(fitted(name, 34)) for name in names), default=0))
+    left, letters = _room(names, width)
     height = LINE * len(names) + 62
     ends = [v for m in marks for v in (m.value, m.low, m.high, 0.0 if zero else m.value) if v is not None]
     x = Scale.around(ends, left, width - 16, log=False)
@@ -53,7 +55,7 @@ def dot_chart(marks: Sequence[Mark], title: str, x_name: str, *, zero: bool = Tr
     parts += [text((left + width - 16) / 2, height - 8, x_name, "name", "middle")]
     for i, name in enumerate(names):
         middle, own = 14 + LINE * (i + 0.5), [mark for mark in marks if mark.name == name]
-        parts += [text(left - 10, middle + 4, fitted(name, 34), "row", "end")]
+        parts += [text(left - 10, middle + 4, fitted(name, letters), "row", "end")]
         for k, mark in enumerate(own):
             y = middle + (k - (len(own) - 1) / 2) * 10
             if mark.low is not None and mark.high is not None:
@@ -64,12 +66,18 @@ def dot_chart(marks: Sequence[Mark], title: str, x_name: str, *, zero: bool = Tr
 
 def bar_chart(shares: Sequence[tuple[str, float, str]], title: str, x_name: str, *, width: float = WIDTH) -> Markup:
     """Horizontal bars from zero: (name, value, the value in words)."""
-    left = min(0.42 * width, 20 + LETTER * max((columns(fitted(name, 34)) for name, *_ in shares), default=0))
+    left, letters = _room([name for name, *_ in shares], width)
     height = 24 * len(shares) + 44
     x = Scale(0.0, max((value for _, value, _ in shares), default=1.0) or 1.0, left, width - 90)
     parts = [line(left, 8, left, height - 32, "axis"), text(left, height - 8, x_name, "name")]
     for i, (name, value, words) in enumerate(shares):
         top = 10 + 24 * i
-        parts += [text(left - 10, top + 13, fitted(name, 34), "row", "end")]
+        parts += [text(left - 10, top + 13, fitted(name, letters), "row", "end")]
         parts += [box(left, top + 2, x(value) - left, 14, "bar"), text(x(value) + 6, top + 13, words, "tick")]
     return drawing(parts, title, width, height)
+
+
+def _room(names: Sequence[str], width: float) -> tuple[float, int]:
+    """Where the marks begin, and how many letters of a name fit before it."""
+    letters = min(34, int((SHARE * width - 20) / LETTER))
+    return 20 + LETTER * max((columns(fitted(name, letters)) for name in names), default=0), letters
