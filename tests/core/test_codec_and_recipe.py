@@ -139,3 +139,16 @@ def test_of_very_many_names_those_that_are_alike_are_told() -> None:
     )
     assert len(text) < 250
     assert len(found.value.known) > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("monotone", "--monotone COLUMN=1"),
+        ("Batch-Norm", "--net norm=batch, or dashpot.normalization.insert"),
+        ("mc-dropout", "dashpot.mc_predict"),
+    ],
+)
+def test_what_is_no_technique_is_told_where_it_is(name: str, place: str) -> None:
+    with pytest.raises(UnknownNameError, match=rf"It is no technique: see {place}"):
+        dashpot.Recipe.coerce(name)

@@ -198,3 +198,11 @@ def test_lazy_layers_without_shapes_are_refused_by_name() -> None:
     model = nn.Sequential(nn.LazyLinear(3))
     with pytest.raises(ConflictError, match=r"EMA needs the shapes of parameters, and 0.weight of Sequential has none"):
         dashpot.EMA().attach(model, torch.optim.SGD(model.parameters(), lr=0.1))
+
+
+def test_lookahead_beyond_the_end_of_the_run_is_told() -> None:
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.warns(UserWarning, match=r"Lookahead\(every=6\) does nothing in a run of 5 steps"):
+        Lookahead(every=6).attach(model, optimizer, steps=5).close()
+    Lookahead(every=5).attach(model, optimizer, steps=5).close()

@@ -69,7 +69,7 @@ class TestMultiMetric:
         _, session = attached(MultiMetricStopping("val_loss,val_accuracy:max", patience=1))
         session.epoch({"val_loss": 1.0, "val_accuracy": 0.5})
         reason = session.epoch({"val_loss": 2.0, "val_accuracy": 0.5}).reason
-        assert "val_loss has not improved for 1 epochs and val_accuracy has not" in reason
+        assert "val_loss has not improved for 1 epoch and val_accuracy has not" in reason
 
     def test_bad_monitors_are_refused(self) -> None:
         with pytest.raises(dashpot.ConfigError, match=r"val_loss:min,val_accuracy:max.*never guessed"):

@@ -14,6 +14,19 @@ GROUP = "dashpot.techniques"
 """The entry-point group under which installed packages declare modules with techniques."""
 
 
+ELSEWHERE = {
+    "monotone": "--monotone COLUMN=1, or dashpot.nets.MonotoneNet",
+    "tta": "--tta flip, or tta= of fit and tune",
+    **dict.fromkeys(
+        ("batchnorm", "layernorm", "groupnorm", "rmsnorm"),
+        "--net norm=batch, or dashpot.normalization.insert and convert",
+    ),
+    "mcdropout": "dashpot.mc_predict",
+    "recalibrate": "dashpot.recalibrate",
+}
+"""What is asked for by a name as if it were a technique, and where it is; in small letters, without hyphens."""
+
+
 class RegistryWarning(UserWarning):
     """Two classes of different modules have one name in recipes."""
 
@@ -96,4 +109,7 @@ def find(name: str) -> type[Any]:
                 return cls
         for entry in importlib.metadata.entry_points(group=GROUP):
             entry.load()
-    raise UnknownNameError("technique", name, known, "dashpot techniques lists all.")
+    place = ELSEWHERE.get(_letters(name))
+    raise UnknownNameError(
+        "technique", name, known, f"It is no technique: see {place}." if place else "dashpot techniques lists all."
+    )

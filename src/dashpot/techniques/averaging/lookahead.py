@@ -1,5 +1,6 @@
 """Lookahead: slow weights that go part of the way of the fast ones, and take them back."""
 
+import warnings
 from dataclasses import field
 from typing import Annotated
 
@@ -65,6 +66,12 @@ class Lookahead(Technique):
     every: Annotated[int, Range(1, float("inf"), integer=True)] = 5
 
     def init(self, view: ModelView, ctx: Context) -> State:
+        if ctx.steps is not None and self.every > ctx.steps:
+            warnings.warn(
+                f"Lookahead(every={self.every}) does nothing in a run of {ctx.steps} steps. Look less far ahead, or train"
+                " longer.",
+                stacklevel=2,
+            )
         return {"slow": {name: begun(p) for name, p in view.parameters.items()}}
 
     def on_step(self, params: Params, ctx: Context) -> None:

@@ -75,7 +75,8 @@ class EarlyStopping(BestWeights):
         waited = ctx.epoch - state["best_epoch"]
         stop = waited > 0 and waited >= max(self.patience, 1) and ctx.epoch >= self.min_epochs
         reason = (
-            f"{self.monitor} has not improved for {waited} epochs; best {state['best']} at epoch {state['best_epoch']}"
+            f"{self.monitor} has not improved for {waited} epoch{'s' * (waited > 1)}; best {state['best']:.6g} at epoch"
+            f" {state['best_epoch']}"
             if stop
             else ""
         )

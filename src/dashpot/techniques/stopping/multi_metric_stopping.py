@@ -119,9 +119,9 @@ class MultiMetricStopping(BestWeights):
         late = [count > 0 and count >= max(self.patience, 1) for count in waited]
         stop = (all(late) if self.when == "all" else any(late)) and ctx.epoch >= self.min_epochs
         said = [
-            f"{name} has not improved for {count} epochs"
+            f"{name} has not improved for {count} epoch{'s' * (count > 1)}"
             for (name, _), count, done in zip(known, waited, late, strict=True)
             if done
         ]
-        best = f"best {known[0][0]} {state['best']} at epoch {state['best_epoch']}"
+        best = f"best {known[0][0]} {state['best']:.6g} at epoch {state['best_epoch']}"
         return Verdict(stop=stop, best=better, reason=f"{' and '.join(said)}; {best}" if stop else "")
