@@ -68,8 +68,8 @@ class Lookahead(Technique):
     def init(self, view: ModelView, ctx: Context) -> State:
         if ctx.steps is not None and self.every > ctx.steps:
             warnings.warn(
-                f"Lookahead(every={self.every}) does nothing in a run of {ctx.steps} steps. Look less far ahead, or train"
-                " longer.",
+                f"Lookahead(every={self.every}) does nothing in a run of {ctx.steps} steps. Look less far ahead, or"
+                " train longer.",
                 stacklevel=2,
             )
         return {"slow": {name: begun(p) for name, p in view.parameters.items()}}
