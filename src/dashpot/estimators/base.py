@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -23,6 +22,7 @@ from dashpot.data.rows import Rows
 from dashpot.data.tables.reading import Reading
 from dashpot.estimators.inputs import arrays_as, inputs_of, kind_name, table, texts_as, told
 from dashpot.estimators.preparing import prepared_by, transformed, usual_length
+from dashpot.estimators.strengths import RecipeParameters
 from dashpot.evaluation.decision import Decision
 from dashpot.evaluation.losses import predict
 from dashpot.runs.teachers import demand_same_inputs
@@ -39,7 +39,7 @@ AUTO = "auto"
 """The recipe that stands for a search."""
 
 
-class NetworkEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class NetworkEstimator(RecipeParameters):
     """The base class of both estimators: tables, images, signals or texts in, a trained network inside."""
 
     _kind: str
