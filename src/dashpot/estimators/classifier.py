@@ -34,6 +34,7 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
     recipe : Recipe, Technique, str or list of these, default=None
         The techniques; text as on the command line, ``"l1:strength=1e-4"``. ``"auto"`` searches for them inside
         ``fit``, as :func:`dashpot.tune` does, by cross-validation within the rows given.
+        Fields are parameters of their own, which a grid can vary: ``recipe__dropout__p``, ``recipe__l1__strength``.
     budget : str or float, default="5m"
         Time for the search: seconds, or text such as ``"90s"``. Only for ``recipe="auto"``, like the next three.
     trials : int or None, default=None
