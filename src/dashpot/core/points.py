@@ -46,7 +46,7 @@ class Verdict:
         >>> session.epoch({"val_loss": 2.0})
         Verdict(stop=False, best=True, reason='')
         >>> session.epoch({"val_loss": 3.0}).reason
-        'val_loss has not improved for 1 epochs; best 2.0 at epoch 1'
+        'val_loss has not improved for 1 epoch; best 2 at epoch 1'
     """
 
     stop: bool = False

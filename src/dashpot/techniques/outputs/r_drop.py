@@ -80,7 +80,8 @@ class RDrop(Technique):
             raise UsageError("RDrop runs the batch once more: call session.batch(x, y) before session.loss.")
         found = judged("RDrop", loss, out, ctx, target=False, values=True)
         again = found.taken(ctx.forward(ctx.batch), "the second pass")
-        if ctx.step == 0 and torch.equal(again, found.out):
+        # Not on a GPU, where an answer would have to be waited for.
+        if ctx.step == 0 and again.device.type == "cpu" and torch.equal(again, found.out):
             warnings.warn(
                 f"RDrop: two passes of the first batch through {type(ctx.model).__name__} agree to the last bit, so it"
                 " costs a pass and changes nothing. Give the network dropout or noise, such as Dropout(0.1) | RDrop(),"
