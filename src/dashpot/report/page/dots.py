@@ -11,8 +11,8 @@ from dashpot.core.language import columns
 from dashpot.report.page.svg import WIDTH, Scale, box, dot, drawing, fitted, line, text
 from dashpot.report.tune.axes import number_text
 
-LINE, LETTER = 30, 6.2
-SHARE = 0.52
+LINE, LETTER = 30, 6.8
+SHARE = 0.56
 """Of the width that names take at most."""
 
 
