@@ -129,6 +129,15 @@ def _why_not(module: nn.Module, name: str, shared: bool) -> str:
         return f"a {type(module).__name__} does not become two layers"
     if isinstance(module, _ConvNd) and module.groups > 1:
         return "a convolution in groups does not become two layers"
+    return why_it_stays(module, name, shared)
+
+
+def why_it_stays(module: nn.Module, name: str, shared: bool) -> str:
+    """Why another module may not take a layer's place; "" where it may.
+
+    Args:
+        shared: its weight is used elsewhere, too.
+    """
     if shared:
         return "its weight is used in several places"
     if not name:

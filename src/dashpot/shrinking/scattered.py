@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dashpot.core.errors import DataError
+from dashpot.shrinking.factors import why_it_stays
 from dashpot.shrinking.timing import latencies
 from dashpot.shrinking.trace import sharing
 from dashpot.shrinking.value import flat
@@ -157,13 +158,7 @@ def _why_not(layer: nn.Linear, name: str, shared: bool) -> str:
         return f"sparse products are tried on the CPU, and it lies on {layer.weight.device}"
     if layer.weight.dtype not in (torch.float32, torch.float64):
         return f"sparse products are made of float32 and float64, and it is {layer.weight.dtype}"
-    if shared:
-        return "its weight is used in several places"
-    if not name:
-        return "it is the whole network"
-    if any((layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)):
-        return "hooks are registered on it"
-    return ""
+    return why_it_stays(layer, name, shared)
 
 
 @torch.no_grad()
