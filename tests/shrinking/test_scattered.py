@@ -136,3 +136,16 @@ def test_inspect_reports_the_whole_matrix() -> None:
     before, after = dashpot.inspect(model), dashpot.inspect(small)
     assert [layer.name for layer in after.layers] == [layer.name for layer in before.layers]
     assert after.layers[1].zeros == before.layers[1].zeros > 0.9
+
+
+@pytest.mark.usefixtures("sparse_is_faster")
+@pytest.mark.parametrize("narrow", [torch.bfloat16, torch.float16])
+def test_sixteen_bits_are_multiplied_in_thirty_two(narrow: torch.dtype) -> None:
+    model = with_zeros(0.0, 0.95, 0.0)
+    small, x = dashpot.shrink(model, torch.randn(2, 6), sparse=True).model, torch.randn(9, 6)
+    with torch.autocast("cpu", dtype=narrow):
+        torch.testing.assert_close(small(x).float(), model(x).float(), rtol=0.05, atol=0.02)
+    expected = model(x)
+    out = small.to(narrow)(x.to(narrow))
+    assert out.dtype == narrow
+    torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.02)

@@ -19,6 +19,8 @@ from dashpot.shrinking.timing import latencies
 from dashpot.shrinking.trace import sharing
 from dashpot.shrinking.value import flat
 
+WIDE = torch.float32, torch.float64
+"""What sparse products are made of."""
 ZEROS, ROWS, PAYS = 0.8, 64, 1.1
 """The share of zeros from which a layer is tried; the rows at which it is timed; and how many times as fast it has to
 be.
@@ -79,11 +81,13 @@ class SparseLinear(nn.Module):
         return whole.index_put((places, self.columns.long()), self.values.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        shape = self.out_features, self.in_features
-        matrix = torch.sparse_csr_tensor(self.rows, self.columns, self.values, shape, check_invariants=False)
-        made: Tensor = (matrix @ x.reshape(-1, self.in_features).t()).t()
-        made = made if self.bias is None else made + self.bias
-        return made.reshape(*x.shape[:-1], self.out_features)
+        shape, given = (self.out_features, self.in_features), x.reshape(-1, self.in_features)
+        values = self.values if self.values.dtype in WIDE else self.values.float()
+        with torch.autocast(x.device.type, enabled=False):  # of 16 bits sparse products are not there
+            matrix = torch.sparse_csr_tensor(self.rows, self.columns, values, shape, check_invariants=False)
+            made: Tensor = (matrix @ (given if x.dtype in WIDE else given.to(values.dtype)).t()).t()
+            made = made if self.bias is None else made + self.bias.to(made.dtype)
+        return made.reshape(*x.shape[:-1], self.out_features).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, entries={self.values.numel()}"
@@ -156,7 +160,7 @@ def make_sparse(model: nn.Module, args: Any, kwargs: Any) -> tuple[dict[str, int
 def _why_not(layer: nn.Linear, name: str, shared: bool) -> str:
     if layer.weight.device.type != "cpu":
         return f"sparse products are tried on the CPU, and it lies on {layer.weight.device}"
-    if layer.weight.dtype not in (torch.float32, torch.float64):
+    if layer.weight.dtype not in WIDE:
         return f"sparse products are made of float32 and float64, and it is {layer.weight.dtype}"
     return why_it_stays(layer, name, shared)
 
