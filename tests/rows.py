@@ -47,6 +47,7 @@ from dashpot.techniques.gradient.clipping import clip_coefficient, clip_value
 from dashpot.techniques.labels.label_noise import replaced
 from dashpot.techniques.labels.label_smoothing import binary_label_smoothing, label_smoothing
 from dashpot.techniques.noise.activation_noise import activation_noise
+from dashpot.techniques.noise.adversarial_embeddings import with_moved
 from dashpot.techniques.noise.adversarial_examples import ascend_length, ascend_max
 from dashpot.techniques.noise.gradient_noise import gradient_noise
 from dashpot.techniques.noise.virtual_adversarial import smoothness
@@ -864,6 +865,19 @@ ROWS: dict[type[Technique], Row] = {
                         [within(x + a * y / np.linalg.norm(y), e) for x, y in zip(r, g, strict=True)]
                     ),
                     strength=3,
+                ),
+            ),
+        ),
+        Row(
+            dashpot.noise.AdversarialEmbeddings(epsilon=0.5),
+            toy=Toy(modality="text"),
+            others=(dashpot.noise.AdversarialEmbeddings(epsilon="0.2to0.6", weight="0to1"),),
+            functions=(
+                Pure(
+                    with_moved,
+                    lambda d: (normal(6, dtype=d), normal(6, dtype=d, seed=1), scalar(0.3, d)),
+                    lambda loss, a, w: np.average([loss, a], axis=0, weights=[1 - w, w]),
+                    strength=2,
                 ),
             ),
         ),

@@ -50,7 +50,8 @@ Vectors = Annotated[
         "--vectors",
         help=(
             "Of texts: a file of vectors of words (.vec, .txt, .npy) from which a convolutional network starts;"
-            " FILE:frozen=true keeps them as they are."
+            " FILE:frozen=true keeps them as they are. random: no start. [default: vectors learned from the training"
+            " texts]"
         ),
         metavar="FILE",
     ),

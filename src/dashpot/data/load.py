@@ -89,7 +89,8 @@ def load_problem(
         tokenizer: of texts, ``"words"`` (the default), ``"characters"``, a function or a file
             (:func:`dashpot.texts.cutting.tokenizer_of`).
         vectors: of texts, a file of vectors of words from which a convolutional network starts
-            (:func:`dashpot.texts.vectors.vectors_of`).
+            (:func:`dashpot.texts.vectors.vectors_of`). By default they are learned from the training texts;
+            ``"random"``: it starts without.
         encoder: of texts, a folder of a model whose vectors networks learn from
             (:func:`dashpot.texts.encoder.encoder_of`).
         monotone: directions of numeric columns of a table (:func:`dashpot.data.tables.monotone.directions`).

@@ -86,9 +86,10 @@ class DashpotClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
     tokenizer : "words", "characters", callable or path, default="words"
         How texts are cut: at spaces and marks (single characters in scripts without spaces); into characters; by a
         function of a text that gives its tokens; or by a file of Hugging Face's ``tokenizers``.
-    vectors : path or None, default=None
+    vectors : path, "random" or None, default=None
         Of texts, a file of vectors of words from which a convolutional network starts; it is then as wide as they are.
-        ``"FILE:frozen=true"`` keeps them as they are.
+        ``"FILE:frozen=true"`` keeps them as they are. By default they are learned from the training texts;
+        ``"random"``: the network starts without.
     encoder : path or None, default=None
         Of texts, a folder of a model of ``transformers`` with its tokenizer, over whose vectors a small network is
         trained, or that is trained further; :func:`dashpot.texts.encoder.encoder_of` says what may be given.

@@ -51,6 +51,7 @@ class TextConv(nn.Module):
     """
 
     mixes_at = (("dropout",),)
+    embeds_at = ("keep",)
 
     untraced = UNTRACED
 

@@ -15,13 +15,14 @@ from dashpot.texts.vectors import WordVectors
 
 @torch.no_grad()
 def start_from(net: TextConv, lexicon: Lexicon, vectors: WordVectors, *, frozen: bool = False) -> float:
-    """Give the words of a lexicon that are known the vectors from a file.
+    """Give the words of a lexicon that are known the vectors from a file, or those that were learned from the texts.
 
     All vectors are multiplied by one number, so that theirs have the root mean square of those that the network starts
     with, and its learning rate suits them.
 
     Args:
-        net: whose width is that of the vectors.
+        net: whose width is that of the vectors; of learned ones a narrower network takes the first numbers, and a wider
+            one keeps random ones beside them.
         lexicon: the network's.
         vectors: of :func:`dashpot.texts.vectors.read_vectors`.
         frozen: the vectors of words stay as they are; words that the file does not know start at 0 and are told by
@@ -44,25 +45,31 @@ def start_from(net: TextConv, lexicon: Lexicon, vectors: WordVectors, *, frozen:
     Paper: Kim, "Convolutional Neural Networks for Sentence Classification", EMNLP 2014 ("static" and "non-static").
     """
     weight = net.word.weight
-    if weight.shape[1] != vectors.width:
+    if weight.shape[1] != vectors.width and not vectors.learned:
         raise ConfigError(
             "width", f"{vectors.width}, as the vectors of words are wide", weight.shape[1], "Set width to that number."
         )
     if len(weight) != lexicon.first_piece:
         raise DataError(f"a lexicon must have the {len(weight)} entries of the network, got {lexicon.first_piece}.")
-    known, found = vectors.of(lexicon.words)
-    if not known.any():
+    known, found = _learned(vectors, weight.shape[1]) if vectors.learned else vectors.of(lexicon.words)
+    if not known.any() and not vectors.learned:
         raise DataError(
             f"vectors must be of words that the texts have, got none of {len(known)} words. Choose a file of the same"
             " language."
         )
-    size = float(np.sqrt(np.square(found, dtype=np.float64).mean()))
+    size = float(np.sqrt(np.square(found, dtype=np.float64).mean())) if len(found) else 0.0
     if frozen:
         weight[SPECIAL:] = 0
     place = SPECIAL + torch.from_numpy(np.flatnonzero(known))
-    weight[place] = torch.from_numpy(found * (START / size if size else 1.0)).to(weight)
+    weight[place, : found.shape[1]] = torch.from_numpy(found * (START / size if size else 1.0)).to(weight)
     weight.requires_grad_(not frozen)
     return float(known.mean())
+
+
+def _learned(vectors: WordVectors, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """As :meth:`WordVectors.of`, of words in the order of the lexicon: known is what has neighbours."""
+    known: np.ndarray = np.abs(vectors.table).sum(axis=1) > 0
+    return known, vectors.table[known, :width]
 
 
 def with_vectors(

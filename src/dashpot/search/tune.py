@@ -119,7 +119,8 @@ def tune(
         tokenizer: of texts, ``"words"`` (the default), ``"characters"``, a function or a file
             (:func:`dashpot.texts.cutting.tokenizer_of`).
         vectors: of texts, a file of vectors of words from which convolutional networks start; see
-            :func:`dashpot.texts.vectors.vectors_of`. What is saved needs nothing of it.
+            :func:`dashpot.texts.vectors.vectors_of`. What is saved needs nothing of it. By default they are learned
+            from the training texts; ``"random"``: networks start without.
         encoder: of texts, a folder of a model of ``transformers``, over whose vectors a small network is searched
             beside the others, or that is trained further; see :func:`dashpot.texts.encoder.encoder_of`. What is saved
             needs it again.

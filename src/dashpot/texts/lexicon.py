@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -181,7 +181,11 @@ class Lexicon:
 
 
 def learn(
-    texts: Sequence[Sequence[str]], *, length: int = MOST_TOKENS, most: Mapping[str, int] | None = None
+    texts: Sequence[Sequence[str]],
+    *,
+    length: int = MOST_TOKENS,
+    most: Mapping[str, int] | None = None,
+    also: Callable[[np.ndarray, int], None] = lambda entries, first_piece: None,
 ) -> tuple[Lexicon, np.ndarray]:
     """The lexicon of texts, and how many of them need a row of each length, int64 [length + 1], those that are cut
     among the longest.
@@ -193,6 +197,7 @@ def learn(
         texts: their tokens.
         length: numbers of a row at most; longer texts are cut.
         most: words, pieces, grams and skips at most, under these names.
+        also: called with each slice of the texts as rows without shapes, and the first piece.
     """
     most = {"words": MOST_WORDS, "pieces": MOST_PIECES, "grams": MOST_GRAMS, "skips": MOST_GRAMS, **(most or {})}
     total = 0
@@ -215,6 +220,7 @@ def learn(
         entries //= SHAPES
         lengths += np.bincount((entries > 0).sum(axis=1), minlength=length + 1)
         counts += texts_with(entries, *bare.table, bare.entries)
+        also(entries, bare.first_piece)
         for keys in grams_of(entries, bare.first_piece, skips=skips):
             counted.add(keys)
     keys, times = counted.result()

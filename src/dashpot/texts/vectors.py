@@ -22,12 +22,14 @@ class WordVectors:
         table: float32 [words, width].
         width: of a vector.
         frozen: networks keep them as they are.
+        learned: from the training texts, so that a network need not be as wide as they are.
     """
 
     words: tuple[str, ...]
     table: np.ndarray
     width: int
     frozen: bool = False
+    learned: bool = False
 
     def of(self, words: Collection[str]) -> tuple[np.ndarray, np.ndarray]:
         """Which of the words, in lower case, are known, bool [words], and the vectors of those, float32 [known, width].

@@ -89,7 +89,11 @@ def built_in(how: Prepares, shape: Sequence[int], outputs: int, **options: Any) 
     known = {**how.sizes, **options}
     if isinstance(how, TextPreprocessing) and how.before:
         known.setdefault("net", (TextEncoder if isinstance(how.encoded, Tokenized) else TextFeatures).__name__)
-    if vectors is not None and str(known.get("net", TextConv.__name__)).lower() == TextConv.__name__.lower():
+    if (
+        vectors is not None
+        and not vectors.learned
+        and str(known.get("net", TextConv.__name__)).lower() == TextConv.__name__.lower()
+    ):
         known.setdefault("width", vectors.width)
     network = nets.build(how.kind, shape, outputs, **known)
     how.ready(network)

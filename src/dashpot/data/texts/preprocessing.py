@@ -21,8 +21,12 @@ from dashpot.data.texts.tokens import BETWEEN, Tokens, learned, tokens_of
 from dashpot.texts.cutting import again, tokenizer_dict, tokenizer_from, tokenizer_of
 from dashpot.texts.encoder import encoder_of
 from dashpot.texts.lexicon import BLOCK, MOST_TOKENS, Lexicon
+from dashpot.texts.neighbours import Neighbours
 from dashpot.texts.tokens import PATTERNS
 from dashpot.texts.vectors import WordVectors, vectors_of
+
+RANDOM = "random"
+"""In place of vectors: networks start with random ones."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class TextPreprocessing:
         tokenizer: ``"words"``, ``"characters"``, a function or a file (:func:`dashpot.texts.cutting.tokenizer_of`); of
             a saved run the name of a function, until the user has named it again.
         fields: columns that hold no texts.
-        vectors: of words of the lexicon, from which networks start; not saved, as networks are saved with theirs.
+        vectors: of words of the lexicon, from which networks start; not saved, as networks are saved with theirs. None:
+            random ones.
         encoded: what an encoder says of each text, in front of its row, or its tokens where it is trained further.
     """
 
@@ -75,7 +80,9 @@ class TextPreprocessing:
             tokenizer: see :func:`dashpot.texts.cutting.tokenizer_of`.
             length: of a row, at most.
             names, formats: see :meth:`dashpot.data.texts.fields.Fields.fit`.
-            vectors: a file of vectors of words; see :func:`dashpot.texts.vectors.vectors_of`.
+            vectors: a file of vectors of words; see :func:`dashpot.texts.vectors.vectors_of`. None: they are learned
+                from the training texts (:class:`dashpot.texts.neighbours.Neighbours`); ``"random"``: networks start
+                without.
             encoder: a folder of a model; see :func:`dashpot.texts.encoder.encoder_of`.
 
         Raises:
@@ -87,7 +94,8 @@ class TextPreprocessing:
         """
         known = tuple(columns) or tuple(f"text {i}" for i in range(texts.shape[1]))
         how, fields = tokenizer_of(tokenizer), Fields.fit(texts, train, known, names, formats)
-        lexicon = learned(Tokens(texts, train, how, known, fields, length - 2), length)
+        near = Neighbours() if vectors is None else None
+        lexicon = learned(Tokens(texts, train, how, known, fields, length - 2), length, near)
         if not set(lexicon.words) - {BETWEEN}:
             warnings.warn(
                 f"no word is in two training rows of {', '.join(known[:8])}: they hold ids, or too few texts to learn"
@@ -95,8 +103,10 @@ class TextPreprocessing:
                 DataWarning,
                 stacklevel=3,
             )
-        found = None if vectors is None else vectors_of(vectors, lexicon.words)
-        if found is not None and not found.words:
+        found = None if near is None else near.vectors(lexicon)
+        if vectors is not None and vectors != RANDOM:
+            found = vectors_of(vectors, lexicon.words)
+        if found is not None and not found.words and not found.learned:
             raise DataError(
                 f"vectors must be of words that the texts have, got none of {len(lexicon.words)} words in {vectors}."
                 " Choose a file of the same language."

@@ -14,6 +14,7 @@ from dashpot.data.tables.columnar import DataWarning, is_missing
 from dashpot.data.texts.fields import Fields
 from dashpot.texts.cutting import cutter
 from dashpot.texts.lexicon import Lexicon, learn
+from dashpot.texts.neighbours import Neighbours
 from dashpot.texts.spelling import FIELD
 
 CELLS, LEAST_LENGTH = 1 << 28, 64
@@ -97,8 +98,11 @@ def _joined(words: list[str], parts: list[list[str]], room: int | None) -> list[
     return out
 
 
-def learned(tokens: Tokens, length: int) -> Lexicon:
+def learned(tokens: Tokens, length: int, near: Neighbours | None = None) -> Lexicon:
     """The lexicon, with rows as long as memory allows.
+
+    Args:
+        near: counts which words stand beside which.
 
     Raises:
         DataError: no row has a token.
@@ -106,7 +110,7 @@ def learned(tokens: Tokens, length: int) -> Lexicon:
     Warns:
         DataWarning: one text in a hundred, or more, is cut.
     """
-    lexicon, lengths = learn(tokens, length=length)
+    lexicon, lengths = learn(tokens, length=length) if near is None else learn(tokens, length=length, also=near.add)
     if not tokens.some:
         raise DataError(
             "texts must have a token in some training row, got none. Choose another column, or another tokenizer."

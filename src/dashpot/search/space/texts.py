@@ -17,9 +17,10 @@ DROPPED: Fields = {"dropout": {"p": 0.5}}
 LESS: Fields = {"dropout": {"p": 0.3}}
 DECAY: Fields = {"weight-decay": {"strength": 0.1}}
 EMA: Fields = {"ema": {"decay": 0.98}}
+MOVED: Fields = {"adversarial-embeddings": {"epsilon": 0.3}}
 CONV, BAG = {"net.net": "textconv"}, {"net.net": "textbag", "lr": 8e-4}
 COMBINATIONS: Mapping[str, tuple[Fields, Mapping[str, Any]]] = {
-    "convolutions, some dropout, smoothed": ({**LESS, **SMOOTH}, CONV),
+    "convolutions, dropout, smoothed, adversarial": ({**DROPPED, **SMOOTH, **MOVED}, {**CONV, "lr": 4e-3}),
     "bag, dropout, smoothed": ({**DROPPED, **SMOOTH}, BAG),
     "convolutions, dropout, smoothed, averaged": ({**DROPPED, **SMOOTH, **EMA}, CONV),
     "bag, dropout, smoothed, decayed, averaged": ({**DROPPED, **SMOOTH, **DECAY, **EMA}, BAG),

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import field
 from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from dashpot.core.errors import ConflictError, UsageError
+from dashpot.core.errors import UsageError
 from dashpot.core.fields.domains import Range
-from dashpot.core.fields.select import Where
 from dashpot.core.running.batch import Batch
 from dashpot.core.running.context import Context
 from dashpot.core.running.view import ModelView
 from dashpot.core.technique import Handle, Technique
+from dashpot.techniques.noise.shifts import INPUT, Change, Shifts, check_places, kinds, places, unit
 from dashpot.techniques.outputs.judged import Judged, judged
 
 TRIAL = 0.1
 """The length of the change at which the direction is sought, as a share of epsilon."""
-INPUT = ""
-"""The place of the input itself."""
 
 
 def smoothness(
@@ -45,7 +42,8 @@ class VirtualAdversarial(Technique):
     squared difference.
 
     Floating-point inputs are moved themselves. For others, such as texts and categories, hidden vectors are: where the
-    model says by ``mixes_at`` that all it knows of a sample passes, else what its embeddings return.
+    model says by ``embeds_at`` that the vectors of words pass, or by ``mixes_at`` that all it knows of a sample does,
+    else what its embeddings return.
 
     Args:
         strength: β >= 0. 0 is off; 1 in the paper.
@@ -54,9 +52,8 @@ class VirtualAdversarial(Technique):
 
     Raises:
         ConflictError: a compiled model. UsageError: ``session.batch`` was not called, or ``session.loss`` got no
-        ``out``; inputs that are no floating-point
-            tensor, and a model that has neither ``mixes_at`` nor embeddings; or the loop has not said whether
-            floating-point targets are values or labels.
+        ``out``; inputs that are no floating-point tensor, and a model that has neither ``embeds_at``, ``mixes_at`` nor
+        embeddings; or the loop has not said whether floating-point targets are values or labels.
 
     Example:
         >>> import torch, dashpot
@@ -88,21 +85,10 @@ class VirtualAdversarial(Technique):
     iterations: Annotated[int, Range(1, 10, integer=True)] = 1
 
     def check(self, view: ModelView, ctx: Context) -> None:
-        whole = getattr(view.model, "mixes_at", ())
-        unknown = [name for names in whole for name in names if name not in view.modules]
-        if whole and len(unknown) == sum(map(len, whole)):
-            raise ConflictError(
-                f"VirtualAdversarial finds none of {', '.join(unknown)}, where {type(view.model).__name__}.mixes_at"
-                " says that samples can be changed."
-            )
+        check_places("VirtualAdversarial", view)
 
     def on_model(self, view: ModelView, ctx: Context) -> Iterable[Handle]:
-        shifts = _shifts[ctx] = Shifts(ctx)
-        eager: Any = torch.compiler.disable  # only here is the compiler imported, which takes seconds
-        return [
-            view.model.register_forward_pre_hook(eager(shifts.begin)),
-            *(view.modules[name].register_forward_hook(eager(shifts.of(name))) for name in _places(view)),
-        ]
+        return Shifts.on(view, ctx)
 
     def on_loss(self, loss: Tensor, out: Any, ctx: Context) -> Tensor:
         if self.strength == 0:
@@ -110,16 +96,16 @@ class VirtualAdversarial(Technique):
         if ctx.batch is None:
             raise UsageError("VirtualAdversarial runs the batch again: call session.batch(x, y) before session.loss.")
         found = judged("VirtualAdversarial", loss, out, ctx, target=False, values=True)
-        shifts, batch = _shifts[ctx], ctx.batch
-        kinds = shifts.kinds(batch)
+        shifts, batch = Shifts.of_session(ctx), ctx.batch
+        likes = kinds(shifts, batch, "VirtualAdversarial", len(found.out))
         draws = ctx.draws()
-        along = _unit({name: draws.normal(like.shape, like.device) for name, like in kinds.items()})
+        along = unit({name: draws.normal(like.shape, like.device) for name, like in likes.items()})
         for _ in range(self.iterations):
             trial = {name: (TRIAL * self.epsilon * d).requires_grad_() for name, d in along.items()}
             with torch.enable_grad():
                 far = self._moved(found, batch, trial, shifts, ctx).sum()
             gradient = torch.autograd.grad(far, list(trial.values()), allow_unused=True)
-            along = _unit(
+            along = unit(
                 {
                     name: torch.zeros_like(t) if g is None else g
                     for (name, t), g in zip(trial.items(), gradient, strict=True)
@@ -129,92 +115,12 @@ class VirtualAdversarial(Technique):
         worst = {name: self.epsilon * d for name, d in along.items()}
         return smoothness(loss, self._moved(found, batch, worst, shifts, ctx), self.strength)
 
-    def _moved(self, found: Judged, batch: Batch, change: Mapping[str, Tensor], shifts: Shifts, ctx: Context) -> Tensor:
+    def _moved(self, found: Judged, batch: Batch, change: Change, shifts: Shifts, ctx: Context) -> Tensor:
         """How far outputs are from those of the loop, in the shape of the loss, where the batch is changed so."""
         with shifts.shifted(change):
             x = batch.x + change[INPUT].to(batch.x.dtype) if INPUT in change else batch.x
             moved = found.taken(ctx.forward(batch.replace(x=x), same=True), "the changed batch")
-        there = Judged(found.technique, found.kind, found.loss, moved, found.target, found.probabilities)
-        return there.from_other(found.out.detach())
+        return found.beside(moved).from_other(found.out.detach())
 
     def describe(self, view: ModelView) -> str:
-        return f"{self.summary}; inputs that are no numbers at: {', '.join(_places(view)) or 'no place'}"
-
-
-def _places(view: ModelView) -> Sequence[str]:
-    """The modules whose outputs are changed where the input cannot be."""
-    said = next((names for names in getattr(view.model, "mixes_at", ())), None)
-    if said is not None:
-        return [name for name in said if name in view.modules]
-    return list(view.places(Where.role("embeddings")))
-
-
-def _unit(change: Mapping[str, Tensor], otherwise: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Of length 1 for each sample, over all places together; ``otherwise`` where the length is 0."""
-    squares = [t.reshape(len(t), -1).float().square().sum(dim=1) for t in change.values()]
-    length = torch.stack(squares).sum(dim=0).sqrt()
-    found = {}
-    for name, t in change.items():
-        wide = length.reshape(-1, *[1] * (t.ndim - 1))
-        unit = t / wide.clamp(min=torch.finfo(torch.float32).tiny)
-        found[name] = (unit if otherwise is None else torch.where(wide > 0, unit, otherwise[name])).detach()
-    return found
-
-
-class Shifts:
-    """Changes what modules return in passes that ask for it, and knows what they returned in the loop's pass."""
-
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
-        self._change: Mapping[str, Tensor] = {}
-        self._seen: dict[str, Tensor] = {}
-        self._done: set[str] = set()
-
-    def begin(self, module: nn.Module, args: Any) -> None:
-        """A pass of the model begins."""
-        self._done.clear()
-        if not self._ctx.extra:
-            self._seen = {}
-
-    def of(self, name: str) -> Any:
-        """The hook of a module; its first call in a pass counts."""
-
-        def hook(module: nn.Module, args: Any, out: Any) -> Any:
-            if not module.training or name in self._done or not isinstance(out, Tensor) or not out.is_floating_point():
-                return None
-            self._done.add(name)
-            if not self._ctx.extra:
-                self._seen[name] = out.detach()
-            return out + self._change[name].to(out.dtype) if name in self._change else None
-
-        return hook
-
-    def kinds(self, batch: Batch) -> Mapping[str, Tensor]:
-        """What is changed, by place: the input where it is a floating-point tensor, else hidden vectors."""
-        if isinstance(batch.x, Tensor) and batch.x.is_floating_point():
-            return {INPUT: batch.x}
-        if not self._seen:
-            raise UsageError(
-                "VirtualAdversarial cannot change these inputs, and the model says by mixes_at no place where samples"
-                " can be changed, nor has embeddings. Leave VirtualAdversarial out."
-            )
-        return self._seen
-
-    def shifted(self, change: Mapping[str, Tensor]) -> _Shifted:
-        """Passes inside see the change."""
-        return _Shifted(self, change)
-
-
-class _Shifted:
-    def __init__(self, shifts: Shifts, change: Mapping[str, Tensor]) -> None:
-        self._shifts, self._to = shifts, change
-
-    def __enter__(self) -> None:
-        self._shifts._change = self._to
-
-    def __exit__(self, *error: object) -> None:
-        self._shifts._change = {}
-
-
-_shifts: weakref.WeakKeyDictionary[Context, Shifts] = weakref.WeakKeyDictionary()
-"""Of each session with the technique: what a pass returned is no part of the state that is kept."""
+        return f"{self.summary}; inputs that are no numbers at: {', '.join(places(view)) or 'no place'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -99,6 +99,7 @@ class Judged:
         target: classes [batch, ...] or class probabilities [batch, classes, ...]; labels or values in the shape of
             ``out``; None where nobody needs it.
         probabilities: the model gives probabilities of yes, of which ``out`` has the logits.
+        judged: the outputs that ``loss`` is of, where they are not ``out``.
     """
 
     technique: str
@@ -107,6 +108,11 @@ class Judged:
     out: Tensor
     target: Tensor | None
     probabilities: bool = False
+    judged: Tensor | None = None
+
+    def beside(self, out: Tensor) -> Judged:
+        """Other outputs of the same batch, from :meth:`taken`, held against the same target."""
+        return replace(self, out=out, judged=self.out)
 
     def taken(self, out: Any, what: str) -> Tensor:
         """Other outputs for the same batch, as ``out`` is.
@@ -130,10 +136,17 @@ class Judged:
         each = divergence(theirs, ours) if self.kind == "classes" else binary_divergence(theirs, ours)
         return self.placed(temperature**2 * each)
 
+    def squared(self) -> Tensor:
+        """The squared errors of values, in the shape of the loss."""
+        if self.target is None:
+            raise TypeError("squared needs a target")
+        return self.placed((self.out - self.target).square())
+
     def placed(self, each: Tensor) -> Tensor:
         """Numbers of each position (classes) or each output (others), in the shape and type of the loss."""
         if self.kind == "labels":
-            each = in_shape_of(self.loss, each, self.out, self.target, self.technique)
+            logits = self.out if self.judged is None else self.judged
+            each = in_shape_of(self.loss, each, logits, self.target, self.technique)
         elif self.kind == "values" and each.shape != self.loss.shape:
             whole = each.numel() == self.loss.numel()
             each = each.reshape(self.loss.shape) if whole else each.reshape(*self.loss.shape, -1).mean(dim=-1)

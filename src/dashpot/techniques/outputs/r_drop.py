@@ -14,7 +14,7 @@ from dashpot.core.errors import UsageError
 from dashpot.core.fields.domains import Range
 from dashpot.core.running.context import Context
 from dashpot.core.technique import Technique
-from dashpot.techniques.outputs.judged import Judged, judged
+from dashpot.techniques.outputs.judged import judged
 
 
 def r_drop(
@@ -89,5 +89,4 @@ class RDrop(Technique):
                 SamePassesWarning,
                 stacklevel=5,
             )
-        turned = Judged(found.technique, found.kind, found.loss, again, found.target, found.probabilities)
-        return r_drop(loss, found.from_other(again), turned.from_other(found.out), self.strength)
+        return r_drop(loss, found.from_other(again), found.beside(again).from_other(found.out), self.strength)
