@@ -152,7 +152,7 @@ def test_in_the_networks_for_texts(kind: Any) -> None:
     x, y = torch.from_numpy(lexicon.transform(TEXTS)), torch.arange(12) // 6
     technique = MOVED(0.5, weight=1.0)
     session = attached(technique, net)
-    assert technique.describe(session.view).endswith("keep" if kind is TextConv else "linear, embedding")
+    assert technique.describe(session.view).endswith("vectors_of_words" if kind is TextConv else "linear, embedding")
     session.batch(x, y)
     out = net(x)
     loss = session.loss(nn.CrossEntropyLoss(), out)

@@ -17,6 +17,10 @@ from dashpot.texts.lexicon import SHAPES, Lexicon
 
 POOLS = ("max", "attention")
 SHAPE_WIDTH = 8
+STEP, SHARE = 128, 5
+"""A row of many texts is as long as a multiple of 128, or of a 16th to a 32nd of its length where that is more: for
+each new length the convolutions are compiled, which takes time and memory.
+"""
 START = 0.1
 """The standard deviation of vectors before training."""
 
@@ -26,8 +30,9 @@ class TextConv(nn.Module):
 
     A word is the sum of its own vector and of its pieces' vectors over the square root of their number, beside a short
     vector for how it is written. Convolutions of several widths, a ReLU, pooling over the text, Dropout and a linear
-    head follow. Dropout of the vectors and before the head are at rate 0 until a recipe sets them. With
-    ``pool="attention"`` each of ``heads`` heads weighs the places of a text by a softmax of a linear score.
+    head follow. Dropout before the head is at rate 0 until a recipe sets it; for vectors of words there are
+    ``Dropout(on="vectors_of_words")``, ``EmbeddingDropout`` and ``AdversarialEmbeddings``. With ``pool="attention"``
+    each of ``heads`` heads weighs the places of a text by a softmax of a linear score.
 
     Args:
         words: entries of a lexicon below its pieces.
@@ -51,7 +56,7 @@ class TextConv(nn.Module):
     """
 
     mixes_at = (("dropout",),)
-    embeds_at = ("keep",)
+    embeds_at = ("vectors_of_words",)
 
     untraced = UNTRACED
 
@@ -109,7 +114,7 @@ class TextConv(nn.Module):
         self.shape = nn.Embedding(SHAPES, SHAPE_WIDTH)
         for layer in (self.word, self.piece, self.shape):
             nn.init.normal_(layer.weight, std=START)
-        self.keep = nn.Dropout(0.0)
+        self.vectors_of_words = nn.Identity()
         self.kernels = kernels
         self.convolutions = nn.ModuleList(nn.Conv1d(width + SHAPE_WIDTH, filters, kernel) for kernel in kernels)
         wide = filters * len(kernels)
@@ -132,7 +137,7 @@ class TextConv(nn.Module):
         """Rows [batch, length] to [batch, outputs]."""
         words = self.tables.words(self.tables.rows(x))
         there = words.entries > 0
-        found = self._maps(self.keep(self.vectors(words)), there)
+        found = self._maps(self.vectors_of_words(self.vectors(words)), there)
         if self.score is None:
             # Above 0, so that no ReLU is needed. Without zeros up to the longest text this takes a fifth of the time.
             lengths = there.sum(dim=1)
@@ -155,7 +160,8 @@ class TextConv(nn.Module):
         length = there.sum(dim=1)
         begin = (length + gap).cumsum(0) - length
         place = (begin[:, None] + torch.arange(there.shape[1], device=there.device))[there]
-        row = vectors.new_zeros(int(length.sum()) + gap * (len(there) + 1), vectors.shape[-1])
+        places = int(length.sum()) + gap * (len(there) + 1)
+        row = vectors.new_zeros(_rounded(places), vectors.shape[-1])
         over_time = row.index_copy(0, place, vectors[there]).t()[None]
         maps = [
             layer(functional.pad(over_time, (size // 2, size - 1 - size // 2)))
@@ -180,3 +186,8 @@ class TextConv(nn.Module):
         starts = count.cumsum(0) - count
         summed: Tensor = self.piece(entries - self.tables.first_piece, starts)
         return summed / count.clamp_min(1).to(summed.dtype).sqrt()[:, None]
+
+
+def _rounded(places: int) -> int:
+    step = max(STEP, 1 << max(places.bit_length() - SHARE, 0))
+    return -(-places // step) * step
