@@ -20,9 +20,9 @@ EMA: Fields = {"ema": {"decay": 0.98}}
 MOVED: Fields = {"adversarial-embeddings": {"epsilon": 0.3}}
 CONV, BAG = {"net.net": "textconv"}, {"net.net": "textbag", "lr": 8e-4}
 COMBINATIONS: Mapping[str, tuple[Fields, Mapping[str, Any]]] = {
-    "convolutions, dropout, smoothed, adversarial": ({**DROPPED, **SMOOTH, **MOVED}, {**CONV, "lr": 4e-3}),
+    "convolutions, adversarial, smoothed": ({**MOVED, **SMOOTH}, {**CONV, "lr": 4e-3}),
     "bag, dropout, smoothed": ({**DROPPED, **SMOOTH}, BAG),
-    "convolutions, dropout, smoothed, averaged": ({**DROPPED, **SMOOTH, **EMA}, CONV),
+    "convolutions, dropout, adversarial, smoothed": ({**DROPPED, **MOVED, **SMOOTH}, {**CONV, "lr": 3e-3}),
     "bag, dropout, smoothed, decayed, averaged": ({**DROPPED, **SMOOTH, **DECAY, **EMA}, BAG),
 }
 """As :data:`dashpot.search.space.defaults.COMBINATIONS`: the two kinds of networks in turn, since the mean of both is
