@@ -4,7 +4,9 @@ Questions of trec6, its official split. Every arm takes as many steps: an epoch 
 part, each row of half of it once as it is and once more, augmented afresh in each epoch; *half* has it twice as it is,
 *all* has the whole part. The half is drawn anew for each seed, with the shares of the classes. Networks are the
 built-in bag of words and convolutions over words; lexicons are of the arm's own rows as they are, so that a synonym
-that is no word of theirs is read by its pieces. ``eda`` draws one of the four techniques of that paper for each text.
+that is no word of theirs is read by its pieces; convolutions start from vectors that the arm's rows teach. ``eda``
+draws one of the four techniques of that paper for each text. ``adversarial`` is *half* with AdversarialEmbeddings,
+which takes a pass more.
 
 An arm's line has the share of test questions that are right, of each seed. The summary has, for each arm, the mean
 over seeds, and its difference to *all* and to *half* with 95 % intervals: test rows are drawn again, paired, 10,000
@@ -33,14 +35,18 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import options, write_result
 
+from dashpot import LabelSmoothing, Recipe
 from dashpot.augment import text as techniques
 from dashpot.augment.text import TextTransform
 from dashpot.data.texts.preprocessing import tokens_of
 from dashpot.nets.text_bag import TextBag
 from dashpot.nets.text_conv import TextConv
-from dashpot.texts.lexicon import Lexicon
+from dashpot.nets.text_vectors import start_from
+from dashpot.noise import AdversarialEmbeddings
+from dashpot.texts.lexicon import SHAPES, Lexicon
+from dashpot.texts.neighbours import Neighbours
 
-NETS: dict[str, Callable[..., nn.Module]] = {"bag": TextBag.of, "conv": TextConv.of}
+MOVED = "adversarial"
 EPOCHS = {"bag": 12, "conv": 8}
 EDA = ("deletion", "swap", "insertion", "synonyms")
 Drawn = Callable[[list[str], np.ndarray, int], list[str]]
@@ -69,7 +75,13 @@ def arms(synonyms: str | None, seed: int) -> dict[str, Drawn | None]:
         which = np.random.default_rng((seed, epoch)).integers(len(found), size=len(texts))
         return [found[k][i] for i, k in enumerate(which)]
 
-    return {"all": None, "half": None, "eda": eda, **{name: alone(transform) for name, transform in made.items()}}
+    return {
+        "all": None,
+        "half": None,
+        MOVED: None,
+        "eda": eda,
+        **{name: alone(transform) for name, transform in made.items()},
+    }
 
 
 def half(target: np.ndarray, seed: int) -> np.ndarray:
@@ -84,23 +96,46 @@ def rows_of(lexicon: Lexicon, texts: Sequence[str]) -> torch.Tensor:
     return torch.from_numpy(lexicon.transform(tokens_of(np.array(texts, dtype=object)[:, None], "words")))
 
 
-def trained(name: str, lexicon: Lexicon, epochs: Callable[[int], tuple[torch.Tensor, torch.Tensor]], seed: int) -> Any:
-    """A network after its epochs, each of rows and targets that a function gives."""
+def network(name: str, lexicon: Lexicon, rows: torch.Tensor, classes: int) -> TextBag | TextConv:
+    """With its rates of dropout; convolutions start from the vectors that the rows teach."""
+    if name == "bag":
+        bag = TextBag.of(lexicon, classes)
+        bag.keep.p, bag.dropout.p = 0.2, 0.5
+        return bag
+    conv, near = TextConv.of(lexicon, classes), Neighbours()
+    near.add(rows.numpy() // SHAPES, lexicon.first_piece)
+    start_from(conv, lexicon, near.vectors(lexicon))
+    conv.dropout.p = 0.5
+    return conv
+
+
+def trained(
+    name: str,
+    arm: str,
+    lexicon: Lexicon,
+    epochs: Callable[[int], tuple[torch.Tensor, torch.Tensor]],
+    own: torch.Tensor,
+    seed: int,
+) -> Any:
+    """A network after its epochs, each of rows and targets that a function gives; ``own`` are the arm's rows."""
     torch.manual_seed(seed)
     x, y = epochs(0)
-    net = NETS[name](lexicon, int(y.max()) + 1)
-    net.keep.p, net.dropout.p = 0.2, 0.5  # type: ignore[assignment,union-attr]  # modules of these two networks
+    net = network(name, lexicon, own, int(y.max()) + 1)
+    recipe = [LabelSmoothing(0.05), *([AdversarialEmbeddings(0.3)] if arm == MOVED else [])]
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.0, betas=(0.9, 0.99), fused=True)
     steps = EPOCHS[name] * -(-len(x) // 64)
     warm = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.1, cycle_momentum=False)
+    session = Recipe(recipe).attach(net, optimizer, targets="classes", classes=int(y.max()) + 1, modality="text")
     for epoch in range(EPOCHS[name]):
         x, y = epochs(epoch)
         for some in torch.randperm(len(x)).split(64):
-            loss = nn.functional.cross_entropy(net(x[some]), y[some], label_smoothing=0.05)
+            own_x, own_y = session.batch(x[some], y[some])
+            loss = session.loss(nn.CrossEntropyLoss(), net(own_x), own_y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             warm.step()
+    session.close()
     return net.eval()
 
 
@@ -121,7 +156,7 @@ def measured(name: str, arm: str, draw: Drawn | None, data: pl.DataFrame, seed: 
         both = [nn.functional.pad(rows, (0, wide - rows.shape[1])) for rows in (x, more)]
         return torch.cat(both), torch.cat([y, y])
 
-    net = trained(name, lexicon, epoch_rows, seed)
+    net = trained(name, arm, lexicon, epoch_rows, x, seed)
     with torch.no_grad():
         found = net(rows_of(lexicon, test["text"].to_list())).argmax(1).numpy()
     right: list[bool] = (found == test["target"].to_numpy()).tolist()
@@ -156,7 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="a CSV file with columns text, split and target")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--nets", nargs="+", choices=list(NETS), default=list(NETS))
+    parser.add_argument("--nets", nargs="+", choices=list(EPOCHS), default=list(EPOCHS))
     parser.add_argument("--synonyms", default=None, help="a file of two columns")
     parser.add_argument("--lines", type=Path, default=Path("text-augment.jsonl"), help="what is measured already")
     args = options(parser)
