@@ -13,7 +13,7 @@ from dashpot.data.texts.preprocessing import TextPreprocessing
 from dashpot.nets import TextConv
 from dashpot.nets.text_conv import START
 from dashpot.nets.text_vectors import start_from
-from dashpot.texts import counting
+from dashpot.texts import counting, neighbours
 from dashpot.texts.lexicon import SHAPES, SPECIAL, Lexicon
 from dashpot.texts.neighbours import Neighbours
 from dashpot.training.builtin import built_in
@@ -76,6 +76,20 @@ def test_memory_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
         near.add(lexicon.transform([text]) // SHAPES, lexicon.first_piece)
         assert len(near._counts._keys) <= 40
     assert np.isfinite(near.vectors(lexicon).table).all()
+
+
+def test_of_many_slices_some_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every third of eight, which is three of at most three."""
+    monkeypatch.setattr(neighbours, "MOST_SLICES", 3)
+    lexicon = Lexicon.fit(TEXTS)
+    slices = [lexicon.transform(TEXTS[2 * i : 2 * i + 2]) // SHAPES for i in range(8)]
+    some, chosen = Neighbours(8), Neighbours()
+    for i, rows in enumerate(slices):
+        some.add(rows, lexicon.first_piece)
+        if i in (0, 3, 6):
+            chosen.add(rows, lexicon.first_piece)
+    for own, expected in zip(some._counts.result(), chosen._counts.result(), strict=True):
+        np.testing.assert_array_equal(own, expected)
 
 
 @pytest.mark.parametrize("width", [3, 64, 70])

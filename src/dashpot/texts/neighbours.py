@@ -15,6 +15,8 @@ WINDOW = 3
 """Words before and behind a word that are its neighbours."""
 SMOOTHING = 0.75
 """Exponent of how often a neighbour is there: less than 1 makes rare ones less telling."""
+MOST_SLICES = 64
+"""Slices that are counted: of a quarter of a million texts where each has 4,096."""
 _ROUNDS = 7
 _SIDES = 2
 
@@ -28,7 +30,10 @@ class Neighbours:
 
     and the vector of w is its row of :math:`U \sqrt{S}`, of a truncated singular value decomposition. Words that are
     used alike have vectors alike. Memory does not grow with the texts: of more than four million different pairs the
-    rarest are forgotten.
+    rarest are forgotten. Of very many slices of texts some are counted, evenly spread.
+
+    Args:
+        slices: how often :meth:`add` will be called; 0: not known, and all are counted.
 
     Example:
         >>> lexicon = Lexicon.fit([[a, "red", b] for a in "xy" for b in "pq"])
@@ -43,8 +48,8 @@ class Neighbours:
     and Dagan, "Improving Distributional Similarity with Lessons Learned from Word Embeddings", TACL 2015.
     """
 
-    def __init__(self) -> None:
-        self._counts = KeyCounts()
+    def __init__(self, slices: int = 0) -> None:
+        self._counts, self._step, self._seen = KeyCounts(), max(1, -(-slices // MOST_SLICES)), 0
 
     def add(self, entries: np.ndarray, first_piece: int) -> None:
         """Count the pairs of some texts.
@@ -53,6 +58,9 @@ class Neighbours:
             entries: rows of a lexicon without shapes [texts, length].
             first_piece: entries from here on are pieces.
         """
+        self._seen += 1
+        if (self._seen - 1) % self._step:
+            return
         words = words_only(entries, first_piece).astype(np.int64)
         for gap in range(1, min(WINDOW, words.shape[1] - 1) + 1):
             before, behind = words[:, :-gap], words[:, gap:]

@@ -94,7 +94,7 @@ class TextPreprocessing:
         """
         known = tuple(columns) or tuple(f"text {i}" for i in range(texts.shape[1]))
         how, fields = tokenizer_of(tokenizer), Fields.fit(texts, train, known, names, formats)
-        near = Neighbours() if vectors is None else None
+        near = Neighbours(-(-len(train) // BLOCK)) if vectors is None else None
         lexicon = learned(Tokens(texts, train, how, known, fields, length - 2), length, near)
         if not set(lexicon.words) - {BETWEEN}:
             warnings.warn(
