@@ -91,6 +91,7 @@ class Shifts:
         self._change: Change = {}
         self._seen: dict[str, Tensor] = {}
         self._done: set[str] = set()
+        self._training = False
 
     @staticmethod
     def on(view: ModelView, ctx: Context, *, graph: bool = False) -> list[Handle]:
@@ -108,8 +109,9 @@ class Shifts:
         return _shifts[ctx]
 
     def begin(self, module: nn.Module, args: Any) -> None:
-        """A pass of the model begins."""
+        """A pass of the model begins. Parts that are frozen are in evaluation mode, while the model trains."""
         self._done.clear()
+        self._training = module.training
         if not self._ctx.extra:
             self._seen = {}
 
@@ -117,7 +119,7 @@ class Shifts:
         """The hook of a module; its first call in a pass counts."""
 
         def hook(module: nn.Module, args: Any, out: Any) -> Any:
-            if not module.training or name in self._done or not isinstance(out, Tensor) or not out.is_floating_point():
+            if not self._training or name in self._done or not isinstance(out, Tensor) or not out.is_floating_point():
                 return None
             self._done.add(name)
             if self._ctx.extra:
