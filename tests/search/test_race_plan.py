@@ -55,6 +55,10 @@ def test_texts_are_raced_on_one_fold_for_their_own_steps_and_none_is_pruned() ->
     # 800 steps of 64 in 4,000 rows are 12.8 epochs; of a table it would be 3,000 steps.
     training = fit_budget(4000, 1, Pace(1e-9), 100.0, batch_size=64, steps=plan.steps, bracket=plan.bracket)
     assert (training.epochs, training.rungs) == (13, ())
+    assert plan.longest == texts.longest(len(TASK.folds[0][0]))
+    for epochs, asked in ((6, None), (9, 9)):
+        own = {"batch_size": 64, "steps": plan.steps, "longest": texts.longest(4000)}
+        assert fit_budget(4000, 1, Pace(1e-9), 100.0, epochs=asked, **own).epochs == epochs
     assert fit_budget(4000, 1, Pace(1e-9), 100.0, batch_size=64).epochs == 48
     hyperband = race_plan(replace(TASK, modality="text"), replace(CONFIG, schedule="hyperband"), 0.0, apart=False)
     assert hyperband.bracket == 0

@@ -25,7 +25,7 @@ class RacePlan:
     Attributes:
         folds: on which it is raced at most.
         share: of the budget, by which it ends; ``kept``: also where what follows needs less.
-        most, last, bracket, steps, left: as for :func:`dashpot.search.racing.budget.fit_budget`.
+        most, last, bracket, steps, longest, left: as for :func:`dashpot.search.racing.budget.fit_budget`.
     """
 
     folds: int
@@ -35,6 +35,7 @@ class RacePlan:
     last: Steps = ()
     bracket: int = 0
     steps: int | None = None
+    longest: int | None = None
     left: float | None = None
 
     def lasting(self, seconds: float, budget: float) -> float:
@@ -57,7 +58,8 @@ def race_plan(task: Task, config: SearchConfig, spent: float, *, apart: bool) ->
     if texts.of_texts(task):
         share = texts.race_share(spent, config.budget)
         most = max(share, texts.ENDS[0])
-        return RacePlan(1, share, most=most, last=texts.LAST, bracket=texts.bracket(config), steps=KINDS["text"].steps)
+        bracket, steps, longest = texts.bracket(config), KINDS["text"].steps, texts.longest(len(task.folds[0][0]))
+        return RacePlan(1, share, most=most, last=texts.LAST, bracket=bracket, steps=steps, longest=longest)
     gone = 0.0 if config.budget is None else min(1.0, spent / config.budget)
     # Its own of what setting up has left, so that a slow or busy machine has a short race, and not none.
     return RacePlan(len(task.folds), config.race + (1 - config.race) * gone, kept=False, left=config.race)

@@ -191,6 +191,7 @@ class Search:
             last=plan.last,
             bracket=plan.bracket,
             steps=plan.steps,
+            longest=plan.longest,
             most=plan.most,
             left=plan.left,
         )

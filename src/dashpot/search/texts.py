@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dashpot import nets
 from dashpot.core.recipe import Recipe
 from dashpot.core.threads import most
+from dashpot.data.kinds import KINDS
 from dashpot.evaluation.calibration import fit_temperature
 from dashpot.evaluation.losses import predict
 from dashpot.nets.text_linear import LINEAR, MOST, RIDGE, fit_linear, sparse_features
@@ -43,6 +44,10 @@ TITLES = {
 }
 SAMPLED = 256
 """Rows by which the features of all are counted."""
+EPOCHS, LEAST_STEPS = 6, 200
+"""Epochs of a training, and steps at least: words of these networks are learned within a few epochs, and what is longer
+only leaves less time for folds.
+"""
 SLACK = 1.15
 """How many times as long as its pace says a training may take."""
 
@@ -55,6 +60,15 @@ def of_texts(task: Task) -> bool:
 def race_share(spent: float, budget: float | None) -> float:
     """The share of the budget by which the race ends: its own of what setting up has left."""
     return RACE if budget is None else min(1.0, RACE + (1 - RACE) * spent / budget)
+
+
+def longest(rows: int) -> int:
+    """Epochs of a training at most, of a fold with so many training rows.
+
+    >>> longest(4000), longest(500)
+    (6, 26)
+    """
+    return max(EPOCHS, -(-LEAST_STEPS * (KINDS["text"].batch_size or 1) // max(rows, 1)))
 
 
 def bracket(config: SearchConfig) -> int:

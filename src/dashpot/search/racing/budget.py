@@ -141,6 +141,7 @@ def fit_budget(
     last: Steps = (),
     bracket: int = 0,
     steps: int | None = None,
+    longest: int | None = None,
     most: float | None = None,
     left: float | None = None,
 ) -> TrainingBudget:
@@ -157,6 +158,7 @@ def fit_budget(
         last: what may shrink further where not even one race fits.
         bracket: rungs that are left out, the first ones.
         steps: of the longest training; None: as usual.
+        longest: epochs at most, where none were asked for.
         most: the share that the smallest race may take; None: ``race``.
         left: the share of what setting up leaves, where ``race`` is found by it.
 
@@ -165,9 +167,9 @@ def fit_budget(
     """
     batch = batch_size or batch_size_for(rows)
     fixed = ("epochs",) if epochs is not None else ()
-    training = TrainingBudget(
-        epochs or epochs_for(rows, batch, steps=steps or STEPS), batch, (), cv, PARALLEL, schedule, bracket
-    )
+    usual = epochs_for(rows, batch, steps=steps or STEPS)
+    most_epochs = epochs or min(usual, longest or usual)
+    training = TrainingBudget(most_epochs, batch, (), cv, PARALLEL, schedule, bracket)
 
     def cost() -> float:
         return seconds_of(training, pace)
