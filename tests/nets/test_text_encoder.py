@@ -280,3 +280,18 @@ def test_models_that_read_and_write_and_those_with_other_parts(tmp_path: Path) -
         frozen = torch.from_numpy(Encoded.fit(encoder_of(place), TEXTS[:20]).rows(TEXTS).view(np.float32).copy())
         assert torch.allclose(net.features(data.x) * net.std, frozen * net.std, atol=2e-5)
         dashpot.fit(net, (data.x, data.y), recipe="ema", epochs=1, modality="text", progress=False)
+
+
+def test_adversarial_training_moves_the_vectors_of_its_words(folder: Path) -> None:
+    net, data = prepared(folder)
+    net.train()
+    technique = dashpot.noise.AdversarialEmbeddings(0.5, weight=1.0)
+    session = technique.attach(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    words = net.encoder.get_input_embeddings()  # type: ignore[operator]  # as every model of transformers
+    assert [net.get_submodule(name) for name in net.embeds_at] == [words]
+    x, y = session.batch(data.x[:8], data.y[:8])
+    out = net(x)
+    loss = session.loss(torch.nn.CrossEntropyLoss(), out)
+    assert float(loss.detach()) != float(torch.nn.functional.cross_entropy(out, y).detach())
+    loss.backward()
+    assert words.weight.grad.abs().sum() > 0

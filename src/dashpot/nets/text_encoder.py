@@ -66,6 +66,7 @@ class TextEncoder(nn.Module):
         self.token_table: TokenTable | None = None
         self.encoder = transformer.empty_model(config)
         words = self.encoder.get_input_embeddings()  # type: ignore[operator]  # as every model of transformers
+        self.embeds_at = tuple(name for name, module in self.named_modules() if module is words)
         for module in self.encoder.modules():
             if isinstance(module, nn.Embedding) and module is not words:
                 module.__dict__["of_places"] = True  # positions and the like are no words
