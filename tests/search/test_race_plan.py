@@ -56,6 +56,8 @@ def test_texts_are_raced_on_one_fold_for_their_own_steps_and_none_is_pruned() ->
     training = fit_budget(4000, 1, Pace(1e-9), 100.0, batch_size=64, steps=plan.steps, bracket=plan.bracket)
     assert (training.epochs, training.rungs) == (13, ())
     assert plan.longest == texts.longest(len(TASK.folds[0][0]))
+    many = fit_budget(4000, 1, Pace(1e-9), 100.0, batch_size=64, bracket=plan.bracket, parallel=plan.parallel)
+    assert (training.parallel, many.parallel) == (16, 4)
     for epochs, asked in ((6, None), (9, 9)):
         own = {"batch_size": 64, "steps": plan.steps, "longest": texts.longest(4000)}
         assert fit_budget(4000, 1, Pace(1e-9), 100.0, epochs=asked, **own).epochs == epochs

@@ -37,7 +37,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def prepared(file: Path | str | None, **options: Any) -> tuple[Problem, Prepared]:
+def prepared(file: Path | None, **options: Any) -> tuple[Problem, Prepared]:
     problem = problem_of((TEXTS, Y), None, None, own=False, vectors=file, **options).problem
     return problem, problem.prepare(np.arange(len(TEXTS)))
 
@@ -63,7 +63,7 @@ def test_every_way_to_a_built_in_network_starts_from_them(file: Path) -> None:
     assert isinstance(bag := search({"net": "textbag", "width": 3}), TextBag)
     assert bag.width == 3
     assert "vectors" not in how.to_dict()
-    assert prepared("random")[1].preprocessing.vectors is None  # type: ignore[attr-defined]  # of texts
+    assert prepared(None)[1].preprocessing.vectors is None  # type: ignore[attr-defined]  # of texts
 
 
 @pytest.mark.parametrize(("option", "frozen"), [("", False), (":frozen=false", False), (":frozen=true", True)])

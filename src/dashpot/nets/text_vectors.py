@@ -12,6 +12,9 @@ from dashpot.nets.text_conv import START, TextConv
 from dashpot.texts.lexicon import SPECIAL, Lexicon
 from dashpot.texts.vectors import WordVectors
 
+RANDOM = 0.5
+"""The share of the length of learned vectors that is random."""
+
 
 @torch.no_grad()
 def start_from(net: TextConv, lexicon: Lexicon, vectors: WordVectors, *, frozen: bool = False) -> float:
@@ -22,7 +25,8 @@ def start_from(net: TextConv, lexicon: Lexicon, vectors: WordVectors, *, frozen:
 
     Args:
         net: whose width is that of the vectors; of learned ones a narrower network takes the first numbers, and a wider
-            one keeps random ones beside them.
+            one keeps random ones beside them. A part of learned ones is random, too: words that the texts use alike
+            would start as one.
         lexicon: the network's.
         vectors: of :func:`dashpot.texts.vectors.read_vectors`.
         frozen: the vectors of words stay as they are; words that the file does not know start at 0 and are told by
@@ -61,7 +65,9 @@ def start_from(net: TextConv, lexicon: Lexicon, vectors: WordVectors, *, frozen:
     if frozen:
         weight[SPECIAL:] = 0
     place = SPECIAL + torch.from_numpy(np.flatnonzero(known))
-    weight[place, : found.shape[1]] = torch.from_numpy(found * (START / size if size else 1.0)).to(weight)
+    given = torch.from_numpy(found * (START / size if size else 1.0)).to(weight)
+    own = weight[place, : found.shape[1]]
+    weight[place, : found.shape[1]] = RANDOM * own + (1 - RANDOM**2) ** 0.5 * given if vectors.learned else given
     weight.requires_grad_(not frozen)
     return float(known.mean())
 

@@ -25,7 +25,7 @@ class RacePlan:
     Attributes:
         folds: on which it is raced at most.
         share: of the budget, by which it ends; ``kept``: also where what follows needs less.
-        most, last, bracket, steps, longest, left: as for :func:`dashpot.search.racing.budget.fit_budget`.
+        most, last, bracket, steps, longest, parallel, left: as for :func:`dashpot.search.racing.budget.fit_budget`.
     """
 
     folds: int
@@ -36,6 +36,7 @@ class RacePlan:
     bracket: int = 0
     steps: int | None = None
     longest: int | None = None
+    parallel: int = budgets.PARALLEL
     left: float | None = None
 
     def lasting(self, seconds: float, budget: float) -> float:
@@ -58,8 +59,16 @@ def race_plan(task: Task, config: SearchConfig, spent: float, *, apart: bool) ->
     if texts.of_texts(task):
         share = texts.race_share(spent, config.budget)
         most = max(share, texts.ENDS[0])
-        bracket, steps, longest = texts.bracket(config), KINDS["text"].steps, texts.longest(len(task.folds[0][0]))
-        return RacePlan(1, share, most=most, last=texts.LAST, bracket=bracket, steps=steps, longest=longest)
+        return RacePlan(
+            1,
+            share,
+            most=most,
+            last=texts.LAST,
+            bracket=texts.bracket(config),
+            steps=KINDS["text"].steps,
+            longest=texts.longest(len(task.folds[0][0])),
+            parallel=texts.PARALLEL,
+        )
     gone = 0.0 if config.budget is None else min(1.0, spent / config.budget)
     # Its own of what setting up has left, so that a slow or busy machine has a short race, and not none.
     return RacePlan(len(task.folds), config.race + (1 - config.race) * gone, kept=False, left=config.race)

@@ -192,6 +192,7 @@ class Search:
             bracket=plan.bracket,
             steps=plan.steps,
             longest=plan.longest,
+            parallel=plan.parallel,
             most=plan.most,
             left=plan.left,
         )
@@ -206,10 +207,8 @@ class Search:
             store.enqueue(candidate.params)
         store.set("pace", pace.seconds)
         if (budget := config.budget) is not None and self.config.budget is not None:
-            explain = self.config.explain
-            share = budgets.race_share(
-                training, pace, self.cv, budget, least=plan.share, explain=explain, finalists=FINALISTS
-            )
+            after: Any = {"least": plan.share, "explain": self.config.explain, "finalists": FINALISTS}
+            share = budgets.race_share(training, pace, self.cv, budget, **after)
             kept = plan.lasting(spent + texts.SLACK * budgets.seconds_of(training, pace), budget)
             store.set("share", (kept if plan.kept else share) * budget / self.config.budget)
         store.set("training budget", budgets.to_dict(training))

@@ -48,6 +48,8 @@ EPOCHS, LEAST_STEPS = 6, 200
 """Epochs of a training, and steps at least: words of these networks are learned within a few epochs, and what is longer
 only leaves less time for folds.
 """
+PARALLEL = 4
+"""Candidates of a race: none is pruned and each is trained alone, so that more at once only take memory."""
 SLACK = 1.15
 """How many times as long as its pace says a training may take."""
 

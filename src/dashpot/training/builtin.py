@@ -74,8 +74,8 @@ class TrainingLength:
 
 def built_in(how: Prepares, shape: Sequence[int], outputs: int, **options: Any) -> nets.Net:
     """A built-in network with random weights and the tables of its data; one of convolutions over words starts from the
-    vectors of words that the user has, and is as wide as they are. Where there is an encoder, the network over its
-    vectors is the default, or the encoder itself where it is trained further.
+    vectors of words that the user has, and is as wide as they are, or from those that its texts teach. Where there
+    is an encoder, the network over its vectors is the default, or the encoder itself where it is trained further.
 
     Args:
         how: the data are prepared.
@@ -89,16 +89,14 @@ def built_in(how: Prepares, shape: Sequence[int], outputs: int, **options: Any) 
     known = {**how.sizes, **options}
     if isinstance(how, TextPreprocessing) and how.before:
         known.setdefault("net", (TextEncoder if isinstance(how.encoded, Tokenized) else TextFeatures).__name__)
-    if (
-        vectors is not None
-        and not vectors.learned
-        and str(known.get("net", TextConv.__name__)).lower() == TextConv.__name__.lower()
-    ):
+    if vectors is not None and str(known.get("net", TextConv.__name__)).lower() == TextConv.__name__.lower():
         known.setdefault("width", vectors.width)
     network = nets.build(how.kind, shape, outputs, **known)
     how.ready(network)
-    if vectors is not None and isinstance(how, TextPreprocessing) and isinstance(network, TextConv):
-        start_from(network, how.lexicon, vectors, frozen=vectors.frozen)
+    if isinstance(how, TextPreprocessing) and isinstance(network, TextConv):
+        start = how.own_vectors if vectors is None else vectors
+        if start is not None:
+            start_from(network, how.lexicon, start, frozen=start.frozen)
     return network
 
 

@@ -44,8 +44,9 @@ class TextPreprocessing:
         tokenizer: ``"words"``, ``"characters"``, a function or a file (:func:`dashpot.texts.cutting.tokenizer_of`); of
             a saved run the name of a function, until the user has named it again.
         fields: columns that hold no texts.
-        vectors: of words of the lexicon, from which networks start; not saved, as networks are saved with theirs. None:
-            random ones.
+        vectors: of words of the lexicon, from a file, from which networks start; not saved, as networks are saved with
+            theirs.
+        own_vectors: those that are learned from the training rows in their place; None: they were not wanted.
         encoded: what an encoder says of each text, in front of its row, or its tokens where it is trained further.
     """
 
@@ -55,6 +56,7 @@ class TextPreprocessing:
     kind: str = "text"
     fields: Fields = field(default_factory=Fields)
     vectors: WordVectors | None = field(default=None, repr=False, compare=False)
+    own_vectors: WordVectors | None = field(default=None, repr=False, compare=False)
     encoded: Encoded | Tokenized | None = field(default=None, repr=False)
 
     @staticmethod
@@ -103,15 +105,14 @@ class TextPreprocessing:
                 DataWarning,
                 stacklevel=3,
             )
-        found = None if near is None else near.vectors(lexicon)
-        if vectors is not None and vectors != RANDOM:
-            found = vectors_of(vectors, lexicon.words)
-        if found is not None and not found.words and not found.learned:
+        found = None if vectors is None or vectors == RANDOM else vectors_of(vectors, lexicon.words)
+        if found is not None and not found.words:
             raise DataError(
                 f"vectors must be of words that the texts have, got none of {len(lexicon.words)} words in {vectors}."
                 " Choose a file of the same language."
             )
-        made = TextPreprocessing(known, lexicon, how, fields=fields, vectors=found)
+        own = None if near is None else near.vectors(lexicon)
+        made = TextPreprocessing(known, lexicon, how, fields=fields, vectors=found, own_vectors=own)
         if encoder is None:
             return made
         reader, whole = encoder_of(encoder), whole_texts(texts[train], known, fields)

@@ -142,6 +142,7 @@ def fit_budget(
     bracket: int = 0,
     steps: int | None = None,
     longest: int | None = None,
+    parallel: int = PARALLEL,
     most: float | None = None,
     left: float | None = None,
 ) -> TrainingBudget:
@@ -159,6 +160,7 @@ def fit_budget(
         bracket: rungs that are left out, the first ones.
         steps: of the longest training; None: as usual.
         longest: epochs at most, where none were asked for.
+        parallel: trials of a race at most.
         most: the share that the smallest race may take; None: ``race``.
         left: the share of what setting up leaves, where ``race`` is found by it.
 
@@ -169,7 +171,7 @@ def fit_budget(
     fixed = ("epochs",) if epochs is not None else ()
     usual = epochs_for(rows, batch, steps=steps or STEPS)
     most_epochs = epochs or min(usual, longest or usual)
-    training = TrainingBudget(most_epochs, batch, (), cv, PARALLEL, schedule, bracket)
+    training = TrainingBudget(most_epochs, batch, (), cv, parallel, schedule, bracket)
 
     def cost() -> float:
         return seconds_of(training, pace)

@@ -157,7 +157,7 @@ def default_space(
         return Space(parts, lr=Numeric(5e-4, 2e-2, log=True), net=net, lr_default=3e-3, net_default=default)
     if problem.kind == "text":
         vectors = getattr(prepared.preprocessing, "vectors", None)
-        width = None if vectors is None or vectors.learned else vectors.width
+        width = None if vectors is None else vectors.width
         net, default = network_space("text", shape, outputs, networks, prepared.preprocessing.sizes, width)
         return Space(parts, lr=texts.LR, net=net, lr_default=texts.LR_DEFAULT, net_default=default)
     if problem.kind != "table":

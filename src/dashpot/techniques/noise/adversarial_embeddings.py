@@ -70,7 +70,7 @@ class AdversarialEmbeddings(Technique):
     which few words tell the class, where the change makes these words others.
     """
 
-    summary = "also learns from words' vectors moved to where the loss is larger (a pass more)"
+    summary = "learns from word vectors moved to raise the loss (a pass more)"
     requires = Requires(modality=("text",))
     forwards = 1
     preset = Preset("epsilon=0.1..0.6,weight=0.5", modalities=("text",), order=45)
