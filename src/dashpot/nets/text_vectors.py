@@ -1,4 +1,4 @@
-"""A network for texts that starts from vectors of words which were learned from other texts."""
+"""A network for texts that starts from vectors of words: from a file, or learned from the training texts."""
 
 from __future__ import annotations
 

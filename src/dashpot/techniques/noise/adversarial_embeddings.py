@@ -43,8 +43,8 @@ class AdversarialEmbeddings(Technique):
     that return the vectors of the words, [batch, words, width].
 
     Args:
-        epsilon: ε > 0, the length of a text's change, as a share of the length of one of its words' vectors; 0.2 to 0.5
-            is usual.
+        epsilon: ε > 0, the length of a text's change, as a share of the length of one of its words' vectors; 0.2 to
+            0.5 is usual.
         weight: w in [0, 1], of the loss with moved vectors; 0 is off.
 
     Raises:
@@ -111,7 +111,7 @@ class AdversarialEmbeddings(Technique):
     def _change(self, found: Judged, shifts: Shifts) -> Change:
         """What is added to the vectors, by place."""
         hidden = shifts.hidden("AdversarialEmbeddings", len(found.out))
-        plain = found.of_target(lambda nll: nll) if found.kind != "values" else found.squared()
+        plain = _of_truth(found)
         if not plain.requires_grad:
             raise UsageError("AdversarialEmbeddings needs outputs with a graph: call the model with gradients enabled.")
         gradients = torch.autograd.grad(plain.sum(), list(hidden.values()), retain_graph=True, allow_unused=True)
@@ -126,9 +126,13 @@ class AdversarialEmbeddings(Technique):
         return f"{self.summary}, at: {', '.join(places(view))}"
 
 
+def _of_truth(found: Judged) -> Tensor:
+    return found.squared() if found.kind == "values" else found.of_target(lambda nll: nll)
+
+
 def _plain(found: Judged, ctx: Context) -> Tensor:
     """The loss of what is true, in the shape of the criterion's, with its weights of classes."""
-    each = found.squared() if found.kind == "values" else found.of_target(lambda nll: nll)
+    each = _of_truth(found)
     samples = ctx.samples
     if samples is None or not samples.weighted or samples.class_weight is None:
         return each
